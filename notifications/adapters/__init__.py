@@ -1,0 +1,1 @@
+"""Everything vendor-specific, and nothing else. Adapters never import each other."""

@@ -1,0 +1,57 @@
+-- record.lua: reads and writes one claim record. Put in front of every verb.
+-- KEYS[1]  the record's key; a script has this one key, so a Redis Cluster serves it
+-- ARGV[1]  the caller's token
+-- ARGV[2]  the lease, ms
+-- ARGV[3]  the earliest expiry, ms since the epoch (slot + 3 h)
+-- Answers {word, detail, f, c, now}: the words of domain/claim.py's Answer; detail is
+-- the rest of a wait in ms, or the final state; now is Redis TIME in ms.
+
+local key, token, lease, expiry = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local MAX_LEASE, FOREIGN_TTL, EXPIRY_AFTER_LEASE = 900000, 7200000, 600000
+local FINAL = {sent = true, skipped = true, dead = true, missed = true, complete = true}
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function whole(n)
+  if n == nil then return 0 end
+  if type(n) == 'number' and n == math.floor(n) then return n end
+end
+
+-- The record, or nil where another maker wrote the value (any type: pcall).
+local function read()
+  local raw = redis.pcall('GET', key)
+  if raw == false then return {s = 'absent'} end
+  if type(raw) ~= 'string' then return nil end
+  local ok, r = pcall(cjson.decode, raw)
+  if not ok or type(r) ~= 'table' or type(r.s) ~= 'string' or type(r.t) ~= 'string' then return nil end
+  r.u, r.f, r.c = whole(r.u), whole(r.f), whole(r.c)
+  if not (r.u and r.f and r.c) then return nil end
+  if not FINAL[r.s] and r.s ~= 'claimed' and r.s ~= 'idle' then return nil end
+  return r
+end
+
+local function live(r, leases)
+  return now < r.u and r.u <= now + leases * MAX_LEASE
+end
+
+local function open_record(s, t, u, f, c)
+  return string.format('{"s":"%s","t":"%s","u":%.0f,"f":%d,"c":%d}', s, t, u, f, c)
+end
+
+local function final_record(s, t, f, c)
+  if f + c == 0 then return string.format('{"s":"%s","t":"%s"}', s, t) end
+  return string.format('{"s":"%s","t":"%s","f":%d,"c":%d}', s, t, f, c)
+end
+
+local function expire_at()
+  return string.format('%.0f', math.max(expiry, now + lease + EXPIRY_AFTER_LEASE))
+end
+
+local function write(value)
+  redis.call('SET', key, value, 'PXAT', expire_at())
+end
+
+local function answer(word, detail, r)
+  return {word, detail or 0, r and r.f or 0, r and r.c or 0, now}
+end

@@ -1,0 +1,132 @@
+"""Recaps by OpenAI, or by any server that speaks its chat completions API (OPENAI_BASE_URL)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import openai
+from httpx2 import Limits
+from openai.types.chat import ChatCompletion
+
+from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
+from notifications.domain.model import Draft
+from notifications.domain.recap import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, Material, prompt, read_answer
+from notifications.waits import jittered, retry_after
+
+TRIES = 2  # inside one user's deadline; then the claim's own retry takes over
+FIRST_PAUSE = timedelta(seconds=1)
+RESPONSE_FORMAT: Any = {
+    "type": "json_schema",
+    "json_schema": {"name": "daily_recap", "strict": True, "schema": SCHEMA},
+}
+ITEM_CODES = {
+    "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
+    "string_above_max_length": ItemReason.CONTEXT_LENGTH,
+    "content_policy_violation": ItemReason.CONTENT_POLICY,
+    "content_filter": ItemReason.CONTENT_POLICY,
+}
+ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
+
+
+class OpenAISummarizer:
+    """The Summarizer port. The client's own retries are off: they obey Retry-After without jitter."""
+
+    def __init__(self, client: openai.AsyncOpenAI, model: str, where: str) -> None:
+        self._client = client
+        self._model = model
+        self._where = where
+        self.calls = 0
+        self.tokens = 0
+
+    async def summarize(self, material: Material, deadline: timedelta) -> Draft:
+        """One draft. Raises ItemFault or ProviderFault; neither quotes what was sent or answered."""
+        ends = time.monotonic() + deadline.total_seconds()
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return await self._ask(material, (ends - time.monotonic()) / (tries_left + 1))
+            except ProviderFault as fault:
+                pause = jittered(fault.retry_after or FIRST_PAUSE, 1, 1.5)
+                fits = time.monotonic() + pause.total_seconds() < ends
+                if fault.opens or not tries_left or not fits:
+                    raise
+                await asyncio.sleep(pause.total_seconds())
+        raise AssertionError("unreachable")
+
+    async def _ask(self, material: Material, timeout_seconds: float) -> Draft:
+        self.calls += 1
+        try:
+            answer: object = await self._client.chat.completions.create(
+                model=self._model,
+                messages=[
+                    {"role": "system", "content": INSTRUCTIONS},
+                    {"role": "user", "content": prompt(material)},
+                ],
+                response_format=RESPONSE_FORMAT,
+                max_completion_tokens=MAX_ANSWER_TOKENS,
+                store=False,
+                timeout=timeout_seconds,
+            )
+        except openai.APIStatusError as cause:
+            self._refused(cause)
+        except openai.APIError as cause:
+            raise ProviderFault(
+                f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+            ) from cause
+        if not isinstance(answer, ChatCompletion) or not answer.choices:
+            raise ProviderFault(
+                f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
+            )
+        return self._draft(answer, material)
+
+    def _draft(self, answer: ChatCompletion, material: Material) -> Draft:
+        usage, choice = answer.usage, answer.choices[0]
+        self.tokens += usage.total_tokens if usage else 0
+        if choice.message.refusal:
+            raise ItemFault(ItemReason.REFUSAL, "The LLM refuses this day's notes.")
+        if choice.finish_reason in ITEM_ENDS:
+            reason = ITEM_ENDS[choice.finish_reason]
+            raise ItemFault(reason, f"The LLM's answer ended early ({reason}).")
+        metadata: dict[str, str | int | bool] = {"model": answer.model or self._model, "offline": False}
+        if usage:
+            metadata |= {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+        return read_answer(choice.message.content or "", material, metadata)
+
+    def _refused(self, cause: openai.APIStatusError) -> NoReturn:
+        status, code = cause.status_code, str(cause.code or cause.type or "")
+        if reason := ITEM_CODES.get(code):
+            raise ItemFault(reason, f"The LLM can't take this day's notes ({code}).") from cause
+        if status in (401, 403, 404):
+            raise ProviderFault(
+                f"{self._where} answers {status} for model {self._model!r}; check OPENAI_API_KEY, OPENAI_MODEL and "
+                "OPENAI_BASE_URL.",
+                config=True,
+            ) from cause
+        raise ProviderFault(
+            f"{self._where} answers {status}{f' ({code})' if code else ''}.",
+            retry_after=retry_after(cause.response.headers),
+            opens=code == "insufficient_quota",
+        ) from cause
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+
+def connect(key: str | None, base_url: str | None, model: str, concurrency: int) -> OpenAISummarizer:
+    """A summarizer with a connection for each concurrent call: waiting for one would count as its timeout.
+
+    A local server needs no key; the client library insists on one.
+    """
+    connections = concurrency + 8
+    client = openai.AsyncOpenAI(
+        api_key=key or "none",
+        base_url=base_url,
+        max_retries=0,
+        http_client=openai.DefaultAioHttpClient(
+            limits=Limits(max_connections=connections, max_keepalive_connections=connections)
+        ),
+    )
+    return OpenAISummarizer(client, model, f"The LLM at {client.base_url.host}")

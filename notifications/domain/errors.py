@@ -1,0 +1,95 @@
+"""What can go wrong, in the words of the job and not of a vendor.
+
+Each message is one sentence for a person: what and where, and what to do. None of
+them ever carries conversation text, a whole device token or a key.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class RecapError(Exception):
+    """The root of every error that the job raises on purpose."""
+
+
+class UsageFault(RecapError):
+    """The command line asks for something that can't be done (exit 2)."""
+
+
+class ConfigFault(RecapError):
+    """A setting is missing, malformed or refused (exit 3)."""
+
+
+class DependencyDown(RecapError):
+    """A server that the run needs does not serve (exit 4).
+
+    `name` is the dependency in lower case: redis, firestore, sqlite, llm, fcm.
+    """
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
+class ClaimsDown(DependencyDown):
+    """Redis can't be asked: stop claiming; nothing may be concluded about any claim."""
+
+
+class StoreDown(DependencyDown):
+    """The document store failed or was too slow; the operation may or may not have happened."""
+
+
+class KeyTrouble(RecapError):
+    """One key's own error in Redis; the other keys are unaffected."""
+
+
+class Malformed(RecapError):
+    """One document or value is not what the design says; `where` names it."""
+
+
+class NaiveDatetime(ValueError):
+    """A datetime without a zone was passed where an instant is needed."""
+
+
+class ItemReason(StrEnum):
+    """Why this very item can't be summarized; each counts against the item."""
+
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_POLICY = "content_policy"
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    INVALID_ANSWER = "invalid_answer"
+
+
+class ItemFault(RecapError):
+    """The summarizer can't do this item (PROTOCOL section 5, step 3): counted, dead at the limit."""
+
+    def __init__(self, reason: ItemReason, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class ProviderFault(RecapError):
+    """The provider failed, not the item: never charged to a user; feeds the breaker.
+
+    `retry_after` is what the provider asked for, if it did. `opens` says that waiting
+    in this run is useless (quota used up). `config` says that only a person can mend
+    it (a refused key, an unknown model): the breaker opens at once and the run exits 3.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        name: str = "llm",
+        retry_after: timedelta | None = None,
+        opens: bool = False,
+        config: bool = False,
+    ) -> None:
+        super().__init__(sentence)
+        self.name = name
+        self.retry_after = retry_after
+        self.opens = opens or config
+        self.config = config

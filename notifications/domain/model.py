@@ -1,0 +1,188 @@
+"""The nouns: users, devices, conversations, recaps, ledgers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+from notifications.domain.errors import NaiveDatetime
+
+
+def instant(value: datetime) -> datetime:
+    """The same instant in UTC. Raises NaiveDatetime: no naive datetime gets into the domain."""
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise NaiveDatetime(f"{value.isoformat()} has no time zone; pass an aware datetime.")
+    return value.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user document, as far as the job reads it."""
+
+    uid: str
+    zone: str
+    hour: int
+    enabled: bool = True
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One place to push to. `key` is the token document's id, or None for the legacy field."""
+
+    token: str
+    key: str | None
+    version: object = None  # what "unchanged" means to the store that read it
+
+    @property
+    def id(self) -> str:
+        """The name by which ledgers and logs know it: first 16 hex of sha256(token)."""
+        return hashlib.sha256(self.token.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionItem:
+    """A thing to do, taken from the data and never from the LLM."""
+
+    description: str
+    completed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation of the window, cut down to what a recap can use."""
+
+    id: str
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    title: str = ""
+    overview: str = ""
+    category: str = ""
+    action_items: tuple[ActionItem, ...] = ()
+    events: tuple[str, ...] = ()
+    transcript: str = ""  # only kept where there is no overview
+    language: str | None = None
+
+    @property
+    def tells_something(self) -> bool:
+        """A title alone is not worth a recap: it says that there was talk, not what of."""
+        return bool(self.overview or self.action_items or self.events or self.transcript)
+
+    @property
+    def minutes(self) -> float:
+        """Its length in minutes; 0 where the times are missing or reversed."""
+        if self.started_at is None or self.finished_at is None:
+            return 0.0
+        return max(0.0, (self.finished_at - self.started_at).total_seconds() / 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a recap covers: [start, end), on the time the server took a conversation in."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def empty(self) -> bool:
+        """Nothing can be in it: a later recap already covered this time."""
+        return self.start >= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """One topic of the day."""
+
+    topic: str
+    emoji: str
+    summary: str
+    conversation_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a summarizer answers: the text, and what it cost."""
+
+    headline: str
+    overview: str
+    day_emoji: str
+    highlights: tuple[Highlight, ...] = ()
+    unresolved_questions: tuple[str, ...] = ()
+    decisions_made: tuple[str, ...] = ()
+    knowledge_nuggets: tuple[str, ...] = ()
+    metadata: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recap:
+    """One stored summary document."""
+
+    id: str
+    date: date
+    created_at: datetime
+    draft: Draft
+    total_conversations: int
+    total_duration_minutes: int
+    action_items: tuple[ActionItem, ...] = ()
+
+
+class State(StrEnum):
+    """The states of a ledger (PROTOCOL section 4)."""
+
+    SENDING = "sending"
+    PENDING = "pending"
+    SENT = "sent"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    DEAD = "dead"
+    GAVE_UP = "gave_up"
+
+    @property
+    def final(self) -> bool:
+        """Whether the day has ended in it."""
+        return self not in (State.SENDING, State.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The delivery ledger of one user and recap date: the truth about delivery."""
+
+    date: date
+    state: State
+    outcome: str = ""
+    by: str = ""
+    sending_at: datetime | None = None
+    seq: int = 1
+    tries: int = 0
+    collapse_id: str = ""
+    title: str = ""
+    body: str = ""
+    summary_id: str = ""
+    created_at: datetime | None = None  # the summary's, so that a second push says the same
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    devices: Mapping[str, str] = field(default_factory=dict)
+    failures: int = 0
+    crashes: int = 0
+    sent_at: datetime | None = None
+    expire_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A summary document that another hand wrote: an older deployment, or the app on demand."""
+
+    id: str
+    created_at: datetime
+    headline: str
+    overview: str
+    day_emoji: str
+
+
+def collapse_id(uid: str, day: date) -> str:
+    """The tag by which a device lets a second push replace the first: 32 hex, so 32 bytes."""
+    return hashlib.sha256(f"{uid}|{day.isoformat()}".encode()).hexdigest()[:32]

@@ -1,0 +1,176 @@
+"""Slots, recap dates, windows, cohorts and shards, from IANA zones (PROTOCOL section 2).
+
+Zones come from the tzdata package alone, so that its version, which is part of a
+cohort's key, is the truth about every instant computed here.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from functools import cache
+from importlib import metadata
+from zoneinfo import ZoneInfo
+
+from notifications.domain.errors import Malformed
+from notifications.domain.model import Window, instant
+
+zoneinfo.reset_tzpath(())
+
+ONE_DAY = timedelta(days=1)
+ONE_HOUR = timedelta(hours=1)
+WINDOW_AT_MOST = timedelta(hours=48)
+NOON = 12
+
+
+class Phase(Enum):
+    """Where `now` stands to a slot."""
+
+    EARLY = "early"
+    DUE = "due"
+    CLOSING = "closing"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How long a slot is served: due for `catch_up`, closing for `grace` after that."""
+
+    catch_up: timedelta
+    grace: timedelta
+
+    def phase(self, slot: datetime, now: datetime) -> Phase:
+        """EARLY, DUE, CLOSING or OVER; each range includes its start and excludes its end."""
+        late = instant(now) - instant(slot)
+        if late < timedelta(0):
+            return Phase.EARLY
+        if late < self.catch_up:
+            return Phase.DUE
+        return Phase.CLOSING if late < self.catch_up + self.grace else Phase.OVER
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The instant at which one user's recap is due, and the recap date that it is for."""
+
+    at: datetime
+    recap_date: date
+    previous: datetime  # the slot of the nominal date before
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """All users with the same slot instant and preferred hour. `zones` gives each zone's nominal date."""
+
+    slot: datetime
+    hour: int
+    zones: Mapping[str, date]
+
+
+@cache
+def tzdata_version() -> str:
+    """The version of the tzdata package, as it stands in a cohort's key."""
+    return metadata.version("tzdata")
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """Every IANA name that the tzdata package knows, aliases included, sorted."""
+    return tuple(sorted(zoneinfo.available_timezones()))
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """The zone of that exact IANA name. Raises Malformed: `america/new_york` is no zone."""
+    if name not in zone_names():
+        raise Malformed(f"{name!r} is no IANA time zone; names are exact, such as 'Europe/Paris'.")
+    return ZoneInfo(name)
+
+
+def slot_instant(tz: ZoneInfo, nominal: date, hour: int) -> datetime:
+    """The instant of that hour on that nominal local date, in UTC.
+
+    A repeated local time gives the first of the two. A nonexistent one gives the first
+    valid instant after the gap, which neither value of `fold` does by itself.
+    """
+    wall = datetime.combine(nominal, time(hour), tzinfo=tz)
+    first, second = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
+    if _on_the_wall(first, tz) == wall.replace(tzinfo=None):
+        return first
+    # In a gap the two lie on either side of the change: halve towards its first second.
+    low, high = int(second.timestamp()), int(first.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _on_the_wall(datetime.fromtimestamp(middle, UTC), tz) < wall.replace(tzinfo=None):
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, UTC)
+
+
+def _on_the_wall(moment: datetime, tz: ZoneInfo) -> datetime:
+    return moment.astimezone(tz).replace(tzinfo=None)
+
+
+def recap_date(nominal: date, hour: int) -> date:
+    """The day that a recap is about: the nominal date from noon on, the day before earlier."""
+    return nominal if hour >= NOON else nominal - ONE_DAY
+
+
+def nominal_date(day: date, hour: int) -> date:
+    """The inverse of `recap_date`."""
+    return day if hour >= NOON else day + ONE_DAY
+
+
+def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
+    """The slot of one user's nominal date."""
+    tz = zone(tz_name)
+    return Slot(
+        at=slot_instant(tz, nominal, hour),
+        recap_date=recap_date(nominal, hour),
+        previous=slot_instant(tz, nominal - ONE_DAY, hour),
+    )
+
+
+def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
+    """The last slot at or before `now`: the one that a run for this user alone serves."""
+    today = instant(now).astimezone(zone(tz_name)).date()
+    slots = (slot_on(tz_name, today + ONE_DAY * back, hour) for back in (1, 0, -1, -2))
+    return max((slot for slot in slots if slot.at <= now), key=lambda slot: (slot.at, slot.recap_date))
+
+
+def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
+    """Every cohort with after < slot <= until, oldest slot first, then by hour.
+
+    A local day that a zone skipped whole shares its slot with the next day; the later
+    date wins.
+    """
+    found: dict[tuple[datetime, int], dict[str, date]] = {}
+    for name in zone_names():
+        for at, nominal, hour in _slots_of(zone(name), instant(after), instant(until)):
+            found.setdefault((at, hour), {})[name] = nominal
+    return [Cohort(slot, hour, zones) for (slot, hour), zones in sorted(found.items())]
+
+
+def _slots_of(tz: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[datetime, date, int]]:
+    low, high = _on_the_wall(after, tz), _on_the_wall(until, tz)
+    shift = abs((high - low) - (until - after))  # how far the clock was changed in between
+    wall = min(low, high).replace(minute=0, second=0, microsecond=0) - shift
+    while wall <= max(low, high) + shift:
+        at = slot_instant(tz, wall.date(), wall.hour)
+        if after < at <= until:
+            yield at, wall.date(), wall.hour
+        wall += ONE_HOUR
+
+
+def window(slot: Slot, ends: Iterable[datetime]) -> Window:
+    """What the recap of this slot covers, given the `window_end`s of the ledgers around it.
+
+    Their latest is its start, so travel, a changed hour or a late upload neither repeats
+    nor loses a conversation; without any it is the previous slot; never over 48 h back.
+    """
+    start = max((instant(end) for end in ends), default=slot.previous)
+    return Window(start=max(start, slot.at - WINDOW_AT_MOST), end=slot.at)

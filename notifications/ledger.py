@@ -1,0 +1,123 @@
+"""The ledger's verbs over any store that can run one decision in one transaction.
+
+Both stores inherit them, so that PROTOCOL section 4 is carried out in one place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from notifications.domain import delivery
+from notifications.domain.delivery import Opening, Terms, Verdict
+from notifications.domain.model import Ledger, Recap, State, Summary
+from notifications.domain.push import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a transaction read. `active`: the account is there and switched on."""
+
+    ledger: Ledger | None
+    read_time: datetime  # the store's own clock
+    active: bool = True
+    summary: Summary | None = None
+
+
+Decision = Callable[[Seen], Verdict]
+
+
+class TransactionalLedger(ABC):
+    """close, legacy, begin, take, report and resend, each one transaction."""
+
+    _terms: Terms
+
+    @abstractmethod
+    async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+        """Read the ledger, and the user and the summary where asked; write what is decided, in one commit."""
+
+    async def close(self, op: Opening, state: State, outcome: str) -> Verdict:
+        """End the day as skipped, missed or dead."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.close(
+                op,
+                state,
+                outcome,
+                active=seen.active,
+                found=seen.ledger,
+                read_time=seen.read_time,
+                terms=self._terms,
+            )
+
+        return await self._transact(op.uid, op.date, decide, user=True, summary=False)
+
+    async def legacy(self, op: Opening, summary: Summary) -> Verdict:
+        """Another hand's summary: a ledger in `sent`, created only if absent."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.legacy(op, summary, active=seen.active, found=seen.ledger, terms=self._terms)
+
+        return await self._transact(op.uid, op.date, decide, user=True, summary=False)
+
+    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Verdict:
+        """Ledger and summary in one commit: the fence."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.begin(
+                op,
+                recap,
+                has_devices=has_devices,
+                replaces=replaces,
+                active=seen.active,
+                found=seen.ledger,
+                summary=seen.summary,
+                read_time=seen.read_time,
+                terms=self._terms,
+            )
+
+        return await self._transact(op.uid, op.date, decide, user=True, summary=True)
+
+    async def take(self, uid: str, day: date, by: str) -> Verdict:
+        """Become the sender of an open ledger."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.take(by, found=seen.ledger, read_time=seen.read_time, terms=self._terms)
+
+        return await self._transact(uid, day, decide, user=False, summary=False)
+
+    async def report(
+        self,
+        uid: str,
+        day: date,
+        by: str,
+        seq: int,
+        results: Mapping[str, Result],
+        *,
+        sent_nothing: bool,
+        last_chance: bool,
+    ) -> Verdict:
+        """Write down what came of the pushes."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.report(
+                by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, found=seen.ledger
+            )
+
+        return await self._transact(uid, day, decide, user=False, summary=False)
+
+    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict:
+        """An operator's wish to push again."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.resend(
+                active=seen.active,
+                found=seen.ledger,
+                claim_live=claim_live,
+                read_time=seen.read_time,
+                terms=self._terms,
+            )
+
+        return await self._transact(uid, day, decide, user=True, summary=False)

@@ -1,0 +1,50 @@
+"""Log events: JSON with `severity` for Cloud Logging, or readable lines on a terminal.
+
+Events are contracts: dotted names, facts as keys, units in the keys' names. Conversation
+text, whole tokens and keys never go in.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
+
+
+def _severity(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["severity"] = SEVERITY.get(str(event.pop("level", "info")), "DEFAULT")
+    event["message"] = event.get("event", "")
+    return event
+
+
+def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = None, verbose: bool = False) -> None:
+    """Set structlog up for this process. `log_format`: auto, json or console; auto asks the platform."""
+    stream = stream or sys.stderr
+    as_json = log_format == "json" or (log_format == "auto" and (on_platform or not stream.isatty()))
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        rendering: list[Any] = [
+            _severity,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        plain = structlog.dev.plain_traceback
+        rendering = [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    for chatty in ("google", "grpc", "httpx", "openai", "aiohttp"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # they log requests, addresses and headers

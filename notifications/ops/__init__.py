@@ -1,0 +1,1 @@
+"""What on-call asks: each command a module."""

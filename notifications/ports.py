@@ -1,0 +1,153 @@
+"""What the job needs from the world. Adapters answer in the domain's words and errors.
+
+Every method that touches a store raises StoreDown; claims raise ClaimsDown or KeyTrouble;
+a summarizer raises ItemFault or ProviderFault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from notifications.domain.claim import Answer, Record, Stored
+from notifications.domain.delivery import Opening, Verdict
+from notifications.domain.model import Conversation, Device, Draft, Ledger, Recap, State, Summary, User, Window
+from notifications.domain.push import Answer as PushAnswer
+from notifications.domain.push import Message, Result
+from notifications.domain.recap import Material
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms one key is claimed. Instants are Redis time, durations milliseconds."""
+
+    key: str
+    lease_ms: int
+    expire_ms: int  # the earliest expiry: slot + 3 h
+    until_ms: int  # the latest due time after a failure
+    max_crashes: int = 0
+    max_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What Redis answered to one verb. `final` is the state where the answer is DONE."""
+
+    answer: Answer
+    now: datetime  # Redis TIME
+    wait: timedelta = timedelta(0)
+    final: Stored | None = None
+    failures: int = 0
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One key of a scan."""
+
+    key: str
+    record: Record
+    ttl: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Document ids from `start` (inclusive) to `end` (exclusive); None leaves that end open."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Claims(Protocol):
+    """Redis: limits cost and spacing, decides nothing about delivery."""
+
+    async def now(self) -> datetime: ...
+    async def read(self, keys: Sequence[str]) -> list[Record]: ...
+    async def claim(self, terms: Terms, token: str, lane: int) -> Reply: ...
+    async def renew(self, terms: Terms, token: str) -> Reply: ...
+    async def complete(self, terms: Terms, token: str, outcome: Stored) -> Reply: ...
+    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int) -> Reply: ...
+    async def forget(self, key: str) -> None: ...
+    def scan(self, pattern: str) -> AsyncIterator[Found]: ...
+    async def warnings(self) -> list[str]: ...
+    async def aclose(self) -> None: ...
+
+
+class Users(Protocol):
+    """User documents."""
+
+    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]: ...
+    async def user(self, uid: str) -> User | None: ...
+
+
+class Conversations(Protocol):
+    """Conversations by the time the server took them in; discarded and locked ones left out."""
+
+    async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
+
+
+class Devices(Protocol):
+    """Device tokens."""
+
+    async def devices(self, uid: str) -> list[Device]: ...
+    async def forget_device(self, uid: str, device: Device) -> bool: ...
+
+
+class Ledgers(Protocol):
+    """The delivery ledger: every method but `around` and `summary` is one transaction."""
+
+    async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
+    async def summary(self, uid: str, day: date) -> Summary | None: ...
+    async def close(self, op: Opening, state: State, outcome: str) -> Verdict: ...
+    async def legacy(self, op: Opening, summary: Summary) -> Verdict: ...
+    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Verdict: ...
+    async def take(self, uid: str, day: date, by: str) -> Verdict: ...
+    async def report(
+        self,
+        uid: str,
+        day: date,
+        by: str,
+        seq: int,
+        results: Mapping[str, Result],
+        *,
+        sent_nothing: bool,
+        last_chance: bool,
+    ) -> Verdict: ...
+    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict: ...
+
+
+class Store(Users, Conversations, Devices, Ledgers, Protocol):
+    """One document store is all four."""
+
+    async def aclose(self) -> None: ...
+
+
+class Summarizer(Protocol):
+    """Turns material into a draft, inside `deadline`; its own tries included.
+
+    `calls` and `tokens` count what was spent since it was opened.
+    """
+
+    calls: int
+    tokens: int
+
+    async def summarize(self, material: Material, deadline: timedelta) -> Draft: ...
+    async def aclose(self) -> None: ...
+
+
+class Push(Protocol):
+    """Pushes one message to one device. Never raises for what a server answers.
+
+    Raises DependencyDown where nothing can be sent to anybody (the outbox's disk is full).
+    """
+
+    async def send(self, token: str, message: Message, timeout: timedelta) -> PushAnswer: ...
+    async def aclose(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Seconds that also count while the machine sleeps; comparable within one process only."""
+
+    def seconds(self) -> float: ...

@@ -1,0 +1,207 @@
+"""The shards of the due cohorts: which there are, and one under our claim (PROTOCOL sections 2, 3 and 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import string
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from notifications.config import Numbers
+from notifications.domain.claim import (
+    EXPIRY_AFTER_SLOT_MS,
+    SINGLE_FILE_LANE,
+    Answer,
+    Stored,
+    claimable,
+    new_token,
+    shard_key,
+)
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
+from notifications.domain.model import User
+from notifications.domain.schedule import Cohort, Phase, Rules, cohorts_between, tzdata_version
+from notifications.ports import Claims, Range, Terms
+from notifications.recap_user import Outcome
+from notifications.run import Run
+
+log = structlog.get_logger()
+
+BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase  # in the order of their bytes
+ZONES_AT_MOST = 30  # that one `in` takes
+SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One document-id range of a cohort: the unit of work that a run claims."""
+
+    cohort: Cohort
+    index: int
+    ids: Range
+    key: str
+
+    def terms(self, run: Run) -> Terms:
+        """On what terms it is claimed: never dead, and due again until the end of the grace."""
+        numbers = run.parts.numbers
+        end = self.cohort.slot + run.parts.rules.catch_up + run.parts.rules.grace
+        return Terms(
+            key=self.key,
+            lease_ms=int(numbers.shard_lease_seconds * 1000),
+            expire_ms=run.redis_ms(self.cohort.slot) + EXPIRY_AFTER_SLOT_MS,
+            until_ms=run.redis_ms(end),
+        )
+
+
+def id_range(index: int, count: int) -> Range:
+    """The index-th of `count` ranges over base-62 first characters; the two ends are open."""
+    cuts = [None, *(BASE62[i * len(BASE62) // count] for i in range(1, count)), None]
+    return Range(cuts[index], cuts[index + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What Redis says about every shard of the last three hours."""
+
+    claimable: list[Shard]
+    unserved: list[Shard]
+
+
+async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
+    """The state of every shard by pipelined GETs: one round trip. Oldest slot first."""
+    listed = [
+        Shard(cohort, index, id_range(index, shards), _key(cohort, index, shards))
+        for cohort in cohorts_between(now - SEEN_FOR, now)
+        for index in range(shards)
+    ]
+    records = await claims.read([shard.key for shard in listed])
+    redis_now = int((now - offset).timestamp() * 1000)
+    due = Due([], [])
+    for shard, record in zip(listed, records, strict=True):
+        if rules.phase(shard.cohort.slot, now) is Phase.OVER:
+            if record.s is not Stored.COMPLETE:
+                due.unserved.append(shard)
+        elif claimable(record, redis_now):
+            due.claimable.append(shard)
+    return due
+
+
+def _key(cohort: Cohort, index: int, shards: int) -> str:
+    return shard_key(cohort.slot, cohort.hour, tzdata_version(), index, shards)
+
+
+def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[Shard]:
+    """Oldest slot first; within a slot each parallel task starts at its own place of the ring.
+
+    Which task serves which shard is the claims' business: this only keeps them apart.
+    """
+    start = task * count // tasks
+    return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))
+
+
+class HeldShard:
+    """One shard under our claim, and what its users answered."""
+
+    def __init__(self, run: Run, shard: Shard, token: str) -> None:
+        self.shard = shard
+        self.lost = False
+        self._run = run
+        self._token = token
+        self._terms = shard.terms(run)
+        self._read_to_end = False
+        self._seen = 0
+        self._done = 0
+        self._waits: list[timedelta] = []
+
+    async def users(self) -> AsyncGenerator[User]:
+        """Its users, page by page; the next page is fetched while the last is served."""
+        numbers, zones = self._run.parts.numbers, sorted(self.shard.cohort.zones)
+        try:
+            for start in range(0, len(zones), ZONES_AT_MOST):
+                async for user in self._pages(zones[start : start + ZONES_AT_MOST], numbers):
+                    self._seen += 1
+                    self._run.counts.due += 1
+                    yield user
+            self._read_to_end = True
+        except StoreDown as failure:
+            self._run.store_failed(failure)
+            log.error("shard.page_failed", key=self.shard.key, reason=str(failure))
+        except ConfigFault as fault:
+            self._run.stop_claiming(fault)
+
+    async def _pages(self, zones: Sequence[str], numbers: Numbers) -> AsyncGenerator[User]:
+        following: asyncio.Task[list[User]] | None = self._fetch(zones, None)
+        try:
+            while following is not None:
+                page = await following
+                self._run.store_answered()
+                following = self._fetch(zones, page[-1].uid) if len(page) == numbers.page_size else None
+                for user in page:
+                    yield user
+        finally:
+            if following is not None:
+                following.cancel()
+
+    def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[User]]:
+        store, cohort = self._run.parts.store, self.shard.cohort
+        size = self._run.parts.numbers.page_size
+        return asyncio.create_task(store.page(zones, cohort.hour, self.shard.ids, after, size))
+
+    def note(self, outcome: Outcome) -> None:
+        """One user's answer. Only an answer of "done" lets the shard end."""
+        if outcome.done:
+            self._done += 1
+        else:
+            self._waits.append(outcome.wait)
+
+    async def renew(self) -> None:
+        """Extend the claim; once lost, claim no user of it and leave it alone."""
+        try:
+            reply = await self._run.parts.claims.renew(self._terms, self._token)
+            self.lost = reply.answer is not Answer.OK
+        except KeyTrouble:
+            self.lost = True
+        if self.lost:
+            log.warning("shard.lost", key=self.shard.key)
+
+    async def finish(self) -> None:
+        """Complete, if every page was read and every user is done; else due again after the least wait."""
+        if self.lost:
+            return
+        claims, numbers = self._run.parts.claims, self._run.parts.numbers
+        if self._read_to_end and self._seen == self._done:
+            await claims.complete(self._terms, self._token, Stored.COMPLETE)
+            return
+        least, most = numbers.span("shard_retry_min"), numbers.span("shard_retry_max")
+        everybody_answered = self._read_to_end and self._seen == self._done + len(self._waits)
+        wait = max(least, min([most, *self._waits])) if everybody_answered else least
+        if self._run.terminated.is_set():
+            wait = timedelta(0)  # released: the next run may go on at once
+        await claims.fail(self._terms, self._token, wait, 0)
+        log.info("shard.open", key=self.shard.key, users=self._seen, done=self._done, wait_seconds=wait.total_seconds())
+
+
+async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
+    """The shard under our claim, or None where another run holds it or has ended it."""
+    token = new_token()
+    reply = await run.parts.claims.claim(shard.terms(run), token, SINGLE_FILE_LANE)
+    if reply.answer is not Answer.WON:
+        return None
+    if reply.crashes:
+        log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
+    return HeldShard(run, shard, token)
+
+
+async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
+    """Renew every claim at its interval until cancelled, from the event loop: a stalled loop loses them."""
+    while True:
+        await asyncio.sleep(run.parts.numbers.shard_renew_seconds)
+        for held in shards:
+            if not held.lost:
+                try:
+                    await held.renew()
+                except ClaimsDown as trouble:
+                    run.stop_claiming(trouble)
+                    return

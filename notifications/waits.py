@@ -1,0 +1,31 @@
+"""How long to wait: what a server asks for, judged by its clock and not ours, and jitter."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """`Retry-After` in seconds or as a date against the answer's own `Date` (RFC 9110); None without one."""
+    text = headers.get("retry-after", headers.get("Retry-After", "")).strip()
+    try:
+        return timedelta(seconds=max(0.0, float(text)))
+    except (ValueError, OverflowError):
+        pass
+    then, now = _date(text), _date(headers.get("date", headers.get("Date", "")))
+    return max(timedelta(0), then - now) if then and now else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError):
+        return None
+
+
+def jittered(span: timedelta, low: float, high: float) -> timedelta:
+    """The span times a random factor: whole zones fail in the same second and must not return in one."""
+    return span * random.uniform(low, high)  # noqa: S311 - spreads load, keeps no secret

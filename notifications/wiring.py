@@ -1,0 +1,114 @@
+"""Which adapter serves each port, by the settings. The only place that names adapters.
+
+Each is imported when it is opened: an idle tick loads Redis and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+
+from notifications.config import Settings
+from notifications.domain.delivery import Terms
+from notifications.domain.push import Message
+from notifications.ports import Claims, Push, Store, Summarizer
+from notifications.run import Parts
+
+Show = Callable[[Message, str], None]
+
+
+class BootClock:
+    """CLOCK_BOOTTIME, which also counts while the machine sleeps; CLOCK_MONOTONIC where there is none."""
+
+    _which = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def seconds(self) -> float:
+        """Seconds since some start; comparable within one process."""
+        return time.clock_gettime(self._which)
+
+
+@contextmanager
+def redis_url(settings: Settings) -> Iterator[str]:
+    """The Redis to claim in: the one that is set, else the data folder's own, held while in use."""
+    if settings.redis_url is not None:
+        yield settings.redis_url
+        return
+    from notifications.adapters.embedded_redis import EmbeddedRedis
+
+    with EmbeddedRedis(settings.data_dir) as embedded:
+        yield embedded.url
+
+
+@asynccontextmanager
+async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
+    """Claims, with a pool sized from the concurrency: one script takes under 0.1 ms of a connection."""
+    from notifications.adapters.redis_claims import connect
+
+    numbers = settings.numbers
+    with redis_url(settings) as url:
+        connections = numbers.shards_at_once + max(4, numbers.concurrency // 8)
+        claims = connect(url, connections=connections, timeout_seconds=numbers.redis_timeout_seconds)
+        try:
+            yield claims
+        finally:
+            await claims.aclose()
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, claims: Claims, show: Show, now: datetime) -> AsyncIterator[Parts]:
+    """Everything a run with work needs, closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings, now)
+        stack.push_async_callback(store.aclose)
+        summarizer = _summarizer(settings)
+        stack.push_async_callback(summarizer.aclose)
+        push = _push(settings, show)
+        stack.push_async_callback(push.aclose)
+        yield Parts(claims, store, summarizer, push, BootClock(), settings.numbers)
+
+
+async def open_store(settings: Settings, now: datetime) -> Store:
+    """Firestore where a project is set, else SQLite; a new data folder is filled with sample users."""
+    numbers = settings.numbers
+    terms = Terms(
+        stale=numbers.span("sending_stale"),
+        max_pushes=numbers.max_pushes,
+        retention=timedelta(days=numbers.ledger_retention_days),
+    )
+    if settings.project is not None:
+        from notifications.adapters import firestore
+
+        return firestore.connect(
+            settings.project, settings.firestore_emulator, terms, numbers.store_timeout_seconds / 4
+        )
+    from notifications import samples
+    from notifications.adapters.sqlite import SqliteStore
+
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", terms)
+    await samples.fill(store, settings.data_dir, now)
+    return store
+
+
+def _summarizer(settings: Settings) -> Summarizer:
+    if settings.openai:
+        from notifications.adapters import openai_summarizer
+
+        return openai_summarizer.connect(
+            settings.openai_key, settings.openai_base_url, settings.openai_model, settings.numbers.concurrency
+        )
+    from notifications.adapters.offline_summarizer import OfflineSummarizer
+
+    return OfflineSummarizer()
+
+
+def _push(settings: Settings, show: Show) -> Push:
+    if settings.fcm:
+        from notifications.adapters import fcm
+
+        return fcm.connect(settings.fcm_base_url, settings.project, settings.numbers.concurrency)
+    from notifications.adapters.outbox import Outbox
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return Outbox(settings.data_dir / "outbox.jsonl", show)
