@@ -18,11 +18,11 @@ ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
 
 def _number(default: float, least: float = 0.0) -> float:
-    return field(default=default, metadata={"least": least})
+    return field(default=type(least)(default), metadata={"least": least})
 
 
 def _count(default: int, least: int = 1) -> int:
-    return field(default=default, metadata={"least": least})
+    return field(default=type(least)(default), metadata={"least": least})
 
 
 @dataclass(frozen=True, slots=True)

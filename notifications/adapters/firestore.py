@@ -188,19 +188,26 @@ class FirestoreStore(TransactionalLedger):
         return documents.summary_from(found[0].id, found[0].to_dict()) if found else None
 
     async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
-        ledger, account = self._ledger(uid, day), self._user(uid)
+        """Documents only, no query: in a transaction a query would conflict with every other user's.
+
+        So a summary for the date is looked for twice: under any id just before, and in the
+        transaction under the id that the layout gives it.
+        """
+        account, ledger = self._user(uid), self._ledger(uid, day)
+        ours = account.collection("daily_summaries").document(day.isoformat())
+        asked = [ledger, *([account] if user else []), *([ours] if summary else [])]
+        other = await self.summary(uid, day) if summary else None
 
         @async_transactional  # type: ignore[untyped-decorator]
         async def once(transaction: Any) -> Verdict:
-            asked = [ledger, account] if user else [ledger]
-            read = {found.reference.path: found async for found in await transaction.get_all(asked)}
-            mine = read[ledger.path]
-            others = await self._summaries(uid, day).get(transaction=transaction) if summary else []
+            documents_of = self._client.get_all(asked, transaction=transaction)  # its own get_all awaits a generator
+            read = {found.reference.path: found async for found in documents_of}
+            mine, theirs = read[ledger.path], read.get(ours.path)
             seen = Seen(
                 ledger=documents.ledger_from(day, mine.to_dict()) if mine.exists else None,
                 read_time=_instant(mine.read_time),
                 active=documents.active(read[account.path].to_dict()) if user else True,
-                summary=documents.summary_from(others[0].id, others[0].to_dict()) if others else None,
+                summary=documents.summary_from(theirs.id, theirs.to_dict()) if theirs and theirs.exists else other,
             )
             verdict = decide(seen)
             self._write(transaction, account, ledger, verdict)

@@ -62,7 +62,7 @@ class SqliteStore(TransactionalLedger):
     def _guarded(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             if self._db is None:
-                self._db = _open(self._path)
+                self._db = open_file(self._path)
             return work(self._db, *args, **kwargs)
         except sqlite3.Error as cause:
             full = cause.sqlite_errorcode == sqlite3.SQLITE_FULL if hasattr(cause, "sqlite_errorcode") else False
@@ -106,7 +106,7 @@ class SqliteStore(TransactionalLedger):
 
     async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
         """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""
-        await self._do(_put, uid, user, collections)
+        await self._do(put, uid, user, collections)
 
     async def empty(self) -> bool:
         """Whether there is no user at all."""
@@ -119,7 +119,7 @@ class SqliteStore(TransactionalLedger):
         self._thread.shutdown(wait=False)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_file(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
@@ -242,7 +242,7 @@ def _transaction(
     return replace(verdict, entry=entry)
 
 
-def _put(
+def put(
     db: sqlite3.Connection, uid: str, user: documents.Doc, collections: Mapping[str, Mapping[str, documents.Doc]]
 ) -> None:
     hour, zone = user.get(documents.USER_HOUR), user.get(documents.USER_ZONE)

@@ -1,0 +1,114 @@
+"""Fixtures: every test gets servers, projects and folders of its own, on loopback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import Stage
+from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
+from tests.support.web import FakeFCM, FakeLLM
+from tests.support.worlds import FirestoreWorld, SqliteWorld, World
+
+NO_EMULATOR = "needs the Firestore emulator: the Google Cloud CLI with Java, or FIRESTORE_EMULATOR_HOST"
+
+
+def run_folder(config: pytest.Config) -> Path:
+    """A folder that all workers of this run share."""
+    worker = getattr(config, "workerinput", None)
+    name = worker["testrunuid"] if worker else config.stash[RUN]
+    return Path(tempfile.gettempdir()) / f"recap-tests-{name}"
+
+
+RUN = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RUN] = uuid.uuid4().hex
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Workers and the controller agree on the shared folder."""
+    node.workerinput["testrunuid"] = node.config.stash[RUN]  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        stop_shared_emulator(run_folder(config))
+
+
+@pytest.fixture(scope="session")
+def emulator(request: pytest.FixtureRequest) -> str:
+    """host:port of a Firestore emulator."""
+    host = shared_emulator(run_folder(request.config))
+    if host is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(NO_EMULATOR)
+        pytest.skip(NO_EMULATOR)
+    return host
+
+
+@pytest.fixture
+def firestore_world(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreWorld]:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
+    world = FirestoreWorld(emulator)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def sqlite_world(tmp_path: Path) -> Iterator[SqliteWorld]:
+    world = SqliteWorld(tmp_path / "data")
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Each store in turn."""
+    found: World = request.getfixturevalue(f"{request.param}_world")
+    return found
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of its own. Fails the test that leaves a key without a TTL."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    if server.process is not None:
+        leaks = server.ask(
+            "EVAL",
+            "local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do "
+            "if redis.call('PTTL', k) < 0 then n = n + 1 end end return n",
+            "0",
+        )
+        server.kill()
+        assert leaks == b":0", "a Redis key was left without a TTL"
+
+
+@pytest.fixture
+def llm() -> Iterator[FakeLLM]:
+    server = FakeLLM()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fcm() -> Iterator[FakeFCM]:
+    server = FakeFCM()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stage(world: World, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path) -> Iterator[Stage]:
+    """All parts, and `job.py` processes over them."""
+    stage = Stage(world, redis, llm, fcm, tmp_path)
+    yield stage
+    stage.stop_all()

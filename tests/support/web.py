@@ -1,0 +1,222 @@
+"""Loopback fakes of the LLM and of FCM. They check what they are sent, count, and obey a script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+WHO = re.compile(r"who=(\S+)")
+PATH = re.compile(r"^/v1/projects/[\w-]+/messages:send$")
+MAX_MESSAGE = 4096
+MAX_TAG = 64
+
+# A script may answer, do something and return None to go on, or raise ConnectionResetError to cut.
+Script = Callable[[str], Awaitable[web.Response | None]]
+
+
+class LoopbackServer:
+    """An aiohttp server in a thread of its own, so that synchronous tests can use it too."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.port = 0
+        self._thread.start()
+        self._started.wait()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._open())
+        self._started.set()
+        self.loop.run_forever()
+        self.loop.run_until_complete(self._runner.cleanup())
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+    async def _open(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._guarded)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _guarded(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self.answer(request)
+        except ConnectionResetError:
+            assert request.transport is not None
+            request.transport.abort()
+            raise
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+
+def recap_answer(who: str, **changes: Any) -> dict[str, Any]:
+    """A recap that follows the schema, different for each call of each user."""
+    return {
+        "headline": f"A day of {who}",
+        "overview": f"You talked about {who} and more. It went well.",
+        "day_emoji": "🌤️",
+        "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "conversations": [1]}],
+        "unresolved_questions": ["What next?"],
+        "decisions_made": [],
+        "knowledge_nuggets": [],
+    } | changes
+
+
+def completion(content: str | None, finish: str = "stop", refusal: str | None = None) -> web.Response:
+    """A chat completion."""
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    return web.json_response(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "fake-model",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        }
+    )
+
+
+def llm_error(status: int, code: str, **headers: str) -> web.Response:
+    """An error as OpenAI writes it."""
+    error = {"error": {"message": "no", "type": code, "code": code, "param": None}}
+    return web.json_response(error, status=status, headers=headers)
+
+
+class FakeLLM(LoopbackServer):
+    """Counts calls per user: the notes of a test user say `who=UID`."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.script: Script | None = None
+        self.latency = 0.0
+        self.at_once = 0
+        self.most_at_once = 0
+        super().__init__()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if wrong := _wrong_completion_request(request.path, body):
+            return llm_error(400, wrong)
+        who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
+        self.calls[who] += 1
+        number = self.calls[who]
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            scripted = await self.script(who) if self.script else None
+        finally:
+            self.at_once -= 1
+        return scripted or completion(json.dumps(recap_answer(f"{who} (take {number})")))
+
+
+def _wrong_completion_request(path: str, body: dict[str, Any]) -> str | None:
+    if path != "/v1/chat/completions":
+        return "unknown_url"
+    form = body.get("response_format", {}).get("json_schema", {})
+    if form.get("strict") is not True or form.get("schema", {}).get("additionalProperties") is not False:
+        return "schema_not_strict"
+    if body.get("store") is not False or not body.get("model") or "max_completion_tokens" not in body:
+        return "bad_parameters"
+    if [message["role"] for message in body.get("messages", [])] != ["system", "user"]:
+        return "bad_messages"
+    return None
+
+
+@dataclass
+class Phone:
+    """What one device shows: the same tag replaces."""
+
+    visible: dict[str, str] = field(default_factory=dict)
+    bodies: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+
+
+def fcm_error(status: int, code: str, **headers: str) -> web.Response:
+    """An error as FCM writes it."""
+    kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+    error = {"code": status, "status": code, "message": "no", "details": [{"@type": kind, "errorCode": code}]}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+class FakeFCM(LoopbackServer):
+    """Checks each message as FCM would, and delivers it to a simulated phone."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
+        self.phones: dict[str, Phone] = {}
+        self.messages: list[dict[str, Any]] = []
+        self.script: Script | None = None
+        self.after: Script | None = None
+        self.latency = 0.0
+        super().__init__()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        message = json.loads(raw).get("message", {})
+        token = message.get("token", "")
+        self.asked[token] += 1
+        if _wrong_message(request.path, raw, message):
+            return fcm_error(400, "INVALID_ARGUMENT")
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if self.script and (scripted := await self.script(token)):
+            return scripted
+        self._deliver(token, message)
+        if self.after and (scripted := await self.after(token)):
+            return scripted
+        return web.json_response({"name": f"{request.path}/{len(self.messages)}"})
+
+    def _deliver(self, token: str, message: dict[str, Any]) -> None:
+        self.accepted[token] += 1
+        self.messages.append(message)
+        phone = self.phones.setdefault(token, Phone())
+        tag = message["android"]["notification"]["tag"]
+        phone.visible[tag] = message["notification"]["body"]
+        phone.bodies.append(message["notification"]["body"])
+        phone.tags.append(tag)
+
+
+def _wrong_message(path: str, raw: bytes, message: dict[str, Any]) -> bool:
+    tags = {
+        message.get("android", {}).get("notification", {}).get("tag"),
+        message.get("apns", {}).get("headers", {}).get("apns-collapse-id"),
+        message.get("webpush", {}).get("notification", {}).get("tag"),
+    }
+    tag = next(iter(tags))
+    return (
+        not PATH.match(path)
+        or len(raw) > MAX_MESSAGE
+        or not message.get("token")
+        or len(tags) != 1
+        or not tag
+        or len(tag.encode()) > MAX_TAG
+        or not message.get("notification", {}).get("body")
+        or not all(isinstance(value, str) for value in message.get("data", {}).values())
+        or message.get("android", {}).get("ttl") != "72000s"
+    )

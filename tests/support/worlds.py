@@ -1,0 +1,194 @@
+"""The document stores as tests see them: filled and read directly, past the adapters under test."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from notifications.adapters import sqlite
+from notifications.documents import moment
+
+Doc = dict[str, Any]
+
+
+def talk(uid: str, at: datetime, **changes: Any) -> Doc:
+    """A conversation worth a recap; the fake LLM counts it for `uid`."""
+    structured = {
+        "title": "A talk",
+        "overview": f"who={uid} talked about the garden.",
+        "category": "social",
+        "action_items": [{"description": "Buy seeds", "completed": False}],
+        "events": [],
+    }
+    doc: Doc = {
+        "created_at": at,
+        "started_at": at - timedelta(minutes=20),
+        "finished_at": at,
+        "discarded": False,
+        "is_locked": False,
+        "structured": structured,
+    }
+    return doc | changes
+
+
+class World(Protocol):
+    """One store, empty at first."""
+
+    name: str
+
+    def env(self) -> dict[str, str]: ...
+    def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None: ...
+    def update_user(self, uid: str, changes: Doc) -> None: ...
+    def delete_user(self, uid: str) -> None: ...
+    def user(self, uid: str) -> Doc | None: ...
+    def tokens(self, uid: str) -> dict[str, Doc]: ...
+    def put_token(self, uid: str, key: str, token: str) -> None: ...
+    def ledgers(self, uid: str) -> dict[str, Doc]: ...
+    def summaries(self, uid: str) -> dict[str, Doc]: ...
+    def put_summary(self, uid: str, key: str, doc: Doc) -> None: ...
+    def delete_summary(self, uid: str, key: str) -> None: ...
+    def put_ledger(self, uid: str, day: str, doc: Doc) -> None: ...
+    def put_talk(self, uid: str, key: str, doc: Doc) -> None: ...
+    def close(self) -> None: ...
+
+
+class FirestoreWorld:
+    """A project of its own in the emulator, by the synchronous client."""
+
+    name = "firestore"
+
+    def __init__(self, host: str) -> None:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import firestore
+
+        self.host = host
+        self.project = f"test-{uuid.uuid4().hex[:12]}"
+        self.db = firestore.Client(project=self.project, credentials=AnonymousCredentials())
+
+    def env(self) -> dict[str, str]:
+        return {"GOOGLE_CLOUD_PROJECT": self.project, "FIRESTORE_EMULATOR_HOST": self.host}
+
+    def _user(self, uid: str) -> Any:
+        return self.db.collection("users").document(uid)
+
+    def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None:
+        batch = self.db.batch()
+        batch.set(self._user(uid), doc)
+        for key, token in tokens.items():
+            batch.set(self._user(uid).collection("fcm_tokens").document(key), {"token": token})
+        for key, one in talks.items():
+            batch.set(self._user(uid).collection("conversations").document(key), one)
+        batch.commit()
+
+    def update_user(self, uid: str, changes: Doc) -> None:
+        self._user(uid).update(changes)
+
+    def delete_user(self, uid: str) -> None:
+        self._user(uid).delete()
+
+    def user(self, uid: str) -> Doc | None:
+        found: Doc | None = self._user(uid).get().to_dict()
+        return found
+
+    def _all(self, uid: str, collection: str) -> dict[str, Doc]:
+        return {found.id: found.to_dict() for found in self._user(uid).collection(collection).stream()}
+
+    def tokens(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "fcm_tokens")
+
+    def put_token(self, uid: str, key: str, token: str) -> None:
+        self._user(uid).collection("fcm_tokens").document(key).set({"token": token})
+
+    def ledgers(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "recap_deliveries")
+
+    def summaries(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "daily_summaries")
+
+    def put_summary(self, uid: str, key: str, doc: Doc) -> None:
+        self._user(uid).collection("daily_summaries").document(key).set(doc)
+
+    def delete_summary(self, uid: str, key: str) -> None:
+        self._user(uid).collection("daily_summaries").document(key).delete()
+
+    def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
+        self._user(uid).collection("recap_deliveries").document(day).set(doc)
+
+    def put_talk(self, uid: str, key: str, doc: Doc) -> None:
+        self._user(uid).collection("conversations").document(key).set(doc)
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class SqliteWorld:
+    """A data folder of its own."""
+
+    name = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "created").write_text(datetime(2020, 1, 1, tzinfo=UTC).isoformat())  # no sample users
+        self.db = sqlite.open_file(folder / "recap.sqlite3")
+
+    def env(self) -> dict[str, str]:
+        return {"RECAP_DATA_DIR": str(self.folder)}
+
+    def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None:
+        devices = {key: {"token": token} for key, token in tokens.items()}
+        sqlite.put(self.db, uid, doc, {"fcm_tokens": devices, "conversations": talks})
+
+    def update_user(self, uid: str, changes: Doc) -> None:
+        sqlite.put(self.db, uid, (self.user(uid) or {}) | changes, {})
+
+    def delete_user(self, uid: str) -> None:
+        self.db.execute("DELETE FROM users WHERE uid = ?", (uid,))
+
+    def user(self, uid: str) -> Doc | None:
+        row = self.db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def tokens(self, uid: str) -> dict[str, Doc]:
+        rows = self.db.execute("SELECT key, doc FROM devices WHERE uid = ?", (uid,))
+        return {key: json.loads(doc) for key, doc in rows}
+
+    def put_token(self, uid: str, key: str, token: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, json.dumps({"token": token})))
+
+    def ledgers(self, uid: str) -> dict[str, Doc]:
+        rows = self.db.execute("SELECT date, doc FROM ledgers WHERE uid = ?", (uid,))
+        times = ("sending_at", "sent_at", "window_start", "window_end", "expire_at", "created_at")
+        docs = ((day, json.loads(doc)) for day, doc in rows)
+        return {day: doc | {name: moment(doc[name]) for name in times if name in doc} for day, doc in docs}
+
+    def summaries(self, uid: str) -> dict[str, Doc]:
+        rows = self.db.execute("SELECT id, doc FROM summaries WHERE uid = ?", (uid,))
+        return {key: json.loads(doc) for key, doc in rows}
+
+    def put_summary(self, uid: str, key: str, doc: Doc) -> None:
+        text = json.dumps(doc, default=lambda value: value.isoformat())
+        self.db.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)", (uid, doc["date"], key, text))
+
+    def delete_summary(self, uid: str, key: str) -> None:
+        self.db.execute("DELETE FROM summaries WHERE uid = ? AND id = ?", (uid, key))
+
+    def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
+        text = json.dumps(doc, default=lambda value: value.isoformat())
+        self.db.execute("INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?)", (uid, day, text))
+
+    def put_talk(self, uid: str, key: str, doc: Doc) -> None:
+        user = self.user(uid)
+        assert user is not None
+        sqlite.put(self.db, uid, user, {"conversations": {key: doc}})
+
+    def close(self) -> None:
+        self.db.close()
+
+
+def iso(day: date) -> str:
+    return day.isoformat()
