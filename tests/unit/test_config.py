@@ -1,0 +1,94 @@
+"""Settings: bad ones get one sentence that names them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from notifications.config import Numbers, load
+from notifications.domain.errors import ConfigFault
+
+CLOUD = {"CLOUD_RUN_JOB": "recap", "REDIS_URL": "redis://r:6379", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
+
+
+def test_nothing_set_means_everything_local() -> None:
+    settings = load({})
+    assert (settings.redis_url, settings.firestore, settings.openai, settings.fcm) == (None, False, False, False)
+    assert settings.store_is_local
+
+
+def test_the_defaults_are_the_protocols() -> None:
+    numbers = Numbers()
+    told = {
+        "user_deadline": 480,
+        "user_lease": 600,
+        "push_deadline": 30,
+        "store_timeout": 60,
+        "sending_stale": 120,
+        "shard_lease": 180,
+        "shard_renew": 30,
+        "shard_retry_min": 60,
+        "shard_retry_max": 300,
+        "item_retry": 60,
+        "provider_retry": 60,
+        "catch_up": 7200,
+        "grace": 1200,
+        "watchdog": 90,
+    }
+    assert {name: numbers.span(name) for name in told} == {n: timedelta(seconds=s) for n, s in told.items()}
+    counts = (numbers.max_item_failures, numbers.max_crashes, numbers.max_pushes, numbers.page_size)
+    assert counts == (3, 4, 3, 300)
+    assert (numbers.shards, numbers.shards_at_once, numbers.ledger_retention_days) == (1, 8, 30)
+
+
+def test_each_part_is_replaced_by_its_own_setting() -> None:
+    assert load({"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"}).openai
+    assert load({"FCM_BASE_URL": "http://127.0.0.1:9"}).fcm
+    assert load({"GOOGLE_CLOUD_PROJECT": "p"}).fcm
+    assert not load({"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_EMULATOR_HOST": "h:1"}).fcm
+    assert load({"JOB_COMPLETION_INDEX": "3"}).task_index == 3
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL is malformed"),
+        ({"REDIS_URL": "redis://h:notaport"}, "REDIS_URL is malformed"),
+        ({"REDIS_URL": "redis://"}, "REDIS_URL is malformed"),
+        ({"OPENAI_BASE_URL": "openai"}, "OPENAI_BASE_URL is malformed"),
+        ({"FCM_BASE_URL": "ftp://x"}, "FCM_BASE_URL is malformed"),
+        ({"FIRESTORE_EMULATOR_HOST": "h:1"}, "GOOGLE_CLOUD_PROJECT"),
+        ({"CLOUD_RUN_TASK_INDEX": "-1"}, "CLOUD_RUN_TASK_INDEX"),
+        ({"CLOUD_RUN_TASK_COUNT": "0"}, "CLOUD_RUN_TASK_COUNT"),
+        ({"RECAP_LOG_FORMAT": "xml"}, "RECAP_LOG_FORMAT"),
+        ({"RECAP_CONCURRENCY": "many"}, "RECAP_CONCURRENCY is 'many'"),
+        ({"RECAP_CONCURRENCY": "0"}, "RECAP_CONCURRENCY is 0"),
+        ({"RECAP_SHARDS": "63"}, "RECAP_SHARDS is 63"),
+        ({"RECAP_GRACE_SECONDS": "nan"}, "RECAP_GRACE_SECONDS is nan"),
+        ({"RECAP_GRACE_SECONDS": "inf"}, "RECAP_GRACE_SECONDS is inf"),
+        ({"RECAP_CATCH_UP_SECONDS": "-5"}, "RECAP_CATCH_UP_SECONDS is -5"),
+        ({"RECAP_USER_LEASE_SECONDS": "570"}, "RECAP_USER_LEASE_SECONDS is 570"),
+        ({"RECAP_SENDING_STALE_SECONDS": "90"}, "RECAP_SENDING_STALE_SECONDS is 90"),
+        ({"RECAP_USER_LEASE_SECONDS": "901"}, "may be 900 at most"),
+        ({"RECAP_SHARD_RENEW_SECONDS": "60"}, "RECAP_SHARD_RENEW_SECONDS is 60"),
+        ({"RECAP_SHARD_RETRY_MIN_SECONDS": "400"}, "RECAP_SHARD_RETRY_MIN_SECONDS"),
+        ({"CLOUD_RUN_JOB": "recap"}, "REDIS_URL, GOOGLE_CLOUD_PROJECT, OPENAI_API_KEY or OPENAI_BASE_URL must be set"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", **CLOUD, "REDIS_URL": ""}, "REDIS_URL must be set"),
+    ],
+)
+def test_a_bad_setting_is_named_in_one_sentence(env: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        load(env)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_secrets_are_not_in_what_settings_print() -> None:
+    shown = repr(load({**CLOUD, "OPENAI_API_KEY": "sk-secret", "REDIS_URL": "redis://:pass@h:1"}))
+    assert "sk-secret" not in shown
+    assert "pass" not in shown
+
+
+def test_a_complete_platform_is_fine() -> None:
+    assert load(CLOUD).on_platform

@@ -1,0 +1,238 @@
+"""The ledger's transitions, row by row: PROTOCOL section 4."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from notifications.domain import delivery
+from notifications.domain.delivery import Kind, Opening, Terms, Verdict
+from notifications.domain.model import Draft, Ledger, Recap, State, Summary, Window, collapse_id
+from notifications.domain.push import Result
+
+NOW = datetime(2026, 5, 1, 20, 5, tzinfo=UTC)
+SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+DAY = date(2026, 5, 1)
+TERMS = Terms(stale=timedelta(seconds=120), max_pushes=3, retention=timedelta(days=30))
+WINDOW = Window(SLOT - timedelta(days=1), SLOT)
+ME = Opening("u", DAY, "me", SLOT, WINDOW)
+RECAP = Recap("2026-05-01", DAY, NOW, Draft("Head", "Over", "🌤️"), 2, 30)
+THEIRS = Summary("2026-05-01", NOW, "Their head", "Their text", "🎈")
+FRESH, STALE = NOW - timedelta(seconds=119), NOW - timedelta(seconds=120)
+ENDED = [state for state in State if state.final]
+
+
+def entry(state: State, **changes: Any) -> Ledger:
+    base = Ledger(DAY, state, by="other", sending_at=FRESH, tries=1, title="T", body="B", summary_id="2026-05-01")
+    return replace(base, **changes)
+
+
+def close(state: State, found: Ledger | None, active: bool = True) -> Verdict:
+    return delivery.close(ME, state, "why", active=active, found=found, read_time=NOW, terms=TERMS)
+
+
+def begin(found: Ledger | None = None, **changes: Any) -> Verdict:
+    given: dict[str, Any] = {
+        "has_devices": True,
+        "replaces": None,
+        "active": True,
+        "summary": None,
+        "read_time": NOW,
+        "terms": TERMS,
+    } | changes
+    return delivery.begin(ME, RECAP, found=found, **given)
+
+
+def take(found: Ledger | None, by: str = "me") -> Verdict:
+    return delivery.take(by, found=found, read_time=NOW, terms=TERMS)
+
+
+def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> Verdict:
+    given: dict[str, Any] = {"sent_nothing": False, "last_chance": False, "by": "me", "seq": 1} | changes
+    return delivery.report(given.pop("by"), given.pop("seq"), results, found=found, **given)
+
+
+def resend(found: Ledger | None, **changes: Any) -> Verdict:
+    given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW, "terms": TERMS} | changes
+    return delivery.resend(found=found, **given)
+
+
+def written(verdict: Verdict) -> Ledger:
+    assert verdict.write
+    assert verdict.entry is not None
+    return verdict.entry
+
+
+@pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
+def test_close_writes_nothing_about_who_is_gone(state: State) -> None:
+    assert close(state, None, active=False) == Verdict(Kind.NOBODY)
+
+
+@pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
+def test_close_creates_the_day(state: State) -> None:
+    made = written(close(state, None))
+    assert (made.state, made.outcome, made.seq, made.tries) == (state, "why", 1, 0)
+    assert made.expire_at == SLOT + timedelta(days=30)
+    assert made.collapse_id == collapse_id("u", DAY)
+
+
+@pytest.mark.parametrize("found", ENDED)
+@pytest.mark.parametrize("asked", [State.SKIPPED, State.MISSED, State.DEAD])
+def test_close_leaves_an_ended_day(asked: State, found: State) -> None:
+    assert close(asked, entry(found)) == Verdict(Kind.FINAL, entry(found))
+
+
+@pytest.mark.parametrize("found", [State.PENDING, State.SENDING])
+@pytest.mark.parametrize("asked", [State.SKIPPED, State.MISSED])
+def test_close_takes_what_another_run_began(asked: State, found: State) -> None:
+    assert close(asked, entry(found)) == Verdict(Kind.TAKE, entry(found))
+
+
+def test_dead_gives_up_an_open_day_but_waits_for_a_fresh_sender() -> None:
+    assert written(close(State.DEAD, entry(State.PENDING))).state is State.GAVE_UP
+    assert written(close(State.DEAD, entry(State.SENDING, sending_at=STALE))).state is State.GAVE_UP
+    assert close(State.DEAD, entry(State.SENDING)) == Verdict(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
+
+
+def test_begin_creates_ledger_and_summary_together() -> None:
+    verdict = begin()
+    made = written(verdict)
+    assert (verdict.kind, verdict.recap, verdict.stamp_sending) == (Kind.PUSH, RECAP, True)
+    assert (made.state, made.by, made.tries, made.seq) == (State.SENDING, "me", 1, 1)
+    assert (made.title, made.body, made.summary_id) == ("🌤️ Head", "Over", "2026-05-01")
+    assert (made.window_start, made.window_end) == (WINDOW.start, WINDOW.end)
+
+
+def test_begin_without_devices_is_sent_at_once() -> None:
+    verdict = begin(has_devices=False)
+    made = written(verdict)
+    assert (verdict.kind, made.state, made.outcome, made.tries) == (Kind.FINAL, State.SENT, "no_devices", 0)
+    assert verdict.recap == RECAP
+    assert verdict.stamp_sent
+
+
+def test_begin_writes_nothing_about_who_is_gone() -> None:
+    assert begin(active=False) == Verdict(Kind.NOBODY)
+
+
+def test_begin_respects_a_summary_by_another_hand() -> None:
+    verdict = begin(summary=THEIRS)
+    made = written(verdict)
+    assert (verdict.kind, verdict.recap) == (Kind.FINAL, None)
+    assert (made.state, made.outcome, made.title, made.body) == (State.SENT, "legacy", "🎈 Their head", "Their text")
+    assert made.window_end == SLOT  # min(created_at, slot)
+    assert made.window_start is None
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_begin_throws_its_text_away_where_the_day_ended(state: State) -> None:
+    assert begin(entry(state)) == Verdict(Kind.FINAL, entry(state))
+
+
+@pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
+def test_a_resends_begin_replaces_only_what_it_read(state: State) -> None:
+    found = entry(state, seq=4)
+    made = written(begin(found, replaces=found))
+    assert (made.state, made.seq) == (State.SENDING, 5)
+    assert begin(replace(found, seq=5), replaces=found).kind is Kind.FINAL
+    assert begin(entry(State.SENT, seq=4), replaces=found).kind is Kind.FINAL
+
+
+def test_take_of_each_state() -> None:
+    for state in ENDED:
+        assert take(entry(state)) == Verdict(Kind.FINAL, entry(state))
+    assert take(None) == Verdict(Kind.NOBODY)
+    mine = entry(State.SENDING, by="me", tries=2)
+    assert take(mine) == Verdict(Kind.PUSH, mine)  # the reply was lost: no try is taken again
+    assert take(entry(State.SENDING)) == Verdict(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
+    for found in (entry(State.PENDING, tries=2), entry(State.SENDING, sending_at=STALE, tries=2)):
+        taken = written(take(found))
+        assert (taken.state, taken.by, taken.tries) == (State.SENDING, "me", 3)
+    for found in (entry(State.PENDING, tries=3), entry(State.SENDING, sending_at=STALE, tries=3)):
+        assert written(take(found)).state is State.GAVE_UP
+
+
+MINE = entry(State.SENDING, by="me", tries=2)
+
+
+def test_report_for_an_erased_account_or_after_a_resend() -> None:
+    assert report(None, {}) == Verdict(Kind.NOBODY)
+    assert report(replace(MINE, seq=2), {"a": Result.ACCEPTED}) == Verdict(Kind.REFUSED, replace(MINE, seq=2))
+
+
+def test_sent_is_never_taken_back() -> None:
+    sent = entry(State.SENT)
+    assert report(sent, {"a": Result.UNKNOWN}) == Verdict(Kind.FINAL, sent)
+
+
+@pytest.mark.parametrize("by", ["me", "other"])
+@pytest.mark.parametrize("state", [State.SENDING, State.PENDING])
+def test_what_fcm_accepted_counts_whoever_reports_it(state: State, by: str) -> None:
+    made = written(report(entry(state, by=by), {"a": Result.ACCEPTED, "b": Result.GONE}))
+    assert (made.state, dict(made.devices)) == (State.SENT, {"a": "accepted", "b": "gone"})
+
+
+def test_a_day_whose_devices_are_all_gone_says_so() -> None:
+    assert written(report(MINE, {"a": Result.GONE})).outcome == "no_devices"
+
+
+def test_after_giving_up_only_devices_are_merged() -> None:
+    made = written(report(entry(State.GAVE_UP), {"a": Result.ACCEPTED}))
+    assert (made.state, dict(made.devices)) == (State.GAVE_UP, {"a": "accepted"})
+
+
+@pytest.mark.parametrize(
+    ("result", "tries"), [(Result.BUSY, 1), (Result.UNSENT, 1), (Result.REFUSED, 1), (Result.UNKNOWN, 2)]
+)
+def test_a_definite_failure_gives_its_try_back(result: Result, tries: int) -> None:
+    verdict = report(MINE, {"a": result})
+    made = written(verdict)
+    assert (verdict.kind, made.state, made.tries) == (Kind.RETRY, State.PENDING, tries)
+
+
+def test_a_passed_deadline_gives_its_try_back() -> None:
+    assert written(report(MINE, {"a": Result.UNSENT}, sent_nothing=True)).tries == 1
+
+
+def test_a_refused_device_waits_only_while_no_other_got_it() -> None:
+    both = report(MINE, {"a": Result.ACCEPTED, "b": Result.REFUSED})
+    assert written(both).state is State.SENT
+    assert written(report(MINE, {"b": Result.REFUSED})).state is State.PENDING
+
+
+def test_a_device_that_another_sender_reached_is_not_open() -> None:
+    assert written(report(replace(MINE, devices={"a": "accepted"}), {"a": Result.UNKNOWN})).state is State.SENT
+
+
+@pytest.mark.parametrize("found", [entry(State.SENDING), entry(State.PENDING, by="me")])
+def test_a_stale_or_repeated_report_only_merges(found: Ledger) -> None:
+    verdict = report(found, {"a": Result.ACCEPTED, "b": Result.BUSY})
+    made = written(verdict)
+    assert verdict.kind is Kind.RETRY
+    assert made == replace(found, devices={"a": "accepted"})
+
+
+def test_the_last_chance_gives_up() -> None:
+    verdict = report(MINE, {"a": Result.BUSY}, last_chance=True)
+    made = written(verdict)
+    assert (verdict.kind, made.state, made.outcome) == (Kind.FINAL, State.GAVE_UP, "undelivered")
+
+
+def test_resend_is_refused_while_a_send_is_fresh() -> None:
+    assert resend(entry(State.SENDING)).kind is Kind.REFUSED
+    assert resend(entry(State.SENT), claim_live=True).kind is Kind.REFUSED
+    assert resend(entry(State.SENT), active=False).kind is Kind.NOBODY
+
+
+def test_resend_bumps_an_ended_delivery_and_finishes_an_open_one() -> None:
+    for state in (State.SENT, State.GAVE_UP):
+        made = written(resend(entry(state, seq=3, tries=2, devices={"a": "accepted"})))
+        assert (made.state, made.seq, made.tries, dict(made.devices)) == (State.PENDING, 4, 0, {})
+    for found in (entry(State.PENDING), entry(State.SENDING, sending_at=STALE)):
+        assert resend(found) == Verdict(Kind.RETRY, found)
+    for state in (State.SKIPPED, State.MISSED, State.DEAD):
+        assert resend(entry(state)) == Verdict(Kind.FINAL, entry(state))
+    assert resend(None) == Verdict(Kind.FINAL, None)
