@@ -5,6 +5,7 @@ Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -43,9 +44,10 @@ def script(verb: Verb) -> tuple[str, str]:
 class RedisClaims:
     """The Claims port. One instance belongs to one event loop."""
 
-    def __init__(self, client: Any, where: str) -> None:
+    def __init__(self, client: Any, where: str, connections: int) -> None:
         self._client = client  # Redis or RedisCluster: the same commands, which their annotations don't say
         self._where = where
+        self._free = asyncio.Semaphore(connections)  # a cluster's pool raises where a single server's waits
 
     async def now(self) -> datetime:
         """Redis TIME."""
@@ -146,7 +148,8 @@ class RedisClaims:
         """The call, again where its answer was lost: every verb is idempotent under its token."""
         for attempt in range(1, TRIES + 1):
             try:
-                return await call()
+                async with self._free:
+                    return await call()
             except (errors.BusyLoadingError, errors.AuthenticationError, errors.AuthorizationError) as cause:
                 raise self._translated(cause) from cause
             except (errors.ConnectionError, errors.TimeoutError, OSError) as cause:
@@ -212,10 +215,12 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaim
     }
     try:
         if cluster:
-            return RedisClaims(RedisCluster.from_url(plain_url, max_connections=connections, **common), where)
+            return RedisClaims(
+                RedisCluster.from_url(plain_url, max_connections=connections, **common), where, connections
+            )
         pool = BlockingConnectionPool.from_url(
             plain_url, max_connections=connections, timeout=timeout_seconds, **common
         )
     except ValueError as cause:
         raise ConfigFault(f"REDIS_URL is malformed ({cause}); write redis://host:6379/0.") from None
-    return RedisClaims(Redis(connection_pool=pool), where)
+    return RedisClaims(Redis.from_pool(pool), where, connections)

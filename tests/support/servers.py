@@ -30,6 +30,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_cluster_port() -> int:
+    """One whose cluster bus, 10,000 above it, is a port too."""
+    return next(port for _ in range(1000) if (port := free_port()) + 10_000 < 65_536 and not listens(port + 10_000))
+
+
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
     """The first true answer of the condition; fails the test after that many seconds."""
     deadline = time.monotonic() + seconds
@@ -66,7 +71,7 @@ class RedisServer:
     """One redis-server, restartable on the same port and folder."""
 
     def __init__(self, folder: Path, *options: str, binary: Path | None = None) -> None:
-        self.port = free_port()
+        self.port = free_cluster_port() if "--cluster-enabled" in options else free_port()
         self.folder = folder
         self.options = options
         self.binary = binary or bundled_redis()

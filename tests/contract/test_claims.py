@@ -1,0 +1,348 @@
+"""The claim scripts against the table, on every Redis that this machine has, alone and as a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.domain import claim
+from notifications.domain.claim import ABSENT, FOREIGN, Answer, Ask, Record, Stored, Verb, decide, new_token, parse
+from notifications.domain.errors import ClaimsDown, ConfigFault
+from notifications.ports import Reply, Terms
+from tests.support.servers import RedisServer, redis_binaries, wait_for
+
+HOUR = 3_600_000
+KEY = "users:ann:daily_summary_lock:2026-05-01"
+
+
+def cluster_of_two(folder: Path, binary: Path) -> list[RedisServer]:
+    """Two masters with half of the slots each."""
+    nodes = [
+        RedisServer(folder / name, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", binary=binary)
+        for name in ("left", "right")
+    ]
+    for node, slots in zip(nodes, (range(8192), range(8192, 16384)), strict=True):
+        with Redis(port=node.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+    with Redis(port=nodes[0].port) as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+    for node in nodes:
+        wait_for(lambda port=node.port: _knows_the_other(port), "cluster")
+    return nodes
+
+
+def _knows_the_other(port: int) -> bool:
+    with Redis(port=port) as client:
+        said = client.cluster("info")
+    return bool(said["cluster_state"] == "ok" and said["cluster_known_nodes"] == "2")
+
+
+KINDS = [(f"{kind}-{n}", kind, path) for n, path in enumerate(redis_binaries()) for kind in ("alone", "cluster")]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=[name for name, _, _ in KINDS])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    _, kind, binary = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    started = cluster_of_two(folder, binary) if kind == "cluster" else [RedisServer(folder, binary=binary)]
+    yield started
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+async def claims(servers: list[RedisServer]) -> AsyncIterator[RedisClaims]:
+    for server in servers:
+        server.ask("FLUSHALL")
+    url = servers[0].url + ("?cluster=true" if len(servers) > 1 else "")
+    made = connect(url, connections=8, timeout_seconds=2)
+    yield made
+    await made.aclose()
+
+
+async def terms(claims: RedisClaims, key: str = KEY, **changes: Any) -> Terms:
+    now = int((await claims.now()).timestamp() * 1000)
+    base = Terms(
+        key, lease_ms=600_000, expire_ms=now + 3 * HOUR, until_ms=now + 2 * HOUR, max_crashes=4, max_failures=3
+    )
+    return replace(base, **changes)
+
+
+def expected(ask: Ask, before: Record, reply: Reply) -> Any:
+    """What the table says for the very instant at which the script ran."""
+    return decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), before)
+
+
+Call = Callable[[RedisClaims, Terms, str], Any]
+LONG, LAPSED = 10 * 60_000, -1
+OPERATIONS: list[tuple[str, Ask, Call]] = [
+    ("claim in lane 0", Ask(Verb.CLAIM, "", 0, LONG, lane=0, max_crashes=4), lambda c, t, k: c.claim(t, k, 0)),
+    (
+        "claim that lapses at once, in lane 2",
+        Ask(Verb.CLAIM, "", 0, LAPSED, lane=2, max_crashes=4),
+        lambda c, t, k: c.claim(replace(t, lease_ms=LAPSED), k, 2),
+    ),
+    ("renew", Ask(Verb.RENEW, "", 0, LONG), lambda c, t, k: c.renew(t, k)),
+    ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, Stored.SENT)),
+    (
+        "fail that counts, due at once",
+        Ask(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3),
+        lambda c, t, k: c.fail(t, k, timedelta(0), 1),
+    ),
+    (
+        "fail that waits",
+        Ask(Verb.FAIL, "", 0, LONG, wait=HOUR, max_failures=3),
+        lambda c, t, k: c.fail(t, k, timedelta(hours=1), 0),
+    ),
+]
+
+
+def normal(record: Record, now: int) -> tuple[Any, ...]:
+    """What the table can see of a record: its times only as before, near or far."""
+    near = 0 if record.u <= now else 1
+    return (record.s, record.t, near, record.f, record.c)
+
+
+async def test_every_sequence_of_five_operations_by_two_tokens_follows_the_table(claims: RedisClaims) -> None:
+    """Breadth first over the states that five operations reach: each (state, operation) once is every sequence."""
+    base = await terms(claims)
+    moves = list(itertools.product(("a", "b"), OPERATIONS))
+    states: dict[tuple[Any, ...], str | None] = {("absent",): None}
+    seen = set(states)
+    compared = 0
+    for _ in range(5):
+        reached: dict[tuple[Any, ...], str | None] = {}
+        for value in states.values():
+            for token, (name, ask, call) in moves:
+                await put(claims, value)
+                reply = await call(claims, base, token)
+                now = int(reply.now.timestamp() * 1000 + 0.5)
+                verdict = decide(replace(ask, token=token, now=now, until=base.until_ms), parse(value))
+                [stored] = await claims.read([KEY])
+                context = f"{name} by {token} on {value}"
+                assert (reply.answer, stored) == (verdict.answer, verdict.after), context
+                if verdict.answer in (Answer.HELD, Answer.WAIT):
+                    assert reply.wait == timedelta(milliseconds=verdict.wait), context
+                if verdict.answer is Answer.DONE:
+                    assert reply.final is verdict.after.s, context
+                compared += 1
+                key = normal(stored, now)
+                if key not in seen:
+                    seen.add(key)
+                    reached[key] = await raw(claims)
+        states = reached
+    assert compared > 12 * 30
+
+
+async def put(claims: RedisClaims, value: str | None) -> None:
+    await claims.forget(KEY)
+    if value is not None:
+        await claims._client.set(KEY, value, px=HOUR)
+
+
+async def raw(claims: RedisClaims) -> str | None:
+    value = await claims._client.get(KEY)
+    return value.decode() if value is not None else None
+
+
+@pytest.mark.parametrize("steps_back", [claim.MAX_LEASE_MS + 60_000])
+async def test_a_clock_that_stepped_back_frees_what_it_froze(claims: RedisClaims, steps_back: int) -> None:
+    t = await terms(claims)
+    now = int((await claims.now()).timestamp() * 1000)
+    await put(claims, f'{{"s":"claimed","t":"x","u":{now + steps_back},"f":0,"c":0}}')
+    assert (await claims.claim(t, "me", 1)).answer is Answer.WON
+    await put(claims, f'{{"s":"idle","t":"x","u":{now + 2 * steps_back},"f":0,"c":0}}')
+    assert (await claims.claim(t, "me", 0)).answer is Answer.WON
+
+
+async def test_every_write_has_an_expiry_of_three_hours_after_the_slot(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    for call in (
+        lambda: claims.claim(t, "me", 0),
+        lambda: claims.fail(t, "me", timedelta(0), 0),
+        lambda: claims.claim(t, "you", 0),
+        lambda: claims.complete(t, "you", Stored.SKIPPED),
+    ):
+        assert (await call()).answer in (Answer.WON, Answer.OK)
+        assert (
+            await claims._client.execute_command("PEXPIRETIME", KEY) == t.expire_ms
+            if await has_pexpiretime(claims)
+            else 0 < await claims._client.pttl(KEY) <= 3 * HOUR
+        )
+    late = replace(t, expire_ms=0)
+    await claims.forget(KEY)
+    await claims.claim(late, "me", 0)
+    assert 19 * 60_000 < await claims._client.pttl(KEY) <= 20 * 60_000  # lease + 10 min
+
+
+async def has_pexpiretime(claims: RedisClaims) -> bool:
+    try:
+        await claims._client.execute_command("PEXPIRETIME", KEY)
+    except Exception:  # noqa: BLE001 - Redis 6.2 has no such command
+        return False
+    return True
+
+
+FOREIGN_VALUES: list[Any] = [
+    "1",
+    "",
+    "null",
+    "[]",
+    "{}",
+    "not json",
+    '{"s":"claimed"}',
+    '{"s":"claimed","t":"x","u":"y"}',
+    '{"s":"unheard","t":"x"}',
+    '"text"',
+    "7",
+]
+
+
+@pytest.mark.parametrize("value", FOREIGN_VALUES)
+async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaims, value: str) -> None:
+    t = await terms(claims)
+    assert parse(value) == FOREIGN
+    await claims._client.set(KEY, value)
+    reply = await claims.claim(t, "me", 0)
+    assert (reply.answer, reply.wait) == (Answer.HELD, timedelta(hours=2))
+    assert 7_190_000 < await claims._client.pttl(KEY) <= 7_200_000  # it had no TTL, so it gets one
+    await claims._client.set(KEY, value, px=60_000)
+    assert (await claims.claim(t, "me", 0)).wait <= timedelta(minutes=1)
+    for verb in (claims.renew(t, "me"), claims.complete(t, "me", Stored.SENT), claims.fail(t, "me", timedelta(0), 1)):
+        assert (await verb).answer is Answer.LOST
+    assert await raw(claims) == value
+
+
+async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
+    await claims._client.hset(KEY, "a", "b")
+    assert (await claims.claim(await terms(claims), "me", 0)).answer is Answer.HELD
+    assert await claims.read([KEY, "nothing"]) == [FOREIGN, ABSENT]
+    assert await claims._client.hgetall(KEY) == {b"a": b"b"}
+
+
+async def test_one_of_many_wins(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    replies = await asyncio.gather(*(claims.claim(t, new_token(), 0) for _ in range(50)))
+    assert [reply.answer for reply in replies].count(Answer.WON) == 1
+    assert [reply.answer for reply in replies].count(Answer.HELD) == 49
+
+
+async def test_a_failed_item_rests_half_an_hour_at_most_and_never_past_its_catch_up(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    await claims.claim(t, "me", 0)
+    reply = await claims.fail(t, "me", timedelta(hours=3), 0)
+    [record] = await claims.read([KEY])
+    now = int(reply.now.timestamp() * 1000 + 0.5)
+    assert record.u == now + 30 * 60_000
+    short = replace(t, until_ms=now + 1000)
+    await claims.forget(KEY)
+    await claims.claim(short, "me", 0)
+    await claims.fail(short, "me", timedelta(hours=3), 0)
+    assert (await claims.read([KEY]))[0].u == now + 1000
+
+
+async def test_an_item_is_dead_at_its_third_failure(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    answers = []
+    for token in ("a", "b", "c"):
+        assert (await claims.claim(t, token, 0)).answer is Answer.WON
+        answers.append((await claims.fail(t, token, timedelta(0), 1)).answer)
+        answers.append((await claims.fail(t, token, timedelta(0), 1)).answer)  # a repeat counts once
+    assert answers == [Answer.OK] * 4 + [Answer.DONE] * 2
+    reply = await claims.claim(t, "d", 2)
+    assert (reply.answer, reply.final, reply.failures) == (Answer.DONE, Stored.DEAD, 3)
+
+
+async def test_crashes_narrow_the_lane_and_end_in_dead(claims: RedisClaims) -> None:
+    lapsing = await terms(claims, lease_ms=LAPSED)
+    told = []
+    for crash, lane in enumerate((0, 1, 2, 2, 2)):
+        reply = await claims.claim(lapsing, f"t{crash}", max(0, lane - 1))
+        if reply.answer is Answer.LATER:
+            reply = await claims.claim(lapsing, f"t{crash}", lane)
+        told.append((reply.answer, reply.crashes))
+    assert told == [(Answer.WON, 0), (Answer.WON, 1), (Answer.WON, 2), (Answer.WON, 3), (Answer.DONE, 4)]
+
+
+async def test_a_shard_is_never_dead(claims: RedisClaims) -> None:
+    lapsing = await terms(claims, lease_ms=LAPSED, max_crashes=0)
+    replies = [await claims.claim(lapsing, str(n), 2) for n in range(12)]
+    assert {reply.answer for reply in replies} == {Answer.WON}
+    assert replies[-1].crashes == 11
+
+
+async def test_scan_joins_records_with_their_ttl(claims: RedisClaims) -> None:
+    for uid in ("ann", "bob"):
+        t = await terms(claims, key=f"users:{uid}:daily_summary_lock:2026-05-01")
+        await claims.claim(t, uid, 0)
+    found = {one.key: one async for one in claims.scan("users:*:daily_summary_lock:*")}
+    assert sorted(found) == [f"users:{uid}:daily_summary_lock:2026-05-01" for uid in ("ann", "bob")]
+    assert {one.record.s for one in found.values()} == {Stored.CLAIMED}
+    assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
+
+
+async def test_scripts_survive_a_flush_of_the_script_cache(claims: RedisClaims, servers: list[RedisServer]) -> None:
+    t = await terms(claims)
+    assert (await claims.claim(t, "me", 0)).answer is Answer.WON
+    for server in servers:
+        server.ask("SCRIPT", "FLUSH")
+    assert (await claims.complete(t, "me", Stored.SENT)).answer is Answer.OK
+
+
+async def test_server_trouble_is_neither_a_win_nor_a_loss(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "r", "--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
+    claims = connect(server.url, connections=2, timeout_seconds=1)
+    t = await terms(claims)
+    try:
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(ClaimsDown, match="answers OOM"):
+            await claims.claim(t, "me", 0)
+        server.ask("CONFIG", "SET", "maxmemory", "0")
+        server.ask("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(ClaimsDown, match="answers READONLY"):
+            await claims.claim(t, "me", 0)
+        server.kill()
+        with pytest.raises(ClaimsDown, match="does not answer"):
+            await claims.claim(t, "me", 0)
+    finally:
+        await claims.aclose()
+        server.kill()
+
+
+async def test_a_cluster_without_its_mark_and_a_wrong_password_are_named(tmp_path: Path) -> None:
+    nodes = cluster_of_two(tmp_path, redis_binaries()[0])
+    plain = connect(nodes[0].url, connections=2, timeout_seconds=1)
+    locked = RedisServer(tmp_path / "locked")
+    locked.ask("CONFIG", "SET", "requirepass", "secret")
+    wrong = connect(f"redis://:wrong@127.0.0.1:{locked.port}/0", connections=2, timeout_seconds=1)
+    try:
+        with pytest.raises(ConfigFault, match="cluster=true"):
+            await plain.read([KEY, "other", "third", "fourth"])
+        with pytest.raises(ConfigFault, match="refuses the user or password"):
+            await wrong.now()
+    finally:
+        await plain.aclose()
+        await wrong.aclose()
+        for server in (*nodes, locked):
+            server.kill()
+
+
+async def test_it_warns_about_eviction_and_a_missing_append_only_file(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "r", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+    claims = connect(server.url, connections=2, timeout_seconds=1)
+    try:
+        evicts, forgets = await claims.warnings()
+        assert "maxmemory-policy noeviction" in evicts
+        assert "appendonly yes" in forgets
+    finally:
+        await claims.aclose()
+        server.kill()

@@ -1,0 +1,306 @@
+"""One suite over SQLite and over the Firestore emulator: the same semantics behind the same ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from notifications.adapters import firestore
+from notifications.adapters.sqlite import SqliteStore
+from notifications.domain.delivery import Kind, Opening, Terms
+from notifications.domain.errors import StoreDown
+from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
+from notifications.domain.push import Result
+from notifications.ports import Range, Store
+from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
+
+DAY = date(2026, 5, 1)
+SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+WINDOW = Window(SLOT - timedelta(days=1), SLOT)
+ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+DRAFT = Draft("Head", "Over", "🌤️", (Highlight("T", "e", "S", ("t1",)),), ("Q?",), ("D",), ("K",), {"offline": True})
+RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (ActionItem("Buy seeds"),))
+
+
+def opening(by: str, uid: str = "ann") -> Opening:
+    return Opening(uid, DAY, by, SLOT, WINDOW)
+
+
+def connect(world: World, **terms: Any) -> Store:
+    given = Terms(**({"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)} | terms))
+    if isinstance(world, FirestoreWorld):
+        return firestore.connect(world.project, world.host, given, timeout_seconds=15)
+    assert isinstance(world, SqliteWorld)
+    return SqliteStore(world.folder / "recap.sqlite3", given)
+
+
+@pytest.fixture
+async def store(world: World) -> AsyncIterator[Store]:
+    made = connect(world)
+    world.put_user("ann", ON, {"d0": "token-0"}, {})
+    yield made
+    await made.aclose()
+
+
+async def begin(store: Store, by: str = "me", **changes: Any) -> Any:
+    given: dict[str, Any] = {"has_devices": True, "replaces": None} | changes
+    return await store.begin(opening(by), RECAP, **given)
+
+
+async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Store) -> None:
+    for n in range(7):
+        world.put_user(f"user-{n}", ON | {"time_zone": ("Europe/Paris", "Europe/Berlin")[n % 2]}, {}, {})
+    for uid, changes in {
+        "off": {"daily_summary_enabled": False},
+        "other-hour": {"daily_summary_hour_local": 21},
+        "other-zone": {"time_zone": "Asia/Tokyo"},
+        "text-hour": {"daily_summary_hour_local": "22"},
+        "true-hour": {"daily_summary_hour_local": True},
+        "no-zone": {"time_zone": None},
+        "text-switch": {"daily_summary_enabled": "true"},
+        "small-zone": {"time_zone": "europe/paris"},
+    }.items():
+        world.put_user(uid, ON | changes, {}, {})
+    world.put_user("whole-float", ON | {"daily_summary_hour_local": 22.0}, {}, {})
+    zones = ["Europe/Berlin", "Europe/Paris"]
+    everyone = ["ann", *(f"user-{n}" for n in range(7)), "whole-float"]
+
+    found, after = [], None
+    while page := await store.page(zones, 22, Range(), after, 4):
+        found.append([user.uid for user in page])
+        after = page[-1].uid
+    assert found == [everyone[:4], everyone[4:8], everyone[8:]]
+    assert [u.uid for u in await store.page(zones, 22, Range("user-2", "user-5"), None, 9)] == [
+        "user-2",
+        "user-3",
+        "user-4",
+    ]
+    assert [u.uid for u in await store.page(zones, 22, Range("u", None), "user-5", 9)] == ["user-6", "whole-float"]
+    assert (await store.page(["Europe/Berlin"], 22, Range(), None, 1))[0].zone == "Europe/Berlin"
+
+
+async def test_one_user_is_read_whatever_their_switch_says(world: World, store: Store) -> None:
+    world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
+    world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
+    found = await store.user("off")
+    assert found is not None
+    assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
+    assert await store.user("bad") is None
+    assert await store.user("nobody") is None
+
+
+async def test_conversations_of_a_window(world: World, store: Store) -> None:
+    inside = SLOT - timedelta(hours=2)
+    talks: dict[str, Doc] = {
+        "early": talk("ann", WINDOW.start - timedelta(microseconds=1)),
+        "first": talk("ann", WINDOW.start),
+        "second": talk("ann", inside),
+        "late": talk("ann", WINDOW.end),
+        "gone": talk("ann", inside, discarded=True),
+        "locked": talk("ann", inside, is_locked=True),
+        "spoken": talk(
+            "ann", inside, structured={"title": "T"}, transcript_segments=[{"text": "Hello"}, {"text": "there"}]
+        ),
+        "titled": talk("ann", inside, structured={"title": "T"}),
+        "broken": talk("ann", inside, structured=["not a map"]),
+        "no-times": talk("ann", inside, started_at=None, finished_at="yesterday"),
+    }
+    world.put_user("ann", ON, {}, talks)
+    found, malformed = await store.between("ann", WINDOW)
+    assert {c.id for c in found} == {"first", "second", "spoken", "titled", "no-times"}
+    assert malformed == 1
+    by_id = {c.id: c for c in found}
+    assert found[0].id == "first"
+    assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
+    assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
+    assert by_id["spoken"].transcript == "Hello\nthere"
+    assert not by_id["titled"].tells_something
+    assert by_id["no-times"].minutes == 0
+
+
+async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Store) -> None:
+    world.put_user("two", ON | {"fcm_token": "old"}, {"a": "t1", "b": "t1", "c": "t2", "d": ""}, {})
+    world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
+    world.put_user("none", ON, {}, {})
+    assert sorted(d.token for d in await store.devices("two")) == ["t1", "t2"]
+    assert [(d.token, d.key) for d in await store.devices("legacy")] == [("old", None)]
+    assert await store.devices("none") == []
+
+
+async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World, store: Store) -> None:
+    world.put_user("two", ON, {"a": "t1", "b": "t2"}, {})
+    first, second = sorted(await store.devices("two"), key=lambda d: d.token)
+    world.put_token("two", "b", "t3")
+    assert await store.forget_device("two", first) is True
+    assert await store.forget_device("two", second) is False
+    assert await store.forget_device("two", first) is False
+    assert {key: doc["token"] for key, doc in world.tokens("two").items()} == {"b": "t3"}
+
+
+async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, store: Store) -> None:
+    world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
+    [device] = await store.devices("legacy")
+    world.update_user("legacy", {"fcm_token": "new"})
+    assert await store.forget_device("legacy", device) is False
+    [device] = await store.devices("legacy")
+    assert await store.forget_device("legacy", device) is True
+    assert world.user("legacy") == ON
+
+
+async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Store) -> None:
+    verdict = await begin(store)
+    assert verdict.kind is Kind.PUSH
+    [(day, ledger)] = world.ledgers("ann").items()
+    assert day == "2026-05-01"
+    assert (ledger["state"], ledger["by"], ledger["tries"], ledger["seq"]) == ("sending", "me", 1, 1)
+    assert ledger["expire_at"] == SLOT + timedelta(days=30)
+    assert abs(ledger["sending_at"] - datetime.now(UTC)) < timedelta(minutes=1)
+    [(key, doc)] = world.summaries("ann").items()
+    assert (key, doc["id"], doc["date"], doc["headline"]) == ("2026-05-01", "2026-05-01", "2026-05-01", "Head")
+    assert doc["stats"] == {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 1}
+    assert doc["highlights"] == [{"topic": "T", "emoji": "e", "summary": "S", "conversation_ids": ["t1"]}]
+    assert doc["metadata"] == {"offline": True}
+
+
+async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: World, store: Store) -> None:
+    first = await begin(store)
+    again = await begin(store)
+    assert (again.kind, again.write) == (Kind.PUSH, False)
+    assert replace(again.entry, sending_at=None) == replace(first.entry, sending_at=None)
+    other = await begin(store, by="you")
+    assert other.kind is Kind.BUSY
+    assert timedelta(seconds=100) < other.wait <= timedelta(seconds=120)
+
+
+async def test_of_many_that_begin_one_pushes(world: World, store: Store) -> None:
+    stores = [connect(world) for _ in range(5)]
+    try:
+        verdicts = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
+    finally:
+        for one in stores:
+            await one.aclose()
+    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY] * 4 + [Kind.PUSH]
+    assert len(world.summaries("ann")) == 1
+
+
+async def persistently(store: Store, by: str) -> Any:
+    """As a run does: a commit that lost against another's is tried again under the same name."""
+    while True:
+        try:
+            return await begin(store, by=by)
+        except StoreDown:
+            await asyncio.sleep(0.01)
+
+
+async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Store) -> None:
+    world.update_user("ann", {"daily_summary_enabled": False})
+    assert (await begin(store)).kind is Kind.NOBODY
+    world.delete_user("ann")
+    assert (await begin(store)).kind is Kind.NOBODY
+    assert (world.ledgers("ann"), world.summaries("ann")) == ({}, {})
+
+
+@pytest.mark.parametrize("key", ["2026-05-01", "made-on-demand"])
+async def test_begin_beside_another_hands_summary_is_legacy(world: World, store: Store, key: str) -> None:
+    theirs = {
+        "id": key,
+        "date": "2026-05-01",
+        "created_at": SLOT - timedelta(hours=1),
+        "headline": "H",
+        "overview": "O",
+    }
+    world.put_summary("ann", key, theirs)
+    assert (await store.summary("ann", DAY)) is not None
+    verdict = await begin(store)
+    assert (verdict.kind, verdict.entry.state, verdict.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
+    [ledger] = world.ledgers("ann").values()
+    assert ledger["window_end"] == SLOT - timedelta(hours=1)
+    assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
+
+
+async def test_a_delivery_from_sending_to_sent(world: World, store: Store) -> None:
+    opened = await begin(store)
+    verdict = await store.report(
+        "ann",
+        DAY,
+        "me",
+        opened.entry.seq,
+        {"aa": Result.ACCEPTED, "bb": Result.BUSY},
+        sent_nothing=False,
+        last_chance=False,
+    )
+    assert verdict.kind is Kind.RETRY
+    [ledger] = world.ledgers("ann").values()
+    assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
+    taken = await store.take("ann", DAY, "you")
+    assert (taken.kind, taken.entry.by, taken.entry.tries) == (Kind.PUSH, "you", 1)
+    verdict = await store.report("ann", DAY, "you", 1, {"bb": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert (verdict.kind, verdict.entry.state) == (Kind.FINAL, State.SENT)
+    [ledger] = world.ledgers("ann").values()
+    assert ledger["devices"] == {"aa": "accepted", "bb": "accepted"}
+    assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
+    assert (await store.take("ann", DAY, "third")).kind is Kind.FINAL
+
+
+async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(world: World) -> None:
+    store = connect(world, stale=timedelta(0))
+    world.put_user("ann", ON, {}, {})
+    try:
+        await begin(store)
+        assert (await store.take("ann", DAY, "you")).kind is Kind.PUSH
+        verdict = await store.report(
+            "ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False
+        )
+        assert (verdict.kind, verdict.entry.state) == (Kind.FINAL, State.SENT)
+    finally:
+        await store.aclose()
+
+
+async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(world: World, store: Store) -> None:
+    await begin(store)
+    world.put_summary("ann", "2026-05-01", {"date": "2026-05-01", "headline": "Rewritten"})
+    world.delete_summary("ann", "2026-05-01")
+    verdict = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert verdict.entry.state is State.SENT
+
+
+async def test_close_once_and_for_all(world: World, store: Store) -> None:
+    first = await store.close(opening("me"), State.SKIPPED, "no_content")
+    assert (first.kind, first.write) == (Kind.FINAL, True)
+    again = await store.close(opening("you"), State.MISSED, "closed")
+    assert (again.kind, again.write, again.entry.state) == (Kind.FINAL, False, State.SKIPPED)
+    around = await store.around("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
+    assert list(around) == [DAY]
+    assert around[DAY].window_end == SLOT
+
+
+async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World, store: Store) -> None:
+    for n in range(-4, 4):
+        day = DAY + timedelta(days=n)
+        await store.close(Opening("ann", day, "me", SLOT, WINDOW), State.SKIPPED, "no_content")
+    found = await store.around("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
+    assert sorted(found) == [DAY + timedelta(days=n) for n in range(-3, 3)]
+
+
+async def test_a_resend_of_an_ended_day(world: World, store: Store) -> None:
+    await begin(store)
+    assert (await store.resend("ann", DAY, claim_live=False)).kind is Kind.REFUSED
+    await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    bumped = await store.resend("ann", DAY, claim_live=False)
+    assert (bumped.kind, bumped.entry.seq, bumped.entry.state) == (Kind.RETRY, 2, State.PENDING)
+    late = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert late.kind is Kind.REFUSED
+    again = await store.take("ann", DAY, "operator")
+    assert (again.kind, again.entry.title, again.entry.body) == (Kind.PUSH, "🌤️ Head", "Over")
+
+
+async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Store) -> None:
+    closed = await store.close(opening("me"), State.SKIPPED, "no_content")
+    assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).kind is Kind.FINAL
+    verdict = await begin(store, by="op", replaces=closed.entry)
+    assert (verdict.kind, verdict.entry.seq) == (Kind.PUSH, 2)

@@ -1,0 +1,135 @@
+"""The official client over HTTP against a loopback server: one draft, or one readable fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from notifications.adapters.openai_summarizer import OpenAISummarizer, connect
+from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
+from notifications.domain.model import Conversation
+from notifications.domain.recap import Material
+from tests.support.servers import free_port
+from tests.support.web import FakeLLM, completion, llm_error, recap_answer
+
+AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
+FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
+DEADLINE = timedelta(seconds=20)
+
+
+@pytest.fixture
+async def summarizer(llm: FakeLLM) -> AsyncIterator[OpenAISummarizer]:
+    made = connect("sk-very-secret", f"{llm.url}/v1", "test-model", 4)
+    yield made
+    await made.aclose()
+
+
+def answering(llm: FakeLLM, *answers: web.Response | None) -> None:
+    """These in turn; None means a good recap."""
+    queue = list(answers)
+
+    async def script(who: str) -> web.Response | None:
+        return queue.pop(0)
+
+    llm.script = script
+
+
+async def test_a_draft_with_its_usage(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    draft = await summarizer.summarize(FOUND, DEADLINE)
+    assert draft.headline == "A day of ann (take 1)"
+    assert draft.highlights[0].conversation_ids == ("c1",)
+    assert draft.metadata == {"model": "fake-model", "offline": False, "prompt_tokens": 100, "completion_tokens": 20}
+    assert (summarizer.calls, summarizer.tokens, llm.calls) == (1, 120, {"ann": 1})
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda: completion(None, refusal="I can't say SECRET"), ItemReason.REFUSAL),
+        (lambda: completion('{"headline": "SECRET', finish="length"), ItemReason.TRUNCATED),
+        (lambda: completion("", finish="content_filter"), ItemReason.CONTENT_POLICY),
+        (lambda: completion("no json SECRET"), ItemReason.INVALID_ANSWER),
+        (lambda: completion(None), ItemReason.INVALID_ANSWER),
+        (lambda: completion(json.dumps(recap_answer("x", overview=""))), ItemReason.INVALID_ANSWER),
+        (lambda: llm_error(400, "context_length_exceeded"), ItemReason.CONTEXT_LENGTH),
+        (lambda: llm_error(400, "content_policy_violation"), ItemReason.CONTENT_POLICY),
+    ],
+)
+async def test_an_items_own_fault_is_never_tried_twice(
+    llm: FakeLLM, summarizer: OpenAISummarizer, answer: Any, reason: ItemReason
+) -> None:
+    answering(llm, answer())
+    with pytest.raises(ItemFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert caught.value.reason is reason
+    assert "SECRET" not in str(caught.value)
+    assert llm.calls["ann"] == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+async def test_a_passing_failure_is_tried_once_more(llm: FakeLLM, summarizer: OpenAISummarizer, status: int) -> None:
+    answering(llm, llm_error(status, "busy", **{"Retry-After": "0"}), None)
+    assert (await summarizer.summarize(FOUND, DEADLINE)).headline == "A day of ann (take 2)"
+    assert (summarizer.calls, llm.calls["ann"]) == (2, 2)
+
+
+async def test_two_failures_are_the_providers_fault(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    answering(llm, llm_error(503, "down", **{"Retry-After": "0"}), llm_error(503, "down"))
+    with pytest.raises(ProviderFault, match=r"The LLM at 127.0.0.1 answers 503 \(down\)") as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert (caught.value.opens, caught.value.config, llm.calls["ann"]) == (False, False, 2)
+
+
+@pytest.mark.parametrize("header", ["10800", "Fri, 01 May 2026 12:00:00 GMT"])
+async def test_a_wait_beyond_the_deadline_is_left_to_the_claim(
+    llm: FakeLLM, summarizer: OpenAISummarizer, header: str
+) -> None:
+    date_now = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
+    answering(llm, llm_error(429, "rate_limit_exceeded", **{"Retry-After": header}, **date_now))
+    with pytest.raises(ProviderFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert caught.value.retry_after == timedelta(hours=3)
+    assert llm.calls["ann"] == 1
+
+
+async def test_a_used_up_quota_opens_the_breaker_at_once(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    answering(llm, llm_error(429, "insufficient_quota"))
+    with pytest.raises(ProviderFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert (caught.value.opens, caught.value.config, llm.calls["ann"]) == (True, False, 1)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (403, "forbidden"), (404, "model_not_found")])
+async def test_a_configuration_fault_names_what_to_check_and_no_secret(
+    llm: FakeLLM, summarizer: OpenAISummarizer, status: int, code: str
+) -> None:
+    answering(llm, llm_error(status, code))
+    with pytest.raises(ProviderFault, match="check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL") as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert caught.value.config
+    assert "very-secret" not in str(caught.value)
+
+
+async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    answering(llm, *(web.Response(text="<html>", content_type="text/html") for _ in range(2)))
+    with pytest.raises(ProviderFault, match="does not answer like an OpenAI-compatible server"):
+        await summarizer.summarize(FOUND, DEADLINE)
+
+
+async def test_an_unreachable_server_is_named() -> None:
+    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", "m", 1)
+    with pytest.raises(ProviderFault, match="does not answer"):
+        await nowhere.summarize(FOUND, DEADLINE)
+    await nowhere.aclose()
+
+
+async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    llm.latency = 30
+    with pytest.raises(ProviderFault, match="APITimeoutError"):
+        await summarizer.summarize(FOUND, timedelta(seconds=0.3))
+    assert summarizer.calls in (1, 2)

@@ -1,0 +1,147 @@
+"""One kind of user each, on both stores: the outcome that the design names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from notifications.domain.claim import Stored
+from notifications.domain.schedule import Slot
+from tests.support.jobs import Stage
+from tests.support.web import fcm_error
+from tests.support.worlds import talk
+
+
+def told(stage: Stage, uid: str, slot: Slot) -> tuple[Any, ...]:
+    """Ledger state and outcome, Redis state, LLM calls, summaries."""
+    ledger = stage.world.ledgers(uid).get(slot.recap_date.isoformat(), {})
+    record = stage.record(uid, slot)
+    return (
+        ledger.get("state"),
+        ledger.get("outcome", ""),
+        record.s.value,
+        stage.llm.calls[uid],
+        len(stage.world.summaries(uid)),
+    )
+
+
+def test_every_kind_of_user_in_one_tick(stage: Stage) -> None:
+    at = stage.now - timedelta(hours=4)
+    add = stage.add_user
+    slots = {
+        "plain": add("plain"),
+        "off": add("off", daily_summary_enabled=False),
+        "silent": add("silent", talks={}),
+        "titles": add("titles", talks={"t": talk("titles", at, structured={"title": "Lunch", "overview": ""})}),
+        "deviceless": add("deviceless", devices=0),
+        "dead-token": add("dead-token", devices=2),
+        "legacy-token": add("legacy-token", devices=0, fcm_token="old-phone"),
+        "malformed": add(
+            "malformed", talks={"bad": talk("malformed", at, structured="no map"), "good": talk("malformed", at)}
+        ),
+        "only-malformed": add("only-malformed", talks={"bad": talk("only-malformed", at, structured=7)}),
+        "on-demand": add("on-demand"),
+    }
+    day = slots["on-demand"].recap_date.isoformat()
+    stage.world.put_summary("on-demand", "abc", {"id": "abc", "date": day, "created_at": at, "headline": "Made before"})
+
+    async def script(token: str) -> web.Response | None:
+        return fcm_error(404, "UNREGISTERED") if token == "token-dead-token-1" else None
+
+    stage.fcm.script = script
+    finished = stage.run()
+
+    assert finished.code == 0, finished.err
+    assert {uid: told(stage, uid, slot) for uid, slot in slots.items()} == {
+        "plain": ("sent", "", "sent", 1, 1),
+        "off": (None, "", "absent", 0, 0),
+        "silent": ("skipped", "no_content", "skipped", 0, 0),
+        "titles": ("skipped", "no_content", "skipped", 0, 0),
+        "deviceless": ("sent", "no_devices", "sent", 1, 1),
+        "dead-token": ("sent", "", "sent", 1, 1),
+        "legacy-token": ("sent", "", "sent", 1, 1),
+        "malformed": ("sent", "", "sent", 1, 1),
+        "only-malformed": ("skipped", "no_content", "skipped", 0, 0),
+        "on-demand": ("sent", "legacy", "sent", 0, 1),
+    }
+    assert stage.fcm.accepted == {
+        "token-plain-0": 1,
+        "token-dead-token-0": 1,
+        "old-phone": 1,
+        "token-malformed-0": 1,
+    }
+    assert set(stage.world.tokens("dead-token")) == {"d0"}
+    event = finished.event("tick.finished")
+    counts = {
+        name: event[name]
+        for name in ("due", "claimed", "sent", "skipped", "skipped_by_reason", "pushes", "tokens_deleted", "malformed",
+                     "llm_calls", "tokens_used", "waiting", "held", "failed", "dead", "missed", "defects")
+    }  # fmt: skip
+    assert counts == {
+        "due": 9, "claimed": 9, "sent": 5, "skipped": 4, "skipped_by_reason": {"no_content": 3, "legacy": 1},
+        "pushes": 5, "tokens_deleted": 1, "malformed": 2, "llm_calls": 5, "tokens_used": 600,
+        "waiting": 0, "held": 0, "failed": 0, "dead": 0, "missed": 0, "defects": 0,
+    }  # fmt: skip
+    assert "token-dead-token-1" not in finished.err + finished.out
+
+
+def test_a_second_run_is_idle_and_costs_nothing(stage: Stage) -> None:
+    stage.add_user("ann")
+    assert stage.run().code == 0
+    again = stage.run()
+    assert again.event("tick.finished")["idle"] is True
+    assert "nothing to do" in again.out
+    assert (stage.llm.calls["ann"], stage.fcm.accepted["token-ann-0"]) == (1, 1)
+
+
+def test_user_runs_one_user_and_respects_the_claim(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    stage.add_user("bob")
+    assert stage.run("--user", "ann").code == 0
+    assert stage.run("--user", "ann").code == 0
+    assert (stage.llm.calls, stage.record("ann", slot).s) == ({"ann": 1}, Stored.SENT)
+    nobody = stage.run("--user", "nobody")
+    assert (nobody.code, "users/nobody does not exist" in nobody.err) == (3, True)
+
+
+def test_dry_run_says_why_and_writes_nothing(stage: Stage) -> None:
+    stage.add_user("ann")
+    slot = stage.add_user("silent", talks={})
+    finished = stage.run("--dry-run")
+    assert finished.code == 0, finished.err
+    lines = {line.split()[0]: line for line in finished.out.splitlines()}
+    assert lines["ann"].endswith("  due")
+    assert lines["silent"].endswith("  skipped: no_content")
+    assert (stage.llm.calls, stage.fcm.asked, stage.world.ledgers("silent")) == ({}, {}, {})
+    assert stage.record("silent", slot).s is Stored.ABSENT
+
+
+def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    stage.run()
+    finished = stage.run("inspect", "--json")
+    assert finished.code == 0, finished.err
+    [line] = finished.out.splitlines()
+    import json
+
+    row = json.loads(line)
+    assert (row["uid"], row["date"], row["claim"], row["ledger"], row["tries"]) == (
+        "ann", slot.recap_date.isoformat(), "sent", "sent", 1,
+    )  # fmt: skip
+    assert row["slot"] == slot.at.isoformat()
+    assert list(row["devices"].values()) == ["accepted"]
+    assert 0 < row["ttl_seconds"] <= 3 * 3600
+    assert "ann" in stage.run("inspect", "--user", "ann").out
+    assert stage.run("inspect", "--user", "a").out.strip() == "0 claims."
+
+
+def test_one_users_defect_never_stops_another(stage: Stage) -> None:
+    slot = stage.add_user("broken")
+    stage.add_user("fine")
+    stage.world.put_ledger("broken", slot.recap_date.isoformat(), {"state": "from-the-future"})
+    finished = stage.run()
+    assert stage.fcm.accepted == {"token-fine-0": 1}
+    assert finished.event("recap.trouble")["uid"] == "broken"
+    assert stage.world.ledgers("broken") == {slot.recap_date.isoformat(): {"state": "from-the-future"}}
