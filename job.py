@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -108,15 +108,14 @@ async def _every_minute(command: Command, settings: config.Settings, terminated:
 async def _once(command: Command, settings: config.Settings, terminated: asyncio.Event) -> int:
     begun = time.monotonic()
     async with wiring.open_claims(settings) as claims:
-        now = await claims.now()
-        offset = command.now - now if command.now else timedelta(0)
-        opening = partial(wiring.open_parts, settings, claims, _show, now + offset)
+        offset = command.now - await claims.now() if command.now else timedelta(0)
+        opening = partial(wiring.open_parts, settings, claims, _show, offset)
         if command.operation:
             return await command.operation(Context(settings, claims, opening, offset, terminated))
         if command.user:
             report = await tick_user(claims, opening, command.user, terminated=terminated, offset=offset)
         else:
-            since = None if settings.project else created(settings.data_dir) or now + offset
+            since = None if settings.project else created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
             report = await tick(claims, settings, opening, terminated=terminated, offset=offset, since=since)
     _tell(report, time.monotonic() - begun)
     return exit_code(report.trouble, report.defects)

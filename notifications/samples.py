@@ -86,8 +86,6 @@ def created(folder: Path) -> datetime | None:
 
 async def fill(store: Fillable, folder: Path, now: datetime) -> None:
     """Fill a new folder, once, whoever comes first."""
-    if created(folder) is not None:
-        return
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "fill.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from notifications.config import Settings
 from notifications.domain.delivery import Terms
@@ -57,10 +57,10 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, claims: Claims, show: Show, now: datetime) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, claims: Claims, show: Show, offset: timedelta) -> AsyncIterator[Parts]:
     """Everything a run with work needs, closed in reverse order."""
     async with AsyncExitStack() as stack:
-        store = await open_store(settings, now)
+        store = await _store(settings, claims, offset)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
         stack.push_async_callback(summarizer.aclose)
@@ -69,7 +69,7 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, now: dateti
         yield Parts(claims, store, summarizer, push, BootClock(), settings.numbers)
 
 
-async def open_store(settings: Settings, now: datetime) -> Store:
+async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:
     """Firestore where a project is set, else SQLite; a new data folder is filled with sample users."""
     numbers = settings.numbers
     terms = Terms(
@@ -87,7 +87,8 @@ async def open_store(settings: Settings, now: datetime) -> Store:
     from notifications.adapters.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", terms)
-    await samples.fill(store, settings.data_dir, now)
+    if samples.created(settings.data_dir) is None:
+        await samples.fill(store, settings.data_dir, await claims.now() + offset)
     return store
 
 

@@ -120,6 +120,7 @@ class SqliteStore(TransactionalLedger):
 
 
 def open_file(path: Path) -> sqlite3.Connection:
+    """The file, created with its tables where it is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
@@ -245,6 +246,7 @@ def _transaction(
 def put(
     db: sqlite3.Connection, uid: str, user: documents.Doc, collections: Mapping[str, Mapping[str, documents.Doc]]
 ) -> None:
+    """One user and what belongs to them, in one commit."""
     hour, zone = user.get(documents.USER_HOUR), user.get(documents.USER_ZONE)
     columns = (
         hour if isinstance(hour, int | float) and not isinstance(hour, bool) else None,

@@ -32,7 +32,8 @@ def opening(by: str, uid: str = "ann") -> Opening:
 
 
 def connect(world: World, **terms: Any) -> Store:
-    given = Terms(**({"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)} | terms))
+    numbers: dict[str, Any] = {"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)}
+    given = Terms(**(numbers | terms))
     if isinstance(world, FirestoreWorld):
         return firestore.connect(world.project, world.host, given, timeout_seconds=15)
     assert isinstance(world, SqliteWorld)
@@ -47,15 +48,15 @@ async def store(world: World) -> AsyncIterator[Store]:
     await made.aclose()
 
 
-async def begin(store: Store, by: str = "me", **changes: Any) -> Any:
+async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
     given: dict[str, Any] = {"has_devices": True, "replaces": None} | changes
     return await store.begin(opening(by), RECAP, **given)
 
 
-async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Store) -> None:
+async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Any) -> None:
     for n in range(7):
         world.put_user(f"user-{n}", ON | {"time_zone": ("Europe/Paris", "Europe/Berlin")[n % 2]}, {}, {})
-    for uid, changes in {
+    changed: dict[str, Doc] = {
         "off": {"daily_summary_enabled": False},
         "other-hour": {"daily_summary_hour_local": 21},
         "other-zone": {"time_zone": "Asia/Tokyo"},
@@ -64,7 +65,8 @@ async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Store) 
         "no-zone": {"time_zone": None},
         "text-switch": {"daily_summary_enabled": "true"},
         "small-zone": {"time_zone": "europe/paris"},
-    }.items():
+    }
+    for uid, changes in changed.items():
         world.put_user(uid, ON | changes, {}, {})
     world.put_user("whole-float", ON | {"daily_summary_hour_local": 22.0}, {}, {})
     zones = ["Europe/Berlin", "Europe/Paris"]
@@ -84,7 +86,7 @@ async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Store) 
     assert (await store.page(["Europe/Berlin"], 22, Range(), None, 1))[0].zone == "Europe/Berlin"
 
 
-async def test_one_user_is_read_whatever_their_switch_says(world: World, store: Store) -> None:
+async def test_one_user_is_read_whatever_their_switch_says(world: World, store: Any) -> None:
     world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
     world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
     found = await store.user("off")
@@ -94,7 +96,7 @@ async def test_one_user_is_read_whatever_their_switch_says(world: World, store: 
     assert await store.user("nobody") is None
 
 
-async def test_conversations_of_a_window(world: World, store: Store) -> None:
+async def test_conversations_of_a_window(world: World, store: Any) -> None:
     inside = SLOT - timedelta(hours=2)
     talks: dict[str, Doc] = {
         "early": talk("ann", WINDOW.start - timedelta(microseconds=1)),
@@ -123,7 +125,7 @@ async def test_conversations_of_a_window(world: World, store: Store) -> None:
     assert by_id["no-times"].minutes == 0
 
 
-async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Store) -> None:
+async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Any) -> None:
     world.put_user("two", ON | {"fcm_token": "old"}, {"a": "t1", "b": "t1", "c": "t2", "d": ""}, {})
     world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
     world.put_user("none", ON, {}, {})
@@ -132,7 +134,7 @@ async def test_devices_once_each_and_the_legacy_field_only_without_them(world: W
     assert await store.devices("none") == []
 
 
-async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World, store: Store) -> None:
+async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World, store: Any) -> None:
     world.put_user("two", ON, {"a": "t1", "b": "t2"}, {})
     first, second = sorted(await store.devices("two"), key=lambda d: d.token)
     world.put_token("two", "b", "t3")
@@ -142,7 +144,7 @@ async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World,
     assert {key: doc["token"] for key, doc in world.tokens("two").items()} == {"b": "t3"}
 
 
-async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, store: Store) -> None:
+async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, store: Any) -> None:
     world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
     [device] = await store.devices("legacy")
     world.update_user("legacy", {"fcm_token": "new"})
@@ -152,7 +154,7 @@ async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, 
     assert world.user("legacy") == ON
 
 
-async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Store) -> None:
+async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) -> None:
     verdict = await begin(store)
     assert verdict.kind is Kind.PUSH
     [(day, ledger)] = world.ledgers("ann").items()
@@ -167,7 +169,7 @@ async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Store
     assert doc["metadata"] == {"offline": True}
 
 
-async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: World, store: Store) -> None:
+async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: World, store: Any) -> None:
     first = await begin(store)
     again = await begin(store)
     assert (again.kind, again.write) == (Kind.PUSH, False)
@@ -177,7 +179,7 @@ async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: 
     assert timedelta(seconds=100) < other.wait <= timedelta(seconds=120)
 
 
-async def test_of_many_that_begin_one_pushes(world: World, store: Store) -> None:
+async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
     stores = [connect(world) for _ in range(5)]
     try:
         verdicts = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
@@ -188,7 +190,7 @@ async def test_of_many_that_begin_one_pushes(world: World, store: Store) -> None
     assert len(world.summaries("ann")) == 1
 
 
-async def persistently(store: Store, by: str) -> Any:
+async def persistently(store: Any, by: str) -> Any:
     """As a run does: a commit that lost against another's is tried again under the same name."""
     while True:
         try:
@@ -197,7 +199,7 @@ async def persistently(store: Store, by: str) -> Any:
             await asyncio.sleep(0.01)
 
 
-async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Store) -> None:
+async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:
     world.update_user("ann", {"daily_summary_enabled": False})
     assert (await begin(store)).kind is Kind.NOBODY
     world.delete_user("ann")
@@ -206,7 +208,7 @@ async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World
 
 
 @pytest.mark.parametrize("key", ["2026-05-01", "made-on-demand"])
-async def test_begin_beside_another_hands_summary_is_legacy(world: World, store: Store, key: str) -> None:
+async def test_begin_beside_another_hands_summary_is_legacy(world: World, store: Any, key: str) -> None:
     theirs = {
         "id": key,
         "date": "2026-05-01",
@@ -223,7 +225,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(world: World, store:
     assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
 
 
-async def test_a_delivery_from_sending_to_sent(world: World, store: Store) -> None:
+async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None:
     opened = await begin(store)
     verdict = await store.report(
         "ann",
@@ -248,7 +250,7 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Store) -> No
 
 
 async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(world: World) -> None:
-    store = connect(world, stale=timedelta(0))
+    store: Any = connect(world, stale=timedelta(0))
     world.put_user("ann", ON, {}, {})
     try:
         await begin(store)
@@ -261,7 +263,7 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
         await store.aclose()
 
 
-async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(world: World, store: Store) -> None:
+async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(world: World, store: Any) -> None:
     await begin(store)
     world.put_summary("ann", "2026-05-01", {"date": "2026-05-01", "headline": "Rewritten"})
     world.delete_summary("ann", "2026-05-01")
@@ -269,7 +271,7 @@ async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(worl
     assert verdict.entry.state is State.SENT
 
 
-async def test_close_once_and_for_all(world: World, store: Store) -> None:
+async def test_close_once_and_for_all(world: World, store: Any) -> None:
     first = await store.close(opening("me"), State.SKIPPED, "no_content")
     assert (first.kind, first.write) == (Kind.FINAL, True)
     again = await store.close(opening("you"), State.MISSED, "closed")
@@ -279,7 +281,7 @@ async def test_close_once_and_for_all(world: World, store: Store) -> None:
     assert around[DAY].window_end == SLOT
 
 
-async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World, store: Store) -> None:
+async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World, store: Any) -> None:
     for n in range(-4, 4):
         day = DAY + timedelta(days=n)
         await store.close(Opening("ann", day, "me", SLOT, WINDOW), State.SKIPPED, "no_content")
@@ -287,7 +289,7 @@ async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World,
     assert sorted(found) == [DAY + timedelta(days=n) for n in range(-3, 3)]
 
 
-async def test_a_resend_of_an_ended_day(world: World, store: Store) -> None:
+async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
     await begin(store)
     assert (await store.resend("ann", DAY, claim_live=False)).kind is Kind.REFUSED
     await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
@@ -299,7 +301,7 @@ async def test_a_resend_of_an_ended_day(world: World, store: Store) -> None:
     assert (again.kind, again.entry.title, again.entry.body) == (Kind.PUSH, "🌤️ Head", "Over")
 
 
-async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Store) -> None:
+async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Any) -> None:
     closed = await store.close(opening("me"), State.SKIPPED, "no_content")
     assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).kind is Kind.FINAL
     verdict = await begin(store, by="op", replaces=closed.entry)

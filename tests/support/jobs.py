@@ -118,7 +118,7 @@ class Stage:
 
         with Redis(port=self.redis.port) as client:
             value = client.get(claim.user_key(uid, slot.recap_date))
-        return claim.parse(value)  # type: ignore[arg-type]
+        return claim.parse(value)
 
 
 def latest_hour(zone: str, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -156,7 +157,7 @@ def test_windows_of_a_traveller_never_overlap_and_never_leave_a_gap(stays: list[
         if not found.empty:
             covered.append(found)
         ends[slot.recap_date] = found.end
-    for earlier, later in zip(covered, covered[1:], strict=False):
+    for earlier, later in itertools.pairwise(covered):
         assert earlier.end <= later.start
         assert later.start in (earlier.end, later.end - timedelta(hours=48)) or later.start > earlier.end
 

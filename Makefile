@@ -1,0 +1,61 @@
+# Two commands for a newcomer: make run, make test. They install what they need into .venv.
+# Needs Python 3.11 or 3.12, make and git; the Firestore tests also the Google Cloud CLI with Java.
+
+.DEFAULT_GOAL := run
+.PHONY: run test check unit faults chaos bench lock docs clean
+
+# The first Python that is new enough and has wheels of the embedded Redis.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+SECONDS ?= 60
+
+run: $(VENV)/.run
+	@$(BIN)/python job.py
+
+test: check
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults or short"
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+unit: $(VENV)/.test
+	$(PYTEST) -n $(WORKERS) tests/unit tests/contract
+
+faults: $(VENV)/.test
+	$(PYTEST) -n $(WORKERS) --dist worksteal tests/faults
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.run
+	$(BIN)/python -m notifications.ops.diagram README.md
+
+$(VENV)/.run: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/it." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Pins anew from pyproject.toml; needs uv.
+lock:
+	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header pyproject.toml -o requirements.txt
+	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group dev -c requirements.txt -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .recap .mypy_cache .pytest_cache .ruff_cache .hypothesis
