@@ -1,0 +1,41 @@
+"""The README's drawing of the claim states, from the table itself: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from notifications.domain.claim import ABSENT, FINAL, TABLE, Answer, Ask, Record, Row, Stored, Verb
+
+BEGIN, END = "<!-- claim states: drawn from the table by make docs -->", "<!-- end of the drawing -->"
+NAMES = {Stored.ABSENT: "[*]", **dict.fromkeys(FINAL, "ended")}
+
+
+def mermaid() -> str:
+    """A Mermaid state diagram: one arrow for each row that changes what is stored."""
+    arrows = dict.fromkeys(arrow for row in TABLE if (arrow := _arrow(row)))
+    return "\n".join(["```mermaid", "stateDiagram-v2", *(f"    {arrow}" for arrow in arrows), "```"])
+
+
+def _arrow(row: Row) -> str | None:
+    [found] = {NAMES.get(state, state.value) for state in row.found}
+    before = ABSENT if found == "[*]" else Record(next(iter(row.found)), "me", 1, 1, 1)
+    ask = Ask(row.verb, "me", now=2, lease=3, outcome=Stored.SENT)
+    after = row.after(ask, before)
+    if after == before and row.answer is not Answer.OK:
+        return None
+    if row.verb in (Verb.COMPLETE, Verb.FAIL) and row.condition.startswith("a repeat"):
+        return None
+    return f"{found} --> {NAMES.get(after.s, after.s.value)}: {row.verb.value}, {row.condition}"
+
+
+def redrawn(text: str) -> str:
+    """The text with the drawing between its two marks made anew."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n{mermaid()}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(redrawn(path.read_text()))
