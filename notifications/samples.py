@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from notifications.documents import Doc
-from notifications.domain.schedule import zone
+from notifications.domain.schedule import Phase, Rules, latest_slot, zone
 
 MARKER = "created"
 
@@ -69,6 +69,10 @@ TALKS: tuple[tuple[str, str, str, int, str], ...] = (
 )
 
 
+Sample = tuple[str, Doc, dict[str, Doc], dict[str, Doc]]  # uid, user, devices, conversations
+MISSED_AFTER, MISSED_FOR = timedelta(hours=2), timedelta(minutes=25)
+
+
 class Fillable(Protocol):
     """A store that can be filled."""
 
@@ -92,15 +96,25 @@ async def fill(store: Fillable, folder: Path, now: datetime) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if created(folder) is None:
             if await store.empty():
-                for number in range(USERS):
-                    uid, user, devices, conversations = sample(number, now)
+                for uid, user, devices, conversations in samples(now):
                     await store.put(uid, user, fcm_tokens=devices, conversations=conversations)
             (folder / MARKER).write_text(now.isoformat())
     finally:
         os.close(descriptor)
 
 
-def sample(number: int, now: datetime) -> tuple[str, Doc, dict[str, Doc], dict[str, Doc]]:
+def samples(now: datetime) -> list[Sample]:
+    """All but those whose day would end at once as missed, since their slot passed before there was a job."""
+    rules = Rules(MISSED_AFTER, MISSED_FOR)
+    made = [sample(number, now) for number in range(USERS)]
+    return [one for one in made if rules.phase(_slot(one, now), now) is not Phase.CLOSING]
+
+
+def _slot(one: Sample, now: datetime) -> datetime:
+    return latest_slot(one[1]["time_zone"], one[1]["daily_summary_hour_local"], now).at
+
+
+def sample(number: int, now: datetime) -> Sample:
     """The number-th user: due at about half past midnight UTC and that many half hours."""
     name = ZONES[number % len(ZONES)]
     midnight = now.astimezone(UTC).replace(hour=0, minute=30, second=0, microsecond=0)
