@@ -39,10 +39,11 @@ class Command:
     every_minute: bool = False
     dry_run: bool = False
     operation: Operation | None = None
+    sends: bool = True
 
     def check(self, settings: Settings) -> None:
         """Raises UsageFault for what these settings forbid."""
-        if self.now and not self.dry_run and self.operation is None and not settings.store_is_local:
+        if self.now and self.sends and not settings.store_is_local:
             raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
 
 
@@ -63,6 +64,14 @@ def parse(arguments: list[str]) -> Command:
     looking.add_argument("--user", dest="only_user", metavar="UID")
     looking.add_argument("--date", metavar="YYYY-MM-DD")
     looking.add_argument("--json", action="store_true")
+    auditing = commands.add_parser("audit", help="one date's accounts: due, sent, skipped, missed, duplicates …")
+    auditing.add_argument("--date", metavar="YYYY-MM-DD")
+    auditing.add_argument("--json", action="store_true")
+    resending = commands.add_parser("resend", help="push a day's recap again, or make a missed one")
+    resending.add_argument("uid", metavar="UID")
+    resending.add_argument("date", metavar="DATE")
+    checking = commands.add_parser("doctor", help="checks every dependency and setting, says what to do")
+    checking.add_argument("--fix", action="store_true", help="mend users that the query can't see")
     asked = parser.parse_args(arguments)
     if asked.every_minute and (asked.now or asked.user or asked.dry_run or asked.command):
         raise UsageFault("--every-minute goes alone: it serves everybody, in real time.")
@@ -72,6 +81,7 @@ def parse(arguments: list[str]) -> Command:
         every_minute=asked.every_minute,
         dry_run=asked.dry_run,
         operation=_operation(asked),
+        sends=not asked.dry_run and asked.command in (None, "resend"),
     )
 
 
@@ -80,6 +90,18 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         from notifications.ops.inspect import inspect
 
         return inspect(asked.only_user, _date(asked.date), as_json=asked.json)
+    if asked.command == "audit":
+        from notifications.ops.audit import audit
+
+        return audit(_date(asked.date), as_json=asked.json)
+    if asked.command == "resend":
+        from notifications.ops.resend import resend
+
+        return resend(asked.uid, _required_date(asked.date))
+    if asked.command == "doctor":
+        from notifications.ops.doctor import doctor
+
+        return doctor(fix=asked.fix)
     if asked.dry_run:
         from notifications.ops.dry_run import dry_run
 
@@ -97,6 +119,12 @@ def _moment(text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         raise UsageFault(f"--now {text!r} has no UTC offset; write 2026-03-29T01:00:00Z.")
     return moment
+
+
+def _required_date(text: str) -> date:
+    found = _date(text)
+    assert found is not None  # noqa: S101 - only None gives None
+    return found
 
 
 def _date(text: str | None) -> date | None:

@@ -24,6 +24,7 @@ from notifications.domain.model import (
 )
 from notifications.domain.recap import MAX_TRANSCRIPT_CHARS
 from notifications.domain.schedule import zone
+from notifications.ports import Listed
 
 Doc = Mapping[str, Any]
 
@@ -53,6 +54,29 @@ def user_from(uid: str, doc: Doc) -> User:
         raise Malformed(f"users/{uid}: {USER_ZONE} is missing or no text.")
     zone(name)
     return User(uid, name, int(hour), enabled, _text(doc.get("language")) or None)
+
+
+def listed(uid: str, doc: Doc) -> Listed:
+    """The user, or why the job's query can't see this document."""
+    try:
+        return Listed(uid, user_from(uid, doc))
+    except Malformed as flaw:
+        return Listed(uid, None, str(flaw))
+
+
+def mended(doc: Doc) -> dict[str, Any]:
+    """What a document that the query can't see lacks, with the stated defaults: hour 22, enabled, UTC."""
+    hour, name = doc.get(USER_HOUR), doc.get(USER_ZONE)
+    changes: dict[str, Any] = {}
+    if not isinstance(doc.get(USER_ENABLED), bool):
+        changes[USER_ENABLED] = True
+    if isinstance(hour, bool) or not isinstance(hour, int | float) or hour not in range(24):
+        changes[USER_HOUR] = 22
+    try:
+        zone(name if isinstance(name, str) else "")
+    except Malformed:
+        changes[USER_ZONE] = "UTC"
+    return changes
 
 
 def active(doc: Doc | None) -> bool:

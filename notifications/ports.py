@@ -53,6 +53,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """One user document, whether or not the job can see it."""
+
+    uid: str
+    user: User | None
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     """Document ids from `start` (inclusive) to `end` (exclusive); None leaves that end open."""
 
@@ -118,8 +127,20 @@ class Ledgers(Protocol):
     async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict: ...
 
 
-class Store(Users, Conversations, Devices, Ledgers, Protocol):
-    """One document store is all four."""
+class Directory(Protocol):
+    """Everybody, in the order of their ids, page by page: for audit and doctor.
+
+    `user` is None where the job's query can't see the document, and `flaw` says why.
+    """
+
+    async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
+    async def mend(self, uid: str) -> None: ...
+
+
+class Store(Users, Conversations, Devices, Ledgers, Directory, Protocol):
+    """One document store is all five."""
 
     async def aclose(self) -> None: ...
 
@@ -127,13 +148,15 @@ class Store(Users, Conversations, Devices, Ledgers, Protocol):
 class Summarizer(Protocol):
     """Turns material into a draft, inside `deadline`; its own tries included.
 
-    `calls` and `tokens` count what was spent since it was opened.
+    `calls` and `tokens` count what was spent since it was opened. `check` asks whether it would
+    serve, at no cost, and answers with a sentence where it would not.
     """
 
     calls: int
     tokens: int
 
     async def summarize(self, material: Material, deadline: timedelta) -> Draft: ...
+    async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 
 
@@ -144,6 +167,7 @@ class Push(Protocol):
     """
 
     async def send(self, token: str, message: Message, timeout: timedelta) -> PushAnswer: ...
+    async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 
 

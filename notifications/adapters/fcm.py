@@ -17,6 +17,7 @@ from notifications.domain.push import TTL, UNCLEAR, Answer, Message, Result, rea
 from notifications.waits import retry_after
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+CHECK_SECONDS = 10.0
 FRESH_FOR = timedelta(minutes=5)  # a token with less left is refreshed before it is used
 
 
@@ -87,6 +88,17 @@ class FcmPush:
             return Answer(Result.UNSENT, type(cause).__name__)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             return Answer(UNCLEAR.result, type(cause).__name__)
+
+    async def check(self) -> str:
+        """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
+        try:
+            await self._credentials.token()
+            async with self._session.get(self._url, timeout=aiohttp.ClientTimeout(total=CHECK_SECONDS)):
+                return ""
+        except ConfigFault as fault:
+            return str(fault)
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            return f"FCM does not answer ({type(cause).__name__}); check FCM_BASE_URL and the network."
 
     async def aclose(self) -> None:
         """Close every connection."""

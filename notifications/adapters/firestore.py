@@ -25,7 +25,7 @@ from notifications.domain.errors import ConfigFault, Malformed, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
 from notifications.domain.recap import MAX_READ
 from notifications.ledger import Decision, Seen, TransactionalLedger
-from notifications.ports import Range
+from notifications.ports import Listed, Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,11 +230,50 @@ class FirestoreStore(TransactionalLedger):
             summary = account.collection("daily_summaries").document(verdict.recap.id)
             transaction.set(summary, documents.recap_to(verdict.recap))
 
+    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+        """User documents by id."""
+        users = self._client.collection("users")
+        query = users.order_by(NAME).select(USER_FIELDS).limit(limit)
+        if after is not None:
+            query = query.start_after({NAME: users.document(after)})
+        return [documents.listed(found.id, found.to_dict()) for found in await self._list(query)]
+
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        """The ledgers of one date, by uid: one query over all users."""
+        last = self._ledger(after, day) if after is not None else None
+        found = await self._list(self._on("recap_deliveries", day, last, limit))
+        return [(_owner(one), documents.ledger_from(day, one.to_dict())) for one in found]
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
+        uid, _, key = (after or "").rpartition("/")
+        last = self._user(uid).collection("daily_summaries").document(key) if after is not None else None
+        found = await self._list(self._on("daily_summaries", day, last, limit).select(["date"]))
+        return [(_owner(one), one.id) for one in found]
+
+    def _on(self, collection: str, day: date, last: Any, limit: int) -> Any:
+        query = self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+        query = query.order_by(NAME).limit(limit)
+        return query.start_after({NAME: last}) if last is not None else query
+
+    async def mend(self, uid: str) -> None:
+        """Give an invisible user the stated defaults."""
+        with self._translated():
+            found = await self._user(uid).get(timeout=self._timeout)
+            if found.exists and (changes := documents.mended(found.to_dict())):
+                unchanged = self._client.write_option(last_update_time=found.update_time)
+                await self._user(uid).update(changes, option=unchanged)
+
     async def aclose(self) -> None:
         """Close the channel."""
         api = self._client._firestore_api_internal  # the client has no public close
         if api is not None:
             await api.transport.close()
+
+
+def _owner(found: Any) -> str:
+    """The uid in the path users/{uid}/…"""
+    return str(found.reference.parent.parent.id)
 
 
 def _instant(moment: datetime) -> datetime:

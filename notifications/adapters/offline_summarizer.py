@@ -56,6 +56,10 @@ class OfflineSummarizer:
             metadata={"model": "extractive", "offline": True},
         )
 
+    async def check(self) -> str:
+        """It always serves."""
+        return ""
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

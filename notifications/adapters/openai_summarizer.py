@@ -17,6 +17,7 @@ from notifications.domain.recap import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, 
 from notifications.waits import jittered, retry_after
 
 TRIES = 2  # inside one user's deadline; then the claim's own retry takes over
+CHECK_SECONDS = 10.0
 FIRST_PAUSE = timedelta(seconds=1)
 RESPONSE_FORMAT: Any = {
     "type": "json_schema",
@@ -93,6 +94,16 @@ class OpenAISummarizer:
         if usage:
             metadata |= {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
         return read_answer(choice.message.content or "", material, metadata)
+
+    async def check(self) -> str:
+        """Whether the key, the address and the model are right: asks for the model's description."""
+        try:
+            await self._client.models.retrieve(self._model, timeout=CHECK_SECONDS)
+        except openai.APIStatusError as cause:
+            return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY and OPENAI_MODEL."
+        except openai.APIError as cause:
+            return f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+        return ""
 
     def _refused(self, cause: openai.APIStatusError) -> NoReturn:
         status, code = cause.status_code, str(cause.code or cause.type or "")

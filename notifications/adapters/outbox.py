@@ -51,5 +51,9 @@ class Outbox:
         finally:
             os.close(descriptor)
 
+    async def check(self) -> str:
+        """Whether the file can be written."""
+        return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."
+
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -23,7 +23,7 @@ from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
 from notifications.domain.recap import MAX_READ
 from notifications.ledger import Decision, Seen, TransactionalLedger
-from notifications.ports import Range
+from notifications.ports import Listed, Range
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +103,22 @@ class SqliteStore(TransactionalLedger):
 
     async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
         return await self._do(_transaction, uid, day, decide, user=user, summary=summary)
+
+    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+        """User documents by id."""
+        return await self._do(_everybody, after, limit)
+
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        """The ledgers of one date, by uid."""
+        return await self._do(_ledgers_on, day, after, limit)
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
+        return await self._do(_summaries_on, day, after, limit)
+
+    async def mend(self, uid: str) -> None:
+        """Give an invisible user the stated defaults."""
+        await self._do(_mend, uid)
 
     async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
         """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""
@@ -198,6 +214,33 @@ def _summary(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
         "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())
     ).fetchone()
     return documents.summary_from(row[0], json.loads(row[1])) if row else None
+
+
+def _everybody(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
+    rows = db.execute("SELECT uid, doc FROM users WHERE uid > ? ORDER BY uid LIMIT ?", (after or "", limit))
+    return [documents.listed(uid, json.loads(doc)) for uid, doc in rows]
+
+
+def _ledgers_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+    rows = db.execute(
+        "SELECT uid, doc FROM ledgers WHERE date = ? AND uid > ? ORDER BY uid LIMIT ?",
+        (day.isoformat(), after or "", limit),
+    )
+    return [(uid, documents.ledger_from(day, json.loads(doc))) for uid, doc in rows]
+
+
+def _summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+    uid, _, key = (after or "").rpartition("/")
+    rows = db.execute(
+        "SELECT uid, id FROM summaries WHERE date = ? AND (uid, id) > (?, ?) ORDER BY uid, id LIMIT ?",
+        (day.isoformat(), uid, key, limit),
+    )
+    return list(rows)
+
+
+def _mend(db: sqlite3.Connection, uid: str) -> None:
+    doc = _user_doc(db, uid) or {}
+    put(db, uid, {**doc, **documents.mended(doc)}, {})
 
 
 @contextmanager

@@ -228,7 +228,8 @@ def report(
     if found.state.final and found.state is not State.GAVE_UP:
         return Verdict(Kind.FINAL, found)
     closed = {device: result.value for device, result in results.items() if result.closes}
-    merged = replace(found, devices={**found.devices, **closed})
+    repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
+    merged = replace(found, devices={**found.devices, **closed}, repeats=found.repeats + repeats)
     if found.state is State.GAVE_UP:
         return Verdict(Kind.FINAL, merged, write=True)
     if not sent_nothing and not _left(results, merged.devices):

@@ -166,6 +166,7 @@ class Ledger:
     window_start: datetime | None = None
     window_end: datetime | None = None
     devices: Mapping[str, str] = field(default_factory=dict)
+    repeats: int = 0  # pushes accepted for a device that had accepted one before
     failures: int = 0
     crashes: int = 0
     sent_at: datetime | None = None

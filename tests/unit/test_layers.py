@@ -23,7 +23,7 @@ MAY = {
     "config": {"domain"},
     "log": set(),
     "waits": set(),
-    "documents": {"domain"},
+    "documents": {"domain", "ports"},
     "samples": {"domain", "documents"},
     "ledger": {"domain"},
     "adapters": {"domain", "ports", "documents", "ledger", "waits"},

@@ -1,0 +1,81 @@
+"""`resend UID DATE`: push a day's recap again, or make the one that was skipped, missed or dead."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+
+from notifications.commands import Context, Operation
+from notifications.domain.claim import MAX_LEASE_MS, SINGLE_FILE_LANE, Record, Stored, user_key
+from notifications.domain.delivery import Kind, Verdict
+from notifications.domain.errors import UsageFault
+from notifications.domain.model import Ledger, State, User
+from notifications.domain.schedule import nominal_date, slot_on
+from notifications.ports import Terms
+from notifications.run import Run
+from notifications.tick import claim_and_recap
+
+LOOK_AGAIN = timedelta(seconds=1)
+
+
+def resend(uid: str, day: date) -> Operation:
+    """The operation. Killed at any point, the same command finishes what it began."""
+
+    async def run(context: Context) -> int:
+        async with context.open_parts() as parts:
+            run = Run(parts, context.offset, context.terminated)
+            user = await parts.store.user(uid)
+            if user is None or not user.enabled:
+                raise UsageFault(f"users/{uid} does not exist, is switched off, or lacks a zone or an hour.")
+            entry = await _resend(run, user, day)
+        print(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
+        return 0 if entry.state is State.SENT else 1
+
+    return run
+
+
+async def _resend(run: Run, user: User, day: date) -> Ledger:
+    slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
+    now = await run.parts.claims.now() + run.offset
+    if slot.at > now:
+        raise UsageFault(f"{user.uid} {day} is not due before {slot.at:%Y-%m-%d %H:%M} UTC; it will be sent then.")
+    terms = run.user_terms(user.uid, slot)
+    [record] = await run.parts.claims.read([user_key(user.uid, day)])
+    live = _live(record, now - run.offset)
+    if not live and (done := await _finished_by_the_killed(run, user, day, terms, record)):
+        return done
+    asked = await run.parts.store.resend(user.uid, day, claim_live=live)
+    if asked.kind in (Kind.REFUSED, Kind.NOBODY):
+        raise UsageFault(f"{user.uid} {day} is being sent right now, or was switched off; try again in 2 min.")
+    await run.parts.claims.forget(terms.key)
+    while True:
+        replaces = asked.entry if asked.kind is Kind.FINAL else None
+        outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
+        ledger = (await run.parts.store.around(user.uid, day, day)).get(day)
+        if ledger is not None and (outcome.done or _final_at(ledger, asked)):
+            return ledger
+        if run.stops:
+            raise run.trouble or UsageFault(f"{user.uid} {day} is unfinished; the same command finishes it.")
+        await asyncio.sleep(max(LOOK_AGAIN, outcome.wait).total_seconds())
+
+
+def _live(record: Record, now: datetime) -> bool:
+    until = datetime.fromtimestamp(record.u / 1000, UTC)
+    return record.s is Stored.CLAIMED and now < until <= now + timedelta(milliseconds=MAX_LEASE_MS)
+
+
+def _final_at(ledger: Ledger, asked: Verdict) -> bool:
+    before = asked.entry.seq if asked.entry else 0
+    raised = before if asked.kind is Kind.RETRY else before + 1
+    return ledger.state.final and ledger.seq >= raised
+
+
+async def _finished_by_the_killed(run: Run, user: User, day: date, terms: Terms, record: Record) -> Ledger | None:
+    """A sender that was killed after its report and before it completed its claim: complete it, push nothing."""
+    ledger = (await run.parts.store.around(user.uid, day, day)).get(day)
+    if ledger is None or ledger.state is not State.SENT:
+        return None
+    if record.s is not Stored.CLAIMED or record.t != ledger.by:
+        return None
+    await run.parts.claims.complete(terms, record.t, Stored.SENT)
+    return ledger
