@@ -52,6 +52,7 @@ class World(Protocol):
     def put_summary(self, uid: str, key: str, doc: Doc) -> None: ...
     def delete_summary(self, uid: str, key: str) -> None: ...
     def put_ledger(self, uid: str, day: str, doc: Doc) -> None: ...
+    def delete_ledger(self, uid: str, day: str) -> None: ...
     def put_talk(self, uid: str, key: str, doc: Doc) -> None: ...
     def close(self) -> None: ...
 
@@ -115,6 +116,9 @@ class FirestoreWorld:
     def delete_summary(self, uid: str, key: str) -> None:
         self._user(uid).collection("daily_summaries").document(key).delete()
 
+    def delete_ledger(self, uid: str, day: str) -> None:
+        self._user(uid).collection("recap_deliveries").document(day).delete()
+
     def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
         self._user(uid).collection("recap_deliveries").document(day).set(doc)
 
@@ -176,6 +180,9 @@ class SqliteWorld:
 
     def delete_summary(self, uid: str, key: str) -> None:
         self.db.execute("DELETE FROM summaries WHERE uid = ? AND id = ?", (uid, key))
+
+    def delete_ledger(self, uid: str, day: str) -> None:
+        self.db.execute("DELETE FROM ledgers WHERE uid = ? AND date = ?", (uid, day))
 
     def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
         text = json.dumps(doc, default=lambda value: value.isoformat())

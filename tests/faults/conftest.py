@@ -1,0 +1,26 @@
+"""The fault stage, and the marks that say how much of it `make test` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import FaultStage
+from tests.support.jobs import Stage
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture
+def faults(stage: Stage) -> Iterator[FaultStage]:
+    made = FaultStage(stage)
+    yield made
+    made.stop()

@@ -1,0 +1,374 @@
+"""Faults at effects: a process is killed, frozen or cut off at its k-th message, never inside its code.
+
+The fakes and two TCP proxies report every message that a run sends; a first run counts
+them, and a sweep repeats it for every k. No failpoint is in the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+from aiohttp import web
+from redis import Redis
+
+from notifications.domain import claim
+from notifications.domain.schedule import Rules, Slot, cohorts_between, latest_slot, tzdata_version
+from tests.support.jobs import Finished, Stage
+from tests.support.servers import wait_for
+from tests.support.worlds import FirestoreWorld, SqliteWorld
+
+When = Literal["before", "after"]
+Deed = Literal["kill", "freeze", "term", "cut"]
+PREFACE = 24  # bytes that open an HTTP/2 connection
+DATA, HEADERS = 0, 1
+
+# All numbers of the protocol scaled down together. Lease > deadline + push + store; stale > push + store.
+SCALED = {
+    "RECAP_USER_DEADLINE_SECONDS": "6",
+    "RECAP_USER_LEASE_SECONDS": "12",
+    "RECAP_PUSH_DEADLINE_SECONDS": "1",
+    "RECAP_STORE_TIMEOUT_SECONDS": "4",
+    "RECAP_SENDING_STALE_SECONDS": "5.2",
+    "RECAP_SHARD_LEASE_SECONDS": "12",
+    "RECAP_SHARD_RENEW_SECONDS": "3",
+    "RECAP_SHARD_RETRY_MIN_SECONDS": "0.2",
+    "RECAP_SHARD_RETRY_MAX_SECONDS": "2",
+    "RECAP_ITEM_RETRY_SECONDS": "0.2",
+    "RECAP_PROVIDER_RETRY_SECONDS": "0.2",
+    "RECAP_WATCHDOG_SECONDS": "300",  # up: a thawed process is otherwise killed by it, which is right
+    "RECAP_CONCURRENCY": "1",
+    "RECAP_RAMP_UP_SECONDS": "0.001",
+}
+MAX_TICKS = 20
+
+
+@dataclass
+class Director:
+    """Sees every message of the run under test, and strikes at the one it was told."""
+
+    trace: list[str] = field(default_factory=list)
+    at: int | None = None
+    when: When = "after"
+    deed: Deed = "kill"
+    process: subprocess.Popen[str] | None = None
+    struck: threading.Event = field(default_factory=threading.Event)
+    thawed: threading.Event = field(default_factory=threading.Event)
+
+    def aim(self, at: int | None, when: When, deed: Deed) -> None:
+        self.trace.clear()
+        self.at, self.when, self.deed = at, when, deed
+        self.struck.clear()
+        self.thawed.clear()
+
+    async def message(self, source: str) -> int:
+        index = len(self.trace)
+        self.trace.append(source)
+        if index == self.at and self.when == "before":
+            await self._strike()
+        return index
+
+    async def answer(self, index: int) -> None:
+        if index == self.at and self.when == "after":
+            await self._strike()
+
+    async def _strike(self) -> None:
+        self.at = None
+        process = self.process
+        assert process is not None
+        if self.deed in ("kill", "freeze", "term"):
+            how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[self.deed]
+            os.kill(process.pid, how)
+        self.struck.set()
+        if self.deed in ("kill", "cut"):
+            raise ConnectionResetError
+        if self.deed == "freeze":
+            await asyncio.to_thread(self.thawed.wait)
+
+
+class Proxy:
+    """A TCP proxy in a thread of its own that reports the client's messages to the director."""
+
+    def __init__(self, name: str, port: int, director: Director) -> None:
+        self.name, self.target, self.director = name, port, director
+        self.loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self._server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._ready.set()
+        self.loop.run_forever()
+        self._server.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0.01))
+        self.loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream, downstream = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        waiting: dict[int, int] = {}  # the index of the message that each stream waits for
+        pumps = [
+            asyncio.ensure_future(self.pump_client(reader, downstream, waiting)),
+            asyncio.ensure_future(self.pump_server(upstream, writer, waiting)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            writer.transport.abort()
+            downstream.transport.abort()
+
+    async def pump_client(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
+    ) -> None:
+        """Redis: at concurrency 1 each chunk is one message, and the next chunk back its answer."""
+        while data := await source.read(65536):
+            waiting[0] = await self.director.message(self.name)
+            sink.write(data)
+
+    async def pump_server(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
+    ) -> None:
+        while data := await source.read(65536):
+            if 0 in waiting:
+                await self.director.answer(waiting.pop(0))
+            sink.write(data)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+
+class Http2Proxy(Proxy):
+    """Firestore: a message is a DATA frame of the client; its answer the first frame on that stream."""
+
+    async def pump_client(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
+    ) -> None:
+        sink.write(await source.readexactly(PREFACE))
+        while True:
+            kind, stream, frame = await _frame(source)
+            if kind == DATA and len(frame) > 9:
+                waiting[stream] = await self.director.message(self.name)
+            sink.write(frame)
+
+    async def pump_server(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
+    ) -> None:
+        while True:
+            kind, stream, frame = await _frame(source)
+            if kind in (DATA, HEADERS) and stream in waiting:
+                await self.director.answer(waiting.pop(stream))
+            sink.write(frame)
+
+
+async def _frame(source: asyncio.StreamReader) -> tuple[int, int, bytes]:
+    head = await source.readexactly(9)
+    length, kind, stream = int.from_bytes(head[:3]), head[3], int.from_bytes(head[5:9]) & 0x7FFFFFFF
+    return kind, stream, head + await source.readexactly(length)
+
+
+class FaultStage:
+    """A stage behind proxies, with a director, and one shard to serve."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.director = Director()
+        self.proxies = [Proxy("redis", stage.redis.port, self.director)]
+        stage.settings |= SCALED
+        if isinstance(stage.world, FirestoreWorld):
+            self.proxies.append(Http2Proxy("firestore", int(stage.world.host.rpartition(":")[2]), self.director))
+        stage.llm.script, stage.fcm.script, stage.fcm.after = self._llm, self._fcm, self._fcm_after
+        self.llm_rule: Callable[[str], Awaitable[web.Response | None]] | None = None
+        self.fcm_rule: Callable[[str], Awaitable[web.Response | None]] | None = None
+        self._pushing: dict[str, int] = {}
+        self.slots: dict[str, Slot] = {}
+        self.behind: set[str] = set()
+
+    async def _llm(self, who: str) -> web.Response | None:
+        index = await self.director.message(f"llm {who}")
+        answer = await self.llm_rule(who) if self.llm_rule else None
+        await self.director.answer(index)
+        return answer
+
+    async def _fcm(self, token: str) -> web.Response | None:
+        self._pushing[token] = await self.director.message(f"fcm {token}")
+        return await self.fcm_rule(token) if self.fcm_rule else None
+
+    async def _fcm_after(self, token: str) -> web.Response | None:
+        await self.director.answer(self._pushing.pop(token))
+        return None
+
+    def behind_proxies(self) -> dict[str, str]:
+        env = {"REDIS_URL": f"redis://127.0.0.1:{self.proxies[0].port}/0"}
+        if len(self.proxies) > 1:
+            env["FIRESTORE_EMULATOR_HOST"] = f"127.0.0.1:{self.proxies[1].port}"
+        return env
+
+    def redis(self) -> Redis:
+        return Redis(port=self.stage.redis.port)
+
+    def add_users(self, *uids: str, devices: int = 1, **changes: Any) -> None:
+        """Users of one cohort. Every other shard counts as complete, so that each message matters."""
+        for uid in uids:
+            self.slots[uid] = self.stage.add_user(uid, devices=devices, **changes)
+        self.complete_other_shards()
+
+    def complete_other_shards(self) -> None:
+        hours = {self.stage.world.user(uid)["daily_summary_hour_local"] for uid in self.slots}  # type: ignore[index]
+        at = {slot.at for slot in self.slots.values()}
+        now = datetime.now(UTC)
+        with self.redis() as client:
+            for cohort in cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=10)):
+                if cohort.slot in at and cohort.hour in hours:
+                    continue
+                key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
+                client.set(key, '{"s":"complete","t":""}', px=3 * 3_600_000)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = self.stage.start(*arguments, **self.behind_proxies())
+        self.director.process = process
+        return process
+
+    def count(self) -> list[str]:
+        """The messages of one whole run without a fault."""
+        self.director.aim(None, "after", "kill")
+        finished = self.stage.end(self.start())
+        assert finished.code == 0, finished.err
+        return list(self.director.trace)
+
+    def strike(self, at: int, when: When = "after", deed: Deed = "kill", *arguments: str) -> subprocess.Popen[str]:
+        """Start a run and wait until it was struck (or ended without reaching that message)."""
+        self.director.aim(at, when, deed)
+        process = self.start(*arguments)
+        wait_for(lambda: self.director.struck.is_set() or process.poll() is not None, "strike", 60)
+        return process
+
+    def thaw(self, process: subprocess.Popen[str]) -> Finished:
+        process.send_signal(signal.SIGCONT)
+        self.director.thawed.set()
+        return self.stage.end(process)
+
+    def age(self, by: timedelta = timedelta(minutes=12)) -> None:
+        """Let time pass for what the dead left behind: leases, due times and `sending_at` move back."""
+        with self.redis() as client:
+            for key in client.scan_iter("*"):
+                if client.type(key) != b"string":
+                    continue
+                record = claim.parse(client.get(key))  # type: ignore[arg-type]
+                if record.s in (claim.Stored.CLAIMED, claim.Stored.IDLE):
+                    u = max(0, record.u - int(by.total_seconds() * 1000))
+                    text = f'{{"s":"{record.s}","t":"{record.t}","u":{u},"f":{record.f},"c":{record.c}}}'
+                    client.set(key, text, keepttl=True)
+        for uid in self.slots:
+            for day, ledger in self.stage.world.ledgers(uid).items():
+                if ledger["state"] == "sending":
+                    older = ledger | {"sending_at": ledger["sending_at"] - by}
+                    # A killed run's transaction may hold its locks until the emulator drops it.
+                    wait_for(partial(self._written, uid, day, older), "end of a dead transaction", 120)
+
+    def _written(self, uid: str, day: str, ledger: dict[str, Any]) -> bool:
+        from google.api_core.exceptions import Aborted
+
+        try:
+            self.stage.world.put_ledger(uid, day, ledger)
+        except Aborted:
+            return False
+        return True
+
+    def open_shards(self) -> bool:
+        """Whether a run would still find something to do for our users' shard."""
+        at = {slot.at for slot in self.slots.values()}
+        now = datetime.now(UTC)
+        with self.redis() as client:
+            for cohort in cohorts_between(now - timedelta(hours=3), now):
+                key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
+                if cohort.slot in at and claim.parse(client.get(key)).s is not claim.Stored.COMPLETE:  # type: ignore[arg-type]
+                    return True
+        return False
+
+    def settle(self, *, aging: bool = True) -> int:
+        """Run until every shard is complete; the number of ticks that it took."""
+        self.director.at = None
+        for ticks in range(1, MAX_TICKS + 1):
+            if aging:
+                self.age()
+            finished = self.stage.run()
+            assert finished.code in (0, 4), finished.err
+            if not self.open_shards():
+                return ticks
+        raise AssertionError(f"not settled after {MAX_TICKS} ticks: {finished.err}")
+
+    # --- what is compared at the end ---------------------------------------------
+
+    def ledger(self, uid: str) -> dict[str, Any]:
+        ledgers = self.stage.world.ledgers(uid)
+        assert list(ledgers) in ([], [self.slots[uid].recap_date.isoformat()])
+        return next(iter(ledgers.values()), {})
+
+    def pushes(self) -> dict[str, int]:
+        return dict(self.stage.fcm.accepted)
+
+    def check_delivered(self, *, twice: frozenset[str] = frozenset(), llm: dict[str, int] | None = None) -> None:
+        """Every user: one stored text, one visible push, ledger and claim sent; these tokens pushed twice."""
+        world, fcm = self.stage.world, self.stage.fcm
+        tokens = {one["token"]: uid for uid in self.slots for one in world.tokens(uid).values()}
+        assert self.pushes() == {token: 2 if token in twice else 1 for token in tokens}
+        for token, uid in tokens.items():
+            phone = fcm.phones[token]
+            ledger = self.ledger(uid)
+            assert (ledger["state"], self.stage.record(uid, self.slots[uid]).s) == ("sent", claim.Stored.SENT)
+            assert phone.visible == {ledger["collapse_id"]: ledger["body"]}
+            assert set(phone.bodies) == {ledger["body"]}
+            [summary] = world.summaries(uid).values()
+            assert summary["overview"].startswith(ledger["body"][:40].rstrip("…"))
+        expected = dict.fromkeys(self.slots, 1) | (llm or {})
+        assert dict(self.stage.llm.calls) == expected
+
+    def stop(self) -> None:
+        self.director.thawed.set()
+        for proxy in self.proxies:
+            proxy.stop()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where in a run's trace one user's LLM call is paid again, and its push repeated."""
+
+    llm: range
+    push: range
+
+
+def windows(trace: list[str], uid: str, token: str) -> Windows:
+    """From the LLM call to the commit of begin; from FCM's answer to the commit of report.
+
+    SQLite commits between two visible messages, so there each window is one message long.
+    """
+    asked = trace.index(f"llm {uid}")
+    pushed = trace.index(f"fcm {token}")
+    if "firestore" not in trace:
+        return Windows(range(asked, asked + 1), range(pushed, pushed + 1))
+    commits = [n for n in range(pushed + 1, len(trace)) if trace[n] == "firestore"]
+    return Windows(range(asked, pushed - 1), range(pushed, commits[2]))
+
+
+__all__ = ["SCALED", "Director", "FaultStage", "Rules", "SqliteWorld", "Windows", "latest_slot", "windows"]

@@ -1,0 +1,183 @@
+"""Kill, flush and freeze at every message of a run, over both stores."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.harness import FaultStage, Windows, windows
+from tests.support.worlds import FirestoreWorld
+
+STALE_SECONDS = 5.3
+FIVE = tuple(f"user-{n}" for n in range(5))
+TWO = ("ann", "bob")
+Point = Callable[[FaultStage, int, dict[str, Windows]], None]
+
+
+def reset(faults: FaultStage, uids: tuple[str, ...]) -> None:
+    """The same users anew, in the same servers."""
+    stage = faults.stage
+    with faults.redis() as client:
+        client.flushall()
+    for uid in faults.slots:
+        day = faults.slots[uid].recap_date.isoformat()
+        stage.world.delete_summary(uid, day)
+        stage.world.delete_ledger(uid, day)
+    stage.llm.calls.clear()
+    for counted in (stage.fcm.asked, stage.fcm.accepted, stage.fcm.phones):
+        counted.clear()
+    faults.slots.clear()
+    faults.add_users(*uids)
+
+
+def spans(faults: FaultStage, uids: tuple[str, ...]) -> tuple[list[str], dict[str, Windows]]:
+    faults.add_users(*uids)
+    faults.count()  # Redis learns the scripts: from now on each verb is one message
+    reset(faults, uids)
+    trace = faults.count()
+    faults.check_delivered()
+    return trace, {uid: windows(trace, uid, f"token-{uid}-0") for uid in uids}
+
+
+def expectation(at: int, found: dict[str, Windows]) -> tuple[frozenset[str], dict[str, int]]:
+    twice = frozenset(f"token-{uid}-0" for uid, one in found.items() if at in one.push)
+    return twice, {uid: 2 for uid, one in found.items() if at in one.llm}
+
+
+def ended(process: subprocess.Popen[str], faults: FaultStage) -> None:
+    process.kill()
+    faults.stage.end(process)
+
+
+def share(points: range, part: int, parts: int) -> range:
+    return points[part::parts]
+
+
+PARTS = 4
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_once_kill_everywhere(faults: FaultStage, part: int, record_property: Callable[[str, object], None]) -> None:
+    trace, found = spans(faults, FIVE)
+    points = share(range(len(trace)), part, PARTS)
+    for at in points:
+        reset(faults, FIVE)
+        ended(faults.strike(at), faults)
+        faults.settle()
+        twice, llm = expectation(at, found)
+        faults.check_delivered(twice=twice, llm=llm)
+    record_property("kills_survived", len(points))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_once_flush_and_kill(faults: FaultStage, part: int, record_property: Callable[[str, object], None]) -> None:
+    """Redis forgets everything, and the run is killed; in both orders."""
+    trace, found = spans(faults, TWO)
+    points = share(range(len(trace)), part, PARTS)
+    for at in points:
+        for flush_first in (True, False):
+            reset(faults, TWO)
+            process = faults.strike(at, "after", "freeze")
+            if not flush_first:
+                process.kill()
+            with faults.redis() as client:
+                client.flushall()
+            ended(process, faults)
+            faults.director.thawed.set()
+            faults.complete_other_shards()
+            faults.settle()
+            twice, llm = expectation(at, found)
+            faults.check_delivered(twice=twice, llm=llm)
+    record_property("flushes_survived", 2 * len(points))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_once_flush_everywhere(
+    faults: FaultStage, when: str, part: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Run A freezes at each message, Redis is emptied, run B works to the end, A goes on."""
+    trace, found = spans(faults, TWO)
+    points = share(range(len(trace)), part, PARTS)
+    for at in points:
+        reset(faults, TWO)
+        process = faults.strike(at, when, "freeze")  # type: ignore[arg-type]
+        with faults.redis() as client:
+            client.flushall()
+        faults.complete_other_shards()
+        settle_in_real_time(faults)
+        before = {uid: (faults.ledger(uid), faults.stage.record(uid, faults.slots[uid])) for uid in TWO}
+        if process.poll() is None:
+            faults.thaw(process)
+        after = {uid: (faults.ledger(uid), faults.stage.record(uid, faults.slots[uid])) for uid in TWO}
+        assert {uid: one[1] for uid, one in after.items()} == {uid: one[1] for uid, one in before.items()}
+        check_frozen(faults, at, when, found, trace)
+    record_property("frozen_runs_survived", len(points))
+
+
+def settle_in_real_time(faults: FaultStage) -> None:
+    """B waits like any run: an open delivery is taken only once it is stale."""
+    deadline = time.monotonic() + 60
+    while faults.open_shards():
+        assert time.monotonic() < deadline, "not settled"
+        assert faults.stage.run().code == 0
+
+
+def check_frozen(faults: FaultStage, at: int, when: str, found: dict[str, Windows], trace: list[str]) -> None:
+    """One push, but where A had already passed its last look at the clock (R3): then two, one visible."""
+    for uid, one in found.items():
+        token = f"token-{uid}-0"
+        phone, ledger = faults.stage.fcm.phones[token], faults.ledger(uid)
+        doubtful = at in one.push if when == "after" else at - 1 in one.push or trace[at] == f"fcm {token}"
+        assert faults.pushes()[token] == (2 if doubtful else 1), (at, when, trace[at])
+        assert ledger["state"] == "sent"
+        assert phone.visible == {ledger["collapse_id"]: ledger["body"]}
+        assert set(phone.bodies) == {ledger["body"]}
+        [summary] = faults.stage.world.summaries(uid).values()
+        assert summary["overview"] == ledger["body"]
+        assert faults.stage.llm.calls[uid] <= 2
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("kind", ["llm", "fcm", "claim", "complete"])
+def test_a_kill_at_each_kind_of_message(faults: FaultStage, kind: str) -> None:
+    trace, found = spans(faults, TWO)
+    asked = trace.index("llm bob")
+    at = {
+        "llm": asked,
+        "fcm": trace.index("fcm token-bob-0"),
+        "claim": max(n for n in range(asked) if trace[n] == "redis"),
+        "complete": min(n for n in range(trace.index("fcm token-bob-0"), len(trace)) if trace[n] == "redis"),
+    }[kind]
+    reset(faults, TWO)
+    ended(faults.strike(at), faults)
+    faults.settle()
+    twice, llm = expectation(at, found)
+    assert (twice, llm) == {
+        "llm": (frozenset(), {"bob": 2}),
+        "fcm": (frozenset({"token-bob-0"}), {}),
+        "claim": (frozenset(), {}),
+        "complete": (frozenset(), {}),
+    }[kind]
+    faults.check_delivered(twice=twice, llm=llm)
+
+
+def test_the_traces_are_what_the_sweeps_take_them_for(faults: FaultStage) -> None:
+    """Counts are exact: round trips to Redis and messages to Firestore for each user."""
+    trace, _ = spans(faults, TWO)
+    assert [one for one in trace if one.startswith(("llm", "fcm"))] == [
+        "llm ann",
+        "fcm token-ann-0",
+        "llm bob",
+        "fcm token-bob-0",
+    ]
+    ann, bob = trace.index("llm ann"), trace.index("llm bob")
+    assert trace[ann:bob].count("redis") == 2  # complete ann, claim bob
+    if isinstance(faults.stage.world, FirestoreWorld):
+        assert trace[ann : trace.index("fcm token-ann-0")].count("firestore") == 5
