@@ -257,7 +257,7 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
 
 
 def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: datetime, terms: Terms) -> Verdict:
-    """An operator's wish to push again: REFUSED while a send is fresh.
+    """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
     RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
     without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
@@ -265,7 +265,7 @@ def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: d
     if not active:
         return NOBODY
     fresh = found and found.state is State.SENDING and _stale_in(found, read_time, terms) > timedelta(0)
-    if claim_live or fresh:
+    if claim_live or fresh or (found and _just_resent(found, read_time, terms)):
         return Verdict(Kind.REFUSED, found)
     if found is None or found.state in REPLACEABLE:
         return Verdict(Kind.FINAL, found)
@@ -273,6 +273,13 @@ def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: d
         return Verdict(Kind.RETRY, found)
     again = replace(found, state=State.PENDING, outcome="resend", seq=found.seq + 1, tries=0, devices={}, sent_at=None)
     return Verdict(Kind.RETRY, again, write=True)
+
+
+def _just_resent(found: Ledger, read_time: datetime, terms: Terms) -> bool:
+    """An operator whose process was killed after its last effect says the same again: that is one wish, not two."""
+    if found.state is not State.SENT or found.seq == 1 or found.sent_at is None:
+        return False
+    return read_time - found.sent_at < terms.stale
 
 
 def message(uid: str, entry: Ledger) -> Message:

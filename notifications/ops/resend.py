@@ -11,7 +11,6 @@ from notifications.domain.delivery import Kind, Verdict
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import nominal_date, slot_on
-from notifications.ports import Terms
 from notifications.run import Run
 from notifications.tick import claim_and_recap
 
@@ -41,12 +40,10 @@ async def _resend(run: Run, user: User, day: date) -> Ledger:
         raise UsageFault(f"{user.uid} {day} is not due before {slot.at:%Y-%m-%d %H:%M} UTC; it will be sent then.")
     terms = run.user_terms(user.uid, slot)
     [record] = await run.parts.claims.read([user_key(user.uid, day)])
-    live = _live(record, now - run.offset)
-    if not live and (done := await _finished_by_the_killed(run, user, day, terms, record)):
-        return done
-    asked = await run.parts.store.resend(user.uid, day, claim_live=live)
+    asked = await run.parts.store.resend(user.uid, day, claim_live=_live(record, now - run.offset))
     if asked.kind in (Kind.REFUSED, Kind.NOBODY):
-        raise UsageFault(f"{user.uid} {day} is being sent right now, or was switched off; try again in 2 min.")
+        how = "was resent just now" if asked.entry and asked.entry.state is State.SENT else "is being sent right now"
+        raise UsageFault(f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more.")
     await run.parts.claims.forget(terms.key)
     while True:
         replaces = asked.entry if asked.kind is Kind.FINAL else None
@@ -68,14 +65,3 @@ def _final_at(ledger: Ledger, asked: Verdict) -> bool:
     before = asked.entry.seq if asked.entry else 0
     raised = before if asked.kind is Kind.RETRY else before + 1
     return ledger.state.final and ledger.seq >= raised
-
-
-async def _finished_by_the_killed(run: Run, user: User, day: date, terms: Terms, record: Record) -> Ledger | None:
-    """A sender that was killed after its report and before it completed its claim: complete it, push nothing."""
-    ledger = (await run.parts.store.around(user.uid, day, day)).get(day)
-    if ledger is None or ledger.state is not State.SENT:
-        return None
-    if record.s is not Stored.CLAIMED or record.t != ledger.by:
-        return None
-    await run.parts.claims.complete(terms, record.t, Stored.SENT)
-    return ledger

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,16 +21,18 @@ from typing import Any, Literal
 from aiohttp import web
 from redis import Redis
 
+from notifications.adapters.redis_claims import script
 from notifications.domain import claim
-from notifications.domain.schedule import Rules, Slot, cohorts_between, latest_slot, tzdata_version
+from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
 from tests.support.jobs import Finished, Stage
 from tests.support.servers import wait_for
-from tests.support.worlds import FirestoreWorld, SqliteWorld
+from tests.support.worlds import FirestoreWorld
 
 When = Literal["before", "after"]
-Deed = Literal["kill", "freeze", "term", "cut"]
+Deed = Literal["kill", "freeze", "term", "cut", "down"]  # down: cut off until thawed
 PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS = 0, 1
+COMMIT = "firestore commit"
 
 # All numbers of the protocol scaled down together. Lease > deadline + push + store; stale > push + store.
 SCALED = {
@@ -57,14 +60,18 @@ class Director:
 
     trace: list[str] = field(default_factory=list)
     at: int | None = None
+    named: tuple[str, int] | None = None  # a message by its name, and how many of that name to let pass
     when: When = "after"
     deed: Deed = "kill"
     process: subprocess.Popen[str] | None = None
     struck: threading.Event = field(default_factory=threading.Event)
     thawed: threading.Event = field(default_factory=threading.Event)
 
-    def aim(self, at: int | None, when: When, deed: Deed) -> None:
+    def aim(self, at: int | str | None, when: When, deed: Deed, nth: int = 0) -> None:
+        """At the message of that number, or the nth of that name."""
         self.trace.clear()
+        self.named = (at, nth) if isinstance(at, str) else None
+        at = None if isinstance(at, str) else at
         self.at, self.when, self.deed = at, when, deed
         self.struck.clear()
         self.thawed.clear()
@@ -72,6 +79,10 @@ class Director:
     async def message(self, source: str) -> int:
         index = len(self.trace)
         self.trace.append(source)
+        if self.deed == "down" and self.struck.is_set() and not self.thawed.is_set():
+            raise ConnectionResetError
+        if self.named is not None and source == self.named[0] and self.trace.count(source) > self.named[1]:
+            self.at, self.named = index, None
         if index == self.at and self.when == "before":
             await self._strike()
         return index
@@ -88,7 +99,7 @@ class Director:
             how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[self.deed]
             os.kill(process.pid, how)
         self.struck.set()
-        if self.deed in ("kill", "cut"):
+        if self.deed in ("kill", "cut", "down"):
             raise ConnectionResetError
         if self.deed == "freeze":
             await asyncio.to_thread(self.thawed.wait)
@@ -100,6 +111,7 @@ class Proxy:
     def __init__(self, name: str, port: int, director: Director) -> None:
         self.name, self.target, self.director = name, port, director
         self.loop = asyncio.new_event_loop()
+        self.links: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -123,6 +135,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        self.links |= {writer, downstream}
         waiting: dict[int, int] = {}  # the index of the message that each stream waits for
         pumps = [
             asyncio.ensure_future(self.pump_client(reader, downstream, waiting)),
@@ -153,6 +166,11 @@ class Proxy:
                 await self.director.answer(waiting.pop(0))
             sink.write(data)
 
+    def cut_all(self) -> None:
+        """Abort every connection, as a server that dies does."""
+        for link in self.links:
+            self.loop.call_soon_threadsafe(link.transport.abort)
+
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
@@ -168,7 +186,8 @@ class Http2Proxy(Proxy):
         while True:
             kind, stream, frame = await _frame(source)
             if kind == DATA and len(frame) > 9:
-                waiting[stream] = await self.director.message(self.name)
+                writes = b"collapse_id" in frame  # a field that only a commit of a ledger names
+                waiting[stream] = await self.director.message(COMMIT if writes else self.name)
             sink.write(frame)
 
     async def pump_server(
@@ -227,6 +246,20 @@ class FaultStage:
     def redis(self) -> Redis:
         return Redis(port=self.stage.redis.port)
 
+    def learn_scripts(self) -> None:
+        """Redis learns the scripts, so that from now on each verb is one message."""
+        with self.redis() as client:
+            for verb in claim.Verb:
+                client.script_load(script(verb)[0])
+
+    def settle_in_real_time(self, seconds: float = 60) -> None:
+        """As `settle`, but nothing ages: an open delivery is taken only once it is stale."""
+        deadline = time.monotonic() + seconds
+        while self.open_shards():
+            assert time.monotonic() < deadline, "not settled"
+            finished = self.stage.run()
+            assert finished.code in (0, 4), finished.err
+
     def add_users(self, *uids: str, devices: int = 1, **changes: Any) -> None:
         """Users of one cohort. Every other shard counts as complete, so that each message matters."""
         for uid in uids:
@@ -256,11 +289,14 @@ class FaultStage:
         assert finished.code == 0, finished.err
         return list(self.director.trace)
 
-    def strike(self, at: int, when: When = "after", deed: Deed = "kill", *arguments: str) -> subprocess.Popen[str]:
-        """Start a run and wait until it was struck (or ended without reaching that message)."""
-        self.director.aim(at, when, deed)
+    def strike(
+        self, at: int | str, when: When = "after", deed: Deed = "kill", *arguments: str, nth: int = 0
+    ) -> subprocess.Popen[str]:
+        """Start a run and wait until it was struck (a sweep's run may end without reaching that number)."""
+        self.director.aim(at, when, deed, nth)
         process = self.start(*arguments)
         wait_for(lambda: self.director.struck.is_set() or process.poll() is not None, "strike", 60)
+        assert isinstance(at, int) or self.director.struck.is_set(), self.stage.end(process).err
         return process
 
     def thaw(self, process: subprocess.Popen[str]) -> Finished:
@@ -268,13 +304,14 @@ class FaultStage:
         self.director.thawed.set()
         return self.stage.end(process)
 
-    def age(self, by: timedelta = timedelta(minutes=12)) -> None:
+    def age(self, by: timedelta = timedelta(minutes=12), *, sent: bool = False) -> None:
         """Let time pass for what the dead left behind: leases, due times and `sending_at` move back."""
+        self.wait_for_locks()
         with self.redis() as client:
             for key in client.scan_iter("*"):
                 if client.type(key) != b"string":
                     continue
-                record = claim.parse(client.get(key))  # type: ignore[arg-type]
+                record = claim.parse(client.get(key))
                 if record.s in (claim.Stored.CLAIMED, claim.Stored.IDLE):
                     u = max(0, record.u - int(by.total_seconds() * 1000))
                     text = f'{{"s":"{record.s}","t":"{record.t}","u":{u},"f":{record.f},"c":{record.c}}}'
@@ -283,14 +320,23 @@ class FaultStage:
             for day, ledger in self.stage.world.ledgers(uid).items():
                 if ledger["state"] == "sending":
                     older = ledger | {"sending_at": ledger["sending_at"] - by}
-                    # A killed run's transaction may hold its locks until the emulator drops it.
-                    wait_for(partial(self._written, uid, day, older), "end of a dead transaction", 120)
+                    self.stage.world.put_ledger(uid, day, older)
+                if sent and ledger["state"] == "sent":
+                    self.stage.world.put_ledger(uid, day, ledger | {"sent_at": ledger["sent_at"] - by})
 
-    def _written(self, uid: str, day: str, ledger: dict[str, Any]) -> bool:
+    def wait_for_locks(self) -> None:
+        """A stopped run's transaction holds its locks until Firestore drops it: far sooner than a lease ends."""
+        for uid in self.slots:
+            wait_for(partial(self._writable, uid), "end of a dead transaction", 120)
+
+    def _writable(self, uid: str) -> bool:
         from google.api_core.exceptions import Aborted
 
+        user = self.stage.world.user(uid)
         try:
-            self.stage.world.put_ledger(uid, day, ledger)
+            for day, ledger in self.stage.world.ledgers(uid).items():
+                self.stage.world.put_ledger(uid, day, ledger)
+            self.stage.world.update_user(uid, {"time_zone": (user or {}).get("time_zone")})
         except Aborted:
             return False
         return True
@@ -302,13 +348,14 @@ class FaultStage:
         with self.redis() as client:
             for cohort in cohorts_between(now - timedelta(hours=3), now):
                 key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
-                if cohort.slot in at and claim.parse(client.get(key)).s is not claim.Stored.COMPLETE:  # type: ignore[arg-type]
+                if cohort.slot in at and claim.parse(client.get(key)).s is not claim.Stored.COMPLETE:
                     return True
         return False
 
     def settle(self, *, aging: bool = True) -> int:
         """Run until every shard is complete; the number of ticks that it took."""
-        self.director.at = None
+        self.director.at = self.director.named = None
+        finished = None
         for ticks in range(1, MAX_TICKS + 1):
             if aging:
                 self.age()
@@ -316,7 +363,7 @@ class FaultStage:
             assert finished.code in (0, 4), finished.err
             if not self.open_shards():
                 return ticks
-        raise AssertionError(f"not settled after {MAX_TICKS} ticks: {finished.err}")
+        raise AssertionError(f"not settled after {MAX_TICKS} ticks: {finished and finished.err}")
 
     # --- what is compared at the end ---------------------------------------------
 
@@ -328,11 +375,13 @@ class FaultStage:
     def pushes(self) -> dict[str, int]:
         return dict(self.stage.fcm.accepted)
 
-    def check_delivered(self, *, twice: frozenset[str] = frozenset(), llm: dict[str, int] | None = None) -> None:
+    def check_delivered(
+        self, *, twice: frozenset[str] = frozenset(), llm: dict[str, int] | None = None, point: object = None
+    ) -> None:
         """Every user: one stored text, one visible push, ledger and claim sent; these tokens pushed twice."""
         world, fcm = self.stage.world, self.stage.fcm
         tokens = {one["token"]: uid for uid in self.slots for one in world.tokens(uid).values()}
-        assert self.pushes() == {token: 2 if token in twice else 1 for token in tokens}
+        assert self.pushes() == {token: 2 if token in twice else 1 for token in tokens}, point
         for token, uid in tokens.items():
             phone = fcm.phones[token]
             ledger = self.ledger(uid)
@@ -342,7 +391,7 @@ class FaultStage:
             [summary] = world.summaries(uid).values()
             assert summary["overview"].startswith(ledger["body"][:40].rstrip("…"))
         expected = dict.fromkeys(self.slots, 1) | (llm or {})
-        assert dict(self.stage.llm.calls) == expected
+        assert dict(self.stage.llm.calls) == expected, point
 
     def stop(self) -> None:
         self.director.thawed.set()
@@ -367,8 +416,6 @@ def windows(trace: list[str], uid: str, token: str) -> Windows:
     pushed = trace.index(f"fcm {token}")
     if "firestore" not in trace:
         return Windows(range(asked, asked + 1), range(pushed, pushed + 1))
-    commits = [n for n in range(pushed + 1, len(trace)) if trace[n] == "firestore"]
-    return Windows(range(asked, pushed - 1), range(pushed, commits[2]))
-
-
-__all__ = ["SCALED", "Director", "FaultStage", "Rules", "SqliteWorld", "Windows", "latest_slot", "windows"]
+    begun = max(n for n in range(pushed) if trace[n] == COMMIT)
+    reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
+    return Windows(range(asked, begun), range(pushed, reported))

@@ -227,6 +227,12 @@ def test_resend_is_refused_while_a_send_is_fresh() -> None:
     assert resend(entry(State.SENT), active=False).kind is Kind.NOBODY
 
 
+def test_an_operator_who_repeats_the_command_at_once_wished_once() -> None:
+    assert resend(entry(State.SENT, seq=1, sent_at=FRESH)).kind is Kind.RETRY
+    assert resend(entry(State.SENT, seq=2, sent_at=FRESH)).kind is Kind.REFUSED
+    assert resend(entry(State.SENT, seq=2, sent_at=STALE)).kind is Kind.RETRY
+
+
 def test_resend_bumps_an_ended_delivery_and_finishes_an_open_one() -> None:
     for state in (State.SENT, State.GAVE_UP):
         made = written(resend(entry(state, seq=3, tries=2, devices={"a": "accepted"})))
