@@ -129,11 +129,11 @@ class Run:
     def store_answered(self) -> None:
         """It works: the failures in a row are over."""
         self._store_failures = 0
-        self._answered.add("store")
+        self._last_failure.pop("store", None)
 
     @property
     def verdict(self) -> RecapError | None:
-        """What stopped the run, or the failure of a dependency that never once answered in it."""
+        """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
         silent = (failure for name, failure in self._last_failure.items() if name not in self._answered)
         return self.trouble or next(silent, None)
 

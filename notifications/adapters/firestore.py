@@ -6,8 +6,9 @@ id: no stream is held open across LLM work, since a stream has a deadline and no
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from notifications.ledger import Decision, Seen, TransactionalLedger
 from notifications.ports import Listed, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
 NAME = FieldPath.document_id()
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -45,10 +46,12 @@ class FirestoreStore(TransactionalLedger):
         self._terms = terms
         self._timeout = timeout_seconds
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """One operation: bounded as a whole, the library's own retries included; its errors in our words."""
         try:
-            yield
+            async with asyncio.timeout(self._timeout):
+                yield
         except (*REFUSED, GoogleAuthError) as cause:
             raise ConfigFault(
                 f"{self._where} refuses our credentials ({type(cause).__name__}); see GOOGLE_APPLICATION_CREDENTIALS."
@@ -69,8 +72,8 @@ class FirestoreStore(TransactionalLedger):
         return self._user(uid).collection("recap_deliveries").document(day.isoformat())
 
     async def _list(self, query: Any) -> list[Any]:
-        with self._translated():
-            return list(await query.get(timeout=self._timeout))
+        async with self._asking():
+            return list(await query.get())
 
     async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
@@ -93,8 +96,8 @@ class FirestoreStore(TransactionalLedger):
 
     async def user(self, uid: str) -> User | None:
         """One user, whatever their switch says; None where missing or malformed."""
-        with self._translated():
-            found = await self._user(uid).get(timeout=self._timeout)
+        async with self._asking():
+            found = await self._user(uid).get()
         try:
             return documents.user_from(uid, found.to_dict()) if found.exists else None
         except Malformed:
@@ -129,8 +132,8 @@ class FirestoreStore(TransactionalLedger):
         return kept, malformed
 
     async def _transcript(self, conversation: Any) -> dict[str, Any]:
-        with self._translated():
-            found = await conversation.get([documents.TRANSCRIPT], timeout=self._timeout)
+        async with self._asking():
+            found = await conversation.get([documents.TRANSCRIPT])
         return found.to_dict() or {}
 
     async def devices(self, uid: str) -> list[Device]:
@@ -140,13 +143,13 @@ class FirestoreStore(TransactionalLedger):
         found = [device for device in listed if device]
         if found:
             return documents.chosen(found, None)
-        with self._translated():
-            user = await self._user(uid).get([documents.LEGACY_TOKEN], timeout=self._timeout)
+        async with self._asking():
+            user = await self._user(uid).get([documents.LEGACY_TOKEN])
         return documents.chosen([], user.to_dict())
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
-        with self._translated():
+        async with self._asking():
             if device.key is None:
                 return await self._forget_legacy(uid, device)
             unchanged = self._client.write_option(last_update_time=device.version)
@@ -213,7 +216,7 @@ class FirestoreStore(TransactionalLedger):
             self._write(transaction, account, ledger, verdict)
             return verdict
 
-        with self._translated():
+        async with self._asking():
             verdict: Verdict = await once(self._client.transaction())
         return verdict
 
@@ -258,8 +261,8 @@ class FirestoreStore(TransactionalLedger):
 
     async def mend(self, uid: str) -> None:
         """Give an invisible user the stated defaults."""
-        with self._translated():
-            found = await self._user(uid).get(timeout=self._timeout)
+        async with self._asking():
+            found = await self._user(uid).get()
             if found.exists and (changes := documents.mended(found.to_dict())):
                 unchanged = self._client.write_option(last_update_time=found.update_time)
                 await self._user(uid).update(changes, option=unchanged)

@@ -32,7 +32,8 @@ When = Literal["before", "after"]
 Deed = Literal["kill", "freeze", "term", "cut", "down"]  # down: cut off until thawed
 PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS = 0, 1
-COMMIT = "firestore commit"
+COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
+MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only these messages name
 
 # All numbers of the protocol scaled down together. Lease > deadline + push + store; stale > push + store.
 SCALED = {
@@ -61,6 +62,7 @@ class Director:
     trace: list[str] = field(default_factory=list)
     at: int | None = None
     named: tuple[str, int] | None = None  # a message by its name, and how many of that name to let pass
+    victim: str = ""  # the source of the message that was struck
     when: When = "after"
     deed: Deed = "kill"
     process: subprocess.Popen[str] | None = None
@@ -79,10 +81,10 @@ class Director:
     async def message(self, source: str) -> int:
         index = len(self.trace)
         self.trace.append(source)
-        if self.deed == "down" and self.struck.is_set() and not self.thawed.is_set():
+        if self.deed == "down" and self.struck.is_set() and source == self.victim and not self.thawed.is_set():
             raise ConnectionResetError
         if self.named is not None and source == self.named[0] and self.trace.count(source) > self.named[1]:
-            self.at, self.named = index, None
+            self.at, self.named, self.victim = index, None, source
         if index == self.at and self.when == "before":
             await self._strike()
         return index
@@ -186,8 +188,8 @@ class Http2Proxy(Proxy):
         while True:
             kind, stream, frame = await _frame(source)
             if kind == DATA and len(frame) > 9:
-                writes = b"collapse_id" in frame  # a field that only a commit of a ledger names
-                waiting[stream] = await self.director.message(COMMIT if writes else self.name)
+                name = next((name for mark, name in MARKS.items() if mark in frame), self.name)
+                waiting[stream] = await self.director.message(name)
             sink.write(frame)
 
     async def pump_server(

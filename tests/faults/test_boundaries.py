@@ -22,6 +22,14 @@ from tests.support.servers import free_port
 from tests.support.web import fcm_error
 from tests.support.worlds import talk
 
+# An overlap keeps the protocol's own numbers.
+REAL = {
+    "RECAP_USER_DEADLINE_SECONDS": "480",
+    "RECAP_USER_LEASE_SECONDS": "600",
+    "RECAP_PUSH_DEADLINE_SECONDS": "30",
+    "RECAP_STORE_TIMEOUT_SECONDS": "60",
+    "RECAP_SENDING_STALE_SECONDS": "120",
+}
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 
@@ -42,6 +50,7 @@ def key_of(faults: FaultStage, uid: str) -> str:
 @on_firestore
 def test_stale_resend(staged: FaultStage) -> None:
     """Refused while a push is under way; hours later exactly one new push."""
+    staged.stage.settings |= REAL
     staged.add_users("ann")
     day = staged.slots["ann"].recap_date.isoformat()
     process = staged.strike("fcm token-ann-0", "after", "freeze")

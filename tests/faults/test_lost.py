@@ -13,7 +13,7 @@ from aiohttp import web
 
 from notifications.domain import claim
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, FaultStage
+from tests.faults.harness import COMMIT, CONVERSATIONS, FaultStage
 from tests.support.servers import wait_for
 from tests.support.web import completion, fcm_error, llm_error
 
@@ -279,11 +279,11 @@ def test_lost_closed_meanwhile(staged: FaultStage) -> None:
     else:
         pytest.skip("SQLite's reads are no messages; the contract suite shows close and take meeting")
     staged.age()
-    # B freezes before its close's commit: it has seen no ledger.
+    # B freezes when it has seen no ledger, and has not closed the day yet.
     second = FaultStage(staged.stage)
     try:
         second.slots = staged.slots
-        second.director.aim(COMMIT, "before", "freeze")
+        second.director.aim(CONVERSATIONS, "before", "freeze")
         env = closing(staged) | second.behind_proxies()
         b = staged.stage.start(**env)
         second.director.process = b

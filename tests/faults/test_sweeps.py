@@ -18,6 +18,7 @@ Point = Callable[[FaultStage, int, dict[str, Windows]], None]
 def reset(faults: FaultStage, uids: tuple[str, ...]) -> None:
     """The same users anew, in the same servers."""
     stage = faults.stage
+    faults.wait_for_locks()
     with faults.redis() as client:
         client.flushall()
     for uid in faults.slots:
