@@ -1,0 +1,96 @@
+"""The claim protocol against a plain model, on real Redis: hypothesis finds the sequence that differs."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.domain.claim import ABSENT, FINAL, Answer, Ask, Record, Stored, Verb, decide
+from notifications.ports import Reply, Terms
+from tests.support.servers import RedisServer
+
+T = TypeVar("T")
+KEY, HOUR = "users:ann:daily_summary_lock:2026-05-01", 3_600_000
+tokens = st.sampled_from(["a", "b", "c"])
+lanes = st.integers(0, 2)
+leases = st.sampled_from([-1, 600_000])
+
+
+class Claims(RuleBasedStateMachine):
+    """Three runs, one key. The model is the table; what was won, lost and charged follows from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="recap-claims-"))
+        self.loop = asyncio.new_event_loop()
+        self.server = RedisServer(self.folder, "--appendonly", "no")
+        self.claims: RedisClaims = connect(self.server.url, connections=2, timeout_seconds=2)
+        now = int(self.run(self.claims.now()).timestamp() * 1000)
+        self.terms = Terms(KEY, 600_000, now + 3 * HOUR, now + 2 * HOUR, max_crashes=4, max_failures=3)
+        self.model: Record = ABSENT
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def compare(self, ask: Ask, reply: Reply) -> None:
+        verdict = decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), self.model)
+        [stored] = self.run(self.claims.read([KEY]))
+        assert (reply.answer, stored) == (verdict.answer, verdict.after)
+        self.model = stored
+
+    @rule(token=tokens, lane=lanes, lease=leases)
+    def claim(self, token: str, lane: int, lease: int) -> None:
+        before = self.model
+        reply = self.run(self.claims.claim(replace(self.terms, lease_ms=lease), token, lane))
+        self.compare(Ask(Verb.CLAIM, token, 0, lease, lane=lane, max_crashes=4), reply)
+        if before.s in FINAL:
+            assert reply.answer is Answer.DONE  # what has ended is never won again
+
+    @rule(token=tokens)
+    def renew(self, token: str) -> None:
+        self.compare(Ask(Verb.RENEW, token, 0, 600_000), self.run(self.claims.renew(self.terms, token)))
+
+    @rule(token=tokens, outcome=st.sampled_from(sorted(FINAL)))
+    def complete(self, token: str, outcome: Stored) -> None:
+        reply = self.run(self.claims.complete(self.terms, token, outcome))
+        self.compare(Ask(Verb.COMPLETE, token, 0, outcome=outcome), reply)
+
+    @rule(token=tokens, wait=st.sampled_from([0, HOUR]), counts=st.integers(0, 1))
+    def fail(self, token: str, wait: int, counts: int) -> None:
+        reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts))
+        limits = {"counts": counts, "max_failures": 3, "until": self.terms.until_ms}
+        self.compare(Ask(Verb.FAIL, token, 0, wait=wait, **limits), reply)
+
+    @rule()
+    def redis_forgets_everything(self) -> None:
+        self.server.ask("FLUSHALL")
+        self.model = ABSENT
+
+    @rule()
+    def redis_forgets_its_scripts(self) -> None:
+        self.server.ask("SCRIPT", "FLUSH")
+
+    @invariant()
+    def every_record_expires(self) -> None:
+        assert self.server.ask("PTTL", KEY) not in (b":-1",)
+
+    def teardown(self) -> None:
+        self.run(self.claims.aclose())
+        self.loop.close()
+        self.server.kill()
+        shutil.rmtree(self.folder)
+
+
+TestClaims = Claims.TestCase
+TestClaims.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,218 @@
+"""A seeded chaos run: random users, processes and faults; at the end the accounts of every user are proven.
+
+python -m tests.faults.chaos --seconds 600 --seed 7 [--store firestore]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import signal
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from notifications.domain.claim import Stored
+from tests.faults.harness import SCALED, FaultStage
+from tests.support.jobs import Stage
+from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
+from tests.support.web import FakeFCM, FakeLLM, completion, fcm_error, llm_error
+from tests.support.worlds import FirestoreWorld, SqliteWorld, World
+
+ZONES = (
+    "UTC",
+    "Europe/Paris",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "America/New_York",
+    "Pacific/Auckland",
+    "Africa/Lagos",
+)
+ROUND_SECONDS = 15.0
+SETTINGS = SCALED | {"RECAP_CONCURRENCY": "6", "RECAP_USER_LEASE_SECONDS": "11.5", "RECAP_REDIS_TIMEOUT_SECONDS": "0.5"}
+
+
+@dataclass
+class Struck:
+    """The faults that struck, and so what each account may show."""
+
+    stops: int = 0  # kills, freezes and terminations of a process
+    forgets: int = 0  # Redis flushed or restarted
+    llm: Counter[str] = field(default_factory=Counter)
+    cuts: Counter[str] = field(default_factory=Counter)  # answers of FCM that were lost
+
+    def pushes_allowed(self, token: str) -> int:
+        """One, one more for each lost answer, and one for each process that may have died after FCM accepted."""
+        return 1 + self.cuts[token] + self.stops
+
+    def calls_allowed(self, uid: str) -> int:
+        """One, and one for each failed call and each run that may have died or lost its claim in between."""
+        return 1 + self.llm[uid] + self.stops + self.forgets
+
+
+class Chaos:
+    """One round over fresh users; raises AssertionError with the account that does not add up."""
+
+    def __init__(self, dice: random.Random, world: World, folder: Path) -> None:
+        self.dice = dice
+        self.struck = Struck()
+        self.llm, self.fcm = FakeLLM(), FakeFCM()
+        self.redis = RedisServer(folder / "redis", "--appendfsync", "always")
+        self.stage = Stage(world, self.redis, self.llm, self.fcm, folder, settings=dict(SETTINGS))
+        self.faults = FaultStage(self.stage)
+        self.stage.settings |= SETTINGS
+        self.calm = False
+        self.llm.script, self.fcm.script, self.fcm.after = self._llm, self._fcm, self._fcm_after
+
+    async def _llm(self, who: str) -> web.Response | None:
+        roll = 1.0 if self.calm else self.dice.random()
+        if roll > 0.2:
+            return None
+        self.struck.llm[who] += 1
+        if roll < 0.05:
+            raise ConnectionResetError
+        return llm_error(503, "overloaded", **{"Retry-After": "0"}) if roll < 0.19 else completion("not a recap")
+
+    async def _fcm(self, token: str) -> web.Response | None:
+        roll = 1.0 if self.calm else self.dice.random()
+        if roll > 0.2:
+            return None
+        return (
+            fcm_error(503, "UNAVAILABLE") if roll < 0.15 else fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "1"})
+        )
+
+    async def _fcm_after(self, token: str) -> web.Response | None:
+        if not self.calm and self.dice.random() < 0.03:
+            self.struck.cuts[token] += 1
+            raise ConnectionResetError
+        return None
+
+    def round(self, seconds: float) -> None:
+        users = [f"user-{n}" for n in range(self.dice.randint(6, 30))]
+        for uid in users:
+            slot = self.stage.add_user(uid, zone=self.dice.choice(ZONES), devices=self.dice.randint(1, 3))
+            self.faults.slots[uid] = slot
+        self.faults.complete_other_shards()
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            self._something()
+        for process in list(self.stage.running):
+            process.send_signal(signal.SIGCONT)
+            self.stage.end(process)
+        self.calm = True
+        self.faults.complete_other_shards()
+        self.faults.settle()
+        for uid in users:
+            self.prove(uid)
+
+    def _something(self) -> None:
+        running = self.stage.running
+        deeds: dict[str, float] = {"start": 4 if len(running) < 3 else 0, "rest": 3, "kill": 1, "freeze": 1, "term": 1}
+        deeds |= {"restart": 0.4, "flush": 0.3, "reap": 2}
+        deed = self.dice.choices(list(deeds), list(deeds.values()))[0]
+        process = self.dice.choice(running) if running else None
+        if deed == "start":
+            self.stage.start()
+        elif deed == "restart":
+            self.struck.forgets += 1
+            self.redis.kill(self.dice.choice([signal.SIGKILL, signal.SIGTERM]))
+            self.redis.start()
+        elif deed == "flush":
+            self.struck.forgets += 1
+            self.redis.ask("FLUSHALL")
+            self.faults.complete_other_shards()
+        elif deed == "reap":
+            for one in [one for one in running if one.poll() is not None]:
+                self.stage.end(one)
+        elif process is not None and process.poll() is None and deed in ("kill", "freeze", "term"):
+            self.struck.stops += 1
+            how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[deed]
+            process.send_signal(how)
+            if deed == "freeze":
+                time.sleep(self.dice.uniform(0.1, 7))  # the fault itself: shorter and longer than stale
+                process.send_signal(signal.SIGCONT)
+        else:
+            time.sleep(self.dice.uniform(0.02, 0.4))
+
+    def prove(self, uid: str) -> None:
+        """One ledger, ended; one stored text; every push with it; one notification seen on each phone."""
+        ledger, struck = self.faults.ledger(uid), self.struck
+        record = self.stage.record(uid, self.faults.slots[uid])
+        story: Any = (uid, ledger, record, struck)
+        ends = {"sent": Stored.SENT, "dead": Stored.DEAD, "gave_up": Stored.DEAD}
+        assert record.s is ends.get(ledger.get("state")), story
+        if ledger["state"] == "dead":
+            assert ledger["failures"] >= 3 or ledger["crashes"] >= 4, story
+            assert self.stage.world.summaries(uid) == {}, story
+            return
+        if ledger["state"] == "gave_up":
+            assert ledger["tries"] >= 3 or ledger["outcome"] in ("crashes", "failures"), story
+        [summary] = self.stage.world.summaries(uid).values()
+        assert summary["overview"] == ledger["body"], story
+        for device in self.stage.world.tokens(uid).values():
+            token = device["token"]
+            phone = self.fcm.phones.get(token)
+            if ledger["state"] == "sent":
+                assert phone is not None, story
+            if phone is not None:
+                assert phone.visible == {ledger["collapse_id"]: ledger["body"]}, story
+                assert set(phone.bodies) == {ledger["body"]}, story
+            assert self.fcm.accepted[token] <= struck.pushes_allowed(token), (token, story)
+        assert self.llm.calls[uid] <= struck.calls_allowed(uid), story
+
+    def close(self) -> None:
+        self.stage.stop_all()
+        self.faults.stop()
+        self.redis.kill()
+        self.llm.stop()
+        self.fcm.stop()
+
+
+def run(seconds: float, seed: int, store: str, folder: Path) -> str:
+    """Rounds until the time is over. Raises AssertionError, with the seed and the round in front."""
+    ends = time.monotonic() + seconds
+    rounds = users = 0
+    total = Counter[str]()
+    while time.monotonic() < ends:
+        rounds += 1
+        place = folder / f"round-{rounds}"
+        place.mkdir(parents=True)
+        host = shared_emulator(folder / "emulator") if store == "firestore" else None
+        world: World = FirestoreWorld(host) if host else SqliteWorld(place / "data")
+        chaos = Chaos(random.Random(f"{seed}-{rounds}"), world, place)
+        try:
+            chaos.round(min(ROUND_SECONDS, max(3.0, ends - time.monotonic())))
+        except AssertionError as failure:
+            raise AssertionError(f"seed {seed}, round {rounds}: {failure}") from failure
+        finally:
+            chaos.close()
+            world.close()
+        users += len(chaos.faults.slots)
+        total += Counter(stops=chaos.struck.stops, forgets=chaos.struck.forgets)
+        total += Counter(llm_failures=chaos.struck.llm.total(), lost_answers=chaos.struck.cuts.total())
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(total.items()))
+    return f"seed {seed}: {rounds} rounds, {users} users, {told}; every account proven."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--store", choices=["sqlite", "firestore"], default="sqlite")
+    asked = parser.parse_args()
+    print(f"chaos for {asked.seconds:g} s on {asked.store}, seed {asked.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="recap-chaos-") as folder:
+        try:
+            print(run(asked.seconds, asked.seed, asked.store, Path(folder)))
+        finally:
+            stop_shared_emulator(Path(folder) / "emulator")
+
+
+if __name__ == "__main__":
+    main()
