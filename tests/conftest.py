@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def pytest_configure_node(node: object) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         stop_shared_emulator(run_folder(config))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many sweep points were survived, over all workers."""
+    points: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        points.update({name: value for name, value in report.user_properties if name.endswith("_survived")})
+    for name, count in sorted(points.items()):
+        terminalreporter.write_line(f"{name.replace('_', ' ')}: {count}")
 
 
 @pytest.fixture(scope="session")

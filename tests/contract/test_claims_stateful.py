@@ -69,8 +69,8 @@ class Claims(RuleBasedStateMachine):
     @rule(token=tokens, wait=st.sampled_from([0, HOUR]), counts=st.integers(0, 1))
     def fail(self, token: str, wait: int, counts: int) -> None:
         reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts))
-        limits = {"counts": counts, "max_failures": 3, "until": self.terms.until_ms}
-        self.compare(Ask(Verb.FAIL, token, 0, wait=wait, **limits), reply)
+        until = self.terms.until_ms
+        self.compare(Ask(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until), reply)
 
     @rule()
     def redis_forgets_everything(self) -> None:

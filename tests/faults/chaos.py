@@ -83,9 +83,8 @@ class Chaos:
         roll = 1.0 if self.calm else self.dice.random()
         if roll > 0.2:
             return None
-        return (
-            fcm_error(503, "UNAVAILABLE") if roll < 0.15 else fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "1"})
-        )
+        busy = roll < 0.15
+        return fcm_error(503, "UNAVAILABLE") if busy else fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "1"})
 
     async def _fcm_after(self, token: str) -> web.Response | None:
         if not self.calm and self.dice.random() < 0.03:
@@ -146,7 +145,7 @@ class Chaos:
         record = self.stage.record(uid, self.faults.slots[uid])
         story: Any = (uid, ledger, record, struck)
         ends = {"sent": Stored.SENT, "dead": Stored.DEAD, "gave_up": Stored.DEAD}
-        assert record.s is ends.get(ledger.get("state")), story
+        assert record.s is ends.get(ledger.get("state", "")), story
         if ledger["state"] == "dead":
             assert ledger["failures"] >= 3 or ledger["crashes"] >= 4, story
             assert self.stage.world.summaries(uid) == {}, story
@@ -185,7 +184,8 @@ def run(seconds: float, seed: int, store: str, folder: Path) -> str:
         place.mkdir(parents=True)
         host = shared_emulator(folder / "emulator") if store == "firestore" else None
         world: World = FirestoreWorld(host) if host else SqliteWorld(place / "data")
-        chaos = Chaos(random.Random(f"{seed}-{rounds}"), world, place)
+        dice = random.Random(f"{seed}-{rounds}")  # noqa: S311 - dice, no secrets
+        chaos = Chaos(dice, world, place)
         try:
             chaos.round(min(ROUND_SECONDS, max(3.0, ends - time.monotonic())))
         except AssertionError as failure:
