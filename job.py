@@ -19,11 +19,14 @@ from functools import partial
 import structlog
 
 from notifications import config, log, wiring
-from notifications.commands import Command, Context, parse
+from notifications.commands import Command, parse
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError, UsageFault
 from notifications.domain.push import Message
+from notifications.one_user import tick_user
+from notifications.operation import Context
+from notifications.report import Report
 from notifications.samples import created
-from notifications.tick import Report, tick, tick_user
+from notifications.tick import tick
 
 EXIT_WITHIN_SECONDS = 9.5  # of SIGTERM; the platform kills at 10
 MINUTE = 60

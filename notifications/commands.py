@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import NoReturn
 
 from notifications.config import Settings
 from notifications.domain.errors import UsageFault
-from notifications.ports import Claims
-from notifications.run import Parts
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What an operation gets: everything but the heavy parts, which it may open."""
-
-    settings: Settings
-    claims: Claims
-    open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
-    offset: timedelta  # what --now adds to Redis time
-    terminated: asyncio.Event
-
-
-Operation = Callable[[Context], Awaitable[int]]
+from notifications.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)

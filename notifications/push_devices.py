@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 
-from notifications.domain.errors import DependencyDown, ProviderFault
+from notifications.domain.errors import DependencyDown, ProviderFault, StoreDown
 from notifications.domain.model import Device
-from notifications.domain.push import Answer, Message, Result
+from notifications.domain.push import Answer, Message, Result, deletions_allowed
 from notifications.run import Run
 from notifications.waits import jittered
 
@@ -124,3 +125,13 @@ def _heed(run: Run, note: Message, device: Device, answer: Answer, pushed: Pushe
         run.push_unreachable(answer.code)
     else:
         run.provider_answered("fcm")
+
+
+async def delete_dead_tokens(run: Run) -> None:
+    """Delete the tokens that FCM no longer knows; past a fifth of the run's devices it is our error."""
+    allowed = deletions_allowed(run.counts.devices)
+    if len(run.dead_tokens) > allowed:
+        log.error("devices.deletions_stopped", dead=len(run.dead_tokens), allowed=allowed)
+    for uid, device in run.dead_tokens[:allowed]:
+        with suppress(StoreDown):  # the next push finds it dead again
+            run.counts.tokens_deleted += await run.parts.store.forget_device(uid, device)

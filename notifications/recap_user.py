@@ -9,66 +9,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import Answer, Stored
-from notifications.domain.delivery import Kind, Opening, Verdict, message
+from notifications.domain.delivery import Kind, Verdict, message
 from notifications.domain.errors import ItemFault, ProviderFault, StoreDown
-from notifications.domain.model import Device, Ledger, Recap, State, User, Window
-from notifications.domain.push import Result
+from notifications.domain.model import Device, Ledger, Recap, State, Window
 from notifications.domain.recap import Material, compose, material
-from notifications.domain.schedule import ONE_DAY, Slot, window
-from notifications.ports import Reply, Terms
+from notifications.domain.schedule import ONE_DAY, window
 from notifications.push_devices import Pushed, push_devices
 from notifications.run import Run, Stopped
-from notifications.waits import jittered
+from notifications.settle import Claimed, Outcome, conclude, fail, fail_item
 
 log = structlog.get_logger()
 
 STORE_TRIES = 3  # in begin, take and report: again with the same `by` and `seq`
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
-COMPLETES_AS = {
-    State.SENT: Stored.SENT,
-    State.SKIPPED: Stored.SKIPPED,
-    State.MISSED: Stored.MISSED,
-    State.DEAD: Stored.DEAD,
-    State.GAVE_UP: Stored.DEAD,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """One user's day under our claim. `replaces` is the ended ledger that an operator's resend read."""
-
-    user: User
-    slot: Slot
-    terms: Terms
-    token: str
-    won: Reply
-    closing: bool
-    now: datetime  # of the schedule, when the claim was won
-    since: float  # the same moment on the parts' clock
-    replaces: Ledger | None = None
-    resend: bool = False
-
-    def opening(self, covered: Window | None = None) -> Opening:
-        """What a new ledger of this day starts with."""
-        return Opening(
-            uid=self.user.uid,
-            date=self.slot.recap_date,
-            by=self.token,
-            slot=self.slot.at,
-            window=covered,
-            failures=self.won.failures,
-            crashes=self.won.crashes,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the user answered to its shard: done, or to be tried again after `wait`."""
-
-    done: bool
-    word: str
-    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +39,26 @@ async def recap_user(run: Run, claimed: Claimed) -> Outcome:
         async with asyncio.timeout(run.parts.numbers.user_deadline_seconds):
             ready = await run.unless_terminated(_make_ready(run, claimed))
         if isinstance(ready, Verdict):
-            return await _conclude(run, claimed, ready)
+            return await conclude(run, claimed, ready)
     except Stopped:
         await run.parts.claims.fail(claimed.terms, claimed.token, timedelta(0), 0)
         return Outcome(False, "stopped")
     except ItemFault as fault:
-        return await _fail_item(run, claimed, fault)
+        return await fail_item(run, claimed, fault)
     except ProviderFault as fault:
         run.provider_failed(fault)
-        return await _fail(run, claimed, f"provider_{fault.name}", fault.retry_after)
+        return await fail(run, claimed, f"provider_{fault.name}", fault.retry_after)
     except StoreDown as failure:
         run.store_failed(failure)
-        return await _fail(run, claimed, failure.name)
+        return await fail(run, claimed, failure.name)
     except TimeoutError:  # the summarizer keeps its own share of the deadline, so it was the store
         run.store_failed(StoreDown("store", "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."))
-        return await _fail(run, claimed, "user_deadline")
+        return await fail(run, claimed, "user_deadline")
     try:
         return await _deliver(run, claimed, ready)
     except StoreDown as failure:
         run.store_failed(failure)
-        return await _fail(run, claimed, failure.name)
+        return await fail(run, claimed, failure.name)
 
 
 async def _make_ready(run: Run, claimed: Claimed) -> Ready | Verdict:
@@ -163,11 +116,11 @@ async def _deliver(run: Run, claimed: Claimed, ready: Ready) -> Outcome:
     noted = run.parts.clock.seconds()
     opened = await _surely(run, lambda: _begin_or_take(run, claimed, ready))
     if opened.kind is not Kind.PUSH or opened.entry is None:
-        return await _conclude(run, claimed, opened)
+        return await conclude(run, claimed, opened)
     note = message(claimed.user.uid, opened.entry)
     pushed = await push_devices(run, note, ready.devices, opened.entry.devices, noted)
     reported = await _surely(run, lambda: _report(run, claimed, opened, pushed))
-    return await _conclude(run, claimed, reported, pushed)
+    return await conclude(run, claimed, reported, _push_wait(run, pushed))
 
 
 async def _begin_or_take(run: Run, claimed: Claimed, ready: Ready) -> Verdict:
@@ -212,107 +165,6 @@ async def _surely(run: Run, transaction: Callable[[], Awaitable[Verdict]]) -> Ve
     except TimeoutError:
         pass
     raise StoreDown("store", f"The store took over {whole:g} s for one user (RECAP_STORE_TIMEOUT_SECONDS).")
-
-
-async def _conclude(run: Run, claimed: Claimed, verdict: Verdict, pushed: Pushed | None = None) -> Outcome:
-    """Step 7: what the verdict means for the claim."""
-    match verdict.kind:
-        case Kind.FINAL if verdict.entry is not None:
-            _tell(run, claimed, verdict.entry, ours=verdict.write)
-            return await _complete(run, claimed, COMPLETES_AS[verdict.entry.state])
-        case Kind.NOBODY:
-            run.counts.skipped["nobody"] += 1
-            log.info("recap.skipped", uid=claimed.user.uid, date=str(claimed.slot.recap_date), reason="nobody")
-            return await _complete(run, claimed, Stored.SKIPPED)
-        case Kind.BUSY:
-            return await _fail(run, claimed, "busy", verdict.wait)
-        case _:
-            return await _fail(run, claimed, "push", _push_wait(run, pushed) if pushed else None)
-
-
-def _tell(run: Run, claimed: Claimed, entry: Ledger, *, ours: bool) -> None:
-    facts = {"uid": claimed.user.uid, "date": str(claimed.slot.recap_date), "reason": entry.outcome}
-    if not ours:
-        run.counts.done_before += 1
-        log.debug("recap.done_before", state=entry.state.value, **facts)
-        return
-    match entry.state:
-        case State.SENT if entry.outcome == "legacy":
-            run.counts.skipped["legacy"] += 1
-            log.info("recap.skipped", **facts)
-        case State.SENT:
-            run.counts.sent += 1
-            results = list(entry.devices.values())
-            log.info(
-                "recap.sent",
-                **facts,
-                tries=entry.tries,
-                accepted=results.count(Result.ACCEPTED),
-                gone=results.count(Result.GONE),
-            )
-        case State.SKIPPED:
-            run.counts.skipped[entry.outcome] += 1
-            log.info("recap.skipped", **facts)
-        case State.MISSED:
-            run.counts.missed += 1
-            log.error("recap.missed", **facts)
-        case _:
-            run.counts.dead += 1
-            log.error(f"recap.{entry.state.value}", **facts, failures=entry.failures, crashes=entry.crashes)
-
-
-async def _complete(run: Run, claimed: Claimed, outcome: Stored) -> Outcome:
-    reply = await run.parts.claims.complete(claimed.terms, claimed.token, outcome)
-    if reply.answer is Answer.OK:
-        return Outcome(True, outcome.value)
-    log.warning("claim.lost", uid=claimed.user.uid, date=str(claimed.slot.recap_date), verb="complete")
-    return Outcome(False, "lost")
-
-
-async def _fail(run: Run, claimed: Claimed, reason: str, wait: timedelta | None = None, counts: int = 0) -> Outcome:
-    """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
-    if wait is None:
-        wait = jittered(run.parts.numbers.span("provider_retry"), 1, 2)
-    reply = await run.parts.claims.fail(claimed.terms, claimed.token, wait, counts)
-    facts = {"uid": claimed.user.uid, "date": str(claimed.slot.recap_date), "reason": reason}
-    if reply.answer is Answer.DONE:
-        return await close_dead(run, claimed, "failures", reply)
-    if reply.answer is Answer.LOST:
-        log.warning("claim.lost", verb="fail", **facts)
-        return Outcome(False, "lost")
-    run.counts.waiting += 1
-    log.warning("recap.waiting", wait_seconds=round(wait.total_seconds(), 1), failures=reply.failures, **facts)
-    return Outcome(False, "waiting", wait)
-
-
-async def _fail_item(run: Run, claimed: Claimed, fault: ItemFault) -> Outcome:
-    run.provider_answered("llm")
-    run.counts.failed += 1
-    wait = jittered(run.parts.numbers.span("item_retry") * 3**claimed.won.failures, 0.5, 1.5)
-    return await _fail(run, claimed, fault.reason.value, wait, counts=1)
-
-
-async def close_dead(run: Run, claimed: Claimed, outcome: str, reply: Reply) -> Outcome:
-    """Redis says dead: the ledger must say so too, or that it was given up while sending."""
-    opening = Opening(
-        uid=claimed.user.uid,
-        date=claimed.slot.recap_date,
-        by=claimed.token,
-        slot=claimed.slot.at,
-        failures=reply.failures,
-        crashes=reply.crashes,
-    )
-    try:
-        verdict = await run.parts.store.close(opening, State.DEAD, outcome)
-    except StoreDown as failure:
-        run.store_failed(failure)
-        return Outcome(False, "error")
-    if verdict.kind is Kind.BUSY:
-        run.counts.waiting += 1
-        return Outcome(False, "waiting", verdict.wait)
-    if verdict.entry is not None:
-        _tell(run, claimed, verdict.entry, ours=verdict.write)
-    return Outcome(True, "dead")
 
 
 def _push_wait(run: Run, pushed: Pushed) -> timedelta:

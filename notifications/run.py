@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from notifications.config import Numbers
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ProviderFault, RecapError
 from notifications.domain.model import Device
 from notifications.domain.schedule import Rules, Slot
+from notifications.numbers import Numbers
 from notifications.ports import Claims, Clock, Push, Store, Summarizer, Terms
 
 T = TypeVar("T")

@@ -10,22 +10,15 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from notifications.config import Numbers
-from notifications.domain.claim import (
-    EXPIRY_AFTER_SLOT_MS,
-    SINGLE_FILE_LANE,
-    Answer,
-    Stored,
-    claimable,
-    new_token,
-    shard_key,
-)
+from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, SINGLE_FILE_LANE, Answer, Stored, new_token, shard_key
+from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import Cohort, Phase, Rules, cohorts_between, tzdata_version
+from notifications.numbers import Numbers
 from notifications.ports import Claims, Range, Terms
-from notifications.recap_user import Outcome
 from notifications.run import Run
+from notifications.settle import Outcome
 
 log = structlog.get_logger()
 

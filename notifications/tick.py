@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 import structlog
 
 from notifications.config import Settings
-from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed, RecapError, StoreDown
-from notifications.domain.model import Ledger, User
-from notifications.domain.push import deletions_allowed
-from notifications.domain.schedule import Phase, Rules, Slot, latest_slot, slot_on
+from notifications.domain.claim import SINGLE_FILE_LANE
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed
+from notifications.domain.model import User
+from notifications.domain.schedule import Rules, slot_on
+from notifications.one_user import ERROR, LATER, OpenParts, claim_and_recap
 from notifications.ports import Claims
-from notifications.recap_user import Claimed, Outcome, close_dead, recap_user
-from notifications.run import Counts, Parts, Run
+from notifications.push_devices import delete_dead_tokens
+from notifications.report import Report, report_of
+from notifications.run import Run
+from notifications.settle import Outcome
 from notifications.shards import Due, HeldShard, Shard, claim_shard, due_shards, keep_renewing, spread
 
 log = structlog.get_logger()
 
 NARROW_LANE_WIDTH = 8
-LATER = Outcome(False, "later")
-STOPPED = Outcome(False, "stopped")
-ERROR = Outcome(False, "error")
-
-OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
-
-
-@dataclass(slots=True)
-class Report:
-    """What one run did; `idle` where Redis said that nothing is claimable."""
-
-    now: datetime
-    idle: bool = False
-    counts: Counts = field(default_factory=Counts)
-    trouble: RecapError | None = None
-    defects: int = 0
-    llm_calls: int = 0
-    tokens_used: int = 0
-    unserved: int = 0
 
 
 async def tick(
@@ -72,7 +54,7 @@ async def tick(
                 break
             await serve_batch(run, shards[start : start + numbers.shards_at_once])
         await delete_dead_tokens(run)
-        return _report(run, now, unserved)
+        return report_of(run, now, unserved)
 
 
 def _tell_unserved(due: Due, rules: Rules, since: datetime | None) -> int:
@@ -87,19 +69,6 @@ def _tell_unserved(due: Due, rules: Rules, since: datetime | None) -> int:
             last=missed[-1].cohort.slot.isoformat(),
         )
     return len(missed)
-
-
-def _report(run: Run, now: datetime, unserved: int = 0) -> Report:
-    summarizer = run.parts.summarizer
-    return Report(
-        now,
-        counts=run.counts,
-        trouble=run.verdict,
-        defects=run.defects,
-        llm_calls=summarizer.calls,
-        tokens_used=summarizer.tokens,
-        unserved=unserved,
-    )
 
 
 async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
@@ -210,83 +179,3 @@ async def serve_user(run: Run, shard: HeldShard, user: User, lane: int) -> Outco
         run.counts.failed += 1
         log.exception("recap.defect", uid=user.uid, date=str(slot.recap_date))
     return ERROR
-
-
-async def claim_and_recap(
-    run: Run, user: User, slot: Slot, lane: int, *, replaces: Ledger | None = None, resend: bool = False
-) -> Outcome:
-    """One claim in one lane, and what its answer asks for."""
-    if run.stops:
-        return STOPPED
-    terms, token = run.user_terms(user.uid, slot), new_token()
-    reply = await run.parts.claims.claim(terms, token, lane)
-    now = reply.now + run.offset
-    claimed = Claimed(
-        user=user,
-        slot=slot,
-        terms=terms,
-        token=token,
-        won=reply,
-        closing=not resend and run.parts.rules.phase(slot.at, now) is not Phase.DUE,
-        now=now,
-        since=run.parts.clock.seconds(),
-        replaces=replaces,
-        resend=resend,
-    )
-    match reply.answer:
-        case Answer.WON:
-            run.counts.claimed += 1
-            return await recap_user(run, claimed)
-        case Answer.DONE if reply.final is Stored.DEAD:
-            outcome = "failures" if reply.failures >= terms.max_failures else "crashes"
-            return await close_dead(run, claimed, outcome, reply)
-        case Answer.DONE:
-            run.counts.done_before += 1
-            return Outcome(True, str(reply.final))
-        case Answer.LATER:
-            return LATER
-        case Answer.HELD:
-            run.counts.held += 1
-            return Outcome(False, "held", reply.wait)
-        case _:
-            run.counts.waiting += 1
-            return Outcome(False, "waiting", reply.wait)
-
-
-async def tick_user(
-    claims: Claims, open_parts: OpenParts, uid: str, *, terminated: asyncio.Event, offset: timedelta = timedelta(0)
-) -> Report:
-    """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
-
-    Raises ConfigFault where there is no such user, or its document can't be served.
-    """
-    now = await claims.now() + offset
-    async with open_parts() as parts:
-        run = Run(parts, offset, terminated)
-        user = await parts.store.user(uid)
-        if user is None:
-            raise ConfigFault(f"users/{uid} does not exist, or lacks a zone or an hour; `doctor` says which.")
-        slot = latest_slot(user.zone, user.hour, now)
-        run.counts.due = 1
-        if not user.enabled:
-            run.counts.skipped["nobody"] += 1
-        elif parts.rules.phase(slot.at, now) is Phase.OVER:
-            log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
-            run.counts.due = 0
-        else:
-            try:
-                await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
-            except (ClaimsDown, StoreDown) as trouble:
-                run.stop_claiming(trouble)
-            await delete_dead_tokens(run)
-        return _report(run, now)
-
-
-async def delete_dead_tokens(run: Run) -> None:
-    """Delete the tokens that FCM no longer knows; past a fifth of the run's devices it is our error."""
-    allowed = deletions_allowed(run.counts.devices)
-    if len(run.dead_tokens) > allowed:
-        log.error("devices.deletions_stopped", dead=len(run.dead_tokens), allowed=allowed)
-    for uid, device in run.dead_tokens[:allowed]:
-        with suppress(StoreDown):  # the next push finds it dead again
-            run.counts.tokens_deleted += await run.parts.store.forget_device(uid, device)

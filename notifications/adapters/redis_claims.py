@@ -20,7 +20,8 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.domain.claim import Answer, Record, Stored, Verb, parse
+from notifications.domain.claim import Answer, Record, Stored, parse
+from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.ports import Found, Reply, Terms
 

@@ -15,9 +15,9 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from notifications.commands import Context, Operation
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, nominal_date, slot_on
+from notifications.operation import Context, Operation
 from notifications.ports import Listed, Store
 
 T = TypeVar("T")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from notifications.domain.claim import ABSENT, FINAL, TABLE, Answer, Ask, Record, Row, Stored, Verb
+from notifications.domain.claim import ABSENT, FINAL, Answer, Record, Stored
+from notifications.domain.claim_table import TABLE, Ask, Row, Verb
 
 BEGIN, END = "<!-- claim states: drawn from the table by make docs -->", "<!-- end of the drawing -->"
 NAMES = {Stored.ABSENT: "[*]", **dict.fromkeys(FINAL, "ended")}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from notifications.commands import Context, Operation
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
+from notifications.operation import Context, Operation
 from notifications.ports import Listed, Range, Store
 from notifications.run import Parts
 

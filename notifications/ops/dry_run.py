@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from notifications.commands import Context, Operation
-from notifications.domain.claim import FINAL, Record, Stored, claimable, user_key
+from notifications.domain.claim import FINAL, Record, Stored, user_key
+from notifications.domain.claim_table import claimable
 from notifications.domain.model import User
 from notifications.domain.recap import material
 from notifications.domain.schedule import (
@@ -21,6 +21,7 @@ from notifications.domain.schedule import (
     slot_on,
     window,
 )
+from notifications.operation import Context, Operation
 from notifications.ports import Range, Store
 from notifications.run import Parts
 from notifications.shards import ZONES_AT_MOST

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from datetime import UTC, date, datetime
 from typing import Any
 
-from notifications.commands import Context, Operation
 from notifications.domain.claim import Record, Stored
 from notifications.domain.schedule import nominal_date, slot_on
+from notifications.operation import Context, Operation
 from notifications.ports import Claims, Found, Store
 
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"

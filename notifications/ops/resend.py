@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 
-from notifications.commands import Context, Operation
 from notifications.domain.claim import MAX_LEASE_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Kind, Verdict
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import nominal_date, slot_on
+from notifications.one_user import claim_and_recap
+from notifications.operation import Context, Operation
 from notifications.run import Run
-from notifications.tick import claim_and_recap
 
 LOOK_AGAIN = timedelta(seconds=1)
 

@@ -16,7 +16,8 @@ from redis import Redis
 
 from notifications.adapters.redis_claims import RedisClaims, connect
 from notifications.domain import claim
-from notifications.domain.claim import ABSENT, FOREIGN, Answer, Ask, Record, Stored, Verb, decide, new_token, parse
+from notifications.domain.claim import ABSENT, FOREIGN, Answer, Record, Stored, new_token, parse
+from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.domain.errors import ClaimsDown, ConfigFault
 from notifications.ports import Reply, Terms
 from tests.support.servers import RedisServer, redis_binaries, wait_for

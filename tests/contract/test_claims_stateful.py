@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifications.adapters.redis_claims import RedisClaims, connect
-from notifications.domain.claim import ABSENT, FINAL, Answer, Ask, Record, Stored, Verb, decide
+from notifications.domain.claim import ABSENT, FINAL, Answer, Record, Stored
+from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.ports import Reply, Terms
 from tests.support.servers import RedisServer
 

@@ -23,6 +23,7 @@ from redis import Redis
 
 from notifications.adapters.redis_claims import script
 from notifications.domain import claim
+from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
 from tests.support.jobs import Finished, Stage
 from tests.support.servers import wait_for
@@ -251,7 +252,7 @@ class FaultStage:
     def learn_scripts(self) -> None:
         """Redis learns the scripts, so that from now on each verb is one message."""
         with self.redis() as client:
-            for verb in claim.Verb:
+            for verb in Verb:
                 client.script_load(script(verb)[0])
 
     def settle_in_real_time(self, seconds: float = 60) -> None:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.config import Numbers, load
+from notifications.config import load
 from notifications.domain.errors import ConfigFault
+from notifications.numbers import Numbers
 
 CLOUD = {"CLOUD_RUN_JOB": "recap", "REDIS_URL": "redis://r:6379", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
 

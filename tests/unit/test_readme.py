@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from notifications.config import Numbers
+from notifications.numbers import Numbers
 from notifications.ops.diagram import redrawn
 
 ROOT = Path(__file__).parents[2]

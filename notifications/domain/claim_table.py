@@ -1,0 +1,208 @@
+"""The table of the claim record's transitions (PROTOCOL section 3).
+
+It is the source: the Lua files carry it out, a test holds the two equal, and the README's
+diagram is drawn from it. All times are milliseconds of Redis TIME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from notifications.domain.claim import (
+    FINAL,
+    MAX_LEASE_MS,
+    MAX_WAIT_MS,
+    SINGLE_FILE_LANE,
+    Answer,
+    Record,
+    Stored,
+    lane,
+)
+
+
+class Verb(StrEnum):
+    """One Lua file each."""
+
+    CLAIM = "claim"
+    RENEW = "renew"
+    COMPLETE = "complete"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call of a verb: only the fields of that verb count."""
+
+    verb: Verb
+    token: str
+    now: int
+    lease: int = 0
+    lane: int = SINGLE_FILE_LANE
+    max_crashes: int = 0  # 0 means none: a shard is never dead
+    outcome: Stored = Stored.SENT
+    wait: int = 0
+    counts: int = 0
+    max_failures: int = 0
+    until: int = 0  # the latest due time that `fail` may store
+
+    @property
+    def due_again(self) -> int:
+        """When a failed item may be claimed again."""
+        return min(self.now + min(self.wait, MAX_WAIT_MS), self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verb's answer, how long to wait (ms; -1 for "no TTL"), and what is stored afterwards."""
+
+    answer: Answer
+    after: Record
+    wait: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: the first that fits decides."""
+
+    verb: Verb
+    found: frozenset[Stored]
+    condition: str  # in words, for the diagram
+    fits: Callable[[Ask, Record], bool]
+    answer: Answer
+    after: Callable[[Ask, Record], Record]
+    wait: Callable[[Ask, Record], int] = lambda ask, r: 0
+
+
+def _mine(ask: Ask, r: Record) -> bool:
+    return r.t == ask.token
+
+
+def _live(ask: Ask, r: Record) -> bool:
+    return ask.now < r.u <= ask.now + MAX_LEASE_MS
+
+
+def _resting(ask: Ask, r: Record) -> bool:
+    return ask.now < r.u <= ask.now + 2 * MAX_LEASE_MS
+
+
+def _always(ask: Ask, r: Record) -> bool:
+    return True
+
+
+def _unchanged(ask: Ask, r: Record) -> Record:
+    return r
+
+
+def _remaining(ask: Ask, r: Record) -> int:
+    return r.u - ask.now
+
+
+def _taken(ask: Ask, r: Record) -> Record:
+    return Record(Stored.CLAIMED, ask.token, ask.now + ask.lease, r.f, r.c)
+
+
+def _taken_over(ask: Ask, r: Record) -> Record:
+    return replace(_taken(ask, r), c=r.c + 1)
+
+
+def _failed(ask: Ask, r: Record) -> Record:
+    return Record(Stored.IDLE, ask.token, ask.due_again, r.f + ask.counts, r.c)
+
+
+def _set(*states: Stored) -> frozenset[Stored]:
+    return frozenset(states)
+
+
+TABLE: tuple[Row, ...] = (
+    Row(Verb.CLAIM, _set(Stored.ABSENT), "first come", _always, Answer.WON, _taken),
+    Row(
+        Verb.CLAIM,
+        _set(Stored.FOREIGN),
+        "another maker's value",
+        _always,
+        Answer.HELD,
+        _unchanged,
+        lambda ask, r: -1,
+    ),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "own reply was lost", _mine, Answer.WON, _taken),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lease live", _live, Answer.HELD, _unchanged, _remaining),
+    Row(
+        Verb.CLAIM,
+        _set(Stored.CLAIMED),
+        "lapsed, last permitted crash",
+        lambda ask, r: 0 < ask.max_crashes <= r.c + 1,
+        Answer.DONE,
+        lambda ask, r: Record(Stored.DEAD, "", 0, r.f, r.c + 1),
+    ),
+    Row(
+        Verb.CLAIM,
+        _set(Stored.CLAIMED),
+        "lapsed, for a narrower lane",
+        lambda ask, r: lane(r.c + 1) > ask.lane,
+        Answer.LATER,
+        lambda ask, r: Record(Stored.IDLE, "", ask.now, r.f, r.c + 1),
+    ),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lapsed", _always, Answer.WON, _taken_over),
+    Row(Verb.CLAIM, _set(Stored.IDLE), "not yet due", _resting, Answer.WAIT, _unchanged, _remaining),
+    Row(
+        Verb.CLAIM,
+        _set(Stored.IDLE),
+        "due, for a narrower lane",
+        lambda ask, r: lane(r.c) > ask.lane,
+        Answer.LATER,
+        _unchanged,
+    ),
+    Row(Verb.CLAIM, _set(Stored.IDLE), "due", _always, Answer.WON, _taken),
+    Row(Verb.CLAIM, FINAL, "ended", _always, Answer.DONE, _unchanged),
+    Row(
+        Verb.RENEW,
+        _set(Stored.CLAIMED),
+        "own live claim",
+        lambda ask, r: _mine(ask, r) and _live(ask, r),
+        Answer.OK,
+        _taken,
+    ),
+    Row(
+        Verb.COMPLETE,
+        _set(Stored.CLAIMED),
+        "own claim",
+        _mine,
+        Answer.OK,
+        lambda ask, r: Record(ask.outcome, ask.token),
+    ),
+    Row(Verb.COMPLETE, FINAL, "a repeat", _mine, Answer.OK, _unchanged),
+    Row(
+        Verb.FAIL,
+        _set(Stored.CLAIMED),
+        "own claim, last permitted failure",
+        lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.f + ask.counts,
+        Answer.DONE,
+        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.f + ask.counts, r.c),
+    ),
+    Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, Answer.OK, _failed),
+    Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, Answer.OK, _unchanged),
+    Row(
+        Verb.FAIL,
+        _set(Stored.DEAD),
+        "a repeat of the last failure",
+        _mine,
+        Answer.DONE,
+        _unchanged,
+    ),
+)
+
+
+def decide(ask: Ask, stored: Record) -> Verdict:
+    """What the table says. Whatever no row fits is LOST and changes nothing."""
+    for row in TABLE:
+        if row.verb is ask.verb and stored.s in row.found and row.fits(ask, stored):
+            return Verdict(row.answer, row.after(ask, stored), row.wait(ask, stored))
+    return Verdict(Answer.LOST, stored)
+
+
+def claimable(record: Record, now: int) -> bool:
+    """Whether a run should try: the same reading of the record that the claim itself makes."""
+    ask = Ask(Verb.CLAIM, token="-", now=now)  # noqa: S106 - nobody's token
+    return decide(ask, record).answer is Answer.WON

@@ -1,0 +1,27 @@
+"""An operation: a command other than a tick, and what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from notifications.config import Settings
+from notifications.ports import Claims
+from notifications.run import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an operation gets: everything but the heavy parts, which it may open."""
+
+    settings: Settings
+    claims: Claims
+    open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
+    offset: timedelta  # what --now adds to Redis time
+    terminated: asyncio.Event
+
+
+Operation = Callable[[Context], Awaitable[int]]
