@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from notifications.domain import delivery
+from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Opening, Terms, Verdict
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.push import Result
@@ -102,7 +102,7 @@ class TransactionalLedger(ABC):
         """Write down what came of the pushes."""
 
         def decide(seen: Seen) -> Verdict:
-            return delivery.report(
+            return delivery_report.report(
                 by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, found=seen.ledger
             )
 
@@ -112,7 +112,7 @@ class TransactionalLedger(ABC):
         """An operator's wish to push again."""
 
         def decide(seen: Seen) -> Verdict:
-            return delivery.resend(
+            return delivery_report.resend(
                 active=seen.active,
                 found=seen.ledger,
                 claim_live=claim_live,

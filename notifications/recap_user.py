@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from notifications.domain.delivery import Kind, Verdict, message
+from notifications.domain.delivery import Kind, Verdict
+from notifications.domain.delivery_report import message
 from notifications.domain.errors import ItemFault, ProviderFault, StoreDown
 from notifications.domain.model import Device, Ledger, Recap, State, Window
 from notifications.domain.recap import Material, compose, material

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from notifications.adapters import sqlite
+from notifications.adapters.sqlite import file as sqlite
 from notifications.documents import moment
 
 Doc = dict[str, Any]

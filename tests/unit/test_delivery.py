@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain import delivery
+from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Kind, Opening, Terms, Verdict
 from notifications.domain.model import Draft, Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import Result
@@ -52,12 +52,12 @@ def take(found: Ledger | None, by: str = "me") -> Verdict:
 
 def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> Verdict:
     given: dict[str, Any] = {"sent_nothing": False, "last_chance": False, "by": "me", "seq": 1} | changes
-    return delivery.report(given.pop("by"), given.pop("seq"), results, found=found, **given)
+    return delivery_report.report(given.pop("by"), given.pop("seq"), results, found=found, **given)
 
 
 def resend(found: Ledger | None, **changes: Any) -> Verdict:
     given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW, "terms": TERMS} | changes
-    return delivery.resend(found=found, **given)
+    return delivery_report.resend(found=found, **given)
 
 
 def written(verdict: Verdict) -> Ledger:

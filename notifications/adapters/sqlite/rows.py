@@ -1,0 +1,158 @@
+"""One function for each question; each runs in the thread that owns the connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from notifications import documents
+from notifications.adapters.sqlite.file import immediate, micros, put, to_json
+from notifications.domain.delivery import Verdict
+from notifications.domain.errors import Malformed
+from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
+from notifications.domain.recap import MAX_READ
+from notifications.ledger import Decision, Seen
+from notifications.ports import Listed, Range
+
+
+def page(
+    db: sqlite3.Connection, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+) -> list[User]:
+    """Enabled users of these zones and this hour, by id."""
+    marks = ",".join("?" * len(zones))
+    rows = db.execute(
+        f"SELECT uid, doc FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
+        f"WHERE hour = ? AND uid > ? AND uid >= ? AND (? IS NULL OR uid < ?) AND enabled = 1 AND zone IN ({marks}) "
+        "ORDER BY uid LIMIT ?",
+        (hour, after or "", ids.start or "", ids.end, ids.end, *zones, limit),
+    )
+    return [documents.user_from(uid, json.loads(doc)) for uid, doc in rows]
+
+
+def user_doc(db: sqlite3.Connection, uid: str) -> documents.Doc | None:
+    """The user document as it is."""
+    row = db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
+    return json.loads(row[0]) if row else None
+
+
+def between(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conversation], int]:
+    """The conversations of a window, oldest first, and how many were malformed."""
+    rows = db.execute(
+        "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
+        "ORDER BY created_at DESC LIMIT ?",
+        (uid, micros(window.start), micros(window.end), MAX_READ),
+    ).fetchall()
+    found, malformed = [], 0
+    for key, doc in reversed(rows):
+        try:
+            conversation = documents.conversation_from(key, json.loads(doc))
+        except Malformed:
+            malformed += 1
+        else:
+            found += [conversation] if conversation else []
+    return found, malformed
+
+
+def devices(db: sqlite3.Connection, uid: str) -> list[Device]:
+    """The devices, each token once."""
+    rows = db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
+    found = [documents.device_from(key, json.loads(doc), doc) for key, doc in rows]
+    return documents.chosen([device for device in found if device], user_doc(db, uid))
+
+
+def forget_device(db: sqlite3.Connection, uid: str, device: Device) -> bool:
+    """Delete a token, if its document is unchanged."""
+    if device.key is not None:
+        gone = db.execute(
+            "DELETE FROM devices WHERE uid = ? AND key = ? AND doc = ?", (uid, device.key, device.version)
+        )
+        return gone.rowcount == 1
+    field = f"$.{documents.LEGACY_TOKEN}"
+    gone = db.execute(
+        "UPDATE users SET doc = json_remove(doc, ?) WHERE uid = ? AND json_extract(doc, ?) = ?",
+        (field, uid, field, device.version),
+    )
+    return gone.rowcount == 1
+
+
+def around(db: sqlite3.Connection, uid: str, first: date, last: date) -> dict[date, Ledger]:
+    """The ledgers of a range of dates."""
+    rows = db.execute(
+        "SELECT date, doc FROM ledgers WHERE uid = ? AND date BETWEEN ? AND ?",
+        (uid, first.isoformat(), last.isoformat()),
+    )
+    days = ((date.fromisoformat(day), json.loads(doc)) for day, doc in rows)
+    return {day: documents.ledger_from(day, doc) for day, doc in days}
+
+
+def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
+    """A summary whose `date` is that day."""
+    row = db.execute(
+        "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())
+    ).fetchone()
+    return documents.summary_from(row[0], json.loads(row[1])) if row else None
+
+
+def everybody(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
+    """User documents by id."""
+    rows = db.execute("SELECT uid, doc FROM users WHERE uid > ? ORDER BY uid LIMIT ?", (after or "", limit))
+    return [documents.listed(uid, json.loads(doc)) for uid, doc in rows]
+
+
+def ledgers_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+    """The ledgers of one date, by uid."""
+    rows = db.execute(
+        "SELECT uid, doc FROM ledgers WHERE date = ? AND uid > ? ORDER BY uid LIMIT ?",
+        (day.isoformat(), after or "", limit),
+    )
+    return [(uid, documents.ledger_from(day, json.loads(doc))) for uid, doc in rows]
+
+
+def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+    """uid and id of the summaries of one date."""
+    uid, _, key = (after or "").rpartition("/")
+    rows = db.execute(
+        "SELECT uid, id FROM summaries WHERE date = ? AND (uid, id) > (?, ?) ORDER BY uid, id LIMIT ?",
+        (day.isoformat(), uid, key, limit),
+    )
+    return list(rows)
+
+
+def mend(db: sqlite3.Connection, uid: str) -> None:
+    """Give an invisible user the stated defaults."""
+    doc = user_doc(db, uid) or {}
+    put(db, uid, {**doc, **documents.mended(doc)}, {})
+
+
+def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+    """Read, decide and write in one transaction."""
+    with immediate(db):
+        now = datetime.now(UTC)
+        seen = Seen(
+            ledger=around(db, uid, day, day).get(day),
+            read_time=now,
+            active=documents.active(user_doc(db, uid)) if user else True,
+            summary=summary_on(db, uid, day) if summary else None,
+        )
+        verdict = decide(seen)
+        if not verdict.write or verdict.entry is None:
+            return verdict
+        entry = replace(
+            verdict.entry,
+            sending_at=now if verdict.stamp_sending else verdict.entry.sending_at,
+            sent_at=now if verdict.stamp_sent else verdict.entry.sent_at,
+        )
+        db.execute(
+            "INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?)",
+            (uid, day.isoformat(), to_json(documents.ledger_to(entry))),
+        )
+        if verdict.recap is not None:
+            doc = documents.recap_to(verdict.recap)
+            db.execute(
+                "INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)",
+                (uid, verdict.recap.date.isoformat(), verdict.recap.id, to_json(doc)),
+            )
+    return replace(verdict, entry=entry)

@@ -1,0 +1,98 @@
+"""The ledger's later transitions (PROTOCOL section 4): what FCM answered, and an operator's resend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from notifications.domain.delivery import NOBODY, REPLACEABLE, Kind, Terms, Verdict, settled, stale_in
+from notifications.domain.model import Ledger, State
+from notifications.domain.push import Message, Result
+
+
+def report(
+    by: str,
+    seq: int,
+    results: Mapping[str, Result],
+    *,
+    sent_nothing: bool,
+    last_chance: bool,
+    found: Ledger | None,
+) -> Verdict:
+    """Write down what FCM answered, device by device.
+
+    `sent_nothing`: the push deadline had passed before the first push. `last_chance`: no
+    further run will come in time, so what stays open is given up.
+    """
+    if found is None:
+        return NOBODY
+    if found.seq != seq:
+        return Verdict(Kind.REFUSED, found)
+    if found.state.final and found.state is not State.GAVE_UP:
+        return Verdict(Kind.FINAL, found)
+    closed = {device: result.value for device, result in results.items() if result.closes}
+    repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
+    merged = replace(found, devices={**found.devices, **closed}, repeats=found.repeats + repeats)
+    if found.state is State.GAVE_UP:
+        return Verdict(Kind.FINAL, merged, write=True)
+    if not sent_nothing and not _left(results, merged.devices):
+        reached = Result.ACCEPTED in merged.devices.values()
+        return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices"))
+    if found.state is not State.SENDING or found.by != by:
+        return Verdict(Kind.RETRY, merged, write=True)
+    definite = sent_nothing or all(result.definite for result in results.values())
+    tries = merged.tries - 1 if definite else merged.tries
+    if last_chance:
+        return settled(replace(merged, state=State.GAVE_UP, outcome="undelivered", tries=tries))
+    return Verdict(Kind.RETRY, replace(merged, state=State.PENDING, tries=tries), write=True)
+
+
+def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
+    """Whether a device is still to be tried.
+
+    One that FCM refuses for good (a wrong project, a malformed token) is tried again only
+    while no other device of the user got the recap: then it may be our own fault, which a
+    person can mend before the catch-up ends.
+    """
+    if Result.REFUSED in results.values() and Result.ACCEPTED not in devices.values():
+        return True
+    return any(result.open and device not in devices for device, result in results.items())
+
+
+def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: datetime, terms: Terms) -> Verdict:
+    """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
+
+    RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
+    without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
+    """
+    if not active:
+        return NOBODY
+    fresh = found and found.state is State.SENDING and stale_in(found, read_time, terms) > timedelta(0)
+    if claim_live or fresh or (found and _just_resent(found, read_time, terms)):
+        return Verdict(Kind.REFUSED, found)
+    if found is None or found.state in REPLACEABLE:
+        return Verdict(Kind.FINAL, found)
+    if not found.state.final:
+        return Verdict(Kind.RETRY, found)
+    again = replace(found, state=State.PENDING, outcome="resend", seq=found.seq + 1, tries=0, devices={}, sent_at=None)
+    return Verdict(Kind.RETRY, again, write=True)
+
+
+def _just_resent(found: Ledger, read_time: datetime, terms: Terms) -> bool:
+    """An operator whose process was killed after its last effect says the same again: that is one wish, not two."""
+    if found.state is not State.SENT or found.seq == 1 or found.sent_at is None:
+        return False
+    return read_time - found.sent_at < terms.stale
+
+
+def message(uid: str, entry: Ledger) -> Message:
+    """What is pushed: always from the ledger, so that a second push says what the first said."""
+    return Message(
+        uid=uid,
+        collapse_id=entry.collapse_id,
+        title=entry.title,
+        body=entry.body,
+        summary_id=entry.summary_id,
+        created_at=entry.created_at,
+    )
