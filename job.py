@@ -133,6 +133,8 @@ def _tell(report: Report, seconds: float) -> None:
         llm_calls=report.llm_calls,
         tokens_used=report.tokens_used,
         defects=report.defects,
+        documents_read=report.documents_read,
+        documents_written=report.documents_written,
         unserved_shards=report.unserved,
         idle=report.idle,
         seconds=round(seconds, 3),

@@ -33,6 +33,8 @@ class TransactionalLedger(ABC):
     """close, legacy, begin, take, report and resend, each one transaction."""
 
     _terms: Terms
+    reads: int = 0  # documents, as a store that bills them counts
+    writes: int = 0
 
     @abstractmethod
     async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:

@@ -140,7 +140,10 @@ class Directory(Protocol):
 
 
 class Store(Users, Conversations, Devices, Ledgers, Directory, Protocol):
-    """One document store is all five."""
+    """One document store is all five. `reads` and `writes` count documents, where a store bills them."""
+
+    reads: int
+    writes: int
 
     async def aclose(self) -> None: ...
 

@@ -21,6 +21,8 @@ class Report:
     llm_calls: int = 0
     tokens_used: int = 0
     unserved: int = 0
+    documents_read: int = 0
+    documents_written: int = 0
 
 
 def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
@@ -34,4 +36,6 @@ def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
         llm_calls=summarizer.calls,
         tokens_used=summarizer.tokens,
         unserved=unserved,
+        documents_read=run.parts.store.reads,
+        documents_written=run.parts.store.writes,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from aiohttp import web
+from redis import Redis
 
 from notifications.domain.claim import Stored
 from notifications.domain.schedule import Slot
@@ -145,3 +147,31 @@ def test_one_users_defect_never_stops_another(stage: Stage) -> None:
     assert stage.fcm.accepted == {"token-fine-0": 1}
     assert finished.event("recap.trouble")["uid"] == "broken"
     assert stage.world.ledgers("broken") == {slot.recap_date.isoformat(): {"state": "from-the-future"}}
+
+
+@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+def test_documents_read_and_written_for_each_kind_of_outcome(stage: Stage) -> None:
+    """Exact, as Firestore bills them: an empty query is one read. The pages are counted by a run without users."""
+    slot = stage.add_user("nobody", daily_summary_enabled=False)
+    pages = stage.run().event("tick.finished")["documents_read"]
+    kinds: dict[str, dict[str, Any]] = {
+        "sent": {},
+        "without-devices": {"devices": 0},
+        "skipped": {"talks": {}},
+    }
+    told: dict[str, tuple[int, int]] = {}
+    for uid, changes in kinds.items():
+        with Redis(port=stage.redis.port) as client:
+            client.flushall()
+        stage.add_user(uid, **changes)
+        event = stage.run().event("tick.finished")
+        told[uid] = (event["documents_read"] - pages, event["documents_written"])
+        stage.world.update_user(uid, {"daily_summary_enabled": False})
+    assert told == {
+        # a page holds the user where an empty one counted too; ledgers 1, summary 1, conversations 2, devices 1,
+        # begin: summary look-up 1 and user, ledger, summary 3; report 1
+        "sent": (10, 3),
+        "without-devices": (10, 2),  # the legacy token's field is one read more, and there is no report
+        "skipped": (5, 1),  # ledgers, summary, conversations, and close: user and ledger
+    }
+    assert slot.recap_date

@@ -34,6 +34,8 @@ class FirestoreClient:
         self._where = where
         self._terms = terms
         self._timeout = timeout_seconds
+        self.reads = 0
+        self.writes = 0
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
@@ -61,8 +63,17 @@ class FirestoreClient:
         return self._user(uid).collection("recap_deliveries").document(day.isoformat())
 
     async def _list(self, query: Any) -> list[Any]:
+        """What a query finds. An empty answer is billed as one read too."""
         async with self._asking():
-            return list(await query.get())
+            found = list(await query.get())
+        self.reads += max(1, len(found))
+        return found
+
+    async def _get(self, reference: Any, fields: list[str] | None = None) -> Any:
+        async with self._asking():
+            found = await reference.get(fields)
+        self.reads += 1
+        return found
 
     async def aclose(self) -> None:
         """Close the channel."""

@@ -47,8 +47,8 @@ class Reporting(FirestoreClient):
 
     async def mend(self, uid: str) -> None:
         """Give an invisible user the stated defaults."""
+        found = await self._get(self._user(uid))
         async with self._asking():
-            found = await self._user(uid).get()
             if found.exists and (changes := documents.mended(found.to_dict())):
                 unchanged = self._client.write_option(last_update_time=found.update_time)
                 await self._user(uid).update(changes, option=unchanged)

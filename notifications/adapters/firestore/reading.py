@@ -43,8 +43,7 @@ class Reading(FirestoreClient):
 
     async def user(self, uid: str) -> User | None:
         """One user, whatever their switch says; None where missing or malformed."""
-        async with self._asking():
-            found = await self._user(uid).get()
+        found = await self._get(self._user(uid))
         try:
             return documents.user_from(uid, found.to_dict()) if found.exists else None
         except Malformed:
@@ -79,8 +78,7 @@ class Reading(FirestoreClient):
         return kept, malformed
 
     async def _transcript(self, conversation: Any) -> dict[str, Any]:
-        async with self._asking():
-            found = await conversation.get([documents.TRANSCRIPT])
+        found = await self._get(conversation, [documents.TRANSCRIPT])
         return found.to_dict() or {}
 
     async def devices(self, uid: str) -> list[Device]:
@@ -90,8 +88,7 @@ class Reading(FirestoreClient):
         found = [device for device in listed if device]
         if found:
             return documents.chosen(found, None)
-        async with self._asking():
-            user = await self._user(uid).get([documents.LEGACY_TOKEN])
+        user = await self._get(self._user(uid), [documents.LEGACY_TOKEN])
         return documents.chosen([], user.to_dict())
 
     async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:

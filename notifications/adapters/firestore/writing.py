@@ -36,6 +36,7 @@ class Writing(Reading, TransactionalLedger):
         async def once(transaction: Any) -> Verdict:
             documents_of = self._client.get_all(asked, transaction=transaction)  # its own get_all awaits a generator
             read = {found.reference.path: found async for found in documents_of}
+            self.reads += len(asked)
             mine, theirs = read[ledger.path], read.get(ours.path)
             seen = Seen(
                 ledger=documents.ledger_from(day, mine.to_dict()) if mine.exists else None,
@@ -49,6 +50,7 @@ class Writing(Reading, TransactionalLedger):
 
         async with self._asking():
             verdict: Verdict = await once(self._client.transaction())
+        self.writes += verdict.write + (verdict.recap is not None)
         return verdict
 
     def _write(self, transaction: Any, account: Any, ledger: Any, verdict: Verdict) -> None:
