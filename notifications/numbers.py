@@ -41,7 +41,7 @@ class Numbers:
     watchdog_seconds: float = _number(90)
     redis_timeout_seconds: float = _number(2)
     stop_push_seconds: float = _number(5)
-    ramp_up_seconds: float = _number(2)
+    start_gap_seconds: float = _number(0.004)
     max_item_failures: int = _count(3)
     max_crashes: int = _count(4)
     max_pushes: int = _count(3)

@@ -126,13 +126,13 @@ async def pass_over(
 ) -> list[tuple[HeldShard, User]]:
     """One pass with `width` users at a time; returns those who belong in a narrower lane.
 
-    A user is claimed only when a worker is free for it. The first `width` start over the
-    ramp-up time, since starting hundreds of calls at once stalls the loop.
+    A user is claimed only when a worker is free for it. The first `width` start one after
+    another, since starting hundreds of calls at once stalls the loop.
     """
     free = asyncio.Semaphore(width)
     later: list[tuple[HeldShard, User]] = []
     serving: set[asyncio.Task[None]] = set()
-    gap = run.parts.numbers.ramp_up_seconds / width if lane == 0 else 0.0
+    gap = run.parts.numbers.start_gap_seconds if lane == 0 else 0.0
 
     async def serve(shard: HeldShard, user: User) -> None:
         try:

@@ -31,7 +31,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
         process = subprocess.Popen(
             [sys.executable, str(JOB), *arguments],
             cwd=tmp_path,
-            env={**bare, "RECAP_LOG_FORMAT": "json", "RECAP_RAMP_UP_SECONDS": "0.01", **env},
+            env={**bare, "RECAP_LOG_FORMAT": "json", "RECAP_START_GAP_SECONDS": "0.001", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -51,7 +51,7 @@ SCALED = {
     "RECAP_PROVIDER_RETRY_SECONDS": "0.2",
     "RECAP_WATCHDOG_SECONDS": "300",  # up: a thawed process is otherwise killed by it, which is right
     "RECAP_CONCURRENCY": "1",
-    "RECAP_RAMP_UP_SECONDS": "0.001",
+    "RECAP_START_GAP_SECONDS": "0.001",
 }
 MAX_TICKS = 20
 

@@ -67,7 +67,7 @@ class Stage:
             "FCM_BASE_URL": self.fcm.url,
             "RECAP_LOG_FORMAT": "json",
             "RECAP_DATA_DIR": str(self.folder / "data"),
-            "RECAP_RAMP_UP_SECONDS": "0.01",
+            "RECAP_START_GAP_SECONDS": "0.001",
             **self.world.env(),
             **self.settings,
             **changes,
