@@ -24,3 +24,10 @@ def faults(stage: Stage) -> Iterator[FaultStage]:
     made = FaultStage(stage)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def staged(faults: FaultStage) -> FaultStage:
+    """The same, with the scripts known to Redis: each verb is one message from the start."""
+    faults.learn_scripts()
+    return faults

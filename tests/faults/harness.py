@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
+import pytest
 from aiohttp import web
 from redis import Redis
 
@@ -35,6 +36,9 @@ PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS = 0, 1
 COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
 MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only these messages name
+
+on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
+on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 
 # All numbers of the protocol scaled down together. Lease > deadline + push + store; stale > push + store.
 SCALED = {
@@ -268,6 +272,19 @@ class FaultStage:
         for uid in uids:
             self.slots[uid] = self.stage.add_user(uid, devices=devices, **changes)
         self.complete_other_shards()
+
+    def anew(self, *uids: str) -> None:
+        """The same servers, these users, and nothing done yet."""
+        self.wait_for_locks()
+        with self.redis() as client:
+            client.flushall()
+        for uid, slot in self.slots.items():
+            self.stage.world.delete_summary(uid, slot.recap_date.isoformat())
+            self.stage.world.delete_ledger(uid, slot.recap_date.isoformat())
+        for counted in (self.stage.llm.calls, self.stage.fcm.asked, self.stage.fcm.accepted, self.stage.fcm.phones):
+            counted.clear()
+        self.slots.clear()
+        self.add_users(*uids)
 
     def complete_other_shards(self) -> None:
         hours = {self.stage.world.user(uid)["daily_summary_hour_local"] for uid in self.slots}  # type: ignore[index]

@@ -16,7 +16,7 @@ from aiohttp import web
 from notifications.domain import claim
 from notifications.domain.claim import Stored
 from notifications.domain.schedule import slot_on
-from tests.faults.harness import FaultStage
+from tests.faults.harness import FaultStage, on_firestore, on_sqlite
 from tests.support.jobs import JOB, Stage
 from tests.support.servers import free_port
 from tests.support.web import fcm_error
@@ -30,14 +30,6 @@ REAL = {
     "RECAP_STORE_TIMEOUT_SECONDS": "60",
     "RECAP_SENDING_STALE_SECONDS": "120",
 }
-on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def staged(faults: FaultStage) -> FaultStage:
-    faults.learn_scripts()
-    return faults
 
 
 def key_of(faults: FaultStage, uid: str) -> str:

@@ -13,18 +13,9 @@ from aiohttp import web
 
 from notifications.domain import claim
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, CONVERSATIONS, FaultStage
+from tests.faults.harness import COMMIT, CONVERSATIONS, FaultStage, on_firestore, on_sqlite
 from tests.support.servers import wait_for
 from tests.support.web import completion, fcm_error, llm_error
-
-on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def staged(faults: FaultStage) -> FaultStage:
-    faults.learn_scripts()
-    return faults
 
 
 def record(faults: FaultStage, uid: str) -> claim.Record:
@@ -363,14 +354,7 @@ def test_lost_claim_reply(staged: FaultStage) -> None:
     staged.add_users("ann")
     trace = staged.count()
     at = max(n for n in range(trace.index("llm ann")) if trace[n] == "redis")
-    day = staged.slots["ann"].recap_date.isoformat()
-    with staged.redis() as client:
-        client.flushall()
-    staged.stage.world.delete_ledger("ann", day)
-    staged.stage.world.delete_summary("ann", day)
-    staged.stage.llm.calls.clear()
-    staged.stage.fcm.accepted.clear()
-    staged.complete_other_shards()
+    staged.anew("ann")
     finished = staged.stage.end(staged.strike(at, "after", "cut"))
     assert finished.code == 0, finished.err
     assert (record(staged, "ann").c, finished.event("tick.finished")["claimed"]) == (0, 1)
@@ -450,7 +434,7 @@ def test_retry_sigterm(staged: FaultStage) -> None:
     staged.add_users("ann")
     length = len(staged.count())
     for at in range(0, length, 1 if staged.stage.world.name == "sqlite" else 2):
-        _anew(staged)
+        staged.anew("ann")
         begun = time.monotonic()
         finished = staged.stage.end(staged.strike(at, "after", "term"))
         assert (finished.code, time.monotonic() - begun < 12) == (0, True), finished.err
@@ -460,14 +444,3 @@ def test_retry_sigterm(staged: FaultStage) -> None:
         assert staged.stage.run().code == 0  # at once: what was released is due now
         assert staged.pushes() == {"token-ann-0": 1}
         assert (staged.ledger("ann")["state"], record(staged, "ann").c) == ("sent", 0)
-
-
-def _anew(faults: FaultStage) -> None:
-    day = faults.slots["ann"].recap_date.isoformat()
-    with faults.redis() as client:
-        client.flushall()
-    faults.stage.world.delete_summary("ann", day)
-    faults.stage.world.delete_ledger("ann", day)
-    faults.stage.llm.calls.clear()
-    faults.stage.fcm.accepted.clear()
-    faults.complete_other_shards()

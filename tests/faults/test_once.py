@@ -11,19 +11,10 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, FaultStage
+from tests.faults.harness import COMMIT, FaultStage, on_firestore
 from tests.support.servers import RedisServer
 from tests.support.web import fcm_error
 from tests.support.worlds import FirestoreWorld
-
-
-@pytest.fixture
-def staged(faults: FaultStage) -> FaultStage:
-    faults.learn_scripts()
-    return faults
-
-
-on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)
 
 
 def test_once_frozen_in_llm(staged: FaultStage) -> None:

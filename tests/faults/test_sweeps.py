@@ -15,23 +15,6 @@ TWO = ("ann", "bob")
 Point = Callable[[FaultStage, int, dict[str, Windows]], None]
 
 
-def reset(faults: FaultStage, uids: tuple[str, ...]) -> None:
-    """The same users anew, in the same servers."""
-    stage = faults.stage
-    faults.wait_for_locks()
-    with faults.redis() as client:
-        client.flushall()
-    for uid in faults.slots:
-        day = faults.slots[uid].recap_date.isoformat()
-        stage.world.delete_summary(uid, day)
-        stage.world.delete_ledger(uid, day)
-    stage.llm.calls.clear()
-    for counted in (stage.fcm.asked, stage.fcm.accepted, stage.fcm.phones):
-        counted.clear()
-    faults.slots.clear()
-    faults.add_users(*uids)
-
-
 def spans(faults: FaultStage, uids: tuple[str, ...]) -> tuple[list[str], dict[str, Windows]]:
     faults.add_users(*uids)
     faults.learn_scripts()
@@ -63,7 +46,7 @@ def test_once_kill_everywhere(faults: FaultStage, part: int, record_property: Ca
     trace, found = spans(faults, FIVE)
     points = share(range(len(trace)), part, PARTS)
     for at in points:
-        reset(faults, FIVE)
+        faults.anew(*FIVE)
         ended(faults.strike(at), faults)
         faults.settle()
         twice, llm = expectation(at, found)
@@ -79,7 +62,7 @@ def test_once_flush_and_kill(faults: FaultStage, part: int, record_property: Cal
     points = share(range(len(trace)), part, PARTS)
     for at in points:
         for flush_first in (True, False):
-            reset(faults, TWO)
+            faults.anew(*TWO)
             process = faults.strike(at, "after", "freeze")
             if not flush_first:
                 process.kill()
@@ -104,7 +87,7 @@ def test_once_flush_everywhere(
     trace, found = spans(faults, TWO)
     points = share(range(len(trace)), part, PARTS)
     for at in points:
-        reset(faults, TWO)
+        faults.anew(*TWO)
         process = faults.strike(at, when, "freeze")  # type: ignore[arg-type]
         with faults.redis() as client:
             client.flushall()
@@ -146,7 +129,7 @@ def test_a_kill_at_each_kind_of_message(faults: FaultStage, kind: str) -> None:
         "claim": max(n for n in range(asked) if trace[n] == "redis"),
         "complete": min(n for n in range(trace.index("fcm token-bob-0"), len(trace)) if trace[n] == "redis"),
     }[kind]
-    reset(faults, TWO)
+    faults.anew(*TWO)
     ended(faults.strike(at), faults)
     faults.settle()
     twice, llm = expectation(at, found)

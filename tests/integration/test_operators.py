@@ -1,0 +1,53 @@
+"""doctor, audit and resend as an operator meets them; what the fault tests don't already show."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.jobs import Stage
+from tests.support.servers import free_port
+
+
+def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
+    stage.add_user("good")
+    stage.world.put_user("bad", {"time_zone": "mars", "daily_summary_enabled": True}, {}, {})
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    finished = stage.run("doctor", OPENAI_BASE_URL=f"{nowhere}/v1", FCM_BASE_URL=nowhere)
+    assert finished.code == 1
+    found = {line[6:].split(":")[0]: line[:4] for line in finished.out.splitlines() if line[:4] in ("ok  ", "look")}
+    assert found == {
+        "time zones": "ok  ",
+        "Redis answers": "ok  ",
+        "users and their index": "ok  ",
+        "users that the query can't see": "look",
+        "the LLM": "look",
+        "push": "look",
+    }
+    assert "run doctor --fix" in finished.out
+    assert "test-key" not in finished.out + finished.err
+    assert "1 mended" in stage.run("doctor", "--fix").out
+    user = stage.world.user("bad")
+    assert user == {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+
+
+def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:
+    slots = {f"user-{n}": stage.add_user(f"user-{n}", talks={} if n % 3 == 0 else None) for n in range(12)}
+    stage.add_user("waiting")
+    for uid in ("user-0", "user-1", "user-2"):
+        stage.run("--user", uid)
+    day = slots["user-0"].recap_date.isoformat()
+    told = json.loads(stage.run("audit", "--date", day, "--json").out)
+    assert told["balanced"] is True
+    assert told["counts"] == {"due": 13, "sent": 2, "skipped": 1, "stored": 2, "waiting": 10}
+    assert stage.run("audit", "--date", day).code == 0
+    assert stage.run().code == 0
+    told = json.loads(stage.run("audit", "--date", day, "--json").out)
+    assert told["counts"] == {"due": 13, "sent": 9, "skipped": 4, "stored": 9}
+
+
+def test_resend_of_who_is_not_there_or_not_due_is_one_sentence(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    nobody = stage.run("resend", "nobody", "2026-05-01")
+    assert (nobody.code, nobody.err.count("\n")) == (2, 1)
+    early = stage.run("resend", "ann", slot.recap_date.replace(year=slot.recap_date.year + 1).isoformat())
+    assert (early.code, "is not due before" in early.err) == (2, True)
