@@ -37,6 +37,8 @@ DATA, HEADERS = 0, 1
 COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
 MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only these messages name
 
+# So that a thawed run's LLM client does not try anew by itself; its claim is gone by other means.
+PATIENT = {"RECAP_USER_DEADLINE_SECONDS": "200", "RECAP_USER_LEASE_SECONDS": "210"}
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 
@@ -50,7 +52,7 @@ SCALED = {
     "RECAP_SHARD_LEASE_SECONDS": "12",
     "RECAP_SHARD_RENEW_SECONDS": "3",
     "RECAP_SHARD_RETRY_MIN_SECONDS": "0.2",
-    "RECAP_SHARD_RETRY_MAX_SECONDS": "2",
+    "RECAP_SHARD_RETRY_MAX_SECONDS": "6",
     "RECAP_ITEM_RETRY_SECONDS": "0.2",
     "RECAP_PROVIDER_RETRY_SECONDS": "0.2",
     "RECAP_WATCHDOG_SECONDS": "300",  # up: a thawed process is otherwise killed by it, which is right
@@ -266,6 +268,7 @@ class FaultStage:
             assert time.monotonic() < deadline, "not settled"
             finished = self.stage.run()
             assert finished.code in (0, 4), finished.err
+            wait_for(self._due_again, "due shard")
 
     def add_users(self, *uids: str, devices: int = 1, **changes: Any) -> None:
         """Users of one cohort. Every other shard counts as complete, so that each message matters."""
@@ -361,6 +364,14 @@ class FaultStage:
             return False
         return True
 
+    def _due_again(self) -> bool:
+        """Whether no shard of ours rests: the next run has something to do, or nothing at all."""
+        with self.redis() as client:
+            seconds, micros = client.time()
+            now = seconds * 1000 + micros // 1000
+            records = [claim.parse(client.get(key)) for key in client.scan_iter("daily_summary:*")]
+        return not any(record.s is claim.Stored.IDLE and record.u > now for record in records)
+
     def open_shards(self) -> bool:
         """Whether a run would still find something to do for our users' shard."""
         at = {slot.at for slot in self.slots.values()}
@@ -421,10 +432,15 @@ class FaultStage:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where in a run's trace one user's LLM call is paid again, and its push repeated."""
+    """Where in a run's trace one user's LLM call is paid again, and its push repeated.
+
+    `llm` and `push` are for a run that stops after a message; `held` for one that freezes
+    before it, whose LLM call another run pays again.
+    """
 
     llm: range
     push: range
+    held: range
 
 
 def windows(trace: list[str], uid: str, token: str) -> Windows:
@@ -435,7 +451,7 @@ def windows(trace: list[str], uid: str, token: str) -> Windows:
     asked = trace.index(f"llm {uid}")
     pushed = trace.index(f"fcm {token}")
     if "firestore" not in trace:
-        return Windows(range(asked, asked + 1), range(pushed, pushed + 1))
+        return Windows(range(asked, asked + 1), range(pushed, pushed + 1), range(asked, asked + 1))
     begun = max(n for n in range(pushed) if trace[n] == COMMIT)
     reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
-    return Windows(range(asked, begun), range(pushed, reported))
+    return Windows(range(asked, begun), range(pushed, reported), range(asked, begun + 1))

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from notifications.domain import claim
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, CONVERSATIONS, FaultStage, on_firestore, on_sqlite
+from tests.faults.harness import COMMIT, CONVERSATIONS, PATIENT, FaultStage, on_firestore, on_sqlite
 from tests.support.servers import wait_for
 from tests.support.web import completion, fcm_error, llm_error
 
@@ -262,7 +262,7 @@ def test_lost_poison(staged: FaultStage) -> None:
 
 def test_lost_closed_meanwhile(staged: FaultStage) -> None:
     """B's closing pass reads no ledger; A begins and is killed; B closes: B takes A's ledger and pushes."""
-    staged.stage.settings |= {"RECAP_USER_DEADLINE_SECONDS": "200", "RECAP_USER_LEASE_SECONDS": "210"}  # no own retry
+    staged.stage.settings |= PATIENT
     staged.add_users("ann")
     a = staged.strike("llm ann", "before", "freeze")
     if staged.stage.world.name == "firestore":

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, FaultStage, on_firestore
+from tests.faults.harness import COMMIT, PATIENT, FaultStage, on_firestore
 from tests.support.servers import RedisServer
 from tests.support.web import fcm_error
 from tests.support.worlds import FirestoreWorld
@@ -19,7 +19,7 @@ from tests.support.worlds import FirestoreWorld
 
 def test_once_frozen_in_llm(staged: FaultStage) -> None:
     """Frozen for longer than its lease inside the LLM call; another run does the day; thawed."""
-    staged.stage.settings |= {"RECAP_USER_DEADLINE_SECONDS": "200", "RECAP_USER_LEASE_SECONDS": "210"}  # no own retry
+    staged.stage.settings |= PATIENT
     staged.add_users("ann")
     process = staged.strike("llm ann", "before", "freeze")
     staged.settle()
@@ -216,6 +216,7 @@ def test_the_start_up_warns_about_eviction(staged: FaultStage) -> None:
 
 def test_a_thawed_sender_of_the_same_day_changes_nothing_of_a_newer_redis(staged: FaultStage, tmp_path: Any) -> None:
     """The whole Redis is replaced by an empty one meanwhile (a failover to nothing)."""
+    staged.stage.settings |= PATIENT
     staged.add_users("ann")
     process = staged.strike("llm ann", "before", "freeze")
     fresh = RedisServer(tmp_path / "fresh")
