@@ -434,13 +434,14 @@ class FaultStage:
 class Windows:
     """Where in a run's trace one user's LLM call is paid again, and its push repeated.
 
-    `llm` and `push` are for a run that stops after a message; `held` for one that freezes
-    before it, whose LLM call another run pays again.
+    `llm` and `push` are for a run that stops after a message, `llm_held` and `push_held` for
+    one that freezes before it while another run does the day.
     """
 
     llm: range
     push: range
-    held: range
+    llm_held: range
+    push_held: range
 
 
 def windows(trace: list[str], uid: str, token: str) -> Windows:
@@ -451,7 +452,8 @@ def windows(trace: list[str], uid: str, token: str) -> Windows:
     asked = trace.index(f"llm {uid}")
     pushed = trace.index(f"fcm {token}")
     if "firestore" not in trace:
-        return Windows(range(asked, asked + 1), range(pushed, pushed + 1), range(asked, asked + 1))
+        llm, push = range(asked, asked + 1), range(pushed, pushed + 1)
+        return Windows(llm, push, llm, push)
     begun = max(n for n in range(pushed) if trace[n] == COMMIT)
     reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
-    return Windows(range(asked, begun), range(pushed, reported), range(asked, begun + 1))
+    return Windows(range(asked, begun), range(pushed, reported), range(asked, begun + 1), range(pushed, reported + 1))

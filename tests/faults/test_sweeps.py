@@ -109,14 +109,14 @@ def check_frozen(faults: FaultStage, at: int, when: str, found: dict[str, Window
     for uid, one in found.items():
         token = f"token-{uid}-0"
         phone, ledger = faults.stage.fcm.phones[token], faults.ledger(uid)
-        doubtful = at in one.push if when == "after" else at - 1 in one.push or trace[at] == f"fcm {token}"
+        doubtful = at in (one.push if when == "after" else one.push_held)
         assert faults.pushes()[token] == (2 if doubtful else 1), (at, when, trace[at])
         assert ledger["state"] == "sent"
         assert phone.visible == {ledger["collapse_id"]: ledger["body"]}
         assert set(phone.bodies) == {ledger["body"]}
         [summary] = faults.stage.world.summaries(uid).values()
         assert summary["overview"] == ledger["body"]
-        paid_again = at in (one.llm if when == "after" else one.held)
+        paid_again = at in (one.llm if when == "after" else one.llm_held)
         assert faults.stage.llm.calls[uid] == (2 if paid_again else 1), (at, when, trace[at])
 
 
