@@ -65,7 +65,7 @@ class OpenAISummarizer:
                     {"role": "system", "content": INSTRUCTIONS},
                     {"role": "user", "content": prompt(material)},
                 ],
-                response_format=RESPONSE_FORMAT,
+                extra_body={"response_format": RESPONSE_FORMAT},  # as an argument it is walked anew each call
                 max_completion_tokens=MAX_ANSWER_TOKENS,
                 store=False,
                 timeout=timeout_seconds,
