@@ -18,6 +18,7 @@ from notifications.domain.schedule import ONE_DAY, window
 from notifications.push_devices import Pushed, push_devices
 from notifications.run import Run, Stopped
 from notifications.settle import Claimed, Outcome, conclude, fail, fail_item
+from notifications.waits import jittered
 
 log = structlog.get_logger()
 
@@ -159,7 +160,7 @@ async def _surely(run: Run, transaction: Callable[[], Awaitable[Verdict]]) -> Ve
                 except StoreDown:
                     if not tries_left:
                         raise
-                    await asyncio.sleep(whole / 60)
+                    await asyncio.sleep(jittered(timedelta(seconds=whole / 60), 0.5, 1.5).total_seconds())
                 else:
                     run.store_answered()
                     return verdict

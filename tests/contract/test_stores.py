@@ -17,6 +17,7 @@ from notifications.domain.errors import StoreDown
 from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
 from notifications.domain.push import Result
 from notifications.ports import Range, Store
+from notifications.waits import jittered
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
 DAY = date(2026, 5, 1)
@@ -180,23 +181,23 @@ async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: 
 
 
 async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
-    stores = [connect(world) for _ in range(5)]
+    stores = [connect(world) for _ in range(2)]  # two holders of one claim, as after a flush
     try:
         verdicts = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
     finally:
         for one in stores:
             await one.aclose()
-    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY] * 4 + [Kind.PUSH]
+    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY, Kind.PUSH]
     assert len(world.summaries("ann")) == 1
 
 
 async def persistently(store: Any, by: str) -> Any:
-    """As a run does: a commit that lost against another's is tried again under the same name."""
+    """As a run does: a commit that lost against another's is tried again under the same name, apart from the other."""
     while True:
         try:
             return await begin(store, by=by)
         except StoreDown:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(jittered(timedelta(seconds=0.3), 0.2, 2).total_seconds())
 
 
 async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:

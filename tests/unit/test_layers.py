@@ -31,7 +31,7 @@ MAY = {
     "run": {"domain", "ports", "numbers"},
     "push_devices": {"domain", "ports", "run", "waits"},
     "settle": {"domain", "ports", "run", "waits"},
-    "recap_user": {"domain", "run", "push_devices", "settle"},
+    "recap_user": {"domain", "run", "push_devices", "settle", "waits"},
     "report": {"domain", "run"},
     "one_user": {"domain", "ports", "run", "push_devices", "settle", "recap_user", "report"},
     "shards": {"domain", "ports", "numbers", "run", "settle"},
