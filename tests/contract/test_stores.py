@@ -181,13 +181,14 @@ async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: 
 
 
 async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
-    stores = [connect(world) for _ in range(2)]  # two holders of one claim, as after a flush
+    # In the emulator each lost commit waits two seconds for a lock: there only the two of a flush meet.
+    stores = [connect(world) for _ in range(5 if world.name == "sqlite" else 2)]
     try:
         verdicts = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
     finally:
         for one in stores:
             await one.aclose()
-    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY, Kind.PUSH]
+    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY] * (len(stores) - 1) + [Kind.PUSH]
     assert len(world.summaries("ann")) == 1
 
 
