@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-from httpx2 import Limits
-from openai.types.chat import ChatCompletion
+from httpx2 import Limits, Response
+from pydantic import BaseModel, Field, ValidationError
 
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Draft
@@ -30,6 +30,36 @@ ITEM_CODES = {
     "content_filter": ItemReason.CONTENT_POLICY,
 }
 ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
+
+
+class Usage(BaseModel):
+    """What the call cost, in tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Message(BaseModel):
+    """The words, or why there are none."""
+
+    content: str | None = None
+    refusal: str | None = None
+
+
+class Choice(BaseModel):
+    """One answer and how it ended."""
+
+    finish_reason: str | None = None
+    message: Message
+
+
+class Completion(BaseModel):
+    """The part of a chat completion that is read here; servers add what they like."""
+
+    model: str | None = None
+    choices: list[Choice] = Field(min_length=1)
+    usage: Usage | None = None
 
 
 class OpenAISummarizer:
@@ -59,30 +89,34 @@ class OpenAISummarizer:
     async def _ask(self, material: Material, timeout_seconds: float) -> Draft:
         self.calls += 1
         try:
-            answer: object = await self._client.chat.completions.create(
-                model=self._model,
-                messages=[
-                    {"role": "system", "content": INSTRUCTIONS},
-                    {"role": "user", "content": prompt(material)},
-                ],
-                extra_body={"response_format": RESPONSE_FORMAT},  # as an argument it is walked anew each call
-                max_completion_tokens=MAX_ANSWER_TOKENS,
-                store=False,
-                timeout=timeout_seconds,
+            response = await self._client.post(  # `create` walks what it sends and receives: 1.5 ms more a call
+                "/chat/completions",
+                cast_to=Response,
+                body={
+                    "model": self._model,
+                    "messages": [
+                        {"role": "system", "content": INSTRUCTIONS},
+                        {"role": "user", "content": prompt(material)},
+                    ],
+                    "response_format": RESPONSE_FORMAT,
+                    "max_completion_tokens": MAX_ANSWER_TOKENS,
+                    "store": False,
+                },
+                options={"timeout": timeout_seconds},
             )
+            return self._draft(Completion.model_validate_json(response.content), material)
         except openai.APIStatusError as cause:
             self._refused(cause)
         except openai.APIError as cause:
             raise ProviderFault(
                 f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
             ) from cause
-        if not isinstance(answer, ChatCompletion) or not answer.choices:
+        except ValidationError:
             raise ProviderFault(
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
-            )
-        return self._draft(answer, material)
+            ) from None
 
-    def _draft(self, answer: ChatCompletion, material: Material) -> Draft:
+    def _draft(self, answer: Completion, material: Material) -> Draft:
         usage, choice = answer.usage, answer.choices[0]
         self.tokens += usage.total_tokens if usage else 0
         if choice.message.refusal:

@@ -26,7 +26,7 @@ from notifications.adapters.redis_claims import script
 from notifications.domain import claim
 from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
-from tests.support.jobs import Finished, Stage
+from tests.support.jobs import Finished, Stage, complete_other_shards
 from tests.support.servers import wait_for
 from tests.support.worlds import FirestoreWorld
 
@@ -292,13 +292,8 @@ class FaultStage:
     def complete_other_shards(self) -> None:
         hours = {self.stage.world.user(uid)["daily_summary_hour_local"] for uid in self.slots}  # type: ignore[index]
         at = {slot.at for slot in self.slots.values()}
-        now = datetime.now(UTC)
         with self.redis() as client:
-            for cohort in cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=10)):
-                if cohort.slot in at and cohort.hour in hours:
-                    continue
-                key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
-                client.set(key, '{"s":"complete","t":""}', px=3 * 3_600_000)
+            complete_other_shards(client, at, hours)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = self.stage.start(*arguments, **self.behind_proxies())

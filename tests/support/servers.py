@@ -132,7 +132,7 @@ def start_emulator(folder: Path) -> tuple[str, int] | None:
     port = free_port()
     with (folder / "emulator.log").open("wb") as said:
         process = subprocess.Popen(
-            [*("java", "-Xmx1500m", "-Duser.language=en", "-cp", str(jar)), EMULATOR_CLASS, *EMULATOR_HOST, str(port)],
+            [*("java", "-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en", "-cp", str(jar)), EMULATOR_CLASS, *EMULATOR_HOST, str(port)],
             stdout=said,
             stderr=said,
             stdin=subprocess.DEVNULL,

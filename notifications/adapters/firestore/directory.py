@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
-
-from google.cloud.firestore_v1.base_query import FieldFilter
 
 from notifications import documents
-from notifications.adapters.firestore.client import NAME, USER_FIELDS, FirestoreClient
+from notifications.adapters.firestore.client import FirestoreClient, Write
+from notifications.adapters.firestore.queries import NAME, Select
+from notifications.adapters.firestore.reading import USER_FIELDS
+from notifications.adapters.firestore.values import put_all
 from notifications.domain.model import Ledger
 from notifications.ports import Listed
-
-if TYPE_CHECKING:
-    pass
 
 
 class Reporting(FirestoreClient):
@@ -21,39 +18,41 @@ class Reporting(FirestoreClient):
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         """User documents by id."""
-        users = self._client.collection("users")
-        query = users.order_by(NAME).select(USER_FIELDS).limit(limit)
-        if after is not None:
-            query = query.start_after({NAME: users.document(after)})
-        return [documents.listed(found.id, found.to_dict()) for found in await self._list(query)]
+        query = Select(self._root, "users").order_by(NAME).fields(USER_FIELDS).limit(limit)
+        query.after(None if after is None else self._user(after))
+        return [documents.listed(found.id, found.doc or {}) for found in await self._list(query.request)]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
         """The ledgers of one date, by uid: one query over all users."""
-        last = self._ledger(after, day) if after is not None else None
-        found = await self._list(self._on("recap_deliveries", day, last, limit))
-        return [(_owner(one), documents.ledger_from(day, one.to_dict())) for one in found]
+        last = None if after is None else self._ledger(after, day)
+        found = await self._list(self._on("recap_deliveries", day, last, limit).request)
+        return [(_owner(one.name), documents.ledger_from(day, one.doc or {})) for one in found]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         uid, _, key = (after or "").rpartition("/")
-        last = self._user(uid).collection("daily_summaries").document(key) if after is not None else None
-        found = await self._list(self._on("daily_summaries", day, last, limit).select(["date"]))
-        return [(_owner(one), one.id) for one in found]
+        last = None if after is None else self._summary(uid, key)
+        found = await self._list(self._on("daily_summaries", day, last, limit).fields(["date"]).request)
+        return [(_owner(one.name), one.id) for one in found]
 
-    def _on(self, collection: str, day: date, last: Any, limit: int) -> Any:
-        query = self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
-        query = query.order_by(NAME).limit(limit)
-        return query.start_after({NAME: last}) if last is not None else query
+    def _on(self, collection: str, day: date, last: str | None, limit: int) -> Select:
+        query = Select(self._root, collection, everywhere=True).where("date", "==", day.isoformat())
+        return query.order_by(NAME).limit(limit).after(last)
 
     async def mend(self, uid: str) -> None:
-        """Give an invisible user the stated defaults."""
+        """Give an invisible user the stated defaults, unless the document changes meanwhile."""
         found = await self._get(self._user(uid))
+        if found.doc is None or not (changes := documents.mended(found.doc)):
+            return
+        write = Write()
+        write.update.name = found.name
+        write.update_mask.field_paths.extend(changes)
+        write.current_document.update_time.CopyFrom(found.version)
+        put_all(write.update.fields, changes)
         async with self._asking():
-            if found.exists and (changes := documents.mended(found.to_dict())):
-                unchanged = self._client.write_option(last_update_time=found.update_time)
-                await self._user(uid).update(changes, option=unchanged)
+            await self._commit([write])
 
 
-def _owner(found: Any) -> str:
-    """The uid in the path users/{uid}/…"""
-    return str(found.reference.parent.parent.id)
+def _owner(name: str) -> str:
+    """The uid in …/users/{uid}/{collection}/{id}."""
+    return name.split("/")[-3]

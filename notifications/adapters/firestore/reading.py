@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
-
-from google.cloud.firestore_v1.base_query import FieldFilter
+from typing import Any
 
 from notifications import documents
-from notifications.adapters.firestore.client import MAX_DEVICES, NAME, USER_FIELDS, FirestoreClient
+from notifications.adapters.firestore.client import FirestoreClient
+from notifications.adapters.firestore.queries import DESCENDING, NAME, Select
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
 from notifications.domain.recap import MAX_READ
 from notifications.ports import Range
 
-if TYPE_CHECKING:
-    pass
+MAX_DEVICES = 200
+USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
 
 
 class Reading(FirestoreClient):
@@ -24,28 +23,27 @@ class Reading(FirestoreClient):
 
     async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
-        users = self._client.collection("users")
         query = (
-            users.where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
-            .where(filter=FieldFilter(documents.USER_HOUR, "==", hour))
-            .where(filter=FieldFilter(documents.USER_ZONE, "in", list(zones)))
+            Select(self._root, "users")
+            .where(documents.USER_ENABLED, "==", True)
+            .where(documents.USER_HOUR, "==", hour)
+            .where(documents.USER_ZONE, "in", zones)
             .order_by(NAME)
-            .select(USER_FIELDS)
+            .after(None if after is None else self._user(after))
+            .fields(USER_FIELDS)
             .limit(limit)
         )
         if ids.start is not None:
-            query = query.where(filter=FieldFilter(NAME, ">=", users.document(ids.start)))
+            query.where(NAME, ">=", self._user(ids.start))
         if ids.end is not None:
-            query = query.where(filter=FieldFilter(NAME, "<", users.document(ids.end)))
-        if after is not None:
-            query = query.start_after({NAME: users.document(after)})
-        return [documents.user_from(found.id, found.to_dict()) for found in await self._list(query)]
+            query.where(NAME, "<", self._user(ids.end))
+        return [documents.user_from(found.id, found.doc or {}) for found in await self._list(query.request)]
 
     async def user(self, uid: str) -> User | None:
         """One user, whatever their switch says; None where missing or malformed."""
         found = await self._get(self._user(uid))
         try:
-            return documents.user_from(uid, found.to_dict()) if found.exists else None
+            return documents.user_from(uid, found.doc) if found.doc is not None else None
         except Malformed:
             return None
 
@@ -55,56 +53,53 @@ class Reading(FirestoreClient):
         Transcripts are large: they are read only where a conversation tells nothing without.
         """
         query = (
-            self._user(uid)
-            .collection("conversations")
-            .where(filter=FieldFilter("created_at", ">=", window.start))
-            .where(filter=FieldFilter("created_at", "<", window.end))
-            .order_by("created_at", direction="DESCENDING")
-            .select(documents.CONVERSATION_FIELDS)
+            Select(self._user(uid), "conversations")
+            .where("created_at", ">=", window.start)
+            .where("created_at", "<", window.end)
+            .order_by("created_at", DESCENDING)
+            .fields(documents.CONVERSATION_FIELDS)
             .limit(MAX_READ)
         )
         kept: list[Conversation] = []
         malformed = 0
-        for found in reversed(await self._list(query)):
-            doc = found.to_dict()
+        for found in reversed(await self._list(query.request)):
+            doc = found.doc or {}
             try:
                 conversation = documents.conversation_from(found.id, doc)
                 if conversation and not conversation.tells_something:
-                    conversation = documents.conversation_from(found.id, doc | await self._transcript(found.reference))
+                    conversation = documents.conversation_from(found.id, doc | await self._transcript(found.name))
             except Malformed:
                 malformed += 1
             else:
                 kept += [conversation] if conversation else []
         return kept, malformed
 
-    async def _transcript(self, conversation: Any) -> dict[str, Any]:
-        found = await self._get(conversation, [documents.TRANSCRIPT])
-        return found.to_dict() or {}
+    async def _transcript(self, conversation: str) -> dict[str, Any]:
+        return (await self._get(conversation, [documents.TRANSCRIPT])).doc or {}
 
     async def devices(self, uid: str) -> list[Device]:
         """The user's devices, each token once."""
-        query = self._user(uid).collection("fcm_tokens").select(["token"]).limit(MAX_DEVICES)
-        listed = [documents.device_from(d.id, d.to_dict(), d.update_time) for d in await self._list(query)]
+        listed = [
+            documents.device_from(found.id, found.doc or {}, found.version)
+            for found in await self._whole(self._user(uid), "fcm_tokens", ["token"], MAX_DEVICES)
+        ]
         found = [device for device in listed if device]
         if found:
             return documents.chosen(found, None)
-        user = await self._get(self._user(uid), [documents.LEGACY_TOKEN])
-        return documents.chosen([], user.to_dict())
+        return documents.chosen([], (await self._get(self._user(uid), [documents.LEGACY_TOKEN])).doc)
 
     async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         """The ledgers of first … last, one range query."""
-        ledgers = self._user(uid).collection("recap_deliveries")
-        query = ledgers.where(filter=FieldFilter(NAME, ">=", ledgers.document(first.isoformat()))).where(
-            filter=FieldFilter(NAME, "<=", ledgers.document(last.isoformat()))
+        query = (
+            Select(self._user(uid), "recap_deliveries")
+            .where(NAME, ">=", self._ledger(uid, first))
+            .where(NAME, "<=", self._ledger(uid, last))
         )
-        days = [(date.fromisoformat(found.id), found.to_dict()) for found in await self._list(query)]
+        days = [(date.fromisoformat(found.id), found.doc or {}) for found in await self._list(query.request)]
         return {day: documents.ledger_from(day, doc) for day, doc in days}
-
-    def _summaries(self, uid: str, day: date) -> Any:
-        summaries = self._user(uid).collection("daily_summaries")
-        return summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1)
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
-        found = await self._list(self._summaries(uid, day))
-        return documents.summary_from(found[0].id, found[0].to_dict()) if found else None
+        query = Select(self._user(uid), "daily_summaries").where("date", "==", day.isoformat()).limit(1)
+        found = await self._list(query.request)
+        return documents.summary_from(found[0].id, found[0].doc or {}) if found else None

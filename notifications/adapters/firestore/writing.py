@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+import asyncio
+from datetime import date, timedelta
+from typing import Any
 
-from google.api_core import exceptions as errors
-from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, async_transactional
+import grpc
 
 from notifications import documents
+from notifications.adapters.firestore.client import GetRequest, Write
 from notifications.adapters.firestore.reading import Reading
+from notifications.adapters.firestore.values import put_all
 from notifications.domain.delivery import Verdict
 from notifications.domain.model import Device
 from notifications.ledger import Decision, Seen, TransactionalLedger
+from notifications.waits import jittered
 
-if TYPE_CHECKING:
-    pass
+TRANSACTION_TRIES = 5
+BACK_OFF = timedelta(milliseconds=200)  # doubled by each try, jittered
+REQUEST_TIME = 1  # DocumentTransform.FieldTransform.ServerValue
+CHANGED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
 class Writing(Reading, TransactionalLedger):
@@ -24,73 +29,90 @@ class Writing(Reading, TransactionalLedger):
     async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
 
-        So a summary for the date is looked for twice: under any id just before, and in the
-        transaction under the id that the layout gives it.
+        So a summary for the date is looked for twice: under any id just before, and under the id
+        that the layout gives it by the commit itself, which creates that document or is refused.
+        Only then is it read.
         """
-        account, ledger = self._user(uid), self._ledger(uid, day)
-        ours = account.collection("daily_summaries").document(day.isoformat())
-        asked = [ledger, *([account] if user else []), *([ours] if summary else [])]
         other = await self.summary(uid, day) if summary else None
-
-        @async_transactional  # type: ignore[untyped-decorator]
-        async def once(transaction: Any) -> Verdict:
-            documents_of = self._client.get_all(asked, transaction=transaction)  # its own get_all awaits a generator
-            read = {found.reference.path: found async for found in documents_of}
-            self.reads += len(asked)
-            mine, theirs = read[ledger.path], read.get(ours.path)
-            seen = Seen(
-                ledger=documents.ledger_from(day, mine.to_dict()) if mine.exists else None,
-                read_time=_instant(mine.read_time),
-                active=documents.active(read[account.path].to_dict()) if user else True,
-                summary=documents.summary_from(theirs.id, theirs.to_dict()) if theirs and theirs.exists else other,
-            )
-            verdict = decide(seen)
-            self._write(transaction, account, ledger, verdict)
-            return verdict
-
+        names = [self._ledger(uid, day), *([self._user(uid)] if user else [])]
+        ours = self._summary(uid, day.isoformat())
         async with self._asking():
-            verdict: Verdict = await once(self._client.transaction())
-        self.writes += verdict.write + (verdict.recap is not None)
+            for attempt in range(TRANSACTION_TRIES):
+                try:
+                    return await self._once(uid, day, decide, names, other)
+                except grpc.aio.AioRpcError as refused:
+                    if refused.code() is grpc.StatusCode.ALREADY_EXISTS and ours not in names:
+                        names.append(ours)
+                    elif refused.code() is not grpc.StatusCode.ABORTED or attempt + 1 == TRANSACTION_TRIES:
+                        raise
+                    else:
+                        await asyncio.sleep(jittered(BACK_OFF * 2**attempt, 0.5, 1.5).total_seconds())
+        raise AssertionError("every try returns or raises")
+
+    async def _once(self, uid: str, day: date, decide: Decision, names: list[str], other: Any) -> Verdict:
+        """One transaction: begun by its reads, ended by its commit, which is empty where nothing is to do."""
+        request = GetRequest(database=self._database, documents=names)
+        request.new_transaction.read_write.SetInParent()
+        transaction, found = await self._read(request)
+        read = {one.name: one for one in found}
+        ledger, account = read[self._ledger(uid, day)], read.get(self._user(uid))
+        assert ledger.read_time is not None  # noqa: S101 - the server always says
+        theirs = read.get(self._summary(uid, day.isoformat()))
+        verdict = decide(
+            Seen(
+                ledger=documents.ledger_from(day, ledger.doc) if ledger.doc is not None else None,
+                read_time=ledger.read_time,
+                active=account is None or documents.active(account.doc),
+                summary=documents.summary_from(theirs.id, theirs.doc) if theirs and theirs.doc is not None else other,
+            )
+        )
+        writes = [*self._writes(uid, day, verdict, replaces=theirs is not None)]
+        await self._commit(writes, transaction)
+        self.writes += len(writes)
         return verdict
 
-    def _write(self, transaction: Any, account: Any, ledger: Any, verdict: Verdict) -> None:
+    def _writes(self, uid: str, day: date, verdict: Verdict, *, replaces: bool) -> list[Any]:
         if not verdict.write or verdict.entry is None:
-            return
-        doc = documents.ledger_to(verdict.entry)
-        if verdict.stamp_sending:
-            doc["sending_at"] = SERVER_TIMESTAMP
-        if verdict.stamp_sent:
-            doc["sent_at"] = SERVER_TIMESTAMP
-        transaction.set(ledger, doc)
-        if verdict.recap is not None:
-            summary = account.collection("daily_summaries").document(verdict.recap.id)
-            transaction.set(summary, documents.recap_to(verdict.recap))
+            return []
+        ledger = Write()
+        ledger.update.name = self._ledger(uid, day)
+        put_all(ledger.update.fields, documents.ledger_to(verdict.entry))
+        for field, stamped in (("sending_at", verdict.stamp_sending), ("sent_at", verdict.stamp_sent)):
+            if stamped:
+                ledger.update_transforms.add(field_path=field, set_to_server_value=REQUEST_TIME)
+        if verdict.recap is None:
+            return [ledger]
+        summary = Write()
+        summary.update.name = self._summary(uid, verdict.recap.id)
+        put_all(summary.update.fields, documents.recap_to(verdict.recap))
+        if not replaces:
+            summary.current_document.exists = False
+        return [ledger, summary]
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
-        async with self._asking():
-            if device.key is None:
-                return await self._forget_legacy(uid, device)
-            unchanged = self._client.write_option(last_update_time=device.version)
-            try:
-                await self._user(uid).collection("fcm_tokens").document(device.key).delete(option=unchanged)
-            except (errors.FailedPrecondition, errors.NotFound):
-                return False
-            return True
+        if device.key is None:
+            return await self._forget_legacy(uid, device)
+        write = Write(delete=f"{self._user(uid)}/fcm_tokens/{device.key}")
+        write.current_document.update_time.CopyFrom(device.version)
+        return await self._if_unchanged(write)
 
     async def _forget_legacy(self, uid: str, device: Device) -> bool:
-        reference = self._user(uid)
+        found = await self._get(self._user(uid), [documents.LEGACY_TOKEN])
+        if found.doc is None or found.doc.get(documents.LEGACY_TOKEN) != device.version:
+            return False
+        write = Write()
+        write.update.name = found.name
+        write.update_mask.field_paths.append(documents.LEGACY_TOKEN)  # named and not given: deleted
+        write.current_document.update_time.CopyFrom(found.version)
+        return await self._if_unchanged(write)
 
-        @async_transactional  # type: ignore[untyped-decorator]
-        async def once(transaction: Any) -> bool:
-            found = await reference.get([documents.LEGACY_TOKEN], transaction=transaction)
-            same = found.exists and (found.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
-            if same:
-                transaction.update(reference, {documents.LEGACY_TOKEN: DELETE_FIELD})
-            return bool(same)
-
-        return bool(await once(self._client.transaction()))
-
-
-def _instant(moment: datetime) -> datetime:
-    return datetime.fromtimestamp(moment.timestamp(), UTC)
+    async def _if_unchanged(self, write: Any) -> bool:
+        async with self._asking():
+            try:
+                await self._commit([write])
+            except grpc.aio.AioRpcError as refused:
+                if refused.code() in CHANGED:
+                    return False
+                raise
+        return True
