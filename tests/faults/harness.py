@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +25,7 @@ from notifications.adapters.redis_claims import script
 from notifications.domain import claim
 from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
-from tests.support.jobs import Finished, Stage, complete_other_shards
+from tests.support.jobs import Finished, Job, Stage, complete_other_shards
 from tests.support.servers import wait_for
 from tests.support.worlds import FirestoreWorld
 
@@ -72,7 +71,7 @@ class Director:
     victim: str = ""  # the source of the message that was struck
     when: When = "after"
     deed: Deed = "kill"
-    process: subprocess.Popen[str] | None = None
+    process: Job | None = None
     struck: threading.Event = field(default_factory=threading.Event)
     thawed: threading.Event = field(default_factory=threading.Event)
 
@@ -220,6 +219,7 @@ class FaultStage:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        stage.preloaded = True
         self.director = Director()
         self.proxies = [Proxy("redis", stage.redis.port, self.director)]
         stage.settings |= SCALED
@@ -295,7 +295,7 @@ class FaultStage:
         with self.redis() as client:
             complete_other_shards(client, at, hours)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Job:
         process = self.stage.start(*arguments, **self.behind_proxies())
         self.director.process = process
         return process
@@ -307,9 +307,7 @@ class FaultStage:
         assert finished.code == 0, finished.err
         return list(self.director.trace)
 
-    def strike(
-        self, at: int | str, when: When = "after", deed: Deed = "kill", *arguments: str, nth: int = 0
-    ) -> subprocess.Popen[str]:
+    def strike(self, at: int | str, when: When = "after", deed: Deed = "kill", *arguments: str, nth: int = 0) -> Job:
         """Start a run and wait until it was struck (a sweep's run may end without reaching that number)."""
         self.director.aim(at, when, deed, nth)
         process = self.start(*arguments)
@@ -317,7 +315,7 @@ class FaultStage:
         assert isinstance(at, int) or self.director.struck.is_set(), self.stage.end(process).err
         return process
 
-    def thaw(self, process: subprocess.Popen[str]) -> Finished:
+    def thaw(self, process: Job) -> Finished:
         process.send_signal(signal.SIGCONT)
         self.director.thawed.set()
         return self.stage.end(process)

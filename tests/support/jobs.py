@@ -17,12 +17,15 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, tzdata_version
+from tests.support.preloaded import PreloadedJob
 from tests.support.servers import RedisServer
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import Doc, World, talk
 
 JOB = Path(__file__).parents[2] / "job.py"
 KEEP = re.compile(r"^(PATH|HOME|LANG|LC_.*|TMPDIR|JAVA_HOME)$")
+
+Job = subprocess.Popen[str] | PreloadedJob
 
 
 @dataclass
@@ -57,8 +60,9 @@ class Stage:
     fcm: FakeFCM
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
-    running: list[subprocess.Popen[str]] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    preloaded: bool = False  # fork a process that has imported everything, in place of `python job.py`
 
     def env(self, **changes: str) -> dict[str, str]:
         base = {name: value for name, value in os.environ.items() if KEEP.match(name)}
@@ -75,8 +79,15 @@ class Stage:
             **changes,
         }
 
-    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+    def start(self, *arguments: str, **env: str) -> Job:
+        process = (
+            PreloadedJob([*arguments], self.env(**env), self.folder) if self.preloaded else self._start(arguments, env)
+        )
+        self.running.append(process)
+        return process
+
+    def _start(self, arguments: tuple[str, ...], env: dict[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, str(JOB), *arguments],
             env=self.env(**env),
             cwd=self.folder,
@@ -85,12 +96,11 @@ class Stage:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.running.append(process)
-        return process
 
-    def end(self, process: subprocess.Popen[str], seconds: float = 60) -> Finished:
+    def end(self, process: Job, seconds: float = 60) -> Finished:
         out, err = process.communicate(timeout=seconds)
         self.running.remove(process)
+        assert process.returncode is not None
         return Finished(process.returncode, out, err)
 
     def run(self, *arguments: str, **env: str) -> Finished:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 READY_SECONDS = 30.0
+EMULATOR_OPTIONS = ("-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en")  # on two cores other collectors cost a third
 EMULATOR_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"  # as the CLI starts it
 EMULATOR_HOST = ("start", "--host=127.0.0.1", "--port")
 
@@ -132,7 +133,12 @@ def start_emulator(folder: Path) -> tuple[str, int] | None:
     port = free_port()
     with (folder / "emulator.log").open("wb") as said:
         process = subprocess.Popen(
-            [*("java", "-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en", "-cp", str(jar)), EMULATOR_CLASS, *EMULATOR_HOST, str(port)],
+            [
+                *("java", "-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en", "-cp", str(jar)),
+                EMULATOR_CLASS,
+                *EMULATOR_HOST,
+                str(port),
+            ],
             stdout=said,
             stderr=said,
             stdin=subprocess.DEVNULL,
