@@ -17,6 +17,10 @@ def _number(default: float, least: float = 0.0) -> float:
     return field(default=type(least)(default), metadata={"least": least})
 
 
+def _or_none(default: float) -> float:
+    return field(default=default, metadata={"least": 0.0, "zero": True})
+
+
 def _count(default: int, least: int = 1) -> int:
     return field(default=type(least)(default), metadata={"least": least})
 
@@ -42,11 +46,13 @@ class Numbers:
     redis_timeout_seconds: float = _number(2)
     stop_push_seconds: float = _number(5)
     start_gap_seconds: float = _number(0.004)
+    spread_seconds: float = _or_none(0.0)
     max_item_failures: int = _count(3)
     max_crashes: int = _count(4)
     max_pushes: int = _count(3)
     max_provider_failures: int = _count(10)
     concurrency: int = _count(64)
+    push_rate: int = _count(10_000)
     shards: int = _count(1)
     shards_at_once: int = _count(8)
     page_size: int = _count(300)
@@ -55,7 +61,8 @@ class Numbers:
     def __post_init__(self) -> None:
         for one in fields(self):
             value, least = getattr(self, one.name), one.metadata["least"]
-            if not least <= value < math.inf or (least == 0.0 and value == 0.0):
+            zero = value == 0.0 and least == 0.0 and not one.metadata.get("zero")
+            if not least <= value < math.inf or zero:
                 raise ConfigFault(f"{_variable(one.name)} is {value}; set it to {_at_least(least)}.")
         for fits, sentence in self._agreements():
             if not fits:
@@ -91,6 +98,11 @@ class Numbers:
             (
                 self.shard_retry_min_seconds <= self.shard_retry_max_seconds,
                 "RECAP_SHARD_RETRY_MIN_SECONDS is over RECAP_SHARD_RETRY_MAX_SECONDS; swap them.",
+            ),
+            (
+                self.spread_seconds <= self.catch_up_seconds / 2,
+                f"RECAP_SPREAD_SECONDS is {self.spread_seconds:g}; it may be half of RECAP_CATCH_UP_SECONDS = "
+                f"{self.catch_up_seconds:g} at most, so that a failure can still be made good.",
             ),
         ]
 

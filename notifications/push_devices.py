@@ -76,6 +76,10 @@ async def _push_one(run: Run, note: Message, device: Device, pushed: Pushed, unt
         if pause > 0 and not await _rest(run, pause, until):
             pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
             return
+        place = run.pace.push_wait()
+        if place > 0 and not await _rest(run, place, until):
+            pushed.retry_after = max(pushed.retry_after, timedelta(seconds=place))
+            return
         left = until - clock.seconds()
         if left <= 0:  # asked before every single push: a process may freeze at any await
             return

@@ -83,6 +83,7 @@ async def _make_ready(run: Run, claimed: Claimed) -> Ready | Verdict:
         return await _close(run, claimed, None, State.MISSED, "closed")
     draft = await run.parts.summarizer.summarize(found, _left_of_deadline(run, claimed))
     run.provider_answered("llm")
+    await run.pace.heed(run.parts.summarizer)
     return Ready(await store.devices(uid), compose(found, draft, _now(run, claimed)), covered)
 
 

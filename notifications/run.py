@@ -16,6 +16,7 @@ from notifications.domain.errors import ConfigFault, DependencyDown, ProviderFau
 from notifications.domain.model import Device
 from notifications.domain.schedule import Rules, Slot
 from notifications.numbers import Numbers
+from notifications.pace import Pace
 from notifications.ports import Claims, Clock, Push, Store, Summarizer, Terms
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Parts:
     push: Push
     clock: Clock
     numbers: Numbers
+    tasks: int = 1  # parallel tasks that share the providers
 
     @property
     def rules(self) -> Rules:
@@ -83,10 +85,21 @@ class Run:
     defects: int = 0
     push_not_before: float = 0.0  # seconds of the parts' clock
     dead_tokens: list[tuple[str, Device]] = field(default_factory=list)
+    pace: Pace = field(init=False)
     _provider_failures: int = 0
     _store_failures: int = 0
     _answered: set[str] = field(default_factory=set)
     _last_failure: dict[str, RecapError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers, tasks = self.parts.numbers, self.parts.tasks
+        self.pace = Pace(
+            self.parts.claims,
+            self.parts.clock,
+            self.terminated,
+            reserve=numbers.concurrency * tasks,
+            push_rate=numbers.push_rate / tasks,
+        )
 
     def stop_claiming(self, trouble: RecapError) -> None:
         """No further claims in this run. The first trouble is the one that the exit code tells."""

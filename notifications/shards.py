@@ -14,6 +14,7 @@ from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, SINGLE_FILE_LANE, A
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
+from notifications.domain.pace import spread_offset
 from notifications.domain.schedule import Cohort, Phase, Rules, cohorts_between, tzdata_version
 from notifications.numbers import Numbers
 from notifications.ports import Claims, Range, Terms
@@ -97,12 +98,13 @@ def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[S
 class HeldShard:
     """One shard under our claim, and what its users answered."""
 
-    def __init__(self, run: Run, shard: Shard, token: str) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str, now: datetime) -> None:
         self.shard = shard
         self.lost = False
         self._run = run
         self._token = token
         self._terms = shard.terms(run)
+        self._now, self._since = now, run.parts.clock.seconds()
         self._read_to_end = False
         self._seen = 0
         self._done = 0
@@ -141,6 +143,14 @@ class HeldShard:
         store, cohort = self._run.parts.store, self.shard.cohort
         size = self._run.parts.numbers.page_size
         return asyncio.create_task(store.page(zones, cohort.hour, self.shard.ids, after, size))
+
+    def early(self, uid: str) -> timedelta:
+        """How long until this user's own place in the spread of their slot (RECAP_SPREAD_SECONDS)."""
+        over = self._run.parts.numbers.span("spread")
+        if not over:
+            return over
+        now = self._now + timedelta(seconds=self._run.parts.clock.seconds() - self._since)
+        return self.shard.cohort.slot + spread_offset(uid, over) - now
 
     def note(self, outcome: Outcome) -> None:
         """One user's answer. Only an answer of "done" lets the shard end."""
@@ -184,7 +194,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    return HeldShard(run, shard, token)
+    return HeldShard(run, shard, token, reply.now + run.offset)
 
 
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:

@@ -48,11 +48,13 @@ async def tick(
         for sentence in await claims.warnings():
             log.warning("redis.settings", reason=sentence)
         run = Run(parts, offset, terminated)
+        following = asyncio.create_task(run.pace.follow())
         shards = spread(due.claimable, settings.task_index, settings.task_count, numbers.shards)
         for start in range(0, len(shards), numbers.shards_at_once):
             if run.stops:
                 break
             await serve_batch(run, shards[start : start + numbers.shards_at_once])
+        following.cancel()
         await delete_dead_tokens(run)
         return report_of(run, now, unserved)
 
@@ -168,6 +170,10 @@ async def serve_user(run: Run, shard: HeldShard, user: User, lane: int) -> Outco
     """Claim one user and carry them through. Here one user's trouble is kept from the others."""
     cohort = shard.shard.cohort
     slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
+    if (early := shard.early(user.uid)) > timedelta(0):
+        run.counts.waiting += 1
+        return Outcome(False, "spread", early)
+    await run.pace.turn_to_ask()
     try:
         return await claim_and_recap(run, user, slot, lane)
     except (ClaimsDown, ConfigFault) as trouble:

@@ -66,7 +66,7 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         stack.push_async_callback(summarizer.aclose)
         push = _push(settings, show)
         stack.push_async_callback(push.aclose)
-        yield Parts(claims, store, summarizer, push, BootClock(), settings.numbers)
+        yield Parts(claims, store, summarizer, push, BootClock(), settings.numbers, settings.task_count)
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:

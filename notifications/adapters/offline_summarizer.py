@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 
 from notifications.domain.model import Conversation, Draft, Highlight
+from notifications.domain.pace import Budget
 from notifications.domain.push import cut
 from notifications.domain.recap import MAX_HIGHLIGHTS, MAX_LIST, Material
 
@@ -34,6 +36,7 @@ class OfflineSummarizer:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.budgets: Mapping[str, Budget] = {}  # nobody limits it
         self.tokens = 0
 
     async def summarize(self, material: Material, deadline: timedelta) -> Draft:

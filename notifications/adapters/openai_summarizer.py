@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Draft
+from notifications.domain.pace import Budget
 from notifications.domain.recap import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, Material, prompt, read_answer
 from notifications.waits import jittered, retry_after
 
@@ -30,6 +33,14 @@ ITEM_CODES = {
     "content_filter": ItemReason.CONTENT_POLICY,
 }
 ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
+DURATION_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 
 
 class Usage(BaseModel):
@@ -70,6 +81,7 @@ class OpenAISummarizer:
         self._model = model
         self._where = where
         self.calls = 0
+        self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
 
     async def summarize(self, material: Material, deadline: timedelta) -> Draft:
@@ -104,6 +116,7 @@ class OpenAISummarizer:
                 },
                 options={"timeout": timeout_seconds},
             )
+            self.budgets = budgets(response.headers)
             return self._draft(Completion.model_validate_json(response.content), material)
         except openai.APIStatusError as cause:
             self._refused(cause)
@@ -158,6 +171,30 @@ class OpenAISummarizer:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.close()
+
+
+def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
+    """What the answer's x-ratelimit headers announce. A limit that is not told, or not understood, is none."""
+    found: dict[str, Budget] = {}
+    for name in ("requests", "tokens"):
+        try:
+            limit, remaining = (int(headers[f"x-ratelimit-{kind}-{name}"]) for kind in ("limit", "remaining"))
+            reset = _duration(headers[f"x-ratelimit-reset-{name}"])
+        except (KeyError, ValueError):
+            continue
+        if limit > 0:  # some servers say -1
+            found[name] = Budget(limit, max(0, remaining), reset)
+    return found
+
+
+def _duration(text: str) -> timedelta:
+    """A duration as the provider writes it: 6m0s, 12ms, 1.5s, or bare seconds."""
+    if text.replace(".", "", 1).isdigit():
+        return timedelta(seconds=float(text))
+    parts = DURATION_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("not a duration")
+    return sum((float(number) * DURATION_UNITS[unit] for number, unit in parts), timedelta(0))
 
 
 def connect(key: str | None, base_url: str | None, model: str, concurrency: int) -> OpenAISummarizer:

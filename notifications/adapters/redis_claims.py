@@ -93,6 +93,15 @@ class RedisClaims:
         """Delete one key: an operator's resend."""
         await self._patiently(lambda: self._client.delete(key))
 
+    async def hold_back(self, key: str, rest: timedelta) -> None:
+        """Tell every process to start nothing for that long."""
+        await self._patiently(lambda: self._client.set(key, "1", px=max(1, rest // timedelta(milliseconds=1))))
+
+    async def held_back(self, key: str) -> timedelta:
+        """For how long nothing is to be started."""
+        left = await self._patiently(lambda: self._client.pttl(key))
+        return timedelta(milliseconds=max(0, left))
+
     async def scan(self, pattern: str) -> AsyncIterator[Found]:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
         try:

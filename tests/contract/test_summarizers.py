@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.adapters.openai_summarizer import OpenAISummarizer, connect
+from notifications.adapters.openai_summarizer import OpenAISummarizer, budgets, connect
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
+from notifications.domain.pace import Budget
 from notifications.domain.recap import Material
 from tests.support.servers import free_port
 from tests.support.web import FakeLLM, completion, llm_error, recap_answer
@@ -133,3 +134,27 @@ async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: Open
     with pytest.raises(ProviderFault, match="APITimeoutError"):
         await summarizer.summarize(FOUND, timedelta(seconds=0.3))
     assert summarizer.calls in (1, 2)
+
+
+def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
+    told = {
+        "x-ratelimit-limit-requests": "5000",
+        "x-ratelimit-remaining-requests": "4999",
+        "x-ratelimit-reset-requests": "12ms",
+        "x-ratelimit-limit-tokens": "160000",
+        "x-ratelimit-remaining-tokens": "159976",
+        "x-ratelimit-reset-tokens": "1h6m0.5s",
+    }
+    assert budgets(told) == {
+        "requests": Budget(5000, 4999, timedelta(milliseconds=12)),
+        "tokens": Budget(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
+    }
+    bare = {"x-ratelimit-reset-requests": "30"}
+    assert budgets(told | bare)["requests"].reset == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("reset", ["", "soon", "1x", "1m soon", "..s"])
+def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
+    told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
+    assert budgets(told | {"x-ratelimit-reset-requests": reset}) == {}
+    assert budgets({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
