@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import pytest
 from aiohttp import web
+from google.cloud.firestore_v1 import types
+from google.protobuf.message import DecodeError
 from redis import Redis
 
 from notifications.adapters.redis_claims import script
@@ -32,12 +34,17 @@ from tests.support.worlds import FirestoreWorld
 When = Literal["before", "after"]
 Deed = Literal["kill", "freeze", "term", "cut", "down"]  # down: cut off until thawed
 PREFACE = 24  # bytes that open an HTTP/2 connection
-DATA, HEADERS = 0, 1
+DATA, HEADERS, END_STREAM = 0, 1, 0x1
 COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
 MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only these messages name
 
-# So that a thawed run's LLM client does not try anew by itself; its claim is gone by other means.
-PATIENT = {"RECAP_USER_DEADLINE_SECONDS": "200", "RECAP_USER_LEASE_SECONDS": "210"}
+# So that a thawed run gives up no call by itself, however long it was frozen; its claim is gone by other means.
+PATIENT = {
+    "RECAP_USER_DEADLINE_SECONDS": "200",
+    "RECAP_STORE_TIMEOUT_SECONDS": "400",
+    "RECAP_SENDING_STALE_SECONDS": "410",
+    "RECAP_USER_LEASE_SECONDS": "610",
+}
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 
@@ -185,7 +192,14 @@ class Proxy:
 
 
 class Http2Proxy(Proxy):
-    """Firestore: a message is a DATA frame of the client; its answer the first frame on that stream."""
+    """Firestore: a message is a DATA frame of the client; its answer the first one back, or a refusal's HEADERS.
+
+    `transactions` are those that the server began: what a stopped run leaves open is rolled back.
+    """
+
+    def __init__(self, name: str, port: int, director: Director) -> None:
+        self.transactions: set[bytes] = set()
+        super().__init__(name, port, director)
 
     async def pump_client(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
@@ -203,7 +217,10 @@ class Http2Proxy(Proxy):
     ) -> None:
         while True:
             kind, stream, frame = await _frame(source)
-            if kind in (DATA, HEADERS) and stream in waiting:
+            if kind == DATA and (transaction := _begun(frame[9:])):
+                self.transactions.add(transaction)
+            ends = kind == HEADERS and frame[4] & END_STREAM
+            if (kind == DATA or ends) and stream in waiting:
                 await self.director.answer(waiting.pop(stream))
             sink.write(frame)
 
@@ -212,6 +229,15 @@ async def _frame(source: asyncio.StreamReader) -> tuple[int, int, bytes]:
     head = await source.readexactly(9)
     length, kind, stream = int.from_bytes(head[:3]), head[3], int.from_bytes(head[5:9]) & 0x7FFFFFFF
     return kind, stream, head + await source.readexactly(length)
+
+
+def _begun(data: bytes) -> bytes:
+    """The transaction that a server's first gRPC message opens: 5 bytes of prefix, then the message."""
+    message = data[5 : 5 + int.from_bytes(data[1:5])]
+    try:
+        return bytes(types.BatchGetDocumentsResponse.pb().FromString(message).transaction)
+    except DecodeError:
+        return b""
 
 
 class FaultStage:
@@ -230,7 +256,7 @@ class FaultStage:
         self.fcm_rule: Callable[[str], Awaitable[web.Response | None]] | None = None
         self._pushing: dict[str, int] = {}
         self.slots: dict[str, Slot] = {}
-        self.behind: set[str] = set()
+        self.under_test: dict[str, str] = {}  # settings of the run that is struck, and of no other
 
     async def _llm(self, who: str) -> web.Response | None:
         index = await self.director.message(f"llm {who}")
@@ -296,7 +322,7 @@ class FaultStage:
             complete_other_shards(client, at, hours)
 
     def start(self, *arguments: str) -> Job:
-        process = self.stage.start(*arguments, **self.behind_proxies())
+        process = self.stage.start(*arguments, **self.behind_proxies(), **self.under_test)
         self.director.process = process
         return process
 
@@ -341,7 +367,14 @@ class FaultStage:
                     self.stage.world.put_ledger(uid, day, ledger | {"sent_at": ledger["sent_at"] - by})
 
     def wait_for_locks(self) -> None:
-        """A stopped run's transaction holds its locks until Firestore drops it: far sooner than a lease ends."""
+        """A stopped run's transaction holds its locks until Firestore drops it, after a minute: done here at once.
+
+        Its commit is answered alike after a roll-back and after that minute.
+        """
+        for proxy in self.proxies:
+            if isinstance(proxy, Http2Proxy) and isinstance(self.stage.world, FirestoreWorld):
+                while proxy.transactions:
+                    self.stage.world.roll_back(proxy.transactions.pop())
         for uid in self.slots:
             wait_for(partial(self._writable, uid), "end of a dead transaction", 120)
 
@@ -427,12 +460,14 @@ class FaultStage:
 class Windows:
     """Where in a run's trace one user's LLM call is paid again, and its push repeated.
 
-    `llm` and `push` are for a run that stops after a message, `llm_held` and `push_held` for
-    one that freezes before it while another run does the day.
+    `llm` and `push` are for a run that stops after a message. A run that freezes while another
+    does the day also pays where it had just seen no summary: `llm_frozen` after a message,
+    `llm_held` and `push_held` before it.
     """
 
     llm: range
     push: range
+    llm_frozen: range
     llm_held: range
     push_held: range
 
@@ -446,7 +481,14 @@ def windows(trace: list[str], uid: str, token: str) -> Windows:
     pushed = trace.index(f"fcm {token}")
     if "firestore" not in trace:
         llm, push = range(asked, asked + 1), range(pushed, pushed + 1)
-        return Windows(llm, push, llm, push)
+        return Windows(llm, push, llm, llm, push)
     begun = max(n for n in range(pushed) if trace[n] == COMMIT)
     reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
-    return Windows(range(asked, begun), range(pushed, reported), range(asked, begun + 1), range(pushed, reported + 1))
+    read = max(n for n in range(asked) if trace[n] == CONVERSATIONS)  # the look-up for a summary came just before
+    return Windows(
+        llm=range(asked, begun),
+        push=range(pushed, reported),
+        llm_frozen=range(read - 1, begun),
+        llm_held=range(read, begun + 1),
+        push_held=range(pushed, reported + 1),
+    )

@@ -262,7 +262,7 @@ def test_lost_poison(staged: FaultStage) -> None:
 
 def test_lost_closed_meanwhile(staged: FaultStage) -> None:
     """B's closing pass reads no ledger; A begins and is killed; B closes: B takes A's ledger and pushes."""
-    staged.stage.settings |= PATIENT
+    staged.under_test = PATIENT
     staged.add_users("ann")
     a = staged.strike("llm ann", "before", "freeze")
     if staged.stage.world.name == "firestore":

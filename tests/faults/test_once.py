@@ -19,7 +19,7 @@ from tests.support.worlds import FirestoreWorld
 
 def test_once_frozen_in_llm(staged: FaultStage) -> None:
     """Frozen for longer than its lease inside the LLM call; another run does the day; thawed."""
-    staged.stage.settings |= PATIENT
+    staged.under_test = PATIENT
     staged.add_users("ann")
     process = staged.strike("llm ann", "before", "freeze")
     staged.settle()
@@ -216,7 +216,7 @@ def test_the_start_up_warns_about_eviction(staged: FaultStage) -> None:
 
 def test_a_thawed_sender_of_the_same_day_changes_nothing_of_a_newer_redis(staged: FaultStage, tmp_path: Any) -> None:
     """The whole Redis is replaced by an empty one meanwhile (a failover to nothing)."""
-    staged.stage.settings |= PATIENT
+    staged.under_test = PATIENT
     staged.add_users("ann")
     process = staged.strike("llm ann", "before", "freeze")
     fresh = RedisServer(tmp_path / "fresh")

@@ -84,7 +84,7 @@ def test_once_flush_everywhere(
     faults: FaultStage, when: str, part: int, record_property: Callable[[str, object], None]
 ) -> None:
     """Run A freezes at each message, Redis is emptied, run B works to the end, A goes on."""
-    faults.stage.settings |= PATIENT
+    faults.under_test = PATIENT
     trace, found = spans(faults, TWO)
     points = share(range(len(trace)), part, PARTS)
     for at in points:
@@ -116,7 +116,7 @@ def check_frozen(faults: FaultStage, at: int, when: str, found: dict[str, Window
         assert set(phone.bodies) == {ledger["body"]}
         [summary] = faults.stage.world.summaries(uid).values()
         assert summary["overview"] == ledger["body"]
-        paid_again = at in (one.llm if when == "after" else one.llm_held)
+        paid_again = at in (one.llm_frozen if when == "after" else one.llm_held)
         assert faults.stage.llm.calls[uid] == (2 if paid_again else 1), (at, when, trace[at])
 
 

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 PRELOADED = (
+    "tests.support.warm",
     "job",
     "notifications.adapters.fcm",
     "notifications.adapters.firestore",
@@ -65,7 +67,8 @@ class PreloadedJob:
     def send_signal(self, number: int) -> None:
         """Unless it ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # ended and reaped, and not yet told here
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL, unless it ended."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+
+from google.api_core.exceptions import GoogleAPICallError
 
 from notifications.adapters.sqlite import file as sqlite
 from notifications.documents import moment
@@ -69,6 +72,13 @@ class FirestoreWorld:
         self.host = host
         self.project = f"test-{uuid.uuid4().hex[:12]}"
         self.db = firestore.Client(project=self.project, credentials=AnonymousCredentials())
+
+    def roll_back(self, transaction: bytes) -> None:
+        """Drop a transaction, if it is still open."""
+        with suppress(GoogleAPICallError):
+            self.db._firestore_api.rollback(
+                request={"database": self.db._database_string, "transaction": transaction}, retry=None
+            )
 
     def env(self) -> dict[str, str]:
         return {"GOOGLE_CLOUD_PROJECT": self.project, "FIRESTORE_EMULATOR_HOST": self.host}
