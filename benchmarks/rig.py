@@ -18,7 +18,7 @@ from typing import Any
 
 from redis import Redis
 
-from notifications.domain.schedule import latest_slot
+from notifications.domain.schedule import Slot, latest_slot
 from notifications.shards import BASE62
 from tests.support.jobs import JOB, KEEP, complete_other_shards, latest_hour
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
@@ -26,6 +26,11 @@ from tests.support.worlds import FirestoreWorld, SqliteWorld, talk
 
 # The emulator scans its whole collection once for each zone of a query: a zone without synonyms or neighbours.
 LONELY_ZONE = "Australia/Eucla"
+
+
+def uid_of(n: int) -> str:
+    """Evenly over all shards."""
+    return f"{BASE62[n % 62]}{n:07}"
 
 
 @dataclass
@@ -66,20 +71,49 @@ class Rig:
             **changes,
         }
 
-    def fill(self, users: int, with_content: int = 1, zone: str = LONELY_ZONE) -> None:
+    def fill(self, users: int, with_content: int = 1, *, first: int = 0, talks: int = 2, devices: int = 1) -> Slot:
         """Due users of one cohort, the only one that is open; one in `with_content` has conversations."""
         now = datetime.now(UTC)
-        hour = latest_hour(zone, now)
-        at = latest_slot(zone, hour, now).at
+        hour = latest_hour(LONELY_ZONE, now)
+        slot = latest_slot(LONELY_ZONE, hour, now)
         with Redis(port=self.redis.port) as client:
-            complete_other_shards(client, {at}, {hour}, int(self.settings.get("RECAP_SHARDS", "1")))
-        doc = {"time_zone": zone, "daily_summary_enabled": True, "daily_summary_hour_local": hour}
+            complete_other_shards(client, {slot.at}, {hour}, int(self.settings.get("RECAP_SHARDS", "1")))
+        doc = {"time_zone": LONELY_ZONE, "daily_summary_enabled": True, "daily_summary_hour_local": hour}
         if isinstance(self.world, SqliteWorld):
             self.world.db.execute("PRAGMA synchronous = OFF")
+        for n in range(first, first + users):
+            uid = uid_of(n)
+            told = range(talks if n % with_content == 0 else 0)
+            said = {f"t{k}": talk(uid, slot.at - timedelta(hours=k + 1)) for k in told}
+            self.world.put_user(uid, doc, {f"d{k}": f"token-{uid}-{k}" for k in range(devices)}, said)
+        return slot
+
+    def fill_delivered(self, users: int) -> Slot:
+        """A cohort whose day has ended: each user with a ledger and a summary."""
+        slot = self.fill(users, talks=0)
+        day = slot.recap_date.isoformat()
         for n in range(users):
-            uid = f"{BASE62[n % 62]}{n:07}"  # over all shards
-            talks = {f"t{k}": talk(uid, at - timedelta(hours=k + 1)) for k in range(2 if n % with_content == 0 else 0)}
-            self.world.put_user(uid, doc, {"d": f"token-{uid}"}, talks)
+            self.world.put_summary(uid_of(n), day, {"id": day, "date": day, "created_at": slot.at, "headline": "A day"})
+            self.world.put_ledger(uid_of(n), day, {"date": day, "state": "sent", "seq": 1, "tries": 1})
+        return slot
+
+    def warm_up(self, users: int = 200) -> None:
+        """A cold emulator compiles itself for a minute: let it, over users in a project of their own."""
+        if isinstance(self.world, FirestoreWorld):
+            with self.another_project():
+                self.fill(users)
+                self.job(RECAP_CONCURRENCY="50")
+
+    @contextmanager
+    def another_project(self) -> Iterator[None]:
+        """An empty store in the same emulator, and an empty Redis before and after."""
+        assert isinstance(self.world, FirestoreWorld)
+        measured, self.world = self.world, FirestoreWorld(self.world.host)
+        self.redis.ask("FLUSHALL")
+        yield
+        self.world.close()
+        self.world = measured
+        self.redis.ask("FLUSHALL")
 
     def stats(self, reset: bool = True) -> dict[str, Any]:
         address = f"http://127.0.0.1:{self.port}/stats{'?reset=1' if reset else ''}"
@@ -116,18 +150,29 @@ class Rig:
 
 
 @contextmanager
+def _emulator(folder: Path) -> Iterator[str]:
+    """The one that is named in the environment, or one of its own."""
+    if host := os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        yield host
+        return
+    own = shared_emulator(folder)
+    assert own is not None, "needs the Firestore emulator"
+    os.environ["FIRESTORE_EMULATOR_HOST"] = own
+    try:
+        yield own
+    finally:
+        del os.environ["FIRESTORE_EMULATOR_HOST"]
+        stop_shared_emulator(folder)
+
+
+@contextmanager
 def rig(store: str, llm_seconds: float, fcm_seconds: float = 0.05, **settings: str) -> Iterator[Rig]:
     """A rig of its own, and its end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recap-bench-")))
         world: FirestoreWorld | SqliteWorld
         if store == "firestore":
-            host = shared_emulator(folder / "emulator")
-            assert host is not None, "needs the Firestore emulator"
-            stack.callback(stop_shared_emulator, folder / "emulator")
-            os.environ["FIRESTORE_EMULATOR_HOST"] = host
-            stack.callback(os.environ.pop, "FIRESTORE_EMULATOR_HOST")
-            world = FirestoreWorld(host)
+            world = FirestoreWorld(stack.enter_context(_emulator(folder / "emulator")))
         else:
             world = SqliteWorld(folder / "data")
         stack.callback(world.close)

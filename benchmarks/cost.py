@@ -1,0 +1,122 @@
+"""What it costs: round trips, bytes, documents and memory; and an idle tick."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+from redis import Redis
+
+from benchmarks.rig import rig
+from benchmarks.table import Row, spread
+from tests.support.jobs import JOB
+
+AFTER_SLOT = timedelta(hours=3)
+CLOCKS_APART = 2.0  # seconds between our clock and Redis's
+
+
+def idle(repeats: int = 7) -> Iterator[Row]:
+    """A tick with nothing to do, beside the bare import of what it needs, in turn."""
+    with rig("sqlite", 0.0) as one:
+        one.fill(1)
+        one.job()
+        ratios = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import redis.asyncio, structlog"], check=True)
+            bare = time.perf_counter() - begun
+            tick = one.job()
+            assert tick.event["idle"] is True
+            ratios.append(tick.wall / bare)
+    middle = statistics.median(ratios)
+    yield Row("idle tick: times the import of redis.asyncio and structlog", spread(ratios), "<= 2", middle <= 2)
+
+
+def idle_counts() -> Iterator[Row]:
+    """An idle tick's round trips to Redis, and the documents that it reads."""
+    with rig("firestore", 0.0) as one, Redis(port=one.redis.port) as client:
+        one.fill(1)
+        one.job()
+        before = _calls(client)
+        tick = one.job()
+        trips = {name: calls - before.get(name, 0) for name, calls in _calls(client).items()}
+        assert tick.event["idle"] is True
+    asked = trips["time"] + bool(trips["get"])  # the GETs of all shards are one pipeline
+    yield Row("idle tick: round trips to Redis", str(asked), "<= 3", asked <= 3)
+    read = tick.event["documents_read"]
+    yield Row("idle tick: documents read", str(read), "0", read == 0)
+
+
+def _calls(client: Redis) -> dict[str, int]:
+    return {name.removeprefix("cmdstat_"): found["calls"] for name, found in client.info("commandstats").items()}
+
+
+def redis_cost(users: int = 1000) -> Iterator[Row]:
+    """Bytes and round trips per finished user, and what is left at slot + 3 h."""
+    with rig("sqlite", 0.0) as one, Redis(port=one.redis.port) as client:
+        slot = one.fill(users)
+        one.job()
+        keys = list(client.scan_iter("users:*", count=1000))
+        assert len(keys) == users
+        size = sum(client.memory_usage(key) or 0 for key in keys) / users
+        trips = sum(calls for name, calls in _calls(client).items() if "eval" in name) / users
+        ends = (slot.at + AFTER_SLOT).timestamp() + CLOCKS_APART
+        late = sum(client.pttl(key) / 1000 + time.time() > ends for key in keys)
+    yield Row("Redis: bytes per finished user", f"{size:.0f}", "< 260", size < 260)
+    yield Row("Redis: round trips per user", f"{trips:.2f}", "<= 3", trips <= 3)
+    yield Row("Redis: users' keys left after slot + 3 h", str(late), "0", late == 0)
+
+
+# PROTOCOL section 5, document by document; an empty answer is billed as one.
+NAMED = {
+    "sent": 1 + 1 + 1 + 2 + 1 + 3 + 1,  # user, ledgers, summary, two conversations, a device, begin, report
+    "skipped": 1 + 1 + 1 + 1 + 2,  # user, ledgers, summary, no conversation; close: user and ledger
+    "without devices": 1 + 1 + 1 + 2 + 2 + 3,  # no device document and no legacy token; no report
+}
+
+
+def documents(users: int = 20) -> Iterator[Row]:
+    """Documents read and written per due user, by outcome, the pages included."""
+    kinds: dict[str, dict[str, int]] = {"sent": {}, "skipped": {"talks": 0}, "without devices": {"devices": 0}}
+    found = []
+    with rig("firestore", 0.0, 0.0) as one:
+        for changes in kinds.values():
+            with one.another_project():
+                one.fill(users, **changes)
+                found.append(one.job().event)
+    for kind, event in zip(kinds, found, strict=True):
+        read, wrote = event["documents_read"] / users, event["documents_written"] / users
+        bar = NAMED[kind] * 1.1
+        yield Row(
+            f"documents per user, {kind}: read and written", f"{read:.2f} and {wrote:.2f}", f"<= {bar:.2f}", read <= bar
+        )
+
+
+def memory(small: int = 5_000, large: int = 250_000) -> Iterator[Row]:
+    """Peak memory of a large cohort, one in fifty with content, beside a small one."""
+    found = []
+    for users, with_content in ((small, 1), (large, 50)):
+        with rig("sqlite", 0.05, 0.0, RECAP_CONCURRENCY="200") as one:
+            one.fill(users, with_content)
+            found.append(one.job().memory_mb)
+    ratio = found[1] / found[0]
+    figure = f"{found[1]:.0f} and {found[0]:.0f} MB ({ratio:.2f})"
+    yield Row(f"peak memory at {large:,} users beside {small:,}", figure, "<= 1.15", ratio <= 1.15)
+
+
+def audit(small: int = 1_000, large: int = 10_000) -> Iterator[Row]:
+    """A whole day's accounts: seconds, and memory beside a tenth of the users."""
+    runs = []
+    for users in (small, large):
+        with rig("firestore", 0.0) as one:
+            slot = one.fill_delivered(users)
+            run = one.end(*one.start(str(JOB), "audit", "--json", "--date", slot.recap_date.isoformat()))
+            assert run.event["counts"]["sent"] == run.event["counts"]["due"] == users, run.event
+            runs.append(run)
+    seconds, ratio = runs[1].wall, runs[1].memory_mb / runs[0].memory_mb
+    yield Row(f"audit of {large:,} users on the emulator", f"{seconds:.1f} s", "< 20 s", seconds < 20)
+    yield Row(f"audit: peak memory at {large:,} beside {small:,}", f"{ratio:.2f}", "<= 1.15", ratio <= 1.15)
