@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from notifications.domain.errors import ClaimsDown, KeyTrouble
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.pace import longest_pause, ramp_offset
 from notifications.ports import Claims, Clock, Summarizer
 
@@ -36,6 +36,7 @@ class Pace:
         self._reserve = reserve
         self._push_rate = push_rate
         self._not_before = 0.0
+        self._answers = 0
         self._pushes = 0
         self._first_push = 0.0
 
@@ -48,15 +49,16 @@ class Pace:
 
     async def heed(self, summarizer: Summarizer) -> None:
         """Pause, here and in the other processes, where an answer announced that a limit is near."""
+        self._answers += 1
         if not summarizer.budgets:
             return
         self._announced.set()
-        average = summarizer.tokens / max(1, summarizer.calls)
+        average = summarizer.tokens / self._answers
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
         rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.budgets.items())
         if rest > WORTH_TELLING and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
-            with suppress(ClaimsDown, KeyTrouble):  # the others will be told by their own answers
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers
                 await self._claims.hold_back(PAUSE_KEY, rest)
 
     async def follow(self) -> None:
@@ -65,7 +67,7 @@ class Pace:
         Asked once at the start, then only where the provider announces budgets at all.
         """
         while True:
-            with suppress(ClaimsDown, KeyTrouble):
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
                 self._pause(await self._claims.held_back(PAUSE_KEY))
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)
@@ -76,10 +78,12 @@ class Pace:
         self._not_before = max(self._not_before, until)
         return longer
 
-    def push_wait(self) -> float:
-        """Take the next place in the ramp: seconds until it comes."""
+    def push_wait(self, left: float) -> tuple[float, bool]:
+        """Seconds until the next place in the ramp, and whether it comes in time: only then it is taken."""
         now = self._clock.seconds()
         self._first_push = self._first_push or now
         at = self._first_push + ramp_offset(self._pushes, self._push_rate).total_seconds()
-        self._pushes += 1
-        return max(0.0, at - now)
+        wait = max(0.0, at - now)
+        in_time = wait < left
+        self._pushes += in_time
+        return wait, in_time

@@ -71,14 +71,15 @@ async def _wait_for(run: Run, pushing: list[asyncio.Task[None]], deadline: float
 
 async def _push_one(run: Run, note: Message, device: Device, pushed: Pushed, until: float) -> None:
     clock = run.parts.clock
+    margin = run.parts.numbers.push_deadline_seconds / 6  # a push that left too late would be one without an answer
     for attempt in range(1, TRIES + 1):
+        place, in_time = run.pace.push_wait(until - margin - clock.seconds())
+        if not in_time or (place > 0 and not await _rest(run, place, until - margin)):
+            pushed.retry_after = max(pushed.retry_after, timedelta(seconds=place))
+            return
         pause = run.push_not_before - clock.seconds()
         if pause > 0 and not await _rest(run, pause, until):
             pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
-            return
-        place = run.pace.push_wait()
-        if place > 0 and not await _rest(run, place, until):
-            pushed.retry_after = max(pushed.retry_after, timedelta(seconds=place))
             return
         left = until - clock.seconds()
         if left <= 0:  # asked before every single push: a process may freeze at any await

@@ -48,13 +48,16 @@ async def tick(
         for sentence in await claims.warnings():
             log.warning("redis.settings", reason=sentence)
         run = Run(parts, offset, terminated)
-        following = asyncio.create_task(run.pace.follow())
         shards = spread(due.claimable, settings.task_index, settings.task_count, numbers.shards)
-        for start in range(0, len(shards), numbers.shards_at_once):
-            if run.stops:
-                break
-            await serve_batch(run, shards[start : start + numbers.shards_at_once])
-        following.cancel()
+        following = asyncio.create_task(run.pace.follow())
+        try:
+            for start in range(0, len(shards), numbers.shards_at_once):
+                if run.stops:
+                    break
+                await serve_batch(run, shards[start : start + numbers.shards_at_once])
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await delete_dead_tokens(run)
         return report_of(run, now, unserved)
 

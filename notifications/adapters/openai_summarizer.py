@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-from httpx2 import Limits, Response
+from httpx2 import Limits, Response, create_ssl_context
 from pydantic import BaseModel, Field, ValidationError
 
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
@@ -19,6 +19,7 @@ from notifications.domain.pace import Budget
 from notifications.domain.recap import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, Material, prompt, read_answer
 from notifications.waits import jittered, retry_after
 
+TLS = create_ssl_context()  # reads the machine's certificates: once a process
 TRIES = 2  # inside one user's deadline; then the claim's own retry takes over
 CHECK_SECONDS = 10.0
 FIRST_PAUSE = timedelta(seconds=1)
@@ -46,9 +47,9 @@ DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 class Usage(BaseModel):
     """What the call cost, in tokens."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
 
 
 class Message(BaseModel):
@@ -62,7 +63,7 @@ class Choice(BaseModel):
     """One answer and how it ended."""
 
     finish_reason: str | None = None
-    message: Message
+    message: Message = Message()
 
 
 class Completion(BaseModel):
@@ -131,7 +132,7 @@ class OpenAISummarizer:
 
     def _draft(self, answer: Completion, material: Material) -> Draft:
         usage, choice = answer.usage, answer.choices[0]
-        self.tokens += usage.total_tokens if usage else 0
+        self.tokens += (usage.total_tokens or 0) if usage else 0
         if choice.message.refusal:
             raise ItemFault(ItemReason.REFUSAL, "The LLM refuses this day's notes.")
         if choice.finish_reason in ITEM_ENDS:
@@ -139,7 +140,10 @@ class OpenAISummarizer:
             raise ItemFault(reason, f"The LLM's answer ended early ({reason}).")
         metadata: dict[str, str | int | bool] = {"model": answer.model or self._model, "offline": False}
         if usage:
-            metadata |= {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+            metadata |= {
+                "prompt_tokens": usage.prompt_tokens or 0,
+                "completion_tokens": usage.completion_tokens or 0,
+            }
         return read_answer(choice.message.content or "", material, metadata)
 
     async def check(self) -> str:
@@ -180,7 +184,7 @@ def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
         try:
             limit, remaining = (int(headers[f"x-ratelimit-{kind}-{name}"]) for kind in ("limit", "remaining"))
             reset = _duration(headers[f"x-ratelimit-reset-{name}"])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             continue
         if limit > 0:  # some servers say -1
             found[name] = Budget(limit, max(0, remaining), reset)
@@ -208,7 +212,7 @@ def connect(key: str | None, base_url: str | None, model: str, concurrency: int)
         base_url=base_url,
         max_retries=0,
         http_client=openai.DefaultAioHttpClient(
-            limits=Limits(max_connections=connections, max_keepalive_connections=connections)
+            limits=Limits(max_connections=connections, max_keepalive_connections=connections), verify=TLS
         ),
     )
     return OpenAISummarizer(client, model, f"The LLM at {client.base_url.host}")

@@ -94,7 +94,9 @@ class RedisClaims:
         await self._patiently(lambda: self._client.delete(key))
 
     async def hold_back(self, key: str, rest: timedelta) -> None:
-        """Tell every process to start nothing for that long."""
+        """Tell every process to start nothing for that long, unless they were told to wait longer."""
+        if await self.held_back(key) >= rest:
+            return
         await self._patiently(lambda: self._client.set(key, "1", px=max(1, rest // timedelta(milliseconds=1))))
 
     async def held_back(self, key: str) -> timedelta:

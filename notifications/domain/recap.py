@@ -127,6 +127,7 @@ def read_answer(text: str, m: Material, metadata: Mapping[str, str | int | bool]
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a string")
+    value.encode()  # half of a surrogate pair is JSON, but no text that any store takes: a ValueError
     return value.strip()
 
 

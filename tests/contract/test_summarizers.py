@@ -153,8 +153,33 @@ def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
     assert budgets(told | bare)["requests"].reset == timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("reset", ["", "soon", "1x", "1m soon", "..s"])
+@pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
 def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
     told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
     assert budgets(told | {"x-ratelimit-reset-requests": reset}) == {}
     assert budgets({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
+
+
+async def test_half_a_surrogate_pair_is_an_invalid_answer(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    answer = recap_answer("ann")
+    answering(llm, completion(json.dumps(answer | {"headline": "A day \ud83d"})))
+    with pytest.raises(ItemFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert caught.value.reason is ItemReason.INVALID_ANSWER
+
+
+async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    content = json.dumps(recap_answer("ann"))
+    bare = {"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": None}}
+    answering(llm, web.json_response(bare))
+    assert (await summarizer.summarize(FOUND, DEADLINE)).metadata["prompt_tokens"] == 0
+    assert summarizer.tokens == 0
+
+
+async def test_a_filtered_answer_without_a_message_is_the_items_fault(
+    llm: FakeLLM, summarizer: OpenAISummarizer
+) -> None:
+    answering(llm, web.json_response({"choices": [{"finish_reason": "content_filter"}]}))
+    with pytest.raises(ItemFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert caught.value.reason is ItemReason.CONTENT_POLICY

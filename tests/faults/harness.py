@@ -344,7 +344,9 @@ class FaultStage:
     def thaw(self, process: Job) -> Finished:
         process.send_signal(signal.SIGCONT)
         self.director.thawed.set()
-        return self.stage.end(process)
+        finished = self.stage.end(process)  # it may have hung up on a server that still deals with its message
+        wait_for(lambda: not self.stage.llm.busy and not self.stage.fcm.busy, "end of the held message")
+        return finished
 
     def age(self, by: timedelta = timedelta(minutes=12), *, sent: bool = False) -> None:
         """Let time pass for what the dead left behind: leases, due times and `sending_at` move back."""

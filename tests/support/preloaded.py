@@ -16,12 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 
 PRELOADED = (
-    "tests.support.warm",
     "job",
     "notifications.adapters.fcm",
     "notifications.adapters.firestore",
     "notifications.adapters.openai_summarizer",
     "notifications.adapters.sqlite",
+    "tests.support.warm",
 )
 fork_server = multiprocessing.get_context("forkserver")
 fork_server.set_forkserver_preload([*PRELOADED])

@@ -27,6 +27,7 @@ class LoopbackServer:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.busy = 0  # requests that it has not dealt with to the end, whether or not their sender still waits
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
@@ -52,12 +53,15 @@ class LoopbackServer:
         self.port = self._runner.addresses[0][1]
 
     async def _guarded(self, request: web.Request) -> web.StreamResponse:
+        self.busy += 1
         try:
             return await self.answer(request)
         except ConnectionResetError:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()  # to nobody
+        finally:
+            self.busy -= 1
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         raise NotImplementedError

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore_v1 import types
+from google.protobuf.empty_pb2 import Empty
 
 from notifications.adapters.firestore.queries import Query
 from notifications.adapters.firestore.values import get_all, instant
@@ -39,15 +40,17 @@ RETRY = {
 CALLS = {"methodConfig": [{"name": [{"service": SERVICE, "method": read} for read in READS], "retryPolicy": RETRY}]}
 OPTIONS = (
     ("grpc.service_config", json.dumps(CALLS)),
-    ("grpc.max_receive_message_length", -1),  # a page of large documents; the library's own channel sets the same
+    ("grpc.max_receive_message_length", -1),  # a page of large documents; this and the next as the library sets them
     ("grpc.keepalive_time_ms", 30_000),
 )
+ROLLBACK_SECONDS = 1.0
 REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 GetRequest, GetResponse = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
 QueryResponse = types.RunQueryResponse.pb()
 ListRequest, ListResponse = types.ListDocumentsRequest.pb(), types.ListDocumentsResponse.pb()
 CommitRequest, CommitResponse = types.CommitRequest.pb(), types.CommitResponse.pb()
+RollbackRequest = types.RollbackRequest.pb()
 Write = types.Write.pb()
 
 
@@ -105,6 +108,11 @@ class FirestoreClient:
             request_serializer=CommitRequest.SerializeToString,
             response_deserializer=CommitResponse.FromString,
         )
+        self._rollback_call = channel.unary_unary(
+            f"/{SERVICE}/Rollback",
+            request_serializer=RollbackRequest.SerializeToString,
+            response_deserializer=Empty.FromString,
+        )
         self.reads = 0
         self.writes = 0
 
@@ -127,7 +135,7 @@ class FirestoreClient:
             raise StoreDown(
                 "firestore", f"{self._where} does not serve ({code.name}); check it and the network."
             ) from cause
-        except (GoogleAuthError, OSError) as cause:
+        except (GoogleAuthError, OSError, ValueError) as cause:
             raise StoreDown(
                 "firestore", f"{self._where} does not serve ({type(cause).__name__}); check it and the network."
             ) from cause
@@ -153,10 +161,16 @@ class FirestoreClient:
         """A small collection without conditions: a plain call costs half of a query's stream."""
         request = ListRequest(parent=parent, collection_id=collection, page_size=limit)
         request.mask.field_paths.extend(fields)
+        found: list[Found] = []
         async with self._asking():
-            answer = await self._list_documents(request, metadata=self._metadata)
-        self.reads += max(1, len(answer.documents))
-        return [_found(one) for one in answer.documents]
+            while len(found) < limit:
+                answer = await self._list_documents(request, metadata=self._metadata)
+                found += map(_found, answer.documents)
+                request.page_token = answer.next_page_token
+                if not request.page_token:  # a page may be short, even empty, and not the last
+                    break
+        self.reads += max(1, len(found))
+        return found[:limit]
 
     async def _get(self, name: str, fields: Sequence[str] = ()) -> Found:
         request = GetRequest(database=self._database, documents=[name])
@@ -182,6 +196,12 @@ class FirestoreClient:
     async def _commit(self, writes: Iterable[Any], transaction: bytes = b"") -> None:
         request = CommitRequest(database=self._database, writes=writes, transaction=transaction)
         await self._commit_call(request, metadata=self._metadata)
+
+    async def _roll_back(self, transaction: bytes) -> None:
+        """Let go of the locks of a transaction that will not end; else the server keeps them for a minute."""
+        request = RollbackRequest(database=self._database, transaction=transaction)
+        with suppress(grpc.aio.AioRpcError):
+            await self._rollback_call(request, metadata=self._metadata, timeout=ROLLBACK_SECONDS)
 
     async def aclose(self) -> None:
         """Close the channel."""

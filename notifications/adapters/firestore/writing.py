@@ -9,17 +9,23 @@ from typing import Any
 import grpc
 
 from notifications import documents
-from notifications.adapters.firestore.client import GetRequest, Write
+from notifications.adapters.firestore.client import Found, GetRequest, Write
 from notifications.adapters.firestore.reading import Reading
 from notifications.adapters.firestore.values import put_all
 from notifications.domain.delivery import Verdict
-from notifications.domain.model import Device
+from notifications.domain.model import Device, Summary
 from notifications.ledger import Decision, Seen, TransactionalLedger
 from notifications.waits import jittered
 
 TRANSACTION_TRIES = 5
 BACK_OFF = timedelta(milliseconds=200)  # doubled by each try, jittered
 REQUEST_TIME = 1  # DocumentTransform.FieldTransform.ServerValue
+ENDS_TRANSACTION = (
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+)
 CHANGED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
@@ -41,19 +47,34 @@ class Writing(Reading, TransactionalLedger):
                 try:
                     return await self._once(uid, day, decide, names, other)
                 except grpc.aio.AioRpcError as refused:
-                    if refused.code() is grpc.StatusCode.ALREADY_EXISTS and ours not in names:
-                        names.append(ours)
-                    elif refused.code() is not grpc.StatusCode.ABORTED or attempt + 1 == TRANSACTION_TRIES:
+                    created_meanwhile = refused.code() is grpc.StatusCode.ALREADY_EXISTS and ours not in names
+                    again = created_meanwhile or refused.code() is grpc.StatusCode.ABORTED
+                    if not again or attempt + 1 == TRANSACTION_TRIES:
                         raise
+                    if created_meanwhile:
+                        names.append(ours)
                     else:
                         await asyncio.sleep(jittered(BACK_OFF * 2**attempt, 0.5, 1.5).total_seconds())
         raise AssertionError("every try returns or raises")
 
-    async def _once(self, uid: str, day: date, decide: Decision, names: list[str], other: Any) -> Verdict:
+    async def _once(self, uid: str, day: date, decide: Decision, names: list[str], other: Summary | None) -> Verdict:
         """One transaction: begun by its reads, ended by its commit, which is empty where nothing is to do."""
         request = GetRequest(database=self._database, documents=names)
         request.new_transaction.read_write.SetInParent()
         transaction, found = await self._read(request)
+        try:
+            verdict, writes = self._decided(uid, day, decide, found, other)
+            await self._commit(writes, transaction)
+        except BaseException as cause:  # cancellation too: the locks are let go, and the cause goes on
+            if not (isinstance(cause, grpc.aio.AioRpcError) and cause.code() in ENDS_TRANSACTION):
+                await self._roll_back(transaction)
+            raise
+        self.writes += len(writes)
+        return verdict
+
+    def _decided(
+        self, uid: str, day: date, decide: Decision, found: list[Found], other: Summary | None
+    ) -> tuple[Verdict, list[Any]]:
         read = {one.name: one for one in found}
         ledger, account = read[self._ledger(uid, day)], read.get(self._user(uid))
         assert ledger.read_time is not None  # noqa: S101 - the server always says
@@ -66,10 +87,7 @@ class Writing(Reading, TransactionalLedger):
                 summary=documents.summary_from(theirs.id, theirs.doc) if theirs and theirs.doc is not None else other,
             )
         )
-        writes = [*self._writes(uid, day, verdict, replaces=theirs is not None)]
-        await self._commit(writes, transaction)
-        self.writes += len(writes)
-        return verdict
+        return verdict, self._writes(uid, day, verdict, replaces=theirs is not None)
 
     def _writes(self, uid: str, day: date, verdict: Verdict, *, replaces: bool) -> list[Any]:
         if not verdict.write or verdict.entry is None:
