@@ -88,31 +88,11 @@ class FirestoreClient:
         self._where = where
         self._terms = terms
         self._timeout = timeout_seconds
-        self._run_query = channel.unary_stream(
-            f"/{SERVICE}/RunQuery",
-            request_serializer=Query.SerializeToString,
-            response_deserializer=QueryResponse.FromString,
-        )
-        self._batch_get = channel.unary_stream(
-            f"/{SERVICE}/BatchGetDocuments",
-            request_serializer=GetRequest.SerializeToString,
-            response_deserializer=GetResponse.FromString,
-        )
-        self._list_documents = channel.unary_unary(
-            f"/{SERVICE}/ListDocuments",
-            request_serializer=ListRequest.SerializeToString,
-            response_deserializer=ListResponse.FromString,
-        )
-        self._commit_call = channel.unary_unary(
-            f"/{SERVICE}/Commit",
-            request_serializer=CommitRequest.SerializeToString,
-            response_deserializer=CommitResponse.FromString,
-        )
-        self._rollback_call = channel.unary_unary(
-            f"/{SERVICE}/Rollback",
-            request_serializer=RollbackRequest.SerializeToString,
-            response_deserializer=Empty.FromString,
-        )
+        self._run_query = _method(channel.unary_stream, "RunQuery", Query, QueryResponse)
+        self._batch_get = _method(channel.unary_stream, "BatchGetDocuments", GetRequest, GetResponse)
+        self._list_documents = _method(channel.unary_unary, "ListDocuments", ListRequest, ListResponse)
+        self._commit_call = _method(channel.unary_unary, "Commit", CommitRequest, CommitResponse)
+        self._rollback_call = _method(channel.unary_unary, "Rollback", RollbackRequest, Empty)
         self.reads = 0
         self.writes = 0
 
@@ -210,3 +190,9 @@ class FirestoreClient:
 
 def _found(document: Any, read_time: datetime | None = None) -> Found:
     return Found(document.name, get_all(document.fields), document.update_time, read_time)
+
+
+def _method(kind: Any, name: str, request: Any, response: Any) -> Any:
+    return kind(
+        f"/{SERVICE}/{name}", request_serializer=request.SerializeToString, response_deserializer=response.FromString
+    )

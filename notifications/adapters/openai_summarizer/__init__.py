@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,8 +10,9 @@ from typing import Any, NoReturn
 
 import openai
 from httpx2 import Limits, Response, create_ssl_context
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
+from notifications.adapters.openai_summarizer.wire import Completion, budgets
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Draft
 from notifications.domain.pace import Budget
@@ -34,44 +34,6 @@ ITEM_CODES = {
     "content_filter": ItemReason.CONTENT_POLICY,
 }
 ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
-DURATION_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
-
-
-class Usage(BaseModel):
-    """What the call cost, in tokens."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-
-
-class Message(BaseModel):
-    """The words, or why there are none."""
-
-    content: str | None = None
-    refusal: str | None = None
-
-
-class Choice(BaseModel):
-    """One answer and how it ended."""
-
-    finish_reason: str | None = None
-    message: Message = Message()
-
-
-class Completion(BaseModel):
-    """The part of a chat completion that is read here; servers add what they like."""
-
-    model: str | None = None
-    choices: list[Choice] = Field(min_length=1)
-    usage: Usage | None = None
 
 
 class OpenAISummarizer:
@@ -175,30 +137,6 @@ class OpenAISummarizer:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.close()
-
-
-def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
-    """What the answer's x-ratelimit headers announce. A limit that is not told, or not understood, is none."""
-    found: dict[str, Budget] = {}
-    for name in ("requests", "tokens"):
-        try:
-            limit, remaining = (int(headers[f"x-ratelimit-{kind}-{name}"]) for kind in ("limit", "remaining"))
-            reset = _duration(headers[f"x-ratelimit-reset-{name}"])
-        except (KeyError, ValueError, OverflowError):
-            continue
-        if limit > 0:  # some servers say -1
-            found[name] = Budget(limit, max(0, remaining), reset)
-    return found
-
-
-def _duration(text: str) -> timedelta:
-    """A duration as the provider writes it: 6m0s, 12ms, 1.5s, or bare seconds."""
-    if text.replace(".", "", 1).isdigit():
-        return timedelta(seconds=float(text))
-    parts = DURATION_PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError("not a duration")
-    return sum((float(number) * DURATION_UNITS[unit] for number, unit in parts), timedelta(0))
 
 
 def connect(key: str | None, base_url: str | None, model: str, concurrency: int) -> OpenAISummarizer:
