@@ -13,7 +13,7 @@ import pytest
 from notifications.adapters import firestore
 from notifications.adapters.sqlite import SqliteStore
 from notifications.domain.delivery import Kind, Opening, Terms
-from notifications.domain.errors import StoreDown
+from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
 from notifications.domain.push import Result
 from notifications.ports import Range, Store
@@ -199,6 +199,29 @@ async def persistently(store: Any, by: str) -> Any:
             return await begin(store, by=by)
         except StoreDown:
             await asyncio.sleep(jittered(timedelta(seconds=0.3), 0.2, 2).total_seconds())
+
+
+async def test_a_decision_that_fails_leaves_nothing_locked(world: World, store: Any) -> None:
+    """A transaction that nobody ends keeps its locks for a minute, in the way of the app's own writes."""
+
+    def failing(_: object) -> None:
+        raise Malformed("A ledger of a later version.")
+
+    with pytest.raises(Malformed):
+        await store._transact("ann", DAY, failing, user=True, summary=False)
+    world.update_user("ann", {"language": "pt"})
+    world.put_ledger("ann", DAY.isoformat(), {"state": "skipped"})
+    assert (await begin(store)).kind is Kind.FINAL
+
+
+@pytest.mark.parametrize("world", ["firestore"], indirect=True)  # SQLite finds every summary by its date
+async def test_a_summary_under_our_id_that_no_query_finds_is_legacy(world: World, store: Any) -> None:
+    """The commit that would create it is refused; only then is it read."""
+    world.put_summary("ann", DAY.isoformat(), {"headline": "Without a date"})
+    assert (await begin(store)).kind is Kind.FINAL
+    [ledger] = world.ledgers("ann").values()
+    assert (ledger["state"], ledger["outcome"]) == ("sent", "legacy")
+    assert world.summaries("ann") == {DAY.isoformat(): {"headline": "Without a date"}}
 
 
 async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:
