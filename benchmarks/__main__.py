@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.cases import CASES
+from benchmarks.cases import REPEATS, cases
 from benchmarks.table import Row, keep
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="some of the cases; all without a name")
+    parser.add_argument("cases", nargs="*", choices=[*cases(), []], help="some of the cases; all without a name")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    asked = parser.parse_args()
     rows: list[Row] = []
-    for name in parser.parse_args().cases or CASES:
-        for row in CASES[name]():
+    chosen = cases(asked.repeats)
+    for name in asked.cases or chosen:
+        for row in chosen[name]():
             rows.append(row)
             print(row, flush=True)
         keep(rows)

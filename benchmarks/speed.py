@@ -68,7 +68,7 @@ def _plain(one: Rig) -> Run:
     return one.end(*one.start("-m", "benchmarks.plain_job", PLAIN_DATE=today, PYTHONPATH=str(JOB.parent)))
 
 
-def parallel(users: int = 600, tasks: tuple[int, ...] = (1, 2, 4), repeats: int = 3) -> Iterator[Row]:
+def parallel(users: int = 300, tasks: tuple[int, ...] = (1, 2, 4), repeats: int = 3) -> Iterator[Row]:
     """Parallel tasks where the LLM's latency is the limit, 16 shards."""
     ratios: dict[int, list[float]] = {count: [] for count in tasks[1:]}
     for _ in range(repeats):

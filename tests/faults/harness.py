@@ -41,10 +41,11 @@ MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only t
 # So that a thawed run gives up no call by itself, however long it was frozen; its claim is gone by other means.
 PATIENT = {
     "RECAP_USER_DEADLINE_SECONDS": "200",
-    "RECAP_STORE_TIMEOUT_SECONDS": "400",
-    "RECAP_SENDING_STALE_SECONDS": "410",
-    "RECAP_USER_LEASE_SECONDS": "610",
+    "RECAP_STORE_TIMEOUT_SECONDS": "200",
+    "RECAP_SENDING_STALE_SECONDS": "210",
+    "RECAP_USER_LEASE_SECONDS": "410",
 }
+PATIENCE_SECONDS = 150  # three of its store's time-outs
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 
@@ -344,7 +345,9 @@ class FaultStage:
     def thaw(self, process: Job) -> Finished:
         process.send_signal(signal.SIGCONT)
         self.director.thawed.set()
-        finished = self.stage.end(process)  # it may have hung up on a server that still deals with its message
+        finished = self.stage.end(
+            process, PATIENCE_SECONDS
+        )  # it may have hung up on a server that still deals with its message
         wait_for(lambda: not self.stage.llm.busy and not self.stage.fcm.busy, "end of the held message")
         return finished
 
