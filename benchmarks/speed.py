@@ -20,6 +20,10 @@ def throughput(users: int, concurrency: int, bar: float, repeats: int) -> Iterat
     ideal = users * LLM_SECONDS / concurrency
     runs = [_whole_cohort(users, concurrency) for _ in range(repeats)]
     name = f"{users:,} users at {concurrency}, LLM 5 s, emulator"
+    served = min(run.stats["pushes"] for run in runs)
+    yield Row(f"{name}: served by one run", f"{served:,}", f"{users:,}", served == users)
+    if served < users:
+        return  # a share of what was not done says nothing
     share = [ideal / run.wall for run in runs]
     yield Row(f"{name}: share of the ideal", spread(share), f">= {bar:.2f}", statistics.median(share) >= bar)
     cpu = [run.cpu / users * 1000 for run in runs]
@@ -36,7 +40,7 @@ def _whole_cohort(users: int, concurrency: int) -> Run:
         one.warm_up()
         one.fill(users)
         run = one.job()
-    assert run.stats["calls"] == run.stats["users"] == run.stats["pushes"] == users, run.stats
+    assert run.stats["calls"] == run.stats["users"], run.stats
     return run
 
 
