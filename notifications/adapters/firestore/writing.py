@@ -13,6 +13,7 @@ from notifications.adapters.firestore.client import Found, GetRequest, Write
 from notifications.adapters.firestore.reading import Reading
 from notifications.adapters.firestore.values import put_all
 from notifications.domain.delivery import Verdict
+from notifications.domain.errors import StoreDown
 from notifications.domain.model import Device, Summary
 from notifications.ledger import Decision, Seen, TransactionalLedger
 from notifications.waits import jittered
@@ -62,6 +63,8 @@ class Writing(Reading, TransactionalLedger):
         request = GetRequest(database=self._database, documents=names)
         request.new_transaction.read_write.SetInParent()
         transaction, found = await self._read(request)
+        if not transaction:  # a commit without one would be no transaction: no fence
+            raise StoreDown("firestore", f"{self._where} began no transaction; check that it is a Firestore server.")
         try:
             verdict, writes = self._decided(uid, day, decide, found, other)
             await self._commit(writes, transaction)
