@@ -26,6 +26,7 @@ from notifications.one_user import tick_user
 from notifications.operation import Context
 from notifications.report import Report
 from notifications.samples import created
+from notifications.termination import Termination
 from notifications.tick import tick
 
 EXIT_WITHIN_SECONDS = 9.5  # of SIGTERM; the platform kills at 10
@@ -61,9 +62,9 @@ def exit_code(error: RecapError | None, defects: int = 0) -> int:
             return 1
 
 
-async def _watched(settings: config.Settings, work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+async def _watched(settings: config.Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
     """The work, told of SIGTERM by an event, and killed if the loop stalls: a stalled loop can't renew."""
-    terminated = asyncio.Event()
+    terminated = Termination()
     loop = asyncio.get_running_loop()
 
     def terminate() -> None:
@@ -87,13 +88,13 @@ async def _keep_alive(seconds: float) -> None:
         await asyncio.sleep(seconds / 3)
 
 
-async def _dispatch(command: Command, settings: config.Settings, terminated: asyncio.Event) -> int:
+async def _dispatch(command: Command, settings: config.Settings, terminated: Termination) -> int:
     if command.every_minute:
         return await _every_minute(command, settings, terminated)
     return await _once(command, settings, terminated)
 
 
-async def _every_minute(command: Command, settings: config.Settings, terminated: asyncio.Event) -> int:
+async def _every_minute(command: Command, settings: config.Settings, terminated: Termination) -> int:
     """Tick on the minute until told to stop. A server that is down now may be back by the next."""
     while not terminated.is_set():
         try:
@@ -108,7 +109,7 @@ async def _every_minute(command: Command, settings: config.Settings, terminated:
     return 0
 
 
-async def _once(command: Command, settings: config.Settings, terminated: asyncio.Event) -> int:
+async def _once(command: Command, settings: config.Settings, terminated: Termination) -> int:
     begun = time.monotonic()
     async with wiring.open_claims(settings) as claims:
         offset = command.now - await claims.now() if command.now else timedelta(0)

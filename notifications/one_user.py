@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -19,6 +18,7 @@ from notifications.recap_user import recap_user
 from notifications.report import Report, report_of
 from notifications.run import Parts, Run
 from notifications.settle import Claimed, Outcome, close_dead
+from notifications.termination import Termination
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ async def claim_and_recap(
 
 
 async def tick_user(
-    claims: Claims, open_parts: OpenParts, uid: str, *, terminated: asyncio.Event, offset: timedelta = timedelta(0)
+    claims: Claims, open_parts: OpenParts, uid: str, *, terminated: Termination, offset: timedelta = timedelta(0)
 ) -> Report:
     """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datetime import timedelta
 from notifications.config import Settings
 from notifications.ports import Claims
 from notifications.run import Parts
+from notifications.termination import Termination
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Context:
     claims: Claims
     open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
     offset: timedelta  # what --now adds to Redis time
-    terminated: asyncio.Event
+    terminated: Termination
 
 
 Operation = Callable[[Context], Awaitable[int]]

@@ -15,6 +15,7 @@ import structlog
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.pace import longest_pause, ramp_offset
 from notifications.ports import Claims, Clock, Summarizer
+from notifications.termination import Termination
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ class Pace:
     """Of one run. `reserve`: LLM calls that may be on their way; `push_rate`: a second, of this process."""
 
     def __init__(
-        self, claims: Claims, clock: Clock, terminated: asyncio.Event, *, reserve: int, push_rate: float
+        self, claims: Claims, clock: Clock, terminated: Termination, *, reserve: int, push_rate: float
     ) -> None:
         self._claims = claims
         self._clock = clock

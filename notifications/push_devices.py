@@ -47,26 +47,15 @@ async def push_devices(
         pushed.sent_nothing = True
         return pushed
     until = run.parts.clock.seconds() + deadline
-    pushing = [asyncio.create_task(_push_one(run, note, device, pushed, until)) for device in targets.values()]
-    await _wait_for(run, pushing, deadline)
+    with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
+        async with (
+            run.terminated.timeout(deadline, grace=run.parts.numbers.stop_push_seconds),
+            asyncio.TaskGroup() as pushing,
+        ):
+            for device in targets.values():
+                pushing.create_task(_push_one(run, note, device, pushed, until))
     pushed.sent_nothing = bool(targets) and set(pushed.results.values()) == {Result.UNSENT}
     return pushed
-
-
-async def _wait_for(run: Run, pushing: list[asyncio.Task[None]], deadline: float) -> None:
-    """Until all are done, the deadline passes, or SIGTERM came and its last seconds are over."""
-    if not pushing:
-        return
-    everything = asyncio.ensure_future(asyncio.wait(pushing, timeout=deadline))
-    stopping = asyncio.ensure_future(run.terminated.wait())
-    await asyncio.wait([everything, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if not everything.done():
-        await asyncio.wait(pushing, timeout=min(deadline, run.parts.numbers.stop_push_seconds))
-    for task in (everything, stopping, *pushing):  # what has no answer yet stays UNKNOWN or UNSENT
-        task.cancel()
-    for ended in await asyncio.gather(*pushing, return_exceptions=True):
-        if isinstance(ended, Exception):
-            raise ended  # a defect of ours: the user's isolation tells it
 
 
 async def _push_one(run: Run, note: Message, device: Device, pushed: Pushed, until: float) -> None:

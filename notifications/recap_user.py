@@ -16,8 +16,8 @@ from notifications.domain.model import Device, Ledger, Recap, State, Window
 from notifications.domain.recap import Material, compose, material
 from notifications.domain.schedule import ONE_DAY, window
 from notifications.push_devices import Pushed, push_devices
-from notifications.run import Run, Stopped
-from notifications.settle import Claimed, Outcome, conclude, fail, fail_item
+from notifications.run import Run
+from notifications.settle import Claimed, Outcome, conclude, fail, fail_item, release
 from notifications.waits import jittered
 
 log = structlog.get_logger()
@@ -38,13 +38,10 @@ class Ready:
 async def recap_user(run: Run, claimed: Claimed) -> Outcome:
     """Carry one user to the end of the day. Raises ClaimsDown where Redis fails meanwhile."""
     try:
-        async with asyncio.timeout(run.parts.numbers.user_deadline_seconds):
-            ready = await run.unless_terminated(_make_ready(run, claimed))
+        async with run.terminated.timeout(run.parts.numbers.user_deadline_seconds):
+            ready = await _make_ready(run, claimed)
         if isinstance(ready, Verdict):
             return await conclude(run, claimed, ready)
-    except Stopped:
-        await run.parts.claims.fail(claimed.terms, claimed.token, timedelta(0), 0)
-        return Outcome(False, "stopped")
     except ItemFault as fault:
         return await fail_item(run, claimed, fault)
     except ProviderFault as fault:
@@ -53,7 +50,9 @@ async def recap_user(run: Run, claimed: Claimed) -> Outcome:
     except StoreDown as failure:
         run.store_failed(failure)
         return await fail(run, claimed, failure.name)
-    except TimeoutError:  # the summarizer keeps its own share of the deadline, so it was the store
+    except TimeoutError:  # SIGTERM, or the store: the summarizer keeps its own share of the deadline
+        if run.terminated.is_set():
+            return await release(run, claimed)
         run.store_failed(StoreDown("store", "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."))
         return await fail(run, claimed, "user_deadline")
     try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -18,15 +16,11 @@ from notifications.domain.schedule import Rules, Slot
 from notifications.numbers import Numbers
 from notifications.pace import Pace
 from notifications.ports import Claims, Clock, Push, Store, Summarizer, Terms
+from notifications.termination import Termination
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 MANY_IN_A_ROW = 10  # store failures in a row that stop claiming (PROTOCOL section 5)
-
-
-class Stopped(RecapError):
-    """SIGTERM came, and this user had not begun: cancelled, released, nothing charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +73,7 @@ class Run:
 
     parts: Parts
     offset: timedelta = timedelta(0)
-    terminated: asyncio.Event = field(default_factory=asyncio.Event)  # SIGTERM
+    terminated: Termination = field(default_factory=Termination)  # SIGTERM
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
@@ -149,22 +143,6 @@ class Run:
         """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
         silent = (failure for name, failure in self._last_failure.items() if name not in self._answered)
         return self.trouble or next(silent, None)
-
-    async def unless_terminated(self, work: Coroutine[Any, Any, T]) -> T:
-        """The work's result; on SIGTERM it is cancelled, and Stopped raised."""
-        task = asyncio.create_task(work)
-        stopping = asyncio.create_task(self.terminated.wait())
-        try:
-            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-            if task.cancelled():
-                raise Stopped("The run was told to stop.")
-            return task.result()
-        finally:
-            stopping.cancel()
-            task.cancel()
 
     def redis_ms(self, moment: datetime) -> int:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""

@@ -137,6 +137,12 @@ async def fail(run: Run, claimed: Claimed, reason: str, wait: timedelta | None =
     return Outcome(False, "waiting", wait)
 
 
+async def release(run: Run, claimed: Claimed) -> Outcome:
+    """SIGTERM came, and nothing was begun that would be lost: the claim is free at once, nothing charged."""
+    await run.parts.claims.fail(claimed.terms, claimed.token, timedelta(0), 0)
+    return Outcome(False, "stopped")
+
+
 async def fail_item(run: Run, claimed: Claimed, fault: ItemFault) -> Outcome:
     """The item's own fault: counted, and each wait three times the last."""
     run.provider_answered("llm")

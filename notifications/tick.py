@@ -21,6 +21,7 @@ from notifications.report import Report, report_of
 from notifications.run import Run
 from notifications.settle import Outcome
 from notifications.shards import Due, HeldShard, Shard, claim_shard, due_shards, keep_renewing, spread
+from notifications.termination import Termination
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ async def tick(
     settings: Settings,
     open_parts: OpenParts,
     *,
-    terminated: asyncio.Event,
+    terminated: Termination,
     offset: timedelta = timedelta(0),
     since: datetime | None = None,
 ) -> Report:

@@ -80,9 +80,7 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
     if settings.project is not None:
         from notifications.adapters import firestore
 
-        return firestore.connect(
-            settings.project, settings.firestore_emulator, terms, numbers.store_timeout_seconds / 4
-        )
+        return firestore.connect(settings.project, settings.firestore_emulator, terms, numbers.span("store_timeout"))
     from notifications import samples
     from notifications.adapters.sqlite import SqliteStore
 

@@ -36,7 +36,7 @@ def connect(world: World, **terms: Any) -> Store:
     numbers: dict[str, Any] = {"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)}
     given = Terms(**(numbers | terms))
     if isinstance(world, FirestoreWorld):
-        return firestore.connect(world.project, world.host, given, timeout_seconds=15)
+        return firestore.connect(world.project, world.host, given, timedelta(seconds=60))
     assert isinstance(world, SqliteWorld)
     return SqliteStore(world.folder / "recap.sqlite3", given)
 

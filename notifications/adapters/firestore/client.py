@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -44,6 +44,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 ROLLBACK_SECONDS = 1.0
+CALLS_IN_A_ROW = 4  # that fit into the store's time-out, where one of them hangs
 REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 GetRequest, GetResponse = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
@@ -79,7 +80,7 @@ class FirestoreClient:
         metadata: tuple[tuple[str, str], ...],
         where: str,
         terms: Terms,
-        timeout_seconds: float,
+        store_timeout: timedelta,
     ) -> None:
         self._channel = channel
         self._database = f"projects/{project}/databases/(default)"
@@ -87,7 +88,8 @@ class FirestoreClient:
         self._metadata = (("google-cloud-resource-prefix", self._database), *metadata)
         self._where = where
         self._terms = terms
-        self._timeout = timeout_seconds
+        self._call_seconds = store_timeout.total_seconds() / CALLS_IN_A_ROW
+        self._page_seconds = store_timeout.total_seconds()  # no user's lease runs meanwhile
         self._run_query = _method(channel.unary_stream, "RunQuery", Query, QueryResponse)
         self._batch_get = _method(channel.unary_stream, "BatchGetDocuments", GetRequest, GetResponse)
         self._list_documents = _method(channel.unary_unary, "ListDocuments", ListRequest, ListResponse)
@@ -97,10 +99,10 @@ class FirestoreClient:
         self.writes = 0
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
+    async def _asking(self, seconds: float | None = None) -> AsyncIterator[None]:
         """One operation: bounded as a whole, gRPC's own retries included; its errors in our words."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds or self._call_seconds):
                 yield
         except grpc.aio.AioRpcError as cause:
             code = cause.code()
@@ -129,9 +131,9 @@ class FirestoreClient:
     def _summary(self, uid: str, key: str) -> str:
         return f"{self._user(uid)}/daily_summaries/{key}"
 
-    async def _list(self, query: Any) -> list[Found]:
+    async def _list(self, query: Any, seconds: float | None = None) -> list[Found]:
         """What a query finds. An empty answer is billed as one read too."""
-        async with self._asking():
+        async with self._asking(seconds):
             answers = [answer async for answer in self._run_query(query, metadata=self._metadata)]
         found = [_found(answer.document) for answer in answers if answer.HasField("document")]
         self.reads += max(1, len(found))

@@ -37,7 +37,8 @@ class Reading(FirestoreClient):
             query.where(NAME, ">=", self._user(ids.start))
         if ids.end is not None:
             query.where(NAME, "<", self._user(ids.end))
-        return [documents.user_from(found.id, found.doc or {}) for found in await self._list(query.request)]
+        page = await self._list(query.request, self._page_seconds)
+        return [documents.user_from(found.id, found.doc or {}) for found in page]
 
     async def user(self, uid: str) -> User | None:
         """One user, whatever their switch says; None where missing or malformed."""

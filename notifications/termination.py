@@ -1,0 +1,37 @@
+"""SIGTERM, for everything that waits: what may be given up is given up at once, or after its last seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Termination(asyncio.Event):
+    """Set by the signal's handler, in the loop. Brings the time-outs forward that were begun under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._limits: dict[asyncio.Timeout, float] = {}
+
+    def set(self) -> None:
+        """The run is told to stop."""
+        super().set()
+        now = asyncio.get_running_loop().time()
+        for limit, grace in self._limits.items():
+            if not limit.expired():
+                limit.reschedule(min(limit.when() or now, now + grace))
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float, *, grace: float = 0.0) -> AsyncIterator[None]:
+        """Like asyncio.timeout, but `grace` seconds at most once the run is told to stop. Raises TimeoutError.
+
+        A time-out rather than a task that waits for the event beside the work: nearly free, and
+        what is cancelled is cancelled where it waits.
+        """
+        async with asyncio.timeout(min(seconds, grace) if self.is_set() else seconds) as limit:
+            self._limits[limit] = grace
+            try:
+                yield
+            finally:
+                del self._limits[limit]
