@@ -1,4 +1,4 @@
-"""The documents' field names (an existing app's layout), to and from the domain's nouns.
+"""Users, their devices and conversations: an existing app's documents, to the domain's nouns.
 
 Datetimes stay datetimes here; a store that has no type for them writes ISO 8601 and may
 hand that back.
@@ -7,21 +7,11 @@ hand that back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import (
-    ActionItem,
-    Conversation,
-    Device,
-    Ledger,
-    Recap,
-    State,
-    Summary,
-    User,
-)
+from notifications.domain.model import ActionItem, Conversation, Device, User
 from notifications.domain.recap import MAX_TRANSCRIPT_CHARS
 from notifications.domain.schedule import zone
 from notifications.ports import Listed
@@ -40,7 +30,6 @@ CONVERSATION_FIELDS = (
     "structured",
 )
 TRANSCRIPT = "transcript_segments"
-LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
 
 
 def user_from(uid: str, doc: Doc) -> User:
@@ -53,7 +42,7 @@ def user_from(uid: str, doc: Doc) -> User:
     if not isinstance(name, str):
         raise Malformed(f"users/{uid}: {USER_ZONE} is missing or no text.")
     zone(name)
-    return User(uid, name, int(hour), enabled, _text(doc.get("language")) or None)
+    return User(uid, name, int(hour), enabled, text(doc.get("language")) or None)
 
 
 def listed(uid: str, doc: Doc) -> Listed:
@@ -94,36 +83,36 @@ def conversation_from(key: str, doc: Doc) -> Conversation | None:
     created = moment(doc.get("created_at"))
     if not isinstance(structured, Mapping) or created is None:
         raise Malformed(f"conversation {key}: `structured` is not a map, or `created_at` is no time.")
-    overview = _text(structured.get("overview"))
+    overview = text(structured.get("overview"))
     return Conversation(
         id=key,
         created_at=created,
         started_at=moment(doc.get("started_at")),
         finished_at=moment(doc.get("finished_at")),
-        title=_text(structured.get("title")),
+        title=text(structured.get("title")),
         overview=overview,
-        category=_text(structured.get("category")),
+        category=text(structured.get("category")),
         action_items=tuple(_action_items(structured.get("action_items"))),
         events=tuple(_titles(structured.get("events"))),
         transcript="" if overview else _transcript(doc.get(TRANSCRIPT)),
-        language=_text(doc.get("language")) or None,
+        language=text(doc.get("language")) or None,
     )
 
 
 def _action_items(value: object) -> list[ActionItem]:
-    found = (item for item in _maps(value) if _text(item.get("description")))
-    return [ActionItem(_text(item["description"]), item.get("completed") is True) for item in found]
+    found = (item for item in _maps(value) if text(item.get("description")))
+    return [ActionItem(text(item["description"]), item.get("completed") is True) for item in found]
 
 
 def _titles(value: object) -> list[str]:
-    return [title for item in _maps(value) if (title := _text(item.get("title")))]
+    return [title for item in _maps(value) if (title := text(item.get("title")))]
 
 
 def _transcript(value: object) -> str:
     lines: list[str] = []
     room = MAX_TRANSCRIPT_CHARS
     for segment in _maps(value):
-        line = _text(segment.get("text"))
+        line = text(segment.get("text"))
         lines.append(line)
         room -= len(line)
         if room < 0:
@@ -135,7 +124,8 @@ def _maps(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Stripped text; empty for anything else."""
     return value.strip() if isinstance(value, str) else ""
 
 
@@ -152,75 +142,13 @@ def moment(value: object) -> datetime | None:
 
 def device_from(key: str, doc: Doc, version: object) -> Device | None:
     """The device; None where the document holds no token."""
-    token = _text(doc.get("token"))
+    token = text(doc.get("token"))
     return Device(token, key, version) if token else None
 
 
 def chosen(devices: list[Device], user: Doc | None) -> list[Device]:
     """Each token once; the legacy field of the user document only where no device document has one."""
-    legacy = _text((user or {}).get(LEGACY_TOKEN))
+    legacy = text((user or {}).get(LEGACY_TOKEN))
     if not devices and legacy:
         return [Device(legacy, None, legacy)]
     return list({device.token: device for device in devices}.values())
-
-
-def recap_to(recap: Recap) -> dict[str, Any]:
-    """A summary document."""
-    draft = recap.draft
-    return {
-        "id": recap.id,
-        "date": recap.date.isoformat(),
-        "created_at": recap.created_at,
-        "headline": draft.headline,
-        "overview": draft.overview,
-        "day_emoji": draft.day_emoji,
-        "stats": {
-            "total_conversations": recap.total_conversations,
-            "total_duration_minutes": recap.total_duration_minutes,
-            "action_items_count": len(recap.action_items),
-        },
-        "highlights": [
-            {
-                "topic": h.topic,
-                "emoji": h.emoji,
-                "summary": h.summary,
-                "conversation_ids": list(h.conversation_ids),
-            }
-            for h in draft.highlights
-        ],
-        "action_items": [{"description": i.description, "completed": i.completed} for i in recap.action_items],
-        "unresolved_questions": list(draft.unresolved_questions),
-        "decisions_made": list(draft.decisions_made),
-        "knowledge_nuggets": list(draft.knowledge_nuggets),
-        "metadata": dict(draft.metadata),
-    }
-
-
-def summary_from(key: str, doc: Doc) -> Summary:
-    """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
-    return Summary(
-        id=_text(doc.get("id")) or key,
-        created_at=moment(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
-        headline=_text(doc.get("headline")),
-        overview=_text(doc.get("overview")),
-        day_emoji=_text(doc.get("day_emoji")),
-    )
-
-
-def ledger_to(entry: Ledger) -> dict[str, Any]:
-    """A ledger document: every field that is set. `date` serves the audit's query over all users."""
-    doc = {one.name: getattr(entry, one.name) for one in fields(entry)}
-    doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
-    return {name: value for name, value in doc.items() if value is not None and value != ""}
-
-
-def ledger_from(day: date, doc: Doc) -> Ledger:
-    """The ledger. Raises Malformed where its state is none of ours: never guessed at."""
-    try:
-        state = State(doc.get("state", ""))
-    except ValueError:
-        raise Malformed(f"recap_deliveries/{day}: its state is none that this version knows.") from None
-    known = {one.name for one in fields(Ledger)} - {"date", "state", *LEDGER_INSTANTS}
-    given: dict[str, Any] = {name: doc[name] for name in known if name in doc}
-    given |= {name: moment(doc.get(name)) for name in LEDGER_INSTANTS}
-    return Ledger(date=day, state=state, **given)

@@ -14,13 +14,14 @@ from notifications.domain.claim import SINGLE_FILE_LANE
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed
 from notifications.domain.model import User
 from notifications.domain.schedule import Rules, slot_on
+from notifications.held_shard import HeldShard, claim_shard, keep_renewing
 from notifications.one_user import ERROR, LATER, OpenParts, claim_and_recap
 from notifications.ports import Claims
 from notifications.push_devices import delete_dead_tokens
 from notifications.report import Report, report_of
 from notifications.run import Run
 from notifications.settle import Outcome
-from notifications.shards import Due, HeldShard, Shard, claim_shard, due_shards, keep_renewing, spread
+from notifications.shards import Due, Shard, due_shards, spread
 from notifications.termination import Termination
 
 log = structlog.get_logger()

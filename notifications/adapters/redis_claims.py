@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from notifications.adapters.redis_errors import translated
 from notifications.domain.claim import Answer, Record, Stored, parse
 from notifications.domain.claim_table import Verb
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
+from notifications.domain.errors import ConfigFault
 from notifications.ports import Found, Reply, Terms
 
 T = TypeVar("T")
@@ -30,8 +31,6 @@ T = TypeVar("T")
 TRIES = 3  # the same call with the same token; then stop claiming
 SCAN_BATCH = 500
 READ_BATCH = 1_000
-SERVER_TROUBLE = re.compile(r"\b(OOM|READONLY|LOADING|MISCONF|BUSY|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN)\b")
-REFUSED = re.compile(r"\b(NOAUTH|WRONGPASS|NOPERM)\b")
 
 
 @cache
@@ -113,7 +112,7 @@ class RedisClaims:
                 ttl = await self._client.pttl(name)
                 yield Found(name, record, timedelta(milliseconds=ttl) if ttl >= 0 else None)
         except errors.RedisError as cause:
-            raise self._translated(cause) from cause
+            raise translated(cause, self._where) from cause
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""
@@ -160,33 +159,32 @@ class RedisClaims:
         """The call, again where its answer was lost: every verb is idempotent under its token."""
         for attempt in range(1, TRIES + 1):
             try:
-                async with self._free:
-                    return await call()
+                with cancellation_kept():
+                    async with self._free:
+                        return await call()
             except (errors.BusyLoadingError, errors.AuthenticationError, errors.AuthorizationError) as cause:
-                raise self._translated(cause) from cause
+                raise translated(cause, self._where) from cause
             except (errors.ConnectionError, errors.TimeoutError, OSError) as cause:
                 if attempt == TRIES:
-                    raise self._translated(cause) from cause
+                    raise translated(cause, self._where) from cause
             except errors.RedisError as cause:
-                raise self._translated(cause) from cause
+                raise translated(cause, self._where) from cause
         raise AssertionError("unreachable")
 
-    def _translated(self, cause: Exception) -> Exception:
-        text = str(cause)
-        if isinstance(cause, errors.AuthenticationError | errors.AuthorizationError) or REFUSED.search(text):
-            return ConfigFault(f"{self._where} refuses the user or password in REDIS_URL; correct them.")
-        if isinstance(cause, errors.MovedError | errors.AskError) or text.startswith("MOVED"):
-            return ConfigFault(f"{self._where} is a Redis Cluster; add ?cluster=true to REDIS_URL.")
-        unreachable = isinstance(
-            cause, errors.ConnectionError | errors.TimeoutError | errors.RedisClusterException | OSError
-        )
-        if trouble := SERVER_TROUBLE.search(text):
-            return ClaimsDown("redis", f"{self._where} answers {trouble[0]}; nothing is claimed until it serves again.")
-        if unreachable:
-            return ClaimsDown(
-                "redis", f"{self._where} does not answer ({type(cause).__name__}); check REDIS_URL and the server."
-            )
-        return KeyTrouble(f"{self._where} refuses one command ({text.split(' ', 1)[0]}).")
+
+@contextmanager
+def cancellation_kept() -> Iterator[None]:
+    """Cancelled inside means cancelled: Python 3.11's `wait_for`, which the client uses, may answer instead.
+
+    Who waits for the cancelled task would wait forever (python/cpython issue 86296, mended in 3.12).
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _reply(raw: list[Any]) -> Reply:

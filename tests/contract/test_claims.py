@@ -292,6 +292,22 @@ async def test_scripts_survive_a_flush_of_the_script_cache(claims: RedisClaims, 
     assert (await claims.complete(t, "me", Stored.SENT)).answer is Answer.OK
 
 
+async def test_a_cancelled_call_ends_cancelled_at_whichever_step_it_comes(claims: RedisClaims) -> None:
+    """A client that answers a cancelled caller would leave whoever awaits its end waiting for ever."""
+    await claims.held_back(KEY)
+    steps = 0
+    while True:
+        asking = asyncio.create_task(claims.held_back(KEY))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if asking.done():
+            break
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled(), steps
+        steps += 1
+
+
 async def test_server_trouble_is_neither_a_win_nor_a_loss(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "r", "--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     claims = connect(server.url, connections=2, timeout_seconds=1)

@@ -41,11 +41,14 @@ async def test_work_is_given_up_unless_it_has_last_seconds(grace: float, given_u
 
 
 async def test_a_shorter_time_out_of_its_own_still_holds() -> None:
-    terminated = Termination()
-    with pytest.raises(TimeoutError):
+    async def briefly() -> None:
+        terminated = Termination()
         async with terminated.timeout(0, grace=LONG):
             terminated.set()
             await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await briefly()
 
 
 async def test_what_is_already_being_given_up_is_left_alone() -> None:

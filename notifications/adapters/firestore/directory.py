@@ -9,6 +9,7 @@ from notifications.adapters.firestore.client import FirestoreClient, Write
 from notifications.adapters.firestore.queries import NAME, Select
 from notifications.adapters.firestore.reading import USER_FIELDS
 from notifications.adapters.firestore.values import put_all
+from notifications.delivery_documents import ledger_from
 from notifications.domain.model import Ledger
 from notifications.ports import Listed
 
@@ -26,7 +27,7 @@ class Reporting(FirestoreClient):
         """The ledgers of one date, by uid: one query over all users."""
         last = None if after is None else self._ledger(after, day)
         found = await self._list(self._on("recap_deliveries", day, last, limit).request)
-        return [(_owner(one.name), documents.ledger_from(day, one.doc or {})) for one in found]
+        return [(_owner(one.name), ledger_from(day, one.doc or {})) for one in found]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""

@@ -9,6 +9,7 @@ from typing import Any
 from notifications import documents
 from notifications.adapters.firestore.client import FirestoreClient
 from notifications.adapters.firestore.queries import DESCENDING, NAME, Select
+from notifications.delivery_documents import ledger_from, summary_from
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
 from notifications.domain.recap import MAX_READ
@@ -97,10 +98,10 @@ class Reading(FirestoreClient):
             .where(NAME, "<=", self._ledger(uid, last))
         )
         days = [(date.fromisoformat(found.id), found.doc or {}) for found in await self._list(query.request)]
-        return {day: documents.ledger_from(day, doc) for day, doc in days}
+        return {day: ledger_from(day, doc) for day, doc in days}
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
         query = Select(self._user(uid), "daily_summaries").where("date", "==", day.isoformat()).limit(1)
         found = await self._list(query.request)
-        return documents.summary_from(found[0].id, found[0].doc or {}) if found else None
+        return summary_from(found[0].id, found[0].doc or {}) if found else None

@@ -12,6 +12,7 @@ from notifications import documents
 from notifications.adapters.firestore.client import Found, GetRequest, Write
 from notifications.adapters.firestore.reading import Reading
 from notifications.adapters.firestore.values import put_all
+from notifications.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
 from notifications.domain.delivery import Verdict
 from notifications.domain.errors import StoreDown
 from notifications.domain.model import Device, Summary
@@ -82,12 +83,14 @@ class Writing(Reading, TransactionalLedger):
         ledger, account = read[self._ledger(uid, day)], read.get(self._user(uid))
         assert ledger.read_time is not None  # noqa: S101 - the server always says
         theirs = read.get(self._summary(uid, day.isoformat()))
+        if theirs is not None and theirs.doc is not None:
+            other = summary_from(theirs.id, theirs.doc)
         verdict = decide(
             Seen(
-                ledger=documents.ledger_from(day, ledger.doc) if ledger.doc is not None else None,
+                ledger=ledger_from(day, ledger.doc) if ledger.doc is not None else None,
                 read_time=ledger.read_time,
                 active=account is None or documents.active(account.doc),
-                summary=documents.summary_from(theirs.id, theirs.doc) if theirs and theirs.doc is not None else other,
+                summary=other,
             )
         )
         return verdict, self._writes(uid, day, verdict, replaces=theirs is not None)
@@ -97,7 +100,7 @@ class Writing(Reading, TransactionalLedger):
             return []
         ledger = Write()
         ledger.update.name = self._ledger(uid, day)
-        put_all(ledger.update.fields, documents.ledger_to(verdict.entry))
+        put_all(ledger.update.fields, ledger_to(verdict.entry))
         for field, stamped in (("sending_at", verdict.stamp_sending), ("sent_at", verdict.stamp_sent)):
             if stamped:
                 ledger.update_transforms.add(field_path=field, set_to_server_value=REQUEST_TIME)
@@ -105,7 +108,7 @@ class Writing(Reading, TransactionalLedger):
             return [ledger]
         summary = Write()
         summary.update.name = self._summary(uid, verdict.recap.id)
-        put_all(summary.update.fields, documents.recap_to(verdict.recap))
+        put_all(summary.update.fields, recap_to(verdict.recap))
         if not replaces:
             summary.current_document.exists = False
         return [ledger, summary]

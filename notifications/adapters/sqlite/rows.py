@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 
 from notifications import documents
 from notifications.adapters.sqlite.file import immediate, micros, put, to_json
+from notifications.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
 from notifications.domain.delivery import Verdict
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
@@ -85,7 +86,7 @@ def around(db: sqlite3.Connection, uid: str, first: date, last: date) -> dict[da
         (uid, first.isoformat(), last.isoformat()),
     )
     days = ((date.fromisoformat(day), json.loads(doc)) for day, doc in rows)
-    return {day: documents.ledger_from(day, doc) for day, doc in days}
+    return {day: ledger_from(day, doc) for day, doc in days}
 
 
 def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
@@ -93,7 +94,7 @@ def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
     row = db.execute(
         "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())
     ).fetchone()
-    return documents.summary_from(row[0], json.loads(row[1])) if row else None
+    return summary_from(row[0], json.loads(row[1])) if row else None
 
 
 def everybody(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
@@ -108,7 +109,7 @@ def ledgers_on(db: sqlite3.Connection, day: date, after: str | None, limit: int)
         "SELECT uid, doc FROM ledgers WHERE date = ? AND uid > ? ORDER BY uid LIMIT ?",
         (day.isoformat(), after or "", limit),
     )
-    return [(uid, documents.ledger_from(day, json.loads(doc))) for uid, doc in rows]
+    return [(uid, ledger_from(day, json.loads(doc))) for uid, doc in rows]
 
 
 def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
@@ -147,10 +148,10 @@ def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decision, *
         )
         db.execute(
             "INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?)",
-            (uid, day.isoformat(), to_json(documents.ledger_to(entry))),
+            (uid, day.isoformat(), to_json(ledger_to(entry))),
         )
         if verdict.recap is not None:
-            doc = documents.recap_to(verdict.recap)
+            doc = recap_to(verdict.recap)
             db.execute(
                 "INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)",
                 (uid, verdict.recap.date.isoformat(), verdict.recap.id, to_json(doc)),
