@@ -134,7 +134,7 @@ def start_emulator(folder: Path) -> tuple[str, int] | None:
     with (folder / "emulator.log").open("wb") as said:
         process = subprocess.Popen(
             [
-                *("java", "-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en", "-cp", str(jar)),
+                *("java", *EMULATOR_OPTIONS, "-cp", str(jar)),
                 EMULATOR_CLASS,
                 *EMULATOR_HOST,
                 str(port),
