@@ -20,7 +20,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.redis_errors import translated
+from notifications.adapters.redis_claims.trouble import translated
 from notifications.domain.claim import Answer, Record, Stored, parse
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault
@@ -36,7 +36,7 @@ READ_BATCH = 1_000
 @cache
 def script(verb: Verb) -> tuple[str, str]:
     """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
-    folder = Path(__file__).parent / "lua"
+    folder = Path(__file__).parents[1] / "lua"
     source = f"{(folder / 'record.lua').read_text()}\n{(folder / f'{verb.value}.lua').read_text()}"
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
