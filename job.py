@@ -69,8 +69,8 @@ async def _watched(settings: config.Settings, work: Callable[[Termination], Awai
 
     def terminate() -> None:
         if not terminated.is_set():
-            terminated.set()
             loop.call_later(EXIT_WITHIN_SECONDS, os._exit, 4)
+            terminated.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, terminate)

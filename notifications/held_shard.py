@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 
@@ -45,6 +46,8 @@ class HeldShard:
                     self._run.counts.due += 1
                     yield user
             self._read_to_end = True
+        except TimeoutError:
+            log.info("shard.stopped", key=self.shard.key)  # by SIGTERM: the rest is for the next run
         except StoreDown as failure:
             self._run.store_failed(failure)
             log.error("shard.page_failed", key=self.shard.key, reason=str(failure))
@@ -55,7 +58,8 @@ class HeldShard:
         following: asyncio.Task[list[User]] | None = self._fetch(zones, None)
         try:
             while following is not None:
-                page = await following
+                async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
+                    page = await following
                 self._run.store_answered()
                 following = self._fetch(zones, page[-1].uid) if len(page) == numbers.page_size else None
                 for user in page:

@@ -139,6 +139,7 @@ async def fail(run: Run, claimed: Claimed, reason: str, wait: timedelta | None =
 
 async def release(run: Run, claimed: Claimed) -> Outcome:
     """SIGTERM came, and nothing was begun that would be lost: the claim is free at once, nothing charged."""
+    run.counts.stopped += 1
     await run.parts.claims.fail(claimed.terms, claimed.token, timedelta(0), 0)
     return Outcome(False, "stopped")
 

@@ -115,6 +115,8 @@ async def _finish_shard(shard: HeldShard) -> None:
 
 async def _everybody(run: Run, shards: Sequence[HeldShard]) -> AsyncGenerator[tuple[HeldShard, User]]:
     for shard in shards:
+        if run.stops:
+            return
         async for user in shard.users():
             if run.stops:
                 return

@@ -356,3 +356,22 @@ async def test_it_warns_about_eviction_and_a_missing_append_only_file(tmp_path: 
     finally:
         await claims.aclose()
         server.kill()
+
+
+async def test_an_acl_may_hide_the_settings_but_not_what_claims_need(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "r")
+    server.ask("ACL", "SETUSER", "shy", "on", ">secret", "~*", "+@all", "-info")
+    server.ask("ACL", "SETUSER", "idle", "on", ">secret", "~*", "+@all", "-evalsha", "-eval")
+    shy, idle = (
+        connect(f"redis://{user}:secret@127.0.0.1:{server.port}/0", connections=2, timeout_seconds=1)
+        for user in ("shy", "idle")
+    )
+    try:
+        assert await shy.warnings() == []
+        assert (await shy.claim(await terms(shy), new_token(), 0)).answer is Answer.WON
+        with pytest.raises(ConfigFault, match="correct its ACL"):
+            await idle.claim(await terms(idle), new_token(), 0)
+    finally:
+        await shy.aclose()
+        await idle.aclose()
+        server.kill()

@@ -134,7 +134,7 @@ class Chaos:
             how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[deed]
             process.send_signal(how)
             if deed == "freeze":
-                time.sleep(self.dice.uniform(0.1, 7))  # the fault itself: shorter and longer than stale
+                time.sleep(self.dice.uniform(0.1, 9))  # the fault itself: shorter and longer than stale
                 process.send_signal(signal.SIGCONT)
         else:
             time.sleep(self.dice.uniform(0.02, 0.4))

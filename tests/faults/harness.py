@@ -32,7 +32,8 @@ from tests.support.servers import wait_for
 from tests.support.worlds import FirestoreWorld
 
 When = Literal["before", "after"]
-Deed = Literal["kill", "freeze", "term", "cut", "down"]  # down: cut off until thawed
+Deed = Literal["kill", "freeze", "term", "hold", "cut", "down"]  # until thawed: hold, unanswered; down, cut off
+SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM, "hold": signal.SIGTERM}
 PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS, END_STREAM = 0, 1, 0x1
 COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
@@ -49,13 +50,14 @@ PATIENCE_SECONDS = 150  # three of its store's time-outs
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 
-# All numbers of the protocol scaled down together. Lease > deadline + push + store; stale > push + store.
+# All numbers of the protocol scaled down together, but not below what a stalled machine takes for one push.
+# Lease > deadline + push + store; stale > push + store.
 SCALED = {
     "RECAP_USER_DEADLINE_SECONDS": "6",
-    "RECAP_USER_LEASE_SECONDS": "12",
-    "RECAP_PUSH_DEADLINE_SECONDS": "1",
+    "RECAP_USER_LEASE_SECONDS": "14",
+    "RECAP_PUSH_DEADLINE_SECONDS": "3",
     "RECAP_STORE_TIMEOUT_SECONDS": "4",
-    "RECAP_SENDING_STALE_SECONDS": "5.2",
+    "RECAP_SENDING_STALE_SECONDS": "7.2",
     "RECAP_SHARD_LEASE_SECONDS": "12",
     "RECAP_SHARD_RENEW_SECONDS": "3",
     "RECAP_SHARD_RETRY_MIN_SECONDS": "0.2",
@@ -111,13 +113,12 @@ class Director:
         self.at = None
         process = self.process
         assert process is not None
-        if self.deed in ("kill", "freeze", "term"):
-            how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[self.deed]
+        if how := SIGNALS.get(self.deed):
             os.kill(process.pid, how)
         self.struck.set()
         if self.deed in ("kill", "cut", "down"):
             raise ConnectionResetError
-        if self.deed == "freeze":
+        if self.deed in ("freeze", "hold"):
             await asyncio.to_thread(self.thawed.wait)
 
 

@@ -442,3 +442,16 @@ def test_retry_sigterm(staged: FaultStage) -> None:
         assert staged.stage.run().code == 0  # at once: what was released is due now
         assert staged.pushes() == {"token-ann-0": 1}
         assert (staged.ledger("ann")["state"], record(staged, "ann").c) == ("sent", 0)
+
+
+@on_firestore
+def test_retry_sigterm_in_a_page(staged: FaultStage) -> None:
+    """SIGTERM while the store does not answer: the run ends in time, and its shard is free for the next."""
+    staged.under_test = PATIENT
+    staged.add_users("ann")
+    finished = staged.stage.end(staged.strike("firestore", "before", "hold"))
+    staged.director.thawed.set()
+    assert finished.code == 0, finished.err
+    assert len(finished.named("shard.stopped")) == 1
+    assert staged.stage.run().code == 0
+    staged.check_delivered()

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, PATIENT, FaultStage, on_firestore
+from tests.faults.harness import COMMIT, PATIENT, SCALED, FaultStage, on_firestore
 from tests.support.servers import RedisServer
 from tests.support.web import fcm_error
 from tests.support.worlds import FirestoreWorld
@@ -49,7 +49,7 @@ def test_once_deadline_passed(staged: FaultStage) -> None:
     for _ in range(3):
         staged.age()
         process = staged.strike(COMMIT, "after", "freeze")  # of begin, then of take
-        time.sleep(1.2)  # longer than the push deadline: this is the fault itself
+        time.sleep(float(SCALED["RECAP_PUSH_DEADLINE_SECONDS"]) + 0.2)  # this is the fault itself
         staged.thaw(process)
         ledger = staged.ledger("ann")
         assert (ledger["state"], ledger["tries"]) == ("pending", 0)

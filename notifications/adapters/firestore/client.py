@@ -44,7 +44,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 ROLLBACK_SECONDS = 1.0
-CALLS_IN_A_ROW = 4  # that fit into the store's time-out, where one of them hangs
+CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
 REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 GetRequest, GetResponse = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
@@ -88,8 +88,8 @@ class FirestoreClient:
         self._metadata = (("google-cloud-resource-prefix", self._database), *metadata)
         self._where = where
         self._terms = terms
-        self._call_seconds = store_timeout.total_seconds() / CALLS_IN_A_ROW
-        self._page_seconds = store_timeout.total_seconds()  # no user's lease runs meanwhile
+        self._call_seconds = store_timeout.total_seconds() / CALLS_IN_STORE_TIMEOUT
+        self._page_seconds = store_timeout.total_seconds()  # no user's deadline waits for a page
         self._run_query = _method(channel.unary_stream, "RunQuery", Query, QueryResponse)
         self._batch_get = _method(channel.unary_stream, "BatchGetDocuments", GetRequest, GetResponse)
         self._list_documents = _method(channel.unary_unary, "ListDocuments", ListRequest, ListResponse)

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from notifications.adapters.redis_claims.trouble import translated
 from notifications.domain.claim import Answer, Record, Stored, parse
 from notifications.domain.claim_table import Verb
-from notifications.domain.errors import ConfigFault
+from notifications.domain.errors import ConfigFault, KeyTrouble
 from notifications.ports import Found, Reply, Terms
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class RedisClaims:
         try:
             memory = await self._info("memory")
             persistence = await self._info("persistence")
-        except errors.ResponseError:
+        except (ConfigFault, KeyTrouble):
             return []  # a server that hides its settings can't be judged
         said = []
         if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":

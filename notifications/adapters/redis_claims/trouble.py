@@ -17,6 +17,8 @@ def translated(cause: Exception, where: str) -> Exception:
     text = str(cause)
     if isinstance(cause, errors.AuthenticationError | errors.AuthorizationError) or REFUSED.search(text):
         return ConfigFault(f"{where} refuses the user or password in REDIS_URL; correct them.")
+    if isinstance(cause, errors.NoPermissionError):
+        return ConfigFault(f"{where} does not permit this user what claims need ({text}); correct its ACL.")
     if isinstance(cause, errors.MovedError | errors.AskError) or text.startswith("MOVED"):
         return ConfigFault(f"{where} is a Redis Cluster; add ?cluster=true to REDIS_URL.")
     unreachable = isinstance(
