@@ -18,7 +18,7 @@ def cases(repeats: int = REPEATS) -> dict[str, Case]:
         "idle-counts": cost.idle_counts,
         "redis": cost.redis_cost,
         "documents": cost.documents,
-        "plain": speed.beside_the_plain_job,
+        "plain": lambda: speed.beside_the_plain_job(repeats),
         "200": lambda: speed.throughput(2_000, 200, 0.90, repeats),
         "500": lambda: speed.throughput(5_000, 500, 0.80, repeats),
         "parallel": lambda: speed.parallel(repeats=repeats),

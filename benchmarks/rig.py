@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from tests.support.worlds import FirestoreWorld, SqliteWorld, talk
 
 # The emulator scans its whole collection once for each zone of a query: a zone without synonyms or neighbours.
 LONELY_ZONE = "Australia/Eucla"
+EMULATOR = "FIRESTORE_EMULATOR_HOST"
 
 
 def uid_of(n: int) -> str:
@@ -97,13 +99,6 @@ class Rig:
             self.world.put_ledger(uid_of(n), day, {"date": day, "state": "sent", "seq": 1, "tries": 1})
         return slot
 
-    def warm_up(self, users: int = 200) -> None:
-        """A cold emulator compiles itself for a minute: let it, over users in a project of their own."""
-        if isinstance(self.world, FirestoreWorld):
-            with self.another_project():
-                self.fill(users)
-                self.job(RECAP_CONCURRENCY="50")
-
     @contextmanager
     def another_project(self) -> Iterator[None]:
         """An empty store in the same emulator, and an empty Redis before and after."""
@@ -149,20 +144,26 @@ class Rig:
         return self.end(*self.start(str(JOB), **env))
 
 
-@contextmanager
-def _emulator(folder: Path) -> Iterator[str]:
-    """The one that is named in the environment, or one of its own."""
-    if host := os.environ.get("FIRESTORE_EMULATOR_HOST"):
-        yield host
-        return
+def _emulator() -> str:
+    """The one that is named in the environment; else one for every case, started and warmed for the first of them."""
+    if host := os.environ.get(EMULATOR):
+        return host
+    folder = Path(tempfile.mkdtemp(prefix="recap-emulator-"))
     own = shared_emulator(folder)
     assert own is not None, "needs the Firestore emulator"
-    os.environ["FIRESTORE_EMULATOR_HOST"] = own
-    try:
-        yield own
-    finally:
-        del os.environ["FIRESTORE_EMULATOR_HOST"]
-        stop_shared_emulator(folder)
+    atexit.register(stop_shared_emulator, folder)
+    os.environ[EMULATOR] = own
+    _warm_up()
+    return own
+
+
+def _warm_up(rounds: int = 4, users: int = 500) -> None:
+    """A cold emulator compiles itself meanwhile: its CPU per user halves after the first round."""
+    with rig("firestore", 0.0, 0.0, RECAP_CONCURRENCY="50") as one:
+        for _ in range(rounds):
+            with one.another_project():
+                one.fill(users)
+                one.job()
 
 
 @contextmanager
@@ -170,11 +171,7 @@ def rig(store: str, llm_seconds: float, fcm_seconds: float = 0.05, **settings: s
     """A rig of its own, and its end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recap-bench-")))
-        world: FirestoreWorld | SqliteWorld
-        if store == "firestore":
-            world = FirestoreWorld(stack.enter_context(_emulator(folder / "emulator")))
-        else:
-            world = SqliteWorld(folder / "data")
+        world = FirestoreWorld(_emulator()) if store == "firestore" else SqliteWorld(folder / "data")
         stack.callback(world.close)
         redis = RedisServer(folder / "redis")
         stack.callback(redis.kill)
