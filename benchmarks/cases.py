@@ -24,7 +24,7 @@ def cases(repeats: int = REPEATS) -> dict[str, Case]:
         "parallel": lambda: speed.parallel(repeats=repeats),
         "changing": speed.changing_tasks,
         "growth-sqlite": lambda: speed.growth((1_000, 50_000), "sqlite"),
-        "growth-firestore": lambda: speed.growth((500, 5_000), "firestore", llm_seconds=1.0, concurrency=20),
+        "growth-firestore": lambda: speed.growth((500, 5_000), "firestore", llm_seconds=5.0, concurrency=50),
         "audit": cost.audit,
         "memory": cost.memory,
     }
