@@ -163,7 +163,8 @@ def _warm_up(rounds: int = 4, users: int = 500) -> None:
         for _ in range(rounds):
             with one.another_project():
                 one.fill(users)
-                one.job()
+                served = one.job().stats["users"]
+                assert served == users, served
 
 
 @contextmanager

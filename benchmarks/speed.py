@@ -52,7 +52,8 @@ def beside_the_plain_job(repeats: int, users: int = 200) -> Iterator[Row]:
     with rig("firestore", LLM_SECONDS, RECAP_CONCURRENCY=str(users)) as one:
         ours = [_whole_cohort(one, users) for _ in range(repeats)]
         one.fill(users)
-        one.job()
+        served = [run.stats["users"] for run in (*ours, one.job())]
+        assert served == [users] * len(served), served
         again = one.job()
         one.redis.ask("FLUSHALL")
         plain, plain_again = _plain(one), _plain(one)
@@ -122,6 +123,6 @@ def growth(sizes: tuple[int, int], store: str, llm_seconds: float = 0.0, concurr
             assert run.stats["pushes"] == users, run.stats
             figures.append((users / (run.wall - start.wall), (run.cpu - start.cpu) / users * 1000))
     (rate, cpu), (large_rate, large_cpu) = figures
-    name = f"{sizes[0]:,} to {sizes[1]:,} users on {store}"
+    name = f"{sizes[0]:,} to {sizes[1]:,} users at {concurrency}, LLM {llm_seconds:g} s, {store}"
     yield Row(f"{name}: users per second", f"{rate:.1f} to {large_rate:.1f}", "within 10 %", large_rate >= 0.9 * rate)
     yield Row(f"{name}: CPU per user", f"{cpu:.2f} to {large_cpu:.2f} ms", "within 10 %", large_cpu <= 1.1 * cpu)
