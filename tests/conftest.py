@@ -87,9 +87,9 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of its own. Fails the test that leaves a key without a TTL."""
-    server = RedisServer(tmp_path / "redis")
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of its own, of the binary that the test asks for. Fails the test that leaves a key without a TTL."""
+    server = RedisServer(tmp_path / "redis", binary=getattr(request, "param", None))
     yield server
     if server.process is not None:
         leaks = server.ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +15,12 @@ FOREIGN_TTL_MS = 2 * 3600_000  # what a value of unknown making gets, when it ha
 EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
 SINGLE_FILE_LANE = 2
+SHARD_PREFIX = "daily_summary:cohort:v2:"
+SINCE_KEY = "daily_summary:since"  # since when this Redis remembers what was served: `u` of the record
+SINCE_EXPIRY_DAYS = 30
+SWEEP_KEY = "daily_summary:sweep"  # held for as long as nobody needs to sweep again
+REASON_LENGTH = 40
+NO_REASON = re.compile(r"[^a-z0-9_]")
 
 
 class Stored(StrEnum):
@@ -47,13 +54,14 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is stored: state, token, lease end or due time, failures of the item, crashes."""
+    """What is stored: state, token, lease end or due time, failures of the item, crashes, the last fail's reason."""
 
     s: Stored
     t: str = ""
     u: int = 0
     f: int = 0
     c: int = 0
+    r: str = ""
 
 
 ABSENT = Record(Stored.ABSENT)
@@ -77,6 +85,7 @@ def parse(value: str | bytes | None) -> Record:
             u=_whole(fields.get("u", 0)),
             f=_whole(fields.get("f", 0)),
             c=_whole(fields.get("c", 0)),
+            r=_reason(fields.get("r")),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return FOREIGN
@@ -101,6 +110,15 @@ def _whole(value: object) -> int:
     return value
 
 
+def _reason(value: object) -> str:
+    return value if isinstance(value, str) and not NO_REASON.search(value) else ""
+
+
+def reason_code(text: str) -> str:
+    """The text as a short code that a record may hold: lower case, digits and _."""
+    return NO_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
+
+
 def new_token() -> str:
     """A random 128-bit token, one per claim, that fences every write: 22 characters."""
     return secrets.token_urlsafe(16)
@@ -111,6 +129,11 @@ def user_key(uid: str, day: date) -> str:
     return f"users:{uid}:daily_summary_lock:{day.isoformat()}"
 
 
+def turn(token: str, at: int) -> str:
+    """What a key holds whose turn was taken at that instant, ms of Redis TIME: read like any record."""
+    return json.dumps({"s": Stored.COMPLETE.value, "t": token, "u": at})
+
+
 def shard_key(slot: datetime, hour: int, tzdata: str, shard: int, shards: int) -> str:
     """The key of one shard of a cohort. `slot` is written to the second, in UTC."""
-    return f"daily_summary:cohort:v2:{slot:%Y-%m-%dT%H:%M:%SZ}:{hour}:{tzdata}:{shard}of{shards}"
+    return f"{SHARD_PREFIX}{slot:%Y-%m-%dT%H:%M:%SZ}:{hour}:{tzdata}:{shard}of{shards}"

@@ -46,6 +46,7 @@ class Ask:
     counts: int = 0
     max_failures: int = 0
     until: int = 0  # the latest due time that `fail` may store
+    reason: str = ""  # why it failed, kept until the next win
 
     @property
     def due_again(self) -> int:
@@ -108,7 +109,7 @@ def _taken_over(ask: Ask, r: Record) -> Record:
 
 
 def _failed(ask: Ask, r: Record) -> Record:
-    return Record(Stored.IDLE, ask.token, ask.due_again, r.f + ask.counts, r.c)
+    return Record(Stored.IDLE, ask.token, ask.due_again, r.f + ask.counts, r.c, ask.reason)
 
 
 def _set(*states: Stored) -> frozenset[Stored]:
@@ -179,7 +180,7 @@ TABLE: tuple[Row, ...] = (
         "own claim, last permitted failure",
         lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.f + ask.counts,
         Answer.DONE,
-        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.f + ask.counts, r.c),
+        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.f + ask.counts, r.c, ask.reason),
     ),
     Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, Answer.OK, _failed),
     Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, Answer.OK, _unchanged),

@@ -97,13 +97,13 @@ OPERATIONS: list[tuple[str, Ask, Call]] = [
     ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, Stored.SENT)),
     (
         "fail that counts, due at once",
-        Ask(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3),
-        lambda c, t, k: c.fail(t, k, timedelta(0), 1),
+        Ask(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3, reason="truncated"),
+        lambda c, t, k: c.fail(t, k, timedelta(0), 1, "truncated"),
     ),
     (
         "fail that waits",
-        Ask(Verb.FAIL, "", 0, LONG, wait=HOUR, max_failures=3),
-        lambda c, t, k: c.fail(t, k, timedelta(hours=1), 0),
+        Ask(Verb.FAIL, "", 0, LONG, wait=HOUR, max_failures=3, reason="provider_503"),
+        lambda c, t, k: c.fail(t, k, timedelta(hours=1), 0, "provider_503"),
     ),
 ]
 
@@ -111,7 +111,7 @@ OPERATIONS: list[tuple[str, Ask, Call]] = [
 def normal(record: Record, now: int) -> tuple[Any, ...]:
     """What the table can see of a record: its times only as before, near or far."""
     near = 0 if record.u <= now else 1
-    return (record.s, record.t, near, record.f, record.c)
+    return (record.s, record.t, near, record.f, record.c, record.r)
 
 
 async def test_every_sequence_of_five_operations_by_two_tokens_follows_the_table(claims: RedisClaims) -> None:
@@ -170,7 +170,7 @@ async def test_every_write_has_an_expiry_of_three_hours_after_the_slot(claims: R
     t = await terms(claims)
     calls: list[Callable[[], Any]] = [
         lambda: claims.claim(t, "me", 0),
-        lambda: claims.fail(t, "me", timedelta(0), 0),
+        lambda: claims.fail(t, "me", timedelta(0), 0, "why"),
         lambda: claims.claim(t, "you", 0),
         lambda: claims.complete(t, "you", Stored.SKIPPED),
     ]
@@ -211,7 +211,11 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
     assert 7_190_000 < await claims._client.pttl(KEY) <= 7_200_000  # it had no TTL, so it gets one
     await claims._client.set(KEY, value, px=60_000)
     assert (await claims.claim(t, "me", 0)).wait <= timedelta(minutes=1)
-    for verb in (claims.renew(t, "me"), claims.complete(t, "me", Stored.SENT), claims.fail(t, "me", timedelta(0), 1)):
+    for verb in (
+        claims.renew(t, "me"),
+        claims.complete(t, "me", Stored.SENT),
+        claims.fail(t, "me", timedelta(0), 1, "why"),
+    ):
         assert (await verb).answer is Answer.LOST
     assert await raw(claims) == value
 
@@ -233,14 +237,14 @@ async def test_one_of_many_wins(claims: RedisClaims) -> None:
 async def test_a_failed_item_rests_half_an_hour_at_most_and_never_past_its_catch_up(claims: RedisClaims) -> None:
     t = await terms(claims)
     await claims.claim(t, "me", 0)
-    reply = await claims.fail(t, "me", timedelta(hours=3), 0)
+    reply = await claims.fail(t, "me", timedelta(hours=3), 0, "why")
     [record] = await claims.read([KEY])
     now = int(reply.now.timestamp() * 1000 + 0.5)
     assert record.u == now + 30 * 60_000
     short = replace(t, until_ms=now + 1000)
     await claims.forget(KEY)
     await claims.claim(short, "me", 0)
-    await claims.fail(short, "me", timedelta(hours=3), 0)
+    await claims.fail(short, "me", timedelta(hours=3), 0, "why")
     assert (await claims.read([KEY]))[0].u == now + 1000
 
 
@@ -249,8 +253,8 @@ async def test_an_item_is_dead_at_its_third_failure(claims: RedisClaims) -> None
     answers = []
     for token in ("a", "b", "c"):
         assert (await claims.claim(t, token, 0)).answer is Answer.WON
-        answers.append((await claims.fail(t, token, timedelta(0), 1)).answer)
-        answers.append((await claims.fail(t, token, timedelta(0), 1)).answer)  # a repeat counts once
+        answers.append((await claims.fail(t, token, timedelta(0), 1, "why")).answer)
+        answers.append((await claims.fail(t, token, timedelta(0), 1, "why")).answer)  # a repeat counts once
     assert answers == [Answer.OK] * 4 + [Answer.DONE] * 2
     reply = await claims.claim(t, "d", 2)
     assert (reply.answer, reply.final, reply.failures) == (Answer.DONE, Stored.DEAD, 3)

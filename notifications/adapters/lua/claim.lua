@@ -5,15 +5,17 @@
 
 local lane, max_crashes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-if redis.call('SET', key, open_record('claimed', token, now + lease, 0, 0), 'NX', 'PXAT', expire_at()) then
-  return answer('won')
-end
+local taken = redis.pcall('SET', key, open_record('claimed', token, now + lease, 0, 0), 'NX', 'PXAT', expire_at())
+if refused(taken) then return taken end
+if taken then return answer('won') end
 
-local r = read()
+local r, refusal = read()
+if refusal then return refusal end
 if not r then
   local left = redis.call('PTTL', key)
   if left < 0 then
-    redis.call('PEXPIRE', key, FOREIGN_TTL)
+    local said = redis.pcall('PEXPIRE', key, FOREIGN_TTL)
+    if refused(said) then return said end
     left = FOREIGN_TTL
   end
   return answer('held', left)
@@ -21,8 +23,7 @@ end
 
 local function win(crashes)
   r.c = crashes
-  write(open_record('claimed', token, now + lease, r.f, r.c))
-  return answer('won', 0, r)
+  return write(open_record('claimed', token, now + lease, r.f, r.c), answer('won', 0, r))
 end
 
 if FINAL[r.s] then return answer('done', r.s, r) end
@@ -36,15 +37,11 @@ end
 if r.t == token then return win(r.c) end
 if live(r, 1) then return answer('held', r.u - now, r) end
 
-local crashes = r.c + 1
-if max_crashes > 0 and crashes >= max_crashes then
-  r.c = crashes
-  write(final_record('dead', '', r.f, r.c))
-  return answer('done', 'dead', r)
+r.c = r.c + 1
+if max_crashes > 0 and r.c >= max_crashes then
+  return write(final_record('dead', '', r.f, r.c), answer('done', 'dead', r))
 end
-if math.min(crashes, 2) > lane then
-  r.c = crashes
-  write(open_record('idle', '', now, r.f, r.c))
-  return answer('later', 0, r)
+if math.min(r.c, 2) > lane then
+  return write(open_record('idle', '', now, r.f, r.c), answer('later', 0, r))
 end
-return win(crashes)
+return win(r.c)

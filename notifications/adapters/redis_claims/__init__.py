@@ -20,8 +20,8 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.redis_claims.trouble import translated
-from notifications.domain.claim import Answer, Record, Stored, parse
+from notifications.adapters.redis_claims.trouble import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
+from notifications.domain.claim import Answer, Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
 from notifications.ports import Found, Reply, Terms
@@ -67,7 +67,7 @@ class RedisClaims:
             pipe.get(key)
         values = await pipe.execute(raise_on_error=False)
         for value in values:
-            if isinstance(value, errors.RedisError) and "WRONGTYPE" not in str(value):
+            if isinstance(value, Exception) and not _wrong_type(value):
                 raise value
         return [Record(Stored.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
 
@@ -83,14 +83,24 @@ class RedisClaims:
         """End the own claim in a final state."""
         return await self._run(Verb.COMPLETE, terms, token, outcome.value)
 
-    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int) -> Reply:
+    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
         """Give the own claim back, to be tried after `wait` (30 min at most)."""
         wait_ms = max(0, wait // timedelta(milliseconds=1))
-        return await self._run(Verb.FAIL, terms, token, wait_ms, counts, terms.max_failures, terms.until_ms)
+        given = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
+        return await self._run(Verb.FAIL, terms, token, *given)
 
     async def forget(self, key: str) -> None:
         """Delete one key: an operator's resend."""
         await self._patiently(lambda: self._client.delete(key))
+
+    async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
+        """Whether it is this run's turn to do what is done once in that time over all processes."""
+        value, span = turn(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
+        taken = await self._patiently(lambda: self._client.set(key, value, nx=True, px=span))
+        if taken:
+            return True
+        found = await self._patiently(lambda: self._client.get(key))
+        return found is not None and _text(found) == value  # our own reply was lost
 
     async def hold_back(self, key: str, rest: timedelta) -> None:
         """Tell every process to start nothing for that long, unless they were told to wait longer."""
@@ -111,7 +121,7 @@ class RedisClaims:
                 [record] = await self.read([name])
                 ttl = await self._client.pttl(name)
                 yield Found(name, record, timedelta(milliseconds=ttl) if ttl >= 0 else None)
-        except errors.RedisError as cause:
+        except OURS_TO_TRANSLATE as cause:
             raise translated(cause, self._where) from cause
 
     async def warnings(self) -> list[str]:
@@ -162,12 +172,12 @@ class RedisClaims:
                 with cancellation_kept():
                     async with self._free:
                         return await call()
-            except (errors.BusyLoadingError, errors.AuthenticationError, errors.AuthorizationError) as cause:
+            except AT_ONCE as cause:
                 raise translated(cause, self._where) from cause
-            except (errors.ConnectionError, errors.TimeoutError, OSError) as cause:
+            except UNREACHABLE as cause:
                 if attempt == TRIES:
                     raise translated(cause, self._where) from cause
-            except errors.RedisError as cause:
+            except OURS_TO_TRANSLATE as cause:
                 raise translated(cause, self._where) from cause
         raise AssertionError("unreachable")
 
@@ -188,7 +198,7 @@ def cancellation_kept() -> Iterator[None]:
 
 
 def _reply(raw: list[Any]) -> Reply:
-    word, detail, failures, crashes, now = raw
+    word, detail, failures, crashes, now, reason = raw
     answer = Answer(_text(word))
     return Reply(
         answer=answer,
@@ -197,7 +207,13 @@ def _reply(raw: list[Any]) -> Reply:
         final=Stored(_text(detail)) if answer is Answer.DONE else None,
         failures=failures,
         crashes=crashes,
+        reason=_text(reason),
     )
+
+
+def _wrong_type(value: Exception) -> bool:
+    """Whether a key holds another type than text: another maker's, and no trouble of the server's."""
+    return isinstance(value, errors.ResponseError) and str(value).startswith("WRONGTYPE")
 
 
 def _text(value: str | bytes) -> str:
@@ -213,6 +229,7 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaim
     """
     parts = urlsplit(url)
     where = f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+    where += OVER_TLS if parts.scheme == "rediss" else ""
     query = parse_qs(parts.query)
     cluster = query.pop("cluster", ["false"])[-1].lower() in ("1", "true", "yes")
     plain_url = urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
