@@ -13,12 +13,22 @@ from typing import Any, TextIO
 
 import structlog
 
+from notifications.domain.text import printable
+
 SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 
 
 def _severity(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["severity"] = SEVERITY.get(str(event.pop("level", "info")), "DEFAULT")
     event["message"] = event.get("event", "")
+    return event
+
+
+def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """On a terminal a uid or a server's word must not steer it; JSON escapes by itself."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value)
     return event
 
 
@@ -39,7 +49,7 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         ]
     else:
         plain = structlog.dev.plain_traceback
-        rendering = [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+        rendering = [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),

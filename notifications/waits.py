@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+LONGEST = timedelta(days=1)
+SECONDS = re.compile(r"[0-9]{1,30}(\.[0-9]{1,9})?", re.ASCII)
+
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """`Retry-After` in seconds or as a date against the answer's own `Date` (RFC 9110); None without one."""
+    """`Retry-After` in seconds or as a date against the answer's own `Date` (RFC 9110); None without one.
+
+    LONGEST at most, so that nothing which is computed from it later can overflow.
+    """
     text = headers.get("retry-after", headers.get("Retry-After", "")).strip()
-    try:
-        return timedelta(seconds=max(0.0, float(text)))
-    except (ValueError, OverflowError):
-        pass
+    if SECONDS.fullmatch(text):
+        return timedelta(seconds=min(float(text), LONGEST.total_seconds()))
     then, now = _date(text), _date(headers.get("date", headers.get("Date", "")))
-    return max(timedelta(0), then - now) if then and now else None
+    return min(LONGEST, max(timedelta(0), then - now)) if then and now else None
 
 
 def _date(text: str) -> datetime | None:
     try:
         return parsedate_to_datetime(text).astimezone(UTC)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from itertools import islice
 
 from notifications.domain.model import Conversation, Draft, Highlight
 from notifications.domain.pace import Budget
-from notifications.domain.push import cut
-from notifications.domain.recap import MAX_HIGHLIGHTS, MAX_LIST, Material
+from notifications.domain.recap import (
+    MAX_HIGHLIGHTS,
+    MAX_LIST,
+    MAX_LISTED,
+    MAX_OVERVIEW,
+    MAX_SUMMARY,
+    MAX_TOPIC,
+    Material,
+)
+from notifications.domain.text import bounded, plain
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 DECISION = re.compile(r"\b(agreed|decided|settled|chose|approved|will)\b", re.IGNORECASE)
@@ -46,16 +55,21 @@ class OfflineSummarizer:
         leads = [SENTENCE.split(_words(c))[0] for c in by_weight]
         categories = Counter(c.category for c in by_weight if c.category)
         return Draft(
-            headline=cut(_headline(by_weight), HEADLINE_LENGTH),
-            overview=" ".join(leads[:MAX_LIST]),
+            headline=bounded(_headline(by_weight), HEADLINE_LENGTH),
+            overview=bounded(" ".join(leads[:MAX_LIST]), MAX_OVERVIEW),
             day_emoji=EMOJI.get(categories.most_common(1)[0][0], ANY_EMOJI) if categories else ANY_EMOJI,
             highlights=tuple(
-                Highlight(c.title or cut(lead, HEADLINE_LENGTH), EMOJI.get(c.category, ANY_EMOJI), lead, (c.id,))
+                Highlight(
+                    bounded(plain(c.title) or lead, MAX_TOPIC),
+                    EMOJI.get(c.category, ANY_EMOJI),
+                    bounded(lead, MAX_SUMMARY),
+                    (c.id,),
+                )
                 for c, lead in list(zip(by_weight, leads, strict=True))[:MAX_HIGHLIGHTS]
             ),
-            unresolved_questions=tuple(s for s in sentences if s.endswith("?"))[:MAX_LIST],
-            decisions_made=tuple(s for s in sentences if DECISION.search(s))[:MAX_LIST],
-            knowledge_nuggets=tuple(s for s in sentences if FIGURE.search(s))[:MAX_LIST],
+            unresolved_questions=_listed(s for s in sentences if s.endswith("?")),
+            decisions_made=_listed(s for s in sentences if DECISION.search(s)),
+            knowledge_nuggets=_listed(s for s in sentences if FIGURE.search(s)),
             metadata={"model": "extractive", "offline": True},
         )
 
@@ -67,11 +81,17 @@ class OfflineSummarizer:
         """Nothing is open."""
 
 
+def _listed(sentences: Iterable[str]) -> tuple[str, ...]:
+    return tuple(bounded(sentence, MAX_LISTED) for sentence in islice(sentences, MAX_LIST))
+
+
 def _words(c: Conversation) -> str:
-    """What a conversation says; there is always something, or it would not be in the material."""
-    return c.overview or c.transcript or ". ".join((*c.events, *(item.description for item in c.action_items))) + "."
+    """What a conversation says, cleaned: other people's words go to a phone here too."""
+    said = plain(c.overview or c.transcript)
+    others = (plain(one) for one in (*c.events, *(item.description for item in c.action_items)))
+    return said or ". ".join(one for one in others if one) + "."
 
 
 def _headline(by_weight: list[Conversation]) -> str:
-    titles = [c.title for c in by_weight if c.title][:2]
+    titles = [title for c in by_weight if (title := plain(c.title))][:2]
     return " and ".join(titles) if titles else _words(by_weight[0])

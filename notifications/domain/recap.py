@@ -11,6 +11,7 @@ from typing import Any
 
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import ActionItem, Conversation, Draft, Highlight, Recap
+from notifications.domain.text import bounded, one_emoji, plain
 
 MAX_HIGHLIGHTS = 4
 MAX_LIST = 3
@@ -18,8 +19,12 @@ MAX_READ = 300  # conversations of a window that a store hands over, the newest
 MAX_CONVERSATIONS = 100  # the newest of a window; beyond that a prompt only grows
 MAX_OVERVIEW_CHARS = 1_500
 MAX_TRANSCRIPT_CHARS = 4_000
+MAX_NOTE_ITEMS = 100  # action items and events of one conversation
 MAX_PROMPT_CHARS = 60_000  # about 15,000 tokens, well inside every current model
 MAX_ANSWER_TOKENS = 2_000
+MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
+MAX_ACTION_ITEMS = 50
+MAX_HEADLINE, MAX_OVERVIEW, MAX_TOPIC, MAX_SUMMARY, MAX_LISTED = 120, 1_500, 80, 600, 400  # characters stored
 
 INSTRUCTIONS = """\
 You write a short recap of one person's day from notes of their conversations.
@@ -95,19 +100,22 @@ def _note(number: int, c: Conversation) -> str:
     begun = c.started_at or c.created_at
     lines = [f"[{number}] {begun:%H:%M} UTC, {c.minutes:.0f} min. {c.title}".rstrip()]
     lines.append(c.overview[:MAX_OVERVIEW_CHARS] or c.transcript[:MAX_TRANSCRIPT_CHARS])
-    lines += [f"- event: {event}" for event in c.events]
-    lines += [f"- {'done' if item.completed else 'to do'}: {item.description}" for item in c.action_items]
+    lines += [f"- event: {event}" for event in c.events[:MAX_NOTE_ITEMS]]
+    items = c.action_items[:MAX_NOTE_ITEMS]
+    lines += [f"- {'done' if item.completed else 'to do'}: {item.description}" for item in items]
     return "\n".join(line for line in lines if line)
 
 
 def read_answer(text: str, m: Material, metadata: Mapping[str, str | int | bool]) -> Draft:
-    """The draft in an LLM's answer. Raises ItemFault (invalid_answer); quotes nothing of the text."""
+    """The draft in an LLM's answer, cleaned and bounded. Raises ItemFault (invalid_answer); quotes nothing of it."""
     try:
+        if len(text) > MAX_ANSWER_CHARS:
+            raise ValueError("too long")
         answer = json.loads(text)
         draft = Draft(
-            headline=_text(answer["headline"]),
-            overview=_text(answer["overview"]),
-            day_emoji=_text(answer["day_emoji"]),
+            headline=_text(answer["headline"], MAX_HEADLINE),
+            overview=_text(answer["overview"], MAX_OVERVIEW),
+            day_emoji=_emoji(answer["day_emoji"]),
             highlights=tuple(_highlight(h, m) for h in _list(answer["highlights"])[:MAX_HIGHLIGHTS]),
             unresolved_questions=_texts(answer["unresolved_questions"]),
             decisions_made=_texts(answer["decisions_made"]),
@@ -116,7 +124,7 @@ def read_answer(text: str, m: Material, metadata: Mapping[str, str | int | bool]
         )
         if not draft.headline or not draft.overview:
             raise ValueError("headline or overview is empty")
-    except (ValueError, TypeError, KeyError) as cause:
+    except (ValueError, TypeError, KeyError, RecursionError) as cause:
         what = f"no {cause}" if isinstance(cause, KeyError) else type(cause).__name__
         raise ItemFault(
             ItemReason.INVALID_ANSWER, f"The LLM's answer does not follow the recap's schema ({what})."
@@ -124,11 +132,15 @@ def read_answer(text: str, m: Material, metadata: Mapping[str, str | int | bool]
     return draft
 
 
-def _text(value: object) -> str:
+def _text(value: object, length: int) -> str:
     if not isinstance(value, str):
         raise TypeError("not a string")
     value.encode()  # half of a surrogate pair is JSON, but no text that any store takes: a ValueError
-    return value.strip()
+    return bounded(plain(value), length)
+
+
+def _emoji(value: object) -> str:
+    return one_emoji(_text(value, MAX_HEADLINE))
 
 
 def _list(value: object) -> list[Any]:
@@ -138,15 +150,15 @@ def _list(value: object) -> list[Any]:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(text for text in map(_text, _list(value)) if text)[:MAX_LIST]
+    return tuple(text for text in (_text(one, MAX_LISTED) for one in _list(value)[: 4 * MAX_LIST]) if text)[:MAX_LIST]
 
 
 def _highlight(value: Mapping[str, object], m: Material) -> Highlight:
     numbers = [n for n in _list(value["conversations"]) if isinstance(n, int) and 1 <= n <= len(m.conversations)]
     return Highlight(
-        topic=_text(value["topic"]),
-        emoji=_text(value["emoji"]),
-        summary=_text(value["summary"]),
+        topic=_text(value["topic"], MAX_TOPIC),
+        emoji=_emoji(value["emoji"]),
+        summary=_text(value["summary"], MAX_SUMMARY),
         conversation_ids=tuple(m.conversations[n - 1].id for n in dict.fromkeys(numbers)),
     )
 
@@ -161,5 +173,5 @@ def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
         draft=draft,
         total_conversations=len(m.conversations),
         total_duration_minutes=round(sum(c.minutes for c in m.conversations)),
-        action_items=tuple(dict.fromkeys(items)),
+        action_items=tuple(dict.fromkeys(items))[:MAX_ACTION_ITEMS],
     )

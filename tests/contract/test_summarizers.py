@@ -132,7 +132,7 @@ async def test_an_unreachable_server_is_named() -> None:
 
 async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     llm.latency = 30
-    with pytest.raises(ProviderFault, match="APITimeoutError"):
+    with pytest.raises(ProviderFault, match=r"does not (end its )?answer"):
         await summarizer.summarize(FOUND, timedelta(seconds=0.3))
     assert summarizer.calls in (1, 2)
 

@@ -66,11 +66,11 @@ FOUND = Material(DAY, (talk("a", action_items=(ActionItem("Buy seeds"),)), talk(
 
 def test_an_answer_becomes_a_document_with_figures_from_the_data() -> None:
     answer = recap_answer(
-        "x", highlights=[{"topic": "T", "emoji": "e", "summary": "S", "conversations": [2, 2, 9]}] * 6
+        "x", highlights=[{"topic": "T", "emoji": "💬", "summary": "S", "conversations": [2, 2, 9]}] * 6
     )
     draft = read_answer(json.dumps(answer), FOUND, {"model": "m"})
     recap = compose(FOUND, draft, AT)
-    assert draft.highlights == (Highlight("T", "e", "S", ("b",)),) * 4
+    assert draft.highlights == (Highlight("T", "💬", "S", ("b",)),) * 4
     assert (recap.id, recap.total_conversations, recap.total_duration_minutes) == ("2026-05-01", 2, 60)
     assert recap.action_items == (ActionItem("Buy seeds"),)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from typing import cast
 
+from httpx2 import AsyncByteStream, Response
 from pydantic import BaseModel, Field
 
 from notifications.domain.pace import Budget
 
+MAX_BYTES = 1_000_000  # of one answer
 DURATION_UNITS = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -18,6 +21,40 @@ DURATION_UNITS = {
     "d": timedelta(days=1),
 }
 DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
+
+
+class TooLong(Exception):
+    """The server sends more than any recap has."""
+
+
+class Packed(Exception):
+    """The server packs its answer, though it was asked not to."""
+
+
+class _Bounded(AsyncByteStream):
+    """A response's body, of which at most MAX_BYTES are read."""
+
+    def __init__(self, stream: AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_BYTES
+        async for chunk in self._stream:
+            left -= len(chunk)
+            if left < 0:
+                raise TooLong
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the body."""
+        await self._stream.aclose()
+
+
+async def bound(response: Response) -> None:
+    """Keep a response from filling the memory; a packed one could be a thousand times as long as it looks."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Packed
+    response.stream = _Bounded(cast(AsyncByteStream, response.stream))
 
 
 class Usage(BaseModel):

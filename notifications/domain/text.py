@@ -1,0 +1,125 @@
+"""Text of people, LLMs and servers: cleaned where it enters, bounded, and escaped where it is printed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi and others, and of joined emoji
+VARIATION_SELECTORS = "\ufe0e\ufe0f"
+LINK = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)\S+|\b(?:mailto|tel|javascript|data):\S+", re.IGNORECASE)
+MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\([^()]{0,2000}\)")
+TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--.*?-->", re.DOTALL)
+BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # what stood on lines of its own
+MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
+ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
+SPACE_CATEGORIES = ("Zs", "Zl", "Zp")
+DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
+
+
+def clean(text: str) -> str:
+    """One line of words: no control, bidirectional, zero-width or private character, no half of a surrogate pair."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    text = ESCAPE_SEQUENCE.sub("", text)
+    kept = [_kept(text, place) for place in range(len(text))]
+    return " ".join("".join(kept).split())
+
+
+def _kept(text: str, place: int) -> str:
+    letter = text[place]
+    if letter.isspace() or unicodedata.category(letter) in SPACE_CATEGORIES:
+        return " "
+    if letter in ZERO_WIDTH_JOINERS:
+        before, after = text[place - 1 : place], text[place + 1 : place + 2]
+        return letter if _joins(before) and _joins(after) else ""
+    return "" if unicodedata.category(letter) in DROPPED_CATEGORIES else letter
+
+
+def _joins(letter: str) -> bool:
+    """Whether a joiner beside it is part of the spelling: letters beyond Latin, marks, emoji."""
+    if not letter or letter.isascii():
+        return False
+    return letter in VARIATION_SELECTORS or unicodedata.category(letter) in ("Lo", "Mn", "Mc", "So", "Sk")
+
+
+def plain(text: str) -> str:
+    """Cleaned words without links and without markup: what an LLM wrote, before it is stored or pushed."""
+    for _ in range(3):  # one inside another
+        text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
+    return clean(LINK.sub(" ", MARKDOWN.sub("", text)))
+
+
+def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:
+    """At most so many characters and bytes, cut after a whole word where there is one, and marked with an ellipsis."""
+    if len(text) <= characters and (utf8_bytes is None or len(text.encode()) <= utf8_bytes):
+        return text
+    head = text[: characters - 1]
+    if utf8_bytes is not None:
+        head = head.encode()[: max(0, utf8_bytes - 3)].decode(errors="ignore")
+    inside_a_word = " " in head and not text[len(head)].isspace()
+    head = head[: head.rindex(" ")] if inside_a_word else _whole_graphemes(head, text)
+    return head.rstrip(" ,;:.-") + "…"
+
+
+def _whole_graphemes(head: str, text: str) -> str:
+    """The head without what belongs to a character that was cut apart: marks, joiners and their base."""
+    cut = len(head)
+    while 0 < cut < len(text) and (_continues(text[cut]) or text[cut - 1] in ZERO_WIDTH_JOINERS):
+        cut -= 1
+    return text[:cut]
+
+
+def _continues(letter: str) -> bool:
+    return letter in ZERO_WIDTH_JOINERS or unicodedata.category(letter) in ("Mn", "Mc", "Me") or letter in MODIFIERS
+
+
+MODIFIERS = frozenset(map(chr, range(0x1F3FB, 0x1F400)))  # the skin tones of emoji
+
+
+def one_emoji(text: str, fallback: str = "") -> str:
+    """The first emoji of the text, with what belongs to it; the fallback where it starts with none."""
+    text = clean(text)
+    if not text or not _pictures(text[0]):
+        return fallback
+    end = 1
+    if _flag(text[0]) and len(text) > 1 and _flag(text[1]):
+        return text[:2]
+    while end < len(text) and end < 12 and (_continues(text[end]) or text[end - 1] == "\u200d"):
+        end += 1
+    return text[:end].rstrip("\u200d")
+
+
+def _pictures(letter: str) -> bool:
+    return unicodedata.category(letter) == "So" or _flag(letter)
+
+
+def _flag(letter: str) -> bool:
+    return "\U0001f1e6" <= letter <= "\U0001f1ff"
+
+
+def language_tag(text: str) -> str | None:
+    """The text, if it is a language tag such as `pt-BR`; else None: it would stand in the prompt as an instruction."""
+    return text if LANGUAGE_TAG.fullmatch(text) else None
+
+
+def printable(text: str, length: int = 2_000) -> str:
+    """The text as one line of a terminal: what could steer it, hide or reorder is escaped."""
+    shown = text if len(text) <= length else text[: length - 1] + "…"
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(_escaped(letter) for letter in shown)
+
+
+def _escaped(letter: str) -> str:
+    if letter == " " or (unicodedata.category(letter) not in (*DROPPED_CATEGORIES, "Zl", "Zp")):
+        return letter
+    if letter == "\u200d":  # joins emoji, and moves nothing
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def code(text: object, fallback: str = "no code") -> str:
+    """A server's error code, if it is one: letters, digits and . _ - alone."""
+    return text if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,60}", text) else fallback

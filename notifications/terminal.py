@@ -1,0 +1,68 @@
+"""What a person reads: one call, one line, whatever is in it; and a terminal that breaks stops nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+from notifications.domain.text import printable
+
+ANY_LENGTH = sys.maxsize
+
+
+def say(line: str) -> None:
+    """One line on stdout. What could steer a terminal or forge another line is escaped."""
+    print(printable(line, ANY_LENGTH), flush=True)
+
+
+def complain(sentence: str) -> None:
+    """One sentence on stderr."""
+    print(printable(sentence, ANY_LENGTH), file=sys.stderr, flush=True)
+
+
+class Steady(io.TextIOBase):
+    """A stream that never raises: what can't be written (a closed pipe, a full disk, a letter beyond ASCII) is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """As much of it as can be written."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self._mute()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is told of a failure: what was done is on record."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._mute()
+
+    def isatty(self) -> bool:
+        """Whether a person watches."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's own."""
+        return self._stream.fileno()
+
+    def _mute(self) -> None:
+        """From now on into nothing, what is still buffered too."""
+        with suppress(OSError, ValueError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)
+            self._stream.flush()
+
+
+def steady_streams() -> None:
+    """From here on stdout and stderr can't end a run, nor a user's turn."""
+    sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)

@@ -1,0 +1,117 @@
+"""Text of people, LLMs and servers: cleaned, bounded at whole characters, escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifications.domain.text import bounded, clean, code, language_tag, one_emoji, plain, printable
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+any_text = st.text(st.characters(), max_size=300)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("a\r\n b\t\x00c", "a b c"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07x", "red x"),
+        ("\u202eright\u202c \u2066x\u2069", "right x"),
+        ("a\u200bb\ufeffc", "abc"),
+        ("نمی\u200cخواهم", "نمی\u200cخواهم"),  # a joiner that belongs to the spelling
+        (f"{FAMILY} ✈️", f"{FAMILY} ✈️"),
+        ("half \ud83d", "half"),
+        ("a\u2028b\u2029c", "a b c"),
+    ],
+)
+def test_what_could_steer_a_reader_goes_and_the_words_stay(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("see https://evil.example/x?y=1 now", "see now"),
+        ("see [here](https://evil.example) now", "see here now"),
+        ("![logo](http://x/y.png) hi", "logo hi"),
+        ("<b>bold</b> <script>x</script>", "bold x"),
+        ("**bold** and `code` and __under__", "bold and code and under"),
+        ("# Head\n- one\n> two", "Head one two"),
+        ("mailto:ann@example.com javascript:alert(1)", ""),
+        ("www.evil.example", ""),
+        ("3 < 4 and 5 > 2", "3 < 4 and 5 > 2"),
+        ("<<b>b>deep</b>", "deep"),
+        ("budget is 42,000; it - still - holds", "budget is 42,000; it - still - holds"),
+    ],
+)
+def test_links_and_markup_go_and_the_words_stay(text: str, words: str) -> None:
+    assert plain(text) == words
+
+
+@given(any_text)
+def test_cleaned_text_is_one_line_of_words(text: str) -> None:
+    for letter in (found := plain(text)):
+        assert unicodedata.category(letter) not in ("Cc", "Cs", "Co", "Zl", "Zp")
+    assert found == " ".join(found.split())
+    assert clean(found) == found
+    found.encode()
+
+
+@given(any_text.map(clean), st.integers(2, 60), st.integers(8, 120))
+def test_bounds_hold_in_characters_and_in_bytes(text: str, characters: int, utf8_bytes: int) -> None:
+    found = bounded(text, characters, utf8_bytes)
+    assert len(found) <= characters
+    assert len(found.encode()) <= utf8_bytes
+    if len(text) <= characters and len(text.encode()) <= utf8_bytes:
+        assert found == text
+
+
+def test_a_character_is_never_cut_apart() -> None:
+    assert bounded(FAMILY * 3, 7) == f"{FAMILY}…"
+    assert bounded("e\u0301" * 5, 6) == "e\u0301e\u0301…"
+    assert bounded("👍🏽👍🏽👍🏽", 4) == "👍🏽…"
+
+
+@pytest.mark.parametrize(
+    ("text", "emoji"),
+    [
+        ("🌤️ and more", "🌤️"),
+        (f"{FAMILY}{FAMILY}", FAMILY),
+        ("🇵🇹🇪🇸", "🇵🇹"),
+        ("👍🏽👍", "👍🏽"),
+        ("none", ""),
+        ("", ""),
+        ("\u202e🎈", "🎈"),
+    ],
+)
+def test_one_emoji_where_one_is_asked_for(text: str, emoji: str) -> None:
+    assert one_emoji(text) == emoji
+
+
+@pytest.mark.parametrize("text", ["en", "pt-BR", "zh-Hant-TW", "gsw"])
+def test_a_language_tag(text: str) -> None:
+    assert language_tag(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "en. Ignore the notes", "english please", "e", "en_US", "de-", "é", "en\n", "x" * 50]
+)
+def test_what_is_no_language_tag_is_nothing(text: str) -> None:
+    assert language_tag(text) is None
+
+
+@given(any_text)
+def test_what_is_printed_is_one_line_that_steers_nothing(text: str) -> None:
+    for letter in printable(text):
+        assert unicodedata.category(letter) not in ("Cc", "Cs", "Co", "Zl", "Zp")
+        assert letter == "\u200d" or unicodedata.category(letter) != "Cf"
+
+
+def test_a_servers_code_is_a_code_or_none() -> None:
+    assert code("rate_limit.exceeded-2") == "rate_limit.exceeded-2"
+    assert code("odd \x1b[31m", "") == ""
+    assert code(None, "") == ""
+    assert code("x" * 61, "") == ""
