@@ -1,94 +1,95 @@
-"""PROTOCOL section 8: every number, with its unit in its name, and which may not contradict each other."""
+"""PROTOCOL section 8: every number, with its unit in its name, its least and most, and which may not contradict."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
-from notifications.domain.claim import MAX_LEASE_MS
+from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
+from notifications.domain.text import printable
 
 MAX_LEASE_SECONDS = MAX_LEASE_MS / 1000
+SEEN_SECONDS = EXPIRY_AFTER_SLOT_MS / 1000  # for how long after its slot a cohort is listed
+AFTER_PUSHES_SECONDS = 5.0  # of the platform's last seconds: for the report, the claim and the shards
+WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
-def _number(default: float, least: float = 0.0) -> float:
-    return field(default=type(least)(default), metadata={"least": least})
+def _number(default: float, least: float, most: float) -> float:
+    return field(default=float(default), metadata={"least": least, "most": most})
 
 
-def _or_none(default: float) -> float:
-    return field(default=default, metadata={"least": 0.0, "zero": True})
-
-
-def _count(default: int, least: int = 1) -> int:
-    return field(default=type(least)(default), metadata={"least": least})
+def _count(default: int, least: int, most: int) -> int:
+    return field(default=default, metadata={"least": least, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """PROTOCOL section 8. Each is RECAP_ and its name in capitals in the environment."""
 
-    user_deadline_seconds: float = _number(480)
-    user_lease_seconds: float = _number(600)
-    push_deadline_seconds: float = _number(30)
-    store_timeout_seconds: float = _number(60)
-    sending_stale_seconds: float = _number(120)
-    shard_lease_seconds: float = _number(180)
-    shard_renew_seconds: float = _number(30)
-    shard_retry_min_seconds: float = _number(60)
-    shard_retry_max_seconds: float = _number(300)
-    item_retry_seconds: float = _number(60)
-    provider_retry_seconds: float = _number(60)
-    catch_up_seconds: float = _number(7200)
-    grace_seconds: float = _number(1200)
-    watchdog_seconds: float = _number(90)
-    redis_timeout_seconds: float = _number(2)
-    stop_push_seconds: float = _number(5)
-    start_gap_seconds: float = _number(0.004)
-    spread_seconds: float = _or_none(0.0)
-    max_item_failures: int = _count(3)
-    max_crashes: int = _count(4)
-    max_pushes: int = _count(3)
-    max_provider_failures: int = _count(10)
-    concurrency: int = _count(64)
-    push_rate: int = _count(10_000)
-    shards: int = _count(1)
-    shards_at_once: int = _count(8)
-    page_size: int = _count(300)
-    ledger_retention_days: int = _count(30)
+    user_deadline_seconds: float = _number(480, 1, 840)
+    user_lease_seconds: float = _number(660, 1, MAX_LEASE_SECONDS)
+    push_deadline_seconds: float = _number(30, 0.1, 120)
+    store_timeout_seconds: float = _number(60, 0.1, 300)
+    sending_stale_seconds: float = _number(120, 1, 900)
+    shard_lease_seconds: float = _number(180, 1, MAX_LEASE_SECONDS)
+    shard_renew_seconds: float = _number(30, 0.1, 300)
+    shard_retry_min_seconds: float = _number(60, 0.001, 900)
+    shard_retry_max_seconds: float = _number(300, 0.001, 1800)
+    item_retry_seconds: float = _number(60, 0.001, 1800)
+    provider_retry_seconds: float = _number(60, 0.001, 1800)
+    push_retry_seconds: float = _number(60, 0.001, 1800)
+    refused_retry_seconds: float = _number(1800, 0.001, 1800)
+    catch_up_seconds: float = _number(7200, 1, SEEN_SECONDS)
+    grace_seconds: float = _number(1200, 1, SEEN_SECONDS)
+    sweep_seconds: float = _number(600, 0.001, 3600)
+    watchdog_seconds: float = _number(90, 5, 3600)
+    redis_timeout_seconds: float = _number(2, 0.05, 60)
+    stop_seconds: float = _number(10, 6, 600)
+    start_gap_seconds: float = _number(0.004, 0.0001, 1)
+    max_item_failures: int = _count(3, 1, 100)
+    max_crashes: int = _count(4, 1, 100)
+    max_pushes: int = _count(3, 1, 20)
+    max_provider_failures: int = _count(10, 1, 1000)
+    concurrency: int = _count(64, 1, 2000)
+    shards: int = _count(1, 1, 62)
+    shards_at_once: int = _count(8, 1, 62)
+    page_size: int = _count(300, 1, 1000)
+    ledger_retention_days: int = _count(30, 1, 3650)
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, least = getattr(self, one.name), one.metadata["least"]
-            zero = value == 0.0 and least == 0.0 and not one.metadata.get("zero")
-            if not least <= value < math.inf or zero:
-                raise ConfigFault(f"{_variable(one.name)} is {value}; set it to {_at_least(least)}.")
+            value, least, most = getattr(self, one.name), one.metadata["least"], one.metadata["most"]
+            if not least <= value <= most:
+                raise ConfigFault(f"{_variable(one.name)} is {value:g}; set it to {_wish(one)}.")
         for fits, sentence in self._agreements():
             if not fits:
                 raise ConfigFault(sentence)
-        if self.shards > 62:
-            raise ConfigFault(f"RECAP_SHARDS is {self.shards}; one character of a document id divides into 62 at most.")
+
+    @property
+    def stop_push_seconds(self) -> float:
+        """How long a push may still take once the run is told to stop."""
+        return self.stop_seconds - AFTER_PUSHES_SECONDS
 
     def _agreements(self) -> list[tuple[bool, str]]:
-        rest = self.push_deadline_seconds + self.store_timeout_seconds
+        sending = self.push_deadline_seconds + self.store_timeout_seconds
+        whole_turn = self.user_deadline_seconds + sending + self.store_timeout_seconds
+        served = self.catch_up_seconds + self.grace_seconds
         return [
             (
-                self.user_lease_seconds > self.user_deadline_seconds + rest,
+                self.user_lease_seconds > whole_turn,
                 f"RECAP_USER_LEASE_SECONDS is {self.user_lease_seconds:g}; it must be over RECAP_USER_DEADLINE_SECONDS "
-                f"+ RECAP_PUSH_DEADLINE_SECONDS + RECAP_STORE_TIMEOUT_SECONDS = {self.user_deadline_seconds + rest:g}, "
+                f"+ RECAP_PUSH_DEADLINE_SECONDS + 2 x RECAP_STORE_TIMEOUT_SECONDS = {whole_turn:g}, "
                 "or a claim ends while its user is still being served.",
             ),
             (
-                self.sending_stale_seconds > rest,
+                self.sending_stale_seconds > sending,
                 f"RECAP_SENDING_STALE_SECONDS is {self.sending_stale_seconds:g}; it must be over "
-                f"RECAP_PUSH_DEADLINE_SECONDS + RECAP_STORE_TIMEOUT_SECONDS = {rest:g}, "
+                f"RECAP_PUSH_DEADLINE_SECONDS + RECAP_STORE_TIMEOUT_SECONDS = {sending:g}, "
                 "or a live sender is taken for a dead one.",
-            ),
-            (
-                max(self.user_lease_seconds, self.shard_lease_seconds) <= MAX_LEASE_SECONDS,
-                f"RECAP_USER_LEASE_SECONDS and RECAP_SHARD_LEASE_SECONDS may be {MAX_LEASE_SECONDS:g} at most, "
-                "since a longer lease reads as a clock that stepped back.",
             ),
             (
                 self.shard_renew_seconds < self.shard_lease_seconds / 3,
@@ -100,9 +101,10 @@ class Numbers:
                 "RECAP_SHARD_RETRY_MIN_SECONDS is over RECAP_SHARD_RETRY_MAX_SECONDS; swap them.",
             ),
             (
-                self.spread_seconds <= self.catch_up_seconds / 2,
-                f"RECAP_SPREAD_SECONDS is {self.spread_seconds:g}; it may be half of RECAP_CATCH_UP_SECONDS = "
-                f"{self.catch_up_seconds:g} at most, so that a failure can still be made good.",
+                served <= SEEN_SECONDS - self.shard_retry_max_seconds,
+                f"RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is {served:g}; it may be {SEEN_SECONDS:g} - "
+                f"RECAP_SHARD_RETRY_MAX_SECONDS = {SEEN_SECONDS - self.shard_retry_max_seconds:g} at most, "
+                "since a slot is seen for three hours.",
             ),
         ]
 
@@ -115,8 +117,10 @@ def _variable(name: str) -> str:
     return f"RECAP_{name.upper()}"
 
 
-def _at_least(least: float) -> str:
-    return "a number above 0" if least == 0.0 else f"a whole number from {least:g} on"
+def _wish(one: object) -> str:
+    metadata, default = one.metadata, one.default  # type: ignore[attr-defined]
+    kind = "a whole number" if isinstance(default, int) else "a number"
+    return f"{kind} from {metadata['least']:g} to {metadata['most']:g}"
 
 
 def numbers(env: Mapping[str, str]) -> Numbers:
@@ -127,9 +131,7 @@ def numbers(env: Mapping[str, str]) -> Numbers:
         if text is None:
             continue
         whole = isinstance(one.default, int)
-        try:
-            given[one.name] = int(text) if whole else float(text)
-        except ValueError:
-            wish = _at_least(one.metadata["least"])
-            raise ConfigFault(f"{_variable(one.name)} is {text!r}; set it to {wish}.") from None
+        if not (WHOLE if whole else DECIMAL).fullmatch(text):
+            raise ConfigFault(f"{_variable(one.name)} is {printable(text, 40)!r}; set it to {_wish(one)}.")
+        given[one.name] = int(text) if whole else float(text)
     return Numbers(**given)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A run's pace: it waits where the LLM's provider announced that its budget ends, and ramps up its pushes.
+"""A run's pace: it waits where the LLM's provider announced that its budget ends.
 
 A pause is told to the other processes through Redis, and theirs is asked for once a second: no
 round trip of any user's.
@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.pace import longest_pause, ramp_offset
+from notifications.domain.pace import longest_pause
 from notifications.ports import Claims, Clock, Summarizer
 from notifications.termination import Termination
 
@@ -25,21 +25,16 @@ WORTH_TELLING = timedelta(milliseconds=100)
 
 
 class Pace:
-    """Of one run. `reserve`: LLM calls that may be on their way; `push_rate`: a second, of this process."""
+    """Of one run. `reserve`: LLM calls that may be on their way."""
 
-    def __init__(
-        self, claims: Claims, clock: Clock, terminated: Termination, *, reserve: int, push_rate: float
-    ) -> None:
+    def __init__(self, claims: Claims, clock: Clock, terminated: Termination, *, reserve: int) -> None:
         self._claims = claims
         self._clock = clock
         self._terminated = terminated
         self._announced = asyncio.Event()
         self._reserve = reserve
-        self._push_rate = push_rate
         self._not_before = 0.0
         self._answers = 0
-        self._pushes = 0
-        self._first_push = 0.0
 
     async def turn_to_ask(self) -> None:
         """Wait until the LLM's provider has budget again. Before the claim: a pause is nobody's deadline."""
@@ -78,13 +73,3 @@ class Pace:
         longer = until > self._not_before + WORTH_TELLING.total_seconds()
         self._not_before = max(self._not_before, until)
         return longer
-
-    def push_wait(self, left: float) -> tuple[float, bool]:
-        """Seconds until the next place in the ramp, and whether it comes in time: only then it is taken."""
-        now = self._clock.seconds()
-        self._first_push = self._first_push or now
-        at = self._first_push + ramp_offset(self._pushes, self._push_rate).total_seconds()
-        wait = max(0.0, at - now)
-        in_time = wait < left
-        self._pushes += in_time
-        return wait, in_time

@@ -23,7 +23,7 @@ def test_the_defaults_are_the_protocols() -> None:
     numbers = Numbers()
     told = {
         "user_deadline": 480,
-        "user_lease": 600,
+        "user_lease": 660,
         "push_deadline": 30,
         "store_timeout": 60,
         "sending_stale": 120,
@@ -46,9 +46,11 @@ def test_the_defaults_are_the_protocols() -> None:
 def test_each_part_is_replaced_by_its_own_setting() -> None:
     assert load({"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"}).openai
     assert load({"FCM_BASE_URL": "http://127.0.0.1:9"}).fcm
-    assert load({"GOOGLE_CLOUD_PROJECT": "p"}).fcm
+    real = {"GOOGLE_CLOUD_PROJECT": "p", "REDIS_URL": "redis://r", "RECAP_SUMMARIZER": "extract"}
+    assert load(real).fcm
+    assert not load(real).openai
     assert not load({"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_EMULATOR_HOST": "h:1"}).fcm
-    assert load({"JOB_COMPLETION_INDEX": "3"}).task_index == 3
+    assert load({"JOB_COMPLETION_INDEX": "3", "CLOUD_RUN_TASK_COUNT": "4"}).task_index == 3
 
 
 @pytest.mark.parametrize(
@@ -66,15 +68,15 @@ def test_each_part_is_replaced_by_its_own_setting() -> None:
         ({"RECAP_CONCURRENCY": "many"}, "RECAP_CONCURRENCY is 'many'"),
         ({"RECAP_CONCURRENCY": "0"}, "RECAP_CONCURRENCY is 0"),
         ({"RECAP_SHARDS": "63"}, "RECAP_SHARDS is 63"),
-        ({"RECAP_GRACE_SECONDS": "nan"}, "RECAP_GRACE_SECONDS is nan"),
-        ({"RECAP_GRACE_SECONDS": "inf"}, "RECAP_GRACE_SECONDS is inf"),
-        ({"RECAP_CATCH_UP_SECONDS": "-5"}, "RECAP_CATCH_UP_SECONDS is -5"),
-        ({"RECAP_USER_LEASE_SECONDS": "570"}, "RECAP_USER_LEASE_SECONDS is 570"),
+        ({"RECAP_GRACE_SECONDS": "nan"}, "RECAP_GRACE_SECONDS is 'nan'"),
+        ({"RECAP_GRACE_SECONDS": "inf"}, "RECAP_GRACE_SECONDS is 'inf'"),
+        ({"RECAP_CATCH_UP_SECONDS": "-5"}, "RECAP_CATCH_UP_SECONDS is '-5'"),
+        ({"RECAP_USER_LEASE_SECONDS": "630"}, "RECAP_USER_LEASE_SECONDS is 630"),
         ({"RECAP_SENDING_STALE_SECONDS": "90"}, "RECAP_SENDING_STALE_SECONDS is 90"),
-        ({"RECAP_USER_LEASE_SECONDS": "901"}, "may be 900 at most"),
+        ({"RECAP_USER_LEASE_SECONDS": "901"}, "a number from 1 to 900"),
         ({"RECAP_SHARD_RENEW_SECONDS": "60"}, "RECAP_SHARD_RENEW_SECONDS is 60"),
         ({"RECAP_SHARD_RETRY_MIN_SECONDS": "400"}, "RECAP_SHARD_RETRY_MIN_SECONDS"),
-        ({"CLOUD_RUN_JOB": "recap"}, "REDIS_URL, GOOGLE_CLOUD_PROJECT, OPENAI_API_KEY or OPENAI_BASE_URL must be set"),
+        ({"CLOUD_RUN_JOB": "recap"}, "REDIS_URL, GOOGLE_CLOUD_PROJECT, OPENAI_API_KEY or OPENAI_BASE_URL"),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", **CLOUD, "REDIS_URL": ""}, "REDIS_URL must be set"),
     ],
 )
