@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from notifications.documents import Doc
+from notifications.domain.errors import DependencyDown
 from notifications.domain.schedule import Phase, Rules, latest_slot, zone
+from notifications.private_files import locked, private_folder, write_whole
 
 MARKER = "created"
 
@@ -81,26 +81,26 @@ class Fillable(Protocol):
 
 
 def created(folder: Path) -> datetime | None:
-    """When the data folder was first filled; None if it was not yet."""
+    """When the data folder was first filled; None if it was not yet, or what says so can't be read."""
     try:
         return datetime.fromisoformat((folder / MARKER).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
 
 
 async def fill(store: Fillable, folder: Path, now: datetime) -> None:
-    """Fill a new folder, once, whoever comes first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "fill.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    """Fill a new folder, once, whoever comes first. Raises DependencyDown where the disk is full."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if created(folder) is None:
-            if await store.empty():
-                for uid, user, devices, conversations in samples(now):
-                    await store.put(uid, user, fcm_tokens=devices, conversations=conversations)
-            (folder / MARKER).write_text(now.isoformat())
-    finally:
-        os.close(descriptor)
+        private_folder(folder)
+        async with locked(folder / "fill.lock"):
+            if created(folder) is None:
+                if await store.empty():
+                    for uid, user, devices, conversations in samples(now):
+                        await store.put(uid, user, fcm_tokens=devices, conversations=conversations)
+                write_whole(folder / MARKER, now.isoformat())
+                private_folder(folder)
+    except OSError as cause:
+        raise DependencyDown("disk", f"{folder} can't be written ({cause.strerror}); make room.") from cause
 
 
 def samples(now: datetime) -> list[Sample]:

@@ -102,22 +102,22 @@ def test_ten_at_once_share_one_server_and_push_once(job: Job, tmp_path: Path) ->
     assert servers(tmp_path / ".recap") == []
 
 
-def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: Path) -> None:
+async def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     first, second = EmbeddedRedis(folder), EmbeddedRedis(folder)
-    with second:
-        first.__enter__()
+    async with second:
+        await first.__aenter__()
         pid = servers(folder)
-        first.__exit__(None, None, None)
+        await first.__aexit__(None, None, None)
         assert servers(folder) == pid
     wait_for(lambda: not servers(folder), "end of the server")
 
-    orphan = subprocess.Popen(
+    orphan = subprocess.Popen(  # noqa: ASYNC220 - the test waits for it and does nothing else
         [
             *(sys.executable, "-c"),
-            "import sys, time; from pathlib import Path; "
+            "import asyncio, sys, time; from pathlib import Path; "
             "from notifications.adapters.embedded_redis import EmbeddedRedis; "
-            "EmbeddedRedis(Path(sys.argv[1])).__enter__(); print('up', flush=True); time.sleep(100)",
+            "asyncio.run(EmbeddedRedis(Path(sys.argv[1])).__aenter__()); print('up', flush=True); time.sleep(100)",
             str(folder),
         ],
         stdout=subprocess.PIPE,
@@ -128,14 +128,14 @@ def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: Path) 
     orphan.send_signal(signal.SIGKILL)
     orphan.communicate()
     [left] = servers(folder)
-    with EmbeddedRedis(folder):
+    async with EmbeddedRedis(folder):
         assert servers(folder) == [left]  # adopted, not doubled
     wait_for(lambda: not servers(folder), "end of the orphan")
 
 
-def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
+async def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
-    with EmbeddedRedis(deep) as redis:
+    async with EmbeddedRedis(deep) as redis:
         assert len(redis.url.removeprefix("unix://").encode()) <= MAX_SOCKET_PATH
         assert servers(deep)
     assert servers(deep) == []
