@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from notifications.domain.delivery import NOBODY, REPLACEABLE, Kind, Terms, Verdict, settled, stale_in
+from notifications.domain.delivery import NOBODY, REPLACEABLE, Kind, Terms, Verdict, gave_up, settled, stale_in
 from notifications.domain.model import Ledger, State
-from notifications.domain.push import Message, Result
+from notifications.domain.push import TTL, Message, Result
 
 
 def report(
@@ -18,12 +18,14 @@ def report(
     *,
     sent_nothing: bool,
     last_chance: bool,
+    reason: str = "",
     found: Ledger | None,
 ) -> Verdict:
-    """Write down what FCM answered, device by device.
+    """Write down what the push service answered, device by device.
 
     `sent_nothing`: the push deadline had passed before the first push. `last_chance`: no
-    further run will come in time, so what stays open is given up.
+    further run will come in time, so what stays open is given up. `reason`: the code of what
+    keeps a device open.
     """
     if found is None:
         return NOBODY
@@ -38,14 +40,15 @@ def report(
         return Verdict(Kind.FINAL, merged, write=True)
     if not sent_nothing and not _left(results, merged.devices):
         reached = Result.ACCEPTED in merged.devices.values()
-        return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices"))
+        return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices", reason=""))
     if found.state is not State.SENDING or found.by != by:
         return Verdict(Kind.RETRY, merged, write=True)
     definite = sent_nothing or all(result.definite for result in results.values())
     tries = merged.tries - 1 if definite else merged.tries
+    merged = replace(merged, tries=tries, reason=reason)
     if last_chance:
-        return settled(replace(merged, state=State.GAVE_UP, outcome="undelivered", tries=tries))
-    return Verdict(Kind.RETRY, replace(merged, state=State.PENDING, tries=tries), write=True)
+        return gave_up(merged, "undelivered")
+    return Verdict(Kind.RETRY, replace(merged, state=State.PENDING), write=True)
 
 
 def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
@@ -86,8 +89,12 @@ def _just_resent(found: Ledger, read_time: datetime, terms: Terms) -> bool:
     return read_time - found.sent_at < terms.stale
 
 
-def message(uid: str, entry: Ledger) -> Message:
-    """What is pushed: always from the ledger, so that a second push says what the first said."""
+def message(uid: str, entry: Ledger, now: datetime) -> Message:
+    """What is pushed: always from the ledger, so that a second push says what the first said.
+
+    It is worth its time from the recap's making on; an operator's resend from now on.
+    """
+    since = entry.created_at if entry.seq == 1 and entry.created_at else now
     return Message(
         uid=uid,
         collapse_id=entry.collapse_id,
@@ -95,4 +102,5 @@ def message(uid: str, entry: Ledger) -> Message:
         body=entry.body,
         summary_id=entry.summary_id,
         created_at=entry.created_at,
+        expires_at=since + TTL,
     )

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-BODY_LENGTH = 150  # characters
+from notifications.domain.text import bounded, one_emoji, plain
+
+TITLE_LENGTH, TITLE_BYTES = 100, 300
+BODY_LENGTH, BODY_BYTES = 150, 450  # a phone shows no more; in any script far below what a push may weigh
 TTL = timedelta(hours=20)  # a recap that a phone gets a day late would meet the next one
 NO_TEXT = "Your day in brief is ready."
 NO_HEADLINE = "Your daily recap"
@@ -17,7 +20,7 @@ class Result(StrEnum):
 
     ACCEPTED = "accepted"
     GONE = "gone"  # the token is dead: not pushed again, its document deleted if unchanged
-    REFUSED = "refused"  # FCM will never take it as it is: kept, and shouted about
+    REFUSED = "refused"  # the service will never take it as it is: kept, and told loudly
     BUSY = "busy"  # a definite "not now"
     UNKNOWN = "unknown"  # no answer, or one that does not say: it may have been accepted
     UNSENT = "unsent"  # it never left
@@ -48,11 +51,12 @@ class Answer:
     slow_run: bool = False  # the quota is used up: every push of this run waits
     config: bool = False  # our own credentials are refused: only a person can mend it
     retry_now: bool = False  # worth a few tries within the push deadline
+    foreign: bool = False  # not the service's own words: a proxy, a sign-in page, a wrong address
 
     @property
     def shout(self) -> bool:
         """Whether on-call should hear of it."""
-        return self.result is Result.REFUSED or self.config
+        return self.result is Result.REFUSED or self.config or self.foreign
 
 
 QUOTA_WAIT = timedelta(seconds=60)  # QUOTA_EXCEEDED without a Retry-After (FCM's documentation)
@@ -66,7 +70,6 @@ ANSWERS: dict[str, Answer] = {
     "QUOTA_EXCEEDED": Answer(Result.BUSY, retry_after=QUOTA_WAIT, slow_run=True),
     "UNAVAILABLE": Answer(Result.BUSY, retry_now=True),
     "INTERNAL": Answer(Result.BUSY, retry_now=True),
-    "200": Answer(Result.ACCEPTED),
     "400": Answer(Result.REFUSED),
     "401": Answer(Result.BUSY, config=True),
     "403": Answer(Result.REFUSED),
@@ -79,11 +82,21 @@ UNCLEAR = Answer(Result.UNKNOWN, "UNCLEAR")
 
 
 def read_answer(status: int, code: str, retry_after: timedelta | None = None) -> Answer:
-    """What an HTTP status and FCM error code mean; `code` is "" where the body names none."""
+    """What an HTTP status and FCM error code mean; `code` is "" where the body names none.
+
+    Nothing here says accepted: that takes FCM's own word, a name for the message. A redirect is no
+    answer of FCM's and certainly no acceptance: nothing was delivered, and a person has to look.
+    """
+    if 300 <= status < 400:
+        return Answer(Result.BUSY, f"REDIRECT_{status}", foreign=True)
     known = code in ANSWERS and (code != "UNREGISTERED" or status == 404)
     answer = ANSWERS[code] if known else ANSWERS.get(str(status), UNCLEAR)
     wait = retry_after if retry_after is not None and answer.result is Result.BUSY else answer.retry_after
-    return Answer(answer.result, code or str(status), wait, answer.slow_run, answer.config, answer.retry_now)
+    foreign = answer is UNCLEAR and 200 <= status < 300
+    return Answer(answer.result, code or str(status), wait, answer.slow_run, answer.config, answer.retry_now, foreign)
+
+
+ACCEPTED = Answer(Result.ACCEPTED, "200")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,7 @@ class Message:
     body: str
     summary_id: str
     created_at: datetime | None
+    expires_at: datetime  # a phone that is off until then is not told any more
 
     @property
     def data(self) -> dict[str, str]:
@@ -119,20 +133,10 @@ class Message:
 
 
 def notice(headline: str, overview: str, emoji: str) -> Notice:
-    """Title: emoji and headline. Body: the overview cut at a word; never empty."""
-    headline = " ".join(headline.split()) or NO_HEADLINE
-    return Notice(title=f"{emoji} {headline}".strip(), body=cut(overview) or cut(headline) or NO_TEXT)
-
-
-def cut(text: str, length: int = BODY_LENGTH) -> str:
-    """At most `length` characters, cut after a whole word and marked with an ellipsis."""
-    text = " ".join(text.split())
-    if len(text) <= length:
-        return text
-    head = text[: length - 1]
-    if not text[length - 1].isspace() and " " in head:
-        head = head[: head.rindex(" ")]
-    return head.rstrip(" ,;:.-") + "…"
+    """Title: emoji and headline. Body: the overview cut at a word; never empty. Cleaned, whoever wrote it."""
+    headline, overview = plain(headline), plain(overview)
+    title = bounded(f"{one_emoji(emoji)} {headline or NO_HEADLINE}".strip(), TITLE_LENGTH, TITLE_BYTES)
+    return Notice(title, bounded(overview or headline or NO_TEXT, BODY_LENGTH, BODY_BYTES))
 
 
 def deletions_allowed(devices: int) -> int:

@@ -14,13 +14,17 @@ from notifications.adapters.fcm import FcmPush, connect
 from notifications.adapters.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import collapse_id
-from notifications.domain.push import Message, Result
+from notifications.domain.push import TTL, Message, Result
 from tests.support.servers import free_port
 from tests.support.web import FakeFCM, fcm_error
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
-MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT)
+MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
 TIMEOUT = timedelta(seconds=5)
+
+
+def nothing() -> None:
+    """Nobody asks when it leaves."""
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ async def push(fcm: FakeFCM) -> AsyncIterator[FcmPush]:
 
 
 async def test_an_accepted_push_is_shown(fcm: FakeFCM, push: FcmPush) -> None:
-    assert (await push.send("token-1", MESSAGE, TIMEOUT)).result is Result.ACCEPTED
+    assert (await push.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
     assert fcm.phones["token-1"].visible == {MESSAGE.collapse_id: "Body"}
 
 
@@ -53,7 +57,7 @@ async def test_each_answer_over_the_wire(
         return answer()
 
     fcm.script = script
-    said = await push.send("token-1", MESSAGE, TIMEOUT)
+    said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
     assert (said.result, said.code) == (result, code)
 
 
@@ -62,7 +66,7 @@ async def test_a_quota_answer_carries_its_wait(fcm: FakeFCM, push: FcmPush) -> N
         return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "7"})
 
     fcm.script = script
-    said = await push.send("token-1", MESSAGE, TIMEOUT)
+    said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
     assert (said.retry_after, said.slow_run) == (timedelta(seconds=7), True)
 
 
@@ -71,23 +75,23 @@ async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not
         raise ConnectionResetError
 
     fcm.after = cut
-    assert (await push.send("token-1", MESSAGE, TIMEOUT)).result is Result.UNKNOWN
+    assert (await push.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNKNOWN
     assert fcm.accepted["token-1"] == 1
     nowhere = connect(f"http://127.0.0.1:{free_port()}", "project-1", 1)
-    assert (await nowhere.send("token-1", MESSAGE, TIMEOUT)).result is Result.UNSENT
+    assert (await nowhere.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNSENT
     await nowhere.aclose()
 
 
 async def test_no_answer_in_time_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
     fcm.latency = 5
-    assert (await push.send("token-1", MESSAGE, timedelta(seconds=0.1))).result is Result.UNKNOWN
+    assert (await push.send("token-1", MESSAGE, timedelta(seconds=0.1), nothing)).result is Result.UNKNOWN
 
 
 async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path) -> None:
     shown: list[str] = []
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: shown.append(device))
     for token in ("token-1", "token-2"):
-        assert (await outbox.send(token, MESSAGE, TIMEOUT)).result is Result.ACCEPTED
+        assert (await outbox.send(token, MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
     text = (tmp_path / "outbox.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["device"] for line in lines] == shown
@@ -98,4 +102,4 @@ async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path
 async def test_a_full_disk_is_named() -> None:
     outbox = Outbox(Path("/dev/full"), lambda message, device: None)
     with pytest.raises(DependencyDown, match="/dev/full can't be written"):
-        await outbox.send("token-1", MESSAGE, TIMEOUT)
+        await outbox.send("token-1", MESSAGE, TIMEOUT, nothing)

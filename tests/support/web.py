@@ -114,6 +114,7 @@ class FakeLLM(LoopbackServer):
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.prompts: list[str] | None = None  # a test that wants to read them gives a list
         self.script: Script | None = None
         self.latency = 0.0
         self.at_once = 0
@@ -126,6 +127,8 @@ class FakeLLM(LoopbackServer):
             return llm_error(400, wrong)
         who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
         self.calls[who] += 1
+        if self.prompts is not None:
+            self.prompts.append(body["messages"][-1]["content"])
         number = self.calls[who]
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -175,6 +178,7 @@ class FakeFCM(LoopbackServer):
         self.accepted: Counter[str] = Counter()
         self.phones: dict[str, Phone] = {}
         self.messages: list[dict[str, Any]] = []
+        self.bearers: list[str] = []
         self.script: Script | None = None
         self.after: Script | None = None
         self.latency = 0.0
@@ -185,6 +189,7 @@ class FakeFCM(LoopbackServer):
         message = json.loads(raw).get("message", {})
         token = message.get("token", "")
         self.asked[token] += 1
+        self.bearers.append(request.headers.get("Authorization", ""))
         if _wrong_message(request.path, raw, message):
             return fcm_error(400, "INVALID_ARGUMENT")
         if self.latency:

@@ -13,14 +13,15 @@ from notifications.domain.model import collapse_id
 from notifications.domain.push import (
     NO_TEXT,
     QUOTA_WAIT,
+    TTL,
     Answer,
     Message,
     Result,
-    cut,
     deletions_allowed,
     notice,
     read_answer,
 )
+from notifications.domain.text import bounded, plain
 
 MINUTE = timedelta(minutes=1)
 
@@ -28,7 +29,8 @@ MINUTE = timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("status", "code", "asked", "answer"),
     [
-        (200, "", None, Answer(Result.ACCEPTED, "200")),
+        (200, "", None, Answer(Result.UNKNOWN, "200", foreign=True)),  # any server can say 200
+        (302, "", None, Answer(Result.BUSY, "REDIRECT_302", foreign=True)),
         (404, "UNREGISTERED", None, Answer(Result.GONE, "UNREGISTERED")),
         (400, "UNREGISTERED", None, Answer(Result.REFUSED, "UNREGISTERED")),  # only a 404 says that it is gone
         (404, "NOT_FOUND", None, Answer(Result.REFUSED, "NOT_FOUND")),  # the project, not the device
@@ -57,25 +59,24 @@ def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
 def test_a_body_is_short_never_empty_and_cut_at_a_word(overview: str, headline: str) -> None:
     body = notice(headline, overview, "🌤️").body
     assert 0 < len(body) <= 150
-    words = " ".join(overview.split())
+    words = plain(overview)
     if body.endswith("…") and len(words) > 150 and " " in words[:149]:
         kept = body[:-1]
         assert words.startswith(kept)
 
 
 def test_a_long_overview_is_cut_after_a_whole_word() -> None:
-    assert cut("one two three four", 12) == "one two…"
-    assert cut("one two, three", 9) == "one two…"
-    assert cut("short", 12) == "short"
-    assert notice("", "", "").body == "Your daily recap"
-    assert cut("") == ""
-    assert NO_TEXT
+    assert bounded("one two three four", 12) == "one two…"
+    assert bounded("one two, three", 9) == "one two…"
+    assert bounded("short", 12) == "short"
+    assert notice("", "", "").body == NO_TEXT
+    assert bounded("", 5) == ""
 
 
 def test_the_wire_form_for_every_platform() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
     tag = collapse_id("u" * 1500, at.date())
-    message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at)
+    message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
     sent = wire("token", message)
     assert sent["data"] == {
         "type": "day_summary",

@@ -1,0 +1,96 @@
+"""What a run knows of its dependencies: failures in a row, their last cause, and whose fault a useless answer is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from notifications.domain.errors import ItemReason, RecapError, StoreDown
+
+T = TypeVar("T")
+
+MANY_IN_A_ROW = 10  # failures of a store, and useless answers of a kind (PROTOCOL section 5)
+
+
+class Breaker:
+    """Of one dependency. Opens at many failures in a row, or at once where waiting is useless."""
+
+    def __init__(self, opens: Callable[[RecapError], None], many: int = MANY_IN_A_ROW) -> None:
+        self._opens = opens
+        self._many = many
+        self._in_a_row = 0
+        self._cause: RecapError | None = None
+        self._ever_answered = False
+
+    def failed(self, cause: RecapError, *, at_once: bool = False, counts: bool = True) -> None:
+        """It failed once more. `counts`: False where claiming goes on without it."""
+        self._in_a_row += counts
+        self._cause = cause
+        if at_once or self._in_a_row >= self._many:
+            self._opens(cause)
+
+    def answered(self) -> None:
+        """It works: the failures in a row are over."""
+        self._in_a_row = 0
+        self._ever_answered = True
+        self._cause = None
+
+    @property
+    def down(self) -> RecapError | None:
+        """Why its last call failed; None where that went well."""
+        return self._cause
+
+    @property
+    def silent(self) -> RecapError | None:
+        """Why it never once answered; None where it did, or was never asked."""
+        return None if self._ever_answered else self._cause
+
+    async def watch(self, call: Awaitable[T]) -> T:
+        """One call to a store, counted."""
+        try:
+            answer = await call
+        except StoreDown as failure:
+            self.failed(failure)
+            raise
+        self.answered()
+        return answer
+
+
+class UselessAnswers:
+    """Whose fault they are: the item's, once another item was answered well; the provider's, where ten are alike.
+
+    Nobody is charged before that is known. It is the item's too where nobody is left to ask.
+    """
+
+    def __init__(self, theirs: Callable[[ItemReason], None]) -> None:
+        self._theirs = theirs
+        self._kind: ItemReason | None = None
+        self._in_a_row = 0
+        self._verdict: asyncio.Future[bool] | None = None
+        self.waiting = 0
+
+    def answered_well(self) -> None:
+        """The provider works."""
+        self._in_a_row = 0
+        self.decide(items=True)
+
+    def decide(self, *, items: bool) -> None:
+        """Tell everybody who waits."""
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None and not verdict.done():
+            verdict.set_result(items)
+
+    async def is_the_items(self, kind: ItemReason) -> bool:
+        """Whether this one is charged to its item. Waits until that is known; the caller bounds the wait."""
+        self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
+        self._kind = kind
+        self._verdict = verdict = self._verdict or asyncio.get_running_loop().create_future()
+        self.waiting += 1
+        try:
+            if self._in_a_row >= MANY_IN_A_ROW:
+                self._theirs(kind)
+                self.decide(items=False)
+            return await asyncio.shield(verdict)
+        finally:
+            self.waiting -= 1
