@@ -1,18 +1,20 @@
 """Daily Recap: started every minute by a scheduler, serves the users whose local hour has come.
 
 Exit codes: 0 all handled or safely waiting; 1 a defect; 2 usage; 3 bad configuration;
-4 a dependency stopped the run.
+4 a dependency stopped the run; 5 somebody's day ended without a recap.
 """
 
 from __future__ import annotations
 
 import asyncio
 import faulthandler
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -24,30 +26,38 @@ from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, 
 from notifications.domain.push import Message
 from notifications.one_user import tick_user
 from notifications.operation import Context
+from notifications.ports import Claims
 from notifications.report import Report
+from notifications.run import Ending, Parts
 from notifications.samples import created
+from notifications.terminal import complain, say, steady_streams
 from notifications.termination import Termination
 from notifications.tick import tick
 
-EXIT_WITHIN_SECONDS = 9.5  # of SIGTERM; the platform kills at 10
+FAREWELL_SECONDS = 0.5  # of the platform's last: then it kills
 MINUTE = 60
+LATEST = datetime.max.replace(tzinfo=UTC)
 events = structlog.get_logger()
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; every error ends here as one sentence and an exit code."""
+    os.umask(0o077)  # what is stored here is people's conversations
+    steady_streams()
     try:
         command = parse(arguments)
         settings = config.load()
         log.configure(settings.log_format, on_platform=settings.on_platform)
         command.check(settings)
+        if settings.summarizer == "extract":
+            events.warning("summarizer.extract", reason="RECAP_SUMMARIZER=extract: recaps are made without an LLM.")
         return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
     except RecapError as error:
-        print(f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error), file=sys.stderr)
-        return exit_code(error)
+        complain(f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error))
+        return code_of(error)
 
 
-def exit_code(error: RecapError | None, defects: int = 0) -> int:
+def code_of(error: RecapError) -> int:
     """The exit code that tells what ended the run."""
     match error:
         case UsageFault():
@@ -56,10 +66,17 @@ def exit_code(error: RecapError | None, defects: int = 0) -> int:
             return 3
         case DependencyDown():
             return 4
-        case None if not defects:
-            return 0
         case _:
             return 1
+
+
+def exit_code(report: Report) -> int:
+    """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
+    if report.trouble is not None:
+        return code_of(report.trouble)
+    if report.defects:
+        return 1
+    return 5 if report.counts.without_a_recap or report.unserved else 0
 
 
 async def _watched(settings: config.Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
@@ -69,7 +86,7 @@ async def _watched(settings: config.Settings, work: Callable[[Termination], Awai
 
     def terminate() -> None:
         if not terminated.is_set():
-            loop.call_later(EXIT_WITHIN_SECONDS, os._exit, 4)
+            loop.call_later(settings.numbers.stop_seconds - FAREWELL_SECONDS, os._exit, 4)
             terminated.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -100,7 +117,7 @@ async def _every_minute(command: Command, settings: config.Settings, terminated:
         try:
             await _once(command, settings, terminated)
         except DependencyDown as trouble:
-            print(trouble, file=sys.stderr)
+            complain(str(trouble))
         try:
             async with asyncio.timeout(MINUTE - time.time() % MINUTE):
                 await terminated.wait()
@@ -110,23 +127,44 @@ async def _every_minute(command: Command, settings: config.Settings, terminated:
 
 
 async def _once(command: Command, settings: config.Settings, terminated: Termination) -> int:
+    if command.dry_run and wiring.is_untouched(settings):
+        say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
+        return 0
+    try:
+        async with AsyncExitStack() as stack:
+            async with terminated.timeout(math.inf):  # a lock that another holds is not waited for beyond SIGTERM
+                claims = await stack.enter_async_context(wiring.open_claims(settings))
+            return await _with_claims(command, settings, claims, terminated)
+    except TimeoutError:
+        if terminated.is_set():
+            return 0
+        raise
+
+
+async def _with_claims(command: Command, settings: config.Settings, claims: Claims, terminated: Termination) -> int:
     begun = time.monotonic()
-    async with wiring.open_claims(settings) as claims:
-        offset = command.now - await claims.now() if command.now else timedelta(0)
-        opening = partial(wiring.open_parts, settings, claims, _show, offset)
-        if command.operation:
-            return await command.operation(Context(settings, claims, opening, offset, terminated))
-        if command.user:
-            report = await tick_user(claims, opening, command.user, terminated=terminated, offset=offset)
-        else:
-            since = None if settings.project else created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
-            report = await tick(claims, settings, opening, terminated=terminated, offset=offset, since=since)
+    offset = command.now - await claims.now() if command.now else timedelta(0)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Parts]:
+        async with AsyncExitStack() as stack:
+            async with terminated.timeout(math.inf):
+                parts = await stack.enter_async_context(wiring.open_parts(settings, claims, _show, offset))
+            yield parts
+
+    since = None if settings.project else created(settings.data_dir) or LATEST
+    if command.operation:
+        return await command.operation(Context(settings, claims, opening, offset, terminated, since))
+    if command.user:
+        report = await tick_user(claims, opening, command.user, terminated=terminated, offset=offset)
+    else:
+        report = await tick(claims, settings, opening, terminated=terminated, offset=offset, since=since)
     _tell(report, time.monotonic() - begun)
-    return exit_code(report.trouble, report.defects)
+    return exit_code(report)
 
 
 def _tell(report: Report, seconds: float) -> None:
-    """One event with every count, and one line for a person."""
+    """One event with every count, and one line for a person: each due user in exactly one of its figures."""
     counts = report.counts
     events.info(
         "tick.finished",
@@ -141,27 +179,25 @@ def _tell(report: Report, seconds: float) -> None:
         seconds=round(seconds, 3),
     )
     at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if report.unserved:
+        say(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
     if report.idle:
-        print(f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry.")
+        say(f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry.")
     else:
-        figures = (
-            (counts.sent, "sent"),
-            (counts.done_before, "had theirs already"),
-            (counts.skipped.total(), "skipped"),
-            (counts.waiting + counts.held, "waiting"),
-            (counts.missed, "missed"),
-            (counts.dead, "dead"),
-            (counts.failed, "failed"),
-        )
+        figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
         told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
-        print(f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s.")
+        say(f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s.")
     if report.trouble:
-        print(report.trouble, file=sys.stderr)
+        complain(str(report.trouble))
+
+
+SAID = {Ending.DONE_BEFORE: "had theirs already", Ending.GAVE_UP: "given up", Ending.LOST: "lost to another run"}
 
 
 def _show(message: Message, device: str) -> None:
     """A push that went to the outbox, on the terminal."""
-    print(f"  push to {message.uid} (device {device}): {message.title}\n    {message.body}")
+    say(f"  push to {message.uid} (device {device}): {message.title}")
+    say(f"    {message.body}")
 
 
 if __name__ == "__main__":

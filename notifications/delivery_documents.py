@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Any
 
-from notifications.documents import Doc, moment, text
-from notifications.domain.errors import Malformed
+from notifications.documents import Doc, moment
 from notifications.domain.model import Ledger, Recap, State, Summary
+from notifications.domain.text import clean
 
+MAX_ID = 300  # characters of a summary's id that a push carries
+LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes")
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
 
 
@@ -48,12 +52,16 @@ def recap_to(recap: Recap) -> dict[str, Any]:
 def summary_from(key: str, doc: Doc) -> Summary:
     """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
     return Summary(
-        id=text(doc.get("id")) or key,
+        id=_words(doc.get("id"))[:MAX_ID] or key,
         created_at=moment(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
-        headline=text(doc.get("headline")),
-        overview=text(doc.get("overview")),
-        day_emoji=text(doc.get("day_emoji")),
+        headline=_words(doc.get("headline")),
+        overview=_words(doc.get("overview")),
+        day_emoji=_words(doc.get("day_emoji")),
     )
+
+
+def _words(value: object) -> str:
+    return clean(value) if isinstance(value, str) else ""
 
 
 def ledger_to(entry: Ledger) -> dict[str, Any]:
@@ -63,13 +71,37 @@ def ledger_to(entry: Ledger) -> dict[str, Any]:
     return {name: value for name, value in doc.items() if value is not None and value != ""}
 
 
-def ledger_from(day: date, doc: Doc) -> Ledger:
-    """The ledger. Raises Malformed where its state is none of ours: never guessed at."""
+def ledger_from(day: date, doc: object) -> Ledger:
+    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: never guessed at."""
     try:
-        state = State(doc.get("state", ""))
-    except ValueError:
-        raise Malformed(f"recap_deliveries/{day}: its state is none that this version knows.") from None
-    known = {one.name for one in fields(Ledger)} - {"date", "state", *LEDGER_INSTANTS}
-    given: dict[str, Any] = {name: doc[name] for name in known if name in doc}
-    given |= {name: moment(doc.get(name)) for name in LEDGER_INSTANTS}
+        return _ledger(day, doc)
+    except (ValueError, TypeError, AttributeError):
+        return Ledger(date=day, state=State.UNREADABLE)
+
+
+def _ledger(day: date, doc: object) -> Ledger:
+    if not isinstance(doc, Mapping):
+        raise TypeError("no map")
+    given: dict[str, Any] = {name: moment(doc.get(name)) for name in LEDGER_INSTANTS}
+    given |= {name: _typed(doc[name], int) for name in LEDGER_COUNTS if name in doc}
+    given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
+    devices = doc.get("devices") or {}
+    given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    state = State(doc.get("state", ""))
+    if state is State.UNREADABLE:
+        raise ValueError(state)
     return Ledger(date=day, state=state, **given)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(kind.__name__)
+    return value
+
+
+def day_of(key: str) -> date | None:
+    """The date that a ledger is stored under; None for a key that is none of ours."""
+    try:
+        return date.fromisoformat(key)
+    except ValueError:
+        return None

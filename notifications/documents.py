@@ -6,7 +6,7 @@ hand that back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, User
 from notifications.domain.recap import MAX_TRANSCRIPT_CHARS
 from notifications.domain.schedule import zone
+from notifications.domain.text import language_tag
 from notifications.ports import Listed
 
 Doc = Mapping[str, Any]
@@ -30,6 +31,8 @@ CONVERSATION_FIELDS = (
     "structured",
 )
 TRANSCRIPT = "transcript_segments"
+FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
+MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 
 
 def user_from(uid: str, doc: Doc) -> User:
@@ -42,15 +45,19 @@ def user_from(uid: str, doc: Doc) -> User:
     if not isinstance(name, str):
         raise Malformed(f"users/{uid}: {USER_ZONE} is missing or no text.")
     zone(name)
-    return User(uid, name, int(hour), enabled, text(doc.get("language")) or None)
+    return User(uid, name, int(hour), enabled, language_tag(text(doc.get("language"))))
 
 
-def listed(uid: str, doc: Doc) -> Listed:
-    """The user, or why the job's query can't see this document."""
+def listed(uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None) -> Listed:
+    """The user, or why the job can't use this document."""
     try:
-        return Listed(uid, user_from(uid, doc))
+        if not isinstance(doc, Mapping):
+            raise Malformed(f"users/{uid} is not a map of fields.")
+        return Listed(uid, user_from(uid, doc), "", created, updated)
     except Malformed as flaw:
-        return Listed(uid, None, str(flaw))
+        return Listed(uid, None, str(flaw), created, updated)
+    except UnicodeEncodeError:
+        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated)
 
 
 def mended(doc: Doc) -> dict[str, Any]:
@@ -68,12 +75,12 @@ def mended(doc: Doc) -> dict[str, Any]:
     return changes
 
 
-def active(doc: Doc | None) -> bool:
+def active(doc: object) -> bool:
     """Whether recaps are still wanted: the account is there and switched on."""
-    return doc is not None and doc.get(USER_ENABLED) is True
+    return isinstance(doc, Mapping) and doc.get(USER_ENABLED) is True
 
 
-def conversation_from(key: str, doc: Doc) -> Conversation | None:
+def conversation_from(key: str, doc: object) -> Conversation | None:
     """The conversation; None where it is discarded or locked. Raises Malformed."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"conversation {key} is not a map.")
@@ -83,19 +90,26 @@ def conversation_from(key: str, doc: Doc) -> Conversation | None:
     created = moment(doc.get("created_at"))
     if not isinstance(structured, Mapping) or created is None:
         raise Malformed(f"conversation {key}: `structured` is not a map, or `created_at` is no time.")
+    try:
+        return _conversation(key, doc, structured, created)
+    except (UnicodeEncodeError, OverflowError) as cause:
+        raise Malformed(f"conversation {key}: a time or a text of it can't be ({type(cause).__name__}).") from None
+
+
+def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
     overview = text(structured.get("overview"))
     return Conversation(
         id=key,
         created_at=created,
-        started_at=moment(doc.get("started_at")),
-        finished_at=moment(doc.get("finished_at")),
+        started_at=_told_moment(doc.get("started_at")),
+        finished_at=_told_moment(doc.get("finished_at")),
         title=text(structured.get("title")),
         overview=overview,
         category=text(structured.get("category")),
         action_items=tuple(_action_items(structured.get("action_items"))),
         events=tuple(_titles(structured.get("events"))),
         transcript="" if overview else _transcript(doc.get(TRANSCRIPT)),
-        language=text(doc.get("language")) or None,
+        language=language_tag(text(doc.get("language"))),
     )
 
 
@@ -125,30 +139,71 @@ def _maps(value: object) -> list[Mapping[str, Any]]:
 
 
 def text(value: object) -> str:
-    """Stripped text; empty for anything else."""
-    return value.strip() if isinstance(value, str) else ""
+    """Stripped text; empty for anything else. Raises UnicodeEncodeError for half of a surrogate pair."""
+    if not isinstance(value, str):
+        return ""
+    value.encode()
+    return value.strip()
 
 
 def moment(value: object) -> datetime | None:
     """An aware instant from a datetime or ISO 8601 text; None for anything else, naive ones included."""
+    try:
+        return _told_moment(value)
+    except OverflowError:
+        return None
+
+
+def _told_moment(value: object) -> datetime | None:
+    """As `moment`, but an instant that no person lived through raises OverflowError."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         return None
     if not isinstance(found, datetime) or found.tzinfo is None:
         return None
+    if not FIRST_YEAR < found.year < LAST_YEAR:
+        raise OverflowError(found.year)
     return datetime.fromtimestamp(found.timestamp(), UTC).replace(microsecond=found.microsecond)
 
 
-def device_from(key: str, doc: Doc, version: object) -> Device | None:
-    """The device; None where the document holds no token."""
-    token = text(doc.get("token"))
+def device_from(key: str, doc: object, version: object) -> Device | None:
+    """The device; None where the document holds no token. Raises Malformed."""
+    if not isinstance(doc, Mapping):
+        raise Malformed(f"device {key} is not a map.")
+    token = _token(doc.get("token"))
     return Device(token, key, version) if token else None
 
 
-def chosen(devices: list[Device], user: Doc | None) -> list[Device]:
+def devices_from(found: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
+    """The devices of (key, document, version), and how many were malformed: one can't hide the others."""
+    devices, malformed = [], 0
+    for key, doc, version in found:
+        try:
+            device = device_from(key, doc, version)
+        except Malformed:
+            malformed += 1
+        else:
+            devices += [device] if device else []
+    return devices, malformed
+
+
+def _token(value: object) -> str:
+    try:
+        token = text(value)
+    except UnicodeEncodeError:
+        raise Malformed("a device's token holds half of a surrogate pair.") from None
+    if len(token) > MAX_TOKEN_LENGTH or not token.isprintable() or " " in token:
+        raise Malformed("a device's token is no token.")
+    return token
+
+
+def chosen(devices: list[Device], user: object) -> list[Device]:
     """Each token once; the legacy field of the user document only where no device document has one."""
-    legacy = text((user or {}).get(LEGACY_TOKEN))
-    if not devices and legacy:
-        return [Device(legacy, None, legacy)]
-    return list({device.token: device for device in devices}.values())
+    if devices:
+        return list({device.token: device for device in devices}.values())
+    try:
+        legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
+    except Malformed:
+        legacy = ""
+    return [Device(legacy, None, legacy)] if legacy else []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
-from notifications.domain.pace import spread_offset
 from notifications.numbers import Numbers
-from notifications.run import Run
-from notifications.settle import Outcome
+from notifications.ports import Listed
+from notifications.run import Ending, Outcome, Run
 from notifications.shards import ZONES_AT_MOST, Shard
 
 log = structlog.get_logger()
@@ -24,65 +23,66 @@ log = structlog.get_logger()
 class HeldShard:
     """One shard under our claim, and what its users answered."""
 
-    def __init__(self, run: Run, shard: Shard, token: str, now: datetime) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str) -> None:
         self.shard = shard
         self.lost = False
         self._run = run
         self._token = token
         self._terms = shard.terms(run)
-        self._now, self._since = now, run.parts.clock.seconds()
         self._read_to_end = False
         self._seen = 0
         self._done = 0
         self._waits: list[timedelta] = []
 
     async def users(self) -> AsyncGenerator[User]:
-        """Its users, page by page; the next page is fetched while the last is served."""
+        """Its users, page by page; the next page is fetched while the last is served.
+
+        A document that can't be served is counted and told, and keeps nobody else from theirs.
+        """
         numbers, zones = self._run.parts.numbers, sorted(self.shard.cohort.zones)
         try:
             for start in range(0, len(zones), ZONES_AT_MOST):
-                async for user in self._pages(zones[start : start + ZONES_AT_MOST], numbers):
+                async for listed in self._pages(zones[start : start + ZONES_AT_MOST], numbers):
                     self._seen += 1
                     self._run.counts.due += 1
-                    yield user
+                    if listed.user is not None:
+                        yield listed.user
+                    else:
+                        self._unreadable(listed)
             self._read_to_end = True
         except TimeoutError:
             log.info("shard.stopped", key=self.shard.key)  # by SIGTERM: the rest is for the next run
         except StoreDown as failure:
-            self._run.store_failed(failure)
             log.error("shard.page_failed", key=self.shard.key, reason=str(failure))
         except ConfigFault as fault:
             self._run.stop_claiming(fault)
 
-    async def _pages(self, zones: Sequence[str], numbers: Numbers) -> AsyncGenerator[User]:
-        following: asyncio.Task[list[User]] | None = self._fetch(zones, None)
+    def _unreadable(self, listed: Listed) -> None:
+        self._run.defects += 1
+        log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
+        self.note(Outcome(Ending.UNREADABLE))
+
+    async def _pages(self, zones: Sequence[str], numbers: Numbers) -> AsyncGenerator[Listed]:
+        following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
         try:
             while following is not None:
                 async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
-                    page = await following
-                self._run.store_answered()
+                    page = await self._run.reads.watch(following)
                 following = self._fetch(zones, page[-1].uid) if len(page) == numbers.page_size else None
-                for user in page:
-                    yield user
+                for listed in page:
+                    yield listed
         finally:
             if following is not None:
                 following.cancel()
 
-    def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[User]]:
+    def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[Listed]]:
         store, cohort = self._run.parts.store, self.shard.cohort
         size = self._run.parts.numbers.page_size
         return asyncio.create_task(store.page(zones, cohort.hour, self.shard.ids, after, size))
 
-    def early(self, uid: str) -> timedelta:
-        """How long until this user's own place in the spread of their slot (RECAP_SPREAD_SECONDS)."""
-        over = self._run.parts.numbers.span("spread")
-        if not over:
-            return over
-        now = self._now + timedelta(seconds=self._run.parts.clock.seconds() - self._since)
-        return self.shard.cohort.slot + spread_offset(uid, over) - now
-
     def note(self, outcome: Outcome) -> None:
-        """One user's answer. Only an answer of "done" lets the shard end."""
+        """One user's answer, counted once. Only an answer of "done" lets the shard end."""
+        self._run.counts.add(outcome)
         if outcome.done:
             self._done += 1
         else:
@@ -111,7 +111,7 @@ class HeldShard:
         wait = max(least, min([most, *self._waits])) if everybody_answered else least
         if self._run.terminated.is_set():
             wait = timedelta(0)  # released: the next run may go on at once
-        await claims.fail(self._terms, self._token, wait, 0)
+        await claims.fail(self._terms, self._token, wait, 0, "open")
         log.info("shard.open", key=self.shard.key, users=self._seen, done=self._done, wait_seconds=wait.total_seconds())
 
 
@@ -123,7 +123,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    return HeldShard(run, shard, token, reply.now + run.offset)
+    return HeldShard(run, shard, token)
 
 
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
@@ -134,6 +134,6 @@ async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
             if not held.lost:
                 try:
                     await held.renew()
-                except ClaimsDown as trouble:
+                except (ClaimsDown, ConfigFault) as trouble:
                     run.stop_claiming(trouble)
                     return

@@ -12,6 +12,7 @@ from datetime import date, datetime
 
 from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Opening, Terms, Verdict
+from notifications.domain.errors import Malformed
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.push import Result
 
@@ -24,6 +25,10 @@ class Seen:
     read_time: datetime  # the store's own clock
     active: bool = True
     summary: Summary | None = None
+
+    def __post_init__(self) -> None:
+        if self.ledger is not None and self.ledger.state is State.UNREADABLE:
+            raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
 
 
 Decision = Callable[[Seen], Verdict]
@@ -100,15 +105,26 @@ class TransactionalLedger(ABC):
         *,
         sent_nothing: bool,
         last_chance: bool,
+        reason: str = "",
     ) -> Verdict:
         """Write down what came of the pushes."""
 
         def decide(seen: Seen) -> Verdict:
             return delivery_report.report(
-                by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, found=seen.ledger
+                by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason, found=seen.ledger
             )
 
         return await self._transact(uid, day, decide, user=False, summary=False)
+
+    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Verdict:
+        """Take, or give up, an open ledger that no cohort finds any more."""
+
+        def decide(seen: Seen) -> Verdict:
+            return delivery.sweep(
+                by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, terms=self._terms
+            )
+
+        return await self._transact(uid, day, decide, user=True, summary=False)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict:
         """An operator's wish to push again."""

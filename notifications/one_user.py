@@ -2,73 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
 
+from notifications.day import Day
 from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
-from notifications.domain.errors import ClaimsDown, ConfigFault, StoreDown
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed
 from notifications.domain.model import Ledger, User
 from notifications.domain.schedule import Phase, Slot, latest_slot
 from notifications.ports import Claims
-from notifications.push_devices import delete_dead_tokens
 from notifications.recap_user import recap_user
 from notifications.report import Report, report_of
-from notifications.run import Parts, Run
-from notifications.settle import Claimed, Outcome, close_dead
+from notifications.run import Ending, Outcome, Parts, Run
 from notifications.termination import Termination
 
 log = structlog.get_logger()
 
-LATER = Outcome(False, "later")
-STOPPED = Outcome(False, "stopped")
-ERROR = Outcome(False, "error")
-
+LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 
 OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
 
 
 async def claim_and_recap(
-    run: Run, user: User, slot: Slot, lane: int, *, replaces: Ledger | None = None, resend: bool = False
+    run: Run,
+    user: User,
+    slot: Slot,
+    lane: int,
+    *,
+    replaces: Ledger | None = None,
+    resend: bool = False,
+    leave_place: Callable[[], None] | None = None,
 ) -> Outcome:
     """One claim in one lane, and what its answer asks for."""
     if run.stops:
-        return STOPPED
-    terms, token = run.user_terms(user.uid, slot), new_token()
-    reply = await run.parts.claims.claim(terms, token, lane)
-    now = reply.now + run.offset
-    claimed = Claimed(
-        user=user,
-        slot=slot,
-        terms=terms,
-        token=token,
-        won=reply,
-        closing=not resend and run.parts.rules.phase(slot.at, now) is not Phase.DUE,
-        now=now,
-        since=run.parts.clock.seconds(),
-        replaces=replaces,
-        resend=resend,
-    )
-    match reply.answer:
-        case Answer.WON:
-            run.counts.claimed += 1
-            return await recap_user(run, claimed)
-        case Answer.DONE if reply.final is Stored.DEAD:
-            outcome = "failures" if reply.failures >= terms.max_failures else "crashes"
-            return await close_dead(run, claimed, outcome, reply)
-        case Answer.DONE:
-            run.counts.done_before += 1
-            return Outcome(True, str(reply.final))
-        case Answer.LATER:
+        return Outcome(Ending.STOPPED)
+    terms, token, since = run.user_terms(user.uid, slot.recap_date, slot.at), new_token(), run.parts.clock.seconds()
+    try:
+        reply = await run.parts.claims.claim(terms, token, lane)
+        day = Day(
+            run=run,
+            uid=user.uid,
+            date=slot.recap_date,
+            slot=slot.at,
+            terms=terms,
+            token=token,
+            won=reply,
+            closing=not resend and run.parts.rules.phase(slot.at, reply.now + run.offset) is not Phase.DUE,
+            since=since,
+            replaces=replaces,
+            resend=resend,
+            leave_place=leave_place,
+        )
+        if reply.answer is Answer.LATER:
             return LATER
-        case Answer.HELD:
-            run.counts.held += 1
-            return Outcome(False, "held", reply.wait)
-        case _:
-            run.counts.waiting += 1
-            return Outcome(False, "waiting", reply.wait)
+        if reply.answer is Answer.WON:
+            run.counts.claimed += 1
+            return await isolated(day, recap_user(day, user, slot))
+        return await not_won(day)
+    except (ClaimsDown, ConfigFault) as trouble:
+        run.stop_claiming(trouble)
+    except KeyTrouble as trouble:
+        log.error("recap.trouble", uid=user.uid, reason=str(trouble))
+    return Outcome(Ending.FAILED)
+
+
+async def not_won(day: Day) -> Outcome:
+    """What an answer other than a win asks for."""
+    reply = day.won
+    if reply.answer is Answer.DONE:
+        if reply.final is not Stored.DEAD:
+            return Outcome(Ending.DONE_BEFORE)
+        return await day.close_dead("failures" if reply.failures >= day.terms.max_failures else "crashes", reply)
+    return Outcome(Ending.HELD if reply.answer is Answer.HELD else Ending.WAITING, reply.wait, reply.reason)
+
+
+async def isolated(day: Day, turn: Awaitable[Outcome]) -> Outcome:
+    """One user's turn. Whatever it raises gives the claim back uncharged, with its reason, before it is told.
+
+    Only a process that died may leave a claim to lapse: that is what a crash is, and four of them end the day.
+    Here one user's trouble is kept from the others.
+    """
+    run = day.run
+    try:
+        return await turn
+    except (ClaimsDown, KeyTrouble):  # the claim itself can't be told anything
+        raise
+    except ConfigFault as fault:
+        outcome = await day.fail("configuration")
+        run.stop_claiming(fault)
+        return outcome
+    except Malformed as flaw:
+        outcome = await day.fail("malformed")
+        run.defects += 1
+        log.error("recap.trouble", **day.facts, reason=str(flaw))
+    except Exception as defect:
+        outcome = await day.fail(f"defect_{type(defect).__name__}")
+        run.defects += 1
+        log.exception("recap.defect", **day.facts)
+    return Outcome(Ending.FAILED, outcome.wait, outcome.reason)
 
 
 async def tick_user(
@@ -81,20 +115,18 @@ async def tick_user(
     now = await claims.now() + offset
     async with open_parts() as parts:
         run = Run(parts, offset, terminated)
-        user = await parts.store.user(uid)
-        if user is None:
-            raise ConfigFault(f"users/{uid} does not exist, or lacks a zone or an hour; `doctor` says which.")
+        listed = await parts.store.user(uid)
+        if listed is None or listed.user is None:
+            raise ConfigFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
+        user = listed.user
         slot = latest_slot(user.zone, user.hour, now)
-        run.counts.due = 1
         if not user.enabled:
-            run.counts.skipped["nobody"] += 1
+            run.counts.due = 1
+            run.counts.add(Outcome(Ending.SKIPPED, reason="user_gone_or_off"))
         elif parts.rules.phase(slot.at, now) is Phase.OVER:
             log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
-            run.counts.due = 0
         else:
-            try:
-                await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
-            except (ClaimsDown, StoreDown) as trouble:
-                run.stop_claiming(trouble)
-            await delete_dead_tokens(run)
+            run.counts.due = 1
+            run.counts.add(await claim_and_recap(run, user, slot, SINGLE_FILE_LANE))
+            await run.pusher.delete_dead_tokens(parts.store)
         return report_of(run, now)

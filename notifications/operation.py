@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from notifications.config import Settings
 from notifications.ports import Claims
@@ -22,6 +22,7 @@ class Context:
     open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
+    since: datetime | None = None  # when a data folder was first filled: nobody was due before
 
 
 Operation = Callable[[Context], Awaitable[int]]

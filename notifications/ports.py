@@ -6,7 +6,7 @@ a summarizer raises ItemFault or ProviderFault.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -42,6 +42,7 @@ class Reply:
     final: Stored | None = None
     failures: int = 0
     crashes: int = 0
+    reason: str = ""  # of the last failure, until the next win
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One user document, whether or not the job can see it."""
+    """One user document, whether or not the job can use it: `flaw` says why not.
+
+    `created` and `updated` are the store's own times of the document; None where it has none.
+    """
 
     uid: str
     user: User | None
     flaw: str = ""
+    created: datetime | None = None
+    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,9 @@ class Claims(Protocol):
     async def claim(self, terms: Terms, token: str, lane: int) -> Reply: ...
     async def renew(self, terms: Terms, token: str) -> Reply: ...
     async def complete(self, terms: Terms, token: str, outcome: Stored) -> Reply: ...
-    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int) -> Reply: ...
+    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
     async def forget(self, key: str) -> None: ...
+    async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool: ...
     async def hold_back(self, key: str, rest: timedelta) -> None: ...
     async def held_back(self, key: str) -> timedelta: ...
     def scan(self, pattern: str) -> AsyncIterator[Found]: ...
@@ -88,27 +95,37 @@ class Claims(Protocol):
 
 
 class Users(Protocol):
-    """User documents."""
+    """User documents, by id; None where there is no such document."""
 
-    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]: ...
-    async def user(self, uid: str) -> User | None: ...
+    async def page(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[Listed]: ...
+    async def user(self, uid: str) -> Listed | None: ...
 
 
 class Conversations(Protocol):
-    """Conversations by the time the server took them in; discarded and locked ones left out."""
+    """Conversations by the time the server took them in, and how many were malformed.
+
+    Discarded and locked ones are left out.
+    """
 
     async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
 
 
 class Devices(Protocol):
-    """Device tokens."""
+    """Device tokens, each once, and how many documents were malformed."""
 
-    async def devices(self, uid: str) -> list[Device]: ...
+    async def devices(self, uid: str) -> tuple[list[Device], int]: ...
     async def forget_device(self, uid: str, device: Device) -> bool: ...
 
 
 class Ledgers(Protocol):
-    """The delivery ledger: every method but `around` and `summary` is one transaction."""
+    """The delivery ledger: every method but `around`, `summary` and `open_ledgers` is one transaction.
+
+    A transaction raises Malformed where the ledger is UNREADABLE, and ItemFault where the store
+    refuses for good what is to be stored. `open_ledgers` lists those in sending and pending of
+    everybody, in the order of uid and date; `after` is the last that was listed.
+    """
 
     async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def summary(self, uid: str, day: date) -> Summary | None: ...
@@ -126,7 +143,10 @@ class Ledgers(Protocol):
         *,
         sent_nothing: bool,
         last_chance: bool,
+        reason: str = "",
     ) -> Verdict: ...
+    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Verdict: ...
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict: ...
 
 
@@ -139,7 +159,7 @@ class Directory(Protocol):
     async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
-    async def mend(self, uid: str) -> None: ...
+    async def mend(self, uid: str) -> bool: ...
 
 
 class Store(Users, Conversations, Devices, Ledgers, Directory, Protocol):
@@ -171,10 +191,14 @@ class Summarizer(Protocol):
 class Push(Protocol):
     """Pushes one message to one device. Never raises for what a server answers.
 
-    Raises DependencyDown where nothing can be sent to anybody (the outbox's disk is full).
+    Calls `leaves` just before the first byte of the request is written: until then nothing was
+    sent, whatever comes. Raises DependencyDown where nothing can be sent to anybody (the outbox's
+    disk is full).
     """
 
-    async def send(self, token: str, message: Message, timeout: timedelta) -> PushAnswer: ...
+    async def send(
+        self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer: ...
     async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 

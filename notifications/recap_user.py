@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
+from notifications.day import Day
 from notifications.domain.delivery import Kind, Verdict
 from notifications.domain.delivery_report import message
-from notifications.domain.errors import ItemFault, ProviderFault, StoreDown
-from notifications.domain.model import Device, Ledger, Recap, State, Window
+from notifications.domain.errors import ItemFault, Malformed, ProviderFault, StoreDown
+from notifications.domain.model import Device, Ledger, Recap, State, User, Window
 from notifications.domain.recap import Material, compose, material
-from notifications.domain.schedule import ONE_DAY, window
-from notifications.push_devices import Pushed, push_devices
-from notifications.run import Run
-from notifications.settle import Claimed, Outcome, conclude, fail, fail_item, release
+from notifications.domain.schedule import ONE_DAY, Slot, window
+from notifications.push_devices import Pushed
+from notifications.run import Outcome
 from notifications.waits import jittered
 
 log = structlog.get_logger()
 
-STORE_TRIES = 3  # in begin, take and report: again with the same `by` and `seq`
+FIRST_PAUSE, LONGEST_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
+GRACE = 0.4  # of the platform's last seconds, for a transaction that meets SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,148 +36,161 @@ class Ready:
     covered: Window | None = None
 
 
-async def recap_user(run: Run, claimed: Claimed) -> Outcome:
+async def recap_user(day: Day, user: User, slot: Slot) -> Outcome:
     """Carry one user to the end of the day. Raises ClaimsDown where Redis fails meanwhile."""
+    run = day.run
     try:
         async with run.terminated.timeout(run.parts.numbers.user_deadline_seconds):
-            ready = await _make_ready(run, claimed)
-        if isinstance(ready, Verdict):
-            return await conclude(run, claimed, ready)
+            ready = await _make_ready(day, user, slot)
     except ItemFault as fault:
-        return await fail_item(run, claimed, fault)
+        return await day.fail_item(fault)
     except ProviderFault as fault:
         run.provider_failed(fault)
-        return await fail(run, claimed, f"provider_{fault.name}", fault.retry_after)
+        return await day.fail(f"provider_{fault.name}", fault.retry_after)
     except StoreDown as failure:
-        run.store_failed(failure)
-        return await fail(run, claimed, failure.name)
+        return await day.fail(f"store_{failure.name}")
     except TimeoutError:  # SIGTERM, or the store: the summarizer keeps its own share of the deadline
         if run.terminated.is_set():
-            return await release(run, claimed)
-        run.store_failed(StoreDown("store", "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."))
-        return await fail(run, claimed, "user_deadline")
-    try:
-        return await _deliver(run, claimed, ready)
-    except StoreDown as failure:
-        run.store_failed(failure)
-        return await fail(run, claimed, failure.name)
+            return await day.release("stopped")
+        run.reads.failed(StoreDown("store", "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."))
+        return await day.fail("user_deadline")
+    if isinstance(ready, Verdict):
+        return await day.conclude(ready)
+    return await deliver(day, ready.devices, lambda: _begin_or_take(day, ready))
 
 
-async def _make_ready(run: Run, claimed: Claimed) -> Ready | Verdict:
+async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Verdict:
     """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again."""
-    store, uid, day = run.parts.store, claimed.user.uid, claimed.slot.recap_date
-    ledgers = await store.around(uid, day - 3 * ONE_DAY, day + 2 * ONE_DAY)
-    run.store_answered()
-    today = ledgers.pop(day, None)
-    if today is not None and today.state.final and not _may_replace(claimed, today):
+    run, store = day.run, day.run.parts.store
+    ledgers = await run.reads.watch(store.around(day.uid, day.date - 3 * ONE_DAY, day.date + 2 * ONE_DAY))
+    today = ledgers.pop(day.date, None)
+    if today is not None and today.state is State.UNREADABLE:
+        raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
+    if today is not None and today.state.final and not _may_replace(day, today):
         return Verdict(Kind.FINAL, today)
     if today is not None and not today.state.final:
-        return Ready(await store.devices(uid), None)
-    if today is None and (summary := await store.summary(uid, day)):
-        return await _or_take(run, claimed, await store.legacy(claimed.opening(), summary))
-    covered = window(claimed.slot, (entry.window_end for entry in ledgers.values() if entry.window_end))
-    found = await _read(run, claimed, covered)
+        return Ready(await read_devices(day), None)
+    if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
+        return await _or_take(day, await run.writes.watch(store.legacy(day.opening(), summary)))
+    covered = window(slot, ledgers)
+    found = await _read(day, user, covered)
     if found is None:
-        return await _close(run, claimed, covered, State.SKIPPED, "no_content")
-    if claimed.closing:
-        return await _close(run, claimed, None, State.MISSED, "closed")
-    draft = await run.parts.summarizer.summarize(found, _left_of_deadline(run, claimed))
-    run.provider_answered("llm")
+        return await _close(day, covered, State.SKIPPED, "no_content")
+    if day.closing:
+        return await _close(day, None, State.MISSED, "closed")
+    draft = await run.parts.summarizer.summarize(found, _left_of_deadline(day))
+    run.llm.answered()
+    run.useless_answers.answered_well()
     await run.pace.heed(run.parts.summarizer)
-    return Ready(await store.devices(uid), compose(found, draft, _now(run, claimed)), covered)
+    return Ready(await read_devices(day), compose(found, draft, day.now), covered)
 
 
-def _may_replace(claimed: Claimed, today: Ledger) -> bool:
-    return claimed.resend and claimed.replaces is not None and claimed.replaces.seq == today.seq
+def _may_replace(day: Day, today: Ledger) -> bool:
+    return day.resend and day.replaces is not None and day.replaces.seq == today.seq
 
 
-async def _read(run: Run, claimed: Claimed, covered: Window) -> Material | None:
+async def _read(day: Day, user: User, covered: Window) -> Material | None:
     if covered.empty:
         return None
-    conversations, malformed = await run.parts.store.between(claimed.user.uid, covered)
-    if malformed:
-        run.counts.malformed += malformed
-        log.warning("conversations.malformed", uid=claimed.user.uid, count=malformed)
-    return material(claimed.slot.recap_date, conversations, claimed.user.language)
+    conversations, malformed = await day.run.reads.watch(day.run.parts.store.between(day.uid, covered))
+    _tell_malformed(day, "conversations", malformed)
+    return material(day.date, conversations, user.language)
 
 
-async def _close(run: Run, claimed: Claimed, covered: Window | None, state: State, outcome: str) -> Ready | Verdict:
-    if claimed.resend and claimed.replaces is not None:
-        return Verdict(Kind.FINAL, claimed.replaces)  # still nothing to say: the ledger stands as it is
-    return await _or_take(run, claimed, await run.parts.store.close(claimed.opening(covered), state, outcome))
+async def read_devices(day: Day) -> list[Device]:
+    """The user's devices; those that can't be read are counted."""
+    devices, malformed = await day.run.reads.watch(day.run.parts.store.devices(day.uid))
+    _tell_malformed(day, "devices", malformed)
+    return devices
 
 
-async def _or_take(run: Run, claimed: Claimed, verdict: Verdict) -> Ready | Verdict:
-    if verdict.kind is Kind.TAKE:
-        return Ready(await run.parts.store.devices(claimed.user.uid), None)
-    return verdict
+def _tell_malformed(day: Day, what: str, count: int) -> None:
+    if count:
+        day.run.counts.malformed += count
+        log.warning(f"{what}.malformed", uid=day.uid, count=count)
 
 
-async def _deliver(run: Run, claimed: Claimed, ready: Ready) -> Outcome:
+async def _close(day: Day, covered: Window | None, state: State, outcome: str) -> Ready | Verdict:
+    if day.resend and day.replaces is not None:
+        return Verdict(Kind.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
+    closing = day.run.parts.store.close(day.opening(covered), state, outcome)
+    return await _or_take(day, await day.run.writes.watch(closing))
+
+
+async def _or_take(day: Day, verdict: Verdict) -> Ready | Verdict:
+    return Ready(await read_devices(day), None) if verdict.kind is Kind.TAKE else verdict
+
+
+async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Verdict]]) -> Outcome:
     """Steps 4 to 7, from the fence on: never cancelled. `noted` comes before begin, so that a
     process that froze in between finds its time is up and pushes nothing."""
-    noted = run.parts.clock.seconds()
-    opened = await _surely(run, lambda: _begin_or_take(run, claimed, ready))
-    if opened.kind is not Kind.PUSH or opened.entry is None:
-        return await conclude(run, claimed, opened)
-    note = message(claimed.user.uid, opened.entry)
-    pushed = await push_devices(run, note, ready.devices, opened.entry.devices, noted)
-    reported = await _surely(run, lambda: _report(run, claimed, opened, pushed))
-    return await conclude(run, claimed, reported, _push_wait(run, pushed))
+    noted = day.run.parts.clock.seconds()
+    try:
+        opened = await _surely(day, open_ledger)
+        if opened.kind is not Kind.PUSH or opened.entry is None:
+            return await day.conclude(opened)
+        note = message(day.uid, opened.entry, day.now)
+        pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
+        wait = pushed.wait(day.run.parts.numbers, opened.entry.tries, closing=day.closing)
+        reported = await _surely(day, lambda: _report(day, opened, pushed, wait))
+    except StoreDown as failure:
+        return await day.fail(f"store_{failure.name}")
+    except ItemFault as fault:
+        return await day.fail_item(fault)
+    outcome = await day.conclude(reported, wait, pushed.reason)
+    if pushed.defect is not None:
+        raise pushed.defect
+    return outcome
 
 
-async def _begin_or_take(run: Run, claimed: Claimed, ready: Ready) -> Verdict:
-    store, uid, day = run.parts.store, claimed.user.uid, claimed.slot.recap_date
+async def _begin_or_take(day: Day, ready: Ready) -> Verdict:
+    store = day.run.parts.store
     if ready.recap is None:
-        return await store.take(uid, day, claimed.token)
-    opening = claimed.opening(ready.covered)
-    return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=claimed.replaces)
+        return await store.take(day.uid, day.date, day.token)
+    opening = day.opening(ready.covered)
+    return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=day.replaces)
 
 
-async def _report(run: Run, claimed: Claimed, opened: Verdict, pushed: Pushed) -> Verdict:
-    assert opened.entry is not None  # noqa: S101 - _deliver saw to it
-    numbers = run.parts.numbers
-    last_seen = claimed.slot.at + numbers.span("catch_up") + numbers.span("grace")
-    next_pass = _now(run, claimed) + _push_wait(run, pushed) + numbers.span("shard_retry_max")
-    return await run.parts.store.report(
-        claimed.user.uid,
-        claimed.slot.recap_date,
-        claimed.token,
+async def _report(day: Day, opened: Verdict, pushed: Pushed, wait: timedelta) -> Verdict:
+    assert opened.entry is not None  # noqa: S101 - deliver saw to it
+    numbers = day.run.parts.numbers
+    last_seen = day.slot + numbers.span("catch_up") + numbers.span("grace")
+    next_pass = day.now + wait + numbers.span("shard_retry_max")
+    return await day.run.parts.store.report(
+        day.uid,
+        day.date,
+        day.token,
         opened.entry.seq,
         pushed.results,
         sent_nothing=pushed.sent_nothing,
-        last_chance=claimed.closing and next_pass > last_seen,
+        last_chance=day.closing and next_pass > last_seen,
+        reason=pushed.reason,
     )
 
 
-async def _surely(run: Run, transaction: Callable[[], Awaitable[Verdict]]) -> Verdict:
-    """The transaction, again where it may or may not have happened: `by` and `seq` make it one."""
-    whole = run.parts.numbers.store_timeout_seconds
+async def _surely(day: Day, transaction: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    """The transaction, again until the store's time-out where it may or may not have happened: `by` and `seq` make
+    it one. Each failure counts for the run: a store that takes no writes stops the claiming soon."""
+    run, numbers = day.run, day.run.parts.numbers
+    whole = numbers.store_timeout_seconds
+    pause = whole * FIRST_PAUSE
     try:
-        async with asyncio.timeout(whole):
-            for tries_left in reversed(range(STORE_TRIES)):
+        async with run.terminated.timeout(whole, grace=numbers.stop_seconds * GRACE):
+            while True:
                 try:
-                    verdict = await transaction()
+                    return await run.writes.watch(transaction())
                 except StoreDown:
-                    if not tries_left:
-                        raise
-                    await asyncio.sleep(jittered(timedelta(seconds=whole / 60), 0.5, 1.5).total_seconds())
-                else:
-                    run.store_answered()
-                    return verdict
+                    await asyncio.sleep(jittered(timedelta(seconds=pause), 0.5, 1.5).total_seconds())
+                    pause = min(2 * pause, whole * LONGEST_PAUSE)
     except TimeoutError:
         pass
-    raise StoreDown("store", f"The store took over {whole:g} s for one user (RECAP_STORE_TIMEOUT_SECONDS).")
+    down = run.writes.down
+    if down is not None:
+        raise StoreDown("writes", str(down))
+    failure = StoreDown("writes", f"The store took over {whole:g} s for one user (RECAP_STORE_TIMEOUT_SECONDS).")
+    run.writes.failed(failure)
+    raise failure
 
 
-def _push_wait(run: Run, pushed: Pushed) -> timedelta:
-    return max(pushed.retry_after, run.parts.numbers.span("provider_retry"))
-
-
-def _left_of_deadline(run: Run, claimed: Claimed) -> timedelta:
-    used = timedelta(seconds=run.parts.clock.seconds() - claimed.since)
-    return max(timedelta(0), run.parts.numbers.span("user_deadline") - used) * LLM_SHARE
-
-
-def _now(run: Run, claimed: Claimed) -> datetime:
-    return claimed.now + timedelta(seconds=run.parts.clock.seconds() - claimed.since)
+def _left_of_deadline(day: Day) -> timedelta:
+    return max(timedelta(0), day.run.parts.numbers.span("user_deadline") - day.used) * LLM_SHARE

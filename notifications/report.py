@@ -31,7 +31,7 @@ def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
     return Report(
         now,
         counts=run.counts,
-        trouble=run.verdict,
+        trouble=run.stopped_by,
         defects=run.defects,
         llm_calls=summarizer.calls,
         tokens_used=summarizer.tokens,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import structlog
 
+from notifications.breaker import Breaker, UselessAnswers
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
-from notifications.domain.errors import ConfigFault, DependencyDown, ProviderFault, RecapError
-from notifications.domain.model import Device
-from notifications.domain.schedule import Rules, Slot
+from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
+from notifications.domain.schedule import Rules
 from notifications.numbers import Numbers
 from notifications.pace import Pace
 from notifications.ports import Claims, Clock, Push, Store, Summarizer, Terms
+from notifications.push_devices import Pusher
 from notifications.termination import Termination
 
 log = structlog.get_logger()
-
-MANY_IN_A_ROW = 10  # store failures in a row that stop claiming (PROTOCOL section 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +41,75 @@ class Parts:
         return Rules(self.numbers.span("catch_up"), self.numbers.span("grace"))
 
 
+class Ending(StrEnum):
+    """How one due user's turn ended in this run: each user has exactly one."""
+
+    SENT = "sent"
+    SKIPPED = "skipped"
+    DONE_BEFORE = "done_before"
+    MISSED = "missed"
+    DEAD = "dead"
+    GAVE_UP = "gave_up"
+    UNREADABLE = "unreadable"  # a document that nobody can serve
+    WAITING = "waiting"
+    HELD = "held"
+    LOST = "lost"  # the claim, or the shard, while it was being served
+    STOPPED = "stopped"  # not begun, since the run was stopped
+    FAILED = "failed"
+
+    @property
+    def done(self) -> bool:
+        """Whether this user keeps no shard open."""
+        return self not in (Ending.WAITING, Ending.HELD, Ending.LOST, Ending.STOPPED, Ending.FAILED)
+
+
+WITHOUT_A_RECAP = (Ending.MISSED, Ending.DEAD, Ending.GAVE_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the user answered to its shard: done, or to be tried again after `wait`."""
+
+    ending: Ending
+    wait: timedelta = timedelta(0)
+    reason: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether this user keeps no shard open."""
+        return self.ending.done
+
+
 @dataclass(slots=True)
 class Counts:
     """The figures of one run, as `tick.finished` tells them."""
 
     due: int = 0
     claimed: int = 0
-    sent: int = 0
+    endings: Counter[Ending] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    done_before: int = 0
-    held: int = 0
-    waiting: int = 0
-    stopped: int = 0
-    failed: int = 0
-    dead: int = 0
-    missed: int = 0
+    swept: int = 0  # of the due: open ledgers that no cohort holds any more
     pushes: int = 0
     tokens_deleted: int = 0
     malformed: int = 0
     devices: int = 0
 
+    def add(self, outcome: Outcome) -> None:
+        """One due user more, in exactly one count."""
+        self.endings[outcome.ending] += 1
+        if outcome.ending is Ending.SKIPPED:
+            self.skipped[outcome.reason] += 1
+
+    @property
+    def without_a_recap(self) -> int:
+        """Users whose day ended in this run without a recap that reached them."""
+        return sum(self.endings[ending] for ending in WITHOUT_A_RECAP)
+
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
-        figures: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return {**figures, "skipped": sum(self.skipped.values()), "skipped_by_reason": dict(self.skipped)}
+        plain = ("due", "claimed", "swept", "pushes", "tokens_deleted", "malformed", "devices")
+        endings = {ending.value: self.endings[ending] for ending in Ending}
+        return {name: getattr(self, name) for name in plain} | endings | {"skipped_by_reason": dict(self.skipped)}
 
 
 @dataclass(slots=True)
@@ -77,29 +122,29 @@ class Run:
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
-    push_not_before: float = 0.0  # seconds of the parts' clock
-    dead_tokens: list[tuple[str, Device]] = field(default_factory=list)
+    reads: Breaker = field(init=False)
+    writes: Breaker = field(init=False)
+    llm: Breaker = field(init=False)
+    useless_answers: UselessAnswers = field(init=False)
+    pusher: Pusher = field(init=False)
     pace: Pace = field(init=False)
-    _provider_failures: int = 0
-    _store_failures: int = 0
-    _answered: set[str] = field(default_factory=set)
-    _last_failure: dict[str, RecapError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        numbers, tasks = self.parts.numbers, self.parts.tasks
-        self.pace = Pace(
-            self.parts.claims,
-            self.parts.clock,
-            self.terminated,
-            reserve=numbers.concurrency * tasks,
-            push_rate=numbers.push_rate / tasks,
+        parts, numbers = self.parts, self.parts.numbers
+        self.reads, self.writes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
+        self.llm = Breaker(self.stop_claiming, numbers.max_provider_failures)
+        self.useless_answers = UselessAnswers(self._all_answers_useless)
+        self.pusher = Pusher(
+            parts.push, parts.clock, numbers, self.terminated, Breaker(self.stop_claiming), self.counts
         )
+        self.pace = Pace(parts.claims, parts.clock, self.terminated, reserve=numbers.concurrency * parts.tasks)
 
     def stop_claiming(self, trouble: RecapError) -> None:
         """No further claims in this run. The first trouble is the one that the exit code tells."""
         if self.trouble is None:
             self.trouble = trouble
             log.error("run.stops_claiming", reason=str(trouble))
+        self.useless_answers.decide(items=False)
 
     @property
     def stops(self) -> bool:
@@ -107,55 +152,32 @@ class Run:
         return self.trouble is not None or self.terminated.is_set()
 
     def provider_failed(self, fault: ProviderFault) -> None:
-        """The breaker: opens at once where waiting is useless, else at many failures in a row."""
-        self._provider_failures += 1
-        cause: RecapError = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
-        self._last_failure[fault.name] = cause
-        if fault.opens or self._provider_failures >= self.parts.numbers.max_provider_failures:
-            self.stop_claiming(cause)
+        """The LLM's provider: a configuration fault stops the claiming at once."""
+        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
+        self.llm.failed(cause, at_once=fault.opens)
 
-    def provider_answered(self, name: str) -> None:
-        """It works: the failures in a row are over."""
-        self._answered.add(name)
-        if name == "llm":
-            self._provider_failures = 0
-
-    def push_unreachable(self, code: str) -> None:
-        """A push got no answer. Recaps are stored all the same, so claiming goes on."""
-        self._last_failure.setdefault(
-            "fcm", DependencyDown("fcm", f"FCM does not answer ({code}); check FCM_BASE_URL.")
-        )
-
-    def store_failed(self, failure: RecapError) -> None:
-        """Ten in a row stop claiming."""
-        self._store_failures += 1
-        self._last_failure["store"] = failure
-        if self._store_failures >= MANY_IN_A_ROW:
-            self.stop_claiming(failure)
-
-    def store_answered(self) -> None:
-        """It works: the failures in a row are over."""
-        self._store_failures = 0
-        self._last_failure.pop("store", None)
+    def _all_answers_useless(self, kind: ItemReason) -> None:
+        sentence = f"The LLM's answers are all useless ({kind.value}); check OPENAI_MODEL and what it can do."
+        self.llm.failed(DependencyDown("llm", sentence), at_once=True)
 
     @property
-    def verdict(self) -> RecapError | None:
+    def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
-        silent = (failure for name, failure in self._last_failure.items() if name not in self._answered)
-        return self.trouble or next(silent, None)
+        down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
+        return self.trouble or next((cause for cause in down if cause), None)
 
     def redis_ms(self, moment: datetime) -> int:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""
         return int((moment - self.offset).timestamp() * 1000)
 
-    def user_terms(self, uid: str, slot: Slot) -> Terms:
+    def user_terms(self, uid: str, day: date, slot_at: datetime) -> Terms:
         """On what terms one user's day is claimed."""
         numbers = self.parts.numbers
         return Terms(
-            key=user_key(uid, slot.recap_date),
+            key=user_key(uid, day),
             lease_ms=int(numbers.user_lease_seconds * 1000),
-            expire_ms=self.redis_ms(slot.at) + EXPIRY_AFTER_SLOT_MS,
-            until_ms=self.redis_ms(slot.at + numbers.span("catch_up")),
+            expire_ms=self.redis_ms(slot_at) + EXPIRY_AFTER_SLOT_MS,
+            until_ms=self.redis_ms(slot_at + numbers.span("catch_up")),
             max_crashes=numbers.max_crashes,
             max_failures=numbers.max_item_failures,
         )

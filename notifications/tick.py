@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 
 import structlog
 
 from notifications.config import Settings
-from notifications.domain.claim import SINGLE_FILE_LANE
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed
+from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINCE_KEY, SINGLE_FILE_LANE, SWEEP_KEY
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.model import User
-from notifications.domain.schedule import Rules, slot_on
+from notifications.domain.schedule import ONE_DAY, Rules, slot_on
 from notifications.held_shard import HeldShard, claim_shard, keep_renewing
-from notifications.one_user import ERROR, LATER, OpenParts, claim_and_recap
+from notifications.one_user import LATER, OpenParts, claim_and_recap
 from notifications.ports import Claims
-from notifications.push_devices import delete_dead_tokens
 from notifications.report import Report, report_of
-from notifications.run import Run
-from notifications.settle import Outcome
+from notifications.run import Ending, Outcome, Run
 from notifications.shards import Due, Shard, due_shards, spread
+from notifications.sweep import sweep
 from notifications.termination import Termination
 
 log = structlog.get_logger()
 
 NARROW_LANE_WIDTH = 8
+LOOK_AGAIN_SECONDS = 0.2
 
 
 async def tick(
@@ -44,7 +44,10 @@ async def tick(
     now = await claims.now() + offset
     due = await due_shards(claims, rules, numbers.shards, now, offset)
     unserved = _tell_unserved(due, rules, since)
-    if not due.claimable:
+    sweeps = due.sweep and await claims.take_turn(SWEEP_KEY, numbers.span("sweep"), now - offset)
+    if sweeps:
+        await claims.take_turn(SINCE_KEY, SINCE_EXPIRY_DAYS * ONE_DAY, now - offset)
+    if not due.claimable and not sweeps:
         return Report(now, idle=True, unserved=unserved)
     async with open_parts() as parts:
         for sentence in await claims.warnings():
@@ -60,12 +63,18 @@ async def tick(
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await delete_dead_tokens(run)
+        if sweeps and not await sweep(run, now):
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
+                await claims.forget(SWEEP_KEY)  # the next run's turn
+        await run.pusher.delete_dead_tokens(parts.store)
         return report_of(run, now, unserved)
 
 
 def _tell_unserved(due: Due, rules: Rules, since: datetime | None) -> int:
-    """Slots whose catch-up and grace went by without any run ending them: the scheduler was down."""
+    """Slots whose catch-up and grace went by without any run ending them: the scheduler was down, or Redis forgot.
+
+    Returns how many of them Redis would remember: their users' day ended without a recap.
+    """
     ended = rules.catch_up + rules.grace
     missed = [shard for shard in due.unserved if since is None or shard.cohort.slot + ended > since]
     if missed:
@@ -74,8 +83,9 @@ def _tell_unserved(due: Due, rules: Rules, since: datetime | None) -> int:
             shards=len(missed),
             first=missed[0].cohort.slot.isoformat(),
             last=missed[-1].cohort.slot.isoformat(),
+            redis_remembers_since=due.remembers_since.isoformat(),
         )
-    return len(missed)
+    return sum(shard.cohort.slot + ended > due.remembers_since for shard in missed)
 
 
 async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
@@ -90,8 +100,9 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
         await pass_over(run, _again(later), lane=SINGLE_FILE_LANE, width=1)
     finally:
         renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
         for shard in held:
-            await _finish_shard(shard)
+            await _finish_shard(run, shard)
 
 
 async def _claim_shard(run: Run, shard: Shard) -> HeldShard | None:
@@ -99,18 +110,21 @@ async def _claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     try:
         return await claim_shard(run, shard)
-    except ClaimsDown as trouble:
+    except (ClaimsDown, ConfigFault) as trouble:
         run.stop_claiming(trouble)
     except KeyTrouble as trouble:
         log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
     return None
 
 
-async def _finish_shard(shard: HeldShard) -> None:
+async def _finish_shard(run: Run, shard: HeldShard) -> None:
     try:
         await shard.finish()
-    except (ClaimsDown, KeyTrouble) as trouble:  # its lease runs out by itself
+    except KeyTrouble as trouble:  # its lease runs out by itself
         log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
+    except (ClaimsDown, ConfigFault) as trouble:
+        log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
+        run.stop_claiming(trouble)
 
 
 async def _everybody(run: Run, shards: Sequence[HeldShard]) -> AsyncGenerator[tuple[HeldShard, User]]:
@@ -118,11 +132,11 @@ async def _everybody(run: Run, shards: Sequence[HeldShard]) -> AsyncGenerator[tu
         if run.stops:
             return
         async for user in shard.users():
+            yield shard, user
             if run.stops:
                 return
             if shard.lost:
                 break
-            yield shard, user
 
 
 async def _again(later: Sequence[tuple[HeldShard, User]]) -> AsyncGenerator[tuple[HeldShard, User]]:
@@ -141,54 +155,68 @@ async def pass_over(
     free = asyncio.Semaphore(width)
     later: list[tuple[HeldShard, User]] = []
     serving: set[asyncio.Task[None]] = set()
+    raised: list[BaseException] = []
     gap = run.parts.numbers.start_gap_seconds if lane == 0 else 0.0
 
     async def serve(shard: HeldShard, user: User) -> None:
+        place = Place(free)
         try:
-            outcome = await serve_user(run, shard, user, lane)
+            outcome = await serve_user(run, shard, user, lane, place.leave)
             if outcome is LATER:
                 later.append((shard, user))
             else:
                 shard.note(outcome)
         finally:
-            free.release()
+            place.leave()
+
+    def served(task: asyncio.Task[None]) -> None:
+        serving.discard(task)
+        if not task.cancelled() and (defect := task.exception()):
+            raised.append(defect)
 
     try:
         async with aclosing(everybody):
             async for shard, user in everybody:
                 await free.acquire()
-                if run.stops:
-                    break
-                if shard.lost:
-                    free.release()
-                    continue
                 task = asyncio.create_task(serve(shard, user))
                 serving.add(task)
-                task.add_done_callback(serving.discard)
+                task.add_done_callback(served)
                 width -= 1
                 if width > 0:
                     await asyncio.sleep(gap)
     finally:
-        await asyncio.gather(*serving)
+        await _all_served(run, serving)
+    if raised:
+        raise raised[0]
     return later
 
 
-async def serve_user(run: Run, shard: HeldShard, user: User, lane: int) -> Outcome:
-    """Claim one user and carry them through. Here one user's trouble is kept from the others."""
+class Place:
+    """A worker's place, which is left once."""
+
+    def __init__(self, free: asyncio.Semaphore) -> None:
+        self._free: asyncio.Semaphore | None = free
+
+    def leave(self) -> None:
+        """Another user may be served now."""
+        if self._free is not None:
+            self._free.release()
+            self._free = None
+
+
+async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
+    """Everybody's end. Where all who are left wait for what the LLM answers others, nobody else will be asked."""
+    while serving:
+        if run.useless_answers.waiting >= len(serving):
+            run.useless_answers.decide(items=True)
+        await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_place: Callable[[], None]) -> Outcome:
+    """Claim one user and carry them through."""
+    if shard.lost:
+        return Outcome(Ending.LOST)
     cohort = shard.shard.cohort
-    slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
-    if (early := shard.early(user.uid)) > timedelta(0):
-        run.counts.waiting += 1
-        return Outcome(False, "spread", early)
     await run.pace.turn_to_ask()
-    try:
-        return await claim_and_recap(run, user, slot, lane)
-    except (ClaimsDown, ConfigFault) as trouble:
-        run.stop_claiming(trouble)
-    except (KeyTrouble, Malformed) as trouble:
-        log.error("recap.trouble", uid=user.uid, reason=str(trouble))
-    except Exception:  # a defect of ours: told with its stack, and the other users go on
-        run.defects += 1
-        run.counts.failed += 1
-        log.exception("recap.defect", uid=user.uid, date=str(slot.recap_date))
-    return ERROR
+    slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
+    return await claim_and_recap(run, user, slot, lane, leave_place=leave_place)

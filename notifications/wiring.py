@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from notifications.config import Settings
 from notifications.domain.delivery import Terms
 from notifications.domain.push import Message
 from notifications.ports import Claims, Push, Store, Summarizer
+from notifications.private_files import private_folder
 from notifications.run import Parts
 
 GC_THRESHOLDS = (50_000, 20, 100)  # new objects, and younger collections, before each of its three generations
@@ -31,15 +32,20 @@ class BootClock:
         return time.clock_gettime(self._which)
 
 
-@contextmanager
-def redis_url(settings: Settings) -> Iterator[str]:
+def is_untouched(settings: Settings) -> bool:
+    """Whether everything is local, and no run has made anything yet."""
+    return settings.project is None and not (settings.data_dir / "recap.sqlite3").exists()
+
+
+@asynccontextmanager
+async def redis_url(settings: Settings) -> AsyncIterator[str]:
     """The Redis to claim in: the one that is set, else the data folder's own, held while in use."""
     if settings.redis_url is not None:
         yield settings.redis_url
         return
     from notifications.adapters.embedded_redis import EmbeddedRedis
 
-    with EmbeddedRedis(settings.data_dir) as embedded:
+    async with EmbeddedRedis(settings.data_dir) as embedded:
         yield embedded.url
 
 
@@ -49,7 +55,7 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
     from notifications.adapters.redis_claims import connect
 
     numbers = settings.numbers
-    with redis_url(settings) as url:
+    async with redis_url(settings) as url:
         connections = numbers.shards_at_once + max(4, numbers.concurrency // 8)
         claims = connect(url, connections=connections, timeout_seconds=numbers.redis_timeout_seconds)
         try:
@@ -116,8 +122,13 @@ def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
         from notifications.adapters import fcm
 
-        return fcm.connect(settings.fcm_base_url, settings.project, settings.numbers.concurrency)
+        return fcm.connect(
+            settings.fcm_base_url,
+            settings.project,
+            settings.numbers.concurrency,
+            own_credentials=settings.credentials_file is not None,
+        )
     from notifications.adapters.outbox import Outbox
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.data_dir)
     return Outbox(settings.data_dir / "outbox.jsonl", show)

@@ -65,6 +65,7 @@ class Opening:
     window: Window | None = None
     failures: int = 0
     crashes: int = 0
+    reason: str = ""  # the last failure's code
 
 
 NOBODY = Verdict(Kind.NOBODY)
@@ -82,6 +83,7 @@ def _entry(op: Opening, terms: Terms, state: State, outcome: str, seq: int = 1) 
         window_end=op.window.end if op.window else None,
         failures=op.failures,
         crashes=op.crashes,
+        reason=op.reason if state is State.DEAD else "",
         expire_at=op.slot + terms.retention,
     )
 
@@ -119,8 +121,13 @@ def close(
     left = stale_in(found, read_time, terms)
     if found.state is State.SENDING and left > timedelta(0):
         return Verdict(Kind.BUSY, found, wait=left)
-    ended = replace(found, state=State.GAVE_UP, outcome=outcome, failures=op.failures, crashes=op.crashes)
-    return settled(ended)
+    counted = replace(found, failures=op.failures, crashes=op.crashes, reason=op.reason or found.reason)
+    return gave_up(counted, outcome)
+
+
+def gave_up(entry: Ledger, outcome: str) -> Verdict:
+    """The day ends with a recap that is stored, and a push that somebody may not have got."""
+    return settled(replace(entry, state=State.GAVE_UP, outcome=outcome))
 
 
 def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None, terms: Terms) -> Verdict:
@@ -202,6 +209,25 @@ def take(by: str, *, found: Ledger | None, read_time: datetime, terms: Terms) ->
         if left > timedelta(0):
             return Verdict(Kind.BUSY, found, wait=left)
     if found.tries >= terms.max_pushes:
-        return settled(replace(found, state=State.GAVE_UP, outcome="pushes"))
+        return gave_up(found, "pushes")
     taken = replace(found, state=State.SENDING, by=by, tries=found.tries + 1)
     return Verdict(Kind.PUSH, taken, write=True, stamp_sending=True)
+
+
+def sweep(by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, terms: Terms) -> Verdict:
+    """Take what no cohort would find any more (PROTOCOL section 6, step 8).
+
+    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
+    """
+    if found is None:
+        return NOBODY
+    if found.state.final:
+        return Verdict(Kind.FINAL, found)
+    left = stale_in(found, read_time, terms)
+    if found.state is State.SENDING and left > timedelta(0) and found.by != by:
+        return Verdict(Kind.BUSY, found, wait=left)
+    if not active:
+        return gave_up(found, "user_gone_or_off")
+    if over:
+        return gave_up(found, "undelivered")
+    return take(by, found=found, read_time=read_time, terms=terms)

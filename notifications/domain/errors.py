@@ -18,6 +18,10 @@ class UsageFault(RecapError):
     """The command line asks for something that can't be done (exit 2)."""
 
 
+class Unfinished(RecapError):
+    """What was asked for is not done, and says why (exit 1)."""
+
+
 class ConfigFault(RecapError):
     """A setting is missing, malformed or refused (exit 3)."""
 
@@ -61,6 +65,10 @@ class ItemReason(StrEnum):
     REFUSAL = "refusal"
     TRUNCATED = "truncated"
     INVALID_ANSWER = "invalid_answer"
+    UNSTORABLE = "unstorable"  # the store refuses this very document for good
+
+
+MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER})  # where all have it in a row
 
 
 class ItemFault(RecapError):

@@ -140,11 +140,17 @@ class State(StrEnum):
     MISSED = "missed"
     DEAD = "dead"
     GAVE_UP = "gave_up"
+    UNREADABLE = "unreadable"  # what is stored is none of ours: never written, never guessed at
 
     @property
     def final(self) -> bool:
         """Whether the day has ended in it."""
-        return self not in (State.SENDING, State.PENDING)
+        return self not in (State.SENDING, State.PENDING, State.UNREADABLE)
+
+    @property
+    def open(self) -> bool:
+        """Whether a push is still owed."""
+        return self in (State.SENDING, State.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ class Ledger:
     repeats: int = 0  # pushes accepted for a device that had accepted one before
     failures: int = 0
     crashes: int = 0
+    reason: str = ""  # the last failure's code: of what it is dead, or why it waits
     sent_at: datetime | None = None
     expire_at: datetime | None = None
 

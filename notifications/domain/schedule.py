@@ -7,7 +7,7 @@ cohort's key, is the truth about every instant computed here.
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
@@ -16,13 +16,13 @@ from importlib import metadata
 from zoneinfo import ZoneInfo
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Window, instant
+from notifications.domain.model import Ledger, State, Window, instant
 
 zoneinfo.reset_tzpath(())
 
 ONE_DAY = timedelta(days=1)
 ONE_HOUR = timedelta(hours=1)
-WINDOW_AT_MOST = timedelta(hours=48)
+WINDOW_AT_MOST = timedelta(hours=72)
 NOON = 12
 
 
@@ -58,7 +58,17 @@ class Slot:
 
     at: datetime
     recap_date: date
-    previous: datetime  # the slot of the nominal date before
+    zone: str
+    hour: int
+
+    def back(self, days: int) -> datetime:
+        """The slot of so many nominal dates before, in the same zone and at the same hour."""
+        return slot_instant(zone(self.zone), nominal_date(self.recap_date, self.hour) - days * ONE_DAY, self.hour)
+
+    @property
+    def previous(self) -> datetime:
+        """The slot of the nominal date before."""
+        return self.back(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +137,7 @@ def nominal_date(day: date, hour: int) -> date:
 
 def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
     """The slot of one user's nominal date."""
-    tz = zone(tz_name)
-    return Slot(
-        at=slot_instant(tz, nominal, hour),
-        recap_date=recap_date(nominal, hour),
-        previous=slot_instant(tz, nominal - ONE_DAY, hour),
-    )
+    return Slot(slot_instant(zone(tz_name), nominal, hour), recap_date(nominal, hour), tz_name, hour)
 
 
 def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
@@ -166,11 +171,18 @@ def _slots_of(tz: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[
         wall += ONE_HOUR
 
 
-def window(slot: Slot, ends: Iterable[datetime]) -> Window:
-    """What the recap of this slot covers, given the `window_end`s of the ledgers around it.
+def window(slot: Slot, around: Mapping[date, Ledger]) -> Window:
+    """What the recap of this slot covers, given the ledgers of D-3 ... D+2 but its own.
 
-    Their latest is its start, so travel, a changed hour or a late upload neither repeats
-    nor loses a conversation; without any it is the previous slot; never over 48 h back.
+    The latest `window_end` is its start, so travel, a changed hour or a late upload neither repeats
+    nor loses a conversation. Without any it is the previous slot, or the one before a D-1 or D-2 that
+    ended without a recap. Never over 72 h back.
     """
-    start = max((instant(end) for end in ends), default=slot.previous)
+    ends = [instant(one.window_end) for one in around.values() if one.window_end]
+    lost = [days for days in (2, 1) if _ended_without(around.get(slot.recap_date - days * ONE_DAY))]
+    start = max(ends) if ends else slot.back(lost[0] + 1 if lost else 1)
     return Window(start=max(start, slot.at - WINDOW_AT_MOST), end=slot.at)
+
+
+def _ended_without(found: Ledger | None) -> bool:
+    return found is not None and found.state in (State.MISSED, State.DEAD)

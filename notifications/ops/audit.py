@@ -15,17 +15,23 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from notifications.domain.model import Ledger, State, User
+from notifications.domain.model import Ledger, State
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, nominal_date, slot_on
+from notifications.domain.text import printable
 from notifications.operation import Context, Operation
 from notifications.ports import Listed, Store
+from notifications.terminal import say
 
 T = TypeVar("T")
 
 PAGE = 1_000
+UID_SHOWN = 60  # characters
 UIDS_SHOWN = 100  # of each kind: what a person can act on
-ENDS = (State.SENT, State.SKIPPED, State.MISSED, State.DEAD, State.GAVE_UP)
-WRONG = ("missed", "dead", "gave_up", "unserved", "unfinished", "invisible", "duplicate_pushes", "duplicate_summaries")
+WRONG = (
+    *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
+    *("duplicate_pushes", "duplicate_summaries"),
+)
+TOLD = (*WRONG, "waiting", "unknown")  # kinds whose uids a person may want
 
 
 @dataclass(slots=True)
@@ -44,15 +50,9 @@ class Account:
             shown.append(uid)
 
     @property
-    def balanced(self) -> bool:
-        """due = sent + skipped + missed + dead + gave_up + still waiting + unserved + unfinished."""
-        parts = [*(state.value for state in ENDS), "waiting", "unserved", "unfinished"]
-        return self.counts["due"] == sum(self.counts[part] for part in parts)
-
-    @property
     def wrong(self) -> bool:
         """Whether a person should look."""
-        return not self.balanced or any(self.counts[kind] for kind in WRONG)
+        return any(self.counts[kind] for kind in WRONG)
 
 
 def audit(day: date | None, *, as_json: bool) -> Operation:
@@ -62,10 +62,10 @@ def audit(day: date | None, *, as_json: bool) -> Operation:
         now = await context.claims.now() + context.offset
         which = day or now.date() - ONE_DAY
         async with context.open_parts() as parts:
-            account = await accounts(parts.store, which, now, parts.rules)
+            account = await accounts(parts.store, which, now, parts.rules, context.since)
         if as_json:
-            told: dict[str, Any] = {"date": str(which), "balanced": account.balanced, "documents_read": account.read}
-            print(json.dumps(told | {"counts": account.counts, "uids": account.uids}))
+            told: dict[str, Any] = {"date": str(which), "documents_read": account.read}
+            say(json.dumps(told | {"counts": account.counts, "uids": account.uids}))
         else:
             _tell(which, account)
         return 1 if account.wrong else 0
@@ -75,15 +75,16 @@ def audit(day: date | None, *, as_json: bool) -> Operation:
 
 def _tell(day: date, account: Account) -> None:
     for kind, count in sorted(account.counts.items()):
-        uids = account.uids.get(kind, []) if kind in WRONG or kind == "waiting" else []
+        uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in TOLD else []
         more = f" and {count - len(uids)} more" if uids and count > len(uids) else ""
-        print(f"{day}  {kind:20} {count:8}  {' '.join(uids)}{more}".rstrip())
+        say(f"{day}  {kind:20} {count:8}  {' '.join(uids)}{more}".rstrip())
     verdict = "something is wrong" if account.wrong else "all well"
-    print(f"{day}: {verdict}; {account.read} documents read.")
+    say(f"{day}: {verdict}; {account.read} documents read.")
 
 
-async def accounts(store: Store, day: date, now: datetime, rules: Rules) -> Account:
-    """Join the three readings."""
+async def accounts(store: Store, day: date, now: datetime, rules: Rules, since: datetime | None = None) -> Account:
+    """Join the three readings. `since`: nobody was due before the data folder was first filled."""
+    asked = Asked(day, now, rules, since)
     account = Account()
     async with (
         aclosing(_pages(store.everybody, lambda one: one.uid, account)) as users,
@@ -101,7 +102,7 @@ async def accounts(store: Store, day: date, now: datetime, rules: Rules) -> Acco
             while summary is not None and summary[0] == listed.uid:
                 stored += 1
                 summary = await anext(summaries, None)
-            _judge(account, listed, mine, stored, day, now, rules)
+            _judge(account, listed, mine, stored, asked)
     return account
 
 
@@ -123,9 +124,17 @@ def _order(uid: str) -> bytes:
     return uid.encode()
 
 
-def _judge(
-    account: Account, listed: Listed, ledger: Ledger | None, summaries: int, day: date, now: datetime, rules: Rules
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked about whom: the date, as it stands now."""
+
+    day: date
+    now: datetime
+    rules: Rules
+    since: datetime | None
+
+
+def _judge(account: Account, listed: Listed, ledger: Ledger | None, summaries: int, asked: Asked) -> None:
     uid = listed.uid
     if summaries:
         account.add("stored", uid)
@@ -137,23 +146,39 @@ def _judge(
         account.add("pushed_again", uid)  # an earlier push may have been accepted: its answer is unknown
     if listed.user is None:
         account.add("invisible", uid)
-    standing = _standing(listed.user, ledger, day, now, rules)
-    if standing is not None:
+    standing = _standing(listed, ledger, asked)
+    if standing == "unknown":
+        account.add("unknown", uid)
+    elif standing is not None:
         account.add("due", uid)
         account.add(standing, uid)
 
 
-def _standing(user: User | None, ledger: Ledger | None, day: date, now: datetime, rules: Rules) -> str | None:
-    """How the user's day stands; None where it was not due."""
-    if ledger is not None and ledger.state.final:
+def _standing(listed: Listed, ledger: Ledger | None, asked: Asked) -> str | None:
+    """How the user's day stands; None where it was not due, "unknown" where nobody can tell any more."""
+    user = listed.user
+    if ledger is not None and (ledger.state.final or ledger.state is State.UNREADABLE):
         return ledger.state.value
     if ledger is not None and ledger.outcome == "resend":
         return "unfinished"
     if user is None or (ledger is None and not user.enabled):
         return None
-    phase = rules.phase(slot_on(user.zone, nominal_date(day, user.hour), user.hour).at, now)
+    slot = slot_on(user.zone, nominal_date(asked.day, user.hour), user.hour).at
+    phase = asked.rules.phase(slot, asked.now)
     if phase is Phase.EARLY:
         return None if ledger is None else "waiting"
     if phase is Phase.OVER:
-        return "unserved" if ledger is None else "unfinished"
+        return _without_a_ledger(listed, slot, asked) if ledger is None else "unfinished"
     return "waiting"
+
+
+def _without_a_ledger(listed: Listed, slot: datetime, asked: Asked) -> str | None:
+    """Nobody served this day. It was due for who was here before, with the zone, the hour and the switch of today."""
+    ended = slot + asked.rules.catch_up + asked.rules.grace
+    if asked.since is not None and ended <= asked.since:
+        return None
+    if listed.created is not None and listed.created > slot:
+        return None  # signed up later
+    if listed.updated is not None and listed.updated > slot:
+        return "unknown"  # the document was changed since: it may have been another hour, or off
+    return "unserved"

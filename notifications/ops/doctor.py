@@ -9,6 +9,7 @@ from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.operation import Context, Operation
 from notifications.ports import Listed, Range, Store
 from notifications.run import Parts
+from notifications.terminal import say
 
 PAGE = 1_000
 UIDS_SHOWN = 20
@@ -18,11 +19,12 @@ def doctor(*, fix: bool) -> Operation:
     """The operation: one line a check; exit 1 where something is to be done."""
 
     async def run(context: Context) -> int:
-        print(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
+        say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
         told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
-        print(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+        say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
         async with context.open_parts() as parts:
             told.append(await _checked("users and their index", _queried(parts)))
+            told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix)))
             told.append(await _checked("the LLM", parts.summarizer.check))
             told.append(await _checked("push", parts.push.check))
@@ -32,7 +34,7 @@ def doctor(*, fix: bool) -> Operation:
 
 
 def _told(name: str, sentence: str) -> bool:
-    print(f"look  {name}: {sentence}")
+    say(f"look  {name}: {sentence}")
     return False
 
 
@@ -44,7 +46,7 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
         sentence = str(trouble)
     if sentence:
         return _told(name, sentence)
-    print(f"ok    {name}")
+    say(f"ok    {name}")
     return True
 
 
@@ -56,24 +58,35 @@ def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
     return check
 
 
+def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        await parts.store.open_ledgers(None, 1)
+        return ""
+
+    return check
+
+
 def _seen(store: Store, *, fix: bool) -> Callable[[], Awaitable[str]]:
     async def check() -> str:
         flawed: list[Listed] = []
+        mended = 0
         after: str | None = None
         while page := await store.everybody(after, PAGE):
             for listed in page:
                 if listed.user is None:
                     flawed.append(listed)
                     if fix:
-                        await store.mend(listed.uid)
+                        mended += await store.mend(listed.uid)
             after = page[-1].uid
         if not flawed:
             return ""
         for listed in flawed[:UIDS_SHOWN]:
-            print(f"      {listed.flaw}")
+            say(f"      {listed.flaw}")
         if fix:
-            print(f"      {len(flawed)} mended: hour 22, enabled, UTC where these were missing or wrong")
-            return ""
+            say(f"      {mended} mended: hour 22, enabled, UTC where these were missing or wrong")
+            return (
+                "" if mended == len(flawed) else f"{len(flawed) - mended} can't be mended; write their documents anew."
+            )
         return f"{len(flawed)} get no recap; mend their documents, or run doctor --fix (hour 22, enabled, UTC)."
 
     return check

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
-from notifications.domain.model import User
+from notifications.domain.model import State, User
 from notifications.domain.recap import material
 from notifications.domain.schedule import (
     ONE_DAY,
@@ -25,6 +25,7 @@ from notifications.operation import Context, Operation
 from notifications.ports import Range, Store
 from notifications.run import Parts
 from notifications.shards import ZONES_AT_MOST
+from notifications.terminal import say
 
 
 def dry_run(uid: str | None) -> Operation:
@@ -39,9 +40,9 @@ def dry_run(uid: str | None) -> Operation:
                 [record] = await claims.read([user_key(user.uid, slot.recap_date)])
                 answer = await _answer(parts.store, user, slot, record, now, offset, parts.rules)
                 answers[answer] += 1
-                print(f"{user.uid}  {user.zone} {user.hour:02}:00  {slot.recap_date}  slot {slot.at:%H:%M}Z  {answer}")
+                say(f"{user.uid}  {user.zone} {user.hour:02}:00  {slot.recap_date}  slot {slot.at:%H:%M}Z  {answer}")
         told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-        print(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was written.")
+        say(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
         return 0
 
     return run
@@ -50,9 +51,9 @@ def dry_run(uid: str | None) -> Operation:
 async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
     rules = parts.rules
     if uid is not None:
-        user = await parts.store.user(uid)
-        if user is not None and user.enabled:
-            yield user, latest_slot(user.zone, user.hour, now)
+        listed = await parts.store.user(uid)
+        if listed is not None and listed.user is not None and listed.user.enabled:
+            yield listed.user, latest_slot(listed.user.zone, listed.user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
@@ -64,8 +65,9 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
 async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerator[User]:
     size, after = parts.numbers.page_size, None
     while page := await parts.store.page(zones, hour, Range(), after, size):
-        for user in page:
-            yield user
+        for listed in page:
+            if listed.user is not None:
+                yield listed.user
         after = page[-1].uid
         if len(page) < size:
             return
@@ -78,6 +80,8 @@ async def _answer(
     ledgers = await store.around(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
     today = ledgers.pop(slot.recap_date, None)
     phase = rules.phase(slot.at, now)
+    if today is not None and today.state is State.UNREADABLE:
+        return "stuck: its ledger can't be read"
     if today is not None and today.state.final:
         return f"done: {today.state.value} {today.outcome}".strip()
     if record.s in FINAL:
@@ -90,7 +94,7 @@ async def _answer(
         return "due: an open delivery would be taken over"
     if await store.summary(user.uid, slot.recap_date):
         return "skipped: legacy"
-    covered = window(slot, (entry.window_end for entry in ledgers.values() if entry.window_end))
+    covered = window(slot, ledgers)
     conversations, _ = ([], 0) if covered.empty else await store.between(user.uid, covered)
     if material(slot.recap_date, conversations, user.language) is None:
         return "skipped: no_content"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
+from notifications.delivery_documents import day_of
 from notifications.domain.claim import Record, Stored
 from notifications.domain.schedule import nominal_date, slot_on
 from notifications.operation import Context, Operation
 from notifications.ports import Claims, Found, Store
+from notifications.terminal import say
 
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
 
@@ -25,9 +27,9 @@ def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
         async with context.open_parts() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
             async for row in rows:
                 count += 1
-                print(json.dumps(row) if as_json else _line(row))
+                say(json.dumps(row) if as_json else _line(row))
         if not as_json:
-            print(f"{count} claims.")
+            say(f"{count} claims.")
         return 0
 
     return run
@@ -48,16 +50,19 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
     uid, _, text = found.key.removeprefix(PREFIX).rpartition(MIDDLE)
     row: dict[str, Any] = {"uid": uid, "date": text, **_claim(found.record, now)}
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None
-    day = date.fromisoformat(text)
+    day = day_of(text)
+    if day is None or not uid:
+        return row  # a key that looks like ours, by another hand
     ledger = (await store.around(uid, day, day)).get(day)
-    user = await store.user(uid)
-    if user is not None:
-        slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
+    listed = await store.user(uid)
+    if listed is not None and listed.user is not None:
+        slot = slot_on(listed.user.zone, nominal_date(day, listed.user.hour), listed.user.hour)
         row["slot"] = slot.at.isoformat()
     if ledger is not None:
         row |= {
             "ledger": ledger.state.value,
             "outcome": ledger.outcome,
+            "reason": ledger.reason,
             "tries": ledger.tries,
             "seq": ledger.seq,
             "devices": dict(ledger.devices),
@@ -68,10 +73,11 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
 def _claim(record: Record, now: datetime) -> dict[str, Any]:
     """The record in words; a lease or due time as seconds from now."""
     facts: dict[str, Any] = {"claim": record.s.value, "failures": record.f, "crashes": record.c}
+    if record.r:
+        facts["last_failure"] = record.r
     if record.s in (Stored.CLAIMED, Stored.IDLE):
-        until = datetime.fromtimestamp(record.u / 1000, UTC)
         word = "lease_seconds" if record.s is Stored.CLAIMED else "due_in_seconds"
-        facts[word] = round((until - now).total_seconds())
+        facts[word] = round(record.u / 1000 - now.timestamp())
     return facts
 
 

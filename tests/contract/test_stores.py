@@ -84,16 +84,17 @@ async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Any) ->
         "user-4",
     ]
     assert [u.uid for u in await store.page(zones, 22, Range("u", None), "user-5", 9)] == ["user-6", "whole-float"]
-    assert (await store.page(["Europe/Berlin"], 22, Range(), None, 1))[0].zone == "Europe/Berlin"
+    [first] = await store.page(["Europe/Berlin"], 22, Range(), None, 1)
+    assert (first.user.zone, first.flaw) == ("Europe/Berlin", "")
 
 
 async def test_one_user_is_read_whatever_their_switch_says(world: World, store: Any) -> None:
     world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
     world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
-    found = await store.user("off")
-    assert found is not None
+    found = (await store.user("off")).user
     assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
-    assert await store.user("bad") is None
+    bad = await store.user("bad")
+    assert (bad.user, "daily_summary_hour_local is not a whole number" in bad.flaw) == (None, True)
     assert await store.user("nobody") is None
 
 
@@ -130,14 +131,14 @@ async def test_devices_once_each_and_the_legacy_field_only_without_them(world: W
     world.put_user("two", ON | {"fcm_token": "old"}, {"a": "t1", "b": "t1", "c": "t2", "d": ""}, {})
     world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
     world.put_user("none", ON, {}, {})
-    assert sorted(d.token for d in await store.devices("two")) == ["t1", "t2"]
-    assert [(d.token, d.key) for d in await store.devices("legacy")] == [("old", None)]
-    assert await store.devices("none") == []
+    assert sorted(d.token for d in (await store.devices("two"))[0]) == ["t1", "t2"]
+    assert [(d.token, d.key) for d in (await store.devices("legacy"))[0]] == [("old", None)]
+    assert await store.devices("none") == ([], 0)
 
 
 async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World, store: Any) -> None:
     world.put_user("two", ON, {"a": "t1", "b": "t2"}, {})
-    first, second = sorted(await store.devices("two"), key=lambda d: d.token)
+    first, second = sorted((await store.devices("two"))[0], key=lambda d: d.token)
     world.put_token("two", "b", "t3")
     assert await store.forget_device("two", first) is True
     assert await store.forget_device("two", second) is False
@@ -147,10 +148,10 @@ async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World,
 
 async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, store: Any) -> None:
     world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
-    [device] = await store.devices("legacy")
+    [device], _ = await store.devices("legacy")
     world.update_user("legacy", {"fcm_token": "new"})
     assert await store.forget_device("legacy", device) is False
-    [device] = await store.devices("legacy")
+    [device], _ = await store.devices("legacy")
     assert await store.forget_device("legacy", device) is True
     assert world.user("legacy") == ON
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from aiohttp import web
 
-from notifications.domain.claim import Stored
-from tests.faults.harness import SCALED, FaultStage
+from notifications.domain.claim import SWEEP_KEY, Stored
+from tests.faults.harness import MAX_TICKS, SCALED, FaultStage
 from tests.support.jobs import Stage
-from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
+from tests.support.servers import RedisServer, bundled_redis, shared_emulator, stop_shared_emulator, valkey
 from tests.support.web import FakeFCM, FakeLLM, completion, fcm_error, llm_error
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World
 
@@ -35,7 +35,8 @@ ZONES = (
     "Africa/Lagos",
 )
 ROUND_SECONDS = 15.0
-SETTINGS = SCALED | {"RECAP_CONCURRENCY": "6", "RECAP_USER_LEASE_SECONDS": "13.5", "RECAP_REDIS_TIMEOUT_SECONDS": "0.5"}
+SETTINGS = SCALED | {"RECAP_CONCURRENCY": "6", "RECAP_USER_LEASE_SECONDS": "17.5", "RECAP_REDIS_TIMEOUT_SECONDS": "0.5"}
+SETTINGS["RECAP_SWEEP_SECONDS"] = "1"
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Struck:
     forgets: int = 0  # Redis flushed or restarted
     llm: Counter[str] = field(default_factory=Counter)
     cuts: Counter[str] = field(default_factory=Counter)  # answers of FCM that were lost
+    moved: Counter[str] = field(default_factory=Counter)  # changes of a user's zone
+    broken: int = 0  # processes that could print nothing
 
     def pushes_allowed(self, token: str) -> int:
         """One, one more for each lost answer, and one for each process that may have died after FCM accepted."""
@@ -63,7 +66,9 @@ class Chaos:
         self.dice = dice
         self.struck = Struck()
         self.llm, self.fcm = FakeLLM(), FakeFCM()
-        self.redis = RedisServer(folder / "redis", "--appendfsync", "always")
+        self.redis = RedisServer(
+            folder / "redis", "--appendfsync", "always", binary=dice.choice([bundled_redis(), valkey()])
+        )
         self.stage = Stage(world, self.redis, self.llm, self.fcm, folder, settings=dict(SETTINGS))
         self.faults = FaultStage(self.stage)
         self.stage.settings |= SETTINGS
@@ -83,6 +88,10 @@ class Chaos:
         roll = 1.0 if self.calm else self.dice.random()
         if roll > 0.2:
             return None
+        if roll < 0.03:  # an FCM that is no FCM
+            return web.Response(text="<html>Sign in</html>", content_type="text/html")
+        if roll < 0.05:
+            return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/sign-in"})
         busy = roll < 0.15
         return fcm_error(503, "UNAVAILABLE") if busy else fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "1"})
 
@@ -107,17 +116,24 @@ class Chaos:
         self.calm = True
         self.faults.complete_other_shards()
         self.faults.settle()
+        self._sweep_up()
         for uid in users:
             self.prove(uid)
 
     def _something(self) -> None:
         running = self.stage.running
         deeds: dict[str, float] = {"start": 4 if len(running) < 3 else 0, "rest": 3, "kill": 1, "freeze": 1, "term": 1}
-        deeds |= {"restart": 0.4, "flush": 0.3, "reap": 2}
+        deeds |= {"restart": 0.4, "flush": 0.3, "reap": 2, "move": 0.7}
         deed = self.dice.choices(list(deeds), list(deeds.values()))[0]
         process = self.dice.choice(running) if running else None
         if deed == "start":
-            self.stage.start()
+            broken = self.dice.random() < 0.3
+            self.struck.broken += broken
+            self.stage.start_without_a_terminal() if broken else self.stage.start()
+        elif deed == "move":
+            uid = self.dice.choice(list(self.faults.slots))
+            self.struck.moved[uid] += 1
+            self.stage.world.update_user(uid, {"time_zone": self.dice.choice(ZONES)})
         elif deed == "restart":
             self.struck.forgets += 1
             self.redis.kill(self.dice.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -139,8 +155,41 @@ class Chaos:
         else:
             time.sleep(self.dice.uniform(0.02, 0.4))
 
+    def _sweep_up(self) -> None:
+        """Runs until no ledger is open: whoever moved away is in no cohort, and found by the sweep alone."""
+        for _ in range(MAX_TICKS):
+            ledgers = [one for uid in self.faults.slots for one in self.stage.world.ledgers(uid).values()]
+            if not any(ledger["state"] in ("sending", "pending") for ledger in ledgers):
+                return
+            self.faults.age()
+            with self.faults.redis() as client:
+                client.delete(SWEEP_KEY)
+            finished = self.stage.run()
+            assert finished.code in (0, 4, 5), finished.err
+        raise AssertionError("a delivery stays open")
+
+    def prove_moved(self, uid: str) -> None:
+        """Whoever changed zones has one ledger a date, each ended, and no push beyond what each of them allows."""
+        ledgers, struck = self.stage.world.ledgers(uid), self.struck
+        story: Any = (uid, ledgers, struck)
+        assert {one["state"] for one in ledgers.values()} <= {"sent", "skipped", "dead", "gave_up"}, story
+        bodies = {one["collapse_id"]: one.get("body") for one in ledgers.values()}
+        for device in self.stage.world.tokens(uid).values():
+            token = device["token"]
+            phone = self.fcm.phones.get(token)
+            assert self.fcm.accepted[token] <= max(1, len(ledgers)) * struck.pushes_allowed(token), (token, story)
+            if phone is not None:
+                assert all(bodies[tag] == body for tag, body in phone.visible.items()), story
+            for one in ledgers.values():
+                if one["state"] == "sent" and one.get("devices"):
+                    assert phone is not None, story
+                    assert one["collapse_id"] in phone.visible, story
+
     def prove(self, uid: str) -> None:
         """One ledger, ended; one stored text; every push with it; one notification seen on each phone."""
+        if self.struck.moved[uid]:
+            self.prove_moved(uid)
+            return
         ledger, struck = self.faults.ledger(uid), self.struck
         record = self.stage.record(uid, self.faults.slots[uid])
         story: Any = (uid, ledger, record, struck)
@@ -151,7 +200,7 @@ class Chaos:
             assert self.stage.world.summaries(uid) == {}, story
             return
         if ledger["state"] == "gave_up":
-            assert ledger["tries"] >= 3 or ledger["outcome"] in ("crashes", "failures"), story
+            assert ledger["tries"] >= 3 or ledger["outcome"] in ("crashes", "failures", "undelivered"), story
         [summary] = self.stage.world.summaries(uid).values()
         assert summary["overview"] == ledger["body"], story
         for device in self.stage.world.tokens(uid).values():
@@ -195,6 +244,7 @@ def run(seconds: float, seed: int, store: str, folder: Path) -> str:
             world.close()
         users += len(chaos.faults.slots)
         total += Counter(stops=chaos.struck.stops, forgets=chaos.struck.forgets)
+        total += Counter(moves=chaos.struck.moved.total(), broken_terminals=chaos.struck.broken)
         total += Counter(llm_failures=chaos.struck.llm.total(), lost_answers=chaos.struck.cuts.total())
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(total.items()))
     return f"seed {seed}: {rounds} rounds, {users} users, {told}; every account proven."

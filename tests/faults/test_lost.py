@@ -225,7 +225,7 @@ def test_a_push_that_never_got_through_is_given_up_at_the_end_of_the_grace(stage
     late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()
     finished = staged.stage.run(RECAP_CATCH_UP_SECONDS=str(late - 1), RECAP_GRACE_SECONDS="4")
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "undelivered")
-    assert (record(staged, "ann").s, finished.event("tick.finished")["dead"]) == (Stored.DEAD, 1)
+    assert (record(staged, "ann").s, finished.event("tick.finished")["gave_up"]) == (Stored.DEAD, 1)
 
 
 @pytest.mark.timeout(300)
@@ -402,7 +402,7 @@ def test_lost_missing_fields(staged: FaultStage) -> None:
     day = staged.slots["good"].recap_date.isoformat()
     audited = stage.run("audit", "--date", day, "--json")
     told = json.loads(audited.out)
-    assert (audited.code, told["balanced"], told["counts"]["sent"]) == (1, True, 2)
+    assert (audited.code, told["counts"]["sent"]) == (1, 2)
     assert told["uids"]["invisible"] == sorted([*flawed, "null-zone"])
     assert stage.run("doctor", "--fix").code in (0, 1)
     after = json.loads(stage.run("audit", "--date", day, "--json").out)

@@ -8,8 +8,10 @@ import pytest
 
 from tests.faults.harness import COMMIT, PATIENT, FaultStage, Windows, windows
 from tests.support.jobs import Job
+from tests.support.servers import bundled_redis, valkey
 from tests.support.worlds import FirestoreWorld
 
+pytestmark = pytest.mark.parametrize("redis", [bundled_redis(), valkey()], ids=["redis-6.2", "valkey-9"], indirect=True)
 FIVE = tuple(f"user-{n}" for n in range(5))
 TWO = ("ann", "bob")
 Point = Callable[[FaultStage, int, dict[str, Windows]], None]

@@ -19,6 +19,7 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
         "time zones": "ok  ",
         "Redis answers": "ok  ",
         "users and their index": "ok  ",
+        "open deliveries and their index": "ok  ",
         "users that the query can't see": "look",
         "the LLM": "look",
         "push": "look",
@@ -37,7 +38,6 @@ def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:
         stage.run("--user", uid)
     day = slots["user-0"].recap_date.isoformat()
     told = json.loads(stage.run("audit", "--date", day, "--json").out)
-    assert told["balanced"] is True
     assert told["counts"] == {"due": 13, "sent": 2, "skipped": 1, "stored": 2, "waiting": 10}
     assert stage.run("audit", "--date", day).code == 0
     assert stage.run().code == 0

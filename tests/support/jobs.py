@@ -86,6 +86,12 @@ class Stage:
         self.running.append(process)
         return process
 
+    def start_without_a_terminal(self) -> Job:
+        """Nothing that this job prints or logs can be written."""
+        process = PreloadedJob([], self.env(), self.folder, broken=True)
+        self.running.append(process)
+        return process
+
     def _start(self, arguments: tuple[str, ...], env: dict[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(JOB), *arguments],

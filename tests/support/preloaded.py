@@ -23,6 +23,7 @@ PRELOADED = (
     "notifications.adapters.sqlite",
     "tests.support.warm",
 )
+FULL = "/dev/full"  # a terminal on which nothing can be written
 fork_server = multiprocessing.get_context("forkserver")
 fork_server.set_forkserver_preload([*PRELOADED])
 
@@ -46,8 +47,8 @@ def _run(arguments: list[str], env: dict[str, str], folder: str, said: tuple[str
 class PreloadedJob:
     """As much of Popen as the tests use."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path) -> None:
-        said = [tempfile.mkstemp(dir=folder)[1] for _ in range(2)]
+    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path, *, broken: bool = False) -> None:
+        said = [FULL if broken else tempfile.mkstemp(dir=folder)[1] for _ in range(2)]
         self._out, self._err = map(Path, said)
         # not daemonic: such a process could not have children; it is stopped by its test
         self._process = fork_server.Process(target=_run, args=(arguments, env, str(folder), tuple(said)))
@@ -83,6 +84,8 @@ class PreloadedJob:
         """Wait for the end, and what it said. Raises TimeoutExpired."""
         if self.wait(timeout) is None:
             raise subprocess.TimeoutExpired("job.py", timeout or 0.0)
+        if self._out == Path(FULL):
+            return "", ""
         said = self._out.read_text(), self._err.read_text()
         self._out.unlink()
         self._err.unlink()

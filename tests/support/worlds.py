@@ -16,6 +16,7 @@ from notifications.adapters.sqlite import file as sqlite
 from notifications.documents import moment
 
 Doc = dict[str, Any]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def talk(uid: str, at: datetime, **changes: Any) -> Doc:
@@ -147,7 +148,7 @@ class SqliteWorld:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "created").write_text(datetime(2020, 1, 1, tzinfo=UTC).isoformat())  # no sample users
+        (folder / "created").write_text(LONG_AGO.isoformat())  # no sample users
         self.db = sqlite.open_file(folder / "recap.sqlite3")
 
     def env(self) -> dict[str, str]:
@@ -156,6 +157,14 @@ class SqliteWorld:
     def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None:
         devices = {key: {"token": token} for key, token in tokens.items()}
         sqlite.put(self.db, uid, doc, {"fcm_tokens": devices, "conversations": talks})
+        self.make_old(uid)
+
+    def make_old(self, uid: str, at: datetime = LONG_AGO) -> None:
+        """As if the account were of that time, and unchanged since."""
+        columns = [column[1] for column in self.db.execute("PRAGMA table_info(users)")]
+        if "created_at" in columns:
+            row = (sqlite.micros(at), sqlite.micros(at), uid)
+            self.db.execute("UPDATE users SET created_at = ?, updated_at = ? WHERE uid = ?", row)
 
     def update_user(self, uid: str, changes: Doc) -> None:
         sqlite.put(self.db, uid, (self.user(uid) or {}) | changes, {})
@@ -195,8 +204,9 @@ class SqliteWorld:
         self.db.execute("DELETE FROM ledgers WHERE uid = ? AND date = ?", (uid, day))
 
     def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
-        text = json.dumps(doc, default=lambda value: value.isoformat())
-        self.db.execute("INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?)", (uid, day, text))
+        self.db.execute(
+            "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)", (uid, day, sqlite.to_json(doc))
+        )
 
     def put_talk(self, uid: str, key: str, doc: Doc) -> None:
         user = self.user(uid)

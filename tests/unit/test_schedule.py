@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifications.domain.errors import Malformed, NaiveDatetime
+from notifications.domain.model import Ledger, State
 from notifications.domain.schedule import (
     ONE_DAY,
     Phase,
@@ -124,7 +125,12 @@ def test_a_slot_is_due_then_closing_then_over(after: timedelta, phase: Phase) ->
     assert RULES.phase(slot, slot + after) is phase
 
 
-SLOT = Slot(utc(2026, 5, 1, 20), date(2026, 5, 1), utc(2026, 4, 30, 20))
+SLOT = Slot(utc(2026, 5, 1, 20), date(2026, 5, 1), "UTC", 20)
+NEIGHBOURS = [date(2026, 4, 28), date(2026, 4, 29), date(2026, 5, 2), date(2026, 5, 3)]
+
+
+def ended(at: datetime, day: date = NEIGHBOURS[0], state: State = State.SENT) -> Ledger:
+    return Ledger(day, state, window_end=at)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +138,41 @@ SLOT = Slot(utc(2026, 5, 1, 20), date(2026, 5, 1), utc(2026, 4, 30, 20))
     [
         ([], utc(2026, 4, 30, 20)),
         ([utc(2026, 4, 30, 5), utc(2026, 4, 30, 22)], utc(2026, 4, 30, 22)),
-        ([utc(2026, 4, 20)], utc(2026, 4, 29, 20)),  # 48 h at most
+        ([utc(2026, 4, 20)], utc(2026, 4, 28, 20)),  # 72 h at most
         ([utc(2026, 5, 2, 1)], utc(2026, 5, 2, 1)),  # a later recap was first: empty
     ],
 )
 def test_a_window_starts_where_the_last_recap_ended(ends: list[datetime], start: datetime) -> None:
-    covered = window(SLOT, ends)
+    covered = window(SLOT, {day: ended(at, day) for day, at in zip(NEIGHBOURS, ends, strict=False)})
     assert (covered.start, covered.end) == (start, SLOT.at)
     assert covered.empty == (start >= SLOT.at)
+
+
+@pytest.mark.parametrize(
+    ("lost", "start"),
+    [
+        ({1: State.MISSED}, utc(2026, 4, 29, 20)),
+        ({1: State.DEAD, 2: State.MISSED}, utc(2026, 4, 28, 20)),
+        ({2: State.MISSED}, utc(2026, 4, 28, 20)),
+        ({3: State.MISSED}, utc(2026, 4, 30, 20)),  # too long ago
+        ({1: State.UNREADABLE}, utc(2026, 4, 30, 20)),
+    ],
+)
+def test_a_window_reaches_back_over_days_that_ended_without_a_recap(lost: dict[int, State], start: datetime) -> None:
+    around = {SLOT.recap_date - back * ONE_DAY: Ledger(SLOT.recap_date, state) for back, state in lost.items()}
+    assert window(SLOT, around).start == start
+
+
+def test_a_missed_day_across_a_25_hour_day_loses_no_hour() -> None:
+    """The day before was missed, and the one before that was sent: 49 h lie between."""
+    slot = slot_on("Europe/Paris", date(2026, 10, 25), 22)
+    sent = slot_on("Europe/Paris", date(2026, 10, 23), 22)
+    around = {
+        sent.recap_date: ended(sent.at, sent.recap_date),
+        date(2026, 10, 24): Ledger(date(2026, 10, 24), State.MISSED),
+    }
+    assert slot.at - sent.at == timedelta(hours=49)
+    assert window(slot, around).start == sent.at
 
 
 @given(st.lists(st.tuples(zones, hours), min_size=2, max_size=6), days)
@@ -152,14 +185,14 @@ def test_windows_of_a_traveller_never_overlap_and_never_leave_a_gap(stays: list[
     ends: dict[date, datetime] = {}
     covered = []
     for slot in sorted(slots.values(), key=lambda slot: slot.at):
-        near = [end for day, end in ends.items() if -3 <= (day - slot.recap_date).days <= 2]
+        near = {day: ended(at, day) for day, at in ends.items() if -3 <= (day - slot.recap_date).days <= 2}
         found = window(slot, near)
         if not found.empty:
             covered.append(found)
         ends[slot.recap_date] = found.end
     for earlier, later in itertools.pairwise(covered):
         assert earlier.end <= later.start
-        assert later.start in (earlier.end, later.end - timedelta(hours=48)) or later.start > earlier.end
+        assert later.start in (earlier.end, later.end - timedelta(hours=72)) or later.start > earlier.end
 
 
 def test_no_naive_datetime_gets_in() -> None:
@@ -169,7 +202,7 @@ def test_no_naive_datetime_gets_in() -> None:
     with pytest.raises(NaiveDatetime):
         cohorts_between(naive, naive)
     with pytest.raises(NaiveDatetime):
-        window(SLOT, [naive])
+        window(SLOT, {NEIGHBOURS[0]: ended(naive)})
     with pytest.raises(NaiveDatetime):
         RULES.phase(naive, naive)
 

@@ -45,6 +45,7 @@ OPTIONS = (
 )
 ROLLBACK_SECONDS = 1.0
 CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
+CHANGED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 GetRequest, GetResponse = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
@@ -62,12 +63,18 @@ class Found:
     name: str
     doc: dict[str, Any] | None
     version: Any = None  # its update time, for a precondition
+    created: datetime | None = None
     read_time: datetime | None = None
 
     @property
     def id(self) -> str:
         """The last part of its name."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def updated(self) -> datetime | None:
+        """When it was last written."""
+        return instant(self.version) if self.version is not None else None
 
 
 class FirestoreClient:
@@ -112,12 +119,12 @@ class FirestoreClient:
                 ) from None
             if code is grpc.StatusCode.FAILED_PRECONDITION and "index" in (cause.details() or ""):
                 raise ConfigFault(
-                    f"{self._where} lacks the index of the query for users; deploy deploy/firestore.indexes.json."
+                    f"{self._where} lacks an index that a query needs; deploy deploy/firestore.indexes.json."
                 ) from None
             raise StoreDown(
                 "firestore", f"{self._where} does not serve ({code.name}); check it and the network."
             ) from cause
-        except (GoogleAuthError, OSError, ValueError) as cause:
+        except (GoogleAuthError, OSError) as cause:
             raise StoreDown(
                 "firestore", f"{self._where} does not serve ({type(cause).__name__}); check it and the network."
             ) from cause
@@ -179,6 +186,16 @@ class FirestoreClient:
         request = CommitRequest(database=self._database, writes=writes, transaction=transaction)
         await self._commit_call(request, metadata=self._metadata)
 
+    async def _if_unchanged(self, write: Any) -> bool:
+        async with self._asking():
+            try:
+                await self._commit([write])
+            except grpc.aio.AioRpcError as refused:
+                if refused.code() in CHANGED:
+                    return False
+                raise
+        return True
+
     async def _roll_back(self, transaction: bytes) -> None:
         """Let go of the locks of a transaction that will not end; else the server keeps them for a minute."""
         request = RollbackRequest(database=self._database, transaction=transaction)
@@ -191,7 +208,8 @@ class FirestoreClient:
 
 
 def _found(document: Any, read_time: datetime | None = None) -> Found:
-    return Found(document.name, get_all(document.fields), document.update_time, read_time)
+    created = instant(document.create_time) if document.HasField("create_time") else None
+    return Found(document.name, get_all(document.fields), document.update_time, created, read_time)
 
 
 def _method(kind: Any, name: str, request: Any, response: Any) -> Any:

@@ -7,7 +7,7 @@ from datetime import date
 from notifications import documents
 from notifications.adapters.firestore.client import FirestoreClient, Write
 from notifications.adapters.firestore.queries import NAME, Select
-from notifications.adapters.firestore.reading import USER_FIELDS
+from notifications.adapters.firestore.reading import USER_FIELDS, owner
 from notifications.adapters.firestore.values import put_all
 from notifications.delivery_documents import ledger_from
 from notifications.domain.model import Ledger
@@ -21,39 +21,34 @@ class Reporting(FirestoreClient):
         """User documents by id."""
         query = Select(self._root, "users").order_by(NAME).fields(USER_FIELDS).limit(limit)
         query.after(None if after is None else self._user(after))
-        return [documents.listed(found.id, found.doc or {}) for found in await self._list(query.request)]
+        listed = await self._list(query.request)
+        return [documents.listed(found.id, found.doc or {}, found.created, found.updated) for found in listed]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
         """The ledgers of one date, by uid: one query over all users."""
         last = None if after is None else self._ledger(after, day)
         found = await self._list(self._on("recap_deliveries", day, last, limit).request)
-        return [(_owner(one.name), ledger_from(day, one.doc or {})) for one in found]
+        return [(owner(one.name), ledger_from(day, one.doc or {})) for one in found]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         uid, _, key = (after or "").rpartition("/")
         last = None if after is None else self._summary(uid, key)
         found = await self._list(self._on("daily_summaries", day, last, limit).fields(["date"]).request)
-        return [(_owner(one.name), one.id) for one in found]
+        return [(owner(one.name), one.id) for one in found]
 
     def _on(self, collection: str, day: date, last: str | None, limit: int) -> Select:
         query = Select(self._root, collection, everywhere=True).where("date", "==", day.isoformat())
         return query.order_by(NAME).limit(limit).after(last)
 
-    async def mend(self, uid: str) -> None:
+    async def mend(self, uid: str) -> bool:
         """Give an invisible user the stated defaults, unless the document changes meanwhile."""
         found = await self._get(self._user(uid))
         if found.doc is None or not (changes := documents.mended(found.doc)):
-            return
+            return False
         write = Write()
         write.update.name = found.name
         write.update_mask.field_paths.extend(changes)
         write.current_document.update_time.CopyFrom(found.version)
         put_all(write.update.fields, changes)
-        async with self._asking():
-            await self._commit([write])
-
-
-def _owner(name: str) -> str:
-    """The uid in …/users/{uid}/{collection}/{id}."""
-    return name.split("/")[-3]
+        return await self._if_unchanged(write)

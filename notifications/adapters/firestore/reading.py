@@ -7,13 +7,13 @@ from datetime import date
 from typing import Any
 
 from notifications import documents
-from notifications.adapters.firestore.client import FirestoreClient
+from notifications.adapters.firestore.client import FirestoreClient, Found
 from notifications.adapters.firestore.queries import DESCENDING, NAME, Select
-from notifications.delivery_documents import ledger_from, summary_from
+from notifications.delivery_documents import day_of, ledger_from, summary_from
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
+from notifications.domain.model import Conversation, Device, Ledger, State, Summary, Window
 from notifications.domain.recap import MAX_READ
-from notifications.ports import Range
+from notifications.ports import Listed, Range
 
 MAX_DEVICES = 200
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -22,7 +22,7 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 class Reading(FirestoreClient):
     """The Users, Conversations and Devices ports, and the ledger's two look-ups."""
 
-    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]:
+    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
         query = (
             Select(self._root, "users")
@@ -39,15 +39,12 @@ class Reading(FirestoreClient):
         if ids.end is not None:
             query.where(NAME, "<", self._user(ids.end))
         page = await self._list(query.request, self._page_seconds)
-        return [documents.user_from(found.id, found.doc or {}) for found in page]
+        return [_listed(found) for found in page]
 
-    async def user(self, uid: str) -> User | None:
-        """One user, whatever their switch says; None where missing or malformed."""
+    async def user(self, uid: str) -> Listed | None:
+        """One user, whatever their switch says; None where there is no such document."""
         found = await self._get(self._user(uid))
-        try:
-            return documents.user_from(uid, found.doc) if found.doc is not None else None
-        except Malformed:
-            return None
+        return _listed(found) if found.doc is not None else None
 
     async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed.
@@ -79,16 +76,14 @@ class Reading(FirestoreClient):
     async def _transcript(self, conversation: str) -> dict[str, Any]:
         return (await self._get(conversation, [documents.TRANSCRIPT])).doc or {}
 
-    async def devices(self, uid: str) -> list[Device]:
-        """The user's devices, each token once."""
-        listed = [
-            documents.device_from(found.id, found.doc or {}, found.version)
-            for found in await self._whole(self._user(uid), "fcm_tokens", ["token"], MAX_DEVICES)
-        ]
-        found = [device for device in listed if device]
+    async def devices(self, uid: str) -> tuple[list[Device], int]:
+        """The user's devices, each token once, and how many documents were malformed."""
+        listed = await self._whole(self._user(uid), "fcm_tokens", ["token"], MAX_DEVICES)
+        found, malformed = documents.devices_from((one.id, one.doc or {}, one.version) for one in listed)
         if found:
-            return documents.chosen(found, None)
-        return documents.chosen([], (await self._get(self._user(uid), [documents.LEGACY_TOKEN])).doc)
+            return documents.chosen(found, None), malformed
+        legacy = (await self._get(self._user(uid), [documents.LEGACY_TOKEN])).doc
+        return documents.chosen([], legacy), malformed
 
     async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         """The ledgers of first … last, one range query."""
@@ -97,11 +92,32 @@ class Reading(FirestoreClient):
             .where(NAME, ">=", self._ledger(uid, first))
             .where(NAME, "<=", self._ledger(uid, last))
         )
-        days = [(date.fromisoformat(found.id), found.doc or {}) for found in await self._list(query.request)]
-        return {day: ledger_from(day, doc) for day, doc in days}
+        days = [(day_of(found.id), found.doc or {}) for found in await self._list(query.request)]
+        return {day: ledger_from(day, doc) for day, doc in days if day is not None}
+
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        """Ledgers in sending and pending of everybody, by uid and date: one query over all users."""
+        query = (
+            Select(self._root, "recap_deliveries", everywhere=True)
+            .where("state", "in", [state.value for state in State if state.open])
+            .order_by(NAME)
+            .after(None if after is None else self._ledger(*after))
+            .limit(limit)
+        )
+        listed = [(one, day_of(one.id)) for one in await self._list(query.request)]
+        return [(owner(one.name), ledger_from(day, one.doc or {})) for one, day in listed if day is not None]
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
         query = Select(self._user(uid), "daily_summaries").where("date", "==", day.isoformat()).limit(1)
         found = await self._list(query.request)
         return summary_from(found[0].id, found[0].doc or {}) if found else None
+
+
+def owner(name: str) -> str:
+    """The uid in …/users/{uid}/{collection}/{id}."""
+    return name.split("/")[-3]
+
+
+def _listed(found: Found) -> Listed:
+    return documents.listed(found.id, found.doc or {}, found.created, found.updated)

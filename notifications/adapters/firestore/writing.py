@@ -14,7 +14,7 @@ from notifications.adapters.firestore.reading import Reading
 from notifications.adapters.firestore.values import put_all
 from notifications.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
 from notifications.domain.delivery import Verdict
-from notifications.domain.errors import StoreDown
+from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Device, Summary
 from notifications.ledger import Decision, Seen, TransactionalLedger
 from notifications.waits import jittered
@@ -26,9 +26,7 @@ ENDS_TRANSACTION = (
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.ALREADY_EXISTS,
     grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.INVALID_ARGUMENT,
 )
-CHANGED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
 class Writing(Reading, TransactionalLedger):
@@ -48,16 +46,23 @@ class Writing(Reading, TransactionalLedger):
             for attempt in range(TRANSACTION_TRIES):
                 try:
                     return await self._once(uid, day, decide, names, other)
+                except UnicodeEncodeError as cause:
+                    raise self._unstorable() from cause
                 except grpc.aio.AioRpcError as refused:
-                    created_meanwhile = refused.code() is grpc.StatusCode.ALREADY_EXISTS and ours not in names
-                    again = created_meanwhile or refused.code() is grpc.StatusCode.ABORTED
-                    if not again or attempt + 1 == TRANSACTION_TRIES:
-                        raise
-                    if created_meanwhile:
+                    last = attempt + 1 == TRANSACTION_TRIES
+                    code = refused.code()
+                    if code is grpc.StatusCode.ALREADY_EXISTS and ours not in names and not last:
                         names.append(ours)
-                    else:
+                    elif code is grpc.StatusCode.ABORTED and not last:
                         await asyncio.sleep(jittered(BACK_OFF * 2**attempt, 0.5, 1.5).total_seconds())
+                    elif code is not grpc.StatusCode.INVALID_ARGUMENT:
+                        raise
+                    elif attempt:  # not a transaction that ended meanwhile: the document itself
+                        raise self._unstorable() from refused
         raise AssertionError("every try returns or raises")
+
+    def _unstorable(self) -> ItemFault:
+        return ItemFault(ItemReason.UNSTORABLE, f"{self._where} refuses what is to be stored.")
 
     async def _once(self, uid: str, day: date, decide: Decision, names: list[str], other: Summary | None) -> Verdict:
         """One transaction: begun by its reads, ended by its commit, which is empty where nothing is to do."""
@@ -130,13 +135,3 @@ class Writing(Reading, TransactionalLedger):
         write.update_mask.field_paths.append(documents.LEGACY_TOKEN)  # named and not given: deleted
         write.current_document.update_time.CopyFrom(found.version)
         return await self._if_unchanged(write)
-
-    async def _if_unchanged(self, write: Any) -> bool:
-        async with self._asking():
-            try:
-                await self._commit([write])
-            except grpc.aio.AioRpcError as refused:
-                if refused.code() in CHANGED:
-                    return False
-                raise
-        return True

@@ -17,8 +17,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from notifications import documents
 from notifications.adapters.sqlite import file, rows
 from notifications.domain.delivery import Terms, Verdict
-from notifications.domain.errors import Malformed, StoreDown
-from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
+from notifications.domain.errors import ItemFault, ItemReason, StoreDown
+from notifications.domain.model import Conversation, Device, Ledger, Summary, Window
 from notifications.ledger import Decision, TransactionalLedger
 from notifications.ports import Listed, Range
 
@@ -44,29 +44,31 @@ class SqliteStore(TransactionalLedger):
             if self._db is None:
                 self._db = file.open_file(self._path)
             return work(self._db, *args, **kwargs)
+        except OSError as cause:
+            raise StoreDown("sqlite", f"{self._path}: {cause.strerror}; check the folder and its disk.") from cause
+        except (sqlite3.DataError, OverflowError, UnicodeEncodeError) as cause:
+            raise ItemFault(
+                ItemReason.UNSTORABLE, f"SQLite can't hold what is to be stored ({type(cause).__name__})."
+            ) from cause
         except sqlite3.Error as cause:
             full = cause.sqlite_errorcode == sqlite3.SQLITE_FULL if hasattr(cause, "sqlite_errorcode") else False
             mend = "the disk is full; make room" if full else f"{cause}; check the file and its folder"
             raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
 
-    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[User]:
+    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
         """Enabled users of these zones and this hour, by id."""
         return await self._do(rows.page, zones, hour, ids, after, limit)
 
-    async def user(self, uid: str) -> User | None:
-        """One user, whatever their switch says; None where missing or malformed."""
-        doc = await self._do(rows.user_doc, uid)
-        try:
-            return documents.user_from(uid, doc) if doc is not None else None
-        except Malformed:
-            return None
+    async def user(self, uid: str) -> Listed | None:
+        """One user, whatever their switch says; None where there is no such document."""
+        return await self._do(rows.user, uid)
 
     async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed."""
         return await self._do(rows.between, uid, window)
 
-    async def devices(self, uid: str) -> list[Device]:
-        """The user's devices, each token once."""
+    async def devices(self, uid: str) -> tuple[list[Device], int]:
+        """The user's devices, each token once, and how many documents were malformed."""
         return await self._do(rows.devices, uid)
 
     async def forget_device(self, uid: str, device: Device) -> bool:
@@ -76,6 +78,10 @@ class SqliteStore(TransactionalLedger):
     async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         """The ledgers of first … last, one range query."""
         return await self._do(rows.around, uid, first, last)
+
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        """Ledgers in sending and pending, by uid and date."""
+        return await self._do(rows.open_ledgers, after, limit)
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
@@ -96,9 +102,9 @@ class SqliteStore(TransactionalLedger):
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         return await self._do(rows.summaries_on, day, after, limit)
 
-    async def mend(self, uid: str) -> None:
-        """Give an invisible user the stated defaults."""
-        await self._do(rows.mend, uid)
+    async def mend(self, uid: str) -> bool:
+        """Give an invisible user the stated defaults; False where that was not needed any more."""
+        return await self._do(rows.mend, uid)
 
     async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
         """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""

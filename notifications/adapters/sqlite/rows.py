@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from notifications import documents
-from notifications.adapters.sqlite.file import immediate, micros, put, to_json
-from notifications.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
+from notifications.adapters.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
+from notifications.delivery_documents import day_of, ledger_from, ledger_to, recap_to, summary_from
 from notifications.domain.delivery import Verdict
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Conversation, Device, Ledger, Summary, User, Window
+from notifications.domain.model import Conversation, Device, Ledger, Summary, Window
 from notifications.domain.recap import MAX_READ
 from notifications.ledger import Decision, Seen
 from notifications.ports import Listed, Range
 
+USER = "uid, doc, created_at, updated_at"
+
 
 def page(
     db: sqlite3.Connection, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-) -> list[User]:
-    """Enabled users of these zones and this hour, by id."""
+) -> list[Listed]:
+    """Enabled users of these zones and this hour, by id: as the columns have it, which a document may contradict."""
     marks = ",".join("?" * len(zones))
     rows = db.execute(
-        f"SELECT uid, doc FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
+        f"SELECT {USER} FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
         f"WHERE hour = ? AND uid > ? AND uid >= ? AND (? IS NULL OR uid < ?) AND enabled = 1 AND zone IN ({marks}) "
         "ORDER BY uid LIMIT ?",
         (hour, after or "", ids.start or "", ids.end, ids.end, *zones, limit),
     )
-    return [documents.user_from(uid, json.loads(doc)) for uid, doc in rows]
+    found = [_listed(row) for row in rows]
+    return [one if _agrees(one, zones, hour) else replace(one, user=None, flaw=_contradiction(one)) for one in found]
 
 
-def user_doc(db: sqlite3.Connection, uid: str) -> documents.Doc | None:
-    """The user document as it is."""
+def _agrees(one: Listed, zones: Sequence[str], hour: int) -> bool:
+    return one.user is not None and one.user.enabled and one.user.hour == hour and one.user.zone in zones
+
+
+def _contradiction(one: Listed) -> str:
+    return one.flaw or f"users/{one.uid}: its columns and its document disagree; write the document anew."
+
+
+def _listed(row: tuple[str, str, int | None, int | None]) -> Listed:
+    uid, doc, created, updated = row
+    return documents.listed(uid, from_json(doc), from_micros(created), from_micros(updated))
+
+
+def user(db: sqlite3.Connection, uid: str) -> Listed | None:
+    """One user; None where there is no such document."""
+    row = db.execute(f"SELECT {USER} FROM users WHERE uid = ?", (uid,)).fetchone()  # noqa: S608 - a constant
+    return _listed(row) if row else None
+
+
+def user_doc(db: sqlite3.Connection, uid: str) -> object:
+    """The user document as it is; None where there is none, or no JSON in it."""
     row = db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
-    return json.loads(row[0]) if row else None
+    return from_json(row[0]) if row else None
 
 
 def between(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conversation], int]:
@@ -49,7 +70,7 @@ def between(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conv
     found, malformed = [], 0
     for key, doc in reversed(rows):
         try:
-            conversation = documents.conversation_from(key, json.loads(doc))
+            conversation = documents.conversation_from(key, from_json(doc))
         except Malformed:
             malformed += 1
         else:
@@ -57,11 +78,11 @@ def between(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conv
     return found, malformed
 
 
-def devices(db: sqlite3.Connection, uid: str) -> list[Device]:
-    """The devices, each token once."""
+def devices(db: sqlite3.Connection, uid: str) -> tuple[list[Device], int]:
+    """The devices, each token once, and how many were malformed."""
     rows = db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
-    found = [documents.device_from(key, json.loads(doc), doc) for key, doc in rows]
-    return documents.chosen([device for device in found if device], user_doc(db, uid))
+    found, malformed = documents.devices_from((key, from_json(doc), doc) for key, doc in rows)
+    return documents.chosen(found, user_doc(db, uid)), malformed
 
 
 def forget_device(db: sqlite3.Connection, uid: str, device: Device) -> bool:
@@ -85,8 +106,20 @@ def around(db: sqlite3.Connection, uid: str, first: date, last: date) -> dict[da
         "SELECT date, doc FROM ledgers WHERE uid = ? AND date BETWEEN ? AND ?",
         (uid, first.isoformat(), last.isoformat()),
     )
-    days = ((date.fromisoformat(day), json.loads(doc)) for day, doc in rows)
-    return {day: ledger_from(day, doc) for day, doc in days}
+    days = ((day_of(key), from_json(doc)) for key, doc in rows)
+    return {day: ledger_from(day, doc) for day, doc in days if day is not None}
+
+
+def open_ledgers(db: sqlite3.Connection, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+    """Those in sending and pending of everybody, by uid and date."""
+    uid, day = (after[0], after[1].isoformat()) if after else ("", "")
+    rows = db.execute(
+        "SELECT uid, date, doc FROM ledgers INDEXED BY ledgers_open "
+        "WHERE state IN ('sending', 'pending') AND (uid, date) > (?, ?) ORDER BY uid, date LIMIT ?",
+        (uid, day, limit),
+    )
+    found = ((uid, day_of(key), from_json(doc)) for uid, key, doc in rows)
+    return [(uid, ledger_from(day, doc)) for uid, day, doc in found if day is not None]
 
 
 def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
@@ -94,13 +127,17 @@ def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
     row = db.execute(
         "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())
     ).fetchone()
-    return summary_from(row[0], json.loads(row[1])) if row else None
+    return summary_from(row[0], _map(from_json(row[1]))) if row else None
+
+
+def _map(doc: object) -> documents.Doc:
+    return doc if isinstance(doc, Mapping) else {}
 
 
 def everybody(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
     """User documents by id."""
-    rows = db.execute("SELECT uid, doc FROM users WHERE uid > ? ORDER BY uid LIMIT ?", (after or "", limit))
-    return [documents.listed(uid, json.loads(doc)) for uid, doc in rows]
+    asked = f"SELECT {USER} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
+    return [_listed(row) for row in db.execute(asked, (after or "", limit))]
 
 
 def ledgers_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
@@ -109,7 +146,7 @@ def ledgers_on(db: sqlite3.Connection, day: date, after: str | None, limit: int)
         "SELECT uid, doc FROM ledgers WHERE date = ? AND uid > ? ORDER BY uid LIMIT ?",
         (day.isoformat(), after or "", limit),
     )
-    return [(uid, ledger_from(day, json.loads(doc))) for uid, doc in rows]
+    return [(uid, ledger_from(day, from_json(doc))) for uid, doc in rows]
 
 
 def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
@@ -122,10 +159,15 @@ def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: in
     return list(rows)
 
 
-def mend(db: sqlite3.Connection, uid: str) -> None:
-    """Give an invisible user the stated defaults."""
-    doc = user_doc(db, uid) or {}
-    put(db, uid, {**doc, **documents.mended(doc)}, {})
+def mend(db: sqlite3.Connection, uid: str) -> bool:
+    """Give an invisible user the stated defaults; an account that was erased meanwhile stays erased."""
+    with immediate(db):
+        found = user(db, uid)
+        if found is None or found.user is not None:
+            return False
+        doc = _map(user_doc(db, uid))
+        put_user(db, uid, {**doc, **documents.mended(doc)})
+    return True
 
 
 def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
@@ -147,7 +189,7 @@ def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decision, *
             sent_at=now if verdict.stamp_sent else verdict.entry.sent_at,
         )
         db.execute(
-            "INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
             (uid, day.isoformat(), to_json(ledger_to(entry))),
         )
         if verdict.recap is not None:

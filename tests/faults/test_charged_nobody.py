@@ -1,0 +1,267 @@
+"""Only a dead process is a crash: whatever else goes wrong in a user's turn frees the claim at once, uncharged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from notifications.adapters.offline_summarizer import OfflineSummarizer
+from notifications.adapters.outbox import Outbox
+from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.domain.claim import SINGLE_FILE_LANE, Stored
+from notifications.domain.errors import (
+    ConfigFault,
+    DependencyDown,
+    ItemFault,
+    ItemReason,
+    Malformed,
+    ProviderFault,
+    StoreDown,
+)
+from notifications.domain.model import User
+from notifications.domain.schedule import latest_slot
+from notifications.numbers import Numbers
+from notifications.one_user import claim_and_recap
+from notifications.run import Parts, Run
+from notifications.wiring import BootClock
+from tests.contract.test_stores import connect as connect_store
+from tests.faults.harness import FaultStage, on_sqlite
+from tests.support.jobs import Stage
+from tests.support.servers import RedisServer
+from tests.support.web import completion, llm_error
+from tests.support.worlds import SqliteWorld, World, talk
+
+RAISED: dict[str, Callable[[], Exception]] = {
+    "store down": lambda: StoreDown("sqlite", "It is down."),
+    "store refuses": lambda: ConfigFault("It refuses."),
+    "malformed": lambda: Malformed("Not ours."),
+    "provider down": lambda: ProviderFault("It is down."),
+    "provider refuses": lambda: ProviderFault("It refuses.", config=True),
+    "server down": lambda: DependencyDown("fcm", "It is down."),
+    "a defect": lambda: RuntimeError("ours"),
+    "too deep": RecursionError,
+    "too large": OverflowError,
+    "no text": lambda: UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"),
+    "no memory": MemoryError,
+}
+STEPS = ("around", "summary", "between", "summarize", "devices", "begin", "send", "report")
+OF_THE_PROVIDER = ("provider down", "provider refuses")
+
+
+class Raising:
+    """A port that raises at one of its methods; everything else is the real adapter's."""
+
+    def __init__(self, adapter: Any, step: str, raised: Callable[[], Exception]) -> None:
+        self._adapter, self._step, self._raised = adapter, step, raised
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._step:
+            return getattr(self._adapter, name)
+
+        async def method(*_: object, **__: object) -> None:
+            raise self._raised()
+
+        return method
+
+
+@pytest.fixture
+async def claims(redis: RedisServer) -> AsyncIterator[RedisClaims]:
+    made = connect(redis.url, connections=4, timeout_seconds=2)
+    yield made
+    await made.aclose()
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("step", STEPS)
+async def test_charged_nobody(world: World, claims: RedisClaims, tmp_path: Any, step: str) -> None:
+    """Each exception at each step: the claim is free at once, f and c are unchanged, and the reason is kept."""
+    now = await claims.now()
+    numbers = Numbers(provider_retry_seconds=0.001, push_retry_seconds=0.001, store_timeout_seconds=0.3)
+    for n, (name, raised) in enumerate(RAISED.items()):
+        user = User(f"user-{n}", "UTC", (now - timedelta(minutes=1)).hour)
+        slot = latest_slot(user.zone, user.hour, now)
+        doc = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": user.hour}
+        world.put_user(user.uid, doc, {"d": f"token-{n}"}, {"t": talk(user.uid, slot.at - timedelta(hours=1))})
+        store = Raising(connect_store(world), step, raised)
+        parts = Parts(
+            claims,
+            store,
+            Raising(OfflineSummarizer(), step, raised),
+            Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
+            BootClock(),
+            numbers,
+        )
+        run = Run(parts)
+        outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
+        await store.aclose()
+        terms = run.user_terms(user.uid, slot.recap_date, slot.at)
+        [record] = await claims.read([terms.key])
+        if step == "send" and record.s is Stored.SENT:
+            pytest.fail(f"{name} at {step}: sent, though nothing was")
+        assert (record.s, record.f, record.c) == (Stored.IDLE, 0, 0), (name, step, record, outcome)
+        assert record.r, (name, step)
+        assert record.u <= int((await claims.now()).timestamp() * 1000) + 30 * 60_000
+        told = run.trouble is not None or run.defects or run.stopped_by is not None or outcome.wait > timedelta(0)
+        assert told, (name, step)
+
+
+async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisClaims, tmp_path: Any) -> None:
+    now = await claims.now()
+    user = User("ann", "UTC", (now - timedelta(minutes=1)).hour)
+    slot = latest_slot(user.zone, user.hour, now)
+    doc = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": user.hour}
+    world.put_user("ann", doc, {}, {"t": talk("ann", slot.at - timedelta(hours=1))})
+    store = connect_store(world)
+    refuses = Raising(OfflineSummarizer(), "summarize", lambda: ItemFault(ItemReason.REFUSAL, "No."))
+    outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
+    parts = Parts(claims, store, refuses, outbox, BootClock(), Numbers())
+    run = Run(parts)
+    await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
+    await store.aclose()
+    [record] = await claims.read([run.user_terms("ann", slot.recap_date, slot.at).key])
+    assert (record.s, record.f, record.c, record.r) == (Stored.IDLE, 1, 0, "refusal")
+
+
+# --- useless answers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+@on_sqlite
+def test_when_every_answer_is_useless_the_provider_is_blamed_and_nobody_is_charged(
+    staged: FaultStage, finish: str
+) -> None:
+    """12 users, as often as it takes to end a day: ten in a row stop the asking, exit 4, f stays 0."""
+    users = [f"user-{n:02}" for n in range(12)]
+    staged.add_users(*users)
+    staged.stage.settings["RECAP_CONCURRENCY"] = "4"
+
+    async def useless(who: str) -> web.Response:
+        return completion('{"headline": "A day', finish=finish)
+
+    staged.llm_rule = useless
+    for _ in range(4):
+        staged.age()
+        calls = staged.stage.llm.calls.total()
+        finished = staged.stage.run()
+        assert finished.code == 4, finished.err
+        assert "are all useless" in finished.err
+        assert 10 <= staged.stage.llm.calls.total() - calls <= 12
+        event = finished.event("tick.finished")
+        assert sum(event[name] for name in ("waiting", "stopped")) == event["due"]
+    found = [staged.stage.record(uid, staged.slots[uid]) for uid in users]
+    assert {(record.f, record.c) for record in found} == {(0, 0)}
+    assert [staged.ledger(uid) for uid in users] == [{}] * 12
+    staged.llm_rule = None
+    calls_before = dict(staged.stage.llm.calls)
+    staged.settle()
+    staged.check_delivered(llm={uid: count + 1 for uid, count in calls_before.items()})
+
+
+@on_sqlite
+def test_one_users_useless_answers_are_charged_once_another_was_answered_well(staged: FaultStage) -> None:
+    staged.add_users("ann", "bob", "cat")
+
+    async def rule(who: str) -> web.Response | None:
+        return completion("no recap") if who == "ann" else None
+
+    staged.llm_rule = rule
+    finished = staged.stage.run()
+    found = staged.stage.record("ann", staged.slots["ann"])
+    assert (finished.code, found.s, found.f, found.r) == (0, Stored.IDLE, 1, "invalid_answer")
+    event = finished.event("tick.finished")
+    assert (event["due"], event["sent"], event["waiting"], event["failed"]) == (3, 2, 1, 0)
+
+
+@on_sqlite
+def test_a_flagged_prompt_is_the_items_own_fault(staged: FaultStage) -> None:
+    """Sent again all evening it would trip the breaker for others."""
+    staged.add_users("ann", *(f"user-{n}" for n in range(3)))
+
+    async def rule(who: str) -> web.Response | None:
+        return llm_error(400, "invalid_prompt") if who == "ann" else None
+
+    staged.llm_rule = rule
+    finished = staged.stage.run()
+    found = staged.stage.record("ann", staged.slots["ann"])
+    assert (finished.code, found.f, found.r, staged.stage.llm.calls["ann"]) == (0, 1, "content_policy", 1)
+    staged.settle()
+    assert (staged.ledger("ann")["state"], staged.ledger("ann")["reason"]) == ("dead", "content_policy")
+
+
+# --- documents that can't be --------------------------------------------------------------
+
+
+def test_a_malformed_document_is_skipped_and_counted(stage: Stage) -> None:
+    slot = stage.add_user("ann", devices=1)
+    at = slot.at - timedelta(hours=2)
+    year_one, year_9999 = "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"
+    stage.world.put_talk("ann", "year-1", talk("ann", at, started_at=year_one))
+    stage.world.put_talk("ann", "year-9999", talk("ann", at, finished_at=year_9999))
+    malformed = 2
+    if isinstance(stage.world, SqliteWorld):  # Firestore holds neither of these
+        db = stage.world.db
+        micros = int(at.timestamp() * 1_000_000)
+        half = json.dumps(talk("ann", at, structured={"title": "Half \ud83d", "overview": "x"}), default=str)
+        for key, doc in (("half", half), ("no-json", "{"), ("deep", "[" * 100_000), ("list", "[]")):
+            db.execute("INSERT INTO conversations VALUES (?, ?, ?, ?)", ("ann", micros, key, doc))
+        for key, doc in (("no-map", "[]"), ("no-json", "{"), ("half", '{"token": "\\ud83d"}')):
+            db.execute("INSERT INTO devices VALUES (?, ?, ?)", ("ann", key, doc))
+        malformed += 7
+    else:
+        stage.world.put_token("ann", "number", "x" * 5_000)
+        malformed += 1
+    finished = stage.run()
+    assert finished.code == 0, finished.err
+    event = finished.event("tick.finished")
+    assert (event["sent"], event["malformed"], event["defects"]) == (1, malformed, 0)
+    assert stage.fcm.accepted == {"token-ann-0": 1}
+
+
+def test_a_neighbouring_ledger_of_another_version_is_skipped(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    before = (slot.recap_date - timedelta(days=1)).isoformat()
+    stage.world.put_ledger("ann", before, {"state": "from-the-future", "date": before})
+    finished = stage.run()
+    assert (finished.code, finished.event("tick.finished")["sent"]) == (0, 1)
+    audited = stage.run("audit", "--date", before, "--json")
+    assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
+    assert stage.run("inspect").code == 0
+
+
+def test_todays_ledger_of_another_version_charges_nobody_and_is_listed(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    day = slot.recap_date.isoformat()
+    stage.world.put_ledger("ann", day, {"state": "from-the-future", "date": day})
+    fast = {"RECAP_PROVIDER_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
+    for _ in range(5):
+        finished = stage.run(**fast)
+        assert finished.code == 1, finished.err
+    record = stage.record("ann", slot)
+    assert (record.s, record.f, record.c, record.r) == (Stored.IDLE, 0, 0, "malformed")
+    assert stage.world.ledgers("ann")[day] == {"state": "from-the-future", "date": day}
+    audited = stage.run("audit", "--date", day, "--json")
+    assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
+    shown = stage.run("inspect", "--json")
+    assert (shown.code, json.loads(shown.out)["ledger"]) == (0, "unreadable")
+
+
+@on_sqlite
+def test_a_user_whose_column_and_document_disagree_keeps_nobody_from_theirs(stage: Stage) -> None:
+    slots = {uid: stage.add_user(uid) for uid in ("ann", "bad", "cat", "worse")}
+    assert isinstance(stage.world, SqliteWorld)
+    broken = json.dumps({"time_zone": "mars", "daily_summary_enabled": True, "daily_summary_hour_local": 99})
+    stage.world.db.execute("UPDATE users SET doc = ? WHERE uid = 'bad'", (broken,))
+    stage.world.db.execute("UPDATE users SET doc = '{' WHERE uid = 'worse'")
+    stage.settings["RECAP_PAGE_SIZE"] = "2"
+    finished = stage.run()
+    assert finished.code == 1, finished.err
+    event = finished.event("tick.finished")
+    assert (event["due"], event["sent"], event["unreadable"]) == (4, 2, 2)
+    assert [one["uid"] for one in finished.named("user.unreadable")] == ["bad", "worse"]
+    assert set(stage.fcm.accepted) == {"token-ann-0", "token-cat-0"}
+    assert stage.record("bad", slots["bad"]).s is Stored.ABSENT

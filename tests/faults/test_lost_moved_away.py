@@ -1,0 +1,173 @@
+"""The sweep: an open delivery whose user is in no cohort any more is finished, once; PROTOCOL section 6, step 8."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from redis import Redis
+
+from notifications.domain.claim import Stored
+from tests.faults.harness import COMMIT, PATIENT, FaultStage, on_firestore, on_sqlite
+from tests.support.web import fcm_error
+
+MOVES: dict[str, dict[str, Any]] = {
+    "zone": {"time_zone": "Pacific/Honolulu"},
+    "broken zone": {"time_zone": "mars"},
+    "hour": {"daily_summary_hour_local": 3},
+}
+
+
+def leave_pending(staged: FaultStage, *uids: str) -> None:
+    """FCM is busy through one run; then everything of it has aged."""
+
+    async def busy(token: str) -> web.Response:
+        return fcm_error(503, "UNAVAILABLE")
+
+    staged.add_users(*uids)
+    staged.fcm_rule = busy
+    staged.stage.run()
+    assert {staged.ledger(uid)["state"] for uid in uids} == {"pending"}
+    staged.fcm_rule = None
+    make_old(staged, *uids)
+
+
+def make_old(staged: FaultStage, *uids: str) -> None:
+    staged.age()
+    for uid in uids:
+        day, ledger = staged.slots[uid].recap_date.isoformat(), staged.ledger(uid)
+        older = ledger | {"sending_at": ledger["sending_at"] - timedelta(minutes=12)}
+        staged.stage.world.put_ledger(uid, day, older)
+    sweep_is_due(staged)
+
+
+def sweep_is_due(staged: FaultStage) -> None:
+    with staged.redis() as client:
+        client.delete("daily_summary:sweep")
+
+
+def close_shards(staged: FaultStage) -> None:
+    """No cohort holds anybody any more."""
+    with staged.redis() as client:
+        for key in client.scan_iter("daily_summary:cohort:*"):
+            client.set(key, '{"s":"complete","t":""}', px=3_600_000)
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("move", MOVES)
+def test_lost_moved_away(staged: FaultStage, move: str) -> None:
+    leave_pending(staged, "ann", "bob")
+    hour = staged.stage.world.user("ann")["daily_summary_hour_local"]  # type: ignore[index]
+    changes = MOVES[move] if move != "hour" else {"daily_summary_hour_local": (hour + 12) % 24}
+    for uid in ("ann", "bob"):
+        staged.stage.world.update_user(uid, changes)
+    close_shards(staged)
+    finished = staged.stage.run()
+    assert staged.pushes() == {"token-ann-0": 1, "token-bob-0": 1}
+    assert finished.code == 0, finished.err
+    event = finished.event("tick.finished")
+    assert (event["swept"], event["sent"], event["due"]) == (2, 2, 2)
+    assert {staged.ledger(uid)["state"] for uid in ("ann", "bob")} == {"sent"}
+    assert {staged.stage.record(uid, staged.slots[uid]).s for uid in ("ann", "bob")} == {Stored.SENT}
+    again = staged.stage.run()
+    assert again.event("tick.finished")["idle"] is True  # ten minutes must pass
+
+
+@pytest.mark.parametrize("gone", ["off", "erased"])
+def test_an_open_delivery_of_who_is_gone_or_off_is_given_up_without_a_push(staged: FaultStage, gone: str) -> None:
+    leave_pending(staged, "ann")
+    if gone == "off":
+        staged.stage.world.update_user("ann", {"daily_summary_enabled": False})
+    else:
+        staged.stage.world.delete_user("ann")
+    close_shards(staged)
+    finished = staged.stage.run()
+    assert (finished.code, finished.event("tick.finished")["gave_up"]) == (5, 1)
+    assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "user_gone_or_off")
+    assert staged.pushes() == {}
+
+
+def test_an_open_delivery_is_given_up_once_its_time_is_over(staged: FaultStage) -> None:
+    leave_pending(staged, "ann")
+    staged.stage.world.update_user("ann", {"time_zone": "Pacific/Honolulu"})
+    close_shards(staged)
+    late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()
+    finished = staged.stage.run(RECAP_CATCH_UP_SECONDS=f"{max(1.0, late - 20):.3f}", RECAP_GRACE_SECONDS="1")
+    assert finished.code == 5, finished.err
+    assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "undelivered")
+    assert staged.pushes() == {}
+
+
+@pytest.mark.short
+def test_two_sweeps_at_once_push_once(staged: FaultStage) -> None:
+    uids = [f"user-{n}" for n in range(6)]
+    leave_pending(staged, *uids)
+    for uid in uids:
+        staged.stage.world.update_user(uid, {"time_zone": "Pacific/Honolulu"})
+    close_shards(staged)
+    staged.stage.settings["RECAP_SWEEP_SECONDS"] = "0.001"
+    for process in [staged.stage.start() for _ in range(4)]:
+        assert staged.stage.end(process).code == 0
+    sweep_is_due(staged)
+    assert staged.stage.run().code == 0
+    assert staged.pushes() == {f"token-{uid}-0": 1 for uid in uids}
+    assert {staged.ledger(uid)["state"] for uid in uids} == {"sent"}
+
+
+@on_firestore  # SQLite commits between two visible messages
+@pytest.mark.parametrize("at", [COMMIT, "fcm token-ann-0"])
+def test_once_sweep_beside_run(staged: FaultStage, at: str) -> None:
+    """A run freezes after begin, before or after its push; its claim is gone; the sweep takes the ledger; it thaws."""
+    staged.under_test = PATIENT | {"RECAP_PUSH_DEADLINE_SECONDS": "3"}
+    staged.add_users("ann")
+    process = staged.strike(at, "after", "freeze")
+    staged.stage.world.update_user("ann", {"time_zone": "Pacific/Honolulu"})
+    with staged.redis() as client:
+        client.flushall()
+    close_shards(staged)
+    staged.complete_other_shards_of_nobody()
+    make_old(staged, "ann")
+    staged.wait_for_locks()
+    assert staged.stage.run().code == 0
+    assert staged.ledger("ann")["state"] == "sent"
+    body = staged.ledger("ann")["body"]
+    time.sleep(3.2)  # the fault itself: past the push deadline, as whoever meets a stale sender finds it
+    staged.thaw(process)
+    accepted_before = at != COMMIT
+    assert staged.pushes() == {"token-ann-0": 2 if accepted_before else 1}
+    assert staged.stage.fcm.phones["token-ann-0"].visible == {staged.ledger("ann")["collapse_id"]: body}
+    assert staged.ledger("ann")["state"] == "sent"
+
+
+@on_sqlite
+def test_a_killed_resend_is_left_to_its_operator(staged: FaultStage) -> None:
+    """The sweep must not give up what an operator reopened hours later: the same command finishes it."""
+    staged.add_users("ann")
+    staged.settle()
+    day, ledger = staged.slots["ann"].recap_date.isoformat(), staged.ledger("ann")
+    staged.stage.world.put_ledger(
+        "ann", day, ledger | {"state": "pending", "outcome": "resend", "seq": 2, "devices": {}}
+    )
+    make_old(staged, "ann")
+    with staged.redis() as client:
+        client.delete(f"users:ann:daily_summary_lock:{day}")
+    assert staged.stage.run().code == 0
+    assert staged.ledger("ann")["state"] == "pending"
+    assert staged.stage.run("resend", "ann", day).code == 0
+    assert (staged.ledger("ann")["state"], staged.ledger("ann")["seq"], staged.pushes()) == (
+        "sent",
+        2,
+        {"token-ann-0": 2},
+    )
+
+
+def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage) -> None:
+    staged.add_users("ann")
+    staged.settle()
+    with Redis(port=staged.stage.redis.port) as client:
+        assert 0 < client.pttl("daily_summary:sweep") <= 600_000
+    event = staged.stage.run().event("tick.finished")
+    assert (event["idle"], event["documents_read"]) == (True, 0)

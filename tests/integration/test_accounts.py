@@ -1,0 +1,164 @@
+"""The accounts add up: each due user in exactly one count; exit 5 for a day without a recap; audits that can fail."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from redis import Redis
+
+from notifications.domain import claim
+from notifications.domain.schedule import cohorts_between, tzdata_version
+from tests.integration.test_command_line import bare
+from tests.support.jobs import Stage
+from tests.support.web import completion, fcm_error, llm_error
+from tests.support.worlds import SqliteWorld, talk
+
+on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+ENDINGS = (
+    *("sent", "skipped", "done_before", "missed", "dead", "gave_up", "unreadable"),
+    *("waiting", "held", "lost", "stopped", "failed"),
+)
+OVER = SLOT + timedelta(hours=5)
+DOC = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 20}
+
+
+def audited(stage: Stage, day: str = "2026-05-01", now: datetime = OVER) -> tuple[int, dict[str, Any]]:
+    finished = stage.run("--now", now.isoformat(), "audit", "--date", day, "--json")
+    return finished.code, json.loads(finished.out)
+
+
+@on_sqlite
+def test_every_due_user_is_in_exactly_one_count(stage: Stage) -> None:
+    """Errors, lost claims and item faults too, once each."""
+    for uid in ("sent", "refused", "busy", "held", "bad"):
+        stage.add_user(uid)
+    slot = stage.add_user("silent", talks={})
+    stage.world.put_ledger("bad", slot.recap_date.isoformat(), {"state": "from-the-future"})
+
+    async def llm(who: str) -> web.Response | None:
+        return completion(None, refusal="no") if who == "refused" else None
+
+    async def fcm(token: str) -> web.Response | None:
+        return fcm_error(503, "UNAVAILABLE") if token == "token-busy-0" else None
+
+    stage.llm.script, stage.fcm.script = llm, fcm
+    with Redis(port=stage.redis.port) as client:
+        client.set(claim.user_key("held", slot.recap_date), "1", px=60_000)
+    finished = stage.run(RECAP_PUSH_DEADLINE_SECONDS="1")
+    event = finished.event("tick.finished")
+    counts = {ending: event[ending] for ending in ENDINGS if event[ending]}
+    assert counts == {"sent": 1, "skipped": 1, "waiting": 2, "held": 1, "failed": 1}
+    assert sum(counts.values()) == event["due"] == 6
+    [line] = [line for line in finished.out.splitlines() if "pushes" in line]
+    assert "1 sent, 1 skipped, 2 waiting, 1 held, 1 failed;" in line
+    assert finished.code == 1
+
+
+@on_sqlite
+def test_exit_5_where_somebodys_day_ended_without_a_recap(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+
+    async def down(who: str) -> web.Response:
+        return llm_error(503, "down")
+
+    stage.llm.script = down
+    late = (datetime.now(UTC) - slot.at).total_seconds()
+    closing = {"RECAP_CATCH_UP_SECONDS": f"{max(1.0, late - 1):.3f}", "RECAP_GRACE_SECONDS": "3600"}
+    finished = stage.run(**closing)
+    assert (finished.code, finished.event("tick.finished")["missed"]) == (5, 1), finished.err
+    assert "1 missed" in finished.out
+    assert stage.run(**closing).code == 0  # told once
+
+
+@on_sqlite
+def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage) -> None:
+    """An empty Redis knows nothing of the time before it: a first run is no alarm."""
+    stage.world.put_user("ann", DOC, {}, {"t": talk("ann", SLOT - timedelta(hours=1))})
+    late = SLOT + timedelta(hours=2, minutes=30)
+    first = stage.run("--now", late.isoformat())
+    assert (first.code, first.event("slots.unserved")["severity"]) == (0, "ERROR")
+    with Redis(port=stage.redis.port) as client:
+        remembers = json.loads(client.get(claim.SINCE_KEY))
+        remembers["u"] -= 3_600_000
+        client.set(claim.SINCE_KEY, json.dumps(remembers), keepttl=True)
+    again = stage.run("--now", late.isoformat())
+    assert again.code == 5
+    assert "slots went by unserved" in again.out
+
+
+@on_sqlite
+def test_who_signed_up_after_the_slot_was_not_due(stage: Stage) -> None:
+    world = stage.world
+    assert isinstance(world, SqliteWorld)
+    for uid in ("old", "new", "changed", "unknown"):
+        world.put_user(uid, DOC, {}, {"t": talk(uid, SLOT - timedelta(hours=1))})
+    world.make_old("new", SLOT + timedelta(minutes=5))
+    world.db.execute("UPDATE users SET updated_at = ? WHERE uid = 'changed'", (int((SLOT.timestamp() + 60) * 1e6),))
+    world.db.execute("UPDATE users SET created_at = NULL, updated_at = NULL WHERE uid = 'unknown'")
+    code, told = audited(stage)
+    assert (code, told["counts"]) == (1, {"due": 2, "unserved": 2, "unknown": 1})
+    assert (told["uids"]["unserved"], told["uids"]["unknown"]) == (["old", "unknown"], ["changed"])
+    world.delete_user("old")
+    world.delete_user("unknown")
+    code, told = audited(stage)
+    assert (code, told["counts"]) == (0, {"unknown": 1})  # what can't be known fails nobody
+
+
+@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+def test_the_documents_own_create_time_tells_who_was_not_due(stage: Stage) -> None:
+    """Made now, and asked of a slot of long ago."""
+    stage.world.put_user("ann", DOC, {}, {"t": talk("ann", SLOT - timedelta(hours=1))})
+    code, told = audited(stage)
+    assert (code, told["counts"]) == (0, {})
+
+
+def test_a_newcomers_first_audit_fails_for_nobody(tmp_path: Path) -> None:
+    """Days before the data folder existed don't count."""
+    assert bare(tmp_path).returncode == 0
+    done = bare(tmp_path, "audit")
+    assert (done.returncode, "all well" in done.stdout) == (0, True), done.stdout
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "missed": {"state": "missed"},
+    "dead": {"state": "dead"},
+    "gave_up": {"state": "gave_up"},
+    "unfinished": {"state": "pending", "outcome": "resend"},
+    "unreadable": {"state": "sent", "seq": "one"},
+    "duplicate_pushes": {"state": "sent", "repeats": 1},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@on_sqlite
+def test_an_audit_can_fail_for_each_kind_of_wrong(stage: Stage, kind: str) -> None:
+    stage.world.put_user("ann", DOC, {}, {})
+    stage.world.put_ledger("ann", "2026-05-01", KINDS[kind] | {"date": "2026-05-01"})
+    code, told = audited(stage)
+    assert (code, told["uids"][kind]) == (1, ["ann"])
+
+
+@pytest.mark.parametrize("other", ["another tzdata", "another number of shards"])
+@on_sqlite
+def test_slots_that_another_version_finished_are_not_unserved(stage: Stage, other: str) -> None:
+    now = datetime.now(UTC)
+    version, shards = ("2020.1", 1) if other == "another tzdata" else (tzdata_version(), 4)
+    cohorts = cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=2))
+    with Redis(port=stage.redis.port) as client:
+        for cohort in cohorts:
+            for index in range(shards):
+                key = claim.shard_key(cohort.slot, cohort.hour, version, index, shards)
+                client.set(key, '{"s":"complete","t":""}', px=3_600_000)
+    finished = stage.run()
+    assert finished.named("slots.unserved") == []
+    with Redis(port=stage.redis.port) as client:  # one shard of them was never finished
+        for cohort in cohorts:
+            client.delete(claim.shard_key(cohort.slot, cohort.hour, version, 0, shards))
+    finished = stage.run()
+    assert len(finished.named("slots.unserved")) == 1
