@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,7 +123,11 @@ class Rig:
         return process, time.time(), said
 
     def end(self, process: subprocess.Popen[bytes], begun: float, said: Path) -> Run:
-        _, status, usage = os.wait4(process.pid, 0)
+        peak, (ended, status, usage) = 0.0, os.wait4(process.pid, os.WNOHANG)
+        while not ended:  # the peak that wait4 tells is at least the parent's: the child begins as a copy of it
+            peak = max(peak, _peak_mb(process.pid))
+            time.sleep(0.005)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         wall = time.time() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         events = [json.loads(line) for line in said.read_text().splitlines() if line.startswith("{")]
@@ -131,7 +135,7 @@ class Rig:
         return Run(
             wall,
             usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024,
+            peak,
             events[-1] if events else {},
             stats,
             stats["first_push"] - begun if stats["first_push"] else 0.0,
@@ -142,6 +146,15 @@ class Rig:
         """One `python job.py` from a fresh count."""
         self.stats()
         return self.end(*self.start(str(JOB), **env))
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory that the process has held so far, in MB."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _emulator() -> str:
