@@ -137,6 +137,13 @@ class Day:
         log.warning("recap.waiting", wait_seconds=round(wait.total_seconds(), 1), failures=reply.failures, **facts)
         return Outcome(Ending.WAITING, wait, reason)
 
+    async def give_back(self, reason: str) -> timedelta:
+        """Uncharged, whatever was raised; nothing more is asked of the ledger. Returns how long it waits."""
+        wait = jittered(self.run.parts.numbers.span("provider_retry"), 1, 2)
+        await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
+        log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
+        return wait
+
     async def release(self, reason: str) -> Outcome:
         """Nothing was begun that would be lost: the claim is free at once, nothing charged."""
         await self.run.parts.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
@@ -158,8 +165,8 @@ class Day:
         try:
             async with self.run.terminated.timeout(self.run.parts.numbers.store_timeout_seconds):
                 return await self.run.useless_answers.is_the_items(fault.reason)
-        except TimeoutError:  # nobody knows yet, and the claim must not lapse
-            return not self.run.stops
+        except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
+            return False
 
     async def close_dead(self, outcome: str, reply: Reply) -> Outcome:
         """Redis says dead: the ledger must say so too, or that it was given up while sending."""

@@ -11,6 +11,7 @@ from notifications.documents import Doc, moment
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.text import clean
 
+MAX_WORDS = 20_000  # characters of another hand's text that are looked at
 MAX_ID = 300  # characters of a summary's id that a push carries
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes")
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason")
@@ -61,7 +62,7 @@ def summary_from(key: str, doc: Doc) -> Summary:
 
 
 def _words(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    return clean(value[:MAX_WORDS]) if isinstance(value, str) else ""
 
 
 def ledger_to(entry: Ledger) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _ledger(day: date, doc: object) -> Ledger:
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
     state = State(doc.get("state", ""))
-    if state is State.UNREADABLE:
+    if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
         raise ValueError(state)
     return Ledger(date=day, state=state, **given)
 

@@ -10,7 +10,7 @@ import structlog
 
 from notifications.day import Day
 from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Malformed
+from notifications.domain.errors import ClaimsDown, ConfigFault, ItemFault, KeyTrouble, Malformed
 from notifications.domain.model import Ledger, User
 from notifications.domain.schedule import Phase, Slot, latest_slot
 from notifications.ports import Claims
@@ -61,10 +61,11 @@ async def claim_and_recap(
         if reply.answer is Answer.WON:
             run.counts.claimed += 1
             return await isolated(day, recap_user(day, user, slot))
-        return await not_won(day)
+        return await isolated(day, not_won(day))
     except (ClaimsDown, ConfigFault) as trouble:
         run.stop_claiming(trouble)
     except KeyTrouble as trouble:
+        run.defects += 1
         log.error("recap.trouble", uid=user.uid, reason=str(trouble))
     return Outcome(Ending.FAILED)
 
@@ -91,18 +92,17 @@ async def isolated(day: Day, turn: Awaitable[Outcome]) -> Outcome:
     except (ClaimsDown, KeyTrouble):  # the claim itself can't be told anything
         raise
     except ConfigFault as fault:
-        outcome = await day.fail("configuration")
+        await day.give_back("configuration")
         run.stop_claiming(fault)
-        return outcome
-    except Malformed as flaw:
-        outcome = await day.fail("malformed")
-        run.defects += 1
+        return Outcome(Ending.FAILED, reason="configuration")
+    except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
+        wait = await day.give_back("malformed")
         log.error("recap.trouble", **day.facts, reason=str(flaw))
     except Exception as defect:
-        outcome = await day.fail(f"defect_{type(defect).__name__}")
-        run.defects += 1
+        wait = await day.give_back(f"defect_{type(defect).__name__}")
         log.exception("recap.defect", **day.facts)
-    return Outcome(Ending.FAILED, outcome.wait, outcome.reason)
+    run.defects += 1
+    return Outcome(Ending.FAILED, wait)
 
 
 async def tick_user(

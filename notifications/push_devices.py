@@ -47,7 +47,8 @@ class Pushed:
     @property
     def reason(self) -> str:
         """The code of what keeps a device open; empty where nothing does."""
-        left = (device for device, result in self.results.items() if not result.closes)
+        open_ones = [(result is Result.REFUSED, device) for device, result in self.results.items() if not result.closes]
+        left = [device for _, device in sorted(open_ones)]  # what is refused for good says least of what comes next
         return next((self.codes[device] for device in left if device in self.codes), "push" if self.results else "")
 
     @property

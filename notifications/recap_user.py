@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
-GRACE = 0.4  # of the platform's last seconds, for a transaction that meets SIGTERM
+BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,13 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
     process that froze in between finds its time is up and pushes nothing."""
     noted = day.run.parts.clock.seconds()
     try:
-        opened = await _surely(day, open_ledger)
+        opened = await _surely(day, open_ledger, BEGIN_GRACE)
         if opened.kind is not Kind.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now)
         pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(day.run.parts.numbers, opened.entry.tries, closing=day.closing)
-        reported = await _surely(day, lambda: _report(day, opened, pushed, wait))
+        reported = await _surely(day, lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
@@ -168,14 +168,14 @@ async def _report(day: Day, opened: Verdict, pushed: Pushed, wait: timedelta) ->
     )
 
 
-async def _surely(day: Day, transaction: Callable[[], Awaitable[Verdict]]) -> Verdict:
+async def _surely(day: Day, transaction: Callable[[], Awaitable[Verdict]], grace: float) -> Verdict:
     """The transaction, again until the store's time-out where it may or may not have happened: `by` and `seq` make
     it one. Each failure counts for the run: a store that takes no writes stops the claiming soon."""
     run, numbers = day.run, day.run.parts.numbers
     whole = numbers.store_timeout_seconds
     pause = whole * FIRST_PAUSE
     try:
-        async with run.terminated.timeout(whole, grace=numbers.stop_seconds * GRACE):
+        async with run.terminated.timeout(whole, grace=numbers.stop_seconds * grace):
             while True:
                 try:
                     return await run.writes.watch(transaction())

@@ -122,6 +122,7 @@ class Run:
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
+    served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
     reads: Breaker = field(init=False)
     writes: Breaker = field(init=False)
     llm: Breaker = field(init=False)

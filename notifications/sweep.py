@@ -20,6 +20,7 @@ from notifications.run import Ending, Outcome, Run
 log = structlog.get_logger()
 
 PAGE = 300
+SECONDS_AT_MOST = 50  # of one run: the next minute's has slots of its own
 OPERATORS = "resend"  # the outcome of a ledger that an operator's command reopened: that command finishes it
 
 
@@ -30,17 +31,24 @@ async def sweep(run: Run, now: datetime) -> bool:
     """
     if run.stops:
         return False
+    ends = run.parts.clock.seconds() + SECONDS_AT_MOST
     try:
         async with aclosing(_left_open(run, now)) as found:
             async for uid, entry in found:
-                if run.stops:
+                if not _goes_on(run, ends):
                     return False
-                await _finish(run, uid, entry, now)
+                if (uid, entry.date) not in run.served:
+                    await _finish(run, uid, entry, now)
     except (StoreDown, ClaimsDown, ConfigFault) as trouble:
         log.error("sweep.failed", reason=str(trouble))
         run.stop_claiming(trouble)
         return False
     return True
+
+
+def _goes_on(run: Run, ends: float) -> bool:
+    """Else the next run does: nobody's slot waits for a sweep that can't push, or takes long."""
+    return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
 
 
 async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
@@ -52,8 +60,6 @@ async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledge
             if old and entry.state.open and entry.outcome != OPERATORS:
                 yield uid, entry
         after = (page[-1][0], page[-1][1].date)
-        if len(page) < PAGE:
-            return
 
 
 async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
@@ -75,6 +81,7 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
         finally:
             run.counts.add(outcome)
     except KeyTrouble as trouble:
+        run.defects += 1
         log.error("recap.trouble", uid=uid, reason=str(trouble))
 
 
@@ -82,7 +89,10 @@ async def _take_and_push(day: Day, *, over: bool) -> Outcome:
     """Steps 4 to 7 of a user's turn, on what another run began."""
     day.run.counts.claimed += 1
     try:
-        devices = await read_devices(day)
+        async with day.run.terminated.timeout(day.run.parts.numbers.user_deadline_seconds):
+            devices = await read_devices(day)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
+    except TimeoutError:
+        return await day.release("stopped")
     return await deliver(day, devices, lambda: day.run.parts.store.sweep(day.uid, day.date, day.token, over=over))

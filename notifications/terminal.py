@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from notifications.domain.text import printable
@@ -65,4 +66,9 @@ class Steady(io.TextIOBase):
 
 def steady_streams() -> None:
     """From here on stdout and stderr can't end a run, nor a user's turn."""
-    sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)
+    sys.stdout, sys.stderr = (Steady(stream or _nowhere()) for stream in (sys.stdout, sys.stderr))
+
+
+def _nowhere() -> TextIO:
+    """In place of a stream that was closed before the start."""
+    return Path(os.devnull).open("w")

@@ -13,23 +13,27 @@ class Termination(asyncio.Event):
     def __init__(self) -> None:
         super().__init__()
         self._limits: dict[asyncio.Timeout, float] = {}
+        self._told_at = 0.0  # of the loop's clock
 
     def set(self) -> None:
         """The run is told to stop."""
         super().set()
-        now = asyncio.get_running_loop().time()
+        self._told_at = now = asyncio.get_running_loop().time()
         for limit, grace in self._limits.items():
             if not limit.expired():
                 limit.reschedule(min(limit.when() or now, now + grace))
 
     @asynccontextmanager
     async def timeout(self, seconds: float, *, grace: float = 0.0) -> AsyncIterator[None]:
-        """Like asyncio.timeout, but `grace` seconds at most once the run is told to stop. Raises TimeoutError.
+        """Like asyncio.timeout, but `grace` seconds at most after the run was told to stop. Raises TimeoutError.
+
+        They count from the signal, whenever the work begins: several works in a row share the platform's last seconds.
 
         A time-out rather than a task that waits for the event beside the work: nearly free, and
         what is cancelled is cancelled where it waits.
         """
-        async with asyncio.timeout(min(seconds, grace) if self.is_set() else seconds) as limit:
+        left = self._told_at + grace - asyncio.get_running_loop().time()
+        async with asyncio.timeout(min(seconds, max(0.0, left)) if self.is_set() else seconds) as limit:
             self._limits[limit] = grace
             try:
                 yield

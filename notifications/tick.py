@@ -13,7 +13,7 @@ from notifications.config import Settings
 from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINCE_KEY, SINGLE_FILE_LANE, SWEEP_KEY
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.model import User
-from notifications.domain.schedule import ONE_DAY, Rules, slot_on
+from notifications.domain.schedule import ONE_DAY, Rules, recap_date, slot_on
 from notifications.held_shard import HeldShard, claim_shard, keep_renewing
 from notifications.one_user import LATER, OpenParts, claim_and_recap
 from notifications.ports import Claims
@@ -49,6 +49,29 @@ async def tick(
         await claims.take_turn(SINCE_KEY, SINCE_EXPIRY_DAYS * ONE_DAY, now - offset)
     if not due.claimable and not sweeps:
         return Report(now, idle=True, unserved=unserved)
+    finished = False
+    try:
+        report, finished = await _work(claims, settings, open_parts, due, sweeps, terminated, offset, now, unserved)
+        return report
+    finally:
+        if sweeps and not finished:
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
+                await claims.forget(SWEEP_KEY)  # the next run's turn
+
+
+async def _work(
+    claims: Claims,
+    settings: Settings,
+    open_parts: OpenParts,
+    due: Due,
+    sweeps: bool,
+    terminated: Termination,
+    offset: timedelta,
+    now: datetime,
+    unserved: int,
+) -> tuple[Report, bool]:
+    """Batch after batch of shards, then the sweep; the report, and whether a sweep that was due was finished."""
+    numbers = settings.numbers
     async with open_parts() as parts:
         for sentence in await claims.warnings():
             log.warning("redis.settings", reason=sentence)
@@ -63,11 +86,9 @@ async def tick(
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        if sweeps and not await sweep(run, now):
-            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                await claims.forget(SWEEP_KEY)  # the next run's turn
+        swept = sweeps and await sweep(run, now)
         await run.pusher.delete_dead_tokens(parts.store)
-        return report_of(run, now, unserved)
+        return report_of(run, now, unserved), swept
 
 
 def _tell_unserved(due: Due, rules: Rules, since: datetime | None) -> int:
@@ -113,6 +134,7 @@ async def _claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     except (ClaimsDown, ConfigFault) as trouble:
         run.stop_claiming(trouble)
     except KeyTrouble as trouble:
+        run.defects += 1
         log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
     return None
 
@@ -164,8 +186,10 @@ async def pass_over(
             outcome = await serve_user(run, shard, user, lane, place.leave)
             if outcome is LATER:
                 later.append((shard, user))
-            else:
-                shard.note(outcome)
+                return
+            shard.note(outcome)
+            if not outcome.done:
+                run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
         finally:
             place.leave()
 
@@ -208,7 +232,7 @@ async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
     """Everybody's end. Where all who are left wait for what the LLM answers others, nobody else will be asked."""
     while serving:
         if run.useless_answers.waiting >= len(serving):
-            run.useless_answers.decide(items=True)
+            run.useless_answers.decide(items=not run.stops)
         await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
 

@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World
+
+# A busy machine must not fail a property: how long an example takes is for the benchmarks.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 NO_EMULATOR = "needs the Firestore emulator: the Google Cloud CLI with Java, or FIRESTORE_EMULATOR_HOST"
 

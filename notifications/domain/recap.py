@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ MAX_NOTE_ITEMS = 100  # action items and events of one conversation
 MAX_PROMPT_CHARS = 60_000  # about 15,000 tokens, well inside every current model
 MAX_ANSWER_TOKENS = 2_000
 MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
-MAX_ACTION_ITEMS = 50
+MAX_ACTION_ITEMS, MAX_READ_ITEMS = 50, 500
 MAX_HEADLINE, MAX_OVERVIEW, MAX_TOPIC, MAX_SUMMARY, MAX_LISTED = 120, 1_500, 80, 600, 400  # characters stored
 
 INSTRUCTIONS = """\
@@ -163,6 +163,10 @@ def _highlight(value: Mapping[str, object], m: Material) -> Highlight:
     )
 
 
+def _shown(item: ActionItem) -> ActionItem:
+    return replace(item, description=bounded(plain(item.description), MAX_LISTED))
+
+
 def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
     """The document that is stored: the LLM's words, and the figures and action items from the data."""
     items: list[ActionItem] = [item for c in m.conversations for item in c.action_items]
@@ -173,5 +177,5 @@ def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
         draft=draft,
         total_conversations=len(m.conversations),
         total_duration_minutes=round(sum(c.minutes for c in m.conversations)),
-        action_items=tuple(dict.fromkeys(items))[:MAX_ACTION_ITEMS],
+        action_items=tuple(dict.fromkeys(_shown(item) for item in items[:MAX_READ_ITEMS]))[:MAX_ACTION_ITEMS],
     )

@@ -9,7 +9,8 @@ ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi an
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
 LINK = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)\S+|\b(?:mailto|tel|javascript|data):\S+", re.IGNORECASE)
 MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\([^()]{0,2000}\)")
-TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--.*?-->", re.DOTALL)
+TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
+PLAIN_AT_MOST = 20_000
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # what stood on lines of its own
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
@@ -44,8 +45,12 @@ def _joins(letter: str) -> bool:
     return letter in VARIATION_SELECTORS or unicodedata.category(letter) in ("Lo", "Mn", "Mc", "So", "Sk")
 
 
-def plain(text: str) -> str:
-    """Cleaned words without links and without markup: what an LLM wrote, before it is stored or pushed."""
+def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
+    """Cleaned words without links and without markup: what an LLM wrote, before it is stored or pushed.
+
+    Of no more than `length` characters: nobody's text may hold up the event loop.
+    """
+    text = text[:length]
     for _ in range(3):  # one inside another
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
     return clean(LINK.sub(" ", MARKDOWN.sub("", text)))

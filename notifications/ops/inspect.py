@@ -15,6 +15,7 @@ from notifications.operation import Context, Operation
 from notifications.ports import Claims, Found, Store
 from notifications.terminal import say
 
+FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
 
 
@@ -51,7 +52,7 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
     row: dict[str, Any] = {"uid": uid, "date": text, **_claim(found.record, now)}
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None
     day = day_of(text)
-    if day is None or not uid:
+    if day is None or not uid or "/" in uid or not FIRST_YEAR < day.year < LAST_YEAR:
         return row  # a key that looks like ours, by another hand
     ledger = (await store.around(uid, day, day)).get(day)
     listed = await store.user(uid)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 
-from notifications.domain.claim import MAX_LEASE_MS, SINGLE_FILE_LANE, Record, Stored, user_key
+from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Kind, Verdict
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import Ledger, State, User
@@ -17,6 +18,7 @@ from notifications.run import Ending, Outcome, Run
 from notifications.terminal import say
 
 LOOK_AGAIN = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # then the claim is due again
 LATER_DAYS = 3  # a later day's window reaches 72 h back at most
 
 
@@ -58,7 +60,9 @@ async def _resend(run: Run, listed: Listed, user: User, day: date) -> Ledger:
         if ledger is not None and (outcome.done or _final_at(ledger, asked)):
             return ledger
         _end_what_can_not_end(run, user.uid, day, outcome)
-        await asyncio.sleep(max(LOOK_AGAIN, outcome.wait).total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT).total_seconds()):
+                await run.terminated.wait()
 
 
 async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
@@ -86,7 +90,7 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
     if outcome.ending is Ending.FAILED:
         raise Unfinished(f"{uid} {day} failed ({outcome.reason or 'see the log'}); the same command tries again.")
-    if run.pusher.refusals:
+    if run.pusher.refusals and outcome.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))
         raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); mend that, then say it again.")
 

@@ -161,6 +161,11 @@ def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
     assert budgets({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
 
 
+def test_a_limit_beyond_any_measure_is_none() -> None:
+    told = {f"x-ratelimit-{kind}-requests": "9" * 400 for kind in ("limit", "remaining")}
+    assert budgets(told | {"x-ratelimit-reset-requests": "1s"}) == {}
+
+
 async def test_half_a_surrogate_pair_is_an_invalid_answer(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     answer = recap_answer("ann")
     answering(llm, completion(json.dumps(answer | {"headline": "A day \ud83d"})))

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from redis import Redis
 
 from notifications.adapters.offline_summarizer import OfflineSummarizer
 from notifications.adapters.outbox import Outbox
 from notifications.adapters.redis_claims import RedisClaims, connect
-from notifications.domain.claim import SINGLE_FILE_LANE, Stored
+from notifications.domain.claim import SINGLE_FILE_LANE, Stored, user_key
 from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
@@ -248,6 +249,19 @@ def test_todays_ledger_of_another_version_charges_nobody_and_is_listed(stage: St
     assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
     shown = stage.run("inspect", "--json")
     assert (shown.code, json.loads(shown.out)["ledger"]) == (0, "unreadable")
+
+
+def test_a_dead_claim_beside_a_ledger_of_another_version_keeps_nobody_from_theirs(stage: Stage) -> None:
+    """As a rollback from a later version leaves it: nobody else's run may end by it."""
+    slots = {uid: stage.add_user(uid) for uid in ("ann", "bad", "cat")}
+    slot = slots["bad"]
+    stage.world.put_ledger("bad", slot.recap_date.isoformat(), {"state": "from-the-future"})
+    with Redis(port=stage.redis.port) as client:
+        client.set(user_key("bad", slot.recap_date), '{"s":"dead","t":"","f":0,"c":4}', px=3_600_000)
+    finished = stage.run()
+    event = finished.event("tick.finished")
+    assert (finished.code, event["due"], event["sent"], event["failed"]) == (1, 3, 2, 1), finished.err
+    assert set(stage.fcm.accepted) == {"token-ann-0", "token-cat-0"}
 
 
 @on_sqlite

@@ -282,12 +282,15 @@ def test_a_resend_to_a_refused_device_ends_with_what_fcm_said(staged: FaultStage
     assert staged.pushes() == {"token-ann-0": 2}
 
 
-@pytest.mark.parametrize("how", ["pipe", "full", "ascii", "stderr"])
+@pytest.mark.parametrize("how", ["pipe", "full", "ascii", "stderr", "no stdout", "no stderr"])
 def test_what_is_shown_can_not_touch_what_is_recorded(tmp_path: Path, how: str) -> None:
     """`job.py | head`, a full disk behind stdout, a terminal of ASCII: one push each, and sent."""
     environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environ |= {"RECAP_START_GAP_SECONDS": "0.001"} | ({"PYTHONIOENCODING": "ascii"} if how == "ascii" else {})
     command = [sys.executable, str(JOB), "--now", "2026-07-04T12:17:00Z"]
+    if how.startswith("no "):
+        closed = "1>&-" if how == "no stdout" else "2>&-"
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
     for _ in range(3):
         read, write = os.pipe()
         os.close(read)

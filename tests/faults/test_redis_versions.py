@@ -126,6 +126,18 @@ def test_redis_in_trouble_midway(on_this_redis: Stage, trouble: str) -> None:
     assert sum(event[name] for name in ("sent", "failed", "stopped")) == event["due"]
 
 
+def test_a_redis_whose_scripts_are_hidden_is_bad_configuration(
+    binary: Path, sqlite_world: SqliteWorld, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
+) -> None:
+    """It read as nobody due, exit 0, all evening."""
+    redis = RedisServer(tmp_path / "redis", "--rename-command", "EVALSHA", "", binary=binary)
+    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
+    stage.add_user("ann")
+    finished = stage.run()
+    redis.kill()
+    assert (finished.code, "lacks a command that claims need" in sentence(finished.err)) == (3, True), finished.err
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{free}/0?cluster=true", "redis://127.0.0.1:{redis}/0?cluster=true"])
 def test_no_cluster_behind_the_address_of_one(
     sqlite_world: SqliteWorld, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path, url: str

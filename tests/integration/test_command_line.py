@@ -173,12 +173,18 @@ def test_inspect_shows_a_key_whose_date_is_none_as_it_is(stage: Stage) -> None:
     with Redis(port=stage.redis.port) as client:
         client.set("users:ann:daily_summary_lock:tomorrow", "1", px=60_000)
         client.set("users::daily_summary_lock:2026-05-01", "1", px=60_000)
+        client.set("users:ann:daily_summary_lock:9999-12-31", "1", px=60_000)
+        client.set("users:a/b:daily_summary_lock:2026-05-01", "1", px=60_000)
+        client.set(b"users:\xff:daily_summary_lock:2026-05-01", "1", px=60_000)
     finished = stage.run("inspect", "--json")
     assert finished.code == 0, finished.err
     rows = [json.loads(line) for line in finished.out.splitlines()]
     assert {(row["uid"], row["date"], row["claim"]) for row in rows if row["claim"] == "foreign"} == {
         ("ann", "tomorrow", "foreign"),
         ("", "2026-05-01", "foreign"),
+        ("ann", "9999-12-31", "foreign"),
+        ("a/b", "2026-05-01", "foreign"),
+        ("\\xff", "2026-05-01", "foreign"),
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from notifications.adapters.offline_summarizer import OfflineSummarizer
 from notifications.domain.errors import ItemFault, ItemReason
-from notifications.domain.model import ActionItem, Conversation, Highlight
+from notifications.domain.model import ActionItem, Conversation, Draft, Highlight
 from notifications.domain.recap import (
     MAX_CONVERSATIONS,
     MAX_PROMPT_CHARS,
@@ -73,6 +73,20 @@ def test_an_answer_becomes_a_document_with_figures_from_the_data() -> None:
     assert draft.highlights == (Highlight("T", "💬", "S", ("b",)),) * 4
     assert (recap.id, recap.total_conversations, recap.total_duration_minutes) == ("2026-05-01", 2, 60)
     assert recap.action_items == (ActionItem("Buy seeds"),)
+
+
+def test_action_items_are_cleaned_and_bounded_since_people_and_servers_wrote_them() -> None:
+    long = ActionItem("word " * 200_000)
+    hostile = ActionItem("Call \x1b[2J\n\u202eher <b>now</b>")
+    many = tuple(ActionItem(f"Item {n}") for n in range(200))
+    recap = compose(Material(DAY, (talk("a", action_items=(long, hostile, *many)),), None), draft_of(), AT)
+    assert len(recap.action_items) == 50
+    assert len(recap.action_items[0].description) <= 400
+    assert recap.action_items[1].description == "Call her now"
+
+
+def draft_of() -> Draft:
+    return read_answer(json.dumps(recap_answer("x")), FOUND, {})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,12 @@ def test_links_and_markup_go_and_the_words_stay(text: str, words: str) -> None:
     assert plain(text) == words
 
 
+@pytest.mark.parametrize("text", ["<!--" * 10_000, "<a" * 20_000, "[" * 40_000, "x://" * 10_000, "\x1b]" * 20_000])
+def test_no_text_holds_up_the_event_loop(text: str) -> None:
+    """Quadratic once: a minute for one document, and the watchdog took every claim in flight with it."""
+    assert len(plain(text)) <= 20_000
+
+
 @given(any_text)
 def test_cleaned_text_is_one_line_of_words(text: str) -> None:
     for letter in (found := plain(text)):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from notifications.domain.pace import Budget
 
+MOST = 10**12  # requests or tokens: beyond is no limit, and no number to reckon with
 MAX_BYTES = 1_000_000  # of one answer
 DURATION_UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -96,7 +97,7 @@ def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
             reset = _duration(headers[f"x-ratelimit-reset-{name}"])
         except (KeyError, ValueError, OverflowError):
             continue
-        if limit > 0:  # some servers say -1
+        if 0 < limit < MOST and remaining < MOST:  # some servers say -1
             found[name] = Budget(limit, max(0, remaining), reset)
     return found
 

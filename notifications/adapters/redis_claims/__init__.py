@@ -117,9 +117,9 @@ class RedisClaims:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
         try:
             async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
-                name = key.decode() if isinstance(key, bytes) else key
-                [record] = await self.read([name])
-                ttl = await self._client.pttl(name)
+                name = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
+                [record] = await self.read([key])
+                ttl = await self._client.pttl(key)
                 yield Found(name, record, timedelta(milliseconds=ttl) if ttl >= 0 else None)
         except OURS_TO_TRANSLATE as cause:
             raise translated(cause, self._where) from cause

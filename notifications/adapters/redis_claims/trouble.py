@@ -56,7 +56,13 @@ def _by_code(cause: errors.ResponseError, where: str) -> Exception:
         return _serves_not(where, code)
     if "DB index is out of range" in text:  # the one answer to SELECT that has no code
         return ConfigFault(f"{where} has no database of the number in REDIS_URL; most have 0 to 15.")
-    return KeyTrouble(f"{where} refuses one command ({code if code.isalnum() else 'no code'}).")
+    if code == "DENIED":
+        return ConfigFault(f"{where} is in protected mode and takes nobody from here; give it a password, or bind it.")
+    if "unknown command" in text:
+        return ConfigFault(f"{where} lacks a command that claims need; a proxy or rename-command may hide EVALSHA.")
+    if code == "WRONGTYPE":
+        return KeyTrouble(f"{where} holds another type under one key ({code}).")
+    return _serves_not(where, code if code.isalnum() else "an error without a code")
 
 
 def _serves_not(where: str, code: str) -> ClaimsDown:
