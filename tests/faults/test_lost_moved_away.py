@@ -171,3 +171,28 @@ def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage)
         assert 0 < client.pttl("daily_summary:sweep") <= 600_000
     event = staged.stage.run().event("tick.finished")
     assert (event["idle"], event["documents_read"]) == (True, 0)
+
+
+@on_sqlite
+def test_a_sweep_that_can_not_push_gives_way(staged: FaultStage) -> None:
+    """One by one, each with its push deadline, it took hours in which other slots waited; its turn is given back."""
+    uids = [f"user-{n}" for n in range(5)]
+    leave_pending(staged, *uids)
+    for uid in uids:
+        staged.stage.world.update_user(uid, {"time_zone": "Pacific/Honolulu"})
+    close_shards(staged)
+
+    async def cut(token: str) -> web.Response:
+        raise ConnectionResetError
+
+    staged.fcm_rule = cut
+    asked = staged.stage.fcm.asked.total()
+    finished = staged.stage.run()
+    assert (finished.code, finished.event("tick.finished")["swept"]) == (4, 1), finished.err
+    assert staged.stage.fcm.asked.total() - asked == 1
+    with Redis(port=staged.stage.redis.port) as client:
+        assert client.exists("daily_summary:sweep") == 0
+    staged.fcm_rule = None
+    staged.age()
+    assert staged.stage.run().code == 0
+    assert {staged.ledger(uid)["state"] for uid in uids} == {"sent"}

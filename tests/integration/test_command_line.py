@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from redis import Redis
 from notifications.domain.claim import Stored
 from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import JOB, Stage
-from tests.support.web import LoopbackServer
+from tests.support.servers import wait_for
+from tests.support.web import LoopbackServer, llm_error
 from tests.support.worlds import SqliteWorld
 
 
@@ -210,6 +212,21 @@ def test_a_resend_of_who_is_switched_off_meanwhile_ends_and_says_so(stage: Stage
     finished = stage.run("resend", "ann", slot.recap_date.isoformat())
     assert (finished.code, "was switched off or erased meanwhile" in finished.err) == (1, True), finished.err
     assert (stage.fcm.asked, stage.world.ledgers("ann")) == ({}, {})
+
+
+def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
+    """It slept for as long as the LLM asked it to."""
+    slot = stage.add_user("ann")
+
+    async def later(who: str) -> Any:
+        return llm_error(429, "rate_limit_exceeded", **{"Retry-After": "80000"})
+
+    stage.llm.script = later
+    process = stage.start("resend", "ann", slot.recap_date.isoformat())
+    wait_for(lambda: stage.record("ann", slot).s is Stored.IDLE, "claim that waits")
+    process.send_signal(signal.SIGTERM)
+    finished = stage.end(process, 8)
+    assert (finished.code, "is unfinished; the same command finishes it" in finished.err) == (1, True), finished.err
 
 
 def test_a_resend_of_a_day_whose_conversations_a_later_recap_has_is_refused(stage: Stage) -> None:
