@@ -19,13 +19,14 @@ REFUSED = (errors.AuthenticationError, errors.AuthorizationError, errors.Authent
 UNREACHABLE = (errors.ConnectionError, errors.TimeoutError, OSError)
 CLUSTER = (errors.RedisClusterException, errors.ClusterError)
 OURS_TO_TRANSLATE = (errors.RedisError, errors.RedisClusterException, OSError, ValueError)
+UNAUTHENTICATED = "unauthenticated"  # a call of more than ten words by who has not logged in has no code of its own
 OVER_TLS = " over TLS"
 AT_ONCE = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try tells nothing new
 
 
 def translated(cause: Exception, where: str) -> Exception:
     """Whether to stop claiming (ClaimsDown), to mend the settings (ConfigFault), or that one key is odd."""
-    if isinstance(cause, REFUSED):
+    if isinstance(cause, REFUSED) or UNAUTHENTICATED in str(cause):
         return ConfigFault(f"{where} refuses the user or password in REDIS_URL; correct them.")
     if isinstance(cause, errors.NoPermissionError):
         return ConfigFault(f"{where} does not permit this user what claims need; correct its ACL.")
