@@ -98,7 +98,7 @@ async def isolated(day: Day, turn: Awaitable[Outcome]) -> Outcome:
     except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
         wait = await day.give_back("malformed")
         log.error("recap.trouble", **day.facts, reason=str(flaw))
-    except Exception as defect:
+    except Exception as defect:  # the one place that keeps one user's defect from the others
         wait = await day.give_back(f"defect_{type(defect).__name__}")
         log.exception("recap.defect", **day.facts)
     run.defects += 1

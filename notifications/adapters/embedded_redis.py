@@ -64,7 +64,7 @@ class EmbeddedRedis:
             raise DependencyDown(
                 "redis", f"{self._folder} can't be used ({cause.strerror}); check the disk."
             ) from cause
-        except BaseException:
+        except BaseException:  # cancellation too: the lock is let go, and the cause goes on
             self._leave()
             raise
         return self
