@@ -10,7 +10,7 @@ COPY job.py ./
 COPY notifications ./notifications
 RUN /venv/bin/python -m compileall -q job.py notifications \
     && /venv/bin/python -c "from notifications.domain.schedule import zone; zone('Asia/Kathmandu')" \
-    && test -f notifications/adapters/lua/claim.lua
+    && test -f notifications/adapters/claims/lua/claim.lua
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home-dir /app recap

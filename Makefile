@@ -38,7 +38,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.run
-	$(BIN)/python -m notifications.ops.diagram README.md
+	$(BIN)/python -m docs.diagram README.md
 
 $(VENV)/.run: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/it." >&2; exit 1; }

@@ -15,28 +15,27 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import partial
 
 import structlog
 
-from notifications import config, log, wiring
-from notifications.commands import Command, parse
+from notifications import log, wiring
+from notifications.commands.cli import Command, parse
+from notifications.commands.operation import Context
+from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError, UsageFault
 from notifications.domain.push import Message
-from notifications.one_user import tick_user
-from notifications.operation import Context
 from notifications.ports import Claims
-from notifications.report import Report
-from notifications.run import Ending, Parts
-from notifications.samples import created
-from notifications.terminal import complain, say, steady_streams
-from notifications.termination import Termination
-from notifications.tick import tick
+from notifications.run.one_user import tick_user
+from notifications.run.report import Report
+from notifications.run.state import Ending, Parts
+from notifications.run.termination import Termination
+from notifications.run.tick import tick
+from notifications.settings import Settings, load
 
 FAREWELL_SECONDS = 0.5  # of the platform's last: then it kills
 MINUTE = 60
-LATEST = datetime.max.replace(tzinfo=UTC)
 events = structlog.get_logger()
 
 
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> int:
     steady_streams()
     try:
         command = parse(arguments)
-        settings = config.load()
+        settings = load()
         log.configure(settings.log_format, on_platform=settings.on_platform)
         command.check(settings)
         if settings.summarizer == "extract":
@@ -79,7 +78,7 @@ def exit_code(report: Report) -> int:
     return 5 if report.counts.without_a_recap or report.unserved else 0
 
 
-async def _watched(settings: config.Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
+async def _watched(settings: Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
     """The work, told of SIGTERM by an event, and killed if the loop stalls: a stalled loop can't renew."""
     terminated = Termination()
     loop = asyncio.get_running_loop()
@@ -105,13 +104,13 @@ async def _keep_alive(seconds: float) -> None:
         await asyncio.sleep(seconds / 3)
 
 
-async def _dispatch(command: Command, settings: config.Settings, terminated: Termination) -> int:
+async def _dispatch(command: Command, settings: Settings, terminated: Termination) -> int:
     if command.every_minute:
         return await _every_minute(command, settings, terminated)
     return await _once(command, settings, terminated)
 
 
-async def _every_minute(command: Command, settings: config.Settings, terminated: Termination) -> int:
+async def _every_minute(command: Command, settings: Settings, terminated: Termination) -> int:
     """Tick on the minute until told to stop. A server that is down now may be back by the next."""
     while not terminated.is_set():
         try:
@@ -126,7 +125,7 @@ async def _every_minute(command: Command, settings: config.Settings, terminated:
     return 0
 
 
-async def _once(command: Command, settings: config.Settings, terminated: Termination) -> int:
+async def _once(command: Command, settings: Settings, terminated: Termination) -> int:
     if command.dry_run and wiring.is_untouched(settings):
         say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
         return 0
@@ -141,7 +140,7 @@ async def _once(command: Command, settings: config.Settings, terminated: Termina
         raise
 
 
-async def _with_claims(command: Command, settings: config.Settings, claims: Claims, terminated: Termination) -> int:
+async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> int:
     begun = time.monotonic()
     offset = command.now - await claims.now() if command.now else timedelta(0)
 
@@ -152,7 +151,7 @@ async def _with_claims(command: Command, settings: config.Settings, claims: Clai
                 parts = await stack.enter_async_context(wiring.open_parts(settings, claims, _show, offset))
             yield parts
 
-    since = None if settings.project else created(settings.data_dir) or LATEST
+    since = wiring.served_since(settings)
     if command.operation:
         return await command.operation(Context(settings, claims, opening, offset, terminated, since))
     if command.user:

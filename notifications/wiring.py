@@ -9,14 +9,13 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from notifications.config import Settings
 from notifications.domain.delivery import Terms
 from notifications.domain.push import Message
 from notifications.ports import Claims, Push, Store, Summarizer
-from notifications.private_files import private_folder
-from notifications.run import Parts
+from notifications.run.state import Parts
+from notifications.settings import Settings
 
 GC_THRESHOLDS = (50_000, 20, 100)  # new objects, and younger collections, before each of its three generations
 Show = Callable[[Message, str], None]
@@ -37,13 +36,22 @@ def is_untouched(settings: Settings) -> bool:
     return settings.project is None and not (settings.data_dir / "recap.sqlite3").exists()
 
 
+def served_since(settings: Settings) -> datetime | None:
+    """When a data folder was first filled: nobody was due there before. None where an app's own users are served."""
+    if settings.project is not None:
+        return None
+    from notifications.adapters.stores import samples
+
+    return samples.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
+
+
 @asynccontextmanager
 async def redis_url(settings: Settings) -> AsyncIterator[str]:
     """The Redis to claim in: the one that is set, else the data folder's own, held while in use."""
     if settings.redis_url is not None:
         yield settings.redis_url
         return
-    from notifications.adapters.embedded_redis import EmbeddedRedis
+    from notifications.adapters.claims.embedded import EmbeddedRedis
 
     async with EmbeddedRedis(settings.data_dir) as embedded:
         yield embedded.url
@@ -52,7 +60,7 @@ async def redis_url(settings: Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
     """Claims, with a pool sized from the concurrency: one script takes under 0.1 ms of a connection."""
-    from notifications.adapters.redis_claims import connect
+    from notifications.adapters.claims.redis import connect
 
     numbers = settings.numbers
     async with redis_url(settings) as url:
@@ -94,11 +102,11 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
         retention=timedelta(days=numbers.ledger_retention_days),
     )
     if settings.project is not None:
-        from notifications.adapters import firestore
+        from notifications.adapters.stores import firestore
 
         return firestore.connect(settings.project, settings.firestore_emulator, terms, numbers.span("store_timeout"))
-    from notifications import samples
-    from notifications.adapters.sqlite import SqliteStore
+    from notifications.adapters.stores import samples
+    from notifications.adapters.stores.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", terms)
     if samples.created(settings.data_dir) is None:
@@ -108,19 +116,19 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
 
 def _summarizer(settings: Settings) -> Summarizer:
     if settings.openai:
-        from notifications.adapters import openai_summarizer
+        from notifications.adapters.summarizers import openai
 
-        return openai_summarizer.connect(
+        return openai.connect(
             settings.openai_key, settings.openai_base_url, settings.openai_model, settings.numbers.concurrency
         )
-    from notifications.adapters.offline_summarizer import OfflineSummarizer
+    from notifications.adapters.summarizers.offline import OfflineSummarizer
 
     return OfflineSummarizer()
 
 
 def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
-        from notifications.adapters import fcm
+        from notifications.adapters.pushes import fcm
 
         return fcm.connect(
             settings.fcm_base_url,
@@ -128,7 +136,6 @@ def _push(settings: Settings, show: Show) -> Push:
             settings.numbers.concurrency,
             own_credentials=settings.credentials_file is not None,
         )
-    from notifications.adapters.outbox import Outbox
+    from notifications.adapters.pushes.outbox import Outbox
 
-    private_folder(settings.data_dir)
     return Outbox(settings.data_dir / "outbox.jsonl", show)

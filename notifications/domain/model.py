@@ -194,3 +194,11 @@ class Summary:
 def collapse_id(uid: str, day: date) -> str:
     """The tag by which a device lets a second push replace the first: 32 hex, so 32 bytes."""
     return hashlib.sha256(f"{uid}|{day.isoformat()}".encode()).hexdigest()[:32]
+
+
+def day_of(key: str) -> date | None:
+    """The date that a ledger is stored under; None for a key that is none of ours."""
+    try:
+        return date.fromisoformat(key)
+    except ValueError:
+        return None

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.embedded_redis import MAX_SOCKET_PATH, EmbeddedRedis
+from notifications.adapters.claims.embedded import MAX_SOCKET_PATH, EmbeddedRedis
+from notifications.adapters.stores.samples import samples
 from notifications.domain.schedule import latest_slot
-from notifications.samples import samples
 from tests.support.jobs import JOB, KEEP
 from tests.support.servers import wait_for
 
@@ -116,7 +116,7 @@ async def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: 
         [
             *(sys.executable, "-c"),
             "import asyncio, sys, time; from pathlib import Path; "
-            "from notifications.adapters.embedded_redis import EmbeddedRedis; "
+            "from notifications.adapters.claims.embedded import EmbeddedRedis; "
             "asyncio.run(EmbeddedRedis(Path(sys.argv[1])).__aenter__()); print('up', flush=True); time.sleep(100)",
             str(folder),
         ],

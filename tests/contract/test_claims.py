@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain import claim
 from notifications.domain.claim import ABSENT, FOREIGN, Answer, Record, Stored, new_token, parse
 from notifications.domain.claim_table import Ask, Verb, decide

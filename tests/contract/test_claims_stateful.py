@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain.claim import ABSENT, FINAL, Answer, Record, Stored
 from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.ports import Reply, Terms

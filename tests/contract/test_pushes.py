@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from notifications.adapters.fcm import FcmPush, connect
-from notifications.adapters.outbox import Outbox
+from notifications.adapters.pushes.fcm import FcmPush, connect
+from notifications.adapters.pushes.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import collapse_id
 from notifications.domain.push import TTL, Message, Result

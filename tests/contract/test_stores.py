@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters import firestore
-from notifications.adapters.sqlite import SqliteStore
+from notifications.adapters.stores import firestore
+from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.domain.delivery import Kind, Opening, Terms
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
 from notifications.domain.push import Result
+from notifications.domain.waits import jittered
 from notifications.ports import Range, Store
-from notifications.waits import jittered
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
 DAY = date(2026, 5, 1)

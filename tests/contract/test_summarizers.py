@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.adapters.openai_summarizer import OpenAISummarizer, connect
-from notifications.adapters.openai_summarizer.wire import budgets
+from notifications.adapters.summarizers.openai import OpenAISummarizer, connect
+from notifications.adapters.summarizers.openai_wire import budgets
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.pace import Budget

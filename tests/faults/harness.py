@@ -23,7 +23,7 @@ from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 from redis import Redis
 
-from notifications.adapters.redis_claims import script
+from notifications.adapters.claims.redis import script
 from notifications.domain import claim
 from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version

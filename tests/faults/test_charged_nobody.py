@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.adapters.offline_summarizer import OfflineSummarizer
-from notifications.adapters.outbox import Outbox
-from notifications.adapters.redis_claims import RedisClaims, connect
+from notifications.adapters.claims.redis import RedisClaims, connect
+from notifications.adapters.pushes.outbox import Outbox
+from notifications.adapters.summarizers.offline import OfflineSummarizer
 from notifications.domain.claim import SINGLE_FILE_LANE, Stored, user_key
 from notifications.domain.errors import (
     ConfigFault,
@@ -26,9 +26,9 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import User
 from notifications.domain.schedule import latest_slot
-from notifications.numbers import Numbers
-from notifications.one_user import claim_and_recap
-from notifications.run import Parts, Run
+from notifications.limits import Numbers
+from notifications.run.one_user import claim_and_recap
+from notifications.run.state import Parts, Run
 from notifications.wiring import BootClock
 from tests.contract.test_stores import connect as connect_store
 from tests.faults.harness import FaultStage, on_sqlite

@@ -148,7 +148,7 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
     import asyncio
     from datetime import timedelta
 
-    from notifications.adapters.sqlite import SqliteStore
+    from notifications.adapters.stores.sqlite import SqliteStore
     from notifications.domain.delivery import Terms
 
     world = staged.stage.world

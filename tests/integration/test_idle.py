@@ -14,7 +14,7 @@ from redis import Redis
 from notifications.domain.schedule import latest_slot
 from tests.support.jobs import JOB, Stage, complete_other_shards, latest_hour
 
-HEAVY = ("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.firestore")
+HEAVY = ("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore")
 
 PROBE = """
 import runpy, sys

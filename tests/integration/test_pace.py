@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.pace import PAUSE_KEY
+from notifications.run.pace import PAUSE_KEY
 from tests.support.jobs import Stage
 from tests.support.web import completion, recap_answer
 

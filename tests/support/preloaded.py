@@ -17,10 +17,10 @@ from pathlib import Path
 
 PRELOADED = (
     "job",
-    "notifications.adapters.fcm",
-    "notifications.adapters.firestore",
-    "notifications.adapters.openai_summarizer",
-    "notifications.adapters.sqlite",
+    "notifications.adapters.pushes.fcm",
+    "notifications.adapters.stores.firestore",
+    "notifications.adapters.summarizers.openai",
+    "notifications.adapters.stores.sqlite",
     "tests.support.warm",
 )
 FULL = "/dev/full"  # a terminal on which nothing can be written

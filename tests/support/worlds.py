@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from google.api_core.exceptions import GoogleAPICallError
 
-from notifications.adapters.sqlite import file as sqlite
-from notifications.documents import moment
+from notifications.adapters.stores.documents import moment
+from notifications.adapters.stores.sqlite import file as sqlite
 
 Doc = dict[str, Any]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.config import load
 from notifications.domain.errors import ConfigFault
-from notifications.numbers import Numbers
+from notifications.limits import Numbers
+from notifications.settings import load
 
 CLOUD = {"CLOUD_RUN_JOB": "recap", "REDIS_URL": "redis://r:6379", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.fcm import wire
+from notifications.adapters.pushes.fcm import wire
 from notifications.domain.model import collapse_id
 from notifications.domain.push import (
     NO_TEXT,

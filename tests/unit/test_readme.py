@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from notifications.numbers import Numbers
-from notifications.ops.diagram import redrawn
+from docs.diagram import redrawn
+from notifications.limits import Numbers
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.offline_summarizer import OfflineSummarizer
+from notifications.adapters.summarizers.offline import OfflineSummarizer
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import ActionItem, Conversation, Draft, Highlight
 from notifications.domain.recap import (

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from notifications.termination import Termination
+from notifications.run.termination import Termination
 
 LONG = 3600.0
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.waits import LONGEST, retry_after
+from notifications.domain.waits import LONGEST, retry_after
 
 NOW = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
 

@@ -1,0 +1,253 @@
+"""Claims in Redis: one Lua file per verb, run with one key (PROTOCOL section 3).
+
+Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+from redis import exceptions as errors
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
+from notifications.domain.claim import Answer, Record, Stored, new_token, parse, reason_code, turn
+from notifications.domain.claim_table import Verb
+from notifications.domain.errors import ConfigFault, KeyTrouble
+from notifications.ports import Found, Reply, Terms
+
+T = TypeVar("T")
+
+TRIES = 3  # the same call with the same token; then stop claiming
+SCAN_BATCH = 500
+READ_BATCH = 1_000
+
+
+@cache
+def script(verb: Verb) -> tuple[str, str]:
+    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
+    folder = Path(__file__).parent / "lua"
+    source = f"{(folder / 'record.lua').read_text()}\n{(folder / f'{verb.value}.lua').read_text()}"
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisClaims:
+    """The Claims port. One instance belongs to one event loop."""
+
+    def __init__(self, client: Any, where: str, connections: int) -> None:
+        self._client = client  # Redis or RedisCluster: the same commands, which their annotations don't say
+        self._where = where
+        self._free = asyncio.Semaphore(connections)  # a cluster's pool raises where a single server's waits
+
+    async def now(self) -> datetime:
+        """Redis TIME."""
+        seconds, micros = await self._patiently(self._client.time)
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
+
+    async def read(self, keys: Sequence[str]) -> list[Record]:
+        """The records of these keys, in order; FOREIGN for what can't be read as one."""
+        found: list[Record] = []
+        for start in range(0, len(keys), READ_BATCH):
+            found += await self._patiently(partial(self._get, keys[start : start + READ_BATCH]))
+        return found
+
+    async def _get(self, keys: Sequence[str]) -> list[Record]:
+        pipe = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipe.get(key)
+        values = await pipe.execute(raise_on_error=False)
+        for value in values:
+            if isinstance(value, Exception) and not _wrong_type(value):
+                raise value
+        return [Record(Stored.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
+
+    async def claim(self, terms: Terms, token: str, lane: int) -> Reply:
+        """Take the key for one lease."""
+        return await self._run(Verb.CLAIM, terms, token, lane, terms.max_crashes)
+
+    async def renew(self, terms: Terms, token: str) -> Reply:
+        """Extend the own live claim."""
+        return await self._run(Verb.RENEW, terms, token)
+
+    async def complete(self, terms: Terms, token: str, outcome: Stored) -> Reply:
+        """End the own claim in a final state."""
+        return await self._run(Verb.COMPLETE, terms, token, outcome.value)
+
+    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
+        """Give the own claim back, to be tried after `wait` (30 min at most)."""
+        wait_ms = max(0, wait // timedelta(milliseconds=1))
+        given = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
+        return await self._run(Verb.FAIL, terms, token, *given)
+
+    async def forget(self, key: str) -> None:
+        """Delete one key: an operator's resend."""
+        await self._patiently(lambda: self._client.delete(key))
+
+    async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
+        """Whether it is this run's turn to do what is done once in that time over all processes."""
+        value, span = turn(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
+        taken = await self._patiently(lambda: self._client.set(key, value, nx=True, px=span))
+        if taken:
+            return True
+        found = await self._patiently(lambda: self._client.get(key))
+        return found is not None and _text(found) == value  # our own reply was lost
+
+    async def hold_back(self, key: str, rest: timedelta) -> None:
+        """Tell every process to start nothing for that long, unless they were told to wait longer."""
+        if await self.held_back(key) >= rest:
+            return
+        await self._patiently(lambda: self._client.set(key, "1", px=max(1, rest // timedelta(milliseconds=1))))
+
+    async def held_back(self, key: str) -> timedelta:
+        """For how long nothing is to be started."""
+        left = await self._patiently(lambda: self._client.pttl(key))
+        return timedelta(milliseconds=max(0, left))
+
+    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+        """Every key that matches, with its record and TTL. SCAN, never KEYS."""
+        try:
+            async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
+                name = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
+                [record] = await self.read([key])
+                ttl = await self._client.pttl(key)
+                yield Found(name, record, timedelta(milliseconds=ttl) if ttl >= 0 else None)
+        except OURS_TO_TRANSLATE as cause:
+            raise translated(cause, self._where) from cause
+
+    async def warnings(self) -> list[str]:
+        """What is wrong with the server's settings, a sentence each."""
+        try:
+            memory = await self._info("memory")
+            persistence = await self._info("persistence")
+        except (ConfigFault, KeyTrouble):
+            return []  # a server that hides its settings can't be judged
+        said = []
+        if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":
+            said.append(
+                f"{self._where} evicts keys (maxmemory-policy {policy}): a lost claim costs a second LLM call; "
+                "set maxmemory-policy noeviction."
+            )
+        if not int(persistence.get("aof_enabled", 1)):
+            said.append(
+                f"{self._where} keeps no append-only file: a restart forgets every claim; "
+                "set appendonly yes and appendfsync everysec."
+            )
+        return said
+
+    async def _info(self, section: str) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = await self._patiently(lambda: self._client.info(section))
+        nodes = [node for node in answer.values() if isinstance(node, dict) and "used_memory" in node]
+        return nodes[0] if nodes else answer  # a cluster answers for each node
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _run(self, verb: Verb, terms: Terms, token: str, *args: str | int) -> Reply:
+        source, sha = script(verb)
+        given = (terms.key, token, terms.lease_ms, terms.expire_ms, *args)
+
+        async def once() -> list[Any]:
+            try:
+                return cast(list[Any], await self._client.evalsha(sha, 1, *given))
+            except errors.NoScriptError:
+                return cast(list[Any], await self._client.eval(source, 1, *given))
+
+        return _reply(await self._patiently(once))
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call, again where its answer was lost: every verb is idempotent under its token."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                with cancellation_kept():
+                    async with self._free:
+                        return await call()
+            except AT_ONCE as cause:
+                raise translated(cause, self._where) from cause
+            except UNREACHABLE as cause:
+                if attempt == TRIES:
+                    raise translated(cause, self._where) from cause
+            except OURS_TO_TRANSLATE as cause:
+                raise translated(cause, self._where) from cause
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def cancellation_kept() -> Iterator[None]:
+    """Cancelled inside means cancelled: Python 3.11's `wait_for`, which the client uses, may answer instead.
+
+    Who waits for the cancelled task would wait forever (python/cpython issue 86296, mended in 3.12).
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+def _reply(raw: list[Any]) -> Reply:
+    word, detail, failures, crashes, now, reason = raw
+    answer = Answer(_text(word))
+    return Reply(
+        answer=answer,
+        now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
+        wait=timedelta(milliseconds=0 if answer is Answer.DONE else int(detail)),
+        final=Stored(_text(detail)) if answer is Answer.DONE else None,
+        failures=failures,
+        crashes=crashes,
+        reason=_text(reason),
+    )
+
+
+def _wrong_type(value: Exception) -> bool:
+    """Whether a key holds another type than text: another maker's, and no trouble of the server's."""
+    return isinstance(value, errors.ResponseError) and str(value).startswith("WRONGTYPE")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaims:
+    """Claims over a pool of at most `connections`; a caller waits for a free one rather than fail.
+
+    `timeout_seconds` bounds connecting, each answer, and the wait for a connection. The
+    client's own retries are off: a retry that hides a lost answer can't keep its token.
+    No handshake either, since an idle tick is worth three round trips.
+    """
+    parts = urlsplit(url)
+    where = f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+    where += OVER_TLS if parts.scheme == "rediss" else ""
+    query = parse_qs(parts.query)
+    cluster = query.pop("cluster", ["false"])[-1].lower() in ("1", "true", "yes")
+    plain_url = urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
+    common: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        "protocol": 2,
+        "driver_info": None,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    try:
+        if cluster:
+            return RedisClaims(
+                RedisCluster.from_url(plain_url, max_connections=connections, **common), where, connections
+            )
+        pool = BlockingConnectionPool.from_url(
+            plain_url, max_connections=connections, timeout=timeout_seconds, **common
+        )
+    except ValueError as cause:
+        raise ConfigFault(f"REDIS_URL is malformed ({cause}); write redis://host:6379/0.") from None
+    return RedisClaims(Redis.from_pool(pool), where, connections)

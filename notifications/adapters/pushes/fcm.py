@@ -1,0 +1,195 @@
+"""Pushes by FCM's HTTP v1 API over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from notifications.adapters.pushes.fcm_credentials import Credentials, NoCredentials, default_credentials
+from notifications.domain.errors import ConfigFault, ProviderFault
+from notifications.domain.push import ACCEPTED, TTL, UNCLEAR, Answer, Message, Result, read_answer
+from notifications.domain.text import bounded, code
+from notifications.domain.waits import retry_after
+
+CHECK_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
+MAX_MESSAGE_BYTES = 4_000  # FCM refuses over 4,096
+MAX_ANSWER_BYTES = 64_000
+TRIES_WITH_A_NEW_TOKEN = 2
+
+
+class FcmPush:
+    """The Push port."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, credentials: Credentials) -> None:
+        self._session = session
+        self._url = url
+        self._credentials = credentials
+
+    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> Answer:
+        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
+        left = False
+
+        def written() -> None:
+            nonlocal left
+            left = True
+            leaves()
+
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await self._posted(body_of(token, message), written)
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            return Answer(Result.UNKNOWN if left else Result.UNSENT, type(cause).__name__)
+
+    async def _posted(self, body: bytes, written: Callable[[], None]) -> Answer:
+        """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
+        refused: str | None = None
+        answer = UNCLEAR
+        for _ in range(TRIES_WITH_A_NEW_TOKEN):
+            try:
+                bearer = await self._credentials.token(refused)
+            except ConfigFault:
+                return Answer(Result.UNSENT, "CREDENTIALS", config=True)
+            except ProviderFault:
+                return Answer(Result.UNSENT, "NO_TOKEN")
+            answer = await self._post(body, bearer, written)
+            if not answer.config or bearer is None:
+                break
+            refused = bearer
+        return answer
+
+    async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> Answer:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+        async with self._session.post(
+            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=written
+        ) as answer:
+            said = await answer.content.read(MAX_ANSWER_BYTES)
+            while len(said) < MAX_ANSWER_BYTES and (more := await answer.content.read(MAX_ANSWER_BYTES - len(said))):
+                said += more
+            return _understood(answer.status, said, answer.headers)
+
+    async def check(self) -> str:
+        """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._credentials.token()
+                async with self._session.get(self._url, allow_redirects=False):
+                    return ""
+        except (ConfigFault, ProviderFault) as fault:
+            return str(fault)
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            return f"FCM does not answer ({type(cause).__name__}); check FCM_BASE_URL and the network."
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+def wire(token: str, message: Message) -> dict[str, Any]:
+    """The message in FCM's form, for Android, iOS and web. Change the payload here.
+
+    The three collapse keys are one, so that a second push for the same day replaces the first.
+    """
+    ttl = int(TTL.total_seconds())
+    return {
+        "token": token,
+        "notification": {"title": message.title, "body": message.body},
+        "data": message.data,
+        "android": {
+            "priority": "HIGH",
+            "ttl": f"{ttl}s",
+            "notification": {"tag": message.collapse_id},
+        },
+        "apns": {
+            "headers": {
+                "apns-collapse-id": message.collapse_id,
+                "apns-push-type": "alert",
+                "apns-priority": "10",
+                "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs wants an instant
+            },
+            "payload": {"aps": {"sound": "default"}},
+        },
+        "webpush": {
+            "headers": {"TTL": str(ttl), "Urgency": "high"},
+            "notification": {"tag": message.collapse_id},
+        },
+    }
+
+
+def body_of(token: str, message: Message) -> bytes:
+    """The request's body, as light as FCM takes it: what an old ledger holds may be longer than what is made today."""
+    body = _json(wire(token, message))
+    for room in (BODY_ROOM, BODY_ROOM // 4, 1):
+        if len(body) <= MAX_MESSAGE_BYTES:
+            break
+        short = replace(message, title=bounded(message.title, room, room), body=bounded(message.body, room, room))
+        body = _json(wire(token, short))
+    return body
+
+
+BODY_ROOM = 400  # bytes
+
+
+def _json(message: dict[str, Any]) -> bytes:
+    return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
+
+
+def _understood(status: int, said: bytes, headers: Mapping[str, str]) -> Answer:
+    """What FCM said. Accepted is only what it gave a name: any server can say 200."""
+    try:
+        told: Any = json.loads(said)
+    except (ValueError, RecursionError):
+        told = None
+    if status == 200 and isinstance(told, dict) and isinstance(told.get("name"), str):
+        return ACCEPTED
+    return read_answer(status, _error_code(told), retry_after(headers))
+
+
+def _error_code(told: Any) -> str:
+    """FCM's own code, else the general status, else nothing."""
+    try:
+        error = told["error"]
+        details = [detail for detail in error.get("details", []) if isinstance(detail, Mapping)]
+        codes = [detail["errorCode"] for detail in details if "errorCode" in detail]
+        return code(codes[0] if codes else error.get("status"), "")
+    except (TypeError, KeyError, AttributeError):
+        return ""
+
+
+def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
+    """Pushes to `base_url`. A loopback http:// address needs no credentials, unless they are given. Raises ConfigFault.
+
+    TCP only and no cookies: one session for the whole run.
+    """
+    parts = urlsplit(base_url)
+    loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    credentials: Credentials = NoCredentials()
+    if own_credentials or not loopback:
+        credentials, project = default_credentials(project)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        trace_configs=[_telling_when_it_leaves()],
+    )
+    return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", credentials)
+
+
+def _telling_when_it_leaves() -> aiohttp.TraceConfig:
+    """Calls what a request gave as its trace context, just before its first byte is written."""
+
+    async def leaving(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(leaving)
+    return trace

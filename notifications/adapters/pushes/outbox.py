@@ -1,0 +1,70 @@
+"""Pushes into a file instead of to phones: one JSON line each."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from notifications.adapters.private_files import PRIVATE_FILE, lock, private_folder
+from notifications.domain.errors import DependencyDown
+from notifications.domain.push import ACCEPTED, Answer, Message, Result
+
+
+class Outbox:
+    """The Push port over one file that many processes append to; each line is one write.
+
+    `show` is told of each line after it was written, and can't undo it.
+    """
+
+    def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
+        private_folder(path.parent)
+        self._path = path
+        self._show = show
+
+    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> Answer:
+        """Accepted, or UNSENT where the file stays locked. Raises DependencyDown where it can't be written."""
+        device = hashlib.sha256(token.encode()).hexdigest()[:16]
+        line = {
+            "device": device,
+            "uid": message.uid,
+            "collapse_id": message.collapse_id,
+            "title": message.title,
+            "body": message.body,
+            "data": message.data,
+        }
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                await self._append(json.dumps(line, ensure_ascii=False).encode(errors="replace"))
+        except TimeoutError:
+            return Answer(Result.UNSENT, "LOCKED")
+        except OSError as cause:
+            raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
+        leaves()
+        self._show(message, device)
+        return ACCEPTED
+
+    async def _append(self, line: bytes) -> None:
+        descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_RDWR, PRIVATE_FILE)
+        try:
+            await lock(descriptor)
+            before = os.fstat(descriptor).st_size
+            ended = before == 0 or os.pread(descriptor, 1, before - 1) == b"\n"
+            text = (b"" if ended else b"\n") + line + b"\n"  # a line starts on a line, whatever was cut off before
+            if os.write(descriptor, text) < len(text):
+                os.ftruncate(descriptor, before)  # half a line would spoil the next one
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+
+    async def check(self) -> str:
+        """Whether the file can be written."""
+        return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."
+
+    async def aclose(self) -> None:
+        """Nothing is open."""

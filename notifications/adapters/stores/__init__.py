@@ -1,0 +1,1 @@
+"""The Store port: users, conversations, summaries, devices and ledgers as documents."""

@@ -1,0 +1,100 @@
+"""What the job itself writes: recaps and ledgers, to and from their documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, date, datetime
+from typing import Any
+
+from notifications.adapters.stores.documents import Doc, moment
+from notifications.domain.model import Ledger, Recap, State, Summary
+from notifications.domain.text import clean
+
+MAX_WORDS = 20_000  # characters of another hand's text that are looked at
+MAX_ID = 300  # characters of a summary's id that a push carries
+LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes")
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason")
+LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
+
+
+def recap_to(recap: Recap) -> dict[str, Any]:
+    """A summary document."""
+    draft = recap.draft
+    return {
+        "id": recap.id,
+        "date": recap.date.isoformat(),
+        "created_at": recap.created_at,
+        "headline": draft.headline,
+        "overview": draft.overview,
+        "day_emoji": draft.day_emoji,
+        "stats": {
+            "total_conversations": recap.total_conversations,
+            "total_duration_minutes": recap.total_duration_minutes,
+            "action_items_count": len(recap.action_items),
+        },
+        "highlights": [
+            {
+                "topic": h.topic,
+                "emoji": h.emoji,
+                "summary": h.summary,
+                "conversation_ids": list(h.conversation_ids),
+            }
+            for h in draft.highlights
+        ],
+        "action_items": [{"description": i.description, "completed": i.completed} for i in recap.action_items],
+        "unresolved_questions": list(draft.unresolved_questions),
+        "decisions_made": list(draft.decisions_made),
+        "knowledge_nuggets": list(draft.knowledge_nuggets),
+        "metadata": dict(draft.metadata),
+    }
+
+
+def summary_from(key: str, doc: Doc) -> Summary:
+    """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
+    return Summary(
+        id=_words(doc.get("id"))[:MAX_ID] or key,
+        created_at=moment(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
+        headline=_words(doc.get("headline")),
+        overview=_words(doc.get("overview")),
+        day_emoji=_words(doc.get("day_emoji")),
+    )
+
+
+def _words(value: object) -> str:
+    return clean(value[:MAX_WORDS]) if isinstance(value, str) else ""
+
+
+def ledger_to(entry: Ledger) -> dict[str, Any]:
+    """A ledger document: every field that is set. `date` serves the audit's query over all users."""
+    doc = {one.name: getattr(entry, one.name) for one in fields(entry)}
+    doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
+    return {name: value for name, value in doc.items() if value is not None and value != ""}
+
+
+def ledger_from(day: date, doc: object) -> Ledger:
+    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: never guessed at."""
+    try:
+        return _ledger(day, doc)
+    except (ValueError, TypeError, AttributeError):
+        return Ledger(date=day, state=State.UNREADABLE)
+
+
+def _ledger(day: date, doc: object) -> Ledger:
+    if not isinstance(doc, Mapping):
+        raise TypeError("no map")
+    given: dict[str, Any] = {name: moment(doc.get(name)) for name in LEDGER_INSTANTS}
+    given |= {name: _typed(doc[name], int) for name in LEDGER_COUNTS if name in doc}
+    given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
+    devices = doc.get("devices") or {}
+    given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    state = State(doc.get("state", ""))
+    if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
+        raise ValueError(state)
+    return Ledger(date=day, state=state, **given)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(kind.__name__)
+    return value

@@ -1,0 +1,121 @@
+"""Users, conversations, summaries, devices and ledgers in one SQLite file (the embedded profile).
+
+The host's clock, read inside BEGIN IMMEDIATE, stands for the store's. One thread owns the
+connection, so the event loop never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from notifications.adapters.stores import documents
+from notifications.adapters.stores.ledgers import Decision, TransactionalLedger
+from notifications.adapters.stores.sqlite import file, rows
+from notifications.domain.delivery import Terms, Verdict
+from notifications.domain.errors import ItemFault, ItemReason, StoreDown
+from notifications.domain.model import Conversation, Device, Ledger, Summary, Window
+from notifications.ports import Listed, Range
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteStore(TransactionalLedger):
+    """The Store port over one file; several processes may share it."""
+
+    def __init__(self, path: Path, terms: Terms) -> None:
+        self._path = path
+        self._terms = terms
+        self._thread = ThreadPoolExecutor(1, "sqlite")
+        self._db: sqlite3.Connection | None = None
+
+    async def _do(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: self._guarded(work, *args, **kwargs))
+
+    def _guarded(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            if self._db is None:
+                self._db = file.open_file(self._path)
+            return work(self._db, *args, **kwargs)
+        except OSError as cause:
+            raise StoreDown("sqlite", f"{self._path}: {cause.strerror}; check the folder and its disk.") from cause
+        except (sqlite3.DataError, OverflowError, UnicodeEncodeError) as cause:
+            raise ItemFault(
+                ItemReason.UNSTORABLE, f"SQLite can't hold what is to be stored ({type(cause).__name__})."
+            ) from cause
+        except sqlite3.Error as cause:
+            full = cause.sqlite_errorcode == sqlite3.SQLITE_FULL if hasattr(cause, "sqlite_errorcode") else False
+            mend = "the disk is full; make room" if full else f"{cause}; check the file and its folder"
+            raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
+
+    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
+        """Enabled users of these zones and this hour, by id."""
+        return await self._do(rows.page, zones, hour, ids, after, limit)
+
+    async def user(self, uid: str) -> Listed | None:
+        """One user, whatever their switch says; None where there is no such document."""
+        return await self._do(rows.user, uid)
+
+    async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
+        """The conversations of a window, oldest first, and how many were malformed."""
+        return await self._do(rows.between, uid, window)
+
+    async def devices(self, uid: str) -> tuple[list[Device], int]:
+        """The user's devices, each token once, and how many documents were malformed."""
+        return await self._do(rows.devices, uid)
+
+    async def forget_device(self, uid: str, device: Device) -> bool:
+        """Delete a token, if its document is unchanged."""
+        return await self._do(rows.forget_device, uid, device)
+
+    async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+        """The ledgers of first … last, one range query."""
+        return await self._do(rows.around, uid, first, last)
+
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        """Ledgers in sending and pending, by uid and date."""
+        return await self._do(rows.open_ledgers, after, limit)
+
+    async def summary(self, uid: str, day: date) -> Summary | None:
+        """A summary whose `date` is that day."""
+        return await self._do(rows.summary_on, uid, day)
+
+    async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+        return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary)
+
+    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+        """User documents by id."""
+        return await self._do(rows.everybody, after, limit)
+
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        """The ledgers of one date, by uid."""
+        return await self._do(rows.ledgers_on, day, after, limit)
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
+        return await self._do(rows.summaries_on, day, after, limit)
+
+    async def mend(self, uid: str) -> bool:
+        """Give an invisible user the stated defaults; False where that was not needed any more."""
+        return await self._do(rows.mend, uid)
+
+    async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
+        """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""
+        await self._do(file.put, uid, user, collections)
+
+    async def empty(self) -> bool:
+        """Whether there is no user at all."""
+        return await self._do(lambda db: db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is None)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown(wait=False)

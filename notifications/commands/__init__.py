@@ -1,0 +1,1 @@
+"""What a person can ask: one module a command."""

@@ -1,0 +1,164 @@
+"""The command line: what was asked for, checked before anything is opened."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import NoReturn, TypeVar
+
+from notifications.commands.operation import Operation
+from notifications.domain.errors import UsageFault
+from notifications.domain.text import printable
+from notifications.settings import Settings
+
+T = TypeVar("T")
+
+FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
+UID_BYTES = 1_500  # Firestore's limit for a document id
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+TAKES_NOW = (None, "audit", "resend")  # None: a tick
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One invocation. `operation` is set where it is not a tick."""
+
+    now: datetime | None = None
+    user: str | None = None
+    every_minute: bool = False
+    dry_run: bool = False
+    operation: Operation | None = None
+    sends: bool = True
+
+    def check(self, settings: Settings) -> None:
+        """Raises UsageFault for what these settings forbid."""
+        if self.now and self.sends and not settings.store_is_local:
+            raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageFault(f"{message}; see python job.py --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="job.py", description="One recap per user per day, at their local hour.", allow_abbrev=False)
+    parser.add_argument("--dry-run", action="store_true", help="say who is due and why not; costs and writes nothing")
+    parser.add_argument("--now", metavar="ISO8601", help="pretend time, with its UTC offset")
+    parser.add_argument("--user", metavar="UID", help="this user only; still respects the claim")
+    parser.add_argument("--every-minute", action="store_true", help="stay up and tick on the minute")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    looking = commands.add_parser("inspect", help="what Redis says, joined with the ledgers", allow_abbrev=False)
+    looking.add_argument("--user", dest="only_user", metavar="UID")
+    looking.add_argument("--date", metavar="YYYY-MM-DD")
+    looking.add_argument("--json", action="store_true")
+    auditing = commands.add_parser("audit", help="one date's accounts: due, sent, skipped …", allow_abbrev=False)
+    auditing.add_argument("--date", metavar="YYYY-MM-DD")
+    auditing.add_argument("--json", action="store_true")
+    resending = commands.add_parser("resend", help="push a recap again, or make a missed one", allow_abbrev=False)
+    resending.add_argument("uid", metavar="UID")
+    resending.add_argument("date", metavar="DATE")
+    checking = commands.add_parser("doctor", help="checks everything, says what to do", allow_abbrev=False)
+    checking.add_argument("--fix", action="store_true", help="mend users that the query can't see")
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command. Raises UsageFault; `--help` prints and exits 0."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
+    asked = _parser().parse_args(arguments)
+    _refuse_what_means_nothing(asked)
+    return Command(
+        now=_moment(asked.now),
+        user=_uid(asked.user),
+        every_minute=asked.every_minute,
+        dry_run=asked.dry_run,
+        operation=_operation(asked),
+        sends=not asked.dry_run and asked.command in (None, "resend"),
+    )
+
+
+def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
+    """Each flag belongs to its command: one that would be ignored is a wish that nobody heard."""
+    given = {"--dry-run": asked.dry_run, "--user": asked.user is not None, "--every-minute": asked.every_minute}
+    given["--now"] = asked.now is not None and asked.command not in TAKES_NOW
+    if asked.command and (flags := [flag for flag, there in given.items() if there]):
+        raise UsageFault(f"{flags[0]} belongs to a tick; {asked.command} does not take it.")
+    if asked.every_minute and (asked.now or asked.user is not None or asked.dry_run):
+        raise UsageFault("--every-minute goes alone: it serves everybody, in real time.")
+
+
+def _operation(asked: argparse.Namespace) -> Operation | None:
+    if asked.command == "inspect":
+        from notifications.commands.inspect import inspect
+
+        return inspect(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
+    if asked.command == "audit":
+        from notifications.commands.audit import audit
+
+        return audit(_date(asked.date), as_json=asked.json)
+    if asked.command == "resend":
+        from notifications.commands.resend import resend
+
+        return resend(_required(_uid(asked.uid)), _required(_date(asked.date)))
+    if asked.command == "doctor":
+        from notifications.commands.doctor import doctor
+
+        return doctor(fix=asked.fix)
+    if asked.dry_run:
+        from notifications.commands.dry_run import dry_run
+
+        return dry_run(_uid(asked.user))
+    return None
+
+
+def _uid(text: str | None) -> str | None:
+    """A user's document id, by Firestore's own rules: what is none must not become a path."""
+    if text is None:
+        return None
+    reserved = text in (".", "..") or (text.startswith("__") and text.endswith("__"))
+    if not text or "/" in text or "\0" in text or reserved or len(text.encode()) > UID_BYTES:
+        raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a document in users/.")
+    return text
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    shown = printable(text, 60)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise UsageFault(f"--now {shown!r} has no UTC offset; write 2026-03-29T01:00:00Z.")
+        if not FIRST_YEAR < moment.year < LAST_YEAR:
+            raise UsageFault(f"--now {shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
+        return moment.astimezone(UTC)
+    except ValueError:
+        raise UsageFault(f"--now {shown!r} is no time; write 2026-03-29T01:00:00Z.") from None
+
+
+def _required(found: T | None) -> T:
+    assert found is not None  # noqa: S101 - argparse saw to it
+    return found
+
+
+def _date(text: str | None) -> date | None:
+    if text is None:
+        return None
+    shown = printable(text, 60)
+    try:
+        if not DAY.fullmatch(text):
+            raise ValueError(text)
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise UsageFault(f"{shown!r} is no date; write 2026-03-29.") from None
+    if not FIRST_YEAR < day.year < LAST_YEAR:
+        raise UsageFault(f"{shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return day

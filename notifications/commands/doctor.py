@@ -1,0 +1,92 @@
+"""`doctor`: checks every dependency and setting, and says what to do; `--fix` mends invisible users."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from notifications.commands.operation import Context, Operation
+from notifications.commands.terminal import say
+from notifications.domain.errors import RecapError
+from notifications.domain.schedule import tzdata_version, zone_names
+from notifications.ports import Listed, Range, Store
+from notifications.run.state import Parts
+
+PAGE = 1_000
+UIDS_SHOWN = 20
+
+
+def doctor(*, fix: bool) -> Operation:
+    """The operation: one line a check; exit 1 where something is to be done."""
+
+    async def run(context: Context) -> int:
+        say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
+        told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
+        say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+        async with context.open_parts() as parts:
+            told.append(await _checked("users and their index", _queried(parts)))
+            told.append(await _checked("open deliveries and their index", _open_listed(parts)))
+            told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix)))
+            told.append(await _checked("the LLM", parts.summarizer.check))
+            told.append(await _checked("push", parts.push.check))
+        return 0 if all(told) else 1
+
+    return run
+
+
+def _told(name: str, sentence: str) -> bool:
+    say(f"look  {name}: {sentence}")
+    return False
+
+
+async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
+    """The check's own sentence; an empty one is all well."""
+    try:
+        sentence = await check()
+    except RecapError as trouble:
+        sentence = str(trouble)
+    if sentence:
+        return _told(name, sentence)
+    say(f"ok    {name}")
+    return True
+
+
+def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        await parts.store.page(["UTC"], 22, Range(), None, 1)
+        return ""
+
+    return check
+
+
+def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        await parts.store.open_ledgers(None, 1)
+        return ""
+
+    return check
+
+
+def _seen(store: Store, *, fix: bool) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        flawed: list[Listed] = []
+        mended = 0
+        after: str | None = None
+        while page := await store.everybody(after, PAGE):
+            for listed in page:
+                if listed.user is None:
+                    flawed.append(listed)
+                    if fix:
+                        mended += await store.mend(listed.uid)
+            after = page[-1].uid
+        if not flawed:
+            return ""
+        for listed in flawed[:UIDS_SHOWN]:
+            say(f"      {listed.flaw}")
+        if fix:
+            say(f"      {mended} mended: hour 22, enabled, UTC where these were missing or wrong")
+            return (
+                "" if mended == len(flawed) else f"{len(flawed) - mended} can't be mended; write their documents anew."
+            )
+        return f"{len(flawed)} get no recap; mend their documents, or run doctor --fix (hour 22, enabled, UTC)."
+
+    return check

@@ -1,0 +1,101 @@
+"""`--dry-run`: who is due, and why not. Reads only: no claim, no LLM call, no push, no write."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+from notifications.commands.operation import Context, Operation
+from notifications.commands.terminal import say
+from notifications.domain.claim import FINAL, Record, Stored, user_key
+from notifications.domain.claim_table import claimable
+from notifications.domain.model import State, User
+from notifications.domain.recap import material
+from notifications.domain.schedule import (
+    ONE_DAY,
+    Phase,
+    Rules,
+    Slot,
+    cohorts_between,
+    latest_slot,
+    slot_on,
+    window,
+)
+from notifications.ports import Range, Store
+from notifications.run.shards import ZONES_AT_MOST
+from notifications.run.state import Parts
+
+
+def dry_run(uid: str | None) -> Operation:
+    """The operation: one line for each user whose slot is being served."""
+
+    async def run(context: Context) -> int:
+        claims, offset = context.claims, context.offset
+        now = await claims.now() + offset
+        answers: Counter[str] = Counter()
+        async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
+            async for user, slot in served:
+                [record] = await claims.read([user_key(user.uid, slot.recap_date)])
+                answer = await _answer(parts.store, user, slot, record, now, offset, parts.rules)
+                answers[answer] += 1
+                say(f"{user.uid}  {user.zone} {user.hour:02}:00  {slot.recap_date}  slot {slot.at:%H:%M}Z  {answer}")
+        told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+        say(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
+        return 0
+
+    return run
+
+
+async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
+    rules = parts.rules
+    if uid is not None:
+        listed = await parts.store.user(uid)
+        if listed is not None and listed.user is not None and listed.user.enabled:
+            yield listed.user, latest_slot(listed.user.zone, listed.user.hour, now)
+        return
+    for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
+        zones = sorted(cohort.zones)
+        for start in range(0, len(zones), ZONES_AT_MOST):
+            async for user in _pages(parts, zones[start : start + ZONES_AT_MOST], cohort.hour):
+                yield user, slot_on(user.zone, cohort.zones[user.zone], user.hour)
+
+
+async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerator[User]:
+    size, after = parts.numbers.page_size, None
+    while page := await parts.store.page(zones, hour, Range(), after, size):
+        for listed in page:
+            if listed.user is not None:
+                yield listed.user
+        after = page[-1].uid
+        if len(page) < size:
+            return
+
+
+async def _answer(
+    store: Store, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta, rules: Rules
+) -> str:
+    """Why this user would, or would not, get a recap now."""
+    ledgers = await store.around(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
+    today = ledgers.pop(slot.recap_date, None)
+    phase = rules.phase(slot.at, now)
+    if today is not None and today.state is State.UNREADABLE:
+        return "stuck: its ledger can't be read"
+    if today is not None and today.state.final:
+        return f"done: {today.state.value} {today.outcome}".strip()
+    if record.s in FINAL:
+        return f"done: {record.s.value} in Redis"
+    if phase is Phase.OVER:
+        return "not due"
+    if not claimable(record, int((now - offset).timestamp() * 1000)):
+        return "waiting" if record.s is Stored.IDLE else "held"
+    if today is not None:
+        return "due: an open delivery would be taken over"
+    if await store.summary(user.uid, slot.recap_date):
+        return "skipped: legacy"
+    covered = window(slot, ledgers)
+    conversations, _ = ([], 0) if covered.empty else await store.between(user.uid, covered)
+    if material(slot.recap_date, conversations, user.language) is None:
+        return "skipped: no_content"
+    return "missed: its catch-up is over" if phase is Phase.CLOSING else "due"

@@ -1,1 +1,0 @@
-"""What on-call asks: each command a module."""

@@ -1,0 +1,75 @@
+"""A run's pace: it waits where the LLM's provider announced that its budget ends.
+
+A pause is told to the other processes through Redis, and theirs is asked for once a second: no
+round trip of any user's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
+from notifications.domain.pace import longest_pause
+from notifications.ports import Claims, Clock, Summarizer
+from notifications.run.termination import Termination
+
+log = structlog.get_logger()
+
+PAUSE_KEY = "recap:llm_pause"
+ASK_EVERY_SECONDS = 1.0
+WORTH_TELLING = timedelta(milliseconds=100)
+
+
+class Pace:
+    """Of one run. `reserve`: LLM calls that may be on their way."""
+
+    def __init__(self, claims: Claims, clock: Clock, terminated: Termination, *, reserve: int) -> None:
+        self._claims = claims
+        self._clock = clock
+        self._terminated = terminated
+        self._announced = asyncio.Event()
+        self._reserve = reserve
+        self._not_before = 0.0
+        self._answers = 0
+
+    async def turn_to_ask(self) -> None:
+        """Wait until the LLM's provider has budget again. Before the claim: a pause is nobody's deadline."""
+        while (left := self._not_before - self._clock.seconds()) > 0 and not self._terminated.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._terminated.wait()
+
+    async def heed(self, summarizer: Summarizer) -> None:
+        """Pause, here and in the other processes, where an answer announced that a limit is near."""
+        self._answers += 1
+        if not summarizer.budgets:
+            return
+        self._announced.set()
+        average = summarizer.tokens / self._answers
+        reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
+        rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.budgets.items())
+        if rest > WORTH_TELLING and self._pause(rest):
+            log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers
+                await self._claims.hold_back(PAUSE_KEY, rest)
+
+    async def follow(self) -> None:
+        """Keep to the pauses that other processes were told of, until cancelled.
+
+        Asked once at the start, then only where the provider announces budgets at all.
+        """
+        while True:
+            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
+                self._pause(await self._claims.held_back(PAUSE_KEY))
+            await self._announced.wait()
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+
+    def _pause(self, rest: timedelta) -> bool:
+        until = self._clock.seconds() + rest.total_seconds()
+        longer = until > self._not_before + WORTH_TELLING.total_seconds()
+        self._not_before = max(self._not_before, until)
+        return longer

@@ -1,0 +1,199 @@
+"""All open devices of one user in parallel, inside one push deadline (PROTOCOL section 5, step 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
+from notifications.domain.model import Device
+from notifications.domain.push import Answer, Message, Result, deletions_allowed
+from notifications.domain.waits import jittered
+from notifications.limits import Numbers
+from notifications.ports import Clock, Push, Store
+from notifications.run.breaker import Breaker
+from notifications.run.termination import Termination
+
+log = structlog.get_logger()
+
+TRIES = 3  # of one device, where the service says that it is worth it
+UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer than the last: 1, 5, 25 min
+
+
+class Counts(Protocol):
+    """What a pusher counts."""
+
+    pushes: int
+    devices: int
+    tokens_deleted: int
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What came of it, device by device. UNSENT until the request is written; then UNKNOWN until it is answered."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+    retry_after: timedelta = timedelta(0)
+    sent_nothing: bool = False
+    defect: BaseException | None = None  # of ours, raised once everything is written down
+
+    @property
+    def reason(self) -> str:
+        """The code of what keeps a device open; empty where nothing does."""
+        open_ones = [(result is Result.REFUSED, device) for device, result in self.results.items() if not result.closes]
+        left = [device for _, device in sorted(open_ones)]  # what is refused for good says least of what comes next
+        return next((self.codes[device] for device in left if device in self.codes), "push" if self.results else "")
+
+    @property
+    def refused(self) -> bool:
+        """Whether all that is open was refused for good: only a person can change that."""
+        left = {result for result in self.results.values() if not result.closes}
+        return left == {Result.REFUSED}
+
+    def wait(self, numbers: Numbers, tries: int, *, closing: bool) -> timedelta:
+        """How long the open devices are left alone after that many tries."""
+        asked = max(self.retry_after, numbers.span("provider_retry"))
+        if Result.UNKNOWN in self.results.values():
+            times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
+            return max(asked, numbers.span("push_retry") * times)
+        return max(asked, numbers.span("refused_retry")) if self.refused else asked
+
+
+class Pusher:
+    """What a run knows about pushing: its pause, the tokens that are dead, whether the service answers."""
+
+    def __init__(
+        self, push: Push, clock: Clock, numbers: Numbers, terminated: Termination, breaker: Breaker, counts: Counts
+    ) -> None:
+        self.breaker = breaker
+        self.refusals: set[str] = set()  # the codes of devices that the service refuses for good
+        self._push = push
+        self._clock = clock
+        self._numbers = numbers
+        self._terminated = terminated
+        self._counts = counts
+        self._not_before = 0.0  # seconds of the clock
+        self._dead: list[tuple[str, Device]] = []
+
+    async def push(self, note: Message, devices: Sequence[Device], closed: Mapping[str, str], noted: float) -> Pushed:
+        """Push to each device that the ledger has not closed. Never raises: what came of it must be written down.
+
+        `noted` is the clock before the ledger was opened: where more than a push deadline has
+        passed since, another sender may be at work, and nothing is sent.
+        """
+        targets = {device.id: device for device in devices if device.id not in closed}
+        pushed = Pushed(dict.fromkeys(targets, Result.UNSENT))
+        self._counts.devices += len(targets)
+        deadline = self._numbers.push_deadline_seconds
+        if self._clock.seconds() - noted > deadline:
+            pushed.sent_nothing = True
+            return pushed
+        until = self._clock.seconds() + deadline
+        with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
+            async with self._terminated.timeout(deadline, grace=self._numbers.stop_push_seconds):
+                pushing = (self._push_one(note, device, pushed, until) for device in targets.values())
+                raised = await asyncio.gather(*pushing, return_exceptions=True)
+                pushed.defect = next((one for one in raised if one is not None), None)
+        if not self._terminated.is_set():
+            self._tell_unanswered(pushed)
+        pushed.sent_nothing = bool(targets) and set(pushed.results.values()) == {Result.UNSENT}
+        return pushed
+
+    def _tell_unanswered(self, pushed: Pushed) -> None:
+        """The push deadline ended what the service had not answered."""
+        silent = [device for device in pushed.results if device not in pushed.codes]
+        if silent and not pushed.retry_after:
+            pushed.codes |= dict.fromkeys(silent, "no_answer")
+            sentence = "FCM did not answer within RECAP_PUSH_DEADLINE_SECONDS; check FCM_BASE_URL and the network."
+            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+
+    async def _push_one(self, note: Message, device: Device, pushed: Pushed, until: float) -> None:
+        for attempt in range(1, TRIES + 1):
+            pause = self._not_before - self._clock.seconds()
+            if pause > 0 and not await self._rest(pause, until):
+                pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
+                return
+            left = until - self._clock.seconds()
+            if left <= 0:  # asked before every single push: a process may freeze at any await
+                return
+            answer = await self._send(note, device, pushed, timedelta(seconds=left))
+            if answer is None:
+                return
+            if answer.slow_run and attempt < TRIES:
+                continue  # the pause above decides whether it fits
+            backoff = jittered(
+                timedelta(seconds=self._numbers.push_deadline_seconds / 30 * 3 ** (attempt - 1)), 0.5, 1.5
+            )
+            wait = max(backoff, answer.retry_after or timedelta(0)).total_seconds()
+            if not answer.retry_now or attempt == TRIES or not await self._rest(wait, until):
+                return
+
+    async def _send(self, note: Message, device: Device, pushed: Pushed, left: timedelta) -> Answer | None:
+        """One request; None where nothing can be sent to anybody. The answer is kept before anything is made of it."""
+
+        def leaves() -> None:
+            pushed.results[device.id] = Result.UNKNOWN
+            self._counts.pushes += 1
+
+        try:
+            answer = await self._push.send(device.token, note, left, leaves)
+        except DependencyDown as trouble:
+            pushed.codes[device.id] = trouble.name
+            self.breaker.failed(trouble, at_once=True)
+            return None
+        pushed.results[device.id] = answer.result
+        pushed.codes[device.id] = answer.code
+        self._heed(note, device, answer, pushed)
+        return answer
+
+    async def _rest(self, seconds: float, until: float) -> bool:
+        """Sleep, if that leaves time to push before the deadline."""
+        if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
+            return False
+        await asyncio.sleep(seconds)
+        return True
+
+    def _heed(self, note: Message, device: Device, answer: Answer, pushed: Pushed) -> None:
+        """What an answer means beyond its device: for the run, for the token, for on-call."""
+        facts = {"uid": note.uid, "device": device.id, "code": answer.code}
+        if answer.retry_after:
+            pushed.retry_after = max(pushed.retry_after, answer.retry_after)
+        if answer.slow_run and answer.retry_after:
+            self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
+            log.warning("push.quota", wait_seconds=answer.retry_after.total_seconds(), **facts)
+        if answer.result is Result.GONE:
+            self._dead.append((note.uid, device))
+        if answer.result is Result.REFUSED:
+            self.refusals.add(answer.code)
+        if answer.shout:
+            log.error("push.refused", **facts)
+        if answer.config:
+            self.breaker.failed(ConfigFault(f"FCM refuses our credentials ({answer.code})."), at_once=True)
+        elif answer.foreign:
+            sentence = f"What answers at FCM_BASE_URL is not FCM ({answer.code}); check the address and its proxies."
+            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+        elif answer.result in (Result.UNKNOWN, Result.UNSENT):
+            sentence = f"FCM does not answer ({answer.code}); check FCM_BASE_URL."
+            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+        else:
+            self.breaker.answered()
+
+    async def delete_dead_tokens(self, store: Store) -> None:
+        """Delete the tokens that FCM no longer knows; past a fifth of the run's devices it is our error.
+
+        Bounded in time, and ended by SIGTERM and by the first trouble: the next push finds them dead again.
+        """
+        allowed = deletions_allowed(self._counts.devices)
+        if len(self._dead) > allowed:
+            log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)
+        with suppress(StoreDown, ConfigFault, TimeoutError):
+            async with self._terminated.timeout(self._numbers.store_timeout_seconds):
+                for uid, device in self._dead[:allowed]:
+                    self._counts.tokens_deleted += await store.forget_device(uid, device)

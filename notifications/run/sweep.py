@@ -1,0 +1,98 @@
+"""The sweep: open ledgers whose user is in no cohort any more are finished too (PROTOCOL section 6, step 8)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+
+import structlog
+
+from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
+from notifications.domain.model import Ledger
+from notifications.domain.schedule import Phase
+from notifications.run.day import Day
+from notifications.run.one_user import isolated, not_won
+from notifications.run.state import Ending, Outcome, Run
+from notifications.run.user import deliver, read_devices
+
+log = structlog.get_logger()
+
+PAGE = 300
+SECONDS_AT_MOST = 50  # of one run: the next minute's has slots of its own
+OPERATORS = "resend"  # the outcome of a ledger that an operator's command reopened: that command finishes it
+
+
+async def sweep(run: Run, now: datetime) -> bool:
+    """Finish every open ledger that is older than a sender can be fresh, and whose user key is free.
+
+    Returns whether all of them were looked at.
+    """
+    if run.stops:
+        return False
+    ends = run.parts.clock.seconds() + SECONDS_AT_MOST
+    try:
+        async with aclosing(_left_open(run, now)) as found:
+            async for uid, entry in found:
+                if not _goes_on(run, ends):
+                    return False
+                if (uid, entry.date) not in run.served:
+                    await _finish(run, uid, entry, now)
+    except (StoreDown, ClaimsDown, ConfigFault) as trouble:
+        log.error("sweep.failed", reason=str(trouble))
+        run.stop_claiming(trouble)
+        return False
+    return True
+
+
+def _goes_on(run: Run, ends: float) -> bool:
+    """Else the next run does: nobody's slot waits for a sweep that can't push, or takes long."""
+    return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
+
+
+async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
+    stale = run.parts.numbers.span("sending_stale")
+    after = None
+    while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
+        for uid, entry in page:
+            old = entry.sending_at is None or entry.sending_at <= now - run.offset - stale
+            if old and entry.state.open and entry.outcome != OPERATORS:
+                yield uid, entry
+        after = (page[-1][0], page[-1][1].date)
+
+
+async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
+    slot = entry.window_end or entry.sending_at or now
+    terms, token, since = run.user_terms(uid, entry.date, slot), new_token(), run.parts.clock.seconds()
+    try:
+        reply = await run.parts.claims.claim(terms, token, SINGLE_FILE_LANE)
+        dead = reply.answer is Answer.DONE and reply.final is Stored.DEAD
+        if reply.answer is not Answer.WON and not dead:
+            return  # somebody else's, or not yet due
+        phase = run.parts.rules.phase(slot, now)
+        day = Day(run, uid, entry.date, slot, terms, token, reply, phase is not Phase.DUE, since)
+        run.counts.due += 1
+        run.counts.swept += 1
+        log.warning("ledger.swept", **day.facts, state=entry.state.value)
+        outcome = Outcome(Ending.FAILED)
+        try:
+            outcome = await isolated(day, not_won(day) if dead else _take_and_push(day, over=phase is Phase.OVER))
+        finally:
+            run.counts.add(outcome)
+    except KeyTrouble as trouble:
+        run.defects += 1
+        log.error("recap.trouble", uid=uid, reason=str(trouble))
+
+
+async def _take_and_push(day: Day, *, over: bool) -> Outcome:
+    """Steps 4 to 7 of a user's turn, on what another run began."""
+    day.run.counts.claimed += 1
+    try:
+        async with day.run.terminated.timeout(day.run.parts.numbers.user_deadline_seconds):
+            devices = await read_devices(day)
+    except StoreDown as failure:
+        return await day.fail(f"store_{failure.name}")
+    except TimeoutError:
+        return await day.release("stopped")
+    return await deliver(day, devices, lambda: day.run.parts.store.sweep(day.uid, day.date, day.token, over=over))

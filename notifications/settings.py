@@ -1,0 +1,208 @@
+"""Settings: where everything is, from the environment, checked at the start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from notifications.domain.errors import ConfigFault
+from notifications.domain.text import printable
+from notifications.limits import WHOLE, Numbers, numbers
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+REDIS_OPTIONS = ("cluster",)
+REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+MOST_TASKS = 10_000
+OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER")
+ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is, and the numbers."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    redis_url: str | None = field(default=None, repr=False)
+    project: str | None = None
+    firestore_emulator: str | None = None
+    openai_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    openai_model: str = "gpt-5-mini"
+    summarizer: str = "auto"
+    fcm_base_url: str = "https://fcm.googleapis.com"
+    credentials_file: str | None = None
+    task_index: int = 0
+    task_count: int = 1
+    data_dir: Path = Path(".recap")
+    log_format: str = "auto"
+    on_platform: bool = False
+
+    @property
+    def firestore(self) -> bool:
+        """Whether users live in Firestore; else in the data folder's SQLite."""
+        return self.project is not None
+
+    @property
+    def openai(self) -> bool:
+        """Whether an LLM is asked; else the offline summarizer makes extracts."""
+        return self.summarizer != "extract" and (self.openai_key is not None or self.openai_base_url is not None)
+
+    @property
+    def fcm_is_loopback(self) -> bool:
+        """An http:// loopback address needs no credentials."""
+        return _is_loopback(self.fcm_base_url)
+
+    @property
+    def fcm(self) -> bool:
+        """Whether pushes go to FCM, which comes with a project; else into the data folder's outbox."""
+        real = self.firestore_emulator is None or bool(self.credentials_file)
+        return self.fcm_is_loopback or (self.firestore and real)
+
+    @property
+    def store_is_local(self) -> bool:
+        """Whether a pretended time may really send: only away from a real project's store."""
+        return not self.firestore or self.firestore_emulator is not None
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment. Raises ConfigFault: one sentence that names the variable."""
+    env = {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    _refuse_unknown(env)
+    settings = Settings(
+        numbers=numbers(env),
+        redis_url=_redis_url(env.get("REDIS_URL")),
+        project=_header("GOOGLE_CLOUD_PROJECT", env),
+        firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
+        openai_key=_header("OPENAI_API_KEY", env),
+        openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
+        openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
+        summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
+        fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,
+        credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        task_index=_whole(
+            "CLOUD_RUN_TASK_INDEX", env.get("CLOUD_RUN_TASK_INDEX", env.get("JOB_COMPLETION_INDEX", "0"))
+        ),
+        task_count=_whole("CLOUD_RUN_TASK_COUNT", env.get("CLOUD_RUN_TASK_COUNT", "1"), least=1),
+        data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
+        log_format=_one_of("RECAP_LOG_FORMAT", env.get("RECAP_LOG_FORMAT", "auto"), ("auto", "json", "console")),
+        on_platform=any(name in env for name in ON_A_PLATFORM),
+    )
+    _require_what_belongs_together(settings)
+    return settings
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    """A misspelled setting would be the default, and nobody told."""
+    known = [*(f"RECAP_{one.name.upper()}" for one in fields(Numbers)), *OTHER_RECAP_SETTINGS]
+    for name in env:
+        if name.startswith("RECAP_") and name not in known:
+            nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
+            raise ConfigFault(f"{printable(name, 60)} is no setting; did you mean {nearest}?")
+
+
+def _require_what_belongs_together(settings: Settings) -> None:
+    if settings.firestore_emulator and not settings.project:
+        raise ConfigFault("FIRESTORE_EMULATOR_HOST is set without GOOGLE_CLOUD_PROJECT; set both, any name will do.")
+    if settings.task_index >= settings.task_count:
+        raise ConfigFault(
+            f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
+            "the first index is 0."
+        )
+    if urlsplit(settings.fcm_base_url).scheme == "http" and not settings.fcm_is_loopback:
+        raise ConfigFault("FCM_BASE_URL is http:// to another machine, where everybody reads along; write https://.")
+    if settings.fcm_base_url != Settings.fcm_base_url and not settings.fcm:
+        raise ConfigFault("FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT; set the project whose devices these are.")
+    real = settings.firestore and settings.firestore_emulator is None
+    if not real and not settings.on_platform:
+        return
+    place = "on Cloud Run or Kubernetes" if settings.on_platform else "with a real GOOGLE_CLOUD_PROJECT"
+    missing = [
+        name
+        for name, there in (
+            ("REDIS_URL", settings.redis_url),
+            ("GOOGLE_CLOUD_PROJECT", settings.project),
+            (
+                "OPENAI_API_KEY or OPENAI_BASE_URL (or RECAP_SUMMARIZER=extract, for recaps without an LLM)",
+                settings.openai or settings.summarizer == "extract",
+            ),
+        )
+        if not there
+    ]
+    if missing:
+        raise ConfigFault(f"{', '.join(missing)} must be set {place}, where nothing falls back to this machine.")
+    if not settings.fcm:
+        raise ConfigFault("FCM_BASE_URL or GOOGLE_APPLICATION_CREDENTIALS must be set to push from beside an emulator.")
+
+
+def _whole(name: str, text: str, least: int = 0) -> int:
+    if not WHOLE.fullmatch(text) or not least <= int(text) <= MOST_TASKS:
+        raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to a whole number from {least} to {MOST_TASKS}.")
+    return int(text)
+
+
+def _one_of(name: str, text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
+    return text
+
+
+def _header(name: str, env: Mapping[str, str]) -> str | None:
+    """A value that goes into a header or an address: visible ASCII on one line. It is never shown."""
+    text = env.get(name)
+    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
+        raise ConfigFault(f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them.")
+    return text
+
+
+def _redis_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+        raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0, rediss://… for TLS, or unix:///path.")
+    _check_redis_options(parts)
+    return url
+
+
+def _check_redis_options(parts: SplitResult) -> None:
+    known = (*REDIS_OPTIONS, *(REDIS_TLS_OPTIONS if parts.scheme == "rediss" else ()))
+    unknown = [name for name in parse_qs(parts.query, keep_blank_values=True) if name not in known]
+    if "ssl" in unknown:
+        raise ConfigFault("REDIS_URL has ?ssl=…; write rediss:// for TLS.")
+    if unknown:
+        raise ConfigFault(
+            f"REDIS_URL has the option {printable(unknown[0], 40)!r}, which means nothing here; "
+            f"it may have {', '.join(known)}."
+        )
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not WHOLE.fullmatch(database):
+        raise ConfigFault(f"REDIS_URL names the database {printable(database, 40)!r}; databases are numbers, most 0.")
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL of visible ASCII with a port that can be; else None."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port != 0 and url.isascii() and url.isprintable() and " " not in url else None
+    except ValueError:
+        return None
+
+
+def _is_loopback(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK
+
+
+def _http_url(name: str, url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigFault(f"{name} is malformed; write https://host or http://host:port.")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ConfigFault(f"{name} holds a user, a password or a fragment; write the address alone.")
+    return url.rstrip("/")
