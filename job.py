@@ -27,11 +27,10 @@ from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError, UsageFault
 from notifications.domain.push import Message
 from notifications.ports import Claims
-from notifications.run.one_user import tick_user
-from notifications.run.report import Report
-from notifications.run.state import Ending, Parts
+from notifications.run.outcome import Ending
+from notifications.run.state import Parts, Report
 from notifications.run.termination import Termination
-from notifications.run.tick import tick
+from notifications.run.tick import Tick
 from notifications.settings import Settings, load
 
 FAREWELL_SECONDS = 0.5  # of the platform's last: then it kills
@@ -85,12 +84,12 @@ async def _watched(settings: Settings, work: Callable[[Termination], Awaitable[i
 
     def terminate() -> None:
         if not terminated.is_set():
-            loop.call_later(settings.numbers.stop_seconds - FAREWELL_SECONDS, os._exit, 4)
+            loop.call_later(settings.limits.stop_seconds - FAREWELL_SECONDS, os._exit, 4)
             terminated.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, terminate)
-    watchdog = asyncio.create_task(_keep_alive(settings.numbers.watchdog_seconds))
+    watchdog = asyncio.create_task(_keep_alive(settings.limits.watchdog_seconds))
     try:
         return await work(terminated)
     finally:
@@ -154,10 +153,9 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
     since = wiring.served_since(settings)
     if command.operation:
         return await command.operation(Context(settings, claims, opening, offset, terminated, since))
-    if command.user:
-        report = await tick_user(claims, opening, command.user, terminated=terminated, offset=offset)
-    else:
-        report = await tick(claims, settings, opening, terminated=terminated, offset=offset, since=since)
+    task, tasks = settings.task_index, settings.task_count
+    tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, since)
+    report = await (tick.run_user(command.user) if command.user else tick.run())
     _tell(report, time.monotonic() - begun)
     return exit_code(report)
 

@@ -20,7 +20,7 @@ from typing import Any
 from redis import Redis
 
 from notifications.domain.schedule import Slot, latest_slot
-from notifications.run.shards import BASE62
+from notifications.domain.shards import BASE62
 from tests.support.jobs import JOB, KEEP, complete_other_shards, latest_hour
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.worlds import FirestoreWorld, SqliteWorld, talk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from notifications.domain.claim import ABSENT, FINAL, Answer, Record, Stored
+from notifications.domain.claim import ABSENT, FINAL, ClaimAnswer, Record, Stored
 from notifications.domain.claim_table import TABLE, Ask, Row, Verb
 
 BEGIN, END = "<!-- claim states: drawn from the table by make docs -->", "<!-- end of the drawing -->"
@@ -23,11 +23,11 @@ def _arrow(row: Row) -> str | None:
     before = ABSENT if found == "[*]" else Record(next(iter(row.found)), "me", 1, 1, 1)
     ask = Ask(row.verb, "me", now=2, lease=3, outcome=Stored.SENT)
     after = row.after(ask, before)
-    if after == before and row.answer is not Answer.OK:
+    if after == before and row.answer is not ClaimAnswer.OK:
         return None
     if row.verb in (Verb.COMPLETE, Verb.FAIL) and row.condition.startswith("a repeat"):
         return None
-    return f"{found} --> {NAMES.get(after.s, after.s.value)}: {row.verb.value}, {row.condition}"
+    return f"{found} --> {NAMES.get(after.state, after.state.value)}: {row.verb.value}, {row.condition}"
 
 
 def redrawn(text: str) -> str:

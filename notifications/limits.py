@@ -27,7 +27,7 @@ def _count(default: int, least: int, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Limits:
     """PROTOCOL section 8. Each is RECAP_ and its name in capitals in the environment."""
 
     user_deadline_seconds: float = _number(480, 1, 840)
@@ -123,10 +123,10 @@ def _wish(one: object) -> str:
     return f"{kind} from {metadata['least']:g} to {metadata['most']:g}"
 
 
-def numbers(env: Mapping[str, str]) -> Numbers:
+def limits(env: Mapping[str, str]) -> Limits:
     """The numbers that the environment changes. Raises ConfigFault: one sentence that names the variable."""
     given: dict[str, float | int] = {}
-    for one in fields(Numbers):
+    for one in fields(Limits):
         text = env.get(_variable(one.name))
         if text is None:
             continue
@@ -134,4 +134,4 @@ def numbers(env: Mapping[str, str]) -> Numbers:
         if not (WHOLE if whole else DECIMAL).fullmatch(text):
             raise ConfigFault(f"{_variable(one.name)} is {printable(text, 40)!r}; set it to {_wish(one)}.")
         given[one.name] = int(text) if whole else float(text)
-    return Numbers(**given)  # type: ignore[arg-type]
+    return Limits(**given)  # type: ignore[arg-type]

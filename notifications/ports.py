@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
-from notifications.domain.claim import Answer, Record, Stored
-from notifications.domain.delivery import Opening, Verdict
+from notifications.domain.claim import ClaimAnswer, Record, Stored
+from notifications.domain.delivery import Decision, Opening
 from notifications.domain.model import Conversation, Device, Draft, Ledger, Recap, State, Summary, User, Window
 from notifications.domain.pace import Budget
-from notifications.domain.push import Answer as PushAnswer
-from notifications.domain.push import Message, Result
+from notifications.domain.push import Message, PushAnswer, Result
 from notifications.domain.recap import Material
+from notifications.domain.shards import Range
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ClaimTerms:
     """On what terms one key is claimed. Instants are Redis time, durations milliseconds."""
 
     key: str
@@ -36,7 +36,7 @@ class Terms:
 class Reply:
     """What Redis answered to one verb. `final` is the state where the answer is DONE."""
 
-    answer: Answer
+    answer: ClaimAnswer
     now: datetime  # Redis TIME
     wait: timedelta = timedelta(0)
     final: Stored | None = None
@@ -68,27 +68,19 @@ class Listed:
     updated: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Document ids from `start` (inclusive) to `end` (exclusive); None leaves that end open."""
-
-    start: str | None = None
-    end: str | None = None
-
-
 class Claims(Protocol):
     """Redis: limits cost and spacing, decides nothing about delivery."""
 
     async def now(self) -> datetime: ...
     async def read(self, keys: Sequence[str]) -> list[Record]: ...
-    async def claim(self, terms: Terms, token: str, lane: int) -> Reply: ...
-    async def renew(self, terms: Terms, token: str) -> Reply: ...
-    async def complete(self, terms: Terms, token: str, outcome: Stored) -> Reply: ...
-    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
+    async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply: ...
+    async def renew(self, terms: ClaimTerms, token: str) -> Reply: ...
+    async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply: ...
+    async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
     async def forget(self, key: str) -> None: ...
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool: ...
-    async def hold_back(self, key: str, rest: timedelta) -> None: ...
-    async def held_back(self, key: str) -> timedelta: ...
+    async def set_pause(self, key: str, rest: timedelta) -> None: ...
+    async def pause_left(self, key: str) -> timedelta: ...
     def scan(self, pattern: str) -> AsyncIterator[Found]: ...
     async def warnings(self) -> list[str]: ...
     async def aclose(self) -> None: ...
@@ -97,7 +89,7 @@ class Claims(Protocol):
 class Users(Protocol):
     """User documents, by id; None where there is no such document."""
 
-    async def page(
+    async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[Listed]: ...
     async def user(self, uid: str) -> Listed | None: ...
@@ -109,7 +101,7 @@ class Conversations(Protocol):
     Discarded and locked ones are left out.
     """
 
-    async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
+    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
 
 
 class Devices(Protocol):
@@ -127,12 +119,12 @@ class Ledgers(Protocol):
     everybody, in the order of uid and date; `after` is the last that was listed.
     """
 
-    async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
+    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def summary(self, uid: str, day: date) -> Summary | None: ...
-    async def close(self, op: Opening, state: State, outcome: str) -> Verdict: ...
-    async def legacy(self, op: Opening, summary: Summary) -> Verdict: ...
-    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Verdict: ...
-    async def take(self, uid: str, day: date, by: str) -> Verdict: ...
+    async def end_day(self, op: Opening, state: State, outcome: str) -> Decision: ...
+    async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
+    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision: ...
+    async def take(self, uid: str, day: date, by: str) -> Decision: ...
     async def report(
         self,
         uid: str,
@@ -144,10 +136,10 @@ class Ledgers(Protocol):
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
-    ) -> Verdict: ...
-    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Verdict: ...
+    ) -> Decision: ...
+    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision: ...
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
-    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict: ...
+    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Decision: ...
 
 
 class Directory(Protocol):
@@ -176,9 +168,11 @@ class Summarizer(Protocol):
 
     `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
     announced of the provider's limits, by "requests" and "tokens". `check` asks whether it would
-    serve, at no cost, and answers with a sentence where it would not.
+    serve, at no cost, and answers with a sentence where it would not. `where` is what a sentence
+    calls it, with the settings that say so.
     """
 
+    where: str
     calls: int
     tokens: int
     budgets: Mapping[str, Budget]
@@ -193,8 +187,10 @@ class Push(Protocol):
 
     Calls `leaves` just before the first byte of the request is written: until then nothing was
     sent, whatever comes. Raises DependencyDown where nothing can be sent to anybody (the outbox's
-    disk is full).
+    disk is full). `where` is what a sentence calls it, with the setting that says so.
     """
+
+    where: str
 
     async def send(
         self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]

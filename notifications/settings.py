@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from notifications.domain.errors import ConfigFault
 from notifications.domain.text import printable
-from notifications.limits import WHOLE, Numbers, numbers
+from notifications.limits import WHOLE, Limits, limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REDIS_OPTIONS = ("cluster",)
@@ -23,9 +23,9 @@ ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where everything is, and the numbers."""
+    """Where everything is, and the limits."""
 
-    numbers: Numbers = field(default_factory=Numbers)
+    limits: Limits = field(default_factory=Limits)
     redis_url: str | None = field(default=None, repr=False)
     project: str | None = None
     firestore_emulator: str | None = None
@@ -73,7 +73,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     env = {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     _refuse_unknown(env)
     settings = Settings(
-        numbers=numbers(env),
+        limits=limits(env),
         redis_url=_redis_url(env.get("REDIS_URL")),
         project=_header("GOOGLE_CLOUD_PROJECT", env),
         firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
@@ -97,7 +97,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
     """A misspelled setting would be the default, and nobody told."""
-    known = [*(f"RECAP_{one.name.upper()}" for one in fields(Numbers)), *OTHER_RECAP_SETTINGS]
+    known = [*(f"RECAP_{one.name.upper()}" for one in fields(Limits)), *OTHER_RECAP_SETTINGS]
     for name in env:
         if name.startswith("RECAP_") and name not in known:
             nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]

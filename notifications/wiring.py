@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from notifications.domain.delivery import Terms
+from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import Message
 from notifications.ports import Claims, Push, Store, Summarizer
 from notifications.run.state import Parts
@@ -62,10 +62,10 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
     """Claims, with a pool sized from the concurrency: one script takes under 0.1 ms of a connection."""
     from notifications.adapters.claims.redis import connect
 
-    numbers = settings.numbers
+    limits = settings.limits
     async with redis_url(settings) as url:
-        connections = numbers.shards_at_once + max(4, numbers.concurrency // 8)
-        claims = connect(url, connections=connections, timeout_seconds=numbers.redis_timeout_seconds)
+        connections = limits.shards_at_once + max(4, limits.concurrency // 8)
+        claims = connect(url, connections=connections, timeout_seconds=limits.redis_timeout_seconds)
         try:
             yield claims
         finally:
@@ -83,7 +83,7 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         push = _push(settings, show)
         stack.push_async_callback(push.aclose)
         _spare_the_collector()
-        yield Parts(claims, store, summarizer, push, BootClock(), settings.numbers, settings.task_count)
+        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count)
 
 
 def _spare_the_collector() -> None:
@@ -95,20 +95,20 @@ def _spare_the_collector() -> None:
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:
     """Firestore where a project is set, else SQLite; a new data folder is filled with sample users."""
-    numbers = settings.numbers
-    terms = Terms(
-        stale=numbers.span("sending_stale"),
-        max_pushes=numbers.max_pushes,
-        retention=timedelta(days=numbers.ledger_retention_days),
+    limits = settings.limits
+    rules = LedgerRules(
+        stale=limits.span("sending_stale"),
+        max_pushes=limits.max_pushes,
+        retention=timedelta(days=limits.ledger_retention_days),
     )
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
-        return firestore.connect(settings.project, settings.firestore_emulator, terms, numbers.span("store_timeout"))
+        return firestore.connect(settings.project, settings.firestore_emulator, rules, limits.span("store_timeout"))
     from notifications.adapters.stores import samples
     from notifications.adapters.stores.sqlite import SqliteStore
 
-    store = SqliteStore(settings.data_dir / "recap.sqlite3", terms)
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
     if samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
     return store
@@ -119,7 +119,7 @@ def _summarizer(settings: Settings) -> Summarizer:
         from notifications.adapters.summarizers import openai
 
         return openai.connect(
-            settings.openai_key, settings.openai_base_url, settings.openai_model, settings.numbers.concurrency
+            settings.openai_key, settings.openai_base_url, settings.openai_model, settings.limits.concurrency
         )
     from notifications.adapters.summarizers.offline import OfflineSummarizer
 
@@ -133,7 +133,7 @@ def _push(settings: Settings, show: Show) -> Push:
         return fcm.connect(
             settings.fcm_base_url,
             settings.project,
-            settings.numbers.concurrency,
+            settings.limits.concurrency,
             own_credentials=settings.credentials_file is not None,
         )
     from notifications.adapters.pushes.outbox import Outbox

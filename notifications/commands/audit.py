@@ -78,8 +78,8 @@ def _tell(day: date, account: Account) -> None:
         uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in TOLD else []
         more = f" and {count - len(uids)} more" if uids and count > len(uids) else ""
         say(f"{day}  {kind:20} {count:8}  {' '.join(uids)}{more}".rstrip())
-    verdict = "something is wrong" if account.wrong else "all well"
-    say(f"{day}: {verdict}; {account.read} documents read.")
+    decision = "something is wrong" if account.wrong else "all well"
+    say(f"{day}: {decision}; {account.read} documents read.")
 
 
 async def accounts(store: Store, day: date, now: datetime, rules: Rules, since: datetime | None = None) -> Account:

@@ -8,7 +8,8 @@ from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
-from notifications.ports import Listed, Range, Store
+from notifications.domain.shards import Range
+from notifications.ports import Listed, Store
 from notifications.run.state import Parts
 
 PAGE = 1_000
@@ -52,7 +53,7 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
 
 def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
     async def check() -> str:
-        await parts.store.page(["UTC"], 22, Range(), None, 1)
+        await parts.store.due_users(["UTC"], 22, Range(), None, 1)
         return ""
 
     return check

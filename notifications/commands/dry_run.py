@@ -23,8 +23,9 @@ from notifications.domain.schedule import (
     slot_on,
     window,
 )
-from notifications.ports import Range, Store
-from notifications.run.shards import ZONES_AT_MOST
+from notifications.domain.shards import Range
+from notifications.ports import Store
+from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts
 
 
@@ -63,8 +64,8 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
 
 
 async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerator[User]:
-    size, after = parts.numbers.page_size, None
-    while page := await parts.store.page(zones, hour, Range(), after, size):
+    size, after = parts.limits.page_size, None
+    while page := await parts.store.due_users(zones, hour, Range(), after, size):
         for listed in page:
             if listed.user is not None:
                 yield listed.user
@@ -77,25 +78,25 @@ async def _answer(
     store: Store, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta, rules: Rules
 ) -> str:
     """Why this user would, or would not, get a recap now."""
-    ledgers = await store.around(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
+    ledgers = await store.ledgers_between(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
     today = ledgers.pop(slot.recap_date, None)
     phase = rules.phase(slot.at, now)
     if today is not None and today.state is State.UNREADABLE:
         return "stuck: its ledger can't be read"
     if today is not None and today.state.final:
         return f"done: {today.state.value} {today.outcome}".strip()
-    if record.s in FINAL:
-        return f"done: {record.s.value} in Redis"
+    if record.state in FINAL:
+        return f"done: {record.state.value} in Redis"
     if phase is Phase.OVER:
         return "not due"
     if not claimable(record, int((now - offset).timestamp() * 1000)):
-        return "waiting" if record.s is Stored.IDLE else "held"
+        return "waiting" if record.state is Stored.IDLE else "held"
     if today is not None:
         return "due: an open delivery would be taken over"
     if await store.summary(user.uid, slot.recap_date):
         return "skipped: legacy"
     covered = window(slot, ledgers)
-    conversations, _ = ([], 0) if covered.empty else await store.between(user.uid, covered)
+    conversations, _ = ([], 0) if covered.empty else await store.conversations_in(user.uid, covered)
     if material(slot.recap_date, conversations, user.language) is None:
         return "skipped: no_content"
     return "missed: its catch-up is over" if phase is Phase.CLOSING else "due"

@@ -54,7 +54,7 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
     day = day_of(text)
     if day is None or not uid or "/" in uid or not FIRST_YEAR < day.year < LAST_YEAR:
         return row  # a key that looks like ours, by another hand
-    ledger = (await store.around(uid, day, day)).get(day)
+    ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user(uid)
     if listed is not None and listed.user is not None:
         slot = slot_on(listed.user.zone, nominal_date(day, listed.user.hour), listed.user.hour)
@@ -73,12 +73,12 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
 
 def _claim(record: Record, now: datetime) -> dict[str, Any]:
     """The record in words; a lease or due time as seconds from now."""
-    facts: dict[str, Any] = {"claim": record.s.value, "failures": record.f, "crashes": record.c}
-    if record.r:
-        facts["last_failure"] = record.r
-    if record.s in (Stored.CLAIMED, Stored.IDLE):
-        word = "lease_seconds" if record.s is Stored.CLAIMED else "due_in_seconds"
-        facts[word] = round(record.u / 1000 - now.timestamp())
+    facts: dict[str, Any] = {"claim": record.state.value, "failures": record.failures, "crashes": record.crashes}
+    if record.reason:
+        facts["last_failure"] = record.reason
+    if record.state in (Stored.CLAIMED, Stored.IDLE):
+        word = "lease_seconds" if record.state is Stored.CLAIMED else "due_in_seconds"
+        facts[word] = round(record.until / 1000 - now.timestamp())
     return facts
 
 

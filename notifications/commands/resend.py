@@ -9,13 +9,14 @@ from datetime import date, datetime, timedelta
 from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
-from notifications.domain.delivery import Kind, Verdict
+from notifications.domain.delivery import Decision, Kind
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import ONE_DAY, Slot, nominal_date, slot_on
 from notifications.ports import Listed
-from notifications.run.one_user import claim_and_recap
-from notifications.run.state import Ending, Outcome, Run
+from notifications.run.outcome import Ending, Outcome
+from notifications.run.state import Run
+from notifications.run.user import claim_and_recap
 
 LOOK_AGAIN = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # then the claim is due again
@@ -42,21 +43,21 @@ def resend(uid: str, day: date) -> Operation:
 
 async def _resend(run: Run, listed: Listed, user: User, day: date) -> Ledger:
     slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
-    now = await run.parts.claims.now() + run.offset
+    now = await run.claims.now() + run.offset
     if slot.at > now:
         raise UsageFault(f"{user.uid} {day} is not due before {slot.at:%Y-%m-%d %H:%M} UTC; it will be sent then.")
     await _refuse_what_is_no_day(run, listed, slot)
     terms = run.user_terms(user.uid, day, slot.at)
-    [record] = await run.parts.claims.read([user_key(user.uid, day)])
-    asked = await run.parts.store.resend(user.uid, day, claim_live=_live(record, now - run.offset))
+    [record] = await run.claims.read([user_key(user.uid, day)])
+    asked = await run.store.resend(user.uid, day, claim_live=_live(record, now - run.offset))
     if asked.kind in (Kind.REFUSED, Kind.NOBODY):
         how = "was resent just now" if asked.entry and asked.entry.state is State.SENT else "is being sent right now"
         raise UsageFault(f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more.")
-    await run.parts.claims.forget(terms.key)
+    await run.claims.forget(terms.key)
     while True:
         replaces = asked.entry if asked.kind is Kind.FINAL else None
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
-        ledger = (await run.parts.store.around(user.uid, day, day)).get(day)
+        ledger = (await run.store.ledgers_between(user.uid, day, day)).get(day)
         if ledger is not None and (outcome.done or _final_at(ledger, asked)):
             return ledger
         _end_what_can_not_end(run, user.uid, day, outcome)
@@ -68,7 +69,7 @@ async def _resend(run: Run, listed: Listed, user: User, day: date) -> Ledger:
 async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
     """A day that the account had no slot on, or whose conversations are in a later recap already."""
     uid, day = listed.uid, slot.recap_date
-    ledgers = await run.parts.store.around(uid, day, day + LATER_DAYS * ONE_DAY)
+    ledgers = await run.store.ledgers_between(uid, day, day + LATER_DAYS * ONE_DAY)
     today = ledgers.pop(day, None)
     if today is None and listed.created is not None and slot.at < listed.created:
         raise UsageFault(
@@ -96,11 +97,11 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
 
 
 def _live(record: Record, now: datetime) -> bool:
-    until, at = record.u, now.timestamp() * 1000
-    return record.s is Stored.CLAIMED and at < until <= at + MAX_LEASE_MS
+    until, at = record.until, now.timestamp() * 1000
+    return record.state is Stored.CLAIMED and at < until <= at + MAX_LEASE_MS
 
 
-def _final_at(ledger: Ledger, asked: Verdict) -> bool:
+def _final_at(ledger: Ledger, asked: Decision) -> bool:
     before = asked.entry.seq if asked.entry else 0
     raised = before if asked.kind is Kind.RETRY else before + 1
     return ledger.state.final and ledger.seq >= raised

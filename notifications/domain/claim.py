@@ -40,7 +40,7 @@ class Stored(StrEnum):
 FINAL = frozenset({Stored.SENT, Stored.SKIPPED, Stored.DEAD, Stored.MISSED, Stored.COMPLETE})
 
 
-class Answer(StrEnum):
+class ClaimAnswer(StrEnum):
     """What a script answers; the Lua files use the same words."""
 
     WON = "won"
@@ -54,14 +54,14 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is stored: state, token, lease end or due time, failures of the item, crashes, the last fail's reason."""
+    """What is stored, as a short JSON object whose names are one letter each: `s t u f c r`."""
 
-    s: Stored
-    t: str = ""
-    u: int = 0
-    f: int = 0
-    c: int = 0
-    r: str = ""
+    state: Stored
+    token: str = ""
+    until: int = 0  # a lease's end, or a due time: ms of Redis TIME
+    failures: int = 0
+    crashes: int = 0
+    reason: str = ""  # of the last failure, until the next win
 
 
 ABSENT = Record(Stored.ABSENT)
@@ -80,12 +80,12 @@ def parse(value: str | bytes | None) -> Record:
     try:
         fields = json.loads(value)
         return Record(
-            s=_own_state(fields["s"]),
-            t=_text(fields["t"]),
-            u=_whole(fields.get("u", 0)),
-            f=_whole(fields.get("f", 0)),
-            c=_whole(fields.get("c", 0)),
-            r=_reason(fields.get("r")),
+            state=_own_state(fields["s"]),
+            token=_text(fields["t"]),
+            until=_whole(fields.get("u", 0)),
+            failures=_whole(fields.get("f", 0)),
+            crashes=_whole(fields.get("c", 0)),
+            reason=_reason(fields.get("r")),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return FOREIGN

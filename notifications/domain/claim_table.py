@@ -15,7 +15,7 @@ from notifications.domain.claim import (
     MAX_LEASE_MS,
     MAX_WAIT_MS,
     SINGLE_FILE_LANE,
-    Answer,
+    ClaimAnswer,
     Record,
     Stored,
     lane,
@@ -55,10 +55,10 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Transition:
     """A verb's answer, how long to wait (ms; -1 for "no TTL"), and what is stored afterwards."""
 
-    answer: Answer
+    answer: ClaimAnswer
     after: Record
     wait: int = 0
 
@@ -71,21 +71,21 @@ class Row:
     found: frozenset[Stored]
     condition: str  # in words, for the diagram
     fits: Callable[[Ask, Record], bool]
-    answer: Answer
+    answer: ClaimAnswer
     after: Callable[[Ask, Record], Record]
     wait: Callable[[Ask, Record], int] = lambda ask, r: 0
 
 
 def _mine(ask: Ask, r: Record) -> bool:
-    return r.t == ask.token
+    return r.token == ask.token
 
 
 def _live(ask: Ask, r: Record) -> bool:
-    return ask.now < r.u <= ask.now + MAX_LEASE_MS
+    return ask.now < r.until <= ask.now + MAX_LEASE_MS
 
 
 def _resting(ask: Ask, r: Record) -> bool:
-    return ask.now < r.u <= ask.now + 2 * MAX_LEASE_MS
+    return ask.now < r.until <= ask.now + 2 * MAX_LEASE_MS
 
 
 def _always(ask: Ask, r: Record) -> bool:
@@ -97,19 +97,19 @@ def _unchanged(ask: Ask, r: Record) -> Record:
 
 
 def _remaining(ask: Ask, r: Record) -> int:
-    return r.u - ask.now
+    return r.until - ask.now
 
 
 def _taken(ask: Ask, r: Record) -> Record:
-    return Record(Stored.CLAIMED, ask.token, ask.now + ask.lease, r.f, r.c)
+    return Record(Stored.CLAIMED, ask.token, ask.now + ask.lease, r.failures, r.crashes)
 
 
 def _taken_over(ask: Ask, r: Record) -> Record:
-    return replace(_taken(ask, r), c=r.c + 1)
+    return replace(_taken(ask, r), crashes=r.crashes + 1)
 
 
 def _failed(ask: Ask, r: Record) -> Record:
-    return Record(Stored.IDLE, ask.token, ask.due_again, r.f + ask.counts, r.c, ask.reason)
+    return Record(Stored.IDLE, ask.token, ask.due_again, r.failures + ask.counts, r.crashes, ask.reason)
 
 
 def _set(*states: Stored) -> frozenset[Stored]:
@@ -117,52 +117,52 @@ def _set(*states: Stored) -> frozenset[Stored]:
 
 
 TABLE: tuple[Row, ...] = (
-    Row(Verb.CLAIM, _set(Stored.ABSENT), "first come", _always, Answer.WON, _taken),
+    Row(Verb.CLAIM, _set(Stored.ABSENT), "first come", _always, ClaimAnswer.WON, _taken),
     Row(
         Verb.CLAIM,
         _set(Stored.FOREIGN),
         "another maker's value",
         _always,
-        Answer.HELD,
+        ClaimAnswer.HELD,
         _unchanged,
         lambda ask, r: -1,
     ),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "own reply was lost", _mine, Answer.WON, _taken),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lease live", _live, Answer.HELD, _unchanged, _remaining),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "own reply was lost", _mine, ClaimAnswer.WON, _taken),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lease live", _live, ClaimAnswer.HELD, _unchanged, _remaining),
     Row(
         Verb.CLAIM,
         _set(Stored.CLAIMED),
         "lapsed, last permitted crash",
-        lambda ask, r: 0 < ask.max_crashes <= r.c + 1,
-        Answer.DONE,
-        lambda ask, r: Record(Stored.DEAD, "", 0, r.f, r.c + 1),
+        lambda ask, r: 0 < ask.max_crashes <= r.crashes + 1,
+        ClaimAnswer.DONE,
+        lambda ask, r: Record(Stored.DEAD, "", 0, r.failures, r.crashes + 1),
     ),
     Row(
         Verb.CLAIM,
         _set(Stored.CLAIMED),
         "lapsed, for a narrower lane",
-        lambda ask, r: lane(r.c + 1) > ask.lane,
-        Answer.LATER,
-        lambda ask, r: Record(Stored.IDLE, "", ask.now, r.f, r.c + 1),
+        lambda ask, r: lane(r.crashes + 1) > ask.lane,
+        ClaimAnswer.LATER,
+        lambda ask, r: Record(Stored.IDLE, "", ask.now, r.failures, r.crashes + 1),
     ),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lapsed", _always, Answer.WON, _taken_over),
-    Row(Verb.CLAIM, _set(Stored.IDLE), "not yet due", _resting, Answer.WAIT, _unchanged, _remaining),
+    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lapsed", _always, ClaimAnswer.WON, _taken_over),
+    Row(Verb.CLAIM, _set(Stored.IDLE), "not yet due", _resting, ClaimAnswer.WAIT, _unchanged, _remaining),
     Row(
         Verb.CLAIM,
         _set(Stored.IDLE),
         "due, for a narrower lane",
-        lambda ask, r: lane(r.c) > ask.lane,
-        Answer.LATER,
+        lambda ask, r: lane(r.crashes) > ask.lane,
+        ClaimAnswer.LATER,
         _unchanged,
     ),
-    Row(Verb.CLAIM, _set(Stored.IDLE), "due", _always, Answer.WON, _taken),
-    Row(Verb.CLAIM, FINAL, "ended", _always, Answer.DONE, _unchanged),
+    Row(Verb.CLAIM, _set(Stored.IDLE), "due", _always, ClaimAnswer.WON, _taken),
+    Row(Verb.CLAIM, FINAL, "ended", _always, ClaimAnswer.DONE, _unchanged),
     Row(
         Verb.RENEW,
         _set(Stored.CLAIMED),
         "own live claim",
         lambda ask, r: _mine(ask, r) and _live(ask, r),
-        Answer.OK,
+        ClaimAnswer.OK,
         _taken,
     ),
     Row(
@@ -170,40 +170,40 @@ TABLE: tuple[Row, ...] = (
         _set(Stored.CLAIMED),
         "own claim",
         _mine,
-        Answer.OK,
+        ClaimAnswer.OK,
         lambda ask, r: Record(ask.outcome, ask.token),
     ),
-    Row(Verb.COMPLETE, FINAL, "a repeat", _mine, Answer.OK, _unchanged),
+    Row(Verb.COMPLETE, FINAL, "a repeat", _mine, ClaimAnswer.OK, _unchanged),
     Row(
         Verb.FAIL,
         _set(Stored.CLAIMED),
         "own claim, last permitted failure",
-        lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.f + ask.counts,
-        Answer.DONE,
-        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.f + ask.counts, r.c, ask.reason),
+        lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.failures + ask.counts,
+        ClaimAnswer.DONE,
+        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.failures + ask.counts, r.crashes, ask.reason),
     ),
-    Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, Answer.OK, _failed),
-    Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, Answer.OK, _unchanged),
+    Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _failed),
+    Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, ClaimAnswer.OK, _unchanged),
     Row(
         Verb.FAIL,
         _set(Stored.DEAD),
         "a repeat of the last failure",
         _mine,
-        Answer.DONE,
+        ClaimAnswer.DONE,
         _unchanged,
     ),
 )
 
 
-def decide(ask: Ask, stored: Record) -> Verdict:
+def decide(ask: Ask, stored: Record) -> Transition:
     """What the table says. Whatever no row fits is LOST and changes nothing."""
     for row in TABLE:
-        if row.verb is ask.verb and stored.s in row.found and row.fits(ask, stored):
-            return Verdict(row.answer, row.after(ask, stored), row.wait(ask, stored))
-    return Verdict(Answer.LOST, stored)
+        if row.verb is ask.verb and stored.state in row.found and row.fits(ask, stored):
+            return Transition(row.answer, row.after(ask, stored), row.wait(ask, stored))
+    return Transition(ClaimAnswer.LOST, stored)
 
 
 def claimable(record: Record, now: int) -> bool:
     """Whether a run should try: the same reading of the record that the claim itself makes."""
     ask = Ask(Verb.CLAIM, token="-", now=now)  # noqa: S106 - nobody's token
-    return decide(ask, record).answer is Answer.WON
+    return decide(ask, record).answer is ClaimAnswer.WON

@@ -1,6 +1,6 @@
 """The delivery ledger's transitions (PROTOCOL section 4), as pure functions.
 
-A store reads the documents in one transaction, asks here, and writes what the verdict
+A store reads the documents in one transaction, asks here, and writes what the decision
 says in that same transaction. `read_time` is the store's own clock, as `sending_at` is.
 """
 
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LedgerRules:
     """The numbers that the transitions need."""
 
     stale: timedelta  # a `sending` older than this has lost its sender
@@ -38,7 +38,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What to tell the caller and, if `write`, which ledger to store.
 
     `stamp_sending` and `stamp_sent` ask the store to put its own clock into `sending_at`
@@ -68,10 +68,10 @@ class Opening:
     reason: str = ""  # the last failure's code
 
 
-NOBODY = Verdict(Kind.NOBODY)
+NOBODY = Decision(Kind.NOBODY)
 
 
-def _entry(op: Opening, terms: Terms, state: State, outcome: str, seq: int = 1) -> Ledger:
+def _entry(op: Opening, rules: LedgerRules, state: State, outcome: str, seq: int = 1) -> Ledger:
     return Ledger(
         date=op.date,
         state=state,
@@ -84,22 +84,22 @@ def _entry(op: Opening, terms: Terms, state: State, outcome: str, seq: int = 1) 
         failures=op.failures,
         crashes=op.crashes,
         reason=op.reason if state is State.DEAD else "",
-        expire_at=op.slot + terms.retention,
+        expire_at=op.slot + rules.retention,
     )
 
 
-def settled(entry: Ledger) -> Verdict:
+def settled(entry: Ledger) -> Decision:
     """The day ends with this entry."""
-    return Verdict(Kind.FINAL, entry, write=True, stamp_sent=entry.state is State.SENT)
+    return Decision(Kind.FINAL, entry, write=True, stamp_sent=entry.state is State.SENT)
 
 
-def stale_in(entry: Ledger, read_time: datetime, terms: Terms) -> timedelta:
+def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
     """How long until this sender counts as gone; zero or less once it does."""
     since = entry.sending_at or read_time
-    return since + terms.stale - read_time
+    return since + rules.stale - read_time
 
 
-def close(
+def end_day(
     op: Opening,
     state: State,
     outcome: str,
@@ -107,42 +107,42 @@ def close(
     active: bool,
     found: Ledger | None,
     read_time: datetime,
-    terms: Terms,
-) -> Verdict:
+    rules: LedgerRules,
+) -> Decision:
     """End the day as skipped, missed or dead."""
     if not active:
         return NOBODY
     if found is None:
-        return settled(_entry(op, terms, state, outcome))
+        return settled(_entry(op, rules, state, outcome))
     if found.state.final:
-        return Verdict(Kind.FINAL, found)
+        return Decision(Kind.FINAL, found)
     if state is not State.DEAD:
-        return Verdict(Kind.TAKE, found)
-    left = stale_in(found, read_time, terms)
+        return Decision(Kind.TAKE, found)
+    left = stale_in(found, read_time, rules)
     if found.state is State.SENDING and left > timedelta(0):
-        return Verdict(Kind.BUSY, found, wait=left)
+        return Decision(Kind.BUSY, found, wait=left)
     counted = replace(found, failures=op.failures, crashes=op.crashes, reason=op.reason or found.reason)
     return gave_up(counted, outcome)
 
 
-def gave_up(entry: Ledger, outcome: str) -> Verdict:
+def gave_up(entry: Ledger, outcome: str) -> Decision:
     """The day ends with a recap that is stored, and a push that somebody may not have got."""
     return settled(replace(entry, state=State.GAVE_UP, outcome=outcome))
 
 
-def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None, terms: Terms) -> Verdict:
+def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None, rules: LedgerRules) -> Decision:
     """Another hand already wrote a summary for the date: the day counts as sent, nothing is pushed."""
     if not active:
         return NOBODY
     if found is not None:
-        return Verdict(Kind.FINAL if found.state.final else Kind.TAKE, found)
-    return settled(_legacy_entry(op, summary, terms))
+        return Decision(Kind.FINAL if found.state.final else Kind.TAKE, found)
+    return settled(_legacy_entry(op, summary, rules))
 
 
-def _legacy_entry(op: Opening, summary: Summary, terms: Terms, seq: int = 1) -> Ledger:
+def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
     note = notice(summary.headline, summary.overview, summary.day_emoji)
     return replace(
-        _entry(op, terms, State.SENT, "legacy", seq),
+        _entry(op, rules, State.SENT, "legacy", seq),
         title=note.title,
         body=note.body,
         summary_id=summary.id,
@@ -162,8 +162,8 @@ def begin(
     found: Ledger | None,
     summary: Summary | None,
     read_time: datetime,
-    terms: Terms,
-) -> Verdict:
+    rules: LedgerRules,
+) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
     `replaces` is the skipped, missed or dead ledger that an operator's resend read; it is
@@ -173,13 +173,13 @@ def begin(
         return NOBODY
     replacing = _same(found, replaces) and found is not None and found.state in REPLACEABLE
     if found is not None and not replacing:
-        return take(op.by, found=found, read_time=read_time, terms=terms)
+        return take(op.by, found=found, read_time=read_time, rules=rules)
     seq = found.seq + 1 if found else 1
     if summary is not None:
-        return settled(_legacy_entry(op, summary, terms, seq))
+        return settled(_legacy_entry(op, summary, rules, seq))
     note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
     entry = replace(
-        _entry(op, terms, State.SENDING, "", seq),
+        _entry(op, rules, State.SENDING, "", seq),
         tries=1,
         title=note.title,
         body=note.body,
@@ -189,32 +189,34 @@ def begin(
     if not has_devices:
         done = replace(entry, state=State.SENT, outcome="no_devices", tries=0)
         return replace(settled(done), recap=recap)
-    return Verdict(Kind.PUSH, entry, write=True, stamp_sending=True, recap=recap)
+    return Decision(Kind.PUSH, entry, write=True, stamp_sending=True, recap=recap)
 
 
 def _same(found: Ledger | None, read: Ledger | None) -> bool:
     return found is not None and read is not None and (found.state, found.seq) == (read.state, read.seq)
 
 
-def take(by: str, *, found: Ledger | None, read_time: datetime, terms: Terms) -> Verdict:
+def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRules) -> Decision:
     """Become the sender of a ledger that another run left open."""
     if found is None:
         return NOBODY
     if found.state.final:
-        return Verdict(Kind.FINAL, found)
+        return Decision(Kind.FINAL, found)
     if found.state is State.SENDING:
         if found.by == by:
-            return Verdict(Kind.PUSH, found)
-        left = stale_in(found, read_time, terms)
+            return Decision(Kind.PUSH, found)
+        left = stale_in(found, read_time, rules)
         if left > timedelta(0):
-            return Verdict(Kind.BUSY, found, wait=left)
-    if found.tries >= terms.max_pushes:
+            return Decision(Kind.BUSY, found, wait=left)
+    if found.tries >= rules.max_pushes:
         return gave_up(found, "pushes")
     taken = replace(found, state=State.SENDING, by=by, tries=found.tries + 1)
-    return Verdict(Kind.PUSH, taken, write=True, stamp_sending=True)
+    return Decision(Kind.PUSH, taken, write=True, stamp_sending=True)
 
 
-def sweep(by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, terms: Terms) -> Verdict:
+def sweep(
+    by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
+) -> Decision:
     """Take what no cohort would find any more (PROTOCOL section 6, step 8).
 
     `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
@@ -222,12 +224,12 @@ def sweep(by: str, *, active: bool, over: bool, found: Ledger | None, read_time:
     if found is None:
         return NOBODY
     if found.state.final:
-        return Verdict(Kind.FINAL, found)
-    left = stale_in(found, read_time, terms)
+        return Decision(Kind.FINAL, found)
+    left = stale_in(found, read_time, rules)
     if found.state is State.SENDING and left > timedelta(0) and found.by != by:
-        return Verdict(Kind.BUSY, found, wait=left)
+        return Decision(Kind.BUSY, found, wait=left)
     if not active:
         return gave_up(found, "user_gone_or_off")
     if over:
         return gave_up(found, "undelivered")
-    return take(by, found=found, read_time=read_time, terms=terms)
+    return take(by, found=found, read_time=read_time, rules=rules)

@@ -1,4 +1,4 @@
-"""The ledger's later transitions (PROTOCOL section 4): what FCM answered, and an operator's resend."""
+"""The ledger's later transitions (PROTOCOL section 4): what the push service answered, and an operator's resend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from notifications.domain.delivery import NOBODY, REPLACEABLE, Kind, Terms, Verdict, gave_up, settled, stale_in
+from notifications.domain.delivery import NOBODY, REPLACEABLE, Decision, Kind, LedgerRules, gave_up, settled, stale_in
 from notifications.domain.model import Ledger, State
 from notifications.domain.push import TTL, Message, Result
 
@@ -20,7 +20,7 @@ def report(
     last_chance: bool,
     reason: str = "",
     found: Ledger | None,
-) -> Verdict:
+) -> Decision:
     """Write down what the push service answered, device by device.
 
     `sent_nothing`: the push deadline had passed before the first push. `last_chance`: no
@@ -30,31 +30,31 @@ def report(
     if found is None:
         return NOBODY
     if found.seq != seq:
-        return Verdict(Kind.REFUSED, found)
+        return Decision(Kind.REFUSED, found)
     if found.state.final and found.state is not State.GAVE_UP:
-        return Verdict(Kind.FINAL, found)
+        return Decision(Kind.FINAL, found)
     closed = {device: result.value for device, result in results.items() if result.closes}
     repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
     merged = replace(found, devices={**found.devices, **closed}, repeats=found.repeats + repeats)
     if found.state is State.GAVE_UP:
-        return Verdict(Kind.FINAL, merged, write=True)
+        return Decision(Kind.FINAL, merged, write=True)
     if not sent_nothing and not _left(results, merged.devices):
         reached = Result.ACCEPTED in merged.devices.values()
         return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices", reason=""))
     if found.state is not State.SENDING or found.by != by:
-        return Verdict(Kind.RETRY, merged, write=True)
+        return Decision(Kind.RETRY, merged, write=True)
     definite = sent_nothing or all(result.definite for result in results.values())
     tries = merged.tries - 1 if definite else merged.tries
     merged = replace(merged, tries=tries, reason=reason)
     if last_chance:
         return gave_up(merged, "undelivered")
-    return Verdict(Kind.RETRY, replace(merged, state=State.PENDING), write=True)
+    return Decision(Kind.RETRY, replace(merged, state=State.PENDING), write=True)
 
 
 def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     """Whether a device is still to be tried.
 
-    One that FCM refuses for good (a wrong project, a malformed token) is tried again only
+    One that the service refuses for good (a wrong project, a malformed token) is tried again only
     while no other device of the user got the recap: then it may be our own fault, which a
     person can mend before the catch-up ends.
     """
@@ -63,7 +63,9 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     return any(result.open and device not in devices for device, result in results.items())
 
 
-def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: datetime, terms: Terms) -> Verdict:
+def resend(
+    *, active: bool, found: Ledger | None, claim_live: bool, read_time: datetime, rules: LedgerRules
+) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
     RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
@@ -71,22 +73,22 @@ def resend(*, active: bool, found: Ledger | None, claim_live: bool, read_time: d
     """
     if not active:
         return NOBODY
-    fresh = found and found.state is State.SENDING and stale_in(found, read_time, terms) > timedelta(0)
-    if claim_live or fresh or (found and _just_resent(found, read_time, terms)):
-        return Verdict(Kind.REFUSED, found)
+    fresh = found and found.state is State.SENDING and stale_in(found, read_time, rules) > timedelta(0)
+    if claim_live or fresh or (found and _just_resent(found, read_time, rules)):
+        return Decision(Kind.REFUSED, found)
     if found is None or found.state in REPLACEABLE:
-        return Verdict(Kind.FINAL, found)
+        return Decision(Kind.FINAL, found)
     if not found.state.final:
-        return Verdict(Kind.RETRY, found)
+        return Decision(Kind.RETRY, found)
     again = replace(found, state=State.PENDING, outcome="resend", seq=found.seq + 1, tries=0, devices={}, sent_at=None)
-    return Verdict(Kind.RETRY, again, write=True)
+    return Decision(Kind.RETRY, again, write=True)
 
 
-def _just_resent(found: Ledger, read_time: datetime, terms: Terms) -> bool:
+def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool:
     """An operator whose process was killed after its last effect says the same again: that is one wish, not two."""
     if found.state is not State.SENT or found.seq == 1 or found.sent_at is None:
         return False
-    return read_time - found.sent_at < terms.stale
+    return read_time - found.sent_at < rules.stale
 
 
 def message(uid: str, entry: Ledger, now: datetime) -> Message:

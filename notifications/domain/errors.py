@@ -29,7 +29,7 @@ class ConfigFault(RecapError):
 class DependencyDown(RecapError):
     """A server that the run needs does not serve (exit 4).
 
-    `name` is the dependency in lower case: redis, firestore, sqlite, llm, fcm.
+    `name` is the dependency in lower case: redis, llm, push, or the store that it is.
     """
 
     def __init__(self, name: str, sentence: str) -> None:

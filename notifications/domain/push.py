@@ -1,4 +1,4 @@
-"""What a push says, and what each of FCM's answers means for a device."""
+"""What a push says, and what an answer of the push service means for a device."""
 
 from __future__ import annotations
 
@@ -42,61 +42,24 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PushAnswer:
     """One answer of the push service, in the domain's words."""
 
     result: Result
     code: str = ""
     retry_after: timedelta | None = None
-    slow_run: bool = False  # the quota is used up: every push of this run waits
+    pauses_pushing: bool = False  # the quota is used up: every push of this run waits
     config: bool = False  # our own credentials are refused: only a person can mend it
     retry_now: bool = False  # worth a few tries within the push deadline
     foreign: bool = False  # not the service's own words: a proxy, a sign-in page, a wrong address
 
     @property
-    def shout(self) -> bool:
+    def alerts(self) -> bool:
         """Whether on-call should hear of it."""
         return self.result is Result.REFUSED or self.config or self.foreign
 
 
-QUOTA_WAIT = timedelta(seconds=60)  # QUOTA_EXCEEDED without a Retry-After (FCM's documentation)
-
-# By FCM's error code, else by HTTP status. UNREGISTERED counts only with its 404.
-ANSWERS: dict[str, Answer] = {
-    "UNREGISTERED": Answer(Result.GONE),
-    "INVALID_ARGUMENT": Answer(Result.REFUSED),
-    "SENDER_ID_MISMATCH": Answer(Result.REFUSED),
-    "THIRD_PARTY_AUTH_ERROR": Answer(Result.REFUSED),
-    "QUOTA_EXCEEDED": Answer(Result.BUSY, retry_after=QUOTA_WAIT, slow_run=True),
-    "UNAVAILABLE": Answer(Result.BUSY, retry_now=True),
-    "INTERNAL": Answer(Result.BUSY, retry_now=True),
-    "400": Answer(Result.REFUSED),
-    "401": Answer(Result.BUSY, config=True),
-    "403": Answer(Result.REFUSED),
-    "404": Answer(Result.REFUSED),
-    "429": Answer(Result.BUSY, retry_after=QUOTA_WAIT, slow_run=True),
-    "500": Answer(Result.BUSY, retry_now=True),
-    "503": Answer(Result.BUSY, retry_now=True),
-}
-UNCLEAR = Answer(Result.UNKNOWN, "UNCLEAR")
-
-
-def read_answer(status: int, code: str, retry_after: timedelta | None = None) -> Answer:
-    """What an HTTP status and FCM error code mean; `code` is "" where the body names none.
-
-    Nothing here says accepted: that takes FCM's own word, a name for the message. A redirect is no
-    answer of FCM's and certainly no acceptance: nothing was delivered, and a person has to look.
-    """
-    if 300 <= status < 400:
-        return Answer(Result.BUSY, f"REDIRECT_{status}", foreign=True)
-    known = code in ANSWERS and (code != "UNREGISTERED" or status == 404)
-    answer = ANSWERS[code] if known else ANSWERS.get(str(status), UNCLEAR)
-    wait = retry_after if retry_after is not None and answer.result is Result.BUSY else answer.retry_after
-    foreign = answer is UNCLEAR and 200 <= status < 300
-    return Answer(answer.result, code or str(status), wait, answer.slow_run, answer.config, answer.retry_now, foreign)
-
-
-ACCEPTED = Answer(Result.ACCEPTED, "200")
+ACCEPTED = PushAnswer(Result.ACCEPTED, "200")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +84,7 @@ class Message:
 
     @property
     def data(self) -> dict[str, str]:
-        """The data payload: strings only, as FCM demands."""
+        """The data payload: strings only, as push services demand."""
         return {
             "type": "day_summary",
             "notification_type": "daily_summary",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TypeVar
 
 from notifications.domain.errors import ItemReason, RecapError, StoreDown
+from notifications.domain.waits import jittered
+from notifications.limits import Limits
+from notifications.run.termination import Termination
 
 T = TypeVar("T")
 
+FIRST_PAUSE, LONGEST_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
 MANY_IN_A_ROW = 10  # failures of a store, and useless answers of a kind (PROTOCOL section 5)
 
 
@@ -57,6 +63,37 @@ class Breaker:
         return answer
 
 
+class Writes(Breaker):
+    """The store's writes: each is tried again until it is known whether it happened."""
+
+    def __init__(self, opens: Callable[[RecapError], None], limits: Limits, terminated: Termination) -> None:
+        super().__init__(opens)
+        self._limits = limits
+        self._terminated = terminated
+
+    async def surely(self, transaction: Callable[[], Awaitable[T]], grace: float) -> T:
+        """The transaction, again until the store's time-out where it may or may not have happened: `by` and `seq`
+        make it one. Each failure counts for the run: a store that takes no writes stops the claiming soon.
+
+        `grace`: how much of the platform's last seconds it may take once the run was told to stop. Raises StoreDown.
+        """
+        whole = self._limits.store_timeout_seconds
+        pause = whole * FIRST_PAUSE
+        with suppress(TimeoutError):
+            async with self._terminated.timeout(whole, grace=self._limits.stop_seconds * grace):
+                while True:
+                    try:
+                        return await self.watch(transaction())
+                    except StoreDown:
+                        await asyncio.sleep(jittered(timedelta(seconds=pause), 0.5, 1.5).total_seconds())
+                        pause = min(2 * pause, whole * LONGEST_PAUSE)
+        if self.down is not None:
+            raise StoreDown("writes", str(self.down))
+        failure = StoreDown("writes", f"The store took over {whole:g} s for one user (RECAP_STORE_TIMEOUT_SECONDS).")
+        self.failed(failure)
+        raise failure
+
+
 class UselessAnswers:
     """Whose fault they are: the item's, once another item was answered well; the provider's, where ten are alike.
 
@@ -77,20 +114,20 @@ class UselessAnswers:
 
     def decide(self, *, items: bool) -> None:
         """Tell everybody who waits."""
-        verdict, self._verdict = self._verdict, None
-        if verdict is not None and not verdict.done():
-            verdict.set_result(items)
+        decision, self._verdict = self._verdict, None
+        if decision is not None and not decision.done():
+            decision.set_result(items)
 
     async def is_the_items(self, kind: ItemReason) -> bool:
         """Whether this one is charged to its item. Waits until that is known; the caller bounds the wait."""
         self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
         self._kind = kind
-        self._verdict = verdict = self._verdict or asyncio.get_running_loop().create_future()
+        self._verdict = decision = self._verdict or asyncio.get_running_loop().create_future()
         self.waiting += 1
         try:
             if self._in_a_row >= MANY_IN_A_ROW:
                 self._theirs(kind)
                 self.decide(items=False)
-            return await asyncio.shield(verdict)
+            return await asyncio.shield(decision)
         finally:
             self.waiting -= 1

@@ -1,31 +1,32 @@
-"""One user's day under our claim, and the verbs that end the claim: completed, given back, or dead."""
+"""One user's day under our claim, and the verbs on it: what is read, and what ends the claim."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import Answer, Stored
-from notifications.domain.delivery import Kind, Opening, Verdict
-from notifications.domain.errors import MAY_BE_THE_PROVIDERS, ItemFault, StoreDown
-from notifications.domain.model import Ledger, State, Window
-from notifications.domain.push import Result
+from notifications.domain.claim import ClaimAnswer, Stored, new_token
+from notifications.domain.delivery import Decision, Kind, Opening
+from notifications.domain.errors import (
+    MAY_BE_THE_PROVIDERS,
+    ClaimsDown,
+    ConfigFault,
+    ItemFault,
+    KeyTrouble,
+    Malformed,
+    StoreDown,
+)
+from notifications.domain.model import Conversation, Device, Ledger, State, Window
+from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
-from notifications.ports import Reply, Terms
-from notifications.run.state import Ending, Outcome, Run
+from notifications.ports import ClaimTerms, Reply
+from notifications.run.outcome import COMPLETES_AS, Ending, Outcome, tell_end
+from notifications.run.state import Run
 
 log = structlog.get_logger()
-
-COMPLETES_AS = {
-    State.SENT: Stored.SENT,
-    State.SKIPPED: Stored.SKIPPED,
-    State.MISSED: Stored.MISSED,
-    State.DEAD: Stored.DEAD,
-    State.GAVE_UP: Stored.DEAD,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,19 @@ class Day:
     uid: str
     date: date
     slot: datetime
-    terms: Terms
+    terms: ClaimTerms
     token: str
     won: Reply
-    closing: bool
-    since: float  # when the claim was won, on the parts' clock
+    phase: Phase  # of its slot, when it was claimed
+    since: float  # when the claim was asked for, on the parts' clock
     replaces: Ledger | None = None
     resend: bool = False
     leave_place: Callable[[], None] | None = None  # called before a wait that needs no worker; None: nobody else waits
+
+    @property
+    def closing(self) -> bool:
+        """Whether its catch-up is over: no new LLM call. An operator's resend has no catch-up."""
+        return not self.resend and self.phase is not Phase.DUE
 
     @property
     def facts(self) -> dict[str, str]:
@@ -53,7 +59,7 @@ class Day:
     @property
     def used(self) -> timedelta:
         """How long it has been under our claim."""
-        return timedelta(seconds=self.run.parts.clock.seconds() - self.since)
+        return timedelta(seconds=self.run.clock.seconds() - self.since)
 
     @property
     def now(self) -> datetime:
@@ -74,51 +80,45 @@ class Day:
             reason=reply.reason,
         )
 
-    async def conclude(self, verdict: Verdict, wait: timedelta | None = None, reason: str = "push") -> Outcome:
-        """Step 7: what the verdict means for the claim. `wait` and `reason`: of the devices that are open."""
-        match verdict.kind:
-            case Kind.FINAL if verdict.entry is not None:
-                ending = self._tell(verdict.entry, ours=verdict.write)
-                return await self.complete(COMPLETES_AS[verdict.entry.state], ending, verdict.entry.outcome)
+    async def devices(self) -> list[Device]:
+        """The user's devices; those that can't be read are counted."""
+        devices, malformed = await self.run.reads.watch(self.run.store.devices(self.uid))
+        self._tell_malformed("devices", malformed)
+        return devices
+
+    async def conversations(self, covered: Window) -> list[Conversation]:
+        """What was said in the window; what can't be read is counted."""
+        if covered.empty:
+            return []
+        found, malformed = await self.run.reads.watch(self.run.store.conversations_in(self.uid, covered))
+        self._tell_malformed("conversations", malformed)
+        return found
+
+    def _tell_malformed(self, what: str, count: int) -> None:
+        if count:
+            self.run.counts.malformed += count
+            log.warning(f"{what}.malformed", uid=self.uid, count=count)
+
+    async def conclude(self, decision: Decision, wait: timedelta | None = None, reason: str = "push") -> Outcome:
+        """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
+        match decision.kind:
+            case Kind.FINAL if decision.entry is not None:
+                ending = tell_end(decision.entry, self.facts, ours=decision.write)
+                return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
             case Kind.NOBODY:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self.complete(Stored.SKIPPED, Ending.SKIPPED, "user_gone_or_off")
             case Kind.BUSY:
-                return await self.fail("busy", verdict.wait)
+                return await self.fail("busy", decision.wait)
             case Kind.REFUSED:
                 return await self.fail("resent", wait)
             case _:
                 return await self.fail(reason or "push", wait)
 
-    def _tell(self, entry: Ledger, *, ours: bool) -> Ending:
-        facts = {**self.facts, "reason": entry.outcome}
-        if not ours:
-            log.debug("recap.done_before", state=entry.state.value, **facts)
-            return Ending.DONE_BEFORE
-        match entry.state:
-            case State.SENT if entry.outcome == "legacy":
-                log.info("recap.skipped", **facts)
-                return Ending.SKIPPED
-            case State.SENT:
-                results = list(entry.devices.values())
-                accepted, gone = results.count(Result.ACCEPTED), results.count(Result.GONE)
-                log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
-                return Ending.SENT
-            case State.SKIPPED:
-                log.info("recap.skipped", **facts)
-                return Ending.SKIPPED
-            case State.MISSED:
-                log.error("recap.missed", **facts)
-                return Ending.MISSED
-            case _:
-                counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}
-                log.error(f"recap.{entry.state.value}", **facts, **counted)
-                return Ending.DEAD if entry.state is State.DEAD else Ending.GAVE_UP
-
     async def complete(self, stored: Stored, ending: Ending, reason: str = "") -> Outcome:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
-        reply = await self.run.parts.claims.complete(self.terms, self.token, stored)
-        if reply.answer is Answer.OK:
+        reply = await self.run.claims.complete(self.terms, self.token, stored)
+        if reply.answer is ClaimAnswer.OK:
             return Outcome(ending, reason=reason)
         log.warning("claim.lost", **self.facts, verb="complete")
         return Outcome(Ending.LOST)
@@ -126,12 +126,12 @@ class Day:
     async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> Outcome:
         """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
         if wait is None:
-            wait = jittered(self.run.parts.numbers.span("provider_retry"), 1, 2)
-        reply = await self.run.parts.claims.fail(self.terms, self.token, wait, counts, reason)
+            wait = jittered(self.run.limits.span("provider_retry"), 1, 2)
+        reply = await self.run.claims.fail(self.terms, self.token, wait, counts, reason)
         facts = {**self.facts, "reason": reason}
-        if reply.answer is Answer.DONE:
+        if reply.answer is ClaimAnswer.DONE:
             return await self.close_dead("failures", reply)
-        if reply.answer is Answer.LOST:
+        if reply.answer is ClaimAnswer.LOST:
             log.warning("claim.lost", verb="fail", **facts)
             return Outcome(Ending.LOST)
         log.warning("recap.waiting", wait_seconds=round(wait.total_seconds(), 1), failures=reply.failures, **facts)
@@ -139,20 +139,20 @@ class Day:
 
     async def give_back(self, reason: str) -> timedelta:
         """Uncharged, whatever was raised; nothing more is asked of the ledger. Returns how long it waits."""
-        wait = jittered(self.run.parts.numbers.span("provider_retry"), 1, 2)
-        await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
+        wait = jittered(self.run.limits.span("provider_retry"), 1, 2)
+        await self.run.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
 
     async def release(self, reason: str) -> Outcome:
         """Nothing was begun that would be lost: the claim is free at once, nothing charged."""
-        await self.run.parts.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
+        await self.run.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
         return Outcome(Ending.STOPPED, reason=reason)
 
     async def fail_item(self, fault: ItemFault) -> Outcome:
         """The item's own fault: counted, and each wait three times the last. The provider's: nobody is charged."""
         if await self._is_the_items(fault):
-            wait = jittered(self.run.parts.numbers.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
+            wait = jittered(self.run.limits.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
             return await self.fail(fault.reason.value, wait, counts=1)
         if self.run.terminated.is_set():
             return await self.release(fault.reason.value)
@@ -163,7 +163,7 @@ class Day:
             return True
         self.leave_place()
         try:
-            async with self.run.terminated.timeout(self.run.parts.numbers.store_timeout_seconds):
+            async with self.run.terminated.timeout(self.run.limits.store_timeout_seconds):
                 return await self.run.useless_answers.is_the_items(fault.reason)
         except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
             return False
@@ -172,11 +172,61 @@ class Day:
         """Redis says dead: the ledger must say so too, or that it was given up while sending."""
         opening = self.opening(won=reply)
         try:
-            verdict = await self.run.writes.watch(self.run.parts.store.close(opening, State.DEAD, outcome))
+            decision = await self.run.writes.watch(self.run.store.end_day(opening, State.DEAD, outcome))
         except StoreDown:
             return Outcome(Ending.FAILED, reason="store")
-        if verdict.kind is Kind.BUSY:
-            return Outcome(Ending.WAITING, verdict.wait, "busy")
-        if verdict.entry is None:
+        if decision.kind is Kind.BUSY:
+            return Outcome(Ending.WAITING, decision.wait, "busy")
+        if decision.entry is None:
             return Outcome(Ending.SKIPPED, reason="user_gone_or_off")
-        return Outcome(self._tell(verdict.entry, ours=verdict.write), reason=verdict.entry.outcome)
+        return Outcome(tell_end(decision.entry, self.facts, ours=decision.write), reason=decision.entry.outcome)
+
+    async def not_won(self) -> Outcome:
+        """What an answer other than a win asks for."""
+        reply = self.won
+        if reply.answer is ClaimAnswer.DONE:
+            if reply.final is not Stored.DEAD:
+                return Outcome(Ending.DONE_BEFORE)
+            return await self.close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
+        return Outcome(Ending.HELD if reply.answer is ClaimAnswer.HELD else Ending.WAITING, reply.wait, reply.reason)
+
+    async def isolated(self, turn: Awaitable[Outcome]) -> Outcome:
+        """One user's turn. Whatever it raises gives the claim back uncharged, with its reason, before it is told.
+
+        Only a process that died may leave a claim to lapse: that is what a crash is, and four of them end the day.
+        Here one user's trouble is kept from the others.
+        """
+        try:
+            return await turn
+        except (ClaimsDown, KeyTrouble):  # the claim itself can't be told anything
+            raise
+        except ConfigFault as fault:
+            await self.give_back("configuration")
+            self.run.stop_claiming(fault)
+            return Outcome(Ending.FAILED, reason="configuration")
+        except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
+            wait = await self.give_back("malformed")
+            log.error("recap.trouble", **self.facts, reason=str(flaw))
+        except Exception as defect:  # the one place that keeps one user's defect from the others
+            wait = await self.give_back(f"defect_{type(defect).__name__}")
+            log.exception("recap.defect", **self.facts)
+        self.run.defects += 1
+        return Outcome(Ending.FAILED, wait)
+
+
+async def claim_day(
+    run: Run,
+    uid: str,
+    date: date,
+    slot: datetime,
+    lane: int,
+    *,
+    replaces: Ledger | None = None,
+    resend: bool = False,
+    leave_place: Callable[[], None] | None = None,
+) -> Day:
+    """Ask Redis for one user's day; `won` is its answer. Raises ClaimsDown, ConfigFault or KeyTrouble."""
+    terms, token, since = run.user_terms(uid, date, slot), new_token(), run.clock.seconds()
+    reply = await run.claims.claim(terms, token, lane)
+    phase = run.rules.phase(slot, reply.now + run.offset)
+    return Day(run, uid, date, slot, terms, token, reply, phase, since, replaces, resend, leave_place)

@@ -55,7 +55,7 @@ class Pace:
         if rest > WORTH_TELLING and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers
-                await self._claims.hold_back(PAUSE_KEY, rest)
+                await self._claims.set_pause(PAUSE_KEY, rest)
 
     async def follow(self) -> None:
         """Keep to the pauses that other processes were told of, until cancelled.
@@ -64,7 +64,7 @@ class Pace:
         """
         while True:
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                self._pause(await self._claims.held_back(PAUSE_KEY))
+                self._pause(await self._claims.pause_left(PAUSE_KEY))
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)
 

@@ -13,9 +13,9 @@ import structlog
 
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 from notifications.domain.model import Device
-from notifications.domain.push import Answer, Message, Result, deletions_allowed
+from notifications.domain.push import Message, PushAnswer, Result, deletions_allowed
 from notifications.domain.waits import jittered
-from notifications.limits import Numbers
+from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
 from notifications.run.breaker import Breaker
 from notifications.run.termination import Termination
@@ -57,26 +57,26 @@ class Pushed:
         left = {result for result in self.results.values() if not result.closes}
         return left == {Result.REFUSED}
 
-    def wait(self, numbers: Numbers, tries: int, *, closing: bool) -> timedelta:
+    def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long the open devices are left alone after that many tries."""
-        asked = max(self.retry_after, numbers.span("provider_retry"))
+        asked = max(self.retry_after, limits.span("provider_retry"))
         if Result.UNKNOWN in self.results.values():
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
-            return max(asked, numbers.span("push_retry") * times)
-        return max(asked, numbers.span("refused_retry")) if self.refused else asked
+            return max(asked, limits.span("push_retry") * times)
+        return max(asked, limits.span("refused_retry")) if self.refused else asked
 
 
 class Pusher:
     """What a run knows about pushing: its pause, the tokens that are dead, whether the service answers."""
 
     def __init__(
-        self, push: Push, clock: Clock, numbers: Numbers, terminated: Termination, breaker: Breaker, counts: Counts
+        self, push: Push, clock: Clock, limits: Limits, terminated: Termination, breaker: Breaker, counts: Counts
     ) -> None:
         self.breaker = breaker
         self.refusals: set[str] = set()  # the codes of devices that the service refuses for good
         self._push = push
         self._clock = clock
-        self._numbers = numbers
+        self._limits = limits
         self._terminated = terminated
         self._counts = counts
         self._not_before = 0.0  # seconds of the clock
@@ -91,13 +91,13 @@ class Pusher:
         targets = {device.id: device for device in devices if device.id not in closed}
         pushed = Pushed(dict.fromkeys(targets, Result.UNSENT))
         self._counts.devices += len(targets)
-        deadline = self._numbers.push_deadline_seconds
+        deadline = self._limits.push_deadline_seconds
         if self._clock.seconds() - noted > deadline:
             pushed.sent_nothing = True
             return pushed
         until = self._clock.seconds() + deadline
         with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
-            async with self._terminated.timeout(deadline, grace=self._numbers.stop_push_seconds):
+            async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
                 pushing = (self._push_one(note, device, pushed, until) for device in targets.values())
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
                 pushed.defect = next((one for one in raised if one is not None), None)
@@ -111,8 +111,8 @@ class Pusher:
         silent = [device for device in pushed.results if device not in pushed.codes]
         if silent and not pushed.retry_after:
             pushed.codes |= dict.fromkeys(silent, "no_answer")
-            sentence = "FCM did not answer within RECAP_PUSH_DEADLINE_SECONDS; check FCM_BASE_URL and the network."
-            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+            sentence = f"{self._push.where} did not answer within RECAP_PUSH_DEADLINE_SECONDS; check the network."
+            self.breaker.failed(DependencyDown("push", sentence), counts=False)
 
     async def _push_one(self, note: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
@@ -126,16 +126,16 @@ class Pusher:
             answer = await self._send(note, device, pushed, timedelta(seconds=left))
             if answer is None:
                 return
-            if answer.slow_run and attempt < TRIES:
+            if answer.pauses_pushing and attempt < TRIES:
                 continue  # the pause above decides whether it fits
             backoff = jittered(
-                timedelta(seconds=self._numbers.push_deadline_seconds / 30 * 3 ** (attempt - 1)), 0.5, 1.5
+                timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1)), 0.5, 1.5
             )
             wait = max(backoff, answer.retry_after or timedelta(0)).total_seconds()
             if not answer.retry_now or attempt == TRIES or not await self._rest(wait, until):
                 return
 
-    async def _send(self, note: Message, device: Device, pushed: Pushed, left: timedelta) -> Answer | None:
+    async def _send(self, note: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
         """One request; None where nothing can be sent to anybody. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
@@ -160,33 +160,35 @@ class Pusher:
         await asyncio.sleep(seconds)
         return True
 
-    def _heed(self, note: Message, device: Device, answer: Answer, pushed: Pushed) -> None:
+    def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
         """What an answer means beyond its device: for the run, for the token, for on-call."""
         facts = {"uid": note.uid, "device": device.id, "code": answer.code}
         if answer.retry_after:
             pushed.retry_after = max(pushed.retry_after, answer.retry_after)
-        if answer.slow_run and answer.retry_after:
+        if answer.pauses_pushing and answer.retry_after:
             self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
             log.warning("push.quota", wait_seconds=answer.retry_after.total_seconds(), **facts)
         if answer.result is Result.GONE:
             self._dead.append((note.uid, device))
         if answer.result is Result.REFUSED:
             self.refusals.add(answer.code)
-        if answer.shout:
+        if answer.alerts:
             log.error("push.refused", **facts)
         if answer.config:
-            self.breaker.failed(ConfigFault(f"FCM refuses our credentials ({answer.code})."), at_once=True)
+            self.breaker.failed(
+                ConfigFault(f"{self._push.where} refuses our credentials ({answer.code})."), at_once=True
+            )
         elif answer.foreign:
-            sentence = f"What answers at FCM_BASE_URL is not FCM ({answer.code}); check the address and its proxies."
-            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+            sentence = f"What answers is not {self._push.where}: {answer.code}; check the address and its proxies."
+            self.breaker.failed(DependencyDown("push", sentence), counts=False)
         elif answer.result in (Result.UNKNOWN, Result.UNSENT):
-            sentence = f"FCM does not answer ({answer.code}); check FCM_BASE_URL."
-            self.breaker.failed(DependencyDown("fcm", sentence), counts=False)
+            sentence = f"{self._push.where} does not answer ({answer.code}); check the address and the network."
+            self.breaker.failed(DependencyDown("push", sentence), counts=False)
         else:
             self.breaker.answered()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete the tokens that FCM no longer knows; past a fifth of the run's devices it is our error.
+        """Delete the tokens that the push service no longer knows; past a fifth of the run's devices it is our error.
 
         Bounded in time, and ended by SIGTERM and by the first trouble: the next push finds them dead again.
         """
@@ -194,6 +196,6 @@ class Pusher:
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)
         with suppress(StoreDown, ConfigFault, TimeoutError):
-            async with self._terminated.timeout(self._numbers.store_timeout_seconds):
+            async with self._terminated.timeout(self._limits.store_timeout_seconds):
                 for uid, device in self._dead[:allowed]:
                     self._counts.tokens_deleted += await store.forget_device(uid, device)

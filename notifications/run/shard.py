@@ -1,23 +1,81 @@
-"""One shard under our claim: its users page by page, its renewal, and its end (PROTOCOL sections 3 and 6)."""
+"""One shard: due, claimed, paged, renewed, ended (PROTOCOL sections 2, 3 and 6)."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
+from notifications.domain.claim import (
+    EXPIRY_AFTER_SLOT_MS,
+    SHARD_PREFIX,
+    SINCE_KEY,
+    SINGLE_FILE_LANE,
+    SWEEP_KEY,
+    ClaimAnswer,
+    Stored,
+    new_token,
+)
+from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
-from notifications.limits import Numbers
-from notifications.ports import Listed
-from notifications.run.shards import ZONES_AT_MOST, Shard
-from notifications.run.state import Ending, Outcome, Run
+from notifications.domain.schedule import Phase, Rules, cohorts_between
+from notifications.domain.shards import Shard, shards_of
+from notifications.limits import Limits
+from notifications.ports import Claims, Listed
+from notifications.run.outcome import Ending, Outcome
+from notifications.run.state import Run
 
 log = structlog.get_logger()
+
+ZONES_AT_MOST = 30  # that one `in` takes
+SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What Redis says about every shard of the last three hours, and whether a sweep is due."""
+
+    claimable: list[Shard]
+    unserved: list[Shard]
+    sweep: bool
+    remembers_since: datetime  # what Redis says of the time before is nothing
+
+
+async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
+    """The state of every shard, and of the sweep, by pipelined GETs: one round trip. Oldest slot first."""
+    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, shards)]
+    *records, swept, since = await claims.read([*(shard.key for shard in listed), SWEEP_KEY, SINCE_KEY])
+    redis_now = int((now - offset).timestamp() * 1000)
+    claimable_ones, unserved = [], []
+    for shard, record in zip(listed, records, strict=True):
+        if rules.phase(shard.cohort.slot, now) is Phase.OVER:
+            if record.state is not Stored.COMPLETE:
+                unserved.append(shard)
+        elif claimable(record, redis_now):
+            claimable_ones.append(shard)
+    if unserved:
+        unserved = await _served_by_nobody(claims, unserved)
+    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if since.until else now
+    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT, remembers_since)
+
+
+async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
+    """Those whose cohort no other version ended either: one of another tzdata, or with another number of shards."""
+    ended: dict[tuple[str, str], set[int]] = {}
+    with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never
+        async for found in claims.scan(f"{SHARD_PREFIX}*"):
+            cohort, _, place = found.key.rpartition(":")
+            index, _, count = place.partition("of")
+            if found.record.state is Stored.COMPLETE and index.isdecimal() and count.isdecimal():
+                ended.setdefault((cohort, count), set()).add(int(index))
+    whole = [cohort for (cohort, count), indexes in ended.items() if len(indexes) == int(count)]
+    return [shard for shard in unserved if not any(one.startswith(shard.of_any_version) for one in whole)]
 
 
 class HeldShard:
@@ -28,7 +86,7 @@ class HeldShard:
         self.lost = False
         self._run = run
         self._token = token
-        self._terms = shard.terms(run)
+        self._terms = run.shard_terms(shard)
         self._read_to_end = False
         self._seen = 0
         self._done = 0
@@ -39,10 +97,10 @@ class HeldShard:
 
         A document that can't be served is counted and told, and keeps nobody else from theirs.
         """
-        numbers, zones = self._run.parts.numbers, sorted(self.shard.cohort.zones)
+        limits, zones = self._run.limits, sorted(self.shard.cohort.zones)
         try:
             for start in range(0, len(zones), ZONES_AT_MOST):
-                async for listed in self._pages(zones[start : start + ZONES_AT_MOST], numbers):
+                async for listed in self._pages(zones[start : start + ZONES_AT_MOST], limits):
                     self._seen += 1
                     self._run.counts.due += 1
                     if listed.user is not None:
@@ -62,13 +120,13 @@ class HeldShard:
         log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
         self.note(Outcome(Ending.UNREADABLE))
 
-    async def _pages(self, zones: Sequence[str], numbers: Numbers) -> AsyncGenerator[Listed]:
+    async def _pages(self, zones: Sequence[str], limits: Limits) -> AsyncGenerator[Listed]:
         following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
         try:
             while following is not None:
                 async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
                     page = await self._run.reads.watch(following)
-                following = self._fetch(zones, page[-1].uid) if len(page) == numbers.page_size else None
+                following = self._fetch(zones, page[-1].uid) if len(page) == limits.page_size else None
                 for listed in page:
                     yield listed
         finally:
@@ -76,9 +134,9 @@ class HeldShard:
                 following.cancel()
 
     def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[Listed]]:
-        store, cohort = self._run.parts.store, self.shard.cohort
-        size = self._run.parts.numbers.page_size
-        return asyncio.create_task(store.page(zones, cohort.hour, self.shard.ids, after, size))
+        store, cohort = self._run.store, self.shard.cohort
+        size = self._run.limits.page_size
+        return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
 
     def note(self, outcome: Outcome) -> None:
         """One user's answer, counted once. Only an answer of "done" lets the shard end."""
@@ -91,8 +149,8 @@ class HeldShard:
     async def renew(self) -> None:
         """Extend the claim; once lost, claim no user of it and leave it alone."""
         try:
-            reply = await self._run.parts.claims.renew(self._terms, self._token)
-            self.lost = reply.answer is not Answer.OK
+            reply = await self._run.claims.renew(self._terms, self._token)
+            self.lost = reply.answer is not ClaimAnswer.OK
         except KeyTrouble:
             self.lost = True
         if self.lost:
@@ -102,11 +160,11 @@ class HeldShard:
         """Complete, if every page was read and every user is done; else due again after the least wait."""
         if self.lost:
             return
-        claims, numbers = self._run.parts.claims, self._run.parts.numbers
+        claims, limits = self._run.claims, self._run.limits
         if self._read_to_end and self._seen == self._done:
             await claims.complete(self._terms, self._token, Stored.COMPLETE)
             return
-        least, most = numbers.span("shard_retry_min"), numbers.span("shard_retry_max")
+        least, most = limits.span("shard_retry_min"), limits.span("shard_retry_max")
         everybody_answered = self._read_to_end and self._seen == self._done + len(self._waits)
         wait = max(least, min([most, *self._waits])) if everybody_answered else least
         if self._run.terminated.is_set():
@@ -118,8 +176,8 @@ class HeldShard:
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """The shard under our claim, or None where another run holds it or has ended it."""
     token = new_token()
-    reply = await run.parts.claims.claim(shard.terms(run), token, SINGLE_FILE_LANE)
-    if reply.answer is not Answer.WON:
+    reply = await run.claims.claim(run.shard_terms(shard), token, SINGLE_FILE_LANE)
+    if reply.answer is not ClaimAnswer.WON:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
@@ -129,7 +187,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
     """Renew every claim at its interval until cancelled, from the event loop: a stalled loop loses them."""
     while True:
-        await asyncio.sleep(run.parts.numbers.shard_renew_seconds)
+        await asyncio.sleep(run.limits.shard_renew_seconds)
         for held in shards:
             if not held.lost:
                 try:

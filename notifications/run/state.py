@@ -1,21 +1,20 @@
-"""What one run knows about itself: its parts, its counts, and why it stops claiming."""
+"""What one run knows of itself: its parts, its counts, why it stops claiming; and its report."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from enum import StrEnum
-from typing import Any
 
 import structlog
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
 from notifications.domain.schedule import Rules
-from notifications.limits import Numbers
-from notifications.ports import Claims, Clock, Push, Store, Summarizer, Terms
-from notifications.run.breaker import Breaker, UselessAnswers
+from notifications.domain.shards import Shard
+from notifications.limits import Limits
+from notifications.ports import Claims, ClaimTerms, Clock, Push, Store, Summarizer
+from notifications.run.breaker import Breaker, UselessAnswers, Writes
+from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
 from notifications.run.push import Pusher
 from notifications.run.termination import Termination
@@ -32,84 +31,13 @@ class Parts:
     summarizer: Summarizer
     push: Push
     clock: Clock
-    numbers: Numbers
+    limits: Limits
     tasks: int = 1  # parallel tasks that share the providers
 
     @property
     def rules(self) -> Rules:
         """How long a slot is served."""
-        return Rules(self.numbers.span("catch_up"), self.numbers.span("grace"))
-
-
-class Ending(StrEnum):
-    """How one due user's turn ended in this run: each user has exactly one."""
-
-    SENT = "sent"
-    SKIPPED = "skipped"
-    DONE_BEFORE = "done_before"
-    MISSED = "missed"
-    DEAD = "dead"
-    GAVE_UP = "gave_up"
-    UNREADABLE = "unreadable"  # a document that nobody can serve
-    WAITING = "waiting"
-    HELD = "held"
-    LOST = "lost"  # the claim, or the shard, while it was being served
-    STOPPED = "stopped"  # not begun, since the run was stopped
-    FAILED = "failed"
-
-    @property
-    def done(self) -> bool:
-        """Whether this user keeps no shard open."""
-        return self not in (Ending.WAITING, Ending.HELD, Ending.LOST, Ending.STOPPED, Ending.FAILED)
-
-
-WITHOUT_A_RECAP = (Ending.MISSED, Ending.DEAD, Ending.GAVE_UP)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the user answered to its shard: done, or to be tried again after `wait`."""
-
-    ending: Ending
-    wait: timedelta = timedelta(0)
-    reason: str = ""
-
-    @property
-    def done(self) -> bool:
-        """Whether this user keeps no shard open."""
-        return self.ending.done
-
-
-@dataclass(slots=True)
-class Counts:
-    """The figures of one run, as `tick.finished` tells them."""
-
-    due: int = 0
-    claimed: int = 0
-    endings: Counter[Ending] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    swept: int = 0  # of the due: open ledgers that no cohort holds any more
-    pushes: int = 0
-    tokens_deleted: int = 0
-    malformed: int = 0
-    devices: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        """One due user more, in exactly one count."""
-        self.endings[outcome.ending] += 1
-        if outcome.ending is Ending.SKIPPED:
-            self.skipped[outcome.reason] += 1
-
-    @property
-    def without_a_recap(self) -> int:
-        """Users whose day ended in this run without a recap that reached them."""
-        return sum(self.endings[ending] for ending in WITHOUT_A_RECAP)
-
-    def as_event(self) -> dict[str, Any]:
-        """Flat numbers, and the skips by reason."""
-        plain = ("due", "claimed", "swept", "pushes", "tokens_deleted", "malformed", "devices")
-        endings = {ending.value: self.endings[ending] for ending in Ending}
-        return {name: getattr(self, name) for name in plain} | endings | {"skipped_by_reason": dict(self.skipped)}
+        return Rules(self.limits.span("catch_up"), self.limits.span("grace"))
 
 
 @dataclass(slots=True)
@@ -123,22 +51,29 @@ class Run:
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
     served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
+    claims: Claims = field(init=False)
+    store: Store = field(init=False)
+    summarizer: Summarizer = field(init=False)
+    clock: Clock = field(init=False)
+    limits: Limits = field(init=False)
+    rules: Rules = field(init=False)
     reads: Breaker = field(init=False)
-    writes: Breaker = field(init=False)
+    writes: Writes = field(init=False)
     llm: Breaker = field(init=False)
     useless_answers: UselessAnswers = field(init=False)
     pusher: Pusher = field(init=False)
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        parts, numbers = self.parts, self.parts.numbers
-        self.reads, self.writes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
-        self.llm = Breaker(self.stop_claiming, numbers.max_provider_failures)
+        parts = self.parts
+        self.claims, self.store, self.summarizer = parts.claims, parts.store, parts.summarizer
+        self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
+        self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
+        self.writes = Writes(self.stop_claiming, self.limits, self.terminated)
+        self.llm = Breaker(self.stop_claiming, self.limits.max_provider_failures)
         self.useless_answers = UselessAnswers(self._all_answers_useless)
-        self.pusher = Pusher(
-            parts.push, parts.clock, numbers, self.terminated, Breaker(self.stop_claiming), self.counts
-        )
-        self.pace = Pace(parts.claims, parts.clock, self.terminated, reserve=numbers.concurrency * parts.tasks)
+        self.pusher = Pusher(parts.push, self.clock, self.limits, self.terminated, pushes, self.counts)
+        self.pace = Pace(self.claims, self.clock, self.terminated, reserve=self.limits.concurrency * parts.tasks)
 
     def stop_claiming(self, trouble: RecapError) -> None:
         """No further claims in this run. The first trouble is the one that the exit code tells."""
@@ -158,7 +93,7 @@ class Run:
         self.llm.failed(cause, at_once=fault.opens)
 
     def _all_answers_useless(self, kind: ItemReason) -> None:
-        sentence = f"The LLM's answers are all useless ({kind.value}); check OPENAI_MODEL and what it can do."
+        sentence = f"{self.summarizer.where}: the answers are all useless ({kind.value}); check what this model can do."
         self.llm.failed(DependencyDown("llm", sentence), at_once=True)
 
     @property
@@ -171,14 +106,56 @@ class Run:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""
         return int((moment - self.offset).timestamp() * 1000)
 
-    def user_terms(self, uid: str, day: date, slot_at: datetime) -> Terms:
+    def user_terms(self, uid: str, day: date, slot_at: datetime) -> ClaimTerms:
         """On what terms one user's day is claimed."""
-        numbers = self.parts.numbers
-        return Terms(
+        limits = self.limits
+        return ClaimTerms(
             key=user_key(uid, day),
-            lease_ms=int(numbers.user_lease_seconds * 1000),
+            lease_ms=int(limits.user_lease_seconds * 1000),
             expire_ms=self.redis_ms(slot_at) + EXPIRY_AFTER_SLOT_MS,
-            until_ms=self.redis_ms(slot_at + numbers.span("catch_up")),
-            max_crashes=numbers.max_crashes,
-            max_failures=numbers.max_item_failures,
+            until_ms=self.redis_ms(slot_at + limits.span("catch_up")),
+            max_crashes=limits.max_crashes,
+            max_failures=limits.max_item_failures,
         )
+
+    def shard_terms(self, shard: Shard) -> ClaimTerms:
+        """On what terms a shard is claimed: never dead, and due again until the end of the grace."""
+        slot = shard.cohort.slot
+        return ClaimTerms(
+            key=shard.key,
+            lease_ms=int(self.limits.shard_lease_seconds * 1000),
+            expire_ms=self.redis_ms(slot) + EXPIRY_AFTER_SLOT_MS,
+            until_ms=self.redis_ms(slot + self.rules.catch_up + self.rules.grace),
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run did; `idle` where Redis said that nothing is claimable."""
+
+    now: datetime
+    idle: bool = False
+    counts: Counts = field(default_factory=Counts)
+    trouble: RecapError | None = None
+    defects: int = 0
+    llm_calls: int = 0
+    tokens_used: int = 0
+    unserved: int = 0
+    documents_read: int = 0
+    documents_written: int = 0
+
+
+def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
+    """The report of a run that had work."""
+    summarizer = run.summarizer
+    return Report(
+        now,
+        counts=run.counts,
+        trouble=run.stopped_by,
+        defects=run.defects,
+        llm_calls=summarizer.calls,
+        tokens_used=summarizer.tokens,
+        unserved=unserved,
+        documents_read=run.store.reads,
+        documents_written=run.store.writes,
+    )

@@ -8,14 +8,14 @@ from datetime import datetime
 
 import structlog
 
-from notifications.domain.claim import SINGLE_FILE_LANE, Answer, Stored, new_token
+from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, Stored
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
-from notifications.run.day import Day
-from notifications.run.one_user import isolated, not_won
-from notifications.run.state import Ending, Outcome, Run
-from notifications.run.user import deliver, read_devices
+from notifications.run.day import Day, claim_day
+from notifications.run.outcome import Ending, Outcome
+from notifications.run.state import Run
+from notifications.run.user import deliver
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ async def sweep(run: Run, now: datetime) -> bool:
     """
     if run.stops:
         return False
-    ends = run.parts.clock.seconds() + SECONDS_AT_MOST
+    ends = run.clock.seconds() + SECONDS_AT_MOST
     try:
         async with aclosing(_left_open(run, now)) as found:
             async for uid, entry in found:
@@ -48,13 +48,13 @@ async def sweep(run: Run, now: datetime) -> bool:
 
 def _goes_on(run: Run, ends: float) -> bool:
     """Else the next run does: nobody's slot waits for a sweep that can't push, or takes long."""
-    return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
+    return not run.stops and run.pusher.breaker.down is None and run.clock.seconds() <= ends
 
 
 async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
-    stale = run.parts.numbers.span("sending_stale")
+    stale = run.limits.span("sending_stale")
     after = None
-    while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
+    while page := await run.reads.watch(run.store.open_ledgers(after, PAGE)):
         for uid, entry in page:
             old = entry.sending_at is None or entry.sending_at <= now - run.offset - stale
             if old and entry.state.open and entry.outcome != OPERATORS:
@@ -64,20 +64,17 @@ async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledge
 
 async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
     slot = entry.window_end or entry.sending_at or now
-    terms, token, since = run.user_terms(uid, entry.date, slot), new_token(), run.parts.clock.seconds()
     try:
-        reply = await run.parts.claims.claim(terms, token, SINGLE_FILE_LANE)
-        dead = reply.answer is Answer.DONE and reply.final is Stored.DEAD
-        if reply.answer is not Answer.WON and not dead:
+        day = await claim_day(run, uid, entry.date, slot, SINGLE_FILE_LANE)
+        dead = day.won.answer is ClaimAnswer.DONE and day.won.final is Stored.DEAD
+        if day.won.answer is not ClaimAnswer.WON and not dead:
             return  # somebody else's, or not yet due
-        phase = run.parts.rules.phase(slot, now)
-        day = Day(run, uid, entry.date, slot, terms, token, reply, phase is not Phase.DUE, since)
         run.counts.due += 1
         run.counts.swept += 1
         log.warning("ledger.swept", **day.facts, state=entry.state.value)
         outcome = Outcome(Ending.FAILED)
         try:
-            outcome = await isolated(day, not_won(day) if dead else _take_and_push(day, over=phase is Phase.OVER))
+            outcome = await day.isolated(day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER))
         finally:
             run.counts.add(outcome)
     except KeyTrouble as trouble:
@@ -89,10 +86,10 @@ async def _take_and_push(day: Day, *, over: bool) -> Outcome:
     """Steps 4 to 7 of a user's turn, on what another run began."""
     day.run.counts.claimed += 1
     try:
-        async with day.run.terminated.timeout(day.run.parts.numbers.user_deadline_seconds):
-            devices = await read_devices(day)
+        async with day.run.terminated.timeout(day.run.limits.user_deadline_seconds):
+            devices = await day.devices()
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: day.run.parts.store.sweep(day.uid, day.date, day.token, over=over))
+    return await deliver(day, devices, lambda: day.run.store.sweep(day.uid, day.date, day.token, over=over))

@@ -16,10 +16,10 @@ from redis import Redis
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain import claim
-from notifications.domain.claim import ABSENT, FOREIGN, Answer, Record, Stored, new_token, parse
+from notifications.domain.claim import ABSENT, FOREIGN, ClaimAnswer, Record, Stored, new_token, parse
 from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.domain.errors import ClaimsDown, ConfigFault
-from notifications.ports import Reply, Terms
+from notifications.ports import ClaimTerms, Reply
 from tests.support.servers import RedisServer, redis_binaries, wait_for
 
 HOUR = 3_600_000
@@ -71,9 +71,9 @@ async def claims(servers: list[RedisServer]) -> AsyncIterator[RedisClaims]:
     await made.aclose()
 
 
-async def terms(claims: RedisClaims, key: str = KEY, **changes: Any) -> Terms:
+async def terms(claims: RedisClaims, key: str = KEY, **changes: Any) -> ClaimTerms:
     now = int((await claims.now()).timestamp() * 1000)
-    base = Terms(
+    base = ClaimTerms(
         key, lease_ms=600_000, expire_ms=now + 3 * HOUR, until_ms=now + 2 * HOUR, max_crashes=4, max_failures=3
     )
     return replace(base, **changes)
@@ -84,7 +84,7 @@ def expected(ask: Ask, before: Record, reply: Reply) -> Any:
     return decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), before)
 
 
-Call = Callable[[RedisClaims, Terms, str], Any]
+Call = Callable[[RedisClaims, ClaimTerms, str], Any]
 LONG, LAPSED = 10 * 60_000, -1
 OPERATIONS: list[tuple[str, Ask, Call]] = [
     ("claim in lane 0", Ask(Verb.CLAIM, "", 0, LONG, lane=0, max_crashes=4), lambda c, t, k: c.claim(t, k, 0)),
@@ -110,8 +110,8 @@ OPERATIONS: list[tuple[str, Ask, Call]] = [
 
 def normal(record: Record, now: int) -> tuple[Any, ...]:
     """What the table can see of a record: its times only as before, near or far."""
-    near = 0 if record.u <= now else 1
-    return (record.s, record.t, near, record.f, record.c, record.r)
+    near = 0 if record.until <= now else 1
+    return (record.state, record.token, near, record.failures, record.crashes, record.reason)
 
 
 async def test_every_sequence_of_five_operations_by_two_tokens_follows_the_table(claims: RedisClaims) -> None:
@@ -128,14 +128,14 @@ async def test_every_sequence_of_five_operations_by_two_tokens_follows_the_table
                 await put(claims, value)
                 reply = await call(claims, base, token)
                 now = int(reply.now.timestamp() * 1000 + 0.5)
-                verdict = decide(replace(ask, token=token, now=now, until=base.until_ms), parse(value))
+                transition = decide(replace(ask, token=token, now=now, until=base.until_ms), parse(value))
                 [stored] = await claims.read([KEY])
                 context = f"{name} by {token} on {value}"
-                assert (reply.answer, stored) == (verdict.answer, verdict.after), context
-                if verdict.answer in (Answer.HELD, Answer.WAIT):
-                    assert reply.wait == timedelta(milliseconds=verdict.wait), context
-                if verdict.answer is Answer.DONE:
-                    assert reply.final is verdict.after.s, context
+                assert (reply.answer, stored) == (transition.answer, transition.after), context
+                if transition.answer in (ClaimAnswer.HELD, ClaimAnswer.WAIT):
+                    assert reply.wait == timedelta(milliseconds=transition.wait), context
+                if transition.answer is ClaimAnswer.DONE:
+                    assert reply.final is transition.after.state, context
                 compared += 1
                 key = normal(stored, now)
                 if key not in seen:
@@ -161,9 +161,9 @@ async def test_a_clock_that_stepped_back_frees_what_it_froze(claims: RedisClaims
     t = await terms(claims)
     now = int((await claims.now()).timestamp() * 1000)
     await put(claims, f'{{"s":"claimed","t":"x","u":{now + steps_back},"f":0,"c":0}}')
-    assert (await claims.claim(t, "me", 1)).answer is Answer.WON
+    assert (await claims.claim(t, "me", 1)).answer is ClaimAnswer.WON
     await put(claims, f'{{"s":"idle","t":"x","u":{now + 2 * steps_back},"f":0,"c":0}}')
-    assert (await claims.claim(t, "me", 0)).answer is Answer.WON
+    assert (await claims.claim(t, "me", 0)).answer is ClaimAnswer.WON
 
 
 async def test_every_write_has_an_expiry_of_three_hours_after_the_slot(claims: RedisClaims) -> None:
@@ -176,7 +176,7 @@ async def test_every_write_has_an_expiry_of_three_hours_after_the_slot(claims: R
     ]
     for call in calls:
         reply = await call()
-        assert reply.answer in (Answer.WON, Answer.OK)
+        assert reply.answer in (ClaimAnswer.WON, ClaimAnswer.OK)
         left = await claims._client.pttl(KEY)
         now = int((await claims.now()).timestamp() * 1000)
         assert abs(now + left - t.expire_ms) < 1000
@@ -207,7 +207,7 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
     assert parse(value) == FOREIGN
     await claims._client.set(KEY, value)
     reply = await claims.claim(t, "me", 0)
-    assert (reply.answer, reply.wait) == (Answer.HELD, timedelta(hours=2))
+    assert (reply.answer, reply.wait) == (ClaimAnswer.HELD, timedelta(hours=2))
     assert 7_190_000 < await claims._client.pttl(KEY) <= 7_200_000  # it had no TTL, so it gets one
     await claims._client.set(KEY, value, px=60_000)
     assert (await claims.claim(t, "me", 0)).wait <= timedelta(minutes=1)
@@ -216,13 +216,13 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
         claims.complete(t, "me", Stored.SENT),
         claims.fail(t, "me", timedelta(0), 1, "why"),
     ):
-        assert (await verb).answer is Answer.LOST
+        assert (await verb).answer is ClaimAnswer.LOST
     assert await raw(claims) == value
 
 
 async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
     await claims._client.hset(KEY, "a", "b")
-    assert (await claims.claim(await terms(claims), "me", 0)).answer is Answer.HELD
+    assert (await claims.claim(await terms(claims), "me", 0)).answer is ClaimAnswer.HELD
     assert await claims.read([KEY, "nothing"]) == [FOREIGN, ABSENT]
     assert await claims._client.hgetall(KEY) == {b"a": b"b"}
 
@@ -230,8 +230,8 @@ async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
 async def test_one_of_many_wins(claims: RedisClaims) -> None:
     t = await terms(claims)
     replies = await asyncio.gather(*(claims.claim(t, new_token(), 0) for _ in range(50)))
-    assert [reply.answer for reply in replies].count(Answer.WON) == 1
-    assert [reply.answer for reply in replies].count(Answer.HELD) == 49
+    assert [reply.answer for reply in replies].count(ClaimAnswer.WON) == 1
+    assert [reply.answer for reply in replies].count(ClaimAnswer.HELD) == 49
 
 
 async def test_a_failed_item_rests_half_an_hour_at_most_and_never_past_its_catch_up(claims: RedisClaims) -> None:
@@ -240,24 +240,24 @@ async def test_a_failed_item_rests_half_an_hour_at_most_and_never_past_its_catch
     reply = await claims.fail(t, "me", timedelta(hours=3), 0, "why")
     [record] = await claims.read([KEY])
     now = int(reply.now.timestamp() * 1000 + 0.5)
-    assert record.u == now + 30 * 60_000
+    assert record.until == now + 30 * 60_000
     short = replace(t, until_ms=now + 1000)
     await claims.forget(KEY)
     await claims.claim(short, "me", 0)
     await claims.fail(short, "me", timedelta(hours=3), 0, "why")
-    assert (await claims.read([KEY]))[0].u == now + 1000
+    assert (await claims.read([KEY]))[0].until == now + 1000
 
 
 async def test_an_item_is_dead_at_its_third_failure(claims: RedisClaims) -> None:
     t = await terms(claims)
     answers = []
     for token in ("a", "b", "c"):
-        assert (await claims.claim(t, token, 0)).answer is Answer.WON
+        assert (await claims.claim(t, token, 0)).answer is ClaimAnswer.WON
         answers.append((await claims.fail(t, token, timedelta(0), 1, "why")).answer)
         answers.append((await claims.fail(t, token, timedelta(0), 1, "why")).answer)  # a repeat counts once
-    assert answers == [Answer.OK] * 4 + [Answer.DONE] * 2
+    assert answers == [ClaimAnswer.OK] * 4 + [ClaimAnswer.DONE] * 2
     reply = await claims.claim(t, "d", 2)
-    assert (reply.answer, reply.final, reply.failures) == (Answer.DONE, Stored.DEAD, 3)
+    assert (reply.answer, reply.final, reply.failures) == (ClaimAnswer.DONE, Stored.DEAD, 3)
 
 
 async def test_crashes_narrow_the_lane_and_end_in_dead(claims: RedisClaims) -> None:
@@ -265,16 +265,22 @@ async def test_crashes_narrow_the_lane_and_end_in_dead(claims: RedisClaims) -> N
     told = []
     for crash, lane in enumerate((0, 1, 2, 2, 2)):
         reply = await claims.claim(lapsing, f"t{crash}", max(0, lane - 1))
-        if reply.answer is Answer.LATER:
+        if reply.answer is ClaimAnswer.LATER:
             reply = await claims.claim(lapsing, f"t{crash}", lane)
         told.append((reply.answer, reply.crashes))
-    assert told == [(Answer.WON, 0), (Answer.WON, 1), (Answer.WON, 2), (Answer.WON, 3), (Answer.DONE, 4)]
+    assert told == [
+        (ClaimAnswer.WON, 0),
+        (ClaimAnswer.WON, 1),
+        (ClaimAnswer.WON, 2),
+        (ClaimAnswer.WON, 3),
+        (ClaimAnswer.DONE, 4),
+    ]
 
 
 async def test_a_shard_is_never_dead(claims: RedisClaims) -> None:
     lapsing = await terms(claims, lease_ms=LAPSED, max_crashes=0)
     replies = [await claims.claim(lapsing, str(n), 2) for n in range(12)]
-    assert {reply.answer for reply in replies} == {Answer.WON}
+    assert {reply.answer for reply in replies} == {ClaimAnswer.WON}
     assert replies[-1].crashes == 11
 
 
@@ -284,24 +290,24 @@ async def test_scan_joins_records_with_their_ttl(claims: RedisClaims) -> None:
         await claims.claim(t, uid, 0)
     found = {one.key: one async for one in claims.scan("users:*:daily_summary_lock:*")}
     assert sorted(found) == [f"users:{uid}:daily_summary_lock:2026-05-01" for uid in ("ann", "bob")]
-    assert {one.record.s for one in found.values()} == {Stored.CLAIMED}
+    assert {one.record.state for one in found.values()} == {Stored.CLAIMED}
     assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
 
 
 async def test_scripts_survive_a_flush_of_the_script_cache(claims: RedisClaims, servers: list[RedisServer]) -> None:
     t = await terms(claims)
-    assert (await claims.claim(t, "me", 0)).answer is Answer.WON
+    assert (await claims.claim(t, "me", 0)).answer is ClaimAnswer.WON
     for server in servers:
         server.ask("SCRIPT", "FLUSH")
-    assert (await claims.complete(t, "me", Stored.SENT)).answer is Answer.OK
+    assert (await claims.complete(t, "me", Stored.SENT)).answer is ClaimAnswer.OK
 
 
 async def test_a_cancelled_call_ends_cancelled_at_whichever_step_it_comes(claims: RedisClaims) -> None:
     """A client that answers a cancelled caller would leave whoever awaits its end waiting for ever."""
-    await claims.held_back(KEY)
+    await claims.pause_left(KEY)
     steps = 0
     while True:
-        asking = asyncio.create_task(claims.held_back(KEY))
+        asking = asyncio.create_task(claims.pause_left(KEY))
         for _ in range(steps):
             await asyncio.sleep(0)
         if asking.done():
@@ -372,7 +378,7 @@ async def test_an_acl_may_hide_the_settings_but_not_what_claims_need(tmp_path: P
     )
     try:
         assert await shy.warnings() == []
-        assert (await shy.claim(await terms(shy), new_token(), 0)).answer is Answer.WON
+        assert (await shy.claim(await terms(shy), new_token(), 0)).answer is ClaimAnswer.WON
         with pytest.raises(ConfigFault, match="correct its ACL"):
             await idle.claim(await terms(idle), new_token(), 0)
     finally:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.domain.claim import ABSENT, FINAL, Answer, Record, Stored
+from notifications.domain.claim import ABSENT, FINAL, ClaimAnswer, Record, Stored
 from notifications.domain.claim_table import Ask, Verb, decide
-from notifications.ports import Reply, Terms
+from notifications.ports import ClaimTerms, Reply
 from tests.support.servers import RedisServer
 
 T = TypeVar("T")
@@ -38,16 +38,16 @@ class Claims(RuleBasedStateMachine):
         self.server = RedisServer(self.folder, "--appendonly", "no")
         self.claims: RedisClaims = connect(self.server.url, connections=2, timeout_seconds=2)
         now = int(self.run(self.claims.now()).timestamp() * 1000)
-        self.terms = Terms(KEY, 600_000, now + 3 * HOUR, now + 2 * HOUR, max_crashes=4, max_failures=3)
+        self.terms = ClaimTerms(KEY, 600_000, now + 3 * HOUR, now + 2 * HOUR, max_crashes=4, max_failures=3)
         self.model: Record = ABSENT
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
     def compare(self, ask: Ask, reply: Reply) -> None:
-        verdict = decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), self.model)
+        transition = decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), self.model)
         [stored] = self.run(self.claims.read([KEY]))
-        assert (reply.answer, stored) == (verdict.answer, verdict.after)
+        assert (reply.answer, stored) == (transition.answer, transition.after)
         self.model = stored
 
     @rule(token=tokens, lane=lanes, lease=leases)
@@ -55,8 +55,8 @@ class Claims(RuleBasedStateMachine):
         before = self.model
         reply = self.run(self.claims.claim(replace(self.terms, lease_ms=lease), token, lane))
         self.compare(Ask(Verb.CLAIM, token, 0, lease, lane=lane, max_crashes=4), reply)
-        if before.s in FINAL:
-            assert reply.answer is Answer.DONE  # what has ended is never won again
+        if before.state in FINAL:
+            assert reply.answer is ClaimAnswer.DONE  # what has ended is never won again
 
     @rule(token=tokens)
     def renew(self, token: str) -> None:

@@ -67,7 +67,7 @@ async def test_a_quota_answer_carries_its_wait(fcm: FakeFCM, push: FcmPush) -> N
 
     fcm.script = script
     said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
-    assert (said.retry_after, said.slow_run) == (timedelta(seconds=7), True)
+    assert (said.retry_after, said.pauses_pushing) == (timedelta(seconds=7), True)
 
 
 async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not(fcm: FakeFCM, push: FcmPush) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
-from notifications.domain.delivery import Kind, Opening, Terms
+from notifications.domain.delivery import Kind, LedgerRules, Opening
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
 from notifications.domain.push import Result
+from notifications.domain.shards import Range
 from notifications.domain.waits import jittered
-from notifications.ports import Range, Store
+from notifications.ports import Store
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
 DAY = date(2026, 5, 1)
@@ -32,9 +33,9 @@ def opening(by: str, uid: str = "ann") -> Opening:
     return Opening(uid, DAY, by, SLOT, WINDOW)
 
 
-def connect(world: World, **terms: Any) -> Store:
+def connect(world: World, **rules: Any) -> Store:
     numbers: dict[str, Any] = {"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)}
-    given = Terms(**(numbers | terms))
+    given = LedgerRules(**(numbers | rules))
     if isinstance(world, FirestoreWorld):
         return firestore.connect(world.project, world.host, given, timedelta(seconds=60))
     assert isinstance(world, SqliteWorld)
@@ -74,17 +75,17 @@ async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Any) ->
     everyone = ["ann", *(f"user-{n}" for n in range(7)), "whole-float"]
 
     found, after = [], None
-    while page := await store.page(zones, 22, Range(), after, 4):
+    while page := await store.due_users(zones, 22, Range(), after, 4):
         found.append([user.uid for user in page])
         after = page[-1].uid
     assert found == [everyone[:4], everyone[4:8], everyone[8:]]
-    assert [u.uid for u in await store.page(zones, 22, Range("user-2", "user-5"), None, 9)] == [
+    assert [u.uid for u in await store.due_users(zones, 22, Range("user-2", "user-5"), None, 9)] == [
         "user-2",
         "user-3",
         "user-4",
     ]
-    assert [u.uid for u in await store.page(zones, 22, Range("u", None), "user-5", 9)] == ["user-6", "whole-float"]
-    [first] = await store.page(["Europe/Berlin"], 22, Range(), None, 1)
+    assert [u.uid for u in await store.due_users(zones, 22, Range("u", None), "user-5", 9)] == ["user-6", "whole-float"]
+    [first] = await store.due_users(["Europe/Berlin"], 22, Range(), None, 1)
     assert (first.user.zone, first.flaw) == ("Europe/Berlin", "")
 
 
@@ -115,7 +116,7 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
         "no-times": talk("ann", inside, started_at=None, finished_at="yesterday"),
     }
     world.put_user("ann", ON, {}, talks)
-    found, malformed = await store.between("ann", WINDOW)
+    found, malformed = await store.conversations_in("ann", WINDOW)
     assert {c.id for c in found} == {"first", "second", "spoken", "titled", "no-times"}
     assert malformed == 1
     by_id = {c.id: c for c in found}
@@ -157,8 +158,8 @@ async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, 
 
 
 async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) -> None:
-    verdict = await begin(store)
-    assert verdict.kind is Kind.PUSH
+    decision = await begin(store)
+    assert decision.kind is Kind.PUSH
     [(day, ledger)] = world.ledgers("ann").items()
     assert day == "2026-05-01"
     assert (ledger["state"], ledger["by"], ledger["tries"], ledger["seq"]) == ("sending", "me", 1, 1)
@@ -185,11 +186,11 @@ async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
     # In the emulator each lost commit waits two seconds for a lock: there only the two of a flush meet.
     stores = [connect(world) for _ in range(5 if world.name == "sqlite" else 2)]
     try:
-        verdicts = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
+        decisions = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
     finally:
         for one in stores:
             await one.aclose()
-    assert sorted(verdict.kind for verdict in verdicts) == [Kind.BUSY] * (len(stores) - 1) + [Kind.PUSH]
+    assert sorted(decision.kind for decision in decisions) == [Kind.BUSY] * (len(stores) - 1) + [Kind.PUSH]
     assert len(world.summaries("ann")) == 1
 
 
@@ -244,8 +245,8 @@ async def test_begin_beside_another_hands_summary_is_legacy(world: World, store:
     }
     world.put_summary("ann", key, theirs)
     assert (await store.summary("ann", DAY)) is not None
-    verdict = await begin(store)
-    assert (verdict.kind, verdict.entry.state, verdict.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
+    decision = await begin(store)
+    assert (decision.kind, decision.entry.state, decision.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
     [ledger] = world.ledgers("ann").values()
     assert ledger["window_end"] == SLOT - timedelta(hours=1)
     assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
@@ -253,7 +254,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(world: World, store:
 
 async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None:
     opened = await begin(store)
-    verdict = await store.report(
+    decision = await store.report(
         "ann",
         DAY,
         "me",
@@ -262,13 +263,13 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
         sent_nothing=False,
         last_chance=False,
     )
-    assert verdict.kind is Kind.RETRY
+    assert decision.kind is Kind.RETRY
     [ledger] = world.ledgers("ann").values()
     assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
     taken = await store.take("ann", DAY, "you")
     assert (taken.kind, taken.entry.by, taken.entry.tries) == (Kind.PUSH, "you", 1)
-    verdict = await store.report("ann", DAY, "you", 1, {"bb": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
-    assert (verdict.kind, verdict.entry.state) == (Kind.FINAL, State.SENT)
+    decision = await store.report("ann", DAY, "you", 1, {"bb": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert (decision.kind, decision.entry.state) == (Kind.FINAL, State.SENT)
     [ledger] = world.ledgers("ann").values()
     assert ledger["devices"] == {"aa": "accepted", "bb": "accepted"}
     assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
@@ -281,10 +282,10 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
     try:
         await begin(store)
         assert (await store.take("ann", DAY, "you")).kind is Kind.PUSH
-        verdict = await store.report(
+        decision = await store.report(
             "ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False
         )
-        assert (verdict.kind, verdict.entry.state) == (Kind.FINAL, State.SENT)
+        assert (decision.kind, decision.entry.state) == (Kind.FINAL, State.SENT)
     finally:
         await store.aclose()
 
@@ -293,16 +294,16 @@ async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(worl
     await begin(store)
     world.put_summary("ann", "2026-05-01", {"date": "2026-05-01", "headline": "Rewritten"})
     world.delete_summary("ann", "2026-05-01")
-    verdict = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
-    assert verdict.entry.state is State.SENT
+    decision = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert decision.entry.state is State.SENT
 
 
 async def test_close_once_and_for_all(world: World, store: Any) -> None:
-    first = await store.close(opening("me"), State.SKIPPED, "no_content")
+    first = await store.end_day(opening("me"), State.SKIPPED, "no_content")
     assert (first.kind, first.write) == (Kind.FINAL, True)
-    again = await store.close(opening("you"), State.MISSED, "closed")
+    again = await store.end_day(opening("you"), State.MISSED, "closed")
     assert (again.kind, again.write, again.entry.state) == (Kind.FINAL, False, State.SKIPPED)
-    around = await store.around("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
+    around = await store.ledgers_between("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
     assert list(around) == [DAY]
     assert around[DAY].window_end == SLOT
 
@@ -310,8 +311,8 @@ async def test_close_once_and_for_all(world: World, store: Any) -> None:
 async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World, store: Any) -> None:
     for n in range(-4, 4):
         day = DAY + timedelta(days=n)
-        await store.close(Opening("ann", day, "me", SLOT, WINDOW), State.SKIPPED, "no_content")
-    found = await store.around("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
+        await store.end_day(Opening("ann", day, "me", SLOT, WINDOW), State.SKIPPED, "no_content")
+    found = await store.ledgers_between("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
     assert sorted(found) == [DAY + timedelta(days=n) for n in range(-3, 3)]
 
 
@@ -328,7 +329,7 @@ async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
 
 
 async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Any) -> None:
-    closed = await store.close(opening("me"), State.SKIPPED, "no_content")
+    closed = await store.end_day(opening("me"), State.SKIPPED, "no_content")
     assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).kind is Kind.FINAL
-    verdict = await begin(store, by="op", replaces=closed.entry)
-    assert (verdict.kind, verdict.entry.seq) == (Kind.PUSH, 2)
+    decision = await begin(store, by="op", replaces=closed.entry)
+    assert (decision.kind, decision.entry.seq) == (Kind.PUSH, 2)

@@ -115,7 +115,7 @@ class Chaos:
             self.stage.end(process)
         self.calm = True
         self.faults.complete_other_shards()
-        self.faults.settle()
+        self.faults.run_until_settled()
         self._sweep_up()
         for uid in users:
             self.prove(uid)
@@ -194,7 +194,7 @@ class Chaos:
         record = self.stage.record(uid, self.faults.slots[uid])
         story: Any = (uid, ledger, record, struck)
         ends = {"sent": Stored.SENT, "dead": Stored.DEAD, "gave_up": Stored.DEAD}
-        assert record.s is ends.get(ledger.get("state", "")), story
+        assert record.state is ends.get(ledger.get("state", "")), story
         if ledger["state"] == "dead":
             assert ledger["failures"] >= 3 or ledger["crashes"] >= 4, story
             assert self.stage.world.summaries(uid) == {}, story

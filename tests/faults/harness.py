@@ -7,6 +7,7 @@ them, and a sweep repeats it for every k. No failpoint is in the product.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -292,7 +293,7 @@ class FaultStage:
                 client.script_load(script(verb)[0])
 
     def settle_in_real_time(self, seconds: float = 60) -> None:
-        """As `settle`, but nothing ages: an open delivery is taken only once it is stale."""
+        """As `run_until_settled`, but nothing ages: an open delivery is taken only once it is stale."""
         deadline = time.monotonic() + seconds
         while self.open_shards():
             assert time.monotonic() < deadline, "not settled"
@@ -367,10 +368,10 @@ class FaultStage:
                 if client.type(key) != b"string":
                     continue
                 record = claim.parse(client.get(key))
-                if record.s in (claim.Stored.CLAIMED, claim.Stored.IDLE):
-                    u = max(0, record.u - int(by.total_seconds() * 1000))
-                    text = f'{{"s":"{record.s}","t":"{record.t}","u":{u},"f":{record.f},"c":{record.c}}}'
-                    client.set(key, text, keepttl=True)
+                if record.state in (claim.Stored.CLAIMED, claim.Stored.IDLE):
+                    u = max(0, record.until - int(by.total_seconds() * 1000))
+                    aged = {"s": record.state, "t": record.token, "u": u, "f": record.failures, "c": record.crashes}
+                    client.set(key, json.dumps(aged), keepttl=True)
         for uid in self.slots:
             for day, ledger in self.stage.world.ledgers(uid).items():
                 if ledger["state"] in ("sending", "pending") and "sending_at" in ledger:
@@ -409,7 +410,7 @@ class FaultStage:
             seconds, micros = client.time()
             now = seconds * 1000 + micros // 1000
             records = [claim.parse(client.get(key)) for key in client.scan_iter("daily_summary:*")]
-        return not any(record.s is claim.Stored.IDLE and record.u > now for record in records)
+        return not any(record.state is claim.Stored.IDLE and record.until > now for record in records)
 
     def open_shards(self) -> bool:
         """Whether a run would still find something to do for our users' shard."""
@@ -418,11 +419,11 @@ class FaultStage:
         with self.redis() as client:
             for cohort in cohorts_between(now - timedelta(hours=3), now):
                 key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
-                if cohort.slot in at and claim.parse(client.get(key)).s is not claim.Stored.COMPLETE:
+                if cohort.slot in at and claim.parse(client.get(key)).state is not claim.Stored.COMPLETE:
                     return True
         return False
 
-    def settle(self, *, aging: bool = True) -> int:
+    def run_until_settled(self, *, aging: bool = True) -> int:
         """Run until every shard is complete; the number of ticks that it took."""
         self.director.at = self.director.named = None
         finished = None
@@ -455,7 +456,7 @@ class FaultStage:
         for token, uid in tokens.items():
             phone = fcm.phones[token]
             ledger = self.ledger(uid)
-            assert (ledger["state"], self.stage.record(uid, self.slots[uid]).s) == ("sent", claim.Stored.SENT)
+            assert (ledger["state"], self.stage.record(uid, self.slots[uid]).state) == ("sent", claim.Stored.SENT)
             assert phone.visible == {ledger["collapse_id"]: ledger["body"]}
             assert set(phone.bodies) == {ledger["body"]}
             [summary] = world.summaries(uid).values()

@@ -107,7 +107,7 @@ def test_upgrade_an_older_deployment_stored_its_summary_and_was_stopped(staged: 
     slot = staged.slots["ann"]
     theirs = {"id": "old", "date": slot.recap_date.isoformat(), "created_at": slot.at, "headline": "H", "overview": "O"}
     staged.stage.world.put_summary("ann", "old", theirs)
-    staged.settle()
+    staged.run_until_settled()
     assert (staged.ledger("ann")["outcome"], staged.pushes()) == ("legacy", {})
 
 
@@ -115,7 +115,7 @@ def test_upgrade_an_older_deployment_stored_its_summary_and_was_stopped(staged: 
 def test_upgrade_tzdata(staged: FaultStage) -> None:
     """A newer tzdata scans its cohorts anew: every user once all the same."""
     staged.add_users("ann", "bob")
-    staged.settle()
+    staged.run_until_settled()
     with staged.redis() as client:
         for key in client.scan_iter("daily_summary:cohort:*"):
             client.rename(key, key.replace(claim_version(), b"2020.1"))
@@ -236,7 +236,7 @@ def test_privacy_erased(staged: FaultStage) -> None:
     finished = staged.thaw(process)
     assert finished.code == 0, finished.err
     assert (staged.stage.world.ledgers("ann"), staged.stage.world.summaries("ann"), staged.pushes()) == ({}, {}, {})
-    assert staged.stage.record("ann", staged.slots["ann"]).s is Stored.SKIPPED
+    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.SKIPPED
 
 
 def test_privacy_switched_off(staged: FaultStage) -> None:
@@ -278,7 +278,7 @@ def test_tokens_wrong_project(staged: FaultStage, status: int, code: str) -> Non
     assert finished.event("tick.finished")["tokens_deleted"] == 0
     assert len(finished.named("push.refused")) == 6
     broken = False
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -304,7 +304,7 @@ def test_down_at_start(staged: FaultStage, name: str) -> None:
     assert {"redis": "Redis", "firestore": "Firestore", "llm": "LLM", "fcm": "FCM"}[name] in finished.err
     assert dict(staged.stage.llm.calls) == ({"ann": 1} if name == "fcm" else {})
     assert time.monotonic() - begun < 40
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -342,7 +342,7 @@ def test_down_midway(staged: FaultStage, name: str) -> None:
     staged.llm_rule = staged.fcm_rule = None
     calls = dict(staged.stage.llm.calls)
     assert calls.get("bob", 0) <= 2
-    staged.settle()
+    staged.run_until_settled()
     for uid in ("ann", "bob"):
         assert staged.ledger(uid)["state"] == "sent"
         assert len(staged.stage.fcm.phones[f"token-{uid}-0"].visible) == 1

@@ -26,9 +26,9 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import User
 from notifications.domain.schedule import latest_slot
-from notifications.limits import Numbers
-from notifications.run.one_user import claim_and_recap
+from notifications.limits import Limits
 from notifications.run.state import Parts, Run
+from notifications.run.user import claim_and_recap
 from notifications.wiring import BootClock
 from tests.contract.test_stores import connect as connect_store
 from tests.faults.harness import FaultStage, on_sqlite
@@ -82,7 +82,7 @@ async def claims(redis: RedisServer) -> AsyncIterator[RedisClaims]:
 async def test_charged_nobody(world: World, claims: RedisClaims, tmp_path: Any, step: str) -> None:
     """Each exception at each step: the claim is free at once, f and c are unchanged, and the reason is kept."""
     now = await claims.now()
-    numbers = Numbers(provider_retry_seconds=0.001, push_retry_seconds=0.001, store_timeout_seconds=0.3)
+    numbers = Limits(provider_retry_seconds=0.001, push_retry_seconds=0.001, store_timeout_seconds=0.3)
     for n, (name, raised) in enumerate(RAISED.items()):
         user = User(f"user-{n}", "UTC", (now - timedelta(minutes=1)).hour)
         slot = latest_slot(user.zone, user.hour, now)
@@ -102,11 +102,11 @@ async def test_charged_nobody(world: World, claims: RedisClaims, tmp_path: Any, 
         await store.aclose()
         terms = run.user_terms(user.uid, slot.recap_date, slot.at)
         [record] = await claims.read([terms.key])
-        if step == "send" and record.s is Stored.SENT:
+        if step == "send" and record.state is Stored.SENT:
             pytest.fail(f"{name} at {step}: sent, though nothing was")
-        assert (record.s, record.f, record.c) == (Stored.IDLE, 0, 0), (name, step, record, outcome)
-        assert record.r, (name, step)
-        assert record.u <= int((await claims.now()).timestamp() * 1000) + 30 * 60_000
+        assert (record.state, record.failures, record.crashes) == (Stored.IDLE, 0, 0), (name, step, record, outcome)
+        assert record.reason, (name, step)
+        assert record.until <= int((await claims.now()).timestamp() * 1000) + 30 * 60_000
         told = run.trouble is not None or run.defects or run.stopped_by is not None or outcome.wait > timedelta(0)
         assert told, (name, step)
 
@@ -120,12 +120,12 @@ async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisCl
     store = connect_store(world)
     refuses = Raising(OfflineSummarizer(), "summarize", lambda: ItemFault(ItemReason.REFUSAL, "No."))
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
-    parts = Parts(claims, store, refuses, outbox, BootClock(), Numbers())
+    parts = Parts(claims, store, refuses, outbox, BootClock(), Limits())
     run = Run(parts)
     await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
     await store.aclose()
     [record] = await claims.read([run.user_terms("ann", slot.recap_date, slot.at).key])
-    assert (record.s, record.f, record.c, record.r) == (Stored.IDLE, 1, 0, "refusal")
+    assert (record.state, record.failures, record.crashes, record.reason) == (Stored.IDLE, 1, 0, "refusal")
 
 
 # --- useless answers ---------------------------------------------------------------
@@ -155,11 +155,11 @@ def test_when_every_answer_is_useless_the_provider_is_blamed_and_nobody_is_charg
         event = finished.event("tick.finished")
         assert sum(event[name] for name in ("waiting", "stopped")) == event["due"]
     found = [staged.stage.record(uid, staged.slots[uid]) for uid in users]
-    assert {(record.f, record.c) for record in found} == {(0, 0)}
+    assert {(record.failures, record.crashes) for record in found} == {(0, 0)}
     assert [staged.ledger(uid) for uid in users] == [{}] * 12
     staged.llm_rule = None
     calls_before = dict(staged.stage.llm.calls)
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(llm={uid: count + 1 for uid, count in calls_before.items()})
 
 
@@ -173,7 +173,7 @@ def test_one_users_useless_answers_are_charged_once_another_was_answered_well(st
     staged.llm_rule = rule
     finished = staged.stage.run()
     found = staged.stage.record("ann", staged.slots["ann"])
-    assert (finished.code, found.s, found.f, found.r) == (0, Stored.IDLE, 1, "invalid_answer")
+    assert (finished.code, found.state, found.failures, found.reason) == (0, Stored.IDLE, 1, "invalid_answer")
     event = finished.event("tick.finished")
     assert (event["due"], event["sent"], event["waiting"], event["failed"]) == (3, 2, 1, 0)
 
@@ -189,8 +189,8 @@ def test_a_flagged_prompt_is_the_items_own_fault(staged: FaultStage) -> None:
     staged.llm_rule = rule
     finished = staged.stage.run()
     found = staged.stage.record("ann", staged.slots["ann"])
-    assert (finished.code, found.f, found.r, staged.stage.llm.calls["ann"]) == (0, 1, "content_policy", 1)
-    staged.settle()
+    assert (finished.code, found.failures, found.reason, staged.stage.llm.calls["ann"]) == (0, 1, "content_policy", 1)
+    staged.run_until_settled()
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["reason"]) == ("dead", "content_policy")
 
 
@@ -243,7 +243,7 @@ def test_todays_ledger_of_another_version_charges_nobody_and_is_listed(stage: St
         finished = stage.run(**fast)
         assert finished.code == 1, finished.err
     record = stage.record("ann", slot)
-    assert (record.s, record.f, record.c, record.r) == (Stored.IDLE, 0, 0, "malformed")
+    assert (record.state, record.failures, record.crashes, record.reason) == (Stored.IDLE, 0, 0, "malformed")
     assert stage.world.ledgers("ann")[day] == {"state": "from-the-future", "date": day}
     audited = stage.run("audit", "--date", day, "--json")
     assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
@@ -278,4 +278,4 @@ def test_a_user_whose_column_and_document_disagree_keeps_nobody_from_theirs(stag
     assert (event["due"], event["sent"], event["unreadable"]) == (4, 2, 2)
     assert [one["uid"] for one in finished.named("user.unreadable")] == ["bad", "worse"]
     assert set(stage.fcm.accepted) == {"token-ann-0", "token-cat-0"}
-    assert stage.record("bad", slots["bad"]).s is Stored.ABSENT
+    assert stage.record("bad", slots["bad"]).state is Stored.ABSENT

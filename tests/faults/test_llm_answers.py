@@ -58,7 +58,7 @@ def test_an_answer_without_measure_costs_no_memory_and_no_defect(staged: FaultSt
     finished = staged.stage.end(process)
     event = finished.event("tick.finished")
     assert (finished.code, event["sent"], event["defects"], event["waiting"]) == (0, 1, 0, 1), finished.err
-    assert staged.stage.record("ann", staged.slots["ann"]).s is Stored.IDLE
+    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.IDLE
     assert 0 < peak < 200_000
 
 
@@ -94,7 +94,7 @@ def test_a_dripping_answer_is_the_providers_fault_and_not_the_stores(staged: Fau
     assert finished.code == 4, finished.err
     assert "The LLM at 127.0.0.1 does not" in finished.err
     assert "store" not in finished.err.splitlines()[-1]
-    assert staged.stage.record("ann", staged.slots["ann"]).r == "provider_llm"
+    assert staged.stage.record("ann", staged.slots["ann"]).reason == "provider_llm"
     assert time.monotonic() - begun < 20
 
 
@@ -112,7 +112,7 @@ def test_a_wait_of_minutes_is_not_slept_with_the_claim_held(staged: FaultStage) 
     assert time.monotonic() - begun < 30
     assert finished.event("recap.waiting")["wait_seconds"] == 120.0
     found = staged.stage.record("ann", staged.slots["ann"])
-    assert (found.s, found.f, staged.stage.llm.calls["ann"]) == (Stored.IDLE, 0, 1)
+    assert (found.state, found.failures, staged.stage.llm.calls["ann"]) == (Stored.IDLE, 0, 1)
 
 
 def test_a_language_is_a_tag_or_nothing(stage: Stage) -> None:

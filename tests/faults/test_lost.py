@@ -53,7 +53,7 @@ def test_lost_takeover_sees_held(staged: FaultStage) -> None:
     b = staged.stage.run()
     assert b.event("tick.finished")["held"] == 1
     assert b.event("shard.open")["done"] == 0
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(llm={"ann": 2})
 
 
@@ -80,7 +80,7 @@ def test_lost_page_error(staged: FaultStage) -> None:
     staged.director.thawed.set()
     assert [event["event"] for event in finished.events if "page_failed" in event["event"]] == ["shard.page_failed"]
     assert finished.event("shard.open")["wait_seconds"] == 0.2
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -104,9 +104,9 @@ def test_lost_config_fault(staged: FaultStage, status: int, code: str) -> None:
 
     staged.llm_rule = refuse
     assert staged.stage.run().code == 3
-    assert (staged.stage.llm.calls.total(), record(staged, "ann").f, record(staged, "bob").f) == (1, 0, 0)
+    assert (staged.stage.llm.calls.total(), record(staged, "ann").failures, record(staged, "bob").failures) == (1, 0, 0)
     staged.llm_rule = None
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(llm={"ann": 2})
 
 
@@ -122,14 +122,14 @@ def test_lost_two_devices_pending(staged: FaultStage) -> None:
     staged.fcm_rule = rule
     staged.stage.run()
     found = record(staged, "ann")
-    assert (found.s, found.f, staged.ledger("ann")["state"]) == (Stored.IDLE, 0, "pending")
+    assert (found.state, found.failures, staged.ledger("ann")["state"]) == (Stored.IDLE, 0, "pending")
     with staged.redis() as client:
         now = int(datetime.now(UTC).timestamp() * 1000)
         assert client.time()
-        assert 290_000 < found.u - now <= 300_000
+        assert 290_000 < found.until - now <= 300_000
     closed = False
     assert staged.stage.run().event("tick.finished")["idle"] is True
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -145,10 +145,10 @@ def test_lost_provider_down(staged: FaultStage) -> None:
     for _ in range(6):
         staged.age(timedelta(seconds=5))
         assert staged.stage.run().code == 4
-    assert [record(staged, uid).f for uid in staged.slots] == [0, 0, 0]
+    assert [record(staged, uid).failures for uid in staged.slots] == [0, 0, 0]
     staged.llm_rule = None
     calls = dict(staged.stage.llm.calls)
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(llm={uid: count + 1 for uid, count in calls.items()})
 
 
@@ -167,15 +167,15 @@ def test_lost_retry_after(staged: FaultStage) -> None:
     staged.stage.run()
     found = record(staged, "ann")
     now = int(datetime.now(UTC).timestamp() * 1000)
-    assert (found.s, found.f) == (Stored.IDLE, 0)
-    assert found.u - now <= 30 * 60_000
+    assert (found.state, found.failures) == (Stored.IDLE, 0)
+    assert found.until - now <= 30 * 60_000
     for _ in range(5):
         staged.age(timedelta(minutes=31))
         staged.stage.run()
     assert (staged.ledger("bob")["state"], staged.ledger("bob")["tries"]) == ("pending", 0)
     staged.llm_rule = staged.fcm_rule = None
     calls = staged.stage.llm.calls["ann"]
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(llm={"ann": calls + 1})
 
 
@@ -206,7 +206,7 @@ def test_lost_closing_pass(staged: FaultStage) -> None:
     assert finished.event("tick.finished")["missed"] == 1
     ann, bob = staged.ledger("ann"), staged.ledger("bob")
     assert (ann["state"], "window_end" in ann, bob["state"]) == ("missed", False, "sent")
-    assert (record(staged, "ann").s, record(staged, "bob").s) == (Stored.MISSED, Stored.SENT)
+    assert (record(staged, "ann").state, record(staged, "bob").state) == (Stored.MISSED, Stored.SENT)
     assert staged.stage.llm.calls == calls
     assert staged.pushes() == {"token-bob-0": 1}
     assert not staged.open_shards()
@@ -225,7 +225,7 @@ def test_a_push_that_never_got_through_is_given_up_at_the_end_of_the_grace(stage
     late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()
     finished = staged.stage.run(RECAP_CATCH_UP_SECONDS=str(late - 1), RECAP_GRACE_SECONDS="4")
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "undelivered")
-    assert (record(staged, "ann").s, finished.event("tick.finished")["gave_up"]) == (Stored.DEAD, 1)
+    assert (record(staged, "ann").state, finished.event("tick.finished")["gave_up"]) == (Stored.DEAD, 1)
 
 
 @pytest.mark.timeout(300)
@@ -254,7 +254,7 @@ def test_lost_poison(staged: FaultStage) -> None:
     assert not staged.open_shards()
     assert {uid: staged.ledger(uid)["state"] for uid in innocent} == dict.fromkeys(innocent, "sent")
     assert (staged.ledger("poison")["state"], staged.ledger("poison")["outcome"]) == ("dead", "crashes")
-    assert (staged.ledger("poison")["crashes"], record(staged, "poison").s) == (4, Stored.DEAD)
+    assert (staged.ledger("poison")["crashes"], record(staged, "poison").state) == (4, Stored.DEAD)
     assert staged.stage.llm.calls["poison"] == 4
     assert max(staged.ledger(uid)["crashes"] for uid in innocent) <= 2
     assert staged.pushes() == {f"token-{uid}-0": 1 for uid in innocent}
@@ -305,14 +305,14 @@ def test_lost_last_crash_after_begin(staged: FaultStage) -> None:
     with staged.redis() as client:  # the leases end; `sending` is still fresh
         key = claim.user_key("ann", staged.slots["ann"].recap_date)
         found = claim.parse(client.get(key))
-        client.set(key, f'{{"s":"claimed","t":"{found.t}","u":1,"f":0,"c":{found.c}}}', keepttl=True)
+        client.set(key, f'{{"s":"claimed","t":"{found.token}","u":1,"f":0,"c":{found.crashes}}}', keepttl=True)
         for shard in client.scan_iter("daily_summary:*"):
             if b'"claimed"' in client.get(shard):
                 client.delete(shard)
     staged.stage.run()
-    assert (record(staged, "ann").s, staged.ledger("ann")["state"]) == (Stored.DEAD, "sending")
+    assert (record(staged, "ann").state, staged.ledger("ann")["state"]) == (Stored.DEAD, "sending")
     assert staged.open_shards()
-    staged.settle()
+    staged.run_until_settled()
     assert (staged.ledger("ann")["state"], staged.pushes()) == ("gave_up", {})
 
 
@@ -320,7 +320,7 @@ def test_lost_last_crash_after_begin(staged: FaultStage) -> None:
 def test_lost_resend_killed(staged: FaultStage) -> None:
     """The operator's process is killed at each effect, then the same command again: exactly one new push."""
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     day = staged.slots["ann"].recap_date.isoformat()
     staged.director.aim(None, "after", "kill")
     assert staged.stage.end(staged.start("resend", "ann", day)).code == 0
@@ -355,7 +355,7 @@ def test_lost_claim_reply(staged: FaultStage) -> None:
     staged.anew("ann")
     finished = staged.stage.end(staged.strike(at, "after", "cut"))
     assert finished.code == 0, finished.err
-    assert (record(staged, "ann").c, finished.event("tick.finished")["claimed"]) == (0, 1)
+    assert (record(staged, "ann").crashes, finished.event("tick.finished")["claimed"]) == (0, 1)
     staged.check_delivered()
 
 
@@ -397,7 +397,7 @@ def test_lost_missing_fields(staged: FaultStage) -> None:
         stage.world.put_user(uid, doc, {}, {})
     stage.world.put_user("null-zone", whole | {"time_zone": None}, {}, {})
     staged.add_users("float-hour", daily_summary_hour_local=float(hour))
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
     day = staged.slots["good"].recap_date.isoformat()
     audited = stage.run("audit", "--date", day, "--json")
@@ -420,7 +420,7 @@ def test_retry_item_failure(staged: FaultStage) -> None:
 
     staged.llm_rule = rule
     staged.stage.run()
-    assert (record(staged, "ann").s, record(staged, "ann").f) == (Stored.IDLE, 1)
+    assert (record(staged, "ann").state, record(staged, "ann").failures) == (Stored.IDLE, 1)
     refusing = False
     staged.settle_in_real_time()
     staged.check_delivered(llm={"ann": 2})
@@ -437,11 +437,11 @@ def test_retry_sigterm(staged: FaultStage) -> None:
         finished = staged.stage.end(staged.strike(at, "after", "term"))
         assert (finished.code, time.monotonic() - begun < 12) == (0, True), finished.err
         found = record(staged, "ann")
-        assert (found.f, found.c) == (0, 0)
-        assert found.s is not Stored.CLAIMED
+        assert (found.failures, found.crashes) == (0, 0)
+        assert found.state is not Stored.CLAIMED
         assert staged.stage.run().code == 0  # at once: what was released is due now
         assert staged.pushes() == {"token-ann-0": 1}
-        assert (staged.ledger("ann")["state"], record(staged, "ann").c) == ("sent", 0)
+        assert (staged.ledger("ann")["state"], record(staged, "ann").crashes) == ("sent", 0)
 
 
 @on_firestore

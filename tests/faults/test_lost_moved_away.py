@@ -71,7 +71,7 @@ def test_lost_moved_away(staged: FaultStage, move: str) -> None:
     event = finished.event("tick.finished")
     assert (event["swept"], event["sent"], event["due"]) == (2, 2, 2)
     assert {staged.ledger(uid)["state"] for uid in ("ann", "bob")} == {"sent"}
-    assert {staged.stage.record(uid, staged.slots[uid]).s for uid in ("ann", "bob")} == {Stored.SENT}
+    assert {staged.stage.record(uid, staged.slots[uid]).state for uid in ("ann", "bob")} == {Stored.SENT}
     again = staged.stage.run()
     assert again.event("tick.finished")["idle"] is True  # ten minutes must pass
 
@@ -146,7 +146,7 @@ def test_once_sweep_beside_run(staged: FaultStage, at: str) -> None:
 def test_a_killed_resend_is_left_to_its_operator(staged: FaultStage) -> None:
     """The sweep must not give up what an operator reopened hours later: the same command finishes it."""
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     day, ledger = staged.slots["ann"].recap_date.isoformat(), staged.ledger("ann")
     staged.stage.world.put_ledger(
         "ann", day, ledger | {"state": "pending", "outcome": "resend", "seq": 2, "devices": {}}
@@ -166,7 +166,7 @@ def test_a_killed_resend_is_left_to_its_operator(staged: FaultStage) -> None:
 
 def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage) -> None:
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     with Redis(port=staged.stage.redis.port) as client:
         assert 0 < client.pttl("daily_summary:sweep") <= 600_000
     event = staged.stage.run().event("tick.finished")

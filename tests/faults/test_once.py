@@ -22,7 +22,7 @@ def test_once_frozen_in_llm(staged: FaultStage) -> None:
     staged.under_test = PATIENT
     staged.add_users("ann")
     process = staged.strike("llm ann", "before", "freeze")
-    staged.settle()
+    staged.run_until_settled()
     text = staged.ledger("ann")["body"]
     staged.thaw(process)
     assert staged.ledger("ann")["body"] == text
@@ -53,7 +53,7 @@ def test_once_deadline_passed(staged: FaultStage) -> None:
         staged.thaw(process)
         ledger = staged.ledger("ann")
         assert (ledger["state"], ledger["tries"]) == ("pending", 0)
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
     assert staged.ledger("ann")["tries"] == 1
 
@@ -72,7 +72,7 @@ def test_once_answer_lost(staged: FaultStage) -> None:
     staged.stage.fcm.after = lose
     assert staged.stage.run().code == 4  # FCM never once answered
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["tries"]) == ("pending", 1)
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered(twice=frozenset({"token-ann-0"}))
     assert staged.ledger("ann")["tries"] == 2
     assert len(set(staged.stage.fcm.phones["token-ann-0"].tags)) == 1
@@ -90,9 +90,9 @@ def test_once_two_devices(staged: FaultStage) -> None:
     staged.fcm_rule = rule
     staged.stage.run()
     assert (staged.ledger("ann")["state"], staged.pushes()) == ("pending", {"token-ann-0": 1})
-    assert staged.stage.record("ann", staged.slots["ann"]).s is Stored.IDLE
+    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.IDLE
     down = False
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -112,7 +112,7 @@ def test_once_app_writes(staged: FaultStage, deed: str) -> None:
 
     if isinstance(world, FirestoreWorld):
         staged.fcm_rule = touch
-        staged.settle()
+        staged.run_until_settled()
     else:
         process = staged.strike("fcm token-ann-0", "after", "freeze")
         asyncio.run(touch("token-ann-0"))
@@ -144,7 +144,7 @@ def test_once_report_reply_lost(staged: FaultStage) -> None:
     staged.stage.end(staged.strike(COMMIT, "after", "cut", nth=1))
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["tries"]) == ("pending", 0)
     busy = False
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -167,7 +167,7 @@ def test_once_tag_on_the_wire(staged: FaultStage) -> None:
     """A uid of 1,500 bytes: the fake FCM refuses tags that differ or are longer than 64 bytes."""
     uid = "u" * 1500
     staged.add_users(uid)
-    staged.settle()
+    staged.run_until_settled()
     ledger = staged.ledger(uid)
     [message] = staged.stage.fcm.messages
     assert message["android"]["notification"]["tag"] == ledger["collapse_id"]
@@ -181,7 +181,7 @@ def test_once_when_redis_forgets(staged: FaultStage, loss: str) -> None:
     redis = staged.stage.redis
     process = staged.strike("llm ann", "before", "freeze")
     before = staged.stage.record("ann", staged.slots["ann"])
-    assert before.s is Stored.CLAIMED
+    assert before.state is Stored.CLAIMED
     with staged.redis() as client:
         client.delete(f"users:ann:daily_summary_lock:{staged.slots['ann'].recap_date}")
         if loss != "evicted":  # the shard's record was not in the dump, or not yet replicated, either
@@ -197,12 +197,12 @@ def test_once_when_redis_forgets(staged: FaultStage, loss: str) -> None:
     if loss == "evicted":
         assert "maxmemory-policy allkeys-lru" in staged.stage.run("doctor").out
     sent = staged.stage.record("ann", staged.slots["ann"])
-    assert sent.s is Stored.SENT
+    assert sent.state is Stored.SENT
     staged.thaw(process)
     assert staged.stage.record("ann", staged.slots["ann"]) == sent
     assert staged.pushes() == {"token-ann-0": 1}
     assert (staged.ledger("ann")["state"], len(staged.stage.world.summaries("ann"))) == ("sent", 1)
-    assert staged.ledger("ann")["by"] == sent.t != before.t
+    assert staged.ledger("ann")["by"] == sent.token != before.token
 
 
 def test_the_start_up_warns_about_eviction(staged: FaultStage) -> None:

@@ -61,11 +61,11 @@ def test_fcm_not_fcm(staged: FaultStage, kind: str) -> None:
     staged.fcm_rule = proxy
     finished = staged.stage.run()
     assert finished.code == 4, finished.err
-    assert "is not FCM" in finished.err
+    assert "is not FCM (FCM_BASE_URL)" in finished.err
     assert (staged.ledger("ann")["state"], elsewhere.got) == ("pending", [])
-    assert staged.stage.record("ann", staged.slots["ann"]).s is Stored.IDLE
+    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.IDLE
     staged.fcm_rule = None
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
     elsewhere.stop()
 
@@ -96,7 +96,7 @@ def test_an_fcm_that_can_not_be_reached_uses_up_no_try(staged: FaultStage) -> No
         assert finished.code == 4, finished.err
         assert (staged.ledger("ann")["state"], staged.ledger("ann")["tries"]) == ("pending", 0)
         assert finished.event("tick.finished")["pushes"] == 0
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -138,7 +138,7 @@ def test_tries_without_an_answer_are_spaced_over_the_catch_up(staged: FaultStage
         staged.age(timedelta(minutes=40))
         staged.stage.run()
         record = staged.stage.record("ann", staged.slots["ann"])
-        waits.append(round((record.u / 1000 - datetime.now(UTC).timestamp()) / 60))
+        waits.append(round((record.until / 1000 - datetime.now(UTC).timestamp()) / 60))
         assert staged.ledger("ann")["state"] == "pending"
     assert waits == [1, 5, 25]
     assert staged.ledger("ann")["tries"] == 3
@@ -185,7 +185,7 @@ def test_no_retry_after_can_lose_an_answer(staged: FaultStage, retry_after: str)
     assert finished.event("tick.finished")["defects"] == 0, finished.err
     assert (staged.ledger("ann")["state"], len(staged.ledger("ann")["devices"])) == ("pending", 1)
     closed = False
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -200,7 +200,7 @@ def test_a_deep_or_endless_answer_of_fcm_is_no_defect(staged: FaultStage) -> Non
     finished = staged.stage.run()
     assert finished.event("tick.finished")["defects"] == 0, finished.err
     staged.fcm_rule = None
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -234,7 +234,7 @@ def test_no_text_makes_a_push_that_fcm_refuses(staged: FaultStage, word: str) ->
 def test_an_old_ledger_that_holds_too_much_is_pushed_all_the_same(staged: FaultStage) -> None:
     """4,097 bytes and more, stored by an earlier version."""
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     day, ledger = staged.slots["ann"].recap_date.isoformat(), staged.ledger("ann")
     staged.stage.world.put_ledger("ann", day, ledger | {"title": "T" * 6_300, "body": "words " * 900})
     staged.age(sent=True)
@@ -254,8 +254,8 @@ def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> 
     staged.fcm_rule = refuse
     staged.stage.run()
     record = staged.stage.record("ann", staged.slots["ann"])
-    left = record.u / 1000 - datetime.now(UTC).timestamp()
-    assert (record.s, record.r, 1_750 < left <= 1_800) == (Stored.IDLE, "sender_id_mismatch", True)
+    left = record.until / 1000 - datetime.now(UTC).timestamp()
+    assert (record.state, record.reason, 1_750 < left <= 1_800) == (Stored.IDLE, "sender_id_mismatch", True)
     assert staged.ledger("ann")["reason"] == "SENDER_ID_MISMATCH"
     staged.age(timedelta(minutes=6))  # the shard's wait is over, the user's is not
     staged.stage.run()
@@ -266,7 +266,7 @@ def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> 
 def test_a_resend_to_a_refused_device_ends_with_what_fcm_said(staged: FaultStage) -> None:
     """It pushed once a second for ever."""
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     staged.age(sent=True)
 
     async def refuse(token: str) -> web.Response:
@@ -413,7 +413,7 @@ def test_credentials_that_google_refuses_are_bad_configuration(google: Any) -> N
 @on_sqlite
 def test_a_resend_a_day_later_is_worth_its_time_from_now_on(staged: FaultStage) -> None:
     staged.add_users("ann")
-    staged.settle()
+    staged.run_until_settled()
     staged.age(sent=True)
     later = datetime.now(UTC) + timedelta(hours=26)
     done = staged.stage.run("--now", later.isoformat(), "resend", "ann", staged.slots["ann"].recap_date.isoformat())

@@ -43,11 +43,13 @@ def test_a_store_that_refuses_after_the_claim_charges_nobody(
         finished = staged.stage.run()
         assert (finished.code, told in finished.err) == (3, True), finished.err
     records = [staged.stage.record(uid, staged.slots[uid]) for uid in ("ann", "bob")]
-    assert [(record.s, record.f, record.c, record.r) for record in records if record.s is not Stored.ABSENT] == [
-        (Stored.IDLE, 0, 0, "configuration")
-    ]
+    assert [
+        (record.state, record.failures, record.crashes, record.reason)
+        for record in records
+        if record.state is not Stored.ABSENT
+    ] == [(Stored.IDLE, 0, 0, "configuration")]
     between.rule = lambda method, request: None
-    staged.settle()
+    staged.run_until_settled()
     staged.check_delivered()
 
 
@@ -63,7 +65,7 @@ def test_a_store_that_takes_no_writes_stops_the_claiming(staged: FaultStage, bet
     assert staged.stage.llm.calls.total() == 4
     between.rule = lambda method, request: None
     staged.stage.settings["RECAP_CONCURRENCY"] = "16"
-    staged.settle()
+    staged.run_until_settled()
     assert {staged.ledger(uid)["state"] for uid in users} == {"sent"}
     assert set(staged.stage.fcm.accepted.values()) == {1}
 
@@ -115,7 +117,7 @@ def test_a_document_that_the_store_never_takes_is_the_items_fault(staged: FaultS
     between.rule = lambda method, request: (
         too_large if method == "Commit" and b"users/ann/daily_summaries" in request else None
     )
-    staged.settle()
+    staged.run_until_settled()
     ann = staged.ledger("ann")
     assert (ann["state"], ann["failures"], ann["reason"]) == ("dead", 3, "unstorable")
     assert (staged.ledger("bob")["state"], staged.stage.llm.calls["ann"]) == ("sent", 3)
@@ -149,14 +151,14 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
     from datetime import timedelta
 
     from notifications.adapters.stores.sqlite import SqliteStore
-    from notifications.domain.delivery import Terms
+    from notifications.domain.delivery import LedgerRules
 
     world = staged.stage.world
     assert isinstance(world, SqliteWorld)
     world.put_user("gone", {"time_zone": "mars"}, {}, {})
 
     async def mend() -> object:
-        store = SqliteStore(world.folder / "recap.sqlite3", Terms(timedelta(120), 3, timedelta(30)))
+        store = SqliteStore(world.folder / "recap.sqlite3", LedgerRules(timedelta(120), 3, timedelta(30)))
         [listed] = await store.everybody(None, 9)
         world.delete_user(listed.uid)
         mended = await store.mend(listed.uid)

@@ -50,7 +50,7 @@ def test_once_kill_everywhere(faults: FaultStage, part: int, record_property: Ca
     for at in points:
         faults.anew(*FIVE)
         ended(faults.strike(at), faults)
-        faults.settle()
+        faults.run_until_settled()
         twice, llm = expectation(at, found)
         faults.check_delivered(twice=twice, llm=llm, point=(at, trace))
     record_property("kills_survived", len(points))
@@ -73,7 +73,7 @@ def test_once_flush_and_kill(faults: FaultStage, part: int, record_property: Cal
             ended(process, faults)
             faults.director.thawed.set()
             faults.complete_other_shards()
-            faults.settle()
+            faults.run_until_settled()
             twice, llm = expectation(at, found)
             faults.check_delivered(twice=twice, llm=llm, point=(at, trace))
     record_property("flushes_survived", 2 * len(points))
@@ -135,7 +135,7 @@ def test_a_kill_at_each_kind_of_message(faults: FaultStage, kind: str) -> None:
     }[kind]
     faults.anew(*TWO)
     ended(faults.strike(at), faults)
-    faults.settle()
+    faults.run_until_settled()
     twice, llm = expectation(at, found)
     assert (twice, llm) == {
         "llm": (frozenset(), {"bob": 2}),

@@ -23,7 +23,7 @@ def told(stage: Stage, uid: str, slot: Slot) -> tuple[Any, ...]:
     return (
         ledger.get("state"),
         ledger.get("outcome", ""),
-        record.s.value,
+        record.state.value,
         stage.llm.calls[uid],
         len(stage.world.summaries(uid)),
     )
@@ -107,7 +107,7 @@ def test_user_runs_one_user_and_respects_the_claim(stage: Stage) -> None:
     stage.add_user("bob")
     assert stage.run("--user", "ann").code == 0
     assert stage.run("--user", "ann").code == 0
-    assert (stage.llm.calls, stage.record("ann", slot).s) == ({"ann": 1}, Stored.SENT)
+    assert (stage.llm.calls, stage.record("ann", slot).state) == ({"ann": 1}, Stored.SENT)
     nobody = stage.run("--user", "nobody")
     assert (nobody.code, "users/nobody does not exist" in nobody.err) == (3, True)
 
@@ -121,7 +121,7 @@ def test_dry_run_says_why_and_writes_nothing(stage: Stage) -> None:
     assert lines["ann"].endswith("  due")
     assert lines["silent"].endswith("  skipped: no_content")
     assert (stage.llm.calls, stage.fcm.asked, stage.world.ledgers("silent")) == ({}, {}, {})
-    assert stage.record("silent", slot).s is Stored.ABSENT
+    assert stage.record("silent", slot).state is Stored.ABSENT
 
 
 def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:

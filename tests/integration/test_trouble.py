@@ -62,7 +62,7 @@ def test_a_refused_key_stops_at_once_charges_nobody_and_heals(stage: Stage) -> N
     assert "check OPENAI_API_KEY" in one_sentence(finished.err)
     assert "test-key" not in finished.err
     assert stage.llm.calls.total() == 1
-    assert {stage.record(uid, slot).f for uid, slot in slots.items()} == {0}
+    assert {stage.record(uid, slot).failures for uid, slot in slots.items()} == {0}
     stage.llm.script = None
     assert stage.run().code == 0
     assert stage.fcm.accepted == {f"token-{uid}-0": 1 for uid in slots}
@@ -77,7 +77,7 @@ def test_an_unreachable_server_is_named_and_the_next_run_recovers(stage: Stage, 
     finished = stage.run(**down, **fast)
     assert finished.code == 4
     assert "does not answer" in one_sentence(finished.err)
-    assert (stage.record("ann", slot).s, stage.record("ann", slot).f) == (Stored.IDLE, 0)
+    assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (Stored.IDLE, 0)
     assert stage.run().code == 0
     assert (stage.llm.calls["ann"], stage.fcm.accepted["token-ann-0"]) == (1, 1)
 
@@ -95,7 +95,7 @@ def test_an_answer_off_the_schema_counts_against_the_item_until_it_is_dead(stage
     for _ in range(3):
         finished = stage.run(**fast)
         assert finished.code == (5 if len(told) == 2 else 0), finished.err  # the third ends ann's day
-        told.append((stage.record("ann", slot).s, stage.record("ann", slot).f))
+        told.append((stage.record("ann", slot).state, stage.record("ann", slot).failures))
     assert told == [(Stored.IDLE, 1), (Stored.IDLE, 2), (Stored.DEAD, 3)]
     [ledger] = stage.world.ledgers("ann").values()
     assert (ledger["state"], ledger["outcome"], ledger["failures"]) == ("dead", "failures", 3)
@@ -116,7 +116,7 @@ def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:
     assert stage.run(FCM_BASE_URL="").code == 0
     [line] = (data / "outbox.jsonl").read_text().splitlines()
     assert json.loads(line)["uid"] == "ann"
-    assert (stage.record("ann", slot).s, stage.llm.calls["ann"]) == (Stored.SENT, 1)
+    assert (stage.record("ann", slot).state, stage.llm.calls["ann"]) == (Stored.SENT, 1)
 
 
 def test_a_quota_answer_of_fcm_slows_the_run_and_loses_nobody(stage: Stage) -> None:

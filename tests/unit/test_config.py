@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from notifications.domain.errors import ConfigFault
-from notifications.limits import Numbers
+from notifications.limits import Limits
 from notifications.settings import load
 
 CLOUD = {"CLOUD_RUN_JOB": "recap", "REDIS_URL": "redis://r:6379", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
@@ -20,7 +20,7 @@ def test_nothing_set_means_everything_local() -> None:
 
 
 def test_the_defaults_are_the_protocols() -> None:
-    numbers = Numbers()
+    numbers = Limits()
     told = {
         "user_deadline": 480,
         "user_lease": 660,

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Kind, Opening, Terms, Verdict
+from notifications.domain.delivery import Decision, Kind, LedgerRules, Opening
 from notifications.domain.model import Draft, Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import Result
 
 NOW = datetime(2026, 5, 1, 20, 5, tzinfo=UTC)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 DAY = date(2026, 5, 1)
-TERMS = Terms(stale=timedelta(seconds=120), max_pushes=3, retention=timedelta(days=30))
+TERMS = LedgerRules(stale=timedelta(seconds=120), max_pushes=3, retention=timedelta(days=30))
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ME = Opening("u", DAY, "me", SLOT, WINDOW)
 RECAP = Recap("2026-05-01", DAY, NOW, Draft("Head", "Over", "🌤️"), 2, 30)
@@ -30,45 +30,45 @@ def entry(state: State, **changes: Any) -> Ledger:
     return replace(base, **changes)
 
 
-def close(state: State, found: Ledger | None, active: bool = True) -> Verdict:
-    return delivery.close(ME, state, "why", active=active, found=found, read_time=NOW, terms=TERMS)
+def close(state: State, found: Ledger | None, active: bool = True) -> Decision:
+    return delivery.end_day(ME, state, "why", active=active, found=found, read_time=NOW, rules=TERMS)
 
 
-def begin(found: Ledger | None = None, **changes: Any) -> Verdict:
+def begin(found: Ledger | None = None, **changes: Any) -> Decision:
     given: dict[str, Any] = {
         "has_devices": True,
         "replaces": None,
         "active": True,
         "summary": None,
         "read_time": NOW,
-        "terms": TERMS,
+        "rules": TERMS,
     } | changes
     return delivery.begin(ME, RECAP, found=found, **given)
 
 
-def take(found: Ledger | None, by: str = "me") -> Verdict:
-    return delivery.take(by, found=found, read_time=NOW, terms=TERMS)
+def take(found: Ledger | None, by: str = "me") -> Decision:
+    return delivery.take(by, found=found, read_time=NOW, rules=TERMS)
 
 
-def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> Verdict:
+def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> Decision:
     given: dict[str, Any] = {"sent_nothing": False, "last_chance": False, "by": "me", "seq": 1} | changes
     return delivery_report.report(given.pop("by"), given.pop("seq"), results, found=found, **given)
 
 
-def resend(found: Ledger | None, **changes: Any) -> Verdict:
-    given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW, "terms": TERMS} | changes
+def resend(found: Ledger | None, **changes: Any) -> Decision:
+    given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW, "rules": TERMS} | changes
     return delivery_report.resend(found=found, **given)
 
 
-def written(verdict: Verdict) -> Ledger:
-    assert verdict.write
-    assert verdict.entry is not None
-    return verdict.entry
+def written(decision: Decision) -> Ledger:
+    assert decision.write
+    assert decision.entry is not None
+    return decision.entry
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
 def test_close_writes_nothing_about_who_is_gone(state: State) -> None:
-    assert close(state, None, active=False) == Verdict(Kind.NOBODY)
+    assert close(state, None, active=False) == Decision(Kind.NOBODY)
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
@@ -82,46 +82,46 @@ def test_close_creates_the_day(state: State) -> None:
 @pytest.mark.parametrize("found", ENDED)
 @pytest.mark.parametrize("asked", [State.SKIPPED, State.MISSED, State.DEAD])
 def test_close_leaves_an_ended_day(asked: State, found: State) -> None:
-    assert close(asked, entry(found)) == Verdict(Kind.FINAL, entry(found))
+    assert close(asked, entry(found)) == Decision(Kind.FINAL, entry(found))
 
 
 @pytest.mark.parametrize("found", [State.PENDING, State.SENDING])
 @pytest.mark.parametrize("asked", [State.SKIPPED, State.MISSED])
 def test_close_takes_what_another_run_began(asked: State, found: State) -> None:
-    assert close(asked, entry(found)) == Verdict(Kind.TAKE, entry(found))
+    assert close(asked, entry(found)) == Decision(Kind.TAKE, entry(found))
 
 
 def test_dead_gives_up_an_open_day_but_waits_for_a_fresh_sender() -> None:
     assert written(close(State.DEAD, entry(State.PENDING))).state is State.GAVE_UP
     assert written(close(State.DEAD, entry(State.SENDING, sending_at=STALE))).state is State.GAVE_UP
-    assert close(State.DEAD, entry(State.SENDING)) == Verdict(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
+    assert close(State.DEAD, entry(State.SENDING)) == Decision(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
 
 
 def test_begin_creates_ledger_and_summary_together() -> None:
-    verdict = begin()
-    made = written(verdict)
-    assert (verdict.kind, verdict.recap, verdict.stamp_sending) == (Kind.PUSH, RECAP, True)
+    decision = begin()
+    made = written(decision)
+    assert (decision.kind, decision.recap, decision.stamp_sending) == (Kind.PUSH, RECAP, True)
     assert (made.state, made.by, made.tries, made.seq) == (State.SENDING, "me", 1, 1)
     assert (made.title, made.body, made.summary_id) == ("🌤️ Head", "Over", "2026-05-01")
     assert (made.window_start, made.window_end) == (WINDOW.start, WINDOW.end)
 
 
 def test_begin_without_devices_is_sent_at_once() -> None:
-    verdict = begin(has_devices=False)
-    made = written(verdict)
-    assert (verdict.kind, made.state, made.outcome, made.tries) == (Kind.FINAL, State.SENT, "no_devices", 0)
-    assert verdict.recap == RECAP
-    assert verdict.stamp_sent
+    decision = begin(has_devices=False)
+    made = written(decision)
+    assert (decision.kind, made.state, made.outcome, made.tries) == (Kind.FINAL, State.SENT, "no_devices", 0)
+    assert decision.recap == RECAP
+    assert decision.stamp_sent
 
 
 def test_begin_writes_nothing_about_who_is_gone() -> None:
-    assert begin(active=False) == Verdict(Kind.NOBODY)
+    assert begin(active=False) == Decision(Kind.NOBODY)
 
 
 def test_begin_respects_a_summary_by_another_hand() -> None:
-    verdict = begin(summary=THEIRS)
-    made = written(verdict)
-    assert (verdict.kind, verdict.recap) == (Kind.FINAL, None)
+    decision = begin(summary=THEIRS)
+    made = written(decision)
+    assert (decision.kind, decision.recap) == (Kind.FINAL, None)
     assert (made.state, made.outcome, made.title, made.body) == (State.SENT, "legacy", "🎈 Their head", "Their text")
     assert made.window_end == SLOT  # min(created_at, slot)
     assert made.window_start is None
@@ -129,7 +129,7 @@ def test_begin_respects_a_summary_by_another_hand() -> None:
 
 @pytest.mark.parametrize("state", ENDED)
 def test_begin_throws_its_text_away_where_the_day_ended(state: State) -> None:
-    assert begin(entry(state)) == Verdict(Kind.FINAL, entry(state))
+    assert begin(entry(state)) == Decision(Kind.FINAL, entry(state))
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
@@ -143,11 +143,11 @@ def test_a_resends_begin_replaces_only_what_it_read(state: State) -> None:
 
 def test_take_of_each_state() -> None:
     for state in ENDED:
-        assert take(entry(state)) == Verdict(Kind.FINAL, entry(state))
-    assert take(None) == Verdict(Kind.NOBODY)
+        assert take(entry(state)) == Decision(Kind.FINAL, entry(state))
+    assert take(None) == Decision(Kind.NOBODY)
     mine = entry(State.SENDING, by="me", tries=2)
-    assert take(mine) == Verdict(Kind.PUSH, mine)  # the reply was lost: no try is taken again
-    assert take(entry(State.SENDING)) == Verdict(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
+    assert take(mine) == Decision(Kind.PUSH, mine)  # the reply was lost: no try is taken again
+    assert take(entry(State.SENDING)) == Decision(Kind.BUSY, entry(State.SENDING), timedelta(seconds=1))
     for found in (entry(State.PENDING, tries=2), entry(State.SENDING, sending_at=STALE, tries=2)):
         taken = written(take(found))
         assert (taken.state, taken.by, taken.tries) == (State.SENDING, "me", 3)
@@ -159,13 +159,13 @@ MINE = entry(State.SENDING, by="me", tries=2)
 
 
 def test_report_for_an_erased_account_or_after_a_resend() -> None:
-    assert report(None, {}) == Verdict(Kind.NOBODY)
-    assert report(replace(MINE, seq=2), {"a": Result.ACCEPTED}) == Verdict(Kind.REFUSED, replace(MINE, seq=2))
+    assert report(None, {}) == Decision(Kind.NOBODY)
+    assert report(replace(MINE, seq=2), {"a": Result.ACCEPTED}) == Decision(Kind.REFUSED, replace(MINE, seq=2))
 
 
 def test_sent_is_never_taken_back() -> None:
     sent = entry(State.SENT)
-    assert report(sent, {"a": Result.UNKNOWN}) == Verdict(Kind.FINAL, sent)
+    assert report(sent, {"a": Result.UNKNOWN}) == Decision(Kind.FINAL, sent)
 
 
 @pytest.mark.parametrize("by", ["me", "other"])
@@ -188,9 +188,9 @@ def test_after_giving_up_only_devices_are_merged() -> None:
     ("result", "tries"), [(Result.BUSY, 1), (Result.UNSENT, 1), (Result.REFUSED, 1), (Result.UNKNOWN, 2)]
 )
 def test_a_definite_failure_gives_its_try_back(result: Result, tries: int) -> None:
-    verdict = report(MINE, {"a": result})
-    made = written(verdict)
-    assert (verdict.kind, made.state, made.tries) == (Kind.RETRY, State.PENDING, tries)
+    decision = report(MINE, {"a": result})
+    made = written(decision)
+    assert (decision.kind, made.state, made.tries) == (Kind.RETRY, State.PENDING, tries)
 
 
 def test_a_passed_deadline_gives_its_try_back() -> None:
@@ -209,16 +209,16 @@ def test_a_device_that_another_sender_reached_is_not_open() -> None:
 
 @pytest.mark.parametrize("found", [entry(State.SENDING), entry(State.PENDING, by="me")])
 def test_a_stale_or_repeated_report_only_merges(found: Ledger) -> None:
-    verdict = report(found, {"a": Result.ACCEPTED, "b": Result.BUSY})
-    made = written(verdict)
-    assert verdict.kind is Kind.RETRY
+    decision = report(found, {"a": Result.ACCEPTED, "b": Result.BUSY})
+    made = written(decision)
+    assert decision.kind is Kind.RETRY
     assert made == replace(found, devices={"a": "accepted"})
 
 
 def test_the_last_chance_gives_up() -> None:
-    verdict = report(MINE, {"a": Result.BUSY}, last_chance=True)
-    made = written(verdict)
-    assert (verdict.kind, made.state, made.outcome) == (Kind.FINAL, State.GAVE_UP, "undelivered")
+    decision = report(MINE, {"a": Result.BUSY}, last_chance=True)
+    made = written(decision)
+    assert (decision.kind, made.state, made.outcome) == (Kind.FINAL, State.GAVE_UP, "undelivered")
 
 
 def test_resend_is_refused_while_a_send_is_fresh() -> None:
@@ -238,7 +238,7 @@ def test_resend_bumps_an_ended_delivery_and_finishes_an_open_one() -> None:
         made = written(resend(entry(state, seq=3, tries=2, devices={"a": "accepted"})))
         assert (made.state, made.seq, made.tries, dict(made.devices)) == (State.PENDING, 4, 0, {})
     for found in (entry(State.PENDING), entry(State.SENDING, sending_at=STALE)):
-        assert resend(found) == Verdict(Kind.RETRY, found)
+        assert resend(found) == Decision(Kind.RETRY, found)
     for state in (State.SKIPPED, State.MISSED, State.DEAD):
-        assert resend(entry(state)) == Verdict(Kind.FINAL, entry(state))
-    assert resend(None) == Verdict(Kind.FINAL, None)
+        assert resend(entry(state)) == Decision(Kind.FINAL, entry(state))
+    assert resend(None) == Decision(Kind.FINAL, None)

@@ -1,4 +1,4 @@
-"""What a push says, and what FCM's answers mean."""
+"""What a push says, and how it looks on the wire."""
 
 from __future__ import annotations
 
@@ -12,47 +12,14 @@ from notifications.adapters.pushes.fcm import wire
 from notifications.domain.model import collapse_id
 from notifications.domain.push import (
     NO_TEXT,
-    QUOTA_WAIT,
     TTL,
-    Answer,
     Message,
-    Result,
     deletions_allowed,
     notice,
-    read_answer,
 )
 from notifications.domain.text import bounded, plain
 
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "asked", "answer"),
-    [
-        (200, "", None, Answer(Result.UNKNOWN, "200", foreign=True)),  # any server can say 200
-        (302, "", None, Answer(Result.BUSY, "REDIRECT_302", foreign=True)),
-        (404, "UNREGISTERED", None, Answer(Result.GONE, "UNREGISTERED")),
-        (400, "UNREGISTERED", None, Answer(Result.REFUSED, "UNREGISTERED")),  # only a 404 says that it is gone
-        (404, "NOT_FOUND", None, Answer(Result.REFUSED, "NOT_FOUND")),  # the project, not the device
-        (400, "INVALID_ARGUMENT", None, Answer(Result.REFUSED, "INVALID_ARGUMENT")),
-        (403, "SENDER_ID_MISMATCH", None, Answer(Result.REFUSED, "SENDER_ID_MISMATCH")),
-        (401, "THIRD_PARTY_AUTH_ERROR", None, Answer(Result.REFUSED, "THIRD_PARTY_AUTH_ERROR")),
-        (401, "UNAUTHENTICATED", None, Answer(Result.BUSY, "UNAUTHENTICATED", config=True)),
-        (429, "QUOTA_EXCEEDED", None, Answer(Result.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, slow_run=True)),
-        (429, "QUOTA_EXCEEDED", 5 * MINUTE, Answer(Result.BUSY, "QUOTA_EXCEEDED", 5 * MINUTE, slow_run=True)),
-        (503, "UNAVAILABLE", MINUTE, Answer(Result.BUSY, "UNAVAILABLE", MINUTE, retry_now=True)),
-        (500, "INTERNAL", None, Answer(Result.BUSY, "INTERNAL", retry_now=True)),
-        (502, "", None, Answer(Result.UNKNOWN, "502")),
-    ],
-)
-def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, answer: Answer) -> None:
-    assert read_answer(status, code, asked) == answer
-
-
-def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
-    assert read_answer(403, "SENDER_ID_MISMATCH").shout
-    assert read_answer(401, "").shout
-    assert not read_answer(404, "UNREGISTERED").shout
 
 
 @given(st.text(max_size=400), st.text(max_size=60))

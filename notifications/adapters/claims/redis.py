@@ -21,10 +21,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
-from notifications.domain.claim import Answer, Record, Stored, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
-from notifications.ports import Found, Reply, Terms
+from notifications.ports import ClaimTerms, Found, Reply
 
 T = TypeVar("T")
 
@@ -71,19 +71,19 @@ class RedisClaims:
                 raise value
         return [Record(Stored.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
 
-    async def claim(self, terms: Terms, token: str, lane: int) -> Reply:
+    async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply:
         """Take the key for one lease."""
         return await self._run(Verb.CLAIM, terms, token, lane, terms.max_crashes)
 
-    async def renew(self, terms: Terms, token: str) -> Reply:
+    async def renew(self, terms: ClaimTerms, token: str) -> Reply:
         """Extend the own live claim."""
         return await self._run(Verb.RENEW, terms, token)
 
-    async def complete(self, terms: Terms, token: str, outcome: Stored) -> Reply:
+    async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply:
         """End the own claim in a final state."""
         return await self._run(Verb.COMPLETE, terms, token, outcome.value)
 
-    async def fail(self, terms: Terms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
+    async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
         """Give the own claim back, to be tried after `wait` (30 min at most)."""
         wait_ms = max(0, wait // timedelta(milliseconds=1))
         given = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
@@ -102,13 +102,13 @@ class RedisClaims:
         found = await self._patiently(lambda: self._client.get(key))
         return found is not None and _text(found) == value  # our own reply was lost
 
-    async def hold_back(self, key: str, rest: timedelta) -> None:
+    async def set_pause(self, key: str, rest: timedelta) -> None:
         """Tell every process to start nothing for that long, unless they were told to wait longer."""
-        if await self.held_back(key) >= rest:
+        if await self.pause_left(key) >= rest:
             return
         await self._patiently(lambda: self._client.set(key, "1", px=max(1, rest // timedelta(milliseconds=1))))
 
-    async def held_back(self, key: str) -> timedelta:
+    async def pause_left(self, key: str) -> timedelta:
         """For how long nothing is to be started."""
         left = await self._patiently(lambda: self._client.pttl(key))
         return timedelta(milliseconds=max(0, left))
@@ -153,7 +153,7 @@ class RedisClaims:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _run(self, verb: Verb, terms: Terms, token: str, *args: str | int) -> Reply:
+    async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
         source, sha = script(verb)
         given = (terms.key, token, terms.lease_ms, terms.expire_ms, *args)
 
@@ -199,12 +199,12 @@ def cancellation_kept() -> Iterator[None]:
 
 def _reply(raw: list[Any]) -> Reply:
     word, detail, failures, crashes, now, reason = raw
-    answer = Answer(_text(word))
+    answer = ClaimAnswer(_text(word))
     return Reply(
         answer=answer,
         now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
-        wait=timedelta(milliseconds=0 if answer is Answer.DONE else int(detail)),
-        final=Stored(_text(detail)) if answer is Answer.DONE else None,
+        wait=timedelta(milliseconds=0 if answer is ClaimAnswer.DONE else int(detail)),
+        final=Stored(_text(detail)) if answer is ClaimAnswer.DONE else None,
         failures=failures,
         crashes=crashes,
         reason=_text(reason),

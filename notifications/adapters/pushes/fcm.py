@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from notifications.adapters.pushes.fcm_answers import UNCLEAR, understood
 from notifications.adapters.pushes.fcm_credentials import Credentials, NoCredentials, default_credentials
 from notifications.domain.errors import ConfigFault, ProviderFault
-from notifications.domain.push import ACCEPTED, TTL, UNCLEAR, Answer, Message, Result, read_answer
-from notifications.domain.text import bounded, code
-from notifications.domain.waits import retry_after
+from notifications.domain.push import TTL, Message, PushAnswer, Result
+from notifications.domain.text import bounded
 
 CHECK_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -29,12 +29,14 @@ TRIES_WITH_A_NEW_TOKEN = 2
 class FcmPush:
     """The Push port."""
 
+    where = "FCM (FCM_BASE_URL)"
+
     def __init__(self, session: aiohttp.ClientSession, url: str, credentials: Credentials) -> None:
         self._session = session
         self._url = url
         self._credentials = credentials
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> Answer:
+    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
         left = False
 
@@ -47,9 +49,9 @@ class FcmPush:
             async with asyncio.timeout(timeout.total_seconds()):
                 return await self._posted(body_of(token, message), written)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return Answer(Result.UNKNOWN if left else Result.UNSENT, type(cause).__name__)
+            return PushAnswer(Result.UNKNOWN if left else Result.UNSENT, type(cause).__name__)
 
-    async def _posted(self, body: bytes, written: Callable[[], None]) -> Answer:
+    async def _posted(self, body: bytes, written: Callable[[], None]) -> PushAnswer:
         """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
         refused: str | None = None
         answer = UNCLEAR
@@ -57,16 +59,16 @@ class FcmPush:
             try:
                 bearer = await self._credentials.token(refused)
             except ConfigFault:
-                return Answer(Result.UNSENT, "CREDENTIALS", config=True)
+                return PushAnswer(Result.UNSENT, "CREDENTIALS", config=True)
             except ProviderFault:
-                return Answer(Result.UNSENT, "NO_TOKEN")
+                return PushAnswer(Result.UNSENT, "NO_TOKEN")
             answer = await self._post(body, bearer, written)
             if not answer.config or bearer is None:
                 break
             refused = bearer
         return answer
 
-    async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> Answer:
+    async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> PushAnswer:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
         async with self._session.post(
             self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=written
@@ -74,7 +76,7 @@ class FcmPush:
             said = await answer.content.read(MAX_ANSWER_BYTES)
             while len(said) < MAX_ANSWER_BYTES and (more := await answer.content.read(MAX_ANSWER_BYTES - len(said))):
                 said += more
-            return _understood(answer.status, said, answer.headers)
+            return understood(answer.status, said, answer.headers)
 
     async def check(self) -> str:
         """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
@@ -140,28 +142,6 @@ BODY_ROOM = 400  # bytes
 
 def _json(message: dict[str, Any]) -> bytes:
     return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
-
-
-def _understood(status: int, said: bytes, headers: Mapping[str, str]) -> Answer:
-    """What FCM said. Accepted is only what it gave a name: any server can say 200."""
-    try:
-        told: Any = json.loads(said)
-    except (ValueError, RecursionError):
-        told = None
-    if status == 200 and isinstance(told, dict) and isinstance(told.get("name"), str):
-        return ACCEPTED
-    return read_answer(status, _error_code(told), retry_after(headers))
-
-
-def _error_code(told: Any) -> str:
-    """FCM's own code, else the general status, else nothing."""
-    try:
-        error = told["error"]
-        details = [detail for detail in error.get("details", []) if isinstance(detail, Mapping)]
-        codes = [detail["errorCode"] for detail in details if "errorCode" in detail]
-        return code(codes[0] if codes else error.get("status"), "")
-    except (TypeError, KeyError, AttributeError):
-        return ""
 
 
 def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:

@@ -50,7 +50,7 @@ class GoogleCredentials:
         except GoogleAuthError as cause:
             kind = type(cause).__name__
             if isinstance(cause, TransportError) or cause.retryable:
-                raise ProviderFault(f"Google gives no push token now ({kind}).", name="fcm") from cause
+                raise ProviderFault(f"Google gives no push token now ({kind}).", name="push") from cause
             raise ConfigFault(
                 f"Google refuses the push credentials ({kind}); see GOOGLE_APPLICATION_CREDENTIALS."
             ) from cause

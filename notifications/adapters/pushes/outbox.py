@@ -13,7 +13,7 @@ from pathlib import Path
 
 from notifications.adapters.private_files import PRIVATE_FILE, lock, private_folder
 from notifications.domain.errors import DependencyDown
-from notifications.domain.push import ACCEPTED, Answer, Message, Result
+from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result
 
 
 class Outbox:
@@ -24,10 +24,11 @@ class Outbox:
 
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
+        self.where = str(path)
         self._path = path
         self._show = show
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> Answer:
+    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
         """Accepted, or UNSENT where the file stays locked. Raises DependencyDown where it can't be written."""
         device = hashlib.sha256(token.encode()).hexdigest()[:16]
         line = {
@@ -42,7 +43,7 @@ class Outbox:
             async with asyncio.timeout(timeout.total_seconds()):
                 await self._append(json.dumps(line, ensure_ascii=False).encode(errors="replace"))
         except TimeoutError:
-            return Answer(Result.UNSENT, "LOCKED")
+            return PushAnswer(Result.UNSENT, "LOCKED")
         except OSError as cause:
             raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
         leaves()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Opening, Terms, Verdict
+from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.push import Result
@@ -31,48 +31,48 @@ class Seen:
             raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
 
 
-Decision = Callable[[Seen], Verdict]
+Decide = Callable[[Seen], Decision]
 
 
 class TransactionalLedger(ABC):
     """close, legacy, begin, take, report and resend, each one transaction."""
 
-    _terms: Terms
+    _rules: LedgerRules
     reads: int = 0  # documents, as a store that bills them counts
     writes: int = 0
 
     @abstractmethod
-    async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         """Read the ledger, and the user and the summary where asked; write what is decided, in one commit."""
 
-    async def close(self, op: Opening, state: State, outcome: str) -> Verdict:
+    async def end_day(self, op: Opening, state: State, outcome: str) -> Decision:
         """End the day as skipped, missed or dead."""
 
-        def decide(seen: Seen) -> Verdict:
-            return delivery.close(
+        def decide(seen: Seen) -> Decision:
+            return delivery.end_day(
                 op,
                 state,
                 outcome,
                 active=seen.active,
                 found=seen.ledger,
                 read_time=seen.read_time,
-                terms=self._terms,
+                rules=self._rules,
             )
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=False)
 
-    async def legacy(self, op: Opening, summary: Summary) -> Verdict:
+    async def legacy(self, op: Opening, summary: Summary) -> Decision:
         """Another hand's summary: a ledger in `sent`, created only if absent."""
 
-        def decide(seen: Seen) -> Verdict:
-            return delivery.legacy(op, summary, active=seen.active, found=seen.ledger, terms=self._terms)
+        def decide(seen: Seen) -> Decision:
+            return delivery.legacy(op, summary, active=seen.active, found=seen.ledger, rules=self._rules)
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=False)
 
-    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Verdict:
+    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
         """Ledger and summary in one commit: the fence."""
 
-        def decide(seen: Seen) -> Verdict:
+        def decide(seen: Seen) -> Decision:
             return delivery.begin(
                 op,
                 recap,
@@ -82,16 +82,16 @@ class TransactionalLedger(ABC):
                 found=seen.ledger,
                 summary=seen.summary,
                 read_time=seen.read_time,
-                terms=self._terms,
+                rules=self._rules,
             )
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=True)
 
-    async def take(self, uid: str, day: date, by: str) -> Verdict:
+    async def take(self, uid: str, day: date, by: str) -> Decision:
         """Become the sender of an open ledger."""
 
-        def decide(seen: Seen) -> Verdict:
-            return delivery.take(by, found=seen.ledger, read_time=seen.read_time, terms=self._terms)
+        def decide(seen: Seen) -> Decision:
+            return delivery.take(by, found=seen.ledger, read_time=seen.read_time, rules=self._rules)
 
         return await self._transact(uid, day, decide, user=False, summary=False)
 
@@ -106,36 +106,36 @@ class TransactionalLedger(ABC):
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
-    ) -> Verdict:
+    ) -> Decision:
         """Write down what came of the pushes."""
 
-        def decide(seen: Seen) -> Verdict:
+        def decide(seen: Seen) -> Decision:
             return delivery_report.report(
                 by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason, found=seen.ledger
             )
 
         return await self._transact(uid, day, decide, user=False, summary=False)
 
-    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Verdict:
+    async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
         """Take, or give up, an open ledger that no cohort finds any more."""
 
-        def decide(seen: Seen) -> Verdict:
+        def decide(seen: Seen) -> Decision:
             return delivery.sweep(
-                by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, terms=self._terms
+                by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, rules=self._rules
             )
 
         return await self._transact(uid, day, decide, user=True, summary=False)
 
-    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Verdict:
+    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Decision:
         """An operator's wish to push again."""
 
-        def decide(seen: Seen) -> Verdict:
+        def decide(seen: Seen) -> Decision:
             return delivery_report.resend(
                 active=seen.active,
                 found=seen.ledger,
                 claim_live=claim_live,
                 read_time=seen.read_time,
-                terms=self._terms,
+                rules=self._rules,
             )
 
         return await self._transact(uid, day, decide, user=True, summary=False)

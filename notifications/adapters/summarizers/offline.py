@@ -43,6 +43,8 @@ HEADLINE_LENGTH = 60
 class OfflineSummarizer:
     """The Summarizer port without a server. `calls` stays 0: no LLM is asked."""
 
+    where = "The offline summarizer"
+
     def __init__(self) -> None:
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}  # nobody limits it

@@ -48,6 +48,7 @@ class OpenAISummarizer:
         self._client = client
         self._model = model
         self._where = where
+        self.where = f"{where} (OPENAI_MODEL {model!r})"
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0

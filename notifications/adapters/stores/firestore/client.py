@@ -22,7 +22,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from notifications.adapters.stores.firestore.queries import Query
 from notifications.adapters.stores.firestore.values import get_all, instant
-from notifications.domain.delivery import Terms
+from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ConfigFault, StoreDown
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class FirestoreClient:
         project: str,
         metadata: tuple[tuple[str, str], ...],
         where: str,
-        terms: Terms,
+        rules: LedgerRules,
         store_timeout: timedelta,
     ) -> None:
         self._channel = channel
@@ -94,7 +94,7 @@ class FirestoreClient:
         self._root = f"{self._database}/documents"
         self._metadata = (("google-cloud-resource-prefix", self._database), *metadata)
         self._where = where
-        self._terms = terms
+        self._rules = rules
         self._call_seconds = store_timeout.total_seconds() / CALLS_IN_STORE_TIMEOUT
         self._page_seconds = store_timeout.total_seconds()  # no user's deadline waits for a page
         self._run_query = _method(channel.unary_stream, "RunQuery", Query, QueryResponse)

@@ -13,7 +13,8 @@ from notifications.adapters.stores.firestore.queries import DESCENDING, NAME, Se
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, State, Summary, Window, day_of
 from notifications.domain.recap import MAX_READ
-from notifications.ports import Listed, Range
+from notifications.domain.shards import Range
+from notifications.ports import Listed
 
 MAX_DEVICES = 200
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -22,7 +23,9 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 class Reading(FirestoreClient):
     """The Users, Conversations and Devices ports, and the ledger's two look-ups."""
 
-    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[Listed]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
         query = (
             Select(self._root, "users")
@@ -46,7 +49,7 @@ class Reading(FirestoreClient):
         found = await self._get(self._user(uid))
         return _listed(found) if found.doc is not None else None
 
-    async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
+    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed.
 
         Transcripts are large: they are read only where a conversation tells nothing without.
@@ -85,7 +88,7 @@ class Reading(FirestoreClient):
         legacy = (await self._get(self._user(uid), [documents.LEGACY_TOKEN])).doc
         return documents.chosen([], legacy), malformed
 
-    async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         """The ledgers of first … last, one range query."""
         query = (
             Select(self._user(uid), "recap_deliveries")

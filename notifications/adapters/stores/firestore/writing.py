@@ -13,8 +13,8 @@ from notifications.adapters.stores.delivery_documents import ledger_from, ledger
 from notifications.adapters.stores.firestore.client import Found, GetRequest, Write
 from notifications.adapters.stores.firestore.reading import Reading
 from notifications.adapters.stores.firestore.values import put_all
-from notifications.adapters.stores.ledgers import Decision, Seen, TransactionalLedger
-from notifications.domain.delivery import Verdict
+from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
+from notifications.domain.delivery import Decision
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Device, Summary
 from notifications.domain.waits import jittered
@@ -32,7 +32,7 @@ ENDS_TRANSACTION = (
 class Writing(Reading, TransactionalLedger):
     """The Ledgers port, and the deletion of devices."""
 
-    async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
 
         So a summary for the date is looked for twice: under any id just before, and under the id
@@ -64,7 +64,7 @@ class Writing(Reading, TransactionalLedger):
     def _unstorable(self) -> ItemFault:
         return ItemFault(ItemReason.UNSTORABLE, f"{self._where} refuses what is to be stored.")
 
-    async def _once(self, uid: str, day: date, decide: Decision, names: list[str], other: Summary | None) -> Verdict:
+    async def _once(self, uid: str, day: date, decide: Decide, names: list[str], other: Summary | None) -> Decision:
         """One transaction: begun by its reads, ended by its commit, which is empty where nothing is to do."""
         request = GetRequest(database=self._database, documents=names)
         request.new_transaction.read_write.SetInParent()
@@ -72,25 +72,25 @@ class Writing(Reading, TransactionalLedger):
         if not transaction:  # a commit without one would be no transaction: no fence
             raise StoreDown("firestore", f"{self._where} began no transaction; check that it is a Firestore server.")
         try:
-            verdict, writes = self._decided(uid, day, decide, found, other)
+            decision, writes = self._decided(uid, day, decide, found, other)
             await self._commit(writes, transaction)
         except BaseException as cause:  # cancellation too: the locks are let go, and the cause goes on
             if not (isinstance(cause, grpc.aio.AioRpcError) and cause.code() in ENDS_TRANSACTION):
                 await self._roll_back(transaction)
             raise
         self.writes += len(writes)
-        return verdict
+        return decision
 
     def _decided(
-        self, uid: str, day: date, decide: Decision, found: list[Found], other: Summary | None
-    ) -> tuple[Verdict, list[Any]]:
+        self, uid: str, day: date, decide: Decide, found: list[Found], other: Summary | None
+    ) -> tuple[Decision, list[Any]]:
         read = {one.name: one for one in found}
         ledger, account = read[self._ledger(uid, day)], read.get(self._user(uid))
         assert ledger.read_time is not None  # noqa: S101 - the server always says
         theirs = read.get(self._summary(uid, day.isoformat()))
         if theirs is not None and theirs.doc is not None:
             other = summary_from(theirs.id, theirs.doc)
-        verdict = decide(
+        decision = decide(
             Seen(
                 ledger=ledger_from(day, ledger.doc) if ledger.doc is not None else None,
                 read_time=ledger.read_time,
@@ -98,22 +98,22 @@ class Writing(Reading, TransactionalLedger):
                 summary=other,
             )
         )
-        return verdict, self._writes(uid, day, verdict, replaces=theirs is not None)
+        return decision, self._writes(uid, day, decision, replaces=theirs is not None)
 
-    def _writes(self, uid: str, day: date, verdict: Verdict, *, replaces: bool) -> list[Any]:
-        if not verdict.write or verdict.entry is None:
+    def _writes(self, uid: str, day: date, decision: Decision, *, replaces: bool) -> list[Any]:
+        if not decision.write or decision.entry is None:
             return []
         ledger = Write()
         ledger.update.name = self._ledger(uid, day)
-        put_all(ledger.update.fields, ledger_to(verdict.entry))
-        for field, stamped in (("sending_at", verdict.stamp_sending), ("sent_at", verdict.stamp_sent)):
+        put_all(ledger.update.fields, ledger_to(decision.entry))
+        for field, stamped in (("sending_at", decision.stamp_sending), ("sent_at", decision.stamp_sent)):
             if stamped:
                 ledger.update_transforms.add(field_path=field, set_to_server_value=REQUEST_TIME)
-        if verdict.recap is None:
+        if decision.recap is None:
             return [ledger]
         summary = Write()
-        summary.update.name = self._summary(uid, verdict.recap.id)
-        put_all(summary.update.fields, recap_to(verdict.recap))
+        summary.update.name = self._summary(uid, decision.recap.id)
+        put_all(summary.update.fields, recap_to(decision.recap))
         if not replaces:
             summary.current_document.exists = False
         return [ledger, summary]

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.ledgers import Decision, TransactionalLedger
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows
-from notifications.domain.delivery import Terms, Verdict
+from notifications.domain.delivery import Decision, LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, Window
-from notifications.ports import Listed, Range
+from notifications.domain.shards import Range
+from notifications.ports import Listed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,9 +30,9 @@ T = TypeVar("T")
 class SqliteStore(TransactionalLedger):
     """The Store port over one file; several processes may share it."""
 
-    def __init__(self, path: Path, terms: Terms) -> None:
+    def __init__(self, path: Path, rules: LedgerRules) -> None:
         self._path = path
-        self._terms = terms
+        self._rules = rules
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._db: sqlite3.Connection | None = None
 
@@ -55,17 +56,19 @@ class SqliteStore(TransactionalLedger):
             mend = "the disk is full; make room" if full else f"{cause}; check the file and its folder"
             raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
 
-    async def page(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[Listed]:
         """Enabled users of these zones and this hour, by id."""
-        return await self._do(rows.page, zones, hour, ids, after, limit)
+        return await self._do(rows.due_users, zones, hour, ids, after, limit)
 
     async def user(self, uid: str) -> Listed | None:
         """One user, whatever their switch says; None where there is no such document."""
         return await self._do(rows.user, uid)
 
-    async def between(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
+    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed."""
-        return await self._do(rows.between, uid, window)
+        return await self._do(rows.conversations_in, uid, window)
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         """The user's devices, each token once, and how many documents were malformed."""
@@ -75,9 +78,9 @@ class SqliteStore(TransactionalLedger):
         """Delete a token, if its document is unchanged."""
         return await self._do(rows.forget_device, uid, device)
 
-    async def around(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         """The ledgers of first … last, one range query."""
-        return await self._do(rows.around, uid, first, last)
+        return await self._do(rows.ledgers_between, uid, first, last)
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
         """Ledgers in sending and pending, by uid and date."""
@@ -87,7 +90,7 @@ class SqliteStore(TransactionalLedger):
         """A summary whose `date` is that day."""
         return await self._do(rows.summary_on, uid, day)
 
-    async def _transact(self, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary)
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:

@@ -9,18 +9,19 @@ from datetime import UTC, date, datetime
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
-from notifications.adapters.stores.ledgers import Decision, Seen
+from notifications.adapters.stores.ledgers import Decide, Seen
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
-from notifications.domain.delivery import Verdict
+from notifications.domain.delivery import Decision
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, Window, day_of
 from notifications.domain.recap import MAX_READ
-from notifications.ports import Listed, Range
+from notifications.domain.shards import Range
+from notifications.ports import Listed
 
 USER = "uid, doc, created_at, updated_at"
 
 
-def page(
+def due_users(
     db: sqlite3.Connection, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
 ) -> list[Listed]:
     """Enabled users of these zones and this hour, by id: as the columns have it, which a document may contradict."""
@@ -60,7 +61,7 @@ def user_doc(db: sqlite3.Connection, uid: str) -> object:
     return from_json(row[0]) if row else None
 
 
-def between(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conversation], int]:
+def conversations_in(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conversation], int]:
     """The conversations of a window, oldest first, and how many were malformed."""
     rows = db.execute(
         "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
@@ -100,7 +101,7 @@ def forget_device(db: sqlite3.Connection, uid: str, device: Device) -> bool:
     return gone.rowcount == 1
 
 
-def around(db: sqlite3.Connection, uid: str, first: date, last: date) -> dict[date, Ledger]:
+def ledgers_between(db: sqlite3.Connection, uid: str, first: date, last: date) -> dict[date, Ledger]:
     """The ledgers of a range of dates."""
     rows = db.execute(
         "SELECT date, doc FROM ledgers WHERE uid = ? AND date BETWEEN ? AND ?",
@@ -170,32 +171,32 @@ def mend(db: sqlite3.Connection, uid: str) -> bool:
     return True
 
 
-def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decision, *, user: bool, summary: bool) -> Verdict:
+def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
     """Read, decide and write in one transaction."""
     with immediate(db):
         now = datetime.now(UTC)
         seen = Seen(
-            ledger=around(db, uid, day, day).get(day),
+            ledger=ledgers_between(db, uid, day, day).get(day),
             read_time=now,
             active=documents.active(user_doc(db, uid)) if user else True,
             summary=summary_on(db, uid, day) if summary else None,
         )
-        verdict = decide(seen)
-        if not verdict.write or verdict.entry is None:
-            return verdict
+        decision = decide(seen)
+        if not decision.write or decision.entry is None:
+            return decision
         entry = replace(
-            verdict.entry,
-            sending_at=now if verdict.stamp_sending else verdict.entry.sending_at,
-            sent_at=now if verdict.stamp_sent else verdict.entry.sent_at,
+            decision.entry,
+            sending_at=now if decision.stamp_sending else decision.entry.sending_at,
+            sent_at=now if decision.stamp_sent else decision.entry.sent_at,
         )
         db.execute(
             "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
             (uid, day.isoformat(), to_json(ledger_to(entry))),
         )
-        if verdict.recap is not None:
-            doc = recap_to(verdict.recap)
+        if decision.recap is not None:
+            doc = recap_to(decision.recap)
             db.execute(
                 "INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)",
-                (uid, verdict.recap.date.isoformat(), verdict.recap.id, to_json(doc)),
+                (uid, decision.recap.date.isoformat(), decision.recap.id, to_json(doc)),
             )
-    return replace(verdict, entry=entry)
+    return replace(decision, entry=entry)

@@ -1,0 +1,57 @@
+"""Shards: document-id ranges of a cohort, each the unit of work that one run claims (PROTOCOL section 2)."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from notifications.domain.claim import shard_key
+from notifications.domain.schedule import Cohort, tzdata_version
+
+BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase  # in the order of their bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Document ids from `start` (inclusive) to `end` (exclusive); None leaves that end open."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One document-id range of a cohort, and the key under which it is claimed."""
+
+    cohort: Cohort
+    index: int
+    ids: Range
+    key: str
+
+    @property
+    def of_any_version(self) -> str:
+        """What the keys of this cohort begin with, whatever tzdata and number of shards they were made with."""
+        return self.key.rpartition(":")[0].rpartition(":")[0] + ":"
+
+
+def id_range(index: int, count: int) -> Range:
+    """The index-th of `count` ranges over base-62 first characters; the two ends are open."""
+    cuts = [None, *(BASE62[i * len(BASE62) // count] for i in range(1, count)), None]
+    return Range(cuts[index], cuts[index + 1])
+
+
+def shards_of(cohort: Cohort, count: int) -> list[Shard]:
+    """The cohort cut into that many."""
+    tzdata = tzdata_version()
+    keys = (shard_key(cohort.slot, cohort.hour, tzdata, index, count) for index in range(count))
+    return [Shard(cohort, index, id_range(index, count), key) for index, key in enumerate(keys)]
+
+
+def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[Shard]:
+    """Oldest slot first; within a slot each parallel task starts at its own place of the ring.
+
+    Which task serves which shard is the claims' business: this only keeps them apart.
+    """
+    start = task * count // tasks
+    return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))

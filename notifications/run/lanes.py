@@ -1,0 +1,125 @@
+"""The lanes of a batch of shards: all its users at once, then the few, then one by one (PROTOCOL section 6, step 4).
+
+So a user whose turn kills the process ends up alone, and takes nobody's day along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from notifications.domain.claim import SINGLE_FILE_LANE
+from notifications.domain.model import User
+from notifications.domain.schedule import recap_date, slot_on
+from notifications.run.outcome import Ending, Outcome
+from notifications.run.shard import HeldShard
+from notifications.run.state import Run
+from notifications.run.user import LATER, claim_and_recap
+
+NARROW_LANE_WIDTH = 8
+LOOK_AGAIN_SECONDS = 0.2
+
+
+async def serve_users(run: Run, shards: Sequence[HeldShard]) -> None:
+    """Every user of these shards: who crashed a run before waits for a narrower lane."""
+    later = await pass_over(run, _everybody(run, shards), lane=0, width=run.limits.concurrency)
+    later = await pass_over(run, _again(later), lane=1, width=NARROW_LANE_WIDTH)
+    await pass_over(run, _again(later), lane=SINGLE_FILE_LANE, width=1)
+
+
+async def _everybody(run: Run, shards: Sequence[HeldShard]) -> AsyncGenerator[tuple[HeldShard, User]]:
+    for shard in shards:
+        if run.stops:
+            return
+        async for user in shard.users():
+            yield shard, user
+            if run.stops:
+                return
+            if shard.lost:
+                break
+
+
+async def _again(later: Sequence[tuple[HeldShard, User]]) -> AsyncGenerator[tuple[HeldShard, User]]:
+    for shard, user in later:
+        yield shard, user
+
+
+async def pass_over(
+    run: Run, everybody: AsyncGenerator[tuple[HeldShard, User]], *, lane: int, width: int
+) -> list[tuple[HeldShard, User]]:
+    """One pass with `width` users at a time; returns those who belong in a narrower lane.
+
+    A user is claimed only when a worker is free for it. The first `width` start one after
+    another, since starting hundreds of calls at once stalls the loop.
+    """
+    free = asyncio.Semaphore(width)
+    later: list[tuple[HeldShard, User]] = []
+    serving: set[asyncio.Task[None]] = set()
+    raised: list[BaseException] = []
+    gap = run.limits.start_gap_seconds if lane == 0 else 0.0
+
+    async def serve(shard: HeldShard, user: User) -> None:
+        place = Place(free)
+        try:
+            outcome = await _serve_user(run, shard, user, lane, place.leave)
+            if outcome is LATER:
+                later.append((shard, user))
+                return
+            shard.note(outcome)
+            if not outcome.done:
+                run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
+        finally:
+            place.leave()
+
+    def served(task: asyncio.Task[None]) -> None:
+        serving.discard(task)
+        if not task.cancelled() and (defect := task.exception()):
+            raised.append(defect)
+
+    try:
+        async with aclosing(everybody):
+            async for shard, user in everybody:
+                await free.acquire()
+                task = asyncio.create_task(serve(shard, user))
+                serving.add(task)
+                task.add_done_callback(served)
+                width -= 1
+                if width > 0:
+                    await asyncio.sleep(gap)
+    finally:
+        await _all_served(run, serving)
+    if raised:
+        raise raised[0]
+    return later
+
+
+class Place:
+    """A worker's place, which is left once."""
+
+    def __init__(self, free: asyncio.Semaphore) -> None:
+        self._free: asyncio.Semaphore | None = free
+
+    def leave(self) -> None:
+        """Another user may be served now."""
+        if self._free is not None:
+            self._free.release()
+            self._free = None
+
+
+async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
+    """Everybody's end. Where all who are left wait for what the LLM answers others, nobody else will be asked."""
+    while serving:
+        if run.useless_answers.waiting >= len(serving):
+            run.useless_answers.decide(items=not run.stops)
+        await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_place: Callable[[], None]) -> Outcome:
+    """Claim one user and carry them through."""
+    if shard.lost:
+        return Outcome(Ending.LOST)
+    cohort = shard.shard.cohort
+    await run.pace.turn_to_ask()
+    slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
+    return await claim_and_recap(run, user, slot, lane, leave_place=leave_place)

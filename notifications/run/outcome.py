@@ -1,0 +1,121 @@
+"""How a user's turn ended, and what that means for the claim and for the counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from notifications.domain.claim import Stored
+from notifications.domain.model import Ledger, State
+from notifications.domain.push import Result
+
+log = structlog.get_logger()
+
+COMPLETES_AS = {
+    State.SENT: Stored.SENT,
+    State.SKIPPED: Stored.SKIPPED,
+    State.MISSED: Stored.MISSED,
+    State.DEAD: Stored.DEAD,
+    State.GAVE_UP: Stored.DEAD,
+}
+
+
+class Ending(StrEnum):
+    """How one due user's turn ended in this run: each user has exactly one."""
+
+    SENT = "sent"
+    SKIPPED = "skipped"
+    DONE_BEFORE = "done_before"
+    MISSED = "missed"
+    DEAD = "dead"
+    GAVE_UP = "gave_up"
+    UNREADABLE = "unreadable"  # a document that nobody can serve
+    WAITING = "waiting"
+    HELD = "held"
+    LOST = "lost"  # the claim, or the shard, while it was being served
+    STOPPED = "stopped"  # not begun, since the run was stopped
+    FAILED = "failed"
+
+    @property
+    def done(self) -> bool:
+        """Whether this user keeps no shard open."""
+        return self not in (Ending.WAITING, Ending.HELD, Ending.LOST, Ending.STOPPED, Ending.FAILED)
+
+
+WITHOUT_A_RECAP = (Ending.MISSED, Ending.DEAD, Ending.GAVE_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the user answered to its shard: done, or to be tried again after `wait`."""
+
+    ending: Ending
+    wait: timedelta = timedelta(0)
+    reason: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether this user keeps no shard open."""
+        return self.ending.done
+
+
+@dataclass(slots=True)
+class Counts:
+    """The figures of one run, as `tick.finished` tells them."""
+
+    due: int = 0
+    claimed: int = 0
+    endings: Counter[Ending] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    swept: int = 0  # of the due: open ledgers that no cohort holds any more
+    pushes: int = 0
+    tokens_deleted: int = 0
+    malformed: int = 0
+    devices: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One due user more, in exactly one count."""
+        self.endings[outcome.ending] += 1
+        if outcome.ending is Ending.SKIPPED:
+            self.skipped[outcome.reason] += 1
+
+    @property
+    def without_a_recap(self) -> int:
+        """Users whose day ended in this run without a recap that reached them."""
+        return sum(self.endings[ending] for ending in WITHOUT_A_RECAP)
+
+    def as_event(self) -> dict[str, Any]:
+        """Flat numbers, and the skips by reason."""
+        plain = ("due", "claimed", "swept", "pushes", "tokens_deleted", "malformed", "devices")
+        endings = {ending.value: self.endings[ending] for ending in Ending}
+        return {name: getattr(self, name) for name in plain} | endings | {"skipped_by_reason": dict(self.skipped)}
+
+
+def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Ending:
+    """The event of a day that ended with this ledger. `ours`: it was this run that ended it."""
+    facts = {**who, "reason": entry.outcome}
+    if not ours:
+        log.debug("recap.done_before", state=entry.state.value, **facts)
+        return Ending.DONE_BEFORE
+    match entry.state:
+        case State.SENT if entry.outcome != "legacy":
+            results = list(entry.devices.values())
+            accepted, gone = results.count(Result.ACCEPTED), results.count(Result.GONE)
+            log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
+            return Ending.SENT
+        case State.SENT | State.SKIPPED:
+            log.info("recap.skipped", **facts)
+            return Ending.SKIPPED
+        case State.MISSED:
+            log.error("recap.missed", **facts)
+            return Ending.MISSED
+        case _:
+            counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}
+            log.error(f"recap.{entry.state.value}", **facts, **counted)
+            return Ending.DEAD if entry.state is State.DEAD else Ending.GAVE_UP
