@@ -71,7 +71,7 @@ def redis_cost(users: int = 1000) -> Iterator[Row]:
     yield Row("Redis: users' keys left after slot + 3 h", str(late), "0", late == 0)
 
 
-# PROTOCOL section 5, document by document; an empty answer is billed as one.
+# docs/protocol.md, section 5, document by document; an empty answer is billed as one.
 NAMED = {
     "sent": 1 + 1 + 1 + 2 + 1 + 3 + 1,  # user, ledgers, summary, two conversations, a device, begin, report
     "skipped": 1 + 1 + 1 + 1 + 2,  # user, ledgers, summary, no conversation; close: user and ledger

@@ -1,4 +1,4 @@
-"""PROTOCOL section 8: every number, with its unit in its name, its least and most, and which may not contradict."""
+"""Every number (docs/protocol.md, section 8): its unit in its name, its least and most, and what may not contradict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _count(default: int, least: int, most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """PROTOCOL section 8. Each is RECAP_ and its name in capitals in the environment."""
+    """docs/protocol.md, section 8. Each is RECAP_ and its name in capitals in the environment."""
 
     user_deadline_seconds: float = _number(480, 1, 840)
     user_lease_seconds: float = _number(660, 1, MAX_LEASE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from notifications.limits import WHOLE, Limits, limits
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REDIS_OPTIONS = ("cluster",)
 REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+DEFAULT_DATABASE = "(default)"
+DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 MOST_TASKS = 10_000
 OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER")
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
@@ -29,6 +32,7 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     project: str | None = None
     firestore_emulator: str | None = None
+    firestore_database: str = DEFAULT_DATABASE
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_model: str = "gpt-5-mini"
@@ -77,6 +81,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         redis_url=_redis_url(env.get("REDIS_URL")),
         project=_header("GOOGLE_CLOUD_PROJECT", env),
         firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
+        firestore_database=_database(env.get("FIRESTORE_DATABASE", DEFAULT_DATABASE)),
         openai_key=_header("OPENAI_API_KEY", env),
         openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
         openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
@@ -107,6 +112,8 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
 def _require_what_belongs_together(settings: Settings) -> None:
     if settings.firestore_emulator and not settings.project:
         raise ConfigFault("FIRESTORE_EMULATOR_HOST is set without GOOGLE_CLOUD_PROJECT; set both, any name will do.")
+    if settings.firestore_database != DEFAULT_DATABASE and not settings.project:
+        raise ConfigFault("FIRESTORE_DATABASE is set without GOOGLE_CLOUD_PROJECT; set the project that it is in.")
     if settings.task_index >= settings.task_count:
         raise ConfigFault(
             f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
@@ -156,6 +163,15 @@ def _header(name: str, env: Mapping[str, str]) -> str | None:
     if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
         raise ConfigFault(f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them.")
     return text
+
+
+def _database(name: str) -> str:
+    if name != DEFAULT_DATABASE and not DATABASE.fullmatch(name):
+        raise ConfigFault(
+            f"FIRESTORE_DATABASE is {printable(name, 70)!r}, which is no database id; "
+            "it has 4 to 63 lower-case letters, digits and hyphens."
+        )
+    return name
 
 
 def _redis_url(url: str | None) -> str | None:

@@ -80,7 +80,7 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
         stack.push_async_callback(summarizer.aclose)
-        push = _push(settings, show)
+        push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
         _spare_the_collector()
         yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count)
@@ -104,7 +104,13 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
-        return firestore.connect(settings.project, settings.firestore_emulator, rules, limits.span("store_timeout"))
+        return await firestore.connect(
+            settings.project,
+            settings.firestore_database,
+            settings.firestore_emulator,
+            rules,
+            limits.span("store_timeout"),
+        )
     from notifications.adapters.stores import samples
     from notifications.adapters.stores.sqlite import SqliteStore
 
@@ -126,11 +132,11 @@ def _summarizer(settings: Settings) -> Summarizer:
     return OfflineSummarizer()
 
 
-def _push(settings: Settings, show: Show) -> Push:
+async def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
         from notifications.adapters.pushes import fcm
 
-        return fcm.connect(
+        return await fcm.connect(
             settings.fcm_base_url,
             settings.project,
             settings.limits.concurrency,

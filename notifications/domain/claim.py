@@ -1,4 +1,4 @@
-"""The claim record in Redis: what is stored, under which key, and how it is read (PROTOCOL section 3)."""
+"""The claim record in Redis: what is stored, under which key, and how it is read (docs/protocol.md, section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the claim record's transitions (PROTOCOL section 3).
+"""The table of the claim record's transitions (docs/protocol.md, section 3).
 
 It is the source: the Lua files carry it out, a test holds the two equal, and the README's
 diagram is drawn from it. All times are milliseconds of Redis TIME.

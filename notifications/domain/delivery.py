@@ -1,4 +1,4 @@
-"""The delivery ledger's transitions (PROTOCOL section 4), as pure functions.
+"""The delivery ledger's transitions (docs/protocol.md, section 4), as pure functions.
 
 A store reads the documents in one transaction, asks here, and writes what the decision
 says in that same transaction. `read_time` is the store's own clock, as `sending_at` is.
@@ -52,6 +52,7 @@ class Decision:
     stamp_sending: bool = False
     stamp_sent: bool = False
     recap: Recap | None = None
+    version: object = None  # the ledger's, as this left it, in the store's own terms; None where it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRul
 def sweep(
     by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
 ) -> Decision:
-    """Take what no cohort would find any more (PROTOCOL section 6, step 8).
+    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
 
     `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
     """

@@ -1,4 +1,4 @@
-"""The ledger's later transitions (PROTOCOL section 4): what the push service answered, and an operator's resend."""
+"""The ledger's later transitions (docs/protocol.md, section 4): what came of the pushes, and an operator's resend."""
 
 from __future__ import annotations
 

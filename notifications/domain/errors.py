@@ -72,7 +72,7 @@ MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWE
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item (PROTOCOL section 5, step 3): counted, dead at the limit."""
+    """The summarizer can't do this item (docs/protocol.md, section 5, step 3): counted, dead at the limit."""
 
     def __init__(self, reason: ItemReason, sentence: str) -> None:
         super().__init__(sentence)

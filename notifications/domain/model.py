@@ -131,7 +131,7 @@ class Recap:
 
 
 class State(StrEnum):
-    """The states of a ledger (PROTOCOL section 4)."""
+    """The states of a ledger (docs/protocol.md, section 4)."""
 
     SENDING = "sending"
     PENDING = "pending"

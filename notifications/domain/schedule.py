@@ -1,4 +1,4 @@
-"""Slots, recap dates, windows, cohorts and shards, from IANA zones (PROTOCOL section 2).
+"""Slots, recap dates, windows, cohorts and shards, from IANA zones (docs/protocol.md, section 2).
 
 Zones come from the tzdata package alone, so that its version, which is part of a
 cohort's key, is the truth about every instant computed here.

@@ -1,4 +1,4 @@
-"""Shards: document-id ranges of a cohort, each the unit of work that one run claims (PROTOCOL section 2)."""
+"""Shards: document-id ranges of a cohort, each the unit of work that one run claims (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 

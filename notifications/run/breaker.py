@@ -16,7 +16,7 @@ from notifications.run.termination import Termination
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
-MANY_IN_A_ROW = 10  # failures of a store, and useless answers of a kind (PROTOCOL section 5)
+MANY_IN_A_ROW = 10  # failures of a store, and useless answers of a kind (docs/protocol.md, section 5)
 
 
 class Breaker:

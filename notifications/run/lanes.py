@@ -1,4 +1,4 @@
-"""The lanes of a batch of shards: all its users at once, then the few, then one by one (PROTOCOL section 6, step 4).
+"""The lanes of a batch: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
 
 So a user whose turn kills the process ends up alone, and takes nobody's day along.
 """

@@ -1,4 +1,4 @@
-"""All open devices of one user in parallel, inside one push deadline (PROTOCOL section 5, step 5)."""
+"""All open devices of one user in parallel, inside one push deadline (docs/protocol.md, section 5, step 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One shard: due, claimed, paged, renewed, ended (PROTOCOL sections 2, 3 and 6)."""
+"""One shard: due, claimed, paged, renewed, ended (docs/protocol.md, sections 2, 3 and 6)."""
 
 from __future__ import annotations
 

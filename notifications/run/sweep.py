@@ -1,4 +1,4 @@
-"""The sweep: open ledgers whose user is in no cohort any more are finished too (PROTOCOL section 6, step 8)."""
+"""The sweep: open ledgers whose user is in no cohort any more (docs/protocol.md, section 6, step 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: PROTOCOL section 6, top to bottom."""
+"""One run: docs/protocol.md, section 6, top to bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One user, from the claim to delivered: PROTOCOL section 5, top to bottom."""
+"""One user, from the claim to delivered: docs/protocol.md, section 5, top to bottom."""
 
 from __future__ import annotations
 
@@ -192,6 +192,7 @@ async def _report(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -
         sent_nothing=pushed.sent_nothing,
         last_chance=day.closing and next_pass > last_seen,
         reason=pushed.reason,
+        opened=opened,
     )
 
 

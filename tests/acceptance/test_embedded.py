@@ -52,11 +52,11 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def servers(folder: Path) -> list[int]:
-    """Redis processes of that folder that are alive."""
+    """Servers of that folder that are alive."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"redis-server" in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and b"valkey-server" in (entry / "cmdline").read_bytes():
                 found += [int(entry.name)] if (entry / "cwd").resolve() == folder.resolve() else []
         except OSError:
             continue

@@ -29,7 +29,7 @@ def nothing() -> None:
 
 @pytest.fixture
 async def push(fcm: FakeFCM) -> AsyncIterator[FcmPush]:
-    made = connect(fcm.url, "project-1", 4)
+    made = await connect(fcm.url, "project-1", 4)
     yield made
     await made.aclose()
 
@@ -77,7 +77,7 @@ async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not
     fcm.after = cut
     assert (await push.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNKNOWN
     assert fcm.accepted["token-1"] == 1
-    nowhere = connect(f"http://127.0.0.1:{free_port()}", "project-1", 1)
+    nowhere = await connect(f"http://127.0.0.1:{free_port()}", "project-1", 1)
     assert (await nowhere.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNSENT
     await nowhere.aclose()
 

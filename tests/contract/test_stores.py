@@ -33,18 +33,18 @@ def opening(by: str, uid: str = "ann") -> Opening:
     return Opening(uid, DAY, by, SLOT, WINDOW)
 
 
-def connect(world: World, **rules: Any) -> Store:
+async def connect(world: World, **rules: Any) -> Store:
     numbers: dict[str, Any] = {"stale": timedelta(seconds=120), "max_pushes": 3, "retention": timedelta(days=30)}
     given = LedgerRules(**(numbers | rules))
     if isinstance(world, FirestoreWorld):
-        return firestore.connect(world.project, world.host, given, timedelta(seconds=60))
+        return await firestore.connect(world.project, "(default)", world.host, given, timedelta(seconds=60))
     assert isinstance(world, SqliteWorld)
     return SqliteStore(world.folder / "recap.sqlite3", given)
 
 
 @pytest.fixture
 async def store(world: World) -> AsyncIterator[Store]:
-    made = connect(world)
+    made = await connect(world)
     world.put_user("ann", ON, {"d0": "token-0"}, {})
     yield made
     await made.aclose()
@@ -184,7 +184,7 @@ async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: 
 
 async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
     # In the emulator each lost commit waits two seconds for a lock: there only the two of a flush meet.
-    stores = [connect(world) for _ in range(5 if world.name == "sqlite" else 2)]
+    stores = [await connect(world) for _ in range(5 if world.name == "sqlite" else 2)]
     try:
         decisions = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
     finally:
@@ -277,7 +277,7 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
 
 
 async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(world: World) -> None:
-    store: Any = connect(world, stale=timedelta(0))
+    store: Any = await connect(world, stale=timedelta(0))
     world.put_user("ann", ON, {}, {})
     try:
         await begin(store)

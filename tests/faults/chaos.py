@@ -19,9 +19,9 @@ from typing import Any
 from aiohttp import web
 
 from notifications.domain.claim import SWEEP_KEY, Stored
-from tests.faults.harness import MAX_TICKS, SCALED, FaultStage
+from tests.faults.stage import MAX_TICKS, SCALED, FaultStage
 from tests.support.jobs import Stage
-from tests.support.servers import RedisServer, bundled_redis, shared_emulator, stop_shared_emulator, valkey
+from tests.support.servers import RedisServer, redis_binaries, shared_emulator, stop_shared_emulator
 from tests.support.web import FakeFCM, FakeLLM, completion, fcm_error, llm_error
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World
 
@@ -67,7 +67,7 @@ class Chaos:
         self.struck = Struck()
         self.llm, self.fcm = FakeLLM(), FakeFCM()
         self.redis = RedisServer(
-            folder / "redis", "--appendfsync", "always", binary=dice.choice([bundled_redis(), valkey()])
+            folder / "redis", "--appendfsync", "always", binary=dice.choice(redis_binaries())
         )
         self.stage = Stage(world, self.redis, self.llm, self.fcm, folder, settings=dict(SETTINGS))
         self.faults = FaultStage(self.stage)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import FaultStage
+from tests.faults.stage import FaultStage
 from tests.support.jobs import Stage
 
 HERE = Path(__file__).parent

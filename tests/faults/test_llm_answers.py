@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import FaultStage, on_sqlite
+from tests.faults.stage import FaultStage, on_sqlite
+from tests.support.hostile import hostile
 from tests.support.jobs import Stage
 from tests.support.web import completion, llm_error, recap_answer
 from tests.support.worlds import talk
@@ -22,14 +22,6 @@ from tests.support.worlds import talk
 HOSTILE = (
     "\x1b[31mred\x1b[0m\r\n\x07 \u202egnp\u202c \u200b\u2066x\u2069 [click](https://evil.example/x) <b>bold</b> **b**"
 )
-
-
-def hostile(text: str) -> list[str]:
-    """What could steer a terminal or a reader in it."""
-    found = [
-        letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co") and letter != "\u200d"
-    ]
-    return found + [mark for mark in ("http", "evil.example", "<b>", "**", "](") if mark in text]
 
 
 @pytest.mark.parametrize("kind", ["endless", "deep", "deep inside", "packed"])
@@ -172,24 +164,3 @@ def test_a_code_of_the_llms_error_can_not_steer_the_terminal(stage: Stage) -> No
     finished = stage.run(RECAP_LOG_FORMAT="console")
     assert finished.code == 4
     assert [line for line in finished.err.splitlines() if hostile(line.replace("http", ""))] == []
-
-
-@on_sqlite
-def test_a_hostile_uid_is_escaped_wherever_it_is_printed(stage: Stage) -> None:
-    uid = "ann\x1b]0;owned\x07\r\n2026-05-01: all well\u202e"
-    slot = stage.add_user(uid)
-    day = slot.recap_date.isoformat()
-    outputs = [
-        stage.run("--dry-run"),
-        stage.run(RECAP_LOG_FORMAT="console"),
-        stage.run("inspect"),
-        stage.run("audit", "--date", day),
-        stage.run("resend", uid, day),
-        stage.run("--user", uid, RECAP_LOG_FORMAT="console"),
-    ]
-    stage.world.update_user(uid, {"time_zone": "mars"})
-    outputs += [stage.run("doctor"), stage.run("--user", uid), stage.run("resend", uid, day)]
-    for finished in outputs:
-        for line in (finished.out + finished.err).splitlines():
-            assert hostile(line.replace("http", "")) == [], ascii(line)
-        assert "2026-05-01: all well" not in finished.out.splitlines()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,35 +12,20 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import FaultStage, on_sqlite
-from tests.support.jobs import JOB, Stage
-from tests.support.servers import free_port, wait_for
-from tests.support.web import FakeFCM, FakeLLM, LoopbackServer, fcm_error
-from tests.support.worlds import SqliteWorld, talk
+from tests.faults.stage import FaultStage, on_sqlite
+from tests.support.jobs import JOB
+from tests.support.web import Elsewhere, fcm_error
+from tests.support.worlds import SqliteWorld
 
 HTML = "<html><title>Sign in</title></html>"
-
-
-class Elsewhere(LoopbackServer):
-    """Another origin: whatever is sent here should not have been."""
-
-    def __init__(self) -> None:
-        self.got: list[bytes] = []
-        super().__init__()
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.got.append(await request.read())
-        return web.json_response({"name": "projects/other/messages/1", "choices": []})
 
 
 @pytest.mark.short
 @pytest.mark.parametrize("kind", ["html", "empty json", "302", "307", "no json", "null"])
 @on_sqlite
-def test_fcm_not_fcm(staged: FaultStage, kind: str) -> None:
+def test_what_is_not_fcm_accepts_nothing(staged: FaultStage, kind: str) -> None:
     """Nothing is accepted, nothing is posted anywhere else, and it is told; once it is mended, one push."""
     elsewhere = Elsewhere()
     staged.add_users("ann")
@@ -67,20 +50,6 @@ def test_fcm_not_fcm(staged: FaultStage, kind: str) -> None:
     staged.fcm_rule = None
     staged.run_until_settled()
     staged.check_delivered()
-    elsewhere.stop()
-
-
-@on_sqlite
-def test_conversations_follow_no_redirect_of_the_llm(staged: FaultStage) -> None:
-    elsewhere = Elsewhere()
-    staged.add_users("ann")
-
-    async def redirect(who: str) -> web.Response:
-        return web.Response(status=307, headers={"Location": f"{elsewhere.url}/v1/chat/completions"})
-
-    staged.llm_rule = redirect
-    finished = staged.stage.run()
-    assert (finished.code, elsewhere.got) == (4, []), finished.err
     elsewhere.stop()
 
 
@@ -142,31 +111,6 @@ def test_tries_without_an_answer_are_spaced_over_the_catch_up(staged: FaultStage
         assert staged.ledger("ann")["state"] == "pending"
     assert waits == [1, 5, 25]
     assert staged.ledger("ann")["tries"] == 3
-
-
-@on_sqlite
-def test_sigterm_waits_for_fcm_as_long_as_the_platform_allows(staged: FaultStage) -> None:
-    staged.stage.settings |= {
-        "RECAP_STOP_SECONDS": "20",
-        "RECAP_PUSH_DEADLINE_SECONDS": "15",
-        "RECAP_SENDING_STALE_SECONDS": "25",
-        "RECAP_USER_LEASE_SECONDS": "60",
-    }
-    staged.add_users("ann")
-    asked = asyncio.Event()
-
-    async def slow(token: str) -> web.Response | None:
-        asked.set()
-        await asyncio.sleep(7)  # the fault itself
-        return None
-
-    staged.fcm_rule = slow
-    process = staged.stage.start()
-    wait_for(asked.is_set, "push")
-    process.send_signal(signal.SIGTERM)
-    finished = staged.stage.end(process)
-    assert finished.code == 0, finished.err
-    staged.check_delivered()
 
 
 @pytest.mark.parametrize("retry_after", ["1790000000000", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "-5", "soon"])
@@ -231,19 +175,6 @@ def test_no_text_makes_a_push_that_fcm_refuses(staged: FaultStage, word: str) ->
 
 
 @on_sqlite
-def test_an_old_ledger_that_holds_too_much_is_pushed_all_the_same(staged: FaultStage) -> None:
-    """4,097 bytes and more, stored by an earlier version."""
-    staged.add_users("ann")
-    staged.run_until_settled()
-    day, ledger = staged.slots["ann"].recap_date.isoformat(), staged.ledger("ann")
-    staged.stage.world.put_ledger("ann", day, ledger | {"title": "T" * 6_300, "body": "words " * 900})
-    staged.age(sent=True)
-    done = staged.stage.run("resend", "ann", day)
-    assert done.code == 0, done.err
-    assert staged.pushes() == {"token-ann-0": 2}
-
-
-@on_sqlite
 def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> None:
     staged.stage.settings["RECAP_REFUSED_RETRY_SECONDS"] = "1800"
     staged.add_users("ann")
@@ -260,26 +191,6 @@ def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> 
     staged.age(timedelta(minutes=6))  # the shard's wait is over, the user's is not
     staged.stage.run()
     assert staged.stage.fcm.asked == {"token-ann-0": 1}
-
-
-@on_sqlite
-def test_a_resend_to_a_refused_device_ends_with_what_fcm_said(staged: FaultStage) -> None:
-    """It pushed once a second for ever."""
-    staged.add_users("ann")
-    staged.run_until_settled()
-    staged.age(sent=True)
-
-    async def refuse(token: str) -> web.Response:
-        return fcm_error(400, "INVALID_ARGUMENT")
-
-    staged.fcm_rule = refuse
-    day = staged.slots["ann"].recap_date.isoformat()
-    done = staged.stage.run("resend", "ann", day)
-    assert (done.code, "INVALID_ARGUMENT" in done.err.splitlines()[-1]) == (1, True), done.err
-    assert staged.stage.fcm.asked == {"token-ann-0": 2}
-    staged.fcm_rule = None
-    assert staged.stage.run("resend", "ann", day).code == 0
-    assert staged.pushes() == {"token-ann-0": 2}
 
 
 @pytest.mark.parametrize("how", ["pipe", "full", "ascii", "stderr", "no stdout", "no stderr"])
@@ -308,127 +219,3 @@ def test_what_is_shown_can_not_touch_what_is_recorded(tmp_path: Path, how: str) 
     world.close()
     states = {uid: json.loads(doc)["state"] for uid, doc in rows}
     assert {states[uid] for uid, _ in devices} == {"sent"}
-
-
-# --- Google's tokens ---------------------------------------------------------------------
-
-
-class TokenServer(LoopbackServer):
-    """Google's token endpoint: each token has a number; a script may refuse, or say how long it is good."""
-
-    def __init__(self) -> None:
-        self.given = 0
-        self.status = 200
-        self.seconds = 3_600
-        super().__init__()
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        if self.status != 200:
-            return web.json_response({"error": "invalid_grant" if self.status == 400 else "busy"}, status=self.status)
-        self.given += 1
-        return web.json_response(
-            {"access_token": f"bearer-{self.given}", "expires_in": self.seconds, "token_type": "Bearer"}
-        )
-
-
-@pytest.fixture
-def google(sqlite_world: SqliteWorld, redis: Any, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path) -> Any:
-    """A stage that pushes with a service account whose tokens come from a loopback server."""
-    tokens = TokenServer()
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    account = {
-        "type": "service_account",
-        "project_id": "project-1",
-        "private_key_id": "1",
-        "private_key": pem,
-        "client_email": "job@project-1.iam.example",
-        "token_uri": f"{tokens.url}/token",
-    }
-    (tmp_path / "account.json").write_text(json.dumps(account))
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
-    stage.settings |= {
-        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
-        "RECAP_CONCURRENCY": "1",
-        "RECAP_PROVIDER_RETRY_SECONDS": "0.001",
-        "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001",
-    }
-    yield stage, tokens
-    stage.stop_all()
-    tokens.stop()
-
-
-def test_a_token_that_ends_in_a_minute_is_not_taken_for_one_of_an_hour(google: Any) -> None:
-    stage, tokens = google
-    tokens.seconds = 60
-    for n in range(3):
-        stage.add_user(f"user-{n}")
-    finished = stage.run()
-    assert (finished.code, tokens.given) == (0, 3), finished.err
-    assert stage.fcm.bearers == ["Bearer bearer-1", "Bearer bearer-2", "Bearer bearer-3"]
-
-
-def test_a_refused_token_is_replaced_once(google: Any) -> None:
-    stage, tokens = google
-    for n in range(3):
-        stage.add_user(f"user-{n}")
-
-    async def first_ended(token: str) -> web.Response | None:
-        return fcm_error(401, "UNAUTHENTICATED") if stage.fcm.bearers[-1] == "Bearer bearer-1" else None
-
-    stage.fcm.script = first_ended
-    finished = stage.run()
-    assert (finished.code, tokens.given) == (0, 2), finished.err
-    assert stage.fcm.accepted == {f"token-user-{n}-0": 1 for n in range(3)}
-
-
-def test_a_google_that_can_not_be_asked_now_is_no_bad_configuration(google: Any) -> None:
-    stage, tokens = google
-    slot = stage.add_user("ann")
-    tokens.status = 503
-    finished = stage.run()
-    assert finished.code == 4, finished.err
-    ledger = stage.world.ledgers("ann")[slot.recap_date.isoformat()]
-    assert (ledger["state"], ledger["tries"]) == ("pending", 0)
-    tokens.status = 200
-    assert stage.run().code == 0
-    assert stage.fcm.accepted == {"token-ann-0": 1}
-
-
-def test_credentials_that_google_refuses_are_bad_configuration(google: Any) -> None:
-    stage, tokens = google
-    stage.add_user("ann")
-    tokens.status = 400
-    assert stage.run().code == 3
-    tokens.status = 200
-    assert stage.run().code == 0
-    assert stage.fcm.accepted == {"token-ann-0": 1}
-
-
-# --- what expires, and what is deleted ------------------------------------------------------
-
-
-@on_sqlite
-def test_a_resend_a_day_later_is_worth_its_time_from_now_on(staged: FaultStage) -> None:
-    staged.add_users("ann")
-    staged.run_until_settled()
-    staged.age(sent=True)
-    later = datetime.now(UTC) + timedelta(hours=26)
-    done = staged.stage.run("--now", later.isoformat(), "resend", "ann", staged.slots["ann"].recap_date.isoformat())
-    assert done.code == 0, done.err
-    first, second = staged.stage.fcm.messages
-    created = datetime.fromisoformat(first["data"]["created_at"]).timestamp()
-    assert int(first["apns"]["headers"]["apns-expiration"]) == int(created + 20 * 3600)
-    assert abs(int(second["apns"]["headers"]["apns-expiration"]) - (later.timestamp() + 20 * 3600)) < 60
-
-
-def test_bearer_tokens_do_not_go_in_clear_to_another_machine(
-    sqlite_world: SqliteWorld, redis: Any, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
-) -> None:
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
-    stage.world.put_user("ann", {"time_zone": "UTC"}, {}, {"t": talk("ann", stage.now)})
-    project = {"GOOGLE_CLOUD_PROJECT": "p", "FCM_BASE_URL": f"http://fcm.example:{free_port()}"}
-    finished = stage.run(**project)
-    assert (finished.code, "FCM_BASE_URL is http:// to another machine" in finished.err) == (3, True), finished.err

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import FaultStage, on_firestore, on_sqlite
+from tests.faults.stage import FaultStage, on_firestore, on_sqlite
 from tests.support.between import DOWN, Between, Refusal
 from tests.support.web import fcm_error
 from tests.support.worlds import FirestoreWorld, SqliteWorld
@@ -70,7 +70,7 @@ def test_a_store_that_takes_no_writes_stops_the_claiming(staged: FaultStage, bet
     assert set(staged.stage.fcm.accepted.values()) == {1}
 
 
-def test_once_report_blip(staged: FaultStage) -> None:
+def test_a_store_that_is_away_after_the_push_is_waited_for(staged: FaultStage) -> None:
     """The store goes away after FCM accepted, for longer than three quick tries: one push, and the ledger says sent."""
     staged.stage.settings |= {
         "RECAP_STORE_TIMEOUT_SECONDS": "60",

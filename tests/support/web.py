@@ -229,3 +229,15 @@ def _wrong_message(path: str, raw: bytes, message: dict[str, Any]) -> bool:
         or not all(isinstance(value, str) for value in message.get("data", {}).values())
         or message.get("android", {}).get("ttl") != "72000s"
     )
+
+
+class Elsewhere(LoopbackServer):
+    """Another origin: whatever is sent here should not have been."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        super().__init__()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.got.append(await request.read())
+        return web.json_response({"name": "projects/other/messages/1", "choices": []})

@@ -1,4 +1,4 @@
-"""The ledger's transitions, row by row: PROTOCOL section 4."""
+"""The ledger's transitions, row by row: docs/protocol.md, section 4."""
 
 from __future__ import annotations
 

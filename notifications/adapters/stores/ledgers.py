@@ -1,6 +1,6 @@
 """The ledger's verbs over any store that can run one decision in one transaction.
 
-Both stores inherit them, so that PROTOCOL section 4 is carried out in one place.
+Both stores inherit them, so that docs/protocol.md, section 4 is carried out in one place.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Decision, LedgerRules, Opening
@@ -106,15 +107,25 @@ class TransactionalLedger(ABC):
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
+        opened: Decision | None = None,
     ) -> Decision:
-        """Write down what came of the pushes."""
+        """Write down what came of the pushes: the short way where the ledger is still as `opened` left it."""
+        answered = partial(
+            delivery_report.report, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
+        )
+        if opened is not None and opened.version is not None:
+            decision = answered(found=opened.entry)
+            if await self._commit_unchanged(uid, day, opened, decision):
+                return decision
 
         def decide(seen: Seen) -> Decision:
-            return delivery_report.report(
-                by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason, found=seen.ledger
-            )
+            return answered(found=seen.ledger)
 
         return await self._transact(uid, day, decide, user=False, summary=False)
+
+    async def _commit_unchanged(self, uid: str, day: date, opened: Decision, decision: Decision) -> bool:
+        """Write a decision without a read, if the ledger is still as `opened` left it. False: ask the transaction."""
+        return False
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
         """Take, or give up, an open ledger that no cohort finds any more."""

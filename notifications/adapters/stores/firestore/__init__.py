@@ -1,40 +1,38 @@
-"""Users, conversations, summaries, devices and ledgers in Firestore.
-
-One channel, which belongs to one event loop. Pages are separate queries by document id: no
-stream is held open across LLM work, since a stream has a deadline and no resume.
-"""
+"""Users, conversations, summaries, devices and ledgers in Firestore, by Google's own asynchronous client."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from datetime import timedelta
 
-import grpc
-from google.auth.exceptions import GoogleAuthError
-from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
+from google.cloud.firestore import AsyncClient
 
-from notifications.adapters.stores.firestore.client import OPTIONS
+from notifications.adapters.google_tokens import GoogleTokens, default_credentials
 from notifications.adapters.stores.firestore.directory import Reporting
 from notifications.adapters.stores.firestore.writing import Writing
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ConfigFault
 
-EMULATOR_OWNER = (("authorization", "Bearer owner"),)
+EMULATOR = "FIRESTORE_EMULATOR_HOST"  # the client reads it by itself
 
 
 class FirestoreStore(Writing, Reporting):
-    """The Store port over one project's default database."""
+    """The Store port over one database of a project. It belongs to one event loop."""
 
 
-def connect(project: str, emulator: str | None, rules: LedgerRules, store_timeout: timedelta) -> FirestoreStore:
-    """A store for the project; `emulator` (host:port) needs no credentials."""
-    where = f"Firestore ({f'emulator at {emulator}' if emulator else f'project {project}'})"
+async def connect(
+    project: str, database: str, emulator: str | None, rules: LedgerRules, store_timeout: timedelta
+) -> FirestoreStore:
+    """A store for the project's database; `emulator` (host:port) needs no credentials. Raises ConfigFault."""
+    named = "" if database == "(default)" else f", database {database}"
+    where = f"Firestore ({f'emulator at {emulator}' if emulator else f'project {project}'}{named})"
     if emulator:
-        channel = grpc.aio.insecure_channel(emulator, options=OPTIONS)
-        return FirestoreStore(channel, project, EMULATOR_OWNER, where, rules, store_timeout)
+        return FirestoreStore(AsyncClient(project, database=database), None, where, rules, store_timeout)
+    os.environ.pop(EMULATOR, None)  # set and empty, it means none to us and one to the client
     try:
-        channel = FirestoreGrpcAsyncIOTransport.create_channel(options=OPTIONS)
-    except GoogleAuthError as cause:
-        raise ConfigFault(
-            f"{where}: there are no usable credentials ({type(cause).__name__}); set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from cause
-    return FirestoreStore(channel, project, (), where, rules, store_timeout)
+        credentials, _ = await asyncio.to_thread(default_credentials, AsyncClient.SCOPE)
+    except ConfigFault as fault:
+        raise ConfigFault(f"{where}: {fault}") from fault
+    client = AsyncClient(project, credentials, database)
+    return FirestoreStore(client, GoogleTokens(credentials, where), where, rules, store_timeout)

@@ -1,9 +1,9 @@
-"""The sweep: an open delivery whose user is in no cohort any more is finished, once; PROTOCOL section 6, step 8."""
+"""The sweep: an open delivery whose user is in no cohort any more is finished, once."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from aiohttp import web
 from redis import Redis
 
 from notifications.domain.claim import Stored
-from tests.faults.harness import COMMIT, PATIENT, FaultStage, on_firestore, on_sqlite
+from tests.faults.proxies import COMMIT
+from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
 from tests.support.web import fcm_error
 
 MOVES: dict[str, dict[str, Any]] = {
@@ -35,20 +36,6 @@ def leave_pending(staged: FaultStage, *uids: str) -> None:
     make_old(staged, *uids)
 
 
-def make_old(staged: FaultStage, *uids: str) -> None:
-    staged.age()
-    for uid in uids:
-        day, ledger = staged.slots[uid].recap_date.isoformat(), staged.ledger(uid)
-        older = ledger | {"sending_at": ledger["sending_at"] - timedelta(minutes=12)}
-        staged.stage.world.put_ledger(uid, day, older)
-    sweep_is_due(staged)
-
-
-def sweep_is_due(staged: FaultStage) -> None:
-    with staged.redis() as client:
-        client.delete("daily_summary:sweep")
-
-
 def close_shards(staged: FaultStage) -> None:
     """No cohort holds anybody any more."""
     with staged.redis() as client:
@@ -58,7 +45,7 @@ def close_shards(staged: FaultStage) -> None:
 
 @pytest.mark.short
 @pytest.mark.parametrize("move", MOVES)
-def test_lost_moved_away(staged: FaultStage, move: str) -> None:
+def test_an_open_delivery_of_who_moved_away_is_finished_once(staged: FaultStage, move: str) -> None:
     leave_pending(staged, "ann", "bob")
     hour = staged.stage.world.user("ann")["daily_summary_hour_local"]  # type: ignore[index]
     changes = MOVES[move] if move != "hour" else {"daily_summary_hour_local": (hour + 12) % 24}
@@ -119,7 +106,7 @@ def test_two_sweeps_at_once_push_once(staged: FaultStage) -> None:
 
 @on_firestore  # SQLite commits between two visible messages
 @pytest.mark.parametrize("at", [COMMIT, "fcm token-ann-0"])
-def test_once_sweep_beside_run(staged: FaultStage, at: str) -> None:
+def test_a_sweep_beside_a_frozen_run_pushes_once(staged: FaultStage, at: str) -> None:
     """A run freezes after begin, before or after its push; its claim is gone; the sweep takes the ledger; it thaws."""
     staged.under_test = PATIENT | {"RECAP_PUSH_DEADLINE_SECONDS": "3"}
     staged.add_users("ann")
@@ -140,28 +127,6 @@ def test_once_sweep_beside_run(staged: FaultStage, at: str) -> None:
     assert staged.pushes() == {"token-ann-0": 2 if accepted_before else 1}
     assert staged.stage.fcm.phones["token-ann-0"].visible == {staged.ledger("ann")["collapse_id"]: body}
     assert staged.ledger("ann")["state"] == "sent"
-
-
-@on_sqlite
-def test_a_killed_resend_is_left_to_its_operator(staged: FaultStage) -> None:
-    """The sweep must not give up what an operator reopened hours later: the same command finishes it."""
-    staged.add_users("ann")
-    staged.run_until_settled()
-    day, ledger = staged.slots["ann"].recap_date.isoformat(), staged.ledger("ann")
-    staged.stage.world.put_ledger(
-        "ann", day, ledger | {"state": "pending", "outcome": "resend", "seq": 2, "devices": {}}
-    )
-    make_old(staged, "ann")
-    with staged.redis() as client:
-        client.delete(f"users:ann:daily_summary_lock:{day}")
-    assert staged.stage.run().code == 0
-    assert staged.ledger("ann")["state"] == "pending"
-    assert staged.stage.run("resend", "ann", day).code == 0
-    assert (staged.ledger("ann")["state"], staged.ledger("ann")["seq"], staged.pushes()) == (
-        "sent",
-        2,
-        {"token-ann-0": 2},
-    )
 
 
 def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage) -> None:

@@ -1,44 +1,28 @@
-"""Faults at effects: a process is killed, frozen or cut off at its k-th message, never inside its code.
-
-The fakes and two TCP proxies report every message that a run sends; a first run counts
-them, and a sweep repeats it for every k. No failpoint is in the product.
-"""
+"""A stage behind proxies: strikes, ages, settles, and compares what is left at the end."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from aiohttp import web
-from google.cloud.firestore_v1 import types
-from google.protobuf.message import DecodeError
 from redis import Redis
 
 from notifications.adapters.claims.redis import script
 from notifications.domain import claim
 from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
+from tests.faults.director import Deed, Director, When
+from tests.faults.proxies import Http2Proxy, Proxy
 from tests.support.jobs import Finished, Job, Stage, complete_other_shards
 from tests.support.servers import wait_for
 from tests.support.worlds import FirestoreWorld
-
-When = Literal["before", "after"]
-Deed = Literal["kill", "freeze", "term", "hold", "cut", "down"]  # until thawed: hold, unanswered; down, cut off
-SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM, "hold": signal.SIGTERM}
-PREFACE = 24  # bytes that open an HTTP/2 connection
-DATA, HEADERS, END_STREAM = 0, 1, 0x1
-COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
-MARKS = {b"collapse_id": COMMIT, b"conversations": CONVERSATIONS}  # what only these messages name
 
 # So that a thawed run gives up no call by itself, however long it was frozen; its claim is gone by other means.
 PATIENT = {
@@ -50,7 +34,6 @@ PATIENT = {
 PATIENCE_SECONDS = 150  # three of its store's time-outs
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
-
 # All numbers of the protocol scaled down together, but not below what a stalled machine takes for one push.
 # Lease > deadline + push + 2 x store; stale > push + store.
 SCALED = {
@@ -72,177 +55,6 @@ SCALED = {
     "RECAP_START_GAP_SECONDS": "0.001",
 }
 MAX_TICKS = 20
-
-
-@dataclass
-class Director:
-    """Sees every message of the run under test, and strikes at the one it was told."""
-
-    trace: list[str] = field(default_factory=list)
-    at: int | None = None
-    named: tuple[str, int] | None = None  # a message by its name, and how many of that name to let pass
-    victim: str = ""  # the source of the message that was struck
-    when: When = "after"
-    deed: Deed = "kill"
-    process: Job | None = None
-    struck: threading.Event = field(default_factory=threading.Event)
-    thawed: threading.Event = field(default_factory=threading.Event)
-
-    def aim(self, at: int | str | None, when: When, deed: Deed, nth: int = 0) -> None:
-        """At the message of that number, or the nth of that name."""
-        self.trace.clear()
-        self.named = (at, nth) if isinstance(at, str) else None
-        at = None if isinstance(at, str) else at
-        self.at, self.when, self.deed = at, when, deed
-        self.struck.clear()
-        self.thawed.clear()
-
-    async def message(self, source: str) -> int:
-        index = len(self.trace)
-        self.trace.append(source)
-        if self.deed == "down" and self.struck.is_set() and source == self.victim and not self.thawed.is_set():
-            raise ConnectionResetError
-        if self.named is not None and source == self.named[0] and self.trace.count(source) > self.named[1]:
-            self.at, self.named, self.victim = index, None, source
-        if index == self.at and self.when == "before":
-            await self._strike()
-        return index
-
-    async def answer(self, index: int) -> None:
-        if index == self.at and self.when == "after":
-            await self._strike()
-
-    async def _strike(self) -> None:
-        self.at = None
-        process = self.process
-        assert process is not None
-        if how := SIGNALS.get(self.deed):
-            os.kill(process.pid, how)
-        self.struck.set()
-        if self.deed in ("kill", "cut", "down"):
-            raise ConnectionResetError
-        if self.deed in ("freeze", "hold"):
-            await asyncio.to_thread(self.thawed.wait)
-
-
-class Proxy:
-    """A TCP proxy in a thread of its own that reports the client's messages to the director."""
-
-    def __init__(self, name: str, port: int, director: Director) -> None:
-        self.name, self.target, self.director = name, port, director
-        self.loop = asyncio.new_event_loop()
-        self.links: set[asyncio.StreamWriter] = set()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self._server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self.loop.run_forever()
-        self._server.close()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0.01))
-        self.loop.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            upstream, downstream = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self.links |= {writer, downstream}
-        waiting: dict[int, int] = {}  # the index of the message that each stream waits for
-        pumps = [
-            asyncio.ensure_future(self.pump_client(reader, downstream, waiting)),
-            asyncio.ensure_future(self.pump_server(upstream, writer, waiting)),
-        ]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            writer.transport.abort()
-            downstream.transport.abort()
-
-    async def pump_client(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
-    ) -> None:
-        """Redis: at concurrency 1 each chunk is one message, and the next chunk back its answer."""
-        while data := await source.read(65536):
-            waiting[0] = await self.director.message(self.name)
-            sink.write(data)
-
-    async def pump_server(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
-    ) -> None:
-        while data := await source.read(65536):
-            if 0 in waiting:
-                await self.director.answer(waiting.pop(0))
-            sink.write(data)
-
-    def cut_all(self) -> None:
-        """Abort every connection, as a server that dies does."""
-        for link in self.links:
-            self.loop.call_soon_threadsafe(link.transport.abort)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-
-
-class Http2Proxy(Proxy):
-    """Firestore: a message is a DATA frame of the client; its answer the first one back, or a refusal's HEADERS.
-
-    `transactions` are those that the server began: what a stopped run leaves open is rolled back.
-    """
-
-    def __init__(self, name: str, port: int, director: Director) -> None:
-        self.transactions: set[bytes] = set()
-        super().__init__(name, port, director)
-
-    async def pump_client(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
-    ) -> None:
-        sink.write(await source.readexactly(PREFACE))
-        while True:
-            kind, stream, frame = await _frame(source)
-            if kind == DATA and len(frame) > 9:
-                name = next((name for mark, name in MARKS.items() if mark in frame), self.name)
-                waiting[stream] = await self.director.message(name)
-            sink.write(frame)
-
-    async def pump_server(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: dict[int, int]
-    ) -> None:
-        while True:
-            kind, stream, frame = await _frame(source)
-            if kind == DATA and (transaction := _begun(frame[9:])):
-                self.transactions.add(transaction)
-            ends = kind == HEADERS and frame[4] & END_STREAM
-            if (kind == DATA or ends) and stream in waiting:
-                await self.director.answer(waiting.pop(stream))
-            sink.write(frame)
-
-
-async def _frame(source: asyncio.StreamReader) -> tuple[int, int, bytes]:
-    head = await source.readexactly(9)
-    length, kind, stream = int.from_bytes(head[:3]), head[3], int.from_bytes(head[5:9]) & 0x7FFFFFFF
-    return kind, stream, head + await source.readexactly(length)
-
-
-def _begun(data: bytes) -> bytes:
-    """The transaction that a server's first gRPC message opens: 5 bytes of prefix, then the message."""
-    message = data[5 : 5 + int.from_bytes(data[1:5])]
-    try:
-        return bytes(types.BatchGetDocumentsResponse.pb().FromString(message).transaction)
-    except DecodeError:
-        return b""
 
 
 class FaultStage:
@@ -470,39 +282,35 @@ class FaultStage:
             proxy.stop()
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Where in a run's trace one user's LLM call is paid again, and its push repeated.
-
-    `llm` and `push` are for a run that stops after a message. A run that freezes while another
-    does the day also pays where it had just seen no summary: `llm_frozen` after a message,
-    `llm_held` and `push_held` before it.
-    """
-
-    llm: range
-    push: range
-    llm_frozen: range
-    llm_held: range
-    push_held: range
+def closing(faults: FaultStage) -> dict[str, str]:
+    """Settings under which our slot has just passed its catch-up."""
+    late = (datetime.now(UTC) - next(iter(faults.slots.values())).at).total_seconds()
+    return {"RECAP_CATCH_UP_SECONDS": str(late - 1), "RECAP_GRACE_SECONDS": "3600"}
 
 
-def windows(trace: list[str], uid: str, token: str) -> Windows:
-    """From the LLM call to the commit of begin; from FCM's answer to the commit of report.
+def key_of(faults: FaultStage, uid: str) -> str:
+    return claim.user_key(uid, faults.slots[uid].recap_date)
 
-    SQLite commits between two visible messages, so there each window is one message long.
-    """
-    asked = trace.index(f"llm {uid}")
-    pushed = trace.index(f"fcm {token}")
-    if "firestore" not in trace:
-        llm, push = range(asked, asked + 1), range(pushed, pushed + 1)
-        return Windows(llm, push, llm, llm, push)
-    begun = max(n for n in range(pushed) if trace[n] == COMMIT)
-    reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
-    read = max(n for n in range(asked) if trace[n] == CONVERSATIONS)  # the look-up for a summary came just before
-    return Windows(
-        llm=range(asked, begun),
-        push=range(pushed, reported),
-        llm_frozen=range(read - 1, begun),
-        llm_held=range(read, begun + 1),
-        push_held=range(pushed, reported + 1),
-    )
+
+def killed(faults: FaultStage, at: int | str, when: Any = "after", *arguments: str, nth: int = 0) -> None:
+    process = faults.strike(at, when, "kill", *arguments, nth=nth)
+    process.wait()
+    faults.stage.end(process)
+
+
+def make_old(staged: FaultStage, *uids: str) -> None:
+    staged.age()
+    for uid in uids:
+        day, ledger = staged.slots[uid].recap_date.isoformat(), staged.ledger(uid)
+        older = ledger | {"sending_at": ledger["sending_at"] - timedelta(minutes=12)}
+        staged.stage.world.put_ledger(uid, day, older)
+    sweep_is_due(staged)
+
+
+def record(faults: FaultStage, uid: str) -> claim.Record:
+    return faults.stage.record(uid, faults.slots[uid])
+
+
+def sweep_is_due(staged: FaultStage) -> None:
+    with staged.redis() as client:
+        client.delete("daily_summary:sweep")

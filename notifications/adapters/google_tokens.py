@@ -1,0 +1,54 @@
+"""Bearer tokens of google-auth, which knows when they end. Its refresh blocks, so it runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import google.auth
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.transport.requests import Request
+
+from notifications.domain.errors import ConfigFault, DependencyDown
+
+
+class GoogleTokens:
+    """One set of credentials, refreshed once at a time. `where` is the server that wants its tokens."""
+
+    def __init__(self, credentials: Any, where: str) -> None:
+        self._credentials = credentials
+        self._where = where
+        self._refreshing = asyncio.Lock()
+
+    async def token(self, refused: str | None = None) -> str:
+        """A token that is still valid, by the end that came with it; a new one where that one was refused.
+
+        Raises ConfigFault where Google refuses these credentials, DependencyDown where it can't be asked.
+        """
+        async with self._refreshing:
+            if not self._credentials.valid or self._credentials.token == refused:
+                await asyncio.to_thread(self._refresh)
+        return str(self._credentials.token)
+
+    def _refresh(self) -> None:
+        try:
+            self._credentials.refresh(Request())
+        except GoogleAuthError as cause:
+            kind = type(cause).__name__
+            if isinstance(cause, TransportError) or cause.retryable:
+                raise DependencyDown("google", f"Google gives no token for {self._where} now ({kind}).") from cause
+            raise ConfigFault(
+                f"Google refuses the credentials for {self._where} ({kind}); see GOOGLE_APPLICATION_CREDENTIALS."
+            ) from cause
+
+
+def default_credentials(scopes: Sequence[str]) -> tuple[Any, str | None]:
+    """The machine's own credentials, and the project that they name. Raises ConfigFault. Blocks."""
+    try:
+        found, project = google.auth.default(scopes=list(scopes))
+    except GoogleAuthError as cause:
+        raise ConfigFault(
+            f"there are no usable credentials ({type(cause).__name__}); set GOOGLE_APPLICATION_CREDENTIALS."
+        ) from cause
+    return found, project
