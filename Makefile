@@ -1,12 +1,12 @@
 # Two commands for a newcomer: make run, make test. They install what they need into .venv.
-# Needs Python 3.11 or 3.12, make and git; the Firestore tests also the Google Cloud CLI with Java.
+# Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
 .PHONY: run test check unit faults chaos bench lock docs clean
 
-# The first Python that is new enough and has wheels of the embedded Redis.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# The first Python that is new enough.
+PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
@@ -41,7 +41,7 @@ docs: $(VENV)/.run
 	$(BIN)/python -m docs.diagram README.md
 
 $(VENV)/.run: requirements.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/it." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/it." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@

@@ -73,7 +73,7 @@ def redis_cost(users: int = 1000) -> Iterator[Row]:
 
 # docs/protocol.md, section 5, document by document; an empty answer is billed as one.
 NAMED = {
-    "sent": 1 + 1 + 1 + 2 + 1 + 3 + 1,  # user, ledgers, summary, two conversations, a device, begin, report
+    "sent": 1 + 1 + 1 + 2 + 1 + 3,  # user, ledgers, summary, two conversations, a device, begin; report reads nothing
     "skipped": 1 + 1 + 1 + 1 + 2,  # user, ledgers, summary, no conversation; close: user and ledger
     "without devices": 1 + 1 + 1 + 2 + 2 + 3,  # no device document and no legacy token; no report
 }

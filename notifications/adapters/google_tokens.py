@@ -36,11 +36,19 @@ class GoogleTokens:
             self._credentials.refresh(Request())
         except GoogleAuthError as cause:
             kind = type(cause).__name__
-            if isinstance(cause, TransportError) or cause.retryable:
-                raise DependencyDown("google", f"Google gives no token for {self._where} now ({kind}).") from cause
-            raise ConfigFault(
-                f"Google refuses the credentials for {self._where} ({kind}); see GOOGLE_APPLICATION_CREDENTIALS."
-            ) from cause
+            if _refuses(cause):
+                raise ConfigFault(
+                    f"Google refuses the credentials for {self._where} ({kind}); see GOOGLE_APPLICATION_CREDENTIALS."
+                ) from cause
+            raise DependencyDown("google", f"Google gives no token for {self._where} now ({kind}).") from cause
+
+
+def _refuses(cause: GoogleAuthError) -> bool:
+    """Whether these credentials are no good; else nobody can say now. A metadata server's answer is wrapped once."""
+    asked = cause if isinstance(cause, TransportError) else cause.__cause__
+    if not isinstance(asked, TransportError):
+        return not cause.retryable
+    return len(asked.args) > 1 and 400 <= getattr(asked.args[1], "status", 0) < 500
 
 
 def default_credentials(scopes: Sequence[str]) -> tuple[Any, str | None]:

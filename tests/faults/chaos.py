@@ -66,9 +66,7 @@ class Chaos:
         self.dice = dice
         self.struck = Struck()
         self.llm, self.fcm = FakeLLM(), FakeFCM()
-        self.redis = RedisServer(
-            folder / "redis", "--appendfsync", "always", binary=dice.choice(redis_binaries())
-        )
+        self.redis = RedisServer(folder / "redis", "--appendfsync", "always", binary=dice.choice(redis_binaries()))
         self.stage = Stage(world, self.redis, self.llm, self.fcm, folder, settings=dict(SETTINGS))
         self.faults = FaultStage(self.stage)
         self.stage.settings |= SETTINGS

@@ -123,9 +123,9 @@ class Http2Proxy(Proxy):
             sink.write(frame)
 
     def _name_of(self, data: bytes) -> str:
-        if CONVERSATIONS_MARK in data:
-            return CONVERSATIONS
-        return COMMIT if _writes_a_ledger(data) else self.name
+        if _writes_a_ledger(data):
+            return COMMIT
+        return CONVERSATIONS if CONVERSATIONS_MARK in data else self.name
 
 
 async def _frame(source: asyncio.StreamReader) -> tuple[int, int, bytes]:

@@ -1,110 +1,206 @@
-"""Google's credentials: a token that ends, a first 401, a server that can't be asked, a refusal."""
+"""Production's own credentials, of a file and of a metadata server, towards FCM and towards Firestore over TLS."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.support.google import TlsFirestore, TokenServer
 from tests.support.jobs import Stage
-from tests.support.web import FakeFCM, FakeLLM, LoopbackServer, fcm_error
-from tests.support.worlds import SqliteWorld
+from tests.support.web import FakeFCM, FakeLLM, fcm_error
+from tests.support.worlds import FirestoreWorld, SqliteWorld
 
-
-class TokenServer(LoopbackServer):
-    """Google's token endpoint: each token has a number; a script may refuse, or say how long it is good."""
-
-    def __init__(self) -> None:
-        self.given = 0
-        self.status = 200
-        self.seconds = 3_600
-        super().__init__()
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        if self.status != 200:
-            return web.json_response({"error": "invalid_grant" if self.status == 400 else "busy"}, status=self.status)
-        self.given += 1
-        return web.json_response(
-            {"access_token": f"bearer-{self.given}", "expires_in": self.seconds, "token_type": "Bearer"}
-        )
+FAST = {
+    "RECAP_CONCURRENCY": "1",
+    "RECAP_PROVIDER_RETRY_SECONDS": "0.001",
+    "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001",
+}
+EVERYBODY = {f"token-user-{n}-0": 1 for n in range(3)}
 
 
 @pytest.fixture
-def google(sqlite_world: SqliteWorld, redis: Any, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path) -> Any:
-    """A stage that pushes with a service account whose tokens come from a loopback server."""
-    tokens = TokenServer()
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    account = {
-        "type": "service_account",
-        "project_id": "project-1",
-        "private_key_id": "1",
-        "private_key": pem,
-        "client_email": "job@project-1.iam.example",
-        "token_uri": f"{tokens.url}/token",
-    }
-    (tmp_path / "account.json").write_text(json.dumps(account))
+def tokens() -> Iterator[TokenServer]:
+    server = TokenServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pushing(
+    sqlite_world: SqliteWorld, redis: Any, llm: FakeLLM, fcm: FakeFCM, tokens: TokenServer, tmp_path: Path
+) -> Iterator[Stage]:
+    """A stage that pushes with a service account: a file's credentials count on loopback too."""
     stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
-    stage.settings |= {
-        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
-        "RECAP_CONCURRENCY": "1",
-        "RECAP_PROVIDER_RETRY_SECONDS": "0.001",
-        "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001",
-    }
-    yield stage, tokens
+    stage.settings |= FAST | tokens.account_file(tmp_path)
+    yield stage
     stage.stop_all()
-    tokens.stop()
 
 
-def test_a_token_that_ends_in_a_minute_is_not_taken_for_one_of_an_hour(google: Any) -> None:
-    stage, tokens = google
+def test_a_token_that_ends_in_a_minute_is_not_taken_for_one_of_an_hour(pushing: Stage, tokens: TokenServer) -> None:
     tokens.seconds = 60
     for n in range(3):
-        stage.add_user(f"user-{n}")
-    finished = stage.run()
+        pushing.add_user(f"user-{n}")
+    finished = pushing.run()
     assert (finished.code, tokens.given) == (0, 3), finished.err
-    assert stage.fcm.bearers == ["Bearer bearer-1", "Bearer bearer-2", "Bearer bearer-3"]
+    assert pushing.fcm.bearers == ["Bearer bearer-1", "Bearer bearer-2", "Bearer bearer-3"]
 
 
-def test_a_refused_token_is_replaced_once(google: Any) -> None:
-    stage, tokens = google
+def test_a_token_that_fcm_refuses_is_replaced_once(pushing: Stage, tokens: TokenServer) -> None:
     for n in range(3):
-        stage.add_user(f"user-{n}")
+        pushing.add_user(f"user-{n}")
 
     async def first_ended(token: str) -> web.Response | None:
-        return fcm_error(401, "UNAUTHENTICATED") if stage.fcm.bearers[-1] == "Bearer bearer-1" else None
+        return fcm_error(401, "UNAUTHENTICATED") if pushing.fcm.bearers[-1] == "Bearer bearer-1" else None
 
-    stage.fcm.script = first_ended
-    finished = stage.run()
+    pushing.fcm.script = first_ended
+    finished = pushing.run()
     assert (finished.code, tokens.given) == (0, 2), finished.err
-    assert stage.fcm.accepted == {f"token-user-{n}-0": 1 for n in range(3)}
+    assert pushing.fcm.accepted == EVERYBODY
 
 
-def test_a_google_that_can_not_be_asked_now_is_no_bad_configuration(google: Any) -> None:
-    stage, tokens = google
-    slot = stage.add_user("ann")
+def test_a_google_that_can_not_be_asked_now_is_no_bad_configuration(pushing: Stage, tokens: TokenServer) -> None:
+    slot = pushing.add_user("ann")
     tokens.status = 503
-    finished = stage.run()
+    finished = pushing.run()
     assert finished.code == 4, finished.err
-    ledger = stage.world.ledgers("ann")[slot.recap_date.isoformat()]
+    ledger = pushing.world.ledgers("ann")[slot.recap_date.isoformat()]
     assert (ledger["state"], ledger["tries"]) == ("pending", 0)
     tokens.status = 200
-    assert stage.run().code == 0
+    assert pushing.run().code == 0
+    assert pushing.fcm.accepted == {"token-ann-0": 1}
+
+
+def test_credentials_that_google_refuses_are_bad_configuration(pushing: Stage, tokens: TokenServer) -> None:
+    pushing.add_user("ann")
+    tokens.status = 400
+    assert pushing.run().code == 3
+    tokens.status = 200
+    assert pushing.run().code == 0
+    assert pushing.fcm.accepted == {"token-ann-0": 1}
+
+
+PUSHES = """
+import asyncio, json, sys
+from datetime import UTC, datetime, timedelta
+from notifications.adapters.pushes.fcm import connect
+from notifications.domain.push import Message
+
+async def main():
+    push = await connect(sys.argv[1], None, 1, own_credentials=True)
+    for line in sys.stdin:
+        message = Message("ann", "tag", "T", "B", "s", None, datetime.now(UTC))
+        answer = await push.send(line.strip(), message, timedelta(seconds=30), lambda: None)
+        print(json.dumps([answer.result, answer.code]), flush=True)
+    await push.aclose()
+
+asyncio.run(main())
+"""
+
+
+def test_a_machine_at_google_pushes_with_its_own_tokens(fcm: FakeFCM, tokens: TokenServer, tmp_path: Path) -> None:
+    """The metadata server: a token that ends, one that FCM refuses, a refusal; and the project is the machine's."""
+    env = {"PATH": "/usr/bin:/bin"} | tokens.metadata(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", PUSHES, fcm.url], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as pusher:
+        assert pusher.stdin is not None
+        assert pusher.stdout is not None
+
+        def pushed(token: str) -> list[str]:
+            print(token, file=pusher.stdin, flush=True)
+            answer: list[str] = json.loads(pusher.stdout.readline())  # type: ignore[union-attr]
+            return answer
+
+        tokens.seconds = 60
+        assert [pushed("one"), pushed("two"), tokens.given] == [["accepted", "200"], ["accepted", "200"], 2]
+        tokens.seconds = 3_600
+
+        async def third_ended(token: str) -> web.Response | None:
+            return fcm_error(401, "UNAUTHENTICATED") if fcm.bearers[-1] == "Bearer bearer-3" else None
+
+        fcm.script = third_ended
+        assert [pushed("three"), tokens.given] == [["accepted", "200"], 4]
+        fcm.script = None
+        tokens.seconds, tokens.status = 60, 404
+
+        async def all_ended(token: str) -> web.Response | None:
+            return fcm_error(401, "UNAUTHENTICATED")
+
+        fcm.script = all_ended
+        assert pushed("four") == ["unsent", "CREDENTIALS"]
+
+
+@pytest.fixture(params=["file", "metadata"])
+def production(
+    request: pytest.FixtureRequest,
+    firestore_world: FirestoreWorld,
+    redis: Any,
+    llm: FakeLLM,
+    fcm: FakeFCM,
+    tokens: TokenServer,
+    tmp_path: Path,
+) -> Iterator[tuple[Stage, TlsFirestore]]:
+    """Firestore by its own name over TLS, without a word of an emulator."""
+    firestore = TlsFirestore(firestore_world.host, tmp_path)
+    stage = Stage(firestore_world, redis, llm, fcm, tmp_path)
+    given = tokens.account_file(tmp_path) if request.param == "file" else tokens.metadata(tmp_path)
+    stage.settings |= FAST | firestore.env() | given | {"FIRESTORE_EMULATOR_HOST": ""}
+    yield stage, firestore
+    stage.stop_all()
+    firestore.stop()
+
+
+def test_firestore_is_served_by_its_name_with_googles_tokens(
+    production: tuple[Stage, TlsFirestore], tokens: TokenServer
+) -> None:
+    stage, firestore = production
+    stage.add_user("ann")
+    finished = stage.run()
+    assert finished.code == 0, finished.err
+    assert set(firestore.bearers) == {"Bearer bearer-1"}
     assert stage.fcm.accepted == {"token-ann-0": 1}
 
 
-def test_credentials_that_google_refuses_are_bad_configuration(google: Any) -> None:
-    stage, tokens = google
+def test_firestore_gets_no_token_that_is_about_to_end(
+    production: tuple[Stage, TlsFirestore], tokens: TokenServer
+) -> None:
+    stage, firestore = production
+    tokens.seconds = 60
     stage.add_user("ann")
-    tokens.status = 400
-    assert stage.run().code == 3
+    finished = stage.run()
+    assert finished.code == 0, finished.err
+    assert len(set(firestore.bearers)) == len(firestore.bearers)
+
+
+def test_a_token_that_firestore_refuses_is_replaced_once(
+    production: tuple[Stage, TlsFirestore], tokens: TokenServer
+) -> None:
+    stage, firestore = production
+    firestore.refuses = lambda bearer: bearer == "Bearer bearer-1"
+    stage.add_user("ann")
+    finished = stage.run()
+    assert finished.code == 0, finished.err
+    assert firestore.bearers.count("Bearer bearer-1") == 1
+    assert stage.fcm.accepted == {"token-ann-0": 1}
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, 4), (404, 3)], ids=["can't be asked now", "refuses"])
+def test_without_a_token_firestore_is_down_or_badly_configured(
+    production: tuple[Stage, TlsFirestore], tokens: TokenServer, status: int, code: int
+) -> None:
+    stage, _ = production
+    stage.add_user("ann")
+    tokens.status = status
+    finished = stage.run(RECAP_STORE_TIMEOUT_SECONDS="8", RECAP_SENDING_STALE_SECONDS="40")
+    assert finished.code == code, finished.err
+    assert dict(stage.llm.calls) == {}
     tokens.status = 200
     assert stage.run().code == 0
     assert stage.fcm.accepted == {"token-ann-0": 1}
