@@ -166,5 +166,6 @@ def test_the_traces_are_what_the_sweeps_take_them_for(faults: FaultStage) -> Non
     assert trace[ann:bob].count("redis") == 2  # complete ann, claim bob
     if isinstance(faults.stage.world, FirestoreWorld):
         between = trace[ann : trace.index("fcm token-ann-0")]
-        # the devices; begin's look-up for a summary, its reads, and its commit
-        assert (between.count("firestore"), between.count(COMMIT)) == (3, 1)
+        # the devices; begin's look-up for a summary, its transaction's begin and reads, and its commit
+        assert (between.count("firestore"), between.count(COMMIT)) == (4, 1)
+        assert trace[trace.index("fcm token-ann-0") + 1] == COMMIT  # report's short way: no read

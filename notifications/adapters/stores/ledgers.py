@@ -113,9 +113,9 @@ class TransactionalLedger(ABC):
         answered = partial(
             delivery_report.report, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
         )
-        if opened is not None and opened.version is not None:
+        if opened is not None and opened.entry is not None and opened.version is not None:
             decision = answered(found=opened.entry)
-            if await self._commit_unchanged(uid, day, opened, decision):
+            if await self._commit_unchanged(uid, opened.entry, opened.version, decision):
                 return decision
 
         def decide(seen: Seen) -> Decision:
@@ -123,8 +123,8 @@ class TransactionalLedger(ABC):
 
         return await self._transact(uid, day, decide, user=False, summary=False)
 
-    async def _commit_unchanged(self, uid: str, day: date, opened: Decision, decision: Decision) -> bool:
-        """Write a decision without a read, if the ledger is still as `opened` left it. False: ask the transaction."""
+    async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
+        """Write a decision without a read, if the ledger is still as it was left. False: ask the transaction."""
         return False
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:

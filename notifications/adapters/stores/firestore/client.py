@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from google.api_core import exceptions
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import AsyncClient, AsyncDocumentReference, AsyncQuery, DocumentSnapshot
 
@@ -19,12 +20,13 @@ T = TypeVar("T")
 
 CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
 CHANGED = (exceptions.FailedPrecondition, exceptions.NotFound)  # what a condition of a write answers
-REFUSED = (exceptions.Forbidden, exceptions.Unauthorized)
+AWAY = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
+RETRY = AsyncRetry(AWAY, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
 NAME = "__name__"  # a document's own, as a field of queries
 
 
 class FirestoreClient:
-    """What every part of the store shares. `reads` and `writes` count documents, as they are billed."""
+    """What reading and writing share. `reads` and `writes` count documents, as they are billed."""
 
     def __init__(
         self, client: AsyncClient, tokens: GoogleTokens | None, where: str, rules: LedgerRules, store_timeout: timedelta
@@ -39,11 +41,7 @@ class FirestoreClient:
         self.writes = 0
 
     async def _ask(self, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """One operation, bounded as a whole, the client's own retries included; its errors in our words.
-
-        A token is fetched before it is needed, where its errors can still be told apart; one that the server
-        refuses is replaced once, since it may have ended since it was given out.
-        """
+        """One operation, bounded as a whole; its errors in our words. A token that is refused is replaced once."""
         try:
             async with asyncio.timeout(seconds or self._call_seconds):
                 token = await self._token()
@@ -54,7 +52,7 @@ class FirestoreClient:
                         raise
                     await self._token(refused=token)
                     return await call()
-        except REFUSED as cause:
+        except (exceptions.Forbidden, exceptions.Unauthorized) as cause:
             raise ConfigFault(
                 f"{self._where} refuses our credentials ({_code(cause)}); see GOOGLE_APPLICATION_CREDENTIALS."
             ) from None
@@ -70,7 +68,7 @@ class FirestoreClient:
     async def _token(self, refused: str | None = None) -> str | None:
         try:
             return await self._tokens.token(refused) if self._tokens else None
-        except DependencyDown as cause:
+        except DependencyDown as cause:  # here its errors can be told apart: inside a call all are UNAVAILABLE
             raise StoreDown("firestore", str(cause)) from cause
 
     def _down(self, cause: Exception) -> StoreDown:
@@ -86,14 +84,21 @@ class FirestoreClient:
         return self._user(uid).collection("daily_summaries").document(key)
 
     async def _found(self, query: AsyncQuery, seconds: float | None = None) -> list[DocumentSnapshot]:
-        """What a query finds, in one page: no stream is held open across other work. An empty one is billed too."""
-        found: list[DocumentSnapshot] = await self._ask(query.get, seconds)
+        """What a query finds: no stream is held open across other work. An empty answer is billed too."""
+        found: list[DocumentSnapshot] = await self._ask(lambda: query.get(retry=RETRY), seconds)
         self.reads += max(1, len(found))
         return found
 
+    async def _page(
+        self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
+    ) -> list[DocumentSnapshot]:
+        """The next so many documents by name."""
+        query = query.order_by(NAME).limit(limit)
+        return await self._found(query.start_after({NAME: after}) if after else query, seconds)
+
     async def _read(self, document: AsyncDocumentReference, fields: list[str] | None = None) -> DocumentSnapshot:
         """One document; these fields alone."""
-        snapshot = await self._ask(lambda: document.get(field_paths=fields))
+        snapshot = await self._ask(lambda: document.get(field_paths=fields, retry=RETRY))
         self.reads += 1
         return snapshot
 
@@ -116,6 +121,7 @@ class FirestoreClient:
 
 
 def _code(cause: Exception) -> str:
-    """The status that gRPC gives it, else the error's class."""
-    status = getattr(cause, "grpc_status_code", None)
-    return status.name if status is not None else type(cause).__name__
+    """The status that gRPC gives it, else the error's class; of what the client gave up, its last cause's."""
+    last = getattr(cause, "cause", None) or cause
+    status = getattr(last, "grpc_status_code", None)
+    return status.name if status is not None else type(last).__name__

@@ -1,4 +1,4 @@
-"""What is read outside transactions: users, conversations, devices, ledgers of some days, summaries."""
+"""What is read outside transactions: one user's day, and everybody page by page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 
 
 class Reading(FirestoreClient):
-    """The Users, Conversations and Devices ports, and the ledger's look-ups."""
+    """The Users, Conversations, Devices and Directory ports, and the ledger's look-ups."""
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
@@ -32,22 +32,19 @@ class Reading(FirestoreClient):
             .where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
             .where(filter=FieldFilter(documents.USER_HOUR, "==", hour))
             .where(filter=FieldFilter(documents.USER_ZONE, "in", list(zones)))
-            .order_by(NAME)
             .select(USER_FIELDS)
-            .limit(limit)
         )
         if ids.start is not None:
             query = query.where(filter=FieldFilter(NAME, ">=", self._user(ids.start)))
         if ids.end is not None:
             query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
-        if after is not None:
-            query = query.start_after({NAME: self._user(after)})
-        return [listed(found) for found in await self._found(query, self._page_seconds)]
+        last = None if after is None else self._user(after)
+        return [_listed(found) for found in await self._page(query, last, limit, self._page_seconds)]
 
     async def user(self, uid: str) -> Listed | None:
         """One user, whatever their switch says; None where there is no such document."""
         found = await self._read(self._user(uid))
-        return listed(found) if found.exists else None
+        return _listed(found) if found.exists else None
 
     async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed.
@@ -100,15 +97,10 @@ class Reading(FirestoreClient):
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
         """Ledgers in sending and pending of everybody, by uid and date: one query over all users."""
-        query = (
-            self._client.collection_group("recap_deliveries")
-            .where(filter=FieldFilter("state", "in", [state.value for state in State if state.open]))
-            .order_by(NAME)
-            .limit(limit)
-        )
-        if after is not None:
-            query = query.start_after({NAME: self._ledger(*after)})
-        days = [(owner(found), day_of(found.id), found.to_dict()) for found in await self._found(query)]
+        still_open = FieldFilter("state", "in", [state.value for state in State if state.open])
+        query = self._client.collection_group("recap_deliveries").where(filter=still_open)
+        found = await self._page(query, None if after is None else self._ledger(*after), limit)
+        days = [(_owner(one), day_of(one.id), one.to_dict()) for one in found]
         return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
 
     async def summary(self, uid: str, day: date) -> Summary | None:
@@ -117,12 +109,35 @@ class Reading(FirestoreClient):
         found = await self._found(summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1))
         return summary_from(found[0].id, found[0].to_dict() or {}) if found else None
 
+    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+        """User documents by id."""
+        query = self._client.collection("users").select(USER_FIELDS)
+        return [
+            _listed(found) for found in await self._page(query, None if after is None else self._user(after), limit)
+        ]
 
-def owner(found: DocumentSnapshot) -> str:
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        """The ledgers of one date, by uid: one query over all users."""
+        last = None if after is None else self._ledger(after, day)
+        found = await self._page(self._on(day, "recap_deliveries"), last, limit)
+        return [(_owner(one), ledger_from(day, one.to_dict())) for one in found]
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
+        uid, _, key = (after or "").rpartition("/")
+        last = None if after is None else self._summary(uid, key)
+        found = await self._page(self._on(day, "daily_summaries").select(["date"]), last, limit)
+        return [(_owner(one), one.id) for one in found]
+
+    def _on(self, day: date, collection: str) -> AsyncQuery:
+        return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+
+
+def _owner(found: DocumentSnapshot) -> str:
     """The uid of users/{uid}/{collection}/{id}."""
     return str(found.reference.parent.parent.id)
 
 
-def listed(found: DocumentSnapshot) -> Listed:
+def _listed(found: DocumentSnapshot) -> Listed:
     """A user document, whether or not the job can use it."""
     return documents.listed(found.id, found.to_dict() or {}, found.create_time, found.update_time)
