@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.jobs import Stage
+from tests.support.memory import MemoryWorld
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World
 
 # A busy machine must not fail a property: how long an example takes is for the benchmarks.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+settings.register_profile("mutants", deadline=None, max_examples=30, derandomize=True)
+settings.load_profile(os.environ.get("RECAP_TEST_PROFILE", "untimed"))
 
 NO_EMULATOR = "needs the Firestore emulator: the Google Cloud CLI with Java, or FIRESTORE_EMULATOR_HOST"
 
@@ -82,6 +84,11 @@ def sqlite_world(tmp_path: Path) -> Iterator[SqliteWorld]:
     world = SqliteWorld(tmp_path / "data")
     yield world
     world.close()
+
+
+@pytest.fixture
+def memory_world() -> MemoryWorld:
+    return MemoryWorld()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])

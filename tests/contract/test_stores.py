@@ -1,4 +1,4 @@
-"""One suite over SQLite and over the Firestore emulator: the same semantics behind the same ports."""
+"""One suite over memory, SQLite and the Firestore emulator: the same semantics behind the same ports."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.waits import jittered
 from notifications.ports import Store
+from tests.support.memory import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
 DAY = date(2026, 5, 1)
@@ -27,6 +28,13 @@ WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
 DRAFT = Draft("Head", "Over", "🌤️", (Highlight("T", "e", "S", ("t1",)),), ("Q?",), ("D",), ("K",), {"offline": True})
 RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (ActionItem("Buy seeds"),))
+
+
+@pytest.fixture(params=["memory", "sqlite", "firestore"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Each store in turn."""
+    found: World = request.getfixturevalue(f"{request.param}_world")
+    return found
 
 
 def opening(by: str, uid: str = "ann") -> Opening:
@@ -38,6 +46,8 @@ async def connect(world: World, **rules: Any) -> Store:
     given = LedgerRules(**(numbers | rules))
     if isinstance(world, FirestoreWorld):
         return await firestore.connect(world.project, "(default)", world.host, given, timedelta(seconds=60))
+    if isinstance(world, MemoryWorld):
+        return MemoryStore(world.documents, given)
     assert isinstance(world, SqliteWorld)
     return SqliteStore(world.folder / "recap.sqlite3", given)
 
@@ -184,7 +194,7 @@ async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: 
 
 async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
     # In the emulator each lost commit waits two seconds for a lock: there only the two of a flush meet.
-    stores = [await connect(world) for _ in range(5 if world.name == "sqlite" else 2)]
+    stores = [await connect(world) for _ in range(2 if world.name == "firestore" else 5)]
     try:
         decisions = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
     finally:

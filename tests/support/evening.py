@@ -1,0 +1,95 @@
+"""One evening in one process: a clock that tests turn, the ports in memory, and ticks over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from notifications.domain.claim import Record, user_key
+from notifications.domain.delivery import LedgerRules
+from notifications.domain.schedule import Slot, latest_slot
+from notifications.limits import Limits
+from notifications.run.state import Parts, Report
+from notifications.run.termination import Termination
+from notifications.run.tick import Tick
+from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
+from tests.support.worlds import Doc, talk
+
+EIGHT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+LIMITS = Limits(concurrency=4, start_gap_seconds=0.0001, store_timeout_seconds=0.5, sending_stale_seconds=120)
+
+
+class Evening:
+    """20:00 in UTC and what comes after; everybody's hour is 20 unless a test says otherwise."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.now = EIGHT + timedelta(seconds=30)
+        self.limits = replace(LIMITS, **changes)
+        self.redis = MemoryRedis(lambda: self.now)
+        self.claims = MemoryClaims(self.redis)
+        self.world = MemoryWorld(lambda: self.now)
+        self.summarizer = MemorySummarizer()
+        self.push = MemoryPush()
+        self.terminated = Termination()
+        self.slots: dict[str, Slot] = {}
+        self.opened = 0
+        rules = LedgerRules(
+            self.limits.span("sending_stale"),
+            self.limits.max_pushes,
+            timedelta(days=self.limits.ledger_retention_days),
+        )
+        self.store: Any = MemoryStore(self.world.documents, rules)
+
+    def seconds(self) -> float:
+        """The parts' clock: it stands still while nobody turns it."""
+        return self.now.timestamp()
+
+    def add(self, *uids: str, devices: int = 1, talks: int = 1, zone: str = "UTC", hour: int = 20, **more: Any) -> None:
+        doc: Doc = {"time_zone": zone, "daily_summary_enabled": True, "daily_summary_hour_local": hour} | more
+        for uid in uids:
+            slot = self.slots[uid] = latest_slot(zone, hour, self.now)
+            tokens = {f"d{n}": f"{uid}-{n}" for n in range(devices)}
+            said = {f"t{n}": talk(uid, slot.at - timedelta(hours=1 + n)) for n in range(talks)}
+            self.world.put_user(uid, doc, tokens, said)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Parts]:
+        self.opened += 1
+        yield self.parts
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(self.claims, self.store, self.summarizer, self.push, self, self.limits)
+
+    def start(self, **changes: Any) -> Tick:
+        return replace(Tick(self.claims, self.limits, self._open, self.terminated), **changes)
+
+    async def tick(self, **changes: Any) -> Report:
+        return await self.start(**changes).run()
+
+    async def later(self, **span: float) -> Report:
+        """Turn the clock, and tick."""
+        self.now += timedelta(**span)
+        return await self.tick()
+
+    def ledger(self, uid: str) -> Doc:
+        return self.world.ledgers(uid).get(self.slots[uid].recap_date.isoformat(), {})
+
+    def record(self, uid: str) -> Record:
+        return self.claims._record(user_key(uid, self.slots[uid].recap_date))
+
+    def state(self, uid: str) -> str:
+        """What the ledger says, and why."""
+        return " ".join(str(self.ledger(uid).get(name, "")) for name in ("state", "outcome")).strip()
+
+    def got(self) -> dict[str, int]:
+        """How many pushes each token accepted."""
+        return {token: len(messages) for token, messages in self.push.got.items()}
+
+
+def endings(report: Report) -> dict[str, int]:
+    """How the due users' turns ended."""
+    return {ending.value: count for ending, count in report.counts.endings.items() if count}
