@@ -32,12 +32,11 @@ def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
-def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = None, verbose: bool = False) -> None:
+def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = None) -> None:
     """Set structlog up for this process. `log_format`: auto, json or console; auto asks the platform."""
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and (on_platform or not stream.isatty()))
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -52,7 +51,7 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         rendering = [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )

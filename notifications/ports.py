@@ -86,41 +86,32 @@ class Claims(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Users(Protocol):
-    """User documents, by id; None where there is no such document."""
+class Store(Protocol):
+    """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
+
+    Lists come with how many documents were malformed. Discarded and locked conversations are left
+    out; each device token comes once. Pages are in the order of ids; `after` is the last that was
+    listed, and `user` is None where the job's query can't see a document: `flaw` says why.
+
+    The ledger's verbs are each one transaction. They raise Malformed where the ledger is
+    UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
+    """
+
+    reads: int
+    writes: int
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[Listed]: ...
     async def user(self, uid: str) -> Listed | None: ...
-
-
-class Conversations(Protocol):
-    """Conversations by the time the server took them in, and how many were malformed.
-
-    Discarded and locked ones are left out.
-    """
-
     async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
-
-
-class Devices(Protocol):
-    """Device tokens, each once, and how many documents were malformed."""
-
     async def devices(self, uid: str) -> tuple[list[Device], int]: ...
     async def forget_device(self, uid: str, device: Device) -> bool: ...
 
-
-class Ledgers(Protocol):
-    """The delivery ledger: every method but `around`, `summary` and `open_ledgers` is one transaction.
-
-    A transaction raises Malformed where the ledger is UNREADABLE, and ItemFault where the store
-    refuses for good what is to be stored. `open_ledgers` lists those in sending and pending of
-    everybody, in the order of uid and date; `after` is the last that was listed.
-    """
-
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summary(self, uid: str, day: date) -> Summary | None: ...
+
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision: ...
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision: ...
@@ -139,28 +130,12 @@ class Ledgers(Protocol):
         opened: Decision | None = None,
     ) -> Decision: ...
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision: ...
-    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def resend(self, uid: str, day: date, *, claim_live: bool) -> Decision: ...
-
-
-class Directory(Protocol):
-    """Everybody, in the order of their ids, page by page: for audit and doctor.
-
-    `user` is None where the job's query can't see the document, and `flaw` says why.
-    """
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str) -> bool: ...
-
-
-class Store(Users, Conversations, Devices, Ledgers, Directory, Protocol):
-    """One document store is all five. `reads` and `writes` count documents, where a store bills them."""
-
-    reads: int
-    writes: int
-
     async def aclose(self) -> None: ...
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
@@ -18,20 +17,13 @@ from notifications.domain.waits import jittered
 from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
 from notifications.run.breaker import Breaker
+from notifications.run.outcome import Counts
 from notifications.run.termination import Termination
 
 log = structlog.get_logger()
 
 TRIES = 3  # of one device, where the service says that it is worth it
 UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer than the last: 1, 5, 25 min
-
-
-class Counts(Protocol):
-    """What a pusher counts."""
-
-    pushes: int
-    devices: int
-    tokens_deleted: int
 
 
 @dataclass(slots=True)

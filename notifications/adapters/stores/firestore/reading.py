@@ -21,7 +21,7 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 
 
 class Reading(FirestoreClient):
-    """The Users, Conversations, Devices and Directory ports, and the ledger's look-ups."""
+    """The half of the Store port that only looks."""
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int

@@ -36,7 +36,7 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
 
 
 class Writing(Reading, TransactionalLedger):
-    """The Ledgers port, the deletion of devices, and what `doctor` mends."""
+    """The half of the Store port that writes: the ledger's verbs, dead tokens, what `doctor` mends."""
 
     async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
