@@ -2,7 +2,7 @@
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run test check unit faults chaos bench lock docs clean
+.PHONY: run test check unit faults chaos bench mutants lock docs clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -37,8 +37,12 @@ chaos: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
+mutants: $(VENV)/.test  # is each rule held by a fast test? Some ten minutes
+	RECAP_TEST_PROFILE=mutants $(BIN)/python -m mutmut run
+	$(BIN)/python -m mutmut results
+
 docs: $(VENV)/.run
-	$(BIN)/python -m docs.diagram README.md
+	$(BIN)/python -m docs.diagram docs/protocol.md
 
 $(VENV)/.run: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/it." >&2; exit 1; }
@@ -58,4 +62,4 @@ lock:
 		--no-annotate --no-header --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) .recap .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""The README's drawing of the claim states, from the table itself: `make docs`."""
+"""The drawing of the claim states in docs/protocol.md, from the table itself: `make docs`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""The README's drawing is the table's; its settings are all there."""
+"""The README and the other pages say what is: the drawing, the settings, the files that they name."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
+
+import pytest
 
 from docs.diagram import redrawn
 from notifications.limits import Limits
@@ -12,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_drawing_of_the_claim_states_is_the_tables() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "protocol.md").read_text()
     assert redrawn(text) == text
 
 
@@ -20,3 +23,13 @@ def test_every_number_and_its_default_is_in_the_settings_list() -> None:
     listed = (ROOT / ".env.example").read_text()
     for one in fields(Limits):
         assert f"# RECAP_{one.name.upper()}={one.default:g}" in listed
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md", "docs/scale.md", "docs/protocol.md"])
+def test_every_file_and_test_that_a_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for named in re.findall(r"`((?:notifications|docs|tests|deploy)/[\w./]+)`", text):
+        assert (ROOT / named).exists(), named
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in tests, name
