@@ -33,7 +33,7 @@ def test_each_citation_is_to_a_section_and_step_that_exist(path: Path) -> None:
 
 def test_no_module_cites_the_protocol_in_another_way() -> None:
     """A citation that this test can't read would be one that nobody checks."""
-    pattern = re.compile(r"protocol\.md(?!"|, sections? \d)|\bPROTOCOL\b")
+    pattern = re.compile(r'protocol\.md(?!"|, sections? \d)|\bPROTOCOL\b')
     odd = [path.name for path in SOURCES if path.name != "test_spec.py" and pattern.search(path.read_text())]
     assert odd == []
 
