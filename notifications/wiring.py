@@ -5,7 +5,6 @@ Each is imported when it is opened: an idle tick loads Redis and nothing else.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +16,6 @@ from notifications.ports import Claims, Push, Store, Summarizer
 from notifications.run.state import Parts
 from notifications.settings import Settings
 
-GC_THRESHOLDS = (50_000, 20, 100)  # new objects, and younger collections, before each of its three generations
 Show = Callable[[Message, str], None]
 
 
@@ -82,15 +80,7 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         stack.push_async_callback(summarizer.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        _spare_the_collector()
         yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count)
-
-
-def _spare_the_collector() -> None:
-    """What is loaded by now stays, and a user's objects die by themselves: a tenth less CPU per user."""
-    if gc.get_threshold() != GC_THRESHOLDS:  # once a process, however many runs it does
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-from httpx2 import Limits, Response, create_ssl_context
+from httpx2 import Limits, create_ssl_context
 from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
@@ -82,23 +82,19 @@ class OpenAISummarizer:
 
     async def _called(self, material: Material, timeout_seconds: float) -> Draft:
         try:
-            response = await self._client.post(  # `create` walks what it sends and receives: 1.5 ms more a call
-                "/chat/completions",
-                cast_to=Response,
-                body={
-                    "model": self._model,
-                    "messages": [
-                        {"role": "system", "content": INSTRUCTIONS},
-                        {"role": "user", "content": prompt(material)},
-                    ],
-                    "response_format": RESPONSE_FORMAT,
-                    "max_completion_tokens": MAX_ANSWER_TOKENS,
-                    "store": False,
-                },
-                options={"timeout": timeout_seconds},
+            response = await self._client.chat.completions.with_raw_response.create(
+                model=self._model,
+                messages=[
+                    {"role": "system", "content": INSTRUCTIONS},
+                    {"role": "user", "content": prompt(material)},
+                ],
+                response_format=RESPONSE_FORMAT,
+                max_completion_tokens=MAX_ANSWER_TOKENS,
+                store=False,
+                timeout=timeout_seconds,
             )
             self.budgets = budgets(response.headers)
-            return self._draft(Completion.model_validate_json(response.content), material)
+            return self._draft(Completion.model_validate_json(response.http_response.content), material)
         except openai.APIStatusError as cause:
             self._refused(cause)
         except openai.APIError as cause:
