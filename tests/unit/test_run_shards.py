@@ -1,0 +1,85 @@
+"""A whole run in one process: pages, shards, tasks, one user alone, slots that went by."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from notifications.domain.errors import (
+    ConfigFault,
+)
+from tests.support.evening import Evening, endings
+
+
+async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_theirs() -> None:
+    evening = Evening()
+    evening.add("ann", "bob")
+    found = evening.store.due_users
+
+    async def with_one_flaw(*given: Any) -> Any:
+        from dataclasses import replace
+
+        return [replace(one, user=None, flaw="No.") if one.uid == "ann" else one for one in await found(*given)]
+
+    evening.store.due_users = with_one_flaw
+    report = await evening.tick()
+    assert (endings(report), report.defects) == ({"unreadable": 1, "sent": 1}, 1)
+
+
+async def test_pages_are_read_to_their_end() -> None:
+    evening = Evening(page_size=2)
+    evening.add(*(f"user-{n}" for n in range(5)))
+    assert endings(await evening.tick()) == {"sent": 5}
+
+
+async def test_sixty_shards_serve_everybody_once() -> None:
+    evening = Evening(shards=62, shards_at_once=5)
+    evening.add("Ann", "bob", "0zoe", "zed", "émile", "~x")
+    assert endings(await evening.tick()) == {"sent": 6}
+    assert (await evening.later(minutes=1)).idle
+
+
+async def test_two_tasks_side_by_side_serve_everybody_once() -> None:
+    evening = Evening(shards=4)
+    evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
+    reports = await asyncio.gather(*(evening.tick(task=task, tasks=2) for task in range(2)))
+    assert sum(endings(report).get("sent", 0) for report in reports) == 12
+    assert set(evening.got().values()) == {1}
+
+
+async def test_one_user_is_served_alone_and_only_once() -> None:
+    evening = Evening()
+    evening.add("ann", "bob")
+    assert endings(await evening.start().run_user("ann")) == {"sent": 1}
+    assert endings(await evening.start().run_user("ann")) == {"done_before": 1}
+    assert evening.got() == {"ann-0": 1}
+    evening.world.update_user("bob", {"daily_summary_enabled": False})
+    assert endings(await evening.start().run_user("bob")) == {"skipped": 1}
+    with pytest.raises(ConfigFault, match="users/nobody does not exist"):
+        await evening.start().run_user("nobody")
+    evening.now += timedelta(hours=3)
+    assert endings(await evening.start().run_user("ann")) == {}
+
+
+async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> None:
+    evening = Evening()
+    first = await evening.tick()
+    assert first.unserved == 0  # an empty Redis remembers nothing
+    evening.now += timedelta(hours=2, minutes=45)
+    report = await evening.tick()
+    assert report.unserved > 0
+    later = await evening.tick(since=evening.now)
+    assert later.unserved == 0
+
+
+async def test_a_pause_that_another_process_was_told_of_is_kept_before_the_claim() -> None:
+    evening = Evening()
+    evening.add("ann")
+    await evening.claims.set_pause("recap:llm_pause", timedelta(seconds=0.05))
+    running = asyncio.create_task(evening.tick())
+    await asyncio.sleep(0)
+    evening.now += timedelta(seconds=1)
+    assert endings(await running) == {"sent": 1}
