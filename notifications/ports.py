@@ -16,7 +16,7 @@ from notifications.domain.delivery import Decision, Opening
 from notifications.domain.model import Conversation, Device, Draft, Ledger, Recap, State, Summary, User, Window
 from notifications.domain.pace import Budget
 from notifications.domain.push import Message, PushAnswer, Result
-from notifications.domain.recap import Material
+from notifications.domain.recap.material import Material
 from notifications.domain.shards import Range
 
 

@@ -12,7 +12,7 @@ from notifications.commands.terminal import say
 from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
 from notifications.domain.model import State, User
-from notifications.domain.recap import material
+from notifications.domain.recap.material import material
 from notifications.domain.schedule import (
     ONE_DAY,
     Phase,

@@ -21,7 +21,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Device, Ledger, Recap, State, User, Window
-from notifications.domain.recap import compose, material
+from notifications.domain.recap.material import compose, material
 from notifications.domain.schedule import ONE_DAY, Slot, window
 from notifications.run.day import Day, claim_day
 from notifications.run.outcome import Ending, Outcome

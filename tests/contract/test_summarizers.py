@@ -15,7 +15,7 @@ from notifications.adapters.summarizers.openai_wire import budgets
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.pace import Budget
-from notifications.domain.recap import Material
+from notifications.domain.recap.material import Material
 from tests.support.servers import free_port
 from tests.support.web import FakeLLM, completion, llm_error, recap_answer
 

@@ -21,7 +21,7 @@ from notifications.domain.errors import ItemFault, ItemReason, Malformed
 from notifications.domain.model import Conversation, Device, Draft, Ledger, Summary, Window, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
-from notifications.domain.recap import MAX_READ, Material
+from notifications.domain.recap.material import MAX_READ, Material
 from notifications.domain.shards import Range
 from notifications.ports import ClaimTerms, Found, Listed, Reply
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from notifications.adapters.summarizers.offline import OfflineSummarizer
-from notifications.domain.answer import read_answer
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import ActionItem, Conversation, Draft, Highlight
-from notifications.domain.prompt import MAX_PROMPT_CHARS, prompt
-from notifications.domain.recap import MAX_CONVERSATIONS, Material, compose, material
+from notifications.domain.recap.answer import read_answer
+from notifications.domain.recap.material import MAX_CONVERSATIONS, Material, compose, material
+from notifications.domain.recap.prompt import MAX_PROMPT_CHARS, prompt
 from tests.support.web import recap_answer
 
 DAY = date(2026, 5, 1)

@@ -12,7 +12,7 @@ from notifications.domain.errors import (
     ItemReason,
     ProviderFault,
 )
-from notifications.domain.recap import Material
+from notifications.domain.recap.material import Material
 from tests.support.evening import Evening, endings
 
 

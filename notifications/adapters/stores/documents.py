@@ -12,7 +12,7 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, User
-from notifications.domain.recap import MAX_TRANSCRIPT_CHARS
+from notifications.domain.recap.material import MAX_TRANSCRIPT_CHARS
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
 from notifications.ports import Listed

@@ -10,7 +10,7 @@ from itertools import islice
 
 from notifications.domain.model import Conversation, Draft, Highlight
 from notifications.domain.pace import Budget
-from notifications.domain.recap import (
+from notifications.domain.recap.material import (
     MAX_HIGHLIGHTS,
     MAX_LIST,
     MAX_LISTED,

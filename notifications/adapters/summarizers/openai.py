@@ -13,12 +13,12 @@ from httpx2 import Limits, create_ssl_context
 from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
-from notifications.domain.answer import read_answer
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Draft
 from notifications.domain.pace import Budget
-from notifications.domain.prompt import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, prompt
-from notifications.domain.recap import Material
+from notifications.domain.recap.answer import read_answer
+from notifications.domain.recap.material import Material
+from notifications.domain.recap.prompt import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, prompt
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.domain.waits import jittered, retry_after

@@ -14,7 +14,7 @@ from notifications.adapters.stores.sqlite.file import from_json, from_micros, im
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, Window, day_of
-from notifications.domain.recap import MAX_READ
+from notifications.domain.recap.material import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
 

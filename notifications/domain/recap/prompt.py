@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from notifications.domain.model import Conversation
-from notifications.domain.recap import MAX_TRANSCRIPT_CHARS, Material
+from notifications.domain.recap.material import MAX_TRANSCRIPT_CHARS, Material
 
 MAX_OVERVIEW_CHARS = 1_500
 MAX_NOTE_ITEMS = 100  # action items and events of one conversation

@@ -8,7 +8,7 @@ from typing import Any
 
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Draft, Highlight
-from notifications.domain.recap import (
+from notifications.domain.recap.material import (
     MAX_HIGHLIGHTS,
     MAX_LIST,
     MAX_LISTED,

@@ -1,0 +1,1 @@
+"""One recap, step by step: material, prompt, answer, and the document that is stored."""
