@@ -36,11 +36,11 @@ def report(
     closed = {device: result.value for device, result in results.items() if result.closes}
     repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
     merged = replace(found, devices={**found.devices, **closed}, repeats=found.repeats + repeats)
-    if found.state is State.GAVE_UP:
-        return Decision(Kind.FINAL, merged, write=True)
     if not sent_nothing and not _left(results, merged.devices):
         reached = Result.ACCEPTED in merged.devices.values()
         return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices", reason=""))
+    if found.state is State.GAVE_UP:
+        return Decision(Kind.FINAL, merged, write=True)
     if found.state is not State.SENDING or found.by != by:
         return Decision(Kind.RETRY, merged, write=True)
     definite = sent_nothing or all(result.definite for result in results.values())

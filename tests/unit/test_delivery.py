@@ -180,8 +180,15 @@ def test_a_day_whose_devices_are_all_gone_says_so() -> None:
 
 
 def test_after_giving_up_only_devices_are_merged() -> None:
-    made = written(report(entry(State.GAVE_UP), {"a": Result.ACCEPTED}))
-    assert (made.state, dict(made.devices)) == (State.GAVE_UP, {"a": "accepted"})
+    found = entry(State.GAVE_UP, outcome="undelivered")
+    late = report(found, {"a": Result.ACCEPTED, "b": Result.BUSY})
+    assert late == Decision(Kind.FINAL, replace(found, devices={"a": "accepted"}), write=True)
+
+
+def test_a_push_that_was_given_up_and_then_accepted_everywhere_was_sent() -> None:
+    """Knowing that it was accepted is monotone, whoever reports it, however late."""
+    made = written(report(entry(State.GAVE_UP, outcome="undelivered"), {"a": Result.ACCEPTED}))
+    assert (made.state, made.outcome, dict(made.devices)) == (State.SENT, "", {"a": "accepted"})
 
 
 @pytest.mark.parametrize(
