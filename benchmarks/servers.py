@@ -17,9 +17,9 @@ from aiohttp import web
 WHO = re.compile(rb"who=([\w-]+)")
 RECAP = {
     "headline": "A good day",
-    "overview": "You talked about the garden and more. It went well.",
+    "overview": [{"text": "You talked about the garden and more. It went well.", "notes": [1]}],
     "day_emoji": "🌤️",
-    "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "conversations": [1]}],
+    "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "notes": [1]}],
     "unresolved_questions": [],
     "decisions_made": [],
     "knowledge_nuggets": [],

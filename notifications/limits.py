@@ -50,6 +50,8 @@ class Limits:
     redis_timeout_seconds: float = _number(2, 0.05, 60)
     stop_seconds: float = _number(10, 6, 600)
     start_gap_seconds: float = _number(0.004, 0.0001, 1)
+    min_words: int = _count(30, 0, 10_000)
+    max_prompt_tokens: int = _count(60_000, 1_000, 2_000_000)
     max_item_failures: int = _count(3, 1, 100)
     max_crashes: int = _count(4, 1, 100)
     max_pushes: int = _count(3, 1, 20)

@@ -20,7 +20,7 @@ REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfi
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 MOST_TASKS = 10_000
-OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER")
+OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK")
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
 
@@ -37,6 +37,7 @@ class Settings:
     openai_base_url: str | None = None
     openai_model: str = "gpt-5-mini"
     summarizer: str = "auto"
+    fallback: str = "extract"
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
     task_index: int = 0
@@ -85,6 +86,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         openai_key=_header("OPENAI_API_KEY", env),
         openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
         openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
+        fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
         summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
         fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),

@@ -80,7 +80,8 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         stack.push_async_callback(summarizer.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count)
+        fallback = _offline() if settings.fallback == "extract" else None
+        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count, fallback)
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:
@@ -114,9 +115,11 @@ def _summarizer(settings: Settings) -> Summarizer:
     if settings.openai:
         from notifications.adapters.summarizers import openai
 
-        return openai.connect(
-            settings.openai_key, settings.openai_base_url, settings.openai_model, settings.limits.concurrency
-        )
+        return openai.connect(settings.openai_key, settings.openai_base_url, settings.openai_model, settings.limits)
+    return _offline()
+
+
+def _offline() -> Summarizer:
     from notifications.adapters.summarizers.offline import OfflineSummarizer
 
     return OfflineSummarizer()

@@ -16,7 +16,6 @@ from notifications.domain.recap.material import material
 from notifications.domain.schedule import (
     ONE_DAY,
     Phase,
-    Rules,
     Slot,
     cohorts_between,
     latest_slot,
@@ -24,7 +23,6 @@ from notifications.domain.schedule import (
     window,
 )
 from notifications.domain.shards import Range
-from notifications.ports import Store
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts
 
@@ -39,7 +37,7 @@ def dry_run(uid: str | None) -> Operation:
         async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
             async for user, slot in served:
                 [record] = await claims.read([user_key(user.uid, slot.recap_date)])
-                answer = await _answer(parts.store, user, slot, record, now, offset, parts.rules)
+                answer = await _answer(parts, user, slot, record, now, offset)
                 answers[answer] += 1
                 say(f"{user.uid}  {user.zone} {user.hour:02}:00  {slot.recap_date}  slot {slot.at:%H:%M}Z  {answer}")
         told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
@@ -74,13 +72,12 @@ async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerato
             return
 
 
-async def _answer(
-    store: Store, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta, rules: Rules
-) -> str:
+async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta) -> str:
     """Why this user would, or would not, get a recap now."""
+    store = parts.store
     ledgers = await store.ledgers_between(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
     today = ledgers.pop(slot.recap_date, None)
-    phase = rules.phase(slot.at, now)
+    phase = parts.rules.phase(slot.at, now)
     if today is not None and today.state is State.UNREADABLE:
         return "stuck: its ledger can't be read"
     if today is not None and today.state.final:
@@ -97,6 +94,8 @@ async def _answer(
         return "skipped: legacy"
     covered = window(slot, ledgers)
     conversations, _ = ([], 0) if covered.empty else await store.conversations_in(user.uid, covered)
-    if material(slot.recap_date, conversations, user.language) is None:
+    if material(slot.recap_date, conversations, user.language, user.zone, parts.limits.min_words) is None:
         return "skipped: no_content"
-    return "missed: its catch-up is over" if phase is Phase.CLOSING else "due"
+    if phase is not Phase.CLOSING:
+        return "due"
+    return "missed: its catch-up is over" if parts.fallback is None else "due: closing, so no LLM is asked"

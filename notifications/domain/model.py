@@ -52,6 +52,15 @@ class ActionItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a conversation was held, as the app knows it."""
+
+    latitude: float
+    longitude: float
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation of the window, cut down to what a recap can use."""
 
@@ -66,6 +75,7 @@ class Conversation:
     events: tuple[str, ...] = ()
     transcript: str = ""  # only kept where there is no overview
     language: str | None = None
+    place: Place | None = None
 
     @property
     def tells_something(self) -> bool:
@@ -104,17 +114,45 @@ class Highlight:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """One sentence, and the conversations that it comes from."""
+
+    text: str
+    conversation_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """What a summarizer answers: the text, and what it cost."""
+    """What a summarizer answers: the text, what became of its sentences, and what it cost."""
 
     headline: str
     overview: str
     day_emoji: str
     highlights: tuple[Highlight, ...] = ()
-    unresolved_questions: tuple[str, ...] = ()
-    decisions_made: tuple[str, ...] = ()
-    knowledge_nuggets: tuple[str, ...] = ()
+    unresolved_questions: tuple[Cited, ...] = ()
+    decisions_made: tuple[Cited, ...] = ()
+    knowledge_nuggets: tuple[Cited, ...] = ()
+    checks: Mapping[str, int] = field(default_factory=dict)  # sentences kept, and dropped by reason
+    coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as an extract
     metadata: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An action item as the app shows it, and where it was said."""
+
+    description: str
+    completed: bool
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A place of the day; `time` is the user's own, HH:MM."""
+
+    place: Place
+    conversation_id: str
+    time: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +165,8 @@ class Recap:
     draft: Draft
     total_conversations: int
     total_duration_minutes: int
-    action_items: tuple[ActionItem, ...] = ()
+    action_items: tuple[Task, ...] = ()
+    locations: tuple[Stop, ...] = ()
 
 
 class State(StrEnum):

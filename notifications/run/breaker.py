@@ -8,7 +8,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from notifications.domain.errors import ItemReason, RecapError, StoreDown
+from notifications.domain.errors import (
+    MAY_BE_THE_PROVIDERS,
+    ItemFault,
+    ItemReason,
+    ProviderFault,
+    RecapError,
+    StoreDown,
+)
 from notifications.domain.waits import jittered
 from notifications.limits import Limits
 from notifications.run.termination import Termination
@@ -112,22 +119,32 @@ class UselessAnswers:
         self._in_a_row = 0
         self.decide(items=True)
 
+    def answered_uselessly(self, fault: ItemFault) -> None:
+        """One more, of which nobody is charged. Raises ProviderFault where so many are alike that it is no item's."""
+        if fault.reason in MAY_BE_THE_PROVIDERS and self._count(fault.reason) >= MANY_IN_A_ROW:
+            self._theirs(fault.reason)
+            raise ProviderFault(str(fault), opens=True)
+
+    def _count(self, kind: ItemReason) -> int:
+        self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
+        self._kind = kind
+        return self._in_a_row
+
     def decide(self, *, items: bool) -> None:
         """Tell everybody who waits."""
-        decision, self._verdict = self._verdict, None
-        if decision is not None and not decision.done():
-            decision.set_result(items)
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None and not verdict.done():
+            verdict.set_result(items)
 
     async def is_the_items(self, kind: ItemReason) -> bool:
         """Whether this one is charged to its item. Waits until that is known; the caller bounds the wait."""
-        self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
-        self._kind = kind
-        self._verdict = decision = self._verdict or asyncio.get_running_loop().create_future()
+        self._count(kind)
+        self._verdict = verdict = self._verdict or asyncio.get_running_loop().create_future()
         self.waiting += 1
         try:
             if self._in_a_row >= MANY_IN_A_ROW:
                 self._theirs(kind)
                 self.decide(items=False)
-            return await asyncio.shield(decision)
+            return await asyncio.shield(verdict)
         finally:
             self.waiting -= 1

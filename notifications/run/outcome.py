@@ -74,6 +74,7 @@ class Counts:
     endings: Counter[Ending] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     swept: int = 0  # of the due: open ledgers that no cohort holds any more
+    extracts: int = 0  # recaps that the LLM did not write
     pushes: int = 0
     tokens_deleted: int = 0
     malformed: int = 0
@@ -92,7 +93,7 @@ class Counts:
 
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
-        plain = ("due", "claimed", "swept", "pushes", "tokens_deleted", "malformed", "devices")
+        plain = ("due", "claimed", "swept", "extracts", "pushes", "tokens_deleted", "malformed", "devices")
         endings = {ending.value: self.endings[ending] for ending in Ending}
         return {name: getattr(self, name) for name in plain} | endings | {"skipped_by_reason": dict(self.skipped)}
 

@@ -33,6 +33,7 @@ class Parts:
     clock: Clock
     limits: Limits
     tasks: int = 1  # parallel tasks that share the providers
+    fallback: Summarizer | None = None  # makes the recap where the LLM can't; None: then nobody does
 
     @property
     def rules(self) -> Rules:
@@ -54,6 +55,7 @@ class Run:
     claims: Claims = field(init=False)
     store: Store = field(init=False)
     summarizer: Summarizer = field(init=False)
+    fallback: Summarizer | None = field(init=False)
     clock: Clock = field(init=False)
     limits: Limits = field(init=False)
     rules: Rules = field(init=False)
@@ -66,7 +68,8 @@ class Run:
 
     def __post_init__(self) -> None:
         parts = self.parts
-        self.claims, self.store, self.summarizer = parts.claims, parts.store, parts.summarizer
+        self.claims, self.store = parts.claims, parts.store
+        self.summarizer, self.fallback = parts.summarizer, parts.fallback
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, self.limits, self.terminated)

@@ -20,8 +20,9 @@ from notifications.domain.errors import (
     ProviderFault,
     StoreDown,
 )
-from notifications.domain.model import Device, Ledger, Recap, State, User, Window
-from notifications.domain.recap.material import compose, material
+from notifications.domain.model import Device, Draft, Ledger, Recap, State, User, Window
+from notifications.domain.recap.compose import compose
+from notifications.domain.recap.material import Material, material
 from notifications.domain.schedule import ONE_DAY, Slot, window
 from notifications.run.day import Day, claim_day
 from notifications.run.outcome import Ending, Outcome
@@ -121,16 +122,37 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
         return await _or_take(day, await run.writes.watch(store.legacy(day.opening(), summary)))
     covered = window(slot, ledgers)
-    found = material(day.date, await day.conversations(covered), user.language)
+    said = await day.conversations(covered)
+    found = material(day.date, said, user.language, user.zone, run.limits.min_words)
     if found is None:
         return await _close(day, covered, State.SKIPPED, "no_content")
-    if day.closing:
+    if day.closing and run.fallback is None:
         return await _close(day, None, State.MISSED, "closed")
-    draft = await run.summarizer.summarize(found, _left_of_deadline(day))
+    draft = await (_extract(day, found, "closing") if day.closing else _written(day, found))
+    return Ready(await day.devices(), compose(found, draft, day.now), covered)
+
+
+async def _written(day: Day, found: Material) -> Draft:
+    """Step 3: by the LLM; by the day's own sentences where it can't do this day. Raises ItemFault or ProviderFault."""
+    run = day.run
+    try:
+        draft = await run.summarizer.summarize(found, _left_of_deadline(day))
+    except ItemFault as fault:
+        if run.fallback is None:
+            raise
+        run.useless_answers.answered_uselessly(fault)
+        return await _extract(day, found, fault.reason.value)
     run.llm.answered()
     run.useless_answers.answered_well()
     await run.pace.heed(run.summarizer)
-    return Ready(await day.devices(), compose(found, draft, day.now), covered)
+    return draft
+
+
+async def _extract(day: Day, found: Material, reason: str) -> Draft:
+    assert day.run.fallback is not None  # noqa: S101 - who calls saw to it
+    log.warning("recap.extract", **day.facts, reason=reason)
+    day.run.counts.extracts += 1
+    return await day.run.fallback.summarize(found, timedelta(0))
 
 
 def _may_replace(day: Day, today: Ledger) -> bool:

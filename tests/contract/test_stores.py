@@ -14,7 +14,7 @@ from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.domain.delivery import Kind, LedgerRules, Opening
 from notifications.domain.errors import Malformed, StoreDown
-from notifications.domain.model import ActionItem, Draft, Highlight, Recap, State, Window
+from notifications.domain.model import ActionItem, Cited, Draft, Highlight, Recap, State, Task, Window
 from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.waits import jittered
@@ -26,8 +26,19 @@ DAY = date(2026, 5, 1)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
-DRAFT = Draft("Head", "Over", "🌤️", (Highlight("T", "e", "S", ("t1",)),), ("Q?",), ("D",), ("K",), {"offline": True})
-RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (ActionItem("Buy seeds"),))
+DRAFT = Draft(
+    "Head",
+    "Over",
+    "🌤️",
+    (Highlight("T", "e", "S", ("t1",)),),
+    (Cited("Q?", ("t1",)),),
+    (Cited("D", ("t1", "t2")),),
+    (Cited("K"),),
+    {"kept": 5},
+    {"whole": 2},
+    {"offline": True},
+)
+RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (Task("Buy seeds", False, "t1"),))
 
 
 @pytest.fixture(params=["memory", "sqlite", "firestore"])

@@ -16,6 +16,7 @@ from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.pace import Budget
 from notifications.domain.recap.material import Material
+from notifications.limits import Limits
 from tests.support.servers import free_port
 from tests.support.web import FakeLLM, completion, llm_error, recap_answer
 
@@ -26,7 +27,7 @@ DEADLINE = timedelta(seconds=20)
 
 @pytest.fixture
 async def summarizer(llm: FakeLLM) -> AsyncIterator[OpenAISummarizer]:
-    made = connect("sk-very-secret", f"{llm.url}/v1", "test-model", 4)
+    made = connect("sk-very-secret", f"{llm.url}/v1", "test-model", Limits(concurrency=4))
     yield made
     await made.aclose()
 
@@ -45,7 +46,9 @@ async def test_a_draft_with_its_usage(llm: FakeLLM, summarizer: OpenAISummarizer
     draft = await summarizer.summarize(FOUND, DEADLINE)
     assert draft.headline == "A day of ann (take 1)"
     assert draft.highlights[0].conversation_ids == ("c1",)
-    assert draft.metadata == {"model": "fake-model", "offline": False, "prompt_tokens": 100, "completion_tokens": 20}
+    used = {"prompt_tokens": 100, "completion_tokens": 20}
+    assert draft.metadata == {"model": "fake-model", "source": "llm", "offline": False} | used
+    assert (draft.coverage, draft.checks) == ({"whole": 1, "part": 0, "extract": 0}, {"kept": 4, "uncited": 0})
     assert (summarizer.calls, summarizer.tokens, llm.calls) == (1, 120, {"ann": 1})
 
 
@@ -53,11 +56,7 @@ async def test_a_draft_with_its_usage(llm: FakeLLM, summarizer: OpenAISummarizer
     ("answer", "reason"),
     [
         (lambda: completion(None, refusal="I can't say SECRET"), ItemReason.REFUSAL),
-        (lambda: completion('{"headline": "SECRET', finish="length"), ItemReason.TRUNCATED),
         (lambda: completion("", finish="content_filter"), ItemReason.CONTENT_POLICY),
-        (lambda: completion("no json SECRET"), ItemReason.INVALID_ANSWER),
-        (lambda: completion(None), ItemReason.INVALID_ANSWER),
-        (lambda: completion(json.dumps(recap_answer("x", overview=""))), ItemReason.INVALID_ANSWER),
         (lambda: llm_error(400, "context_length_exceeded"), ItemReason.CONTEXT_LENGTH),
         (lambda: llm_error(400, "content_policy_violation"), ItemReason.CONTENT_POLICY),
     ],
@@ -71,6 +70,35 @@ async def test_an_items_own_fault_is_never_tried_twice(
     assert caught.value.reason is reason
     assert "SECRET" not in str(caught.value)
     assert llm.calls["ann"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda: completion('{"headline": "SECRET', finish="length"), ItemReason.TRUNCATED),
+        (lambda: completion("no json SECRET"), ItemReason.INVALID_ANSWER),
+        (lambda: completion(None), ItemReason.INVALID_ANSWER),
+        (lambda: completion(json.dumps(recap_answer("x", overview=[]))), ItemReason.INVALID_ANSWER),
+    ],
+)
+async def test_a_useless_answer_is_asked_for_once_more(
+    llm: FakeLLM, summarizer: OpenAISummarizer, answer: Any, reason: ItemReason
+) -> None:
+    answering(llm, answer(), None)
+    assert (await summarizer.summarize(FOUND, DEADLINE)).headline == "A day of ann (take 2)"
+    answering(llm, answer(), answer())
+    with pytest.raises(ItemFault) as caught:
+        await summarizer.summarize(FOUND, DEADLINE)
+    assert (caught.value.reason, "SECRET" in str(caught.value), llm.calls["ann"]) == (reason, False, 4)
+
+
+async def test_a_truncated_answer_gets_twice_the_room(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    """Hidden reasoning counts against it."""
+    answering(llm, completion("{", finish="length"), None)
+    await summarizer.summarize(FOUND, DEADLINE)
+    answering(llm, completion("no json"), None)
+    await summarizer.summarize(FOUND, DEADLINE)
+    assert llm.rooms == [2_000, 4_000, 2_000, 2_000]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
@@ -124,7 +152,7 @@ async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenA
 
 
 async def test_an_unreachable_server_is_named() -> None:
-    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", "m", 1)
+    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", "m", Limits(concurrency=1))
     with pytest.raises(ProviderFault, match="does not answer"):
         await nowhere.summarize(FOUND, DEADLINE)
     await nowhere.aclose()
@@ -168,7 +196,8 @@ def test_a_limit_beyond_any_measure_is_none() -> None:
 
 async def test_half_a_surrogate_pair_is_an_invalid_answer(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     answer = recap_answer("ann")
-    answering(llm, completion(json.dumps(answer | {"headline": "A day \ud83d"})))
+    half = json.dumps(answer | {"headline": "A day \ud83d"})
+    answering(llm, completion(half), completion(half))
     with pytest.raises(ItemFault) as caught:
         await summarizer.summarize(FOUND, DEADLINE)
     assert caught.value.reason is ItemReason.INVALID_ANSWER

@@ -126,17 +126,18 @@ def test_a_language_is_a_tag_or_nothing(stage: Stage) -> None:
 def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: FaultStage) -> None:
     staged.add_users("ann")
     text = f"A good day {HOSTILE} indeed"
+    cited = {"text": text, "notes": [1]}
 
     async def rule(who: str) -> web.Response:
         answer = recap_answer(
             who,
             headline=text,
-            overview=text,
+            overview=[cited],
             day_emoji=f"🌤️{HOSTILE}",
-            highlights=[{"topic": text, "emoji": text, "summary": text, "conversations": [1]}],
-            unresolved_questions=[text],
-            decisions_made=[text],
-            knowledge_nuggets=[text],
+            highlights=[{"topic": text, "emoji": text, "summary": text, "notes": [1]}],
+            unresolved_questions=[cited],
+            decisions_made=[cited],
+            knowledge_nuggets=[cited],
         )
         return completion(json.dumps(answer))
 
@@ -145,7 +146,11 @@ def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: Fau
     [message] = staged.stage.fcm.messages
     [summary] = staged.stage.world.summaries("ann").values()
     [highlight] = summary["highlights"]
-    lists = [*summary["unresolved_questions"], *summary["decisions_made"], *summary["knowledge_nuggets"]]
+    lists = [
+        *(one["question"] for one in summary["unresolved_questions"]),
+        *(one["decision"] for one in summary["decisions_made"]),
+        *(one["insight"] for one in summary["knowledge_nuggets"]),
+    ]
     stored = [summary["headline"], summary["overview"], summary["day_emoji"], *lists, *highlight.values()]
     pushed = [message["notification"]["title"], message["notification"]["body"], message["data"]["text"]]
     for one in (*(text for text in stored if isinstance(text, str)), *pushed):

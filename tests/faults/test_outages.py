@@ -167,6 +167,7 @@ def test_a_long_retry_after_costs_a_probe_each_half_hour(staged: FaultStage) -> 
 @on_sqlite
 def test_an_item_that_failed_once_is_delivered_at_its_due_time(staged: FaultStage) -> None:
     """The LLM refuses one item once: delivered at its due time, and no key blocks it before."""
+    staged.stage.settings["RECAP_FALLBACK"] = "none"
     staged.add_users("ann", "bob")
     refusing = True
 

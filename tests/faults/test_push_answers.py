@@ -161,7 +161,8 @@ def test_no_text_makes_a_push_that_fcm_refuses(staged: FaultStage, word: str) ->
 
     async def long(who: str) -> web.Response:
         text = " ".join([word] * (300 if len(word) < 100 else 1))
-        return completion(json.dumps(recap_answer(who, headline=text, overview=text, day_emoji=text)))
+        said = [{"text": text, "notes": [1]}]
+        return completion(json.dumps(recap_answer(who, headline=text, overview=said, day_emoji=text)))
 
     staged.llm_rule = long
     assert staged.stage.run().code == 0

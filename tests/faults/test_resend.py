@@ -46,6 +46,7 @@ def test_a_resend_is_refused_while_a_push_is_under_way(staged: FaultStage) -> No
 
 
 def test_a_resend_makes_a_missed_recap(staged: FaultStage) -> None:
+    staged.stage.settings["RECAP_FALLBACK"] = "none"
     staged.add_users("ann")
     day = staged.slots["ann"].recap_date.isoformat()
     late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()

@@ -115,6 +115,7 @@ def test_a_workers_clock_decides_nothing(stage: Stage, tmp_path: Path) -> None:
 
 def test_the_closing_pass_pushes_what_is_open_and_tells_what_is_missed(staged: FaultStage) -> None:
     """At the catch-up's end: the user without a ledger is missed, the one with a ledger is pushed."""
+    staged.stage.settings["RECAP_FALLBACK"] = "none"
     staged.add_users("ann", "bob")
     closed = True
 

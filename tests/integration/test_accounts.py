@@ -50,7 +50,7 @@ def test_every_due_user_is_in_exactly_one_count(stage: Stage) -> None:
     stage.llm.script, stage.fcm.script = llm, fcm
     with Redis(port=stage.redis.port) as client:
         client.set(claim.user_key("held", slot.recap_date), "1", px=60_000)
-    finished = stage.run(RECAP_PUSH_DEADLINE_SECONDS="1")
+    finished = stage.run(RECAP_PUSH_DEADLINE_SECONDS="1", RECAP_FALLBACK="none")
     event = finished.event("tick.finished")
     counts = {ending: event[ending] for ending in ENDINGS if event[ending]}
     assert counts == {"sent": 1, "skipped": 1, "waiting": 2, "held": 1, "failed": 1}
@@ -70,6 +70,7 @@ def test_exit_5_where_somebodys_day_ended_without_a_recap(stage: Stage) -> None:
     stage.llm.script = down
     late = (datetime.now(UTC) - slot.at).total_seconds()
     closing = {"RECAP_CATCH_UP_SECONDS": f"{max(1.0, late - 1):.3f}", "RECAP_GRACE_SECONDS": "3600"}
+    closing["RECAP_FALLBACK"] = "none"
     finished = stage.run(**closing)
     assert (finished.code, finished.event("tick.finished")["missed"]) == (5, 1), finished.err
     assert "1 missed" in finished.out

@@ -90,7 +90,7 @@ def test_an_answer_off_the_schema_counts_against_the_item_until_it_is_dead(stage
         return completion("no recap") if who == "ann" else None
 
     stage.llm.script = script
-    fast = {"RECAP_ITEM_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
+    fast = {"RECAP_ITEM_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001", "RECAP_FALLBACK": "none"}
     told: list[tuple[Stored, int]] = []
     for _ in range(3):
         finished = stage.run(**fast)
@@ -99,7 +99,7 @@ def test_an_answer_off_the_schema_counts_against_the_item_until_it_is_dead(stage
     assert told == [(Stored.IDLE, 1), (Stored.IDLE, 2), (Stored.DEAD, 3)]
     [ledger] = stage.world.ledgers("ann").values()
     assert (ledger["state"], ledger["outcome"], ledger["failures"]) == ("dead", "failures", 3)
-    assert (stage.llm.calls, stage.fcm.accepted) == ({"ann": 3, "bob": 1}, {"token-bob-0": 1})
+    assert (stage.llm.calls, stage.fcm.accepted) == ({"ann": 6, "bob": 1}, {"token-bob-0": 1})
 
 
 def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:

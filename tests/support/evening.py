@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from typing import Any
 
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules
+from notifications.domain.recap.material import Material
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
 from notifications.run.state import Parts, Report
@@ -36,6 +37,7 @@ class Evening:
         self.terminated = Termination()
         self.slots: dict[str, Slot] = {}
         self.opened = 0
+        self.fallback: MemorySummarizer | None = MemorySummarizer()
         rules = LedgerRules(
             self.limits.span("sending_stale"),
             self.limits.max_pushes,
@@ -62,7 +64,7 @@ class Evening:
 
     @property
     def parts(self) -> Parts:
-        return Parts(self.claims, self.store, self.summarizer, self.push, self, self.limits)
+        return Parts(self.claims, self.store, self.summarizer, self.push, self, self.limits, fallback=self.fallback)
 
     def start(self, **changes: Any) -> Tick:
         return replace(Tick(self.claims, self.limits, self._open, self.terminated), **changes)
@@ -93,3 +95,8 @@ class Evening:
 def endings(report: Report) -> dict[str, int]:
     """How the due users' turns ended."""
     return {ending.value: count for ending, count in report.counts.endings.items() if count}
+
+
+def of(uid: str, fault: Callable[[Material], Exception]) -> Callable[[Material], Exception | None]:
+    """The fault, on this user's day alone."""
+    return lambda material: fault(material) if f"who={uid} " in material.conversations[0].overview else None

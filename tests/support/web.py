@@ -79,10 +79,13 @@ def recap_answer(who: str, **changes: Any) -> dict[str, Any]:
     """A recap that follows the schema, different for each call of each user."""
     return {
         "headline": f"A day of {who}",
-        "overview": f"You talked about {who} and more. It went well.",
+        "overview": [
+            {"text": f"You talked about {who} and more.", "notes": [1]},
+            {"text": "It went well.", "notes": [1]},
+        ],
         "day_emoji": "🌤️",
-        "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "conversations": [1]}],
-        "unresolved_questions": ["What next?"],
+        "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "notes": [1]}],
+        "unresolved_questions": [{"text": "What next?", "notes": [1]}],
         "decisions_made": [],
         "knowledge_nuggets": [],
     } | changes
@@ -115,6 +118,7 @@ class FakeLLM(LoopbackServer):
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.prompts: list[str] | None = None  # a test that wants to read them gives a list
+        self.rooms: list[int] = []  # what each answer may take, in tokens
         self.script: Script | None = None
         self.latency = 0.0
         self.at_once = 0
@@ -127,6 +131,7 @@ class FakeLLM(LoopbackServer):
             return llm_error(400, wrong)
         who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
         self.calls[who] += 1
+        self.rooms.append(body["max_completion_tokens"])
         if self.prompts is not None:
             self.prompts.append(body["messages"][-1]["content"])
         number = self.calls[who]

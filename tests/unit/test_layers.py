@@ -20,7 +20,7 @@ MAY = {
     "commands": {"run", "settings", "ports", "domain"},
     "wiring": {"run", "adapters", "settings", "ports", "domain"},
     "run": {"limits", "ports", "domain"},
-    "adapters": {"ports", "domain"},
+    "adapters": {"limits", "ports", "domain"},
     "settings": {"limits", "domain"},
     "ports": {"domain"},
     "limits": {"domain"},

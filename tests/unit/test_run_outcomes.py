@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from notifications.domain.claim import Stored
 from notifications.domain.errors import (
     ConfigFault,
@@ -13,7 +15,7 @@ from notifications.domain.errors import (
     ProviderFault,
 )
 from notifications.domain.recap.material import Material
-from tests.support.evening import Evening, endings
+from tests.support.evening import Evening, endings, of
 
 
 def refusal(material: Material) -> Exception:
@@ -78,12 +80,11 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
     assert (evening.ledger("ann"), evening.got(), evening.record("ann").state) == ({}, {}, Stored.SKIPPED)
 
 
-async def test_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
+async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
     evening = Evening()
+    evening.fallback = None
     evening.add("ann", "bob")
-    evening.summarizer.script = lambda material: (
-        refusal(material) if material.conversations[0].overview.startswith("who=ann") else None
-    )
+    evening.summarizer.script = of("ann", refusal)
     report = await evening.tick()
     assert (endings(report), evening.record("ann").failures, evening.record("ann").reason) == (
         {"waiting": 1, "sent": 1},
@@ -128,13 +129,50 @@ async def test_a_refused_key_stops_the_claiming_at_once() -> None:
 
 async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_charged() -> None:
     evening = Evening(concurrency=20)
+    evening.fallback = None
     evening.add(*(f"user-{n:02}" for n in range(12)))
     evening.summarizer.script = useless
     report = await evening.tick()
     assert "useless" in str(report.trouble)
     assert {evening.record(f"user-{n:02}").failures for n in range(12)} == {0}
-    evening.summarizer.script = lambda material: (
-        useless(material) if "who=user-03" in material.conversations[0].overview else None
-    )
+    evening.summarizer.script = of("user-03", useless)
     report = await evening.later(minutes=5)
     assert (endings(report), evening.record("user-03").failures) == ({"sent": 11, "waiting": 1}, 1)
+
+
+@pytest.mark.parametrize("reason", [one for one in ItemReason if one is not ItemReason.UNSTORABLE])
+async def test_who_the_llm_can_not_serve_gets_the_days_own_words_at_once(reason: ItemReason) -> None:
+    evening = Evening()
+    evening.add("ann", "bob")
+    evening.summarizer.script = of("ann", lambda material: ItemFault(reason, "No."))
+    report = await evening.tick()
+    assert (endings(report), report.counts.extracts, report.trouble) == ({"sent": 2}, 1, None)
+    assert evening.fallback is not None
+    assert (evening.fallback.calls, evening.record("ann").failures, evening.got()) == (1, 0, {"ann-0": 1, "bob-0": 1})
+
+
+@pytest.mark.parametrize(("users", "extracts", "stopped"), [(9, 9, False), (10, 9, True), (15, 9, True)])
+async def test_ten_useless_answers_in_a_row_are_no_items_fault(users: int, extracts: int, stopped: bool) -> None:
+    evening = Evening(concurrency=1)
+    evening.add(*(f"user-{n:02}" for n in range(users)))
+    evening.summarizer.script = useless
+    report = await evening.tick()
+    assert (report.counts.extracts, report.trouble is not None) == (extracts, stopped)
+    assert {evening.record(f"user-{n:02}").failures for n in range(users)} == {0}
+    evening.summarizer.script = lambda material: None
+    await evening.later(minutes=5)
+    assert set(evening.got().values()) == {1}
+    assert len(evening.got()) == users
+
+
+async def test_a_provider_that_is_down_all_evening_leaves_nobody_without_a_recap() -> None:
+    evening = Evening(concurrency=4)
+    evening.add(*(f"user-{n:02}" for n in range(15)))
+    evening.summarizer.script = lambda material: ProviderFault("It answers 503.")
+    for _ in range(5):
+        await evening.later(minutes=23)
+    assert evening.got() == {}
+    calls = evening.summarizer.calls
+    report = await evening.later(minutes=6)
+    assert (endings(report), report.counts.extracts, report.llm_calls) == ({"sent": 15}, 15, calls)
+    assert set(evening.got().values()) == {1}

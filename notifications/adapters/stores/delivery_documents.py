@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Any
 
 from notifications.adapters.stores.documents import Doc, moment
-from notifications.domain.model import Ledger, Recap, State, Summary
+from notifications.domain.model import Cited, Ledger, Recap, State, Summary
 from notifications.domain.text import clean
 
 MAX_WORDS = 20_000  # characters of another hand's text that are looked at
@@ -42,12 +42,44 @@ def recap_to(recap: Recap) -> dict[str, Any]:
             }
             for h in draft.highlights
         ],
-        "action_items": [{"description": i.description, "completed": i.completed} for i in recap.action_items],
-        "unresolved_questions": list(draft.unresolved_questions),
-        "decisions_made": list(draft.decisions_made),
-        "knowledge_nuggets": list(draft.knowledge_nuggets),
+        "action_items": [
+            {
+                "description": task.description,
+                "completed": task.completed,
+                "priority": "medium" if task.completed else "high",
+                "source_conversation_id": task.conversation_id,
+            }
+            for task in recap.action_items
+        ],
+        "unresolved_questions": _cited("question", draft.unresolved_questions),
+        "decisions_made": _cited("decision", draft.decisions_made),
+        "knowledge_nuggets": _cited("insight", draft.knowledge_nuggets),
+        "locations": [
+            {
+                "latitude": stop.place.latitude,
+                "longitude": stop.place.longitude,
+                "address": stop.place.address,
+                "conversation_id": stop.conversation_id,
+                "time": stop.time,
+            }
+            for stop in recap.locations
+        ],
+        "coverage": dict(draft.coverage),
+        "checks": dict(draft.checks),
         "metadata": dict(draft.metadata),
     }
+
+
+def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
+    """As the app reads them: an object each, with its first conversation; all of them stand beside it."""
+    return [
+        {
+            name: one.text,
+            "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
+            "conversation_ids": list(one.conversation_ids),
+        }
+        for one in sentences
+    ]
 
 
 def summary_from(key: str, doc: Doc) -> Summary:

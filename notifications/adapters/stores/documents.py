@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import ActionItem, Conversation, Device, User
+from notifications.domain.model import ActionItem, Conversation, Device, Place, User
 from notifications.domain.recap.material import MAX_TRANSCRIPT_CHARS
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
@@ -29,6 +29,7 @@ CONVERSATION_FIELDS = (
     "is_locked",
     "language",
     "structured",
+    "geolocation",
 )
 TRANSCRIPT = "transcript_segments"
 FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
@@ -110,7 +111,22 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
         events=tuple(_titles(structured.get("events"))),
         transcript="" if overview else _transcript(doc.get(TRANSCRIPT)),
         language=language_tag(text(doc.get("language"))),
+        place=_place(doc.get("geolocation")),
     )
+
+
+def _place(value: object) -> Place | None:
+    """Where it was; None for what is no place on Earth."""
+    if not isinstance(value, Mapping):
+        return None
+    latitude, longitude = value.get("latitude"), value.get("longitude")
+    if not (_degrees(latitude, 90) and _degrees(longitude, 180)):
+        return None
+    return Place(float(latitude), float(longitude), text(value.get("address")))  # type: ignore[arg-type]
+
+
+def _degrees(value: object, most: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
 
 
 def _action_items(value: object) -> list[ActionItem]:

@@ -1,55 +1,71 @@
-"""What a recap is made of: which conversations count, how long its parts are, and the document."""
+"""What a recap is made of: which conversations count, and whether they say enough."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 
-from notifications.domain.model import ActionItem, Conversation, Draft, Recap
-from notifications.domain.text import bounded, plain
+from notifications.domain.model import Conversation
 
-MAX_HIGHLIGHTS = 4
-MAX_LIST = 3
-MAX_READ = 300  # conversations of a window that a store hands over, the newest
-MAX_CONVERSATIONS = 100  # the newest of a window; beyond that a prompt only grows
+MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
 MAX_TRANSCRIPT_CHARS = 4_000
-MAX_ACTION_ITEMS, MAX_READ_ITEMS = 50, 500
-MAX_OVERVIEW, MAX_TOPIC, MAX_SUMMARY, MAX_LISTED = 1_500, 80, 600, 400  # characters stored
+CHARACTERS_A_WORD = 2  # in scripts that write no spaces
+WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a summarizer gets for one user and day."""
+    """What a summarizer gets for one user and day: conversations in the order in which they were held."""
 
     date: date
     conversations: tuple[Conversation, ...]
     language: str | None  # the user's, else the conversations' own
+    zone: str = "UTC"
 
 
-def material(day: date, conversations: Sequence[Conversation], language: str | None) -> Material | None:
-    """The conversations that are worth a recap, oldest first; None where the day has nothing to say."""
-    worth = [c for c in conversations if c.tells_something][-MAX_CONVERSATIONS:]
-    if not worth:
+def material(
+    day: date, conversations: Sequence[Conversation], language: str | None, zone: str = "UTC", min_words: int = 0
+) -> Material | None:
+    """The conversations that say something; None where the day has nothing to say.
+
+    A day has, with an action item, an event, or `min_words` words said. Titles alone are no words said.
+    """
+    telling = [c for c in conversations if c.tells_something]
+    if not telling or not _says_enough(telling, min_words):
         return None
-    spoken = Counter(c.language for c in worth if c.language)
-    return Material(day, tuple(worth), language or (spoken.most_common(1)[0][0] if spoken else None))
+    spoken = Counter(c.language for c in telling if c.language)
+    own = spoken.most_common(1)[0][0] if spoken else None
+    return Material(day, tuple(sorted(telling, key=held_at)), language or own, zone)
 
 
-def _shown(item: ActionItem) -> ActionItem:
-    return replace(item, description=bounded(plain(item.description), MAX_LISTED))
+def held_at(c: Conversation) -> datetime:
+    """When it was held, as far as that is known."""
+    return c.started_at or c.created_at
 
 
-def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
-    """The document that is stored: the LLM's words, and the figures and action items from the data."""
-    items: list[ActionItem] = [item for c in m.conversations for item in c.action_items]
-    return Recap(
-        id=m.date.isoformat(),
-        date=m.date,
-        created_at=made_at,
-        draft=draft,
-        total_conversations=len(m.conversations),
-        total_duration_minutes=round(sum(c.minutes for c in m.conversations)),
-        action_items=tuple(dict.fromkeys(_shown(item) for item in items[:MAX_READ_ITEMS]))[:MAX_ACTION_ITEMS],
-    )
+def _says_enough(conversations: Sequence[Conversation], min_words: int) -> bool:
+    if any(c.action_items or c.events for c in conversations):
+        return True
+    said = 0
+    for c in conversations:
+        said += words_in(c.overview) + words_in(c.transcript)
+        if said >= min_words:
+            return True
+    return False
+
+
+def words_in(text: str) -> int:
+    """How many words are said; where a script writes no spaces, two characters count as one."""
+    unspaced = sum(map(writes_no_spaces, text))
+    if not unspaced:
+        return len(text.split())
+    spaced = "".join(" " if writes_no_spaces(letter) else letter for letter in text)
+    return len(spaced.split()) + unspaced // CHARACTERS_A_WORD
+
+
+def writes_no_spaces(letter: str) -> bool:
+    """Whether its script puts no space between words."""
+    return letter > "\u0dff" and unicodedata.name(letter, "").startswith(WITHOUT_SPACES)

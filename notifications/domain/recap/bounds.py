@@ -1,0 +1,7 @@
+"""How long the parts of a recap are: by code, since servers ignore what a schema says. Characters, and counts."""
+
+from __future__ import annotations
+
+MAX_HEADLINE, MAX_OVERVIEW, MAX_TOPIC, MAX_SUMMARY, MAX_LISTED = 120, 1_500, 80, 600, 400
+MAX_SENTENCE = 400
+MAX_HIGHLIGHTS, MAX_LIST = 4, 3

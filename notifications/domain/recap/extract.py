@@ -1,0 +1,155 @@
+"""A recap without an LLM: the day's own sentences, chosen and never changed. The same day gives the same extract."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from notifications.domain.model import Cited, Conversation, Draft, Highlight
+from notifications.domain.recap.bounds import (
+    MAX_HEADLINE,
+    MAX_HIGHLIGHTS,
+    MAX_LIST,
+    MAX_LISTED,
+    MAX_OVERVIEW,
+    MAX_SENTENCE,
+    MAX_SUMMARY,
+    MAX_TOPIC,
+)
+from notifications.domain.recap.lexrank import Weights, apart, lexrank, weighed, words
+from notifications.domain.recap.material import Material
+from notifications.domain.text import bounded, plain
+
+Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
+
+MODEL = "extract"
+CANDIDATES = 240  # sentences that are compared: the first of each conversation first
+OVERVIEW_SENTENCES = 4
+SAME_WORDS = 0.5  # cosine from which two sentences say the same
+SHORTEST = 12  # characters: less is no sentence that tells anything
+QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
+FIGURE = re.compile(r"\d")
+DECIDES = re.compile(
+    r"\b(?:agreed|decided|settled on|chose|approved|going with|go with|moved? the)\b"
+    r"|\b(?:beschlossen|entschieden|entschied|vereinbart|abgemacht|geeinigt|festgelegt)\b"
+    r"|\b(?:décidé|décidons|convenu|choisi|validé)\b|\b(?:decidi\w+|decidí\w*|acord\w+|elegimos|quedamos en)\b"
+    r"|\b(?:decidimos|decidiu|combinamos|combinado|escolhemos)\b|\b(?:deciso|concordato|scelto|stabilito)\b"
+    r"|\b(?:besloten|afgesproken|gekozen)\b|\b(?:postanowi\w+|zdecydowa\w+|ustali\w+)\b"
+    r"|\b(?:решил\w*|договорил\w+|выбрал\w*|вирішил\w*|домовил\w+)\b|\b(?:karar ver\w+|kararlaştır\w+|anlaştı\w*)\b"
+    r"|決め(?:た|まし)|決まっ|決定|ことにし(?:た|まし)|决定|同意|商定|결정|하기로|قرر|اتفق|फैसला|तय किया|निर्णय",
+    re.IGNORECASE,
+)
+EMOJI = {
+    "work": "💼",
+    "business": "💼",
+    "technology": "💻",
+    "education": "📚",
+    "health": "🏃",
+    "family": "🏡",
+    "social": "💬",
+    "travel": "✈️",
+    "finance": "💶",
+    "food": "🍲",
+}
+ANY_EMOJI = "🗓️"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One sentence of the day."""
+
+    text: str
+    at: int  # place of its conversation
+    question: bool
+
+
+def extract(m: Material, split: Split) -> Draft:
+    """The recap of this material from its own sentences."""
+    said = _candidates(m, split)
+    vectors = weighed([words(one.text) for one in said])
+    ranks = lexrank(vectors)
+    best = sorted(range(len(said)), key=lambda n: (-ranks[n], said[n].at, n))
+    told = [n for n in best if not said[n].question] or best
+    overview = sorted(_of_different_talks(told, said, vectors), key=lambda n: (said[n].at, n))
+    decided = [n for n in told if DECIDES.search(said[n].text) and not said[n].question]
+    figures = [n for n in told if FIGURE.search(said[n].text) and n not in decided and not said[n].question]
+    talks = _by_weight(m.conversations, said, ranks)
+    return Draft(
+        headline=_headline([m.conversations[at] for at in talks], [said[n].text for n in overview]),
+        overview=bounded(" ".join(said[n].text for n in overview), MAX_OVERVIEW),
+        day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
+        highlights=tuple(_highlights(m, talks, [*(n for n in told if n not in overview), *told], said, vectors)),
+        unresolved_questions=_cited(m, [n for n in best if said[n].question], said, vectors),
+        decisions_made=_cited(m, decided, said, vectors),
+        knowledge_nuggets=_cited(m, figures, said, vectors),
+        coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
+        metadata={"model": MODEL, "source": "extract", "offline": True},
+    )
+
+
+def _candidates(m: Material, split: Split) -> list[Said]:
+    """The first sentence of each conversation, then the second of each, until there are enough."""
+    by_talk = [list(_sentences(at, c, m.language, split)) for at, c in enumerate(m.conversations)]
+    deepest = max(map(len, by_talk), default=0)
+    in_turn = [talk[depth] for depth in range(deepest) for talk in by_talk if depth < len(talk)]
+    return sorted(in_turn[:CANDIDATES], key=lambda one: one.at)
+
+
+def _sentences(at: int, c: Conversation, language: str | None, split: Split) -> Iterable[Said]:
+    found = 0
+    for sentence in split(plain(c.overview or c.transcript), c.language or language):
+        text = bounded(sentence.strip(), MAX_SENTENCE)
+        if len(text) >= SHORTEST or (text and not text.isascii()):
+            found += 1
+            yield Said(text, at, bool(QUESTION.search(text)))
+    if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
+        rest = (plain(one) for one in (c.overview or c.transcript, *c.events, *(i.description for i in c.action_items)))
+        if text := bounded(". ".join(one for one in rest if one), MAX_SENTENCE):
+            yield Said(text, at, question=False)
+
+
+def _of_different_talks(places: Sequence[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:
+    """The best of each conversation, of which no two say the same; where there are few, more of the same ones."""
+    firsts: dict[int, int] = {}
+    for n in places:
+        firsts.setdefault(said[n].at, n)
+    chosen = apart(firsts.values(), vectors, OVERVIEW_SENTENCES, SAME_WORDS)
+    return apart([*chosen, *places], vectors, OVERVIEW_SENTENCES, SAME_WORDS)
+
+
+def _by_weight(talks: Sequence[Conversation], said: Sequence[Said], ranks: Sequence[float]) -> list[int]:
+    """Conversations by how much of the day they carry: their sentences' ranks, and their length."""
+    weight = {at: math.log1p(c.minutes) / 100 for at, c in enumerate(talks)}
+    for one, rank in zip(said, ranks, strict=True):
+        weight[one.at] += rank
+    return sorted(weight, key=lambda at: (-weight[at], at))
+
+
+def _highlights(
+    m: Material, talks: Sequence[int], told: Sequence[int], said: Sequence[Said], vectors: Sequence[Weights]
+) -> Iterable[Highlight]:
+    """The heaviest conversations, each by the first that is told of it; no two of the same words."""
+    own: dict[int, int] = {}
+    for n in told:
+        own.setdefault(said[n].at, n)
+    for n in apart([own[at] for at in talks if at in own], vectors, MAX_HIGHLIGHTS, SAME_WORDS):
+        c = m.conversations[said[n].at]
+        topic = bounded(plain(c.title) or said[n].text, MAX_TOPIC)
+        yield Highlight(topic, EMOJI.get(c.category, ANY_EMOJI), bounded(said[n].text, MAX_SUMMARY), (c.id,))
+
+
+def _cited(m: Material, places: Sequence[int], said: Sequence[Said], vectors: Sequence[Weights]) -> tuple[Cited, ...]:
+    chosen = apart(places, vectors, MAX_LIST, SAME_WORDS)
+    return tuple(Cited(bounded(said[n].text, MAX_LISTED), (m.conversations[said[n].at].id,)) for n in chosen)
+
+
+def _headline(talks: Sequence[Conversation], overview: Sequence[str]) -> str:
+    titles = list(dict.fromkeys(title for c in talks if (title := plain(c.title))))[:2]
+    return bounded(" · ".join(titles) or next(iter(overview), ""), MAX_HEADLINE)
+
+
+def _emoji(category: list[tuple[str, int]]) -> str:
+    return EMOJI.get(category[0][0], ANY_EMOJI) if category else ANY_EMOJI
