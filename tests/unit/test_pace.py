@@ -1,9 +1,10 @@
-"""The budget's pause, as properties."""
+"""The budget's pause, as properties and at its boundaries."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,3 +35,38 @@ def test_the_limit_that_gives_out_first_decides() -> None:
     assert pause(requests, 50) == timedelta(seconds=3)
     assert longest_pause([(tokens, 20_000.0), (requests, 50.0)]) == timedelta(seconds=3)
     assert longest_pause([]) == timedelta(0)
+
+
+MINUTE = 60 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "reset", "reserve", "rest"),
+    [
+        (100, 20, MINUTE, 20, 0 * SECOND),  # the reserve is left, to the last
+        (100, 19, MINUTE, 20, MINUTE / 81),
+        (100, 25, MINUTE, 50, 0 * SECOND),  # a quarter of the limit is the most that is kept
+        (100, 24, MINUTE, 50, MINUTE / 76),
+        (100, 0, MINUTE, 10, 6 * SECOND),
+        (1, 0, MINUTE, 0.5, 15 * SECOND),
+        (100, 0, 2 * MINUTE, 25, MAX_PAUSE),
+        (100, 0, 2 * MINUTE, 24, 28.8 * SECOND),
+        (100, 0, 10 * MINUTE, 25, MAX_PAUSE),
+        (100, 0, MINUTE, 0, 0 * SECOND),  # nothing is on its way
+        (100, 0, 0 * SECOND, 25, 0 * SECOND),
+    ],
+)
+def test_a_pause_lasts_until_the_reserve_is_back(
+    limit: int, remaining: int, reset: timedelta, reserve: float, rest: timedelta
+) -> None:
+    assert abs(pause(Budget(limit, remaining, reset), reserve) - rest) <= timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("remaining", [-50, -51, -100])
+def test_a_limit_that_announces_nonsense_pauses_nothing(remaining: int) -> None:
+    """More left than there is, of a limit below nothing: of what is not used, nothing comes back."""
+    assert pause(Budget(-100, remaining, MINUTE), 20) == 0 * SECOND
+
+
+def test_nothing_pauses_for_longer_than_half_a_minute() -> None:
+    assert MAX_PAUSE == 30 * SECOND

@@ -25,6 +25,27 @@ any_text = st.text(st.characters(), max_size=300)
         (f"{FAMILY} ✈️", f"{FAMILY} ✈️"),
         ("half \ud83d", "half"),
         ("a\u2028b\u2029c", "a b c"),
+        ("  two   words  ", "two words"),
+        ("a\u00a0\u3000b", "a b"),
+        ("x\x7fy\x9bz", "xyz"),
+        ("x\ue000y", "xy"),
+        ("x\u0378y", "xy"),  # no character yet
+        ("é\x1b[2J!", "é!"),
+        ("x\x1bM\x1b]8;;http://h\x1b\\y", "xy"),
+        ("क्\u200dष", "क्\u200dष"),  # after a mark
+        ("กำ\u200cก", "กำ\u200cก"),
+        ("ക\u0d3e\u200dക", "ക\u0d3e\u200dക"),  # after a spacing mark
+        ("👩🏽\u200d💻", "👩🏽\u200d💻"),  # after a skin tone
+        ("❤️\u200d🔥", "❤️\u200d🔥"),
+        ("x\u200d字", "x字"),
+        ("字\u200dx", "字x"),
+        ("é\u200d字", "é字"),  # Latin is spelled without
+        ("字\u200dé", "字é"),
+        ("^\u200d字", "^字"),
+        ("字\u200d^", "字^"),
+        ("\u200d字", "字"),
+        ("字\u200d", "字"),
+        ("字\u200d\u200d字", "字字"),
     ],
 )
 def test_what_could_steer_a_reader_goes_and_the_words_stay(text: str, cleaned: str) -> None:
@@ -45,6 +66,13 @@ def test_what_could_steer_a_reader_goes_and_the_words_stay(text: str, cleaned: s
         ("3 < 4 and 5 > 2", "3 < 4 and 5 > 2"),
         ("<<b>b>deep</b>", "deep"),
         ("budget is 42,000; it - still - holds", "budget is 42,000; it - still - holds"),
+        ("one<br>two<BR/>three<p>four</p>five", "one two three four five"),  # blocks stood apart
+        ("one<hr>two<b>three", "onetwothree"),
+        ("a <!-- note --> b", "a b"),
+        ("<<<b>i>u>deep</u>", "deep"),
+        ("[[a](b)](c)", "a"),
+        ("~~gone~~ ```\ncode", "gone code"),
+        ("see ftp://h/x, HTTPS://H and tel:1 now", "see and now"),
     ],
 )
 def test_links_and_markup_go_and_the_words_stay(text: str, words: str) -> None:
@@ -116,8 +144,42 @@ def test_what_is_printed_is_one_line_that_steers_nothing(text: str) -> None:
         assert letter == "\u200d" or unicodedata.category(letter) != "Cf"
 
 
-def test_a_servers_code_is_a_code_or_none() -> None:
-    assert code("rate_limit.exceeded-2") == "rate_limit.exceeded-2"
-    assert code("odd \x1b[31m", "") == ""
-    assert code(None, "") == ""
-    assert code("x" * 61, "") == ""
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain words", "plain words"),
+        ("ünïcode wörds", "ünïcode wörds"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+        ("\u202eright", "\\u202eright"),
+        ("half \ud83d", "half \\ud83d"),
+        ("x\ue000 \u0378", "x\\ue000 \\u0378"),
+        ("a\u00a0b", "a\u00a0b"),
+        (FAMILY, FAMILY),
+        ("a\u200cb", "a\\u200cb"),
+    ],
+)
+def test_what_could_steer_a_terminal_is_shown_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", ["a", "Z", "0", "9", "A.b_c-9", "x" * 60])
+def test_a_servers_code_is_told(text: str) -> None:
+    assert code(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "x" * 61, "two words", "line\n", "é", "a/b", "a:b", None, 7, b"bytes"])
+def test_what_is_no_code_is_not_repeated(text: object) -> None:
+    assert code(text) == "no code"
+    assert code(text, "") == ""
+
+
+@pytest.mark.parametrize("text", ["pt-BR", "a" * 3, "en-" + "x" * 8, "zh-Hant-TW-x1", "en-12"])
+def test_a_language_tag_of_the_most_that_it_may_be(text: str) -> None:
+    assert language_tag(text) == text
+
+
+@pytest.mark.parametrize("text", ["abcd", "en-x", "en-" + "x" * 9, "a1", "de-a1-b2-c3-d4"])
+def test_what_is_beyond_a_language_tag_is_nothing(text: str) -> None:
+    assert language_tag(text) is None

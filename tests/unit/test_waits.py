@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.waits import LONGEST, retry_after
+from notifications.domain.waits import LONGEST, jittered, retry_after
 
 NOW = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
 
@@ -21,6 +21,19 @@ NOW = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
         ("Fri, 01 May 2026 09:01:00 GMT", timedelta(minutes=1)),
         ("Fri, 01 May 2026 08:00:00 GMT", timedelta(0)),
         ("1790000000000", LONGEST),
+        ("86399", timedelta(seconds=86399)),
+        ("86400", timedelta(days=1)),
+        ("86400.5", LONGEST),
+        ("0", timedelta(0)),
+        ("  7 ", timedelta(seconds=7)),
+        ("0.123456789", timedelta(seconds=0.123456789)),
+        ("0.1234567890", None),
+        ("7.", None),
+        (".5", None),
+        ("Fri, 01 May 2026 09:00:00 GMT", timedelta(0)),
+        ("Fri, 01 May 2026 11:00:01 +0200", timedelta(seconds=1)),
+        ("Sat, 02 May 2026 08:59:59 GMT", LONGEST - timedelta(seconds=1)),
+        ("Sat, 02 May 2026 09:00:01 GMT", LONGEST),
         ("9" * 30, LONGEST),
         ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST),
         ("-5", None),
@@ -39,3 +52,33 @@ def test_what_a_server_asks_for(text: str, wait: timedelta | None) -> None:
 def test_no_header_is_an_error(text: str, date: str) -> None:
     found = retry_after({"retry-after": text, "date": date})
     assert found is None or timedelta(0) <= found <= LONGEST
+
+
+@pytest.mark.parametrize("headers", [{}, NOW, {"date": NOW["Date"]}])
+def test_who_asks_for_nothing_is_not_waited_for(headers: dict[str, str]) -> None:
+    assert retry_after(headers) is None
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "yesterday"}])
+def test_a_date_means_nothing_without_the_servers_own(headers: dict[str, str]) -> None:
+    assert retry_after({"Retry-After": "Fri, 01 May 2026 09:01:00 GMT", **headers}) is None
+
+
+@pytest.mark.parametrize(("asks", "tells"), [("retry-after", "date"), ("Retry-After", "Date"), ("Retry-After", "date")])
+def test_headers_count_in_small_and_in_capital_letters(asks: str, tells: str) -> None:
+    assert retry_after({asks: "7"}) == timedelta(seconds=7)
+    assert retry_after({asks: "Fri, 01 May 2026 09:01:00 GMT", tells: NOW["Date"]}) == timedelta(minutes=1)
+
+
+@given(st.timedeltas(timedelta(0), LONGEST), st.floats(0, 2), st.floats(0, 2))
+def test_jitter_stays_between_its_factors(span: timedelta, one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    assert span * low <= jittered(span, low, high) <= span * high
+
+
+def test_jitter_of_no_width_is_the_span_times_its_factor() -> None:
+    assert jittered(timedelta(minutes=1), 1.5, 1.5) == timedelta(seconds=90)
+
+
+def test_jitter_sets_those_apart_who_failed_together() -> None:
+    assert len({jittered(timedelta(minutes=1), 1.0, 2.0) for _ in range(10)}) > 1

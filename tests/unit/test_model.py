@@ -1,0 +1,132 @@
+"""The nouns: what each says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+
+import pytest
+
+from notifications.domain.errors import NaiveDatetime
+from notifications.domain.model import (
+    ActionItem,
+    Conversation,
+    Device,
+    Ledger,
+    State,
+    Window,
+    collapse_id,
+    day_of,
+    instant,
+)
+
+AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its offset: as naive as none."""
+
+    def utcoffset(self, dt: datetime | None) -> None:
+        return None
+
+    def dst(self, dt: datetime | None) -> None:
+        return None
+
+    def tzname(self, dt: datetime | None) -> None:
+        return None
+
+
+def test_an_instant_is_told_in_utc() -> None:
+    found = instant(datetime(2026, 5, 1, 22, tzinfo=timezone(2 * timedelta(hours=1))))
+    assert found == AT
+    assert found.tzinfo is UTC  # not the machine's own zone
+
+
+@pytest.mark.parametrize("zone", [None, Nowhere()])
+def test_a_naive_datetime_is_no_instant(zone: tzinfo | None) -> None:
+    with pytest.raises(NaiveDatetime, match="2026-05-01T20:00:00 has no time zone"):
+        instant(datetime(2026, 5, 1, 20, tzinfo=zone))
+
+
+def test_a_device_is_known_by_the_hash_of_its_token() -> None:
+    assert Device("token", None).id == hashlib.sha256(b"token").hexdigest()[:16] == "3c469e9d6c5875d3"
+
+
+def test_a_collapse_id_is_the_hash_of_user_and_day() -> None:
+    assert collapse_id("ann", date(2026, 5, 1)) == hashlib.sha256(b"ann|2026-05-01").hexdigest()[:32]
+
+
+@pytest.mark.parametrize(
+    ("told", "tells"),
+    [
+        (Conversation("c", AT, title="A title alone"), False),
+        (Conversation("c", AT, category="work", language="en"), False),
+        (Conversation("c", AT, overview="words"), True),
+        (Conversation("c", AT, action_items=(ActionItem("call"),)), True),
+        (Conversation("c", AT, events=("dinner",)), True),
+        (Conversation("c", AT, transcript="words"), True),
+    ],
+)
+def test_what_was_talked_of_makes_a_recap_and_a_title_does_not(told: Conversation, tells: bool) -> None:
+    assert told.tells_something is tells
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "minutes"),
+    [
+        (AT, AT + 90 * MINUTE, 90.0),
+        (AT, AT + timedelta(seconds=30), 0.5),
+        (AT, AT, 0.0),
+        (AT + MINUTE, AT, 0.0),  # reversed
+        (None, AT, 0.0),
+        (AT, None, 0.0),
+        (None, None, 0.0),
+    ],
+)
+def test_a_conversations_length_in_minutes(started: datetime | None, finished: datetime | None, minutes: float) -> None:
+    assert Conversation("c", AT, started, finished).minutes == minutes
+
+
+@pytest.mark.parametrize(("start", "empty"), [(AT - MINUTE, False), (AT, True), (AT + MINUTE, True)])
+def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) -> None:
+    assert Window(start, AT).empty is empty
+
+
+@pytest.mark.parametrize(
+    ("state", "final", "is_open"),
+    [
+        (State.SENDING, False, True),
+        (State.PENDING, False, True),
+        (State.SENT, True, False),
+        (State.SKIPPED, True, False),
+        (State.MISSED, True, False),
+        (State.DEAD, True, False),
+        (State.GAVE_UP, True, False),
+        (State.UNREADABLE, False, False),  # neither: it is never guessed at
+    ],
+)
+def test_a_day_is_open_or_ended_or_unreadable(state: State, final: bool, is_open: bool) -> None:
+    assert (state.final, state.open) == (final, is_open)
+
+
+def test_a_ledger_starts_at_its_first_sequence_with_no_try() -> None:
+    ledger = Ledger(date(2026, 5, 1), State.PENDING)
+    assert (ledger.seq, ledger.tries, ledger.repeats, ledger.failures, ledger.crashes) == (1, 0, 0, 0, 0)
+    assert ledger.devices == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "day"),
+    [
+        ("2026-05-01", date(2026, 5, 1)),
+        ("2024-02-29", date(2024, 2, 29)),
+        ("2026-02-29", None),
+        ("2026-5-1", None),
+        ("2026-05-01T00:00:00", None),
+        ("notes", None),
+        ("", None),
+    ],
+)
+def test_a_ledgers_key_is_a_day_or_none_of_ours(key: str, day: date | None) -> None:
+    assert day_of(key) == day

@@ -1,0 +1,106 @@
+"""Shards: every document id is in exactly one, and tasks begin apart. docs/protocol.md, section 2."""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifications.domain.schedule import Cohort, tzdata_version
+from notifications.domain.shards import BASE62, Range, Shard, id_range, shards_of, spread
+
+SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+COHORT = Cohort(SLOT, 22, {"Europe/Paris": date(2026, 5, 1)})
+LATER = Cohort(SLOT + timedelta(minutes=15), 22, {})
+counts = st.integers(1, 62)
+
+
+def cuts(count: int) -> list[str | None]:
+    return [id_range(index, count).start for index in range(count)]
+
+
+def holds(ids: Range, uid: str) -> bool:
+    return (ids.start is None or ids.start <= uid) and (ids.end is None or uid < ids.end)
+
+
+def test_a_single_shard_is_open_at_both_ends() -> None:
+    assert id_range(0, 1) == Range(None, None) == Range()
+
+
+def test_two_shards_meet_at_the_middle_letter() -> None:
+    assert [id_range(0, 2), id_range(1, 2)] == [Range(None, "V"), Range("V", None)]
+
+
+def test_sixteen_shards_have_fixed_boundaries() -> None:
+    """Stored keys name a shard by its number alone: a boundary that moved would leave users to nobody."""
+    assert cuts(16) == [None, *"37BFJNRVYcgkosw"]
+    assert id_range(1, 16) == Range("3", "7")
+    assert id_range(15, 16) == Range("w", None)
+
+
+def test_sixty_two_shards_have_one_first_character_each() -> None:
+    assert string.digits + string.ascii_uppercase + string.ascii_lowercase == BASE62
+    assert cuts(62) == [None, *BASE62[1:]]
+    assert id_range(61, 62) == Range("z", None)
+
+
+@given(counts, st.text(min_size=1, max_size=8))
+def test_every_id_is_in_exactly_one_shard(count: int, uid: str) -> None:
+    assert [holds(id_range(index, count), uid) for index in range(count)].count(True) == 1
+
+
+@given(counts)
+def test_shards_hold_first_characters_as_evenly_as_they_divide(count: int) -> None:
+    sizes = [sum(holds(id_range(index, count), letter) for letter in BASE62) for index in range(count)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_cohorts_shards_have_their_ranges_and_keys() -> None:
+    begins = f"daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:{tzdata_version()}"
+    assert shards_of(COHORT, 2) == [
+        Shard(COHORT, 0, Range(None, "V"), f"{begins}:0of2"),
+        Shard(COHORT, 1, Range("V", None), f"{begins}:1of2"),
+    ]
+
+
+def test_one_cohorts_keys_begin_alike_whatever_made_them() -> None:
+    [of_one], [_, of_two] = shards_of(COHORT, 1), shards_of(COHORT, 2)
+    assert of_one.of_any_version == of_two.of_any_version == "daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:"
+
+
+def order(shards: list[Shard], task: int, tasks: int, count: int) -> list[int]:
+    return [shard.index for shard in spread(shards, task, tasks, count)]
+
+
+@pytest.mark.parametrize(
+    ("task", "tasks", "count", "indexes"),
+    [
+        (0, 1, 1, [0]),
+        (0, 1, 4, [0, 1, 2, 3]),
+        (0, 2, 4, [0, 1, 2, 3]),
+        (1, 2, 4, [2, 3, 0, 1]),
+        (1, 2, 5, [2, 3, 4, 0, 1]),
+        (2, 3, 5, [3, 4, 0, 1, 2]),
+        (3, 4, 4, [3, 0, 1, 2]),
+        (5, 8, 2, [1, 0]),  # more tasks than shards
+    ],
+)
+def test_each_task_begins_at_its_own_place_of_the_ring(task: int, tasks: int, count: int, indexes: list[int]) -> None:
+    assert order(shards_of(COHORT, count), task, tasks, count) == indexes
+
+
+def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
+    early = Cohort(SLOT, 8, {})
+    given_shards = [*shards_of(LATER, 2), *shards_of(COHORT, 2), *shards_of(early, 2)]
+    found = [(shard.cohort.slot, shard.cohort.hour, shard.index) for shard in spread(given_shards, 1, 2, 2)]
+    assert found == [
+        (SLOT, 8, 1),
+        (SLOT, 22, 1),
+        (SLOT, 8, 0),
+        (SLOT, 22, 0),
+        (LATER.slot, 22, 1),
+        (LATER.slot, 22, 0),
+    ]
