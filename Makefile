@@ -37,9 +37,9 @@ chaos: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
-mutants: $(VENV)/.test  # is each rule held by a fast test? Some ten minutes
-	RECAP_TEST_PROFILE=mutants $(BIN)/python -m mutmut run
-	$(BIN)/python -m mutmut results
+mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty minutes
+	RECAP_TEST_PROFILE=mutants $(VENV)-mutants/bin/python -m mutmut run
+	$(VENV)-mutants/bin/python -m mutmut results
 
 docs: $(VENV)/.run
 	$(BIN)/python -m docs.diagram docs/protocol.md
@@ -54,12 +54,19 @@ $(VENV)/.test: $(VENV)/.run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(VENV)-mutants/.ready: requirements.txt requirements-dev.txt requirements-mutants.txt
+	$(PYTHON) -m venv $(VENV)-mutants
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(^:%=-r %)
+	@touch $@
+
 # Pins anew from pyproject.toml; needs uv.
 lock:
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml -o requirements.txt
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group dev -c requirements.txt -o requirements-dev.txt
+	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group mutants -c requirements-dev.txt -c requirements.txt -o requirements-mutants.txt
 
 clean:
-	rm -rf $(VENV) .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-mutants .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -66,7 +66,7 @@ class Limits:
         for one in fields(self):
             value, least, most = getattr(self, one.name), one.metadata["least"], one.metadata["most"]
             if not least <= value <= most:
-                raise ConfigFault(f"{_variable(one.name)} is {value:g}; set it to {_wish(one)}.")
+                raise ConfigFault(f"{_variable(one.name)} is {value:.12g}; set it to {_wish(one)}.")
         for fits, sentence in self._agreements():
             if not fits:
                 raise ConfigFault(sentence)
@@ -83,20 +83,22 @@ class Limits:
         return [
             (
                 self.user_lease_seconds > whole_turn,
-                f"RECAP_USER_LEASE_SECONDS is {self.user_lease_seconds:g}; it must be over RECAP_USER_DEADLINE_SECONDS "
-                f"+ RECAP_PUSH_DEADLINE_SECONDS + 2 x RECAP_STORE_TIMEOUT_SECONDS = {whole_turn:g}, "
+                f"RECAP_USER_LEASE_SECONDS is {self.user_lease_seconds:.12g}; it must be over "
+                "RECAP_USER_DEADLINE_SECONDS + RECAP_PUSH_DEADLINE_SECONDS + 2 x RECAP_STORE_TIMEOUT_SECONDS "
+                f"= {whole_turn:.12g}, "
                 "or a claim ends while its user is still being served.",
             ),
             (
                 self.sending_stale_seconds > sending,
-                f"RECAP_SENDING_STALE_SECONDS is {self.sending_stale_seconds:g}; it must be over "
-                f"RECAP_PUSH_DEADLINE_SECONDS + RECAP_STORE_TIMEOUT_SECONDS = {sending:g}, "
+                f"RECAP_SENDING_STALE_SECONDS is {self.sending_stale_seconds:.12g}; it must be over "
+                f"RECAP_PUSH_DEADLINE_SECONDS + RECAP_STORE_TIMEOUT_SECONDS = {sending:.12g}, "
                 "or a live sender is taken for a dead one.",
             ),
             (
                 self.shard_renew_seconds < self.shard_lease_seconds / 3,
-                f"RECAP_SHARD_RENEW_SECONDS is {self.shard_renew_seconds:g}; it must be under a third of "
-                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:g}, so that two lost renewals cost no shard.",
+                f"RECAP_SHARD_RENEW_SECONDS is {self.shard_renew_seconds:.12g}; it must be under a third of "
+                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:.12g}, "
+                "so that two lost renewals cost no shard.",
             ),
             (
                 self.shard_retry_min_seconds <= self.shard_retry_max_seconds,
@@ -104,8 +106,8 @@ class Limits:
             ),
             (
                 served <= SEEN_SECONDS - self.shard_retry_max_seconds,
-                f"RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is {served:g}; it may be {SEEN_SECONDS:g} - "
-                f"RECAP_SHARD_RETRY_MAX_SECONDS = {SEEN_SECONDS - self.shard_retry_max_seconds:g} at most, "
+                f"RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is {served:.12g}; it may be {SEEN_SECONDS:.12g} - "
+                f"RECAP_SHARD_RETRY_MAX_SECONDS = {SEEN_SECONDS - self.shard_retry_max_seconds:.12g} at most, "
                 "since a slot is seen for three hours.",
             ),
         ]

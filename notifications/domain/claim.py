@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it
@@ -87,7 +87,7 @@ def parse(value: str | bytes | None) -> Record:
             crashes=_whole(fields.get("c", 0)),
             reason=_reason(fields.get("r")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return FOREIGN
 
 
@@ -136,4 +136,4 @@ def turn(token: str, at: int) -> str:
 
 def shard_key(slot: datetime, hour: int, tzdata: str, shard: int, shards: int) -> str:
     """The key of one shard of a cohort. `slot` is written to the second, in UTC."""
-    return f"{SHARD_PREFIX}{slot:%Y-%m-%dT%H:%M:%SZ}:{hour}:{tzdata}:{shard}of{shards}"
+    return f"{SHARD_PREFIX}{slot.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}:{hour}:{tzdata}:{shard}of{shards}"

@@ -238,6 +238,7 @@ def collapse_id(uid: str, day: date) -> str:
 def day_of(key: str) -> date | None:
     """The date that a ledger is stored under; None for a key that is none of ours."""
     try:
-        return date.fromisoformat(key)
+        day = date.fromisoformat(key)
     except ValueError:
         return None
+    return day if day.isoformat() == key else None  # 20260501 and 2026-W18-5 are dates, and no keys

@@ -17,16 +17,21 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
 
     LONGEST at most, so that nothing which is computed from it later can overflow.
     """
-    text = headers.get("retry-after", headers.get("Retry-After", "")).strip()
+    text = _header(headers, "Retry-After")
     if SECONDS.fullmatch(text):
         return timedelta(seconds=min(float(text), LONGEST.total_seconds()))
-    then, now = _date(text), _date(headers.get("date", headers.get("Date", "")))
+    then, now = _date(text), _date(_header(headers, "Date"))
     return min(LONGEST, max(timedelta(0), then - now)) if then and now else None
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((headers[one] for one in (name.lower(), name) if one in headers), "").strip()
 
 
 def _date(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(text).astimezone(UTC)
+        found = parsedate_to_datetime(text)  # without a zone it is in UTC, whatever this machine's is (RFC 9110)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -57,7 +57,7 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
         if rules.phase(shard.cohort.slot, now) is Phase.OVER:
             if record.state is not Stored.COMPLETE:
                 unserved.append(shard)
-        elif claimable(record, redis_now):
+        elif record.state is Stored.FOREIGN or claimable(record, redis_now):  # the claim gives a foreign value an end
             claimable_ones.append(shard)
     if unserved:
         unserved = await _served_by_nobody(claims, unserved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -138,3 +138,12 @@ def test_a_turn_is_read_like_any_record() -> None:
 
 def test_five_states_are_final() -> None:
     assert {state.value for state in FINAL} == {"sent", "skipped", "dead", "missed", "complete"}
+
+
+def test_a_value_that_is_too_deep_to_read_is_another_makers() -> None:
+    assert parse("[" * 100_000) == FOREIGN
+
+
+def test_the_key_of_a_shard_is_in_utc_whatever_zone_its_slot_is_given_in() -> None:
+    vienna = datetime(2026, 5, 1, 22, tzinfo=timezone(timedelta(hours=2)))
+    assert shard_key(vienna, 22, "2026a", 0, 1) == "daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:2026a:0of1"

@@ -84,7 +84,7 @@ def test_each_number_is_refused_just_outside_its_least_and_most(one: Any) -> Non
     kind = "a whole number" if isinstance(one.default, int) else "a number"
     for value in (least - step, most + step):
         wish = f"set it to {kind} from {least:g} to {most:g}."
-        assert told(**{one.name: value}) == f"RECAP_{one.name.upper()} is {value:g}; {wish}"
+        assert told(**{one.name: value}) == f"RECAP_{one.name.upper()} is {value:.12g}; {wish}"
 
 
 @pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)

@@ -123,6 +123,8 @@ def test_a_ledger_starts_at_its_first_sequence_with_no_try() -> None:
         ("2024-02-29", date(2024, 2, 29)),
         ("2026-02-29", None),
         ("2026-5-1", None),
+        ("20260501", None),  # a date too, and no key
+        ("2026-W18-5", None),
         ("2026-05-01T00:00:00", None),
         ("notes", None),
         ("", None),

@@ -11,6 +11,7 @@ import pytest
 from notifications.domain.errors import (
     ConfigFault,
 )
+from notifications.run.shard import due_shards
 from tests.support.evening import Evening, endings
 
 
@@ -83,3 +84,19 @@ async def test_a_pause_that_another_process_was_told_of_is_kept_before_the_claim
     await asyncio.sleep(0)
     evening.now += timedelta(seconds=1)
     assert endings(await running) == {"sent": 1}
+
+
+async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() -> None:
+    """It has no end of its own; the shard is served once it has gone."""
+    evening = Evening()
+    evening.add("ann")
+    of_ann = (evening.slots["ann"].at, 20)
+    [held] = [one.key for one in (await _due(evening)).claimable if (one.cohort.slot, one.cohort.hour) == of_ann]
+    await evening.redis.set(held, "1")
+    assert (endings(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
+    assert endings(await evening.later(hours=2, seconds=1)) == {"sent": 1}
+
+
+async def _due(evening: Evening) -> Any:
+    rules = evening.parts.rules
+    return await due_shards(evening.claims, rules, 1, evening.now, timedelta(0))

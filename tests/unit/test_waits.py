@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -82,3 +83,17 @@ def test_jitter_of_no_width_is_the_span_times_its_factor() -> None:
 
 def test_jitter_sets_those_apart_who_failed_together() -> None:
     assert len({jittered(timedelta(minutes=1), 1.0, 2.0) for _ in range(10)}) > 1
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+def test_a_date_without_a_zone_is_in_utc_whatever_the_machines_zone_is(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for asked in ("Fri May  1 09:01:00 2026", "Fri, 01 May 2026 09:01:00 -0000"):
+            assert retry_after({"Retry-After": asked, **NOW}) == timedelta(minutes=1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,0 +1,153 @@
+"""What the job itself writes: recaps as the app's own data model has them, and ledgers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
+from notifications.domain.model import Cited, Draft, Highlight, Ledger, Place, Recap, State, Stop, Summary, Task
+
+DAY = date(2026, 5, 1)
+AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+WHOLE = Ledger(
+    date=DAY,
+    state=State.SENDING,
+    outcome="resend",
+    by="me",
+    sending_at=AT,
+    seq=2,
+    tries=1,
+    collapse_id="tag",
+    title="T",
+    body="B",
+    summary_id="2026-05-01",
+    created_at=AT - timedelta(minutes=1),
+    window_start=AT - timedelta(days=1),
+    window_end=AT,
+    devices={"aa": "accepted"},
+    repeats=1,
+    failures=2,
+    crashes=3,
+    reason="push",
+    sent_at=AT + timedelta(minutes=1),
+    expire_at=AT + timedelta(days=30),
+)
+DOC: dict[str, Any] = {
+    "date": "2026-05-01",
+    "state": "sending",
+    "outcome": "resend",
+    "by": "me",
+    "sending_at": AT,
+    "seq": 2,
+    "tries": 1,
+    "collapse_id": "tag",
+    "title": "T",
+    "body": "B",
+    "summary_id": "2026-05-01",
+    "created_at": AT - timedelta(minutes=1),
+    "window_start": AT - timedelta(days=1),
+    "window_end": AT,
+    "devices": {"aa": "accepted"},
+    "repeats": 1,
+    "failures": 2,
+    "crashes": 3,
+    "reason": "push",
+    "sent_at": AT + timedelta(minutes=1),
+    "expire_at": AT + timedelta(days=30),
+}
+
+
+def test_a_recap_is_stored_as_the_app_reads_it() -> None:
+    draft = Draft(
+        "Head",
+        "Over",
+        "🌤️",
+        (Highlight("T", "💬", "S", ("t1", "t2")),),
+        (Cited("Q?", ("t1",)),),
+        (Cited("D.", ("t2", "t1")),),
+        (Cited("K."),),
+        {"kept": 5},
+        {"whole": 2, "part": 0, "extract": 0},
+        {"model": "m", "source": "llm"},
+    )
+    tasks = (Task("Call", False, "t1"), Task("Buy", True, "t2"))
+    stops = (Stop(Place(48.2, 16.4, "Ring 1"), "t1", "11:05"),)
+    assert recap_to(Recap("2026-05-01", DAY, AT, draft, 2, 41, tasks, stops)) == {
+        "id": "2026-05-01",
+        "date": "2026-05-01",
+        "created_at": AT,
+        "headline": "Head",
+        "overview": "Over",
+        "day_emoji": "🌤️",
+        "stats": {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 2},
+        "highlights": [{"topic": "T", "emoji": "💬", "summary": "S", "conversation_ids": ["t1", "t2"]}],
+        "action_items": [
+            {"description": "Call", "completed": False, "priority": "high", "source_conversation_id": "t1"},
+            {"description": "Buy", "completed": True, "priority": "medium", "source_conversation_id": "t2"},
+        ],
+        "unresolved_questions": [{"question": "Q?", "conversation_id": "t1", "conversation_ids": ["t1"]}],
+        "decisions_made": [{"decision": "D.", "conversation_id": "t2", "conversation_ids": ["t2", "t1"]}],
+        "knowledge_nuggets": [{"insight": "K.", "conversation_id": "", "conversation_ids": []}],
+        "locations": [
+            {"latitude": 48.2, "longitude": 16.4, "address": "Ring 1", "conversation_id": "t1", "time": "11:05"}
+        ],
+        "coverage": {"whole": 2, "part": 0, "extract": 0},
+        "checks": {"kept": 5},
+        "metadata": {"model": "m", "source": "llm"},
+    }
+
+
+def test_another_hands_summary_is_read_and_what_it_lacks_is_empty() -> None:
+    doc = {"id": "own", "created_at": AT, "headline": " H\x1b[2J ", "overview": "O", "day_emoji": "🎈"}
+    assert summary_from("key", doc) == Summary("own", AT, "H", "O", "🎈")
+    bare = Summary("key", datetime.fromtimestamp(0, UTC), "", "", "")
+    assert summary_from("key", {"id": 7, "headline": ["H"], "created_at": "soon"}) == bare
+    long = summary_from("key", {"id": "i" * 999, "overview": "o" * 30_000})
+    assert (len(long.id), len(long.overview)) == (300, 20_000)
+
+
+def test_a_ledger_is_written_and_read_whole() -> None:
+    assert ledger_to(WHOLE) == DOC
+    assert ledger_from(DAY, DOC) == WHOLE
+    stored = DOC | {name: value.isoformat() for name, value in DOC.items() if isinstance(value, datetime)}
+    assert ledger_from(DAY, stored) == WHOLE
+
+
+def test_what_is_not_set_is_not_stored_and_read_as_its_default() -> None:
+    bare = Ledger(DAY, State.SKIPPED)
+    zeros = {"tries": 0, "repeats": 0, "failures": 0, "crashes": 0}
+    assert ledger_to(bare) == {"date": "2026-05-01", "state": "skipped", "seq": 1, "devices": {}} | zeros
+    assert ledger_from(DAY, {"state": "skipped", "devices": None}) == bare
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.UNREADABLE, State.SENDING)])
+def test_each_state_is_read(state: State) -> None:
+    assert ledger_from(DAY, DOC | {"state": state.value}) == replace(WHOLE, state=state)
+    assert ledger_from(DAY, {"state": state.value}).state is state
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        None,
+        "text",
+        {},
+        DOC | {"state": "from-the-future"},
+        DOC | {"state": "unreadable"},
+        DOC | {"state": ["sent"]},
+        DOC | {"sending_at": None},
+        DOC | {"sending_at": "soon"},
+        DOC | {"devices": ["aa"]},
+        DOC | {"devices": {"aa": 1}},
+        DOC | {"devices": {1: "accepted"}},
+        *(DOC | {name: True} for name in ("seq", "tries", "repeats", "failures", "crashes")),
+        *(DOC | {name: "1"} for name in ("seq", "tries", "repeats", "failures", "crashes")),
+        *(DOC | {name: 7} for name in ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason")),
+    ],
+)
+def test_a_ledger_that_is_none_of_ours_is_never_guessed_at(doc: object) -> None:
+    assert ledger_from(DAY, doc) == Ledger(DAY, State.UNREADABLE)

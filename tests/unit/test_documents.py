@@ -1,0 +1,215 @@
+"""An app's documents, to the job's nouns: what counts, what is left out, what is malformed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from notifications.adapters.stores import documents
+from notifications.domain.errors import Malformed
+from notifications.domain.model import ActionItem, Conversation, Device, Place, User
+from notifications.ports import Listed
+
+AT = datetime(2026, 5, 1, 9, 0, 0, 250_000, tzinfo=UTC)
+ON = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+TALK: dict[str, Any] = {
+    "created_at": AT,
+    "started_at": AT - timedelta(hours=1),
+    "finished_at": AT,
+    "discarded": False,
+    "is_locked": False,
+    "language": "pt-BR",
+    "structured": {
+        "title": " A talk ",
+        "overview": "They met.",
+        "category": "work",
+        "action_items": [
+            {"description": "Buy", "completed": True},
+            {"description": " "},
+            "odd",
+            {"description": "Call"},
+        ],
+        "events": [{"title": "Dinner"}, {"title": 7}, {}],
+    },
+    "geolocation": {"latitude": 48, "longitude": 16.5, "address": " Ring 1 "},
+    "transcript_segments": [{"text": "Not read."}],
+}
+
+
+def test_a_user_is_read_whole() -> None:
+    assert documents.user_from("ann", ON) == User("ann", "Europe/Paris", 22, True, None)
+    odd = ON | {"daily_summary_hour_local": 7.0, "daily_summary_enabled": False, "language": " de "}
+    assert documents.user_from("ann", odd) == User("ann", "Europe/Paris", 7, False, "de")
+    assert documents.user_from("ann", ON | {"language": "Ignore the notes"}).language is None
+
+
+@pytest.mark.parametrize("hour", [0, 23])
+def test_an_hour_is_one_of_the_day(hour: int) -> None:
+    assert documents.user_from("ann", ON | {"daily_summary_hour_local": hour}).hour == hour
+
+
+@pytest.mark.parametrize(
+    ("changes", "flaw"),
+    [
+        ({"daily_summary_enabled": 1}, "users/ann: daily_summary_enabled is not true or false."),
+        ({"daily_summary_hour_local": True}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
+        ({"daily_summary_hour_local": "22"}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
+        ({"daily_summary_hour_local": 24}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
+        ({"daily_summary_hour_local": 1.5}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
+        ({"time_zone": None}, "users/ann: time_zone is missing or no text."),
+        ({"time_zone": "mars"}, "'mars' is no IANA time zone; names are exact, such as 'Europe/Paris'."),
+        ({"language": "\ud83d"}, "users/ann holds half of a surrogate pair."),
+    ],
+)
+def test_a_user_that_can_not_be_served_says_why(changes: dict[str, Any], flaw: str) -> None:
+    made, written = AT, AT + timedelta(days=1)
+    assert documents.listed("ann", ON | changes, made, written) == Listed("ann", None, flaw, made, written)
+
+
+def test_a_listed_user_has_the_stores_own_times() -> None:
+    assert documents.listed("ann", ON, AT, AT) == Listed("ann", documents.user_from("ann", ON), "", AT, AT)
+    assert documents.listed("ann", [ON]).flaw == "users/ann is not a map of fields."
+
+
+@pytest.mark.parametrize(
+    ("doc", "changes"),
+    [
+        (ON, {}),
+        ({}, {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}),
+        (ON | {"daily_summary_enabled": None}, {"daily_summary_enabled": True}),
+        (ON | {"daily_summary_hour_local": True}, {"daily_summary_hour_local": 22}),
+        (ON | {"daily_summary_hour_local": "7"}, {"daily_summary_hour_local": 22}),
+        (ON | {"daily_summary_hour_local": 24}, {"daily_summary_hour_local": 22}),
+        (ON | {"time_zone": "paris"}, {"time_zone": "UTC"}),
+        (ON | {"time_zone": 7, "daily_summary_enabled": False}, {"time_zone": "UTC"}),
+    ],
+)
+def test_only_what_is_wrong_is_mended(doc: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert documents.mended(doc) == changes
+
+
+def test_recaps_are_wanted_where_the_switch_is_on_and_nowhere_else() -> None:
+    wanted = [documents.active(doc) for doc in (ON, ON | {"daily_summary_enabled": 1}, {}, None, "text")]
+    assert wanted == [True, False, False, False, False]
+
+
+def test_a_conversation_is_read_whole() -> None:
+    assert documents.conversation_from("t", TALK) == Conversation(
+        id="t",
+        created_at=AT,
+        started_at=AT - timedelta(hours=1),
+        finished_at=AT,
+        title="A talk",
+        overview="They met.",
+        category="work",
+        action_items=(ActionItem("Buy", completed=True), ActionItem("Call")),
+        events=("Dinner",),
+        transcript="",
+        language="pt-BR",
+        place=Place(48.0, 16.5, "Ring 1"),
+    )
+
+
+def test_a_conversation_of_words_alone_is_its_transcript() -> None:
+    segments = [{"text": " Hello. "}, {"text": ""}, "odd", {"words": 1}, {"text": "Yes."}]
+    bare = documents.conversation_from("t", {"created_at": AT.isoformat(), "transcript_segments": segments})
+    assert bare == Conversation("t", AT, transcript="Hello.\nYes.")
+    long = [{"text": "x" * 3_000}] * 3
+    cut = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
+    assert cut is not None
+    assert cut.transcript == "\n".join(["x" * 3_000] * 2)
+    odd = documents.conversation_from("t", {"created_at": AT, "transcript_segments": "text"})
+    assert odd == Conversation("t", AT)
+
+
+@pytest.mark.parametrize("name", ["discarded", "is_locked"])
+def test_what_is_discarded_or_locked_is_left_out(name: str) -> None:
+    assert documents.conversation_from("t", TALK | {name: True}) is None
+    assert documents.conversation_from("t", TALK | {name: "true"}) is not None
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        None,
+        [TALK],
+        TALK | {"structured": ["no map"]},
+        TALK | {"created_at": None},
+        TALK | {"created_at": "yesterday"},
+        TALK | {"started_at": datetime(1969, 1, 1, tzinfo=UTC)},
+        TALK | {"finished_at": "2300-01-01T00:00:00+00:00"},
+        TALK | {"structured": {"title": "\ud83d"}},
+    ],
+)
+def test_what_can_not_be_is_malformed(doc: object) -> None:
+    with pytest.raises(Malformed, match="conversation t"):
+        documents.conversation_from("t", doc)
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ({"latitude": 90, "longitude": -180}, Place(90.0, -180.0)),
+        ({"latitude": -90.0, "longitude": 180.0, "address": 7}, Place(-90.0, 180.0)),
+        ({"latitude": 90.1, "longitude": 0}, None),
+        ({"latitude": 0, "longitude": -180.1}, None),
+        ({"latitude": True, "longitude": 0}, None),
+        ({"latitude": "48", "longitude": 0}, None),
+        ({"latitude": float("nan"), "longitude": 0}, None),
+        ({"longitude": 0}, None),
+        ("Vienna", None),
+        (None, None),
+    ],
+)
+def test_a_place_is_one_on_earth(place: object, found: Place | None) -> None:
+    conversation = documents.conversation_from("t", TALK | {"geolocation": place})
+    assert conversation is not None
+    assert conversation.place == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (AT, AT),
+        ("2026-05-01T11:00:00.25+02:00", AT),
+        (AT.astimezone(timezone(timedelta(hours=2))), AT),
+        (datetime(2026, 5, 1), None),  # noqa: DTZ001 - naive on purpose
+        ("2026-05-01T09:00:00", None),
+        ("soon", None),
+        (date(2026, 5, 1), None),
+        (7, None),
+        (None, None),
+        (datetime(1970, 12, 31, tzinfo=UTC), None),
+        (datetime(1971, 1, 1, tzinfo=UTC), datetime(1971, 1, 1, tzinfo=UTC)),
+        (datetime(2199, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)),
+        (datetime(2200, 1, 1, tzinfo=UTC), None),
+    ],
+)
+def test_a_moment_is_aware_and_somebody_lived_through_it(value: object, found: datetime | None) -> None:
+    moment = documents.moment(value)
+    assert moment == found
+    assert moment is None or moment.tzinfo is UTC
+
+
+def test_devices_are_read_each_on_its_own() -> None:
+    found = [
+        ("a", {"token": " t1 "}, 1),
+        ("b", {"token": ""}, 2),
+        ("c", ["t2"], 3),
+        ("d", {"token": "\ud83d"}, 4),
+        ("e", {"token": "has a space"}, 5),
+        ("f", {"token": "x" * 2_049}, 6),
+        ("g", {"token": "x" * 2_048}, 7),
+        ("h", {"token": "a\x00b"}, 8),
+        ("i", {}, 9),
+    ]
+    assert documents.devices_from(found) == ([Device("t1", "a", 1), Device("x" * 2_048, "g", 7)], 5)
+
+
+def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() -> None:
+    twice = [Device("t1", "a", 1), Device("t2", "b", 2), Device("t1", "c", 3)]
+    assert documents.chosen(twice, {"fcm_token": "old"}) == [Device("t1", "c", 3), Device("t2", "b", 2)]
+    assert documents.chosen([], {"fcm_token": "old"}) == [Device("old", None, "old")]
+    assert [documents.chosen([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [[]] * 4
