@@ -35,7 +35,8 @@ def report(
         return Decision(Kind.FINAL, found)
     closed = {device: result.value for device, result in results.items() if result.closes}
     repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
-    merged = replace(found, devices={**found.devices, **closed}, repeats=found.repeats + repeats)
+    known = {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}  # it has the recap
+    merged = replace(found, devices={**found.devices, **closed, **known}, repeats=found.repeats + repeats)
     if not sent_nothing and not _left(results, merged.devices):
         reached = Result.ACCEPTED in merged.devices.values()
         return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices", reason=""))

@@ -191,6 +191,12 @@ def test_devices_are_added_to_those_that_are_known_and_repeats_are_counted() -> 
     assert (dict(made.devices), made.repeats) == ({"a": "accepted", "b": "gone", "c": "gone"}, 2)
 
 
+def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> None:
+    late = report(replace(MINE, devices={"a": "accepted"}), {"a": Result.GONE, "b": Result.REFUSED})
+    assert late.entry is not None
+    assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (State.SENT, "", {"a": "accepted"})
+
+
 def test_a_try_that_sent_nothing_leaves_the_day_open_and_uncharged() -> None:
     nothing = report(MINE, {}, sent_nothing=True)
     assert nothing == Decision(Kind.RETRY, replace(MINE, state=State.PENDING, tries=1), write=True)

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from notifications.adapters.pushes.fcm import wire
 from notifications.domain.model import collapse_id
 from notifications.domain.push import (
+    NO_HEADLINE,
     NO_TEXT,
     TTL,
     Message,
+    Notice,
+    PushAnswer,
+    Result,
     deletions_allowed,
     notice,
 )
@@ -66,3 +70,68 @@ def test_the_wire_form_for_every_platform() -> None:
 @pytest.mark.parametrize(("devices", "allowed"), [(0, 10), (50, 10), (51, 10), (100, 20), (1000, 200)])
 def test_a_run_deletes_a_fifth_of_its_devices_at_most(devices: int, allowed: int) -> None:
     assert deletions_allowed(devices) == allowed
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (("Head", "Over", "🌤️"), Notice("🌤️ Head", "Over")),
+        (("Head", "Over", "sunny"), Notice("Head", "Over")),
+        (("", "Over", "🌤️"), Notice(f"🌤️ {NO_HEADLINE}", "Over")),
+        (("Head", "", ""), Notice("Head", "Head")),
+        (("", "", ""), Notice("Your daily recap", "Your day in brief is ready.")),
+        ((" **Head** ", "See https://evil.example <b>now</b>", ""), Notice("Head", "See now")),
+        (("<br>", "\x1b[2J", "\u202e"), Notice(NO_HEADLINE, NO_TEXT)),
+    ],
+)
+def test_what_a_device_shows_whoever_wrote_it(said: tuple[str, str, str], shown: Notice) -> None:
+    assert notice(*said) == shown
+
+
+# Letters of one to four bytes: a title has 300 bytes at most and a body 450, and an ellipsis is three of them.
+@pytest.mark.parametrize(
+    ("letter", "title", "body"),
+    [("x", 99, 149), ("\u0436", 99, 149), ("\u6f22", 99, 149), ("\U00020000", 74, 111)],
+)
+def test_both_lines_are_cut_in_any_script(letter: str, title: int, body: int) -> None:
+    assert notice(letter * 151, letter * 151, "") == Notice(letter * title + "…", letter * body + "…")
+
+
+@pytest.mark.parametrize(("letter", "title", "body"), [("x", 100, 150), ("\u6f22", 100, 150), ("\U00020000", 75, 112)])
+def test_both_lines_are_whole_up_to_their_bounds(letter: str, title: int, body: int) -> None:
+    assert notice(letter * title, letter * body, "") == Notice(letter * title, letter * body)
+
+
+def test_a_message_without_a_time_of_making_says_none() -> None:
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    message = Message("u", "tag", "Head", "Body", "id", None, at)
+    assert message.data == {
+        "type": "day_summary",
+        "notification_type": "daily_summary",
+        "navigate_to": "/daily-summary/id",
+        "id": "id",
+        "created_at": "",
+        "text": "Body",
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "closes", "left_open", "definite"),
+    [
+        (Result.ACCEPTED, True, False, True),
+        (Result.GONE, True, False, True),
+        (Result.REFUSED, False, False, True),  # open only while nobody else got it: the report says
+        (Result.BUSY, False, True, True),
+        (Result.UNSENT, False, True, True),
+        (Result.UNKNOWN, False, True, False),
+    ],
+)
+def test_what_an_answer_means_for_its_device(result: Result, closes: bool, left_open: bool, definite: bool) -> None:
+    assert (result.closes, result.open, result.definite) == (closes, left_open, definite)
+
+
+@pytest.mark.parametrize("result", Result)
+def test_on_call_hears_of_what_only_a_person_can_mend(result: Result) -> None:
+    answer = PushAnswer(result, "code", timedelta(seconds=1), pauses_pushing=True, retry_now=True)
+    assert answer.alerts is (result is Result.REFUSED)
+    assert PushAnswer(result, config=True).alerts is PushAnswer(result, foreign=True).alerts is True
