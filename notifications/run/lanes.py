@@ -1,4 +1,4 @@
-"""The lanes of a batch: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
+"""A batch of shards: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
 
 So a user whose turn kills the process ends up alone, and takes nobody's day along.
 """
@@ -9,16 +9,60 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+import structlog
+
 from notifications.domain.claim import SINGLE_FILE_LANE
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.model import User
 from notifications.domain.schedule import recap_date, slot_on
+from notifications.domain.shards import Shard
 from notifications.run.outcome import Ending, Outcome
-from notifications.run.shard import HeldShard
+from notifications.run.shard import HeldShard, claim_shard, keep_renewing
 from notifications.run.state import Run
 from notifications.run.user import LATER, claim_and_recap
 
+log = structlog.get_logger()
+
 NARROW_LANE_WIDTH = 8
 LOOK_AGAIN_SECONDS = 0.2
+
+
+async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
+    """Claim a batch of shards, carry all their users through the lanes, finish the shards."""
+    held = [won for shard in shards if (won := await _claim(run, shard))]
+    if not held:
+        return
+    renewing = asyncio.create_task(keep_renewing(run, held))
+    try:
+        await serve_users(run, held)
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        for shard in held:
+            await _finish(run, shard)
+
+
+async def _claim(run: Run, shard: Shard) -> HeldShard | None:
+    if run.stops:
+        return None
+    try:
+        return await claim_shard(run, shard)
+    except (ClaimsDown, ConfigFault) as trouble:
+        run.stop_claiming(trouble)
+    except KeyTrouble as trouble:
+        run.defects += 1
+        log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
+    return None
+
+
+async def _finish(run: Run, shard: HeldShard) -> None:
+    try:
+        await shard.finish()
+    except KeyTrouble as trouble:  # its lease runs out by itself
+        log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
+    except (ClaimsDown, ConfigFault) as trouble:
+        log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
+        run.stop_claiming(trouble)
 
 
 async def serve_users(run: Run, shards: Sequence[HeldShard]) -> None:

@@ -16,13 +16,10 @@ from notifications.domain.schedule import ONE_DAY, Phase, Rules, latest_slot
 from notifications.domain.shards import Shard, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
-from notifications.run.lanes import serve_users
 from notifications.run.outcome import Ending, Outcome
-from notifications.run.shard import Due, HeldShard, claim_shard, due_shards, keep_renewing
+from notifications.run.shard import Due, due_shards
 from notifications.run.state import Parts, Report, Run, report_of
-from notifications.run.sweep import sweep
 from notifications.run.termination import Termination
-from notifications.run.user import claim_and_recap
 
 log = structlog.get_logger()
 
@@ -43,7 +40,10 @@ class Tick:
     since: datetime | None = None  # slots that ended before this installation are not missed
 
     async def run(self) -> Report:
-        """Serve every due shard once, then sweep. Where Redis says that there is nothing to do, nothing is opened."""
+        """Serve every due shard once, then sweep. Where Redis says that there is nothing to do, nothing is opened.
+
+        Nor is imported what only a run with work needs: most starts find none.
+        """
         rules = Rules(self.limits.span("catch_up"), self.limits.span("grace"))
         now = await self.claims.now() + self.offset
         due = await due_shards(self.claims, rules, self.limits.shards, now, self.offset)
@@ -51,6 +51,8 @@ class Tick:
         sweeps = due.sweep and await self._take_sweep(now)
         if not due.claimable and not sweeps:
             return Report(now, idle=True, unserved=unserved)
+        from notifications.run.sweep import sweep
+
         swept = False
         try:
             async with self.open_parts() as parts:
@@ -73,6 +75,8 @@ class Tick:
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
         """Batch after batch of shards, at the pace that the LLM's provider announces."""
+        from notifications.run.lanes import serve_batch
+
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
         shards = spread(claimable, self.task, self.tasks, self.limits.shards)
@@ -108,6 +112,8 @@ class Tick:
 
         Raises ConfigFault where there is no such user, or its document can't be served.
         """
+        from notifications.run.user import claim_and_recap
+
         now = await self.claims.now() + self.offset
         async with self.open_parts() as parts:
             run = Run(parts, self.offset, self.terminated)
@@ -126,41 +132,3 @@ class Tick:
                 run.counts.add(await claim_and_recap(run, user, slot, SINGLE_FILE_LANE))
                 await run.pusher.delete_dead_tokens(run.store)
             return report_of(run, now)
-
-
-async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
-    """Claim a batch of shards, carry all their users through the lanes, finish the shards."""
-    held = [won for shard in shards if (won := await _claim(run, shard))]
-    if not held:
-        return
-    renewing = asyncio.create_task(keep_renewing(run, held))
-    try:
-        await serve_users(run, held)
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-        for shard in held:
-            await _finish(run, shard)
-
-
-async def _claim(run: Run, shard: Shard) -> HeldShard | None:
-    if run.stops:
-        return None
-    try:
-        return await claim_shard(run, shard)
-    except (ClaimsDown, ConfigFault) as trouble:
-        run.stop_claiming(trouble)
-    except KeyTrouble as trouble:
-        run.defects += 1
-        log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
-    return None
-
-
-async def _finish(run: Run, shard: HeldShard) -> None:
-    try:
-        await shard.finish()
-    except KeyTrouble as trouble:  # its lease runs out by itself
-        log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
-    except (ClaimsDown, ConfigFault) as trouble:
-        log.warning("shard.unfinished", key=shard.shard.key, reason=str(trouble))
-        run.stop_claiming(trouble)
