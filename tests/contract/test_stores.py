@@ -297,6 +297,55 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
     assert (await store.take("ann", DAY, "third")).kind is Kind.FINAL
 
 
+async def report(store: Any, opened: Any, by: str = "me", **results: Result) -> Any:
+    return await store.report("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
+
+
+async def test_a_report_right_after_begin_or_take_reads_nothing(world: World, store: Any) -> None:
+    opened = await begin(store)
+    read = store.reads
+    pending = await report(store, opened, aa=Result.ACCEPTED, bb=Result.BUSY)
+    assert (pending.kind, store.reads - read) == (Kind.RETRY, 0)
+    taken = await store.take("ann", DAY, "you")
+    read = store.reads
+    sent = await report(store, taken, "you", bb=Result.ACCEPTED)
+    assert (sent.kind, sent.entry.state, store.reads - read) == (Kind.FINAL, State.SENT, 0)
+    [ledger] = world.ledgers("ann").values()
+    assert (ledger["state"], ledger["by"], ledger["devices"]) == ("sent", "you", {"aa": "accepted", "bb": "accepted"})
+    assert (ledger["title"], ledger["tries"], "reason" in ledger) == ("🌤️ Head", 1, False)
+    assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_report_whose_reply_was_lost_changes_nothing_the_second_time(world: World, store: Any) -> None:
+    opened = await begin(store)
+    await report(store, opened, aa=Result.ACCEPTED)
+    [before] = world.ledgers("ann").values()
+    again = await report(store, opened, aa=Result.ACCEPTED)
+    assert (again.kind, again.write) == (Kind.FINAL, False)
+    assert list(world.ledgers("ann").values()) == [before]
+
+
+async def test_a_report_on_a_ledger_that_another_has_taken_is_decided_anew(world: World) -> None:
+    store: Any = await connect(world, stale=timedelta(0))
+    world.put_user("ann", ON, {}, {})
+    try:
+        opened = await begin(store)
+        await store.take("ann", DAY, "you")
+        late = await report(store, opened, aa=Result.ACCEPTED, bb=Result.BUSY)
+        assert (late.kind, late.entry.state, late.entry.by) == (Kind.RETRY, State.SENDING, "you")
+        [ledger] = world.ledgers("ann").values()
+        assert (ledger["state"], ledger["by"], ledger["devices"]) == ("sending", "you", {"aa": "accepted"})
+    finally:
+        await store.aclose()
+
+
+async def test_a_report_about_an_erased_account_brings_nothing_back(world: World, store: Any) -> None:
+    opened = await begin(store)
+    world.delete_ledger("ann", DAY.isoformat())
+    assert (await report(store, opened, aa=Result.ACCEPTED)).kind is Kind.NOBODY
+    assert world.ledgers("ann") == {}
+
+
 async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(world: World) -> None:
     store: Any = await connect(world, stale=timedelta(0))
     world.put_user("ann", ON, {}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from redis import Redis
 from notifications.domain.claim import Stored
 from notifications.domain.schedule import Slot
 from tests.support.jobs import Stage
-from tests.support.web import fcm_error
-from tests.support.worlds import talk
+from tests.support.servers import RedisServer
+from tests.support.web import FakeFCM, FakeLLM, fcm_error
+from tests.support.worlds import FirestoreWorld, talk
 
 
 def told(stage: Stage, uid: str, slot: Slot) -> tuple[Any, ...]:
@@ -178,3 +180,21 @@ def test_documents_read_and_written_for_each_kind_of_outcome(stage: Stage) -> No
         "without-devices": (9, 2),  # the legacy token's field is one read more, and there is no report
         "skipped": (5, 1),  # ledgers, summary, conversations, and close: user and ledger
     }
+
+
+def test_a_named_database_is_served_and_no_other(
+    firestore_world: FirestoreWorld, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
+) -> None:
+    named = FirestoreWorld(firestore_world.host, "recaps")
+    stage = Stage(named, redis, llm, fcm, tmp_path)
+    try:
+        stage.add_user("ann")
+        finished = stage.run()
+        assert (finished.code, finished.event("tick.finished")["sent"]) == (0, 1), finished.err
+        assert [ledger["state"] for ledger in named.ledgers("ann").values()] == ["sent"]
+        elsewhere = stage.run("doctor", FIRESTORE_DATABASE="Recaps")
+        assert (elsewhere.code, "FIRESTORE_DATABASE is 'Recaps', which is no database id" in elsewhere.err) == (3, True)
+        missing = stage.run(GOOGLE_CLOUD_PROJECT="", FIRESTORE_EMULATOR_HOST="", FCM_BASE_URL="")
+        assert (missing.code, "FIRESTORE_DATABASE is set without" in missing.err) == (3, True), missing.err
+    finally:
+        named.close()

@@ -66,13 +66,14 @@ class FirestoreWorld:
 
     name = "firestore"
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, database: str = "(default)") -> None:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import firestore
 
         self.host = host
         self.project = f"test-{uuid.uuid4().hex[:12]}"
-        self.db = firestore.Client(project=self.project, credentials=AnonymousCredentials())
+        self.database = database
+        self.db = firestore.Client(project=self.project, credentials=AnonymousCredentials(), database=database)
 
     def roll_back(self, transaction: bytes) -> None:
         """Drop a transaction, if it is still open."""
@@ -82,7 +83,8 @@ class FirestoreWorld:
             )
 
     def env(self) -> dict[str, str]:
-        return {"GOOGLE_CLOUD_PROJECT": self.project, "FIRESTORE_EMULATOR_HOST": self.host}
+        named = {} if self.database == "(default)" else {"FIRESTORE_DATABASE": self.database}
+        return {"GOOGLE_CLOUD_PROJECT": self.project, "FIRESTORE_EMULATOR_HOST": self.host} | named
 
     def _user(self, uid: str) -> Any:
         return self.db.collection("users").document(uid)
