@@ -169,3 +169,46 @@ async def test_the_offline_summarizer_asks_nobody() -> None:
 )
 def test_sentences_are_cut_by_the_rules_of_their_language(language: str | None, text: str, cut: list[str]) -> None:
     assert sentences(text, language) == cut
+
+
+def test_each_conversation_is_cut_by_its_own_language_else_the_days() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def noted(text: str, language: str | None) -> list[str]:
+        asked.append((text, language))
+        return [text]
+
+    talks = (talk("a", "Wir gingen in den Park.", language="de"), talk("b", "We went to the park."))
+    extract(Material(DAY, talks, "pt"), noted)
+    assert asked == [("Wir gingen in den Park.", "de"), ("We went to the park.", "pt")]
+
+
+def test_a_word_or_two_is_no_sentence_and_twelve_letters_are() -> None:
+    assert (
+        extracted(talk("a", "Yes, it is. Big dogs ran. Small cats slept.")).overview
+        == "Big dogs ran. Small cats slept."
+    )
+    assert extracted(talk("a", "公園。 It was a fine day.")).overview.startswith("公園")
+
+
+def test_lists_end_and_the_longest_talks_come_first() -> None:
+    said = (
+        "Harbour doors number 17 altogether. Who paints every blue gate? Anna agreed to sail north.",
+        "Garden roses cost 23 crowns each. Where do tulips grow best? Bruno decided against wooden fences.",
+        "Kitchen tiles weigh 31 kilos together. When does our oven arrive? Carla approved those copper pans.",
+        "Library shelves hold 47 atlases now. Why was that novel missing? David chose leather armchairs instead.",
+        "Station clocks lost 59 seconds overnight. Which platform closes tomorrow? Elena settled on night trains.",
+    )
+    draft = extracted(*(talk(str(n), one, 10 * n) for n, one in enumerate(said)))
+    lists = (draft.highlights, draft.unresolved_questions, draft.decisions_made, draft.knowledge_nuggets)
+    assert [len(one) for one in lists] == [4, 3, 3, 3]
+    assert draft.headline == "Title 4 · Title 3"
+    assert len(SENTENCE.split(draft.overview)) == 4
+
+
+def test_the_days_emoji_is_that_of_most_of_its_talks_and_any_where_none_is_known() -> None:
+    said = "They talked for a while."
+    work, food, odd = ({"category": name} for name in ("work", "food", "quilting"))
+    days = [[food, work, work], [odd, odd, food], [{}]]
+    found = [extracted(*(talk(str(n), said, **one) for n, one in enumerate(day))).day_emoji for day in days]
+    assert found == ["💼", "🗓️", "🗓️"]

@@ -111,3 +111,12 @@ def test_the_schema_is_strict_all_the_way_down() -> None:
     ]
     for one in objects(SCHEMA):
         assert (one["additionalProperties"], one["required"]) == (False, list(one["properties"]))
+
+
+@pytest.mark.parametrize("title", ["", "a", "ab", "abc"])
+def test_no_letter_is_cut_apart(title: str) -> None:
+    """Four bytes each, cut at every place of one."""
+    [note] = plan(Material(DAY, (talk("x", "🎈" * 2_000, title=title),), None), 1_000).notes
+    words = note.split("\n")[1]
+    assert set(words) == {"🎈", "…"}
+    assert 2_290 <= len(note.encode()) <= 2_298
