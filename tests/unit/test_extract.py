@@ -208,7 +208,6 @@ def test_lists_end_and_the_longest_talks_come_first() -> None:
 
 def test_the_days_emoji_is_that_of_most_of_its_talks_and_any_where_none_is_known() -> None:
     said = "They talked for a while."
-    work, food, odd = ({"category": name} for name in ("work", "food", "quilting"))
-    days = [[food, work, work], [odd, odd, food], [{}]]
-    found = [extracted(*(talk(str(n), said, **one) for n, one in enumerate(day))).day_emoji for day in days]
+    days = [("food", "work", "work"), ("quilting", "quilting", "food"), ("",)]
+    found = [extracted(*(talk(str(n), said, category=one) for n, one in enumerate(day))).day_emoji for day in days]
     assert found == ["💼", "🗓️", "🗓️"]
