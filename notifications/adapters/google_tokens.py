@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import google.auth
@@ -11,6 +12,8 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
 from notifications.domain.errors import ConfigFault, DependencyDown
+
+ASK_SECONDS = 10.0  # of one request: the library waits for two minutes
 
 
 class GoogleTokens:
@@ -33,7 +36,7 @@ class GoogleTokens:
 
     def _refresh(self) -> None:
         try:
-            self._credentials.refresh(Request())
+            self._credentials.refresh(partial(Request(), timeout=ASK_SECONDS))
         except GoogleAuthError as cause:
             kind = type(cause).__name__
             if _refuses(cause):

@@ -34,7 +34,9 @@ def report(
     if found.state.final and found.state is not State.GAVE_UP:
         return Decision(Kind.FINAL, found)
     closed = {device: result.value for device, result in results.items() if result.closes}
-    repeats = sum(one == found.devices.get(device) == Result.ACCEPTED for device, one in closed.items())
+    again = found.by == by and found.state is not State.SENDING  # this very report, whose reply was lost
+    twice = (device for device, one in closed.items() if one == found.devices.get(device) == Result.ACCEPTED)
+    repeats = 0 if again else sum(1 for _ in twice)
     known = {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}  # it has the recap
     merged = replace(found, devices={**found.devices, **closed, **known}, repeats=found.repeats + repeats)
     if not sent_nothing and not _left(results, merged.devices):

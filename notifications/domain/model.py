@@ -168,6 +168,11 @@ class Recap:
     action_items: tuple[Task, ...] = ()
     locations: tuple[Stop, ...] = ()
 
+    @property
+    def extracted(self) -> bool:
+        """Whether no LLM wrote it."""
+        return self.draft.metadata.get("source") == "extract"
+
 
 class State(StrEnum):
     """The states of a ledger (docs/protocol.md, section 4)."""

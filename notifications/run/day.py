@@ -103,7 +103,7 @@ class Day:
         """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
         match decision.kind:
             case Kind.FINAL if decision.entry is not None:
-                ending = tell_end(decision.entry, self.facts, ours=decision.write)
+                ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
                 return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
             case Kind.NOBODY:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
@@ -114,6 +114,10 @@ class Day:
                 return await self.fail("resent", wait)
             case _:
                 return await self.fail(reason or "push", wait)
+
+    def _ended(self, decision: Decision) -> bool:
+        """Whether it was us: also where our own reply was lost, and we found what we had written."""
+        return decision.write or (decision.entry is not None and decision.entry.by == self.token)
 
     async def complete(self, stored: Stored, ending: Ending, reason: str = "") -> Outcome:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
@@ -179,7 +183,7 @@ class Day:
             return Outcome(Ending.WAITING, decision.wait, "busy")
         if decision.entry is None:
             return Outcome(Ending.SKIPPED, reason="user_gone_or_off")
-        return Outcome(tell_end(decision.entry, self.facts, ours=decision.write), reason=decision.entry.outcome)
+        return Outcome(tell_end(decision.entry, self.facts, ours=self._ended(decision)), reason=decision.entry.outcome)
 
     async def not_won(self) -> Outcome:
         """What an answer other than a win asks for."""

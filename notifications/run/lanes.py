@@ -164,6 +164,7 @@ async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_p
     if shard.lost:
         return Outcome(Ending.LOST)
     cohort = shard.shard.cohort
-    await run.pace.turn_to_ask()
+    if shard.asks:
+        await run.pace.turn_to_ask()
     slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
     return await claim_and_recap(run, user, slot, lane, leave_place=leave_place)

@@ -81,8 +81,9 @@ async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[S
 class HeldShard:
     """One shard under our claim, and what its users answered."""
 
-    def __init__(self, run: Run, shard: Shard, token: str) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str, *, asks: bool = True) -> None:
         self.shard = shard
+        self.asks = asks  # the LLM, for its users: not in the closing pass
         self.lost = False
         self._run = run
         self._token = token
@@ -181,7 +182,8 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    return HeldShard(run, shard, token)
+    due = run.rules.phase(shard.cohort.slot, reply.now + run.offset) is Phase.DUE
+    return HeldShard(run, shard, token, asks=due or run.fallback is None)
 
 
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:

@@ -151,7 +151,6 @@ async def _written(day: Day, found: Material) -> Draft:
 async def _extract(day: Day, found: Material, reason: str) -> Draft:
     assert day.run.fallback is not None  # noqa: S101 - who calls saw to it
     log.warning("recap.extract", **day.facts, reason=reason)
-    day.run.counts.extracts += 1
     return await day.run.fallback.summarize(found, timedelta(0))
 
 
@@ -176,6 +175,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
     noted = day.run.clock.seconds()
     try:
         opened = await day.run.writes.surely(open_ledger, BEGIN_GRACE)
+        day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.kind is not Kind.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -103,3 +104,24 @@ async def test_a_full_disk_is_named() -> None:
     outbox = Outbox(Path("/dev/full"), lambda message, device: None)
     with pytest.raises(DependencyDown, match="/dev/full can't be written"):
         await outbox.send("token-1", MESSAGE, TIMEOUT, nothing)
+
+
+class Tokens:
+    """One token that is refused, and then none for a long time."""
+
+    async def token(self, refused: str | None = None) -> str:
+        if refused:
+            await asyncio.sleep(60)
+        return "ended"
+
+
+async def test_a_definite_refusal_is_no_unknown_answer_however_long_a_new_token_takes(fcm: FakeFCM) -> None:
+    async def ended(token: str) -> web.Response:
+        return fcm_error(401, "UNAUTHENTICATED")
+
+    fcm.script = ended
+    push = await connect(fcm.url, "project-1", 1)
+    push._tokens = Tokens()  # type: ignore[assignment]
+    answer = await push.send("token-1", MESSAGE, timedelta(seconds=1), nothing)
+    assert (answer.result, fcm.asked["token-1"]) == (Result.UNSENT, 1)
+    await push.aclose()

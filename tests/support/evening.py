@@ -37,7 +37,7 @@ class Evening:
         self.terminated = Termination()
         self.slots: dict[str, Slot] = {}
         self.opened = 0
-        self.fallback: MemorySummarizer | None = MemorySummarizer()
+        self.fallback: MemorySummarizer | None = MemorySummarizer("extract")
         rules = LedgerRules(
             self.limits.span("sending_stale"),
             self.limits.max_pushes,

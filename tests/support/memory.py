@@ -416,10 +416,11 @@ class MemorySummarizer:
 
     where = "The summarizer in memory"
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "llm") -> None:
         self.calls = 0
         self.tokens = 0
         self.budgets: Mapping[str, Budget] = {}
+        self.source = source
         self.asked: list[Material] = []
         self.script: Callable[[Material], Exception | None] = lambda material: None
 
@@ -430,7 +431,7 @@ class MemorySummarizer:
             raise raised
         if not material.conversations:
             raise ItemFault(ItemReason.INVALID_ANSWER, "There is nothing to tell.")
-        return Draft("A day", "You talked.", "🌤️", metadata={"model": "memory", "offline": True})
+        return Draft("A day", "You talked.", "🌤️", metadata={"model": "memory", "source": self.source})
 
     async def check(self) -> str:
         return ""

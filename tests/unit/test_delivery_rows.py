@@ -191,6 +191,17 @@ def test_devices_are_added_to_those_that_are_known_and_repeats_are_counted() -> 
     assert (dict(made.devices), made.repeats) == ({"a": "accepted", "b": "gone", "c": "gone"}, 2)
 
 
+def test_a_report_that_is_repeated_counts_no_push_twice() -> None:
+    first = report(MINE, {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
+    again = report(first, {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
+    assert first is not None
+    assert again is not None
+    assert (first.repeats, again.repeats, again.state) == (0, 0, State.PENDING)
+    others = report(replace(first, by="another"), {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
+    assert others is not None
+    assert others.repeats == 1
+
+
 def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> None:
     late = report(replace(MINE, devices={"a": "accepted"}), {"a": Result.GONE, "b": Result.REFUSED})
     assert late.entry is not None

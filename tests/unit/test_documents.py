@@ -119,7 +119,7 @@ def test_a_conversation_of_words_alone_is_its_transcript() -> None:
     long = [{"text": "x" * 3_000}] * 3
     cut = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
     assert cut is not None
-    assert cut.transcript == "\n".join(["x" * 3_000] * 2)
+    assert cut.transcript == "x" * 3_000 + "\n" + "x" * 1_000
     odd = documents.conversation_from("t", {"created_at": AT, "transcript_segments": "text"})
     assert odd == Conversation("t", AT)
 

@@ -176,3 +176,18 @@ async def test_a_provider_that_is_down_all_evening_leaves_nobody_without_a_recap
     report = await evening.later(minutes=6)
     assert (endings(report), report.counts.extracts, report.llm_calls) == ({"sent": 15}, 15, calls)
     assert set(evening.got().values()) == {1}
+
+
+async def test_an_extract_that_is_thrown_away_is_none_that_was_sent() -> None:
+    """Another hand's summary appears before it is stored."""
+    evening = Evening()
+    evening.add("ann")
+    day = evening.slots["ann"].recap_date.isoformat()
+
+    def appears(material: Material) -> Exception:
+        evening.world.put_summary("ann", day, {"date": day, "headline": "Theirs", "overview": "O"})
+        return refusal(material)
+
+    evening.summarizer.script = appears
+    report = await evening.tick()
+    assert (endings(report), report.counts.extracts, evening.state("ann")) == ({"skipped": 1}, 0, "sent legacy")

@@ -150,3 +150,33 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
     assert (endings(report), evening.summarizer.calls, evening.got()) == ({"done_before": 1}, 1, {"ann-0": 1})
     assert evening.record("ann").state is Stored.SENT
     assert user_key("ann", evening.slots["ann"].recap_date) in evening.redis.values
+
+
+async def test_a_day_that_ended_though_the_reply_was_lost_is_told_as_what_it_is() -> None:
+    """Its second try finds its own ledger: nobody else ended the day."""
+    evening = Evening()
+    evening.fallback = None
+    evening.add("ann")
+    real, replies = evening.store.end_day, iter([StoreDown("memory", "The reply is lost.")])
+
+    async def lost(*given: Any) -> Any:
+        decision = await real(*given)
+        if fault := next(replies, None):
+            raise fault
+        return decision
+
+    evening.store.end_day = lost
+    evening.now += timedelta(hours=2, minutes=1)
+    report = await evening.tick()
+    assert (endings(report), evening.state("ann")) == ({"waiting": 1}, "missed closed")
+    report = await evening.later(minutes=6)
+    assert endings(report) == {"done_before": 1}  # by another claim: whoever it was has told it
+
+
+async def test_who_waits_for_no_llm_is_not_held_up_by_its_pause() -> None:
+    evening = Evening()
+    evening.add("ann")
+    evening.now += timedelta(hours=2, minutes=1)
+    await evening.claims.set_pause("recap:llm_pause", timedelta(minutes=10))
+    async with asyncio.timeout(5):
+        assert endings(await evening.tick()) == {"sent": 1}

@@ -41,20 +41,19 @@ class FcmPush:
 
     async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
-        left = False
+        left = asyncio.Event()
 
         def written() -> None:
-            nonlocal left
-            left = True
+            left.set()
             leaves()
 
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                return await self._posted(body_of(token, message), written)
+                return await self._posted(body_of(token, message), written, left)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(Result.UNKNOWN if left else Result.UNSENT, type(cause).__name__)
+            return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
 
-    async def _posted(self, body: bytes, written: Callable[[], None]) -> PushAnswer:
+    async def _posted(self, body: bytes, written: Callable[[], None], left: asyncio.Event) -> PushAnswer:
         """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
         refused: str | None = None
         answer = UNCLEAR
@@ -69,6 +68,7 @@ class FcmPush:
             if not answer.config or bearer is None:
                 break
             refused = bearer
+            left.clear()  # a refusal is definite: nothing was taken
         return answer
 
     async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> PushAnswer:

@@ -143,9 +143,9 @@ def _transcript(value: object) -> str:
     room = MAX_TRANSCRIPT_CHARS
     for segment in _maps(value):
         line = text(segment.get("text"))
-        lines.append(line)
+        lines.append(line[:room])
         room -= len(line)
-        if room < 0:
+        if room <= 0:
             break
     return "\n".join(line for line in lines if line)
 

@@ -76,7 +76,8 @@ class OpenAISummarizer:
         A useless answer is asked for once more, a truncated one with twice the room, since hidden reasoning takes some.
         """
         ends = time.monotonic() + deadline.total_seconds()
-        question = Question(material, plan(material, self._max_prompt_tokens), MAX_ANSWER_TOKENS)
+        planned = await asyncio.to_thread(plan, material, self._max_prompt_tokens)  # long days take a while
+        question = Question(material, planned, MAX_ANSWER_TOKENS)
         for tries_left in reversed(range(TRIES)):
             try:
                 return await self._ask(question, (ends - time.monotonic()) / (tries_left + 1))

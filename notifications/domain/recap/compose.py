@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from notifications.domain.model import Draft, Recap, Stop, Task
 from notifications.domain.recap.bounds import MAX_LISTED
@@ -25,7 +27,7 @@ def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
         total_conversations=len(m.conversations),
         total_duration_minutes=round(sum(c.minutes for c in m.conversations)),
         action_items=tuple(_tasks(m)),
-        locations=tuple(_stops(m))[:MAX_STOPS],
+        locations=tuple(islice(_stops(m), MAX_STOPS)),
     )
 
 
@@ -34,7 +36,7 @@ def _tasks(m: Material) -> list[Task]:
     said = [(item, c.id) for c in m.conversations for item in c.action_items][:MAX_READ_TASKS]
     tasks: dict[str, Task] = {}
     for item, key in said:
-        words = bounded(plain(item.description), MAX_LISTED)
+        words = bounded(plain(item.description, 4 * MAX_LISTED), MAX_LISTED)
         done = item.completed or (words in tasks and tasks[words].completed)
         if words:
             tasks[words] = Task(words, done, tasks[words].conversation_id if words in tasks else key)
@@ -45,5 +47,5 @@ def _stops(m: Material) -> Iterable[Stop]:
     tz = zone(m.zone)
     for c in m.conversations:
         if c.place is not None:
-            place = type(c.place)(c.place.latitude, c.place.longitude, bounded(plain(c.place.address), MAX_ADDRESS))
-            yield Stop(place, c.id, f"{held_at(c).astimezone(tz):%H:%M}")
+            address = bounded(plain(c.place.address, 4 * MAX_ADDRESS), MAX_ADDRESS)
+            yield Stop(replace(c.place, address=address), c.id, f"{held_at(c).astimezone(tz):%H:%M}")

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
 from notifications.domain.recap.bounds import (
@@ -27,6 +28,9 @@ Split = Callable[[str, str | None], list[str]]  # a text and its language, to se
 
 MODEL = "extract"
 CANDIDATES = 240  # sentences that are compared: the first of each conversation first
+READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hold up the other users
+LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
+MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
 OVERVIEW_SENTENCES = 4
 SAME_WORDS = 0.5  # cosine from which two sentences say the same
 SHORTEST = 12  # characters: less is no sentence that tells anything
@@ -92,21 +96,23 @@ def extract(m: Material, split: Split) -> Draft:
 
 def _candidates(m: Material, split: Split) -> list[Said]:
     """The first sentence of each conversation, then the second of each, until there are enough."""
-    by_talk = [list(_sentences(at, c, m.language, split)) for at, c in enumerate(m.conversations)]
+    each = max(LEAST_READ, READ_AT_MOST // max(1, len(m.conversations)))
+    by_talk = [list(_sentences(at, c, m.language, split, each)) for at, c in enumerate(m.conversations)]
     deepest = max(map(len, by_talk), default=0)
     in_turn = [talk[depth] for depth in range(deepest) for talk in by_talk if depth < len(talk)]
     return sorted(in_turn[:CANDIDATES], key=lambda one: one.at)
 
 
-def _sentences(at: int, c: Conversation, language: str | None, split: Split) -> Iterable[Said]:
+def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
     found = 0
-    for sentence in split(plain(c.overview or c.transcript), c.language or language):
+    for sentence in split(plain(c.overview or c.transcript, length), c.language or language):
         text = bounded(sentence.strip(), MAX_SENTENCE)
         if len(text) >= SHORTEST or (text and not text.isascii()):
             found += 1
             yield Said(text, at, bool(QUESTION.search(text)))
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
-        rest = (plain(one) for one in (c.overview or c.transcript, *c.events, *(i.description for i in c.action_items)))
+        others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
+        rest = (plain(one, LEAST_READ) for one in (c.overview or c.transcript, *others))
         if text := bounded(". ".join(one for one in rest if one), MAX_SENTENCE):
             yield Said(text, at, question=False)
 
@@ -137,7 +143,7 @@ def _highlights(
         own.setdefault(said[n].at, n)
     for n in apart([own[at] for at in talks if at in own], vectors, MAX_HIGHLIGHTS, SAME_WORDS):
         c = m.conversations[said[n].at]
-        topic = bounded(plain(c.title) or said[n].text, MAX_TOPIC)
+        topic = bounded(plain(c.title, MAX_TITLE) or said[n].text, MAX_TOPIC)
         yield Highlight(topic, EMOJI.get(c.category, ANY_EMOJI), bounded(said[n].text, MAX_SUMMARY), (c.id,))
 
 
@@ -147,7 +153,7 @@ def _cited(m: Material, places: Sequence[int], said: Sequence[Said], vectors: Se
 
 
 def _headline(talks: Sequence[Conversation], overview: Sequence[str]) -> str:
-    titles = list(dict.fromkeys(title for c in talks if (title := plain(c.title))))[:2]
+    titles = list(islice(dict.fromkeys(title for c in talks[:9] if (title := plain(c.title, MAX_TITLE))), 2))
     return bounded(" · ".join(titles) or next(iter(overview), ""), MAX_HEADLINE)
 
 

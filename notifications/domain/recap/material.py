@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from notifications.domain.model import Conversation
 
-MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
+MAX_READ = 1_000  # conversations of a window that a store hands over, the newest: more is no person's day
 MAX_TRANSCRIPT_CHARS = 4_000
 CHARACTERS_A_WORD = 2  # in scripts that write no spaces
 WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")

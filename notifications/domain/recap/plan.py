@@ -1,4 +1,4 @@
-"""What of a day is asked: every conversation enters, whole or cut, inside a budget of bytes.
+"""What of a day is asked: every conversation enters, whole or cut, by a budget of bytes.
 
 By bytes, since a byte-level tokenizer never makes more tokens than bytes; BYTES_A_TOKEN is the worst that was measured.
 """
@@ -16,6 +16,8 @@ from notifications.domain.text import clean
 
 BYTES_A_TOKEN = 2.3  # of emoji; seven languages have 3.2 to 7.7
 MAX_TITLE, MAX_ITEM, MAX_ITEMS = 200, 400, 100
+MAX_TEXT = 150_000  # characters of one conversation that are looked at
+LEAST = 120  # bytes of a note: below that it would be nothing but its number, so a day of very many takes more room
 BETWEEN = 2  # bytes between two notes
 ELLIPSIS = "…"
 
@@ -33,7 +35,7 @@ def plan(m: Material, max_tokens: int) -> Plan:
     tz = zone(m.zone)
     whole = [_note(number, c, m, tz) for number, c in enumerate(m.conversations, start=1)]
     room = int(max_tokens * BYTES_A_TOKEN) - BETWEEN * len(whole)
-    most = level([len(note.encode()) for note in whole], room)
+    most = max(LEAST, level([len(note.encode()) for note in whole], room))
     notes = tuple(_cut(note, most) for note in whole)
     part = sum(cut != note for cut, note in zip(notes, whole, strict=True))
     return Plan(notes, {"whole": len(whole) - part, "part": part, "extract": 0})
@@ -60,9 +62,11 @@ def _note(number: int, c: Conversation, m: Material, tz: ZoneInfo) -> str:
     """The user's own time of day; weekday and date too where it was held before the day that the recap is about."""
     begun = held_at(c).astimezone(tz)
     when = f"{begun:%H:%M}" if begun.date() >= m.date else f"{begun:%A %Y-%m-%d %H:%M}"
-    lines = [f"[{number}] {when}, {c.minutes:.0f} min. {clean(c.title)[:MAX_TITLE]}".rstrip()]
-    lines += [clean(line) for line in (c.overview or c.transcript).splitlines()]
-    lines += [f"- event: {clean(event)[:MAX_ITEM]}" for event in c.events[:MAX_ITEMS]]
-    items = c.action_items[:MAX_ITEMS]
-    lines += [f"- {'done' if item.completed else 'to do'}: {clean(item.description)[:MAX_ITEM]}" for item in items]
+    lines = [f"[{number}] {when}, {c.minutes:.0f} min. {clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]}".rstrip()]
+    lines += [clean(line) for line in (c.overview or c.transcript)[:MAX_TEXT].splitlines()]
+    lines += [f"- event: {clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]}" for event in c.events[:MAX_ITEMS]]
+    tasks = [
+        (item.completed, clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]) for item in c.action_items[:MAX_ITEMS]
+    ]
+    lines += [f"- {'done' if done else 'to do'}: {words}" for done, words in tasks]
     return "\n".join(line for line in lines if line)

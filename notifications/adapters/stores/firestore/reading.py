@@ -62,7 +62,7 @@ class Reading(FirestoreClient):
         )
         kept: list[Conversation] = []
         malformed = 0
-        for found in reversed(await self._found(query)):
+        for found in reversed(await self._found(query, self._page_seconds)):
             doc = found.to_dict() or {}
             try:
                 conversation = documents.conversation_from(found.id, doc)

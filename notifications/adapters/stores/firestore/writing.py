@@ -22,7 +22,7 @@ from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Device, Ledger, Summary
 from notifications.domain.waits import jittered
 
-TRIES, ROLLBACK_SECONDS = 4, 1.0
+TRIES, ROLLBACK_SECONDS = 4, 0.3
 BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
 
 
