@@ -15,7 +15,7 @@ MAX_LEASE_SECONDS = MAX_LEASE_MS / 1000
 SEEN_SECONDS = EXPIRY_AFTER_SLOT_MS / 1000  # for how long after its slot a cohort is listed
 AFTER_PUSHES_SECONDS = 5.0  # of the platform's last seconds: for the report, the claim and the shards
 WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
-DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)  # as many digits as a program prints
 
 
 def _number(default: float, least: float, most: float) -> float:

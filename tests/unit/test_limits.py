@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from notifications.domain.claim import MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
@@ -63,6 +65,12 @@ def test_each_number_has_its_variable_and_a_zero_in_front_means_nothing() -> Non
     found = limits(given)
     assert found == Limits(page_size=42, sweep_seconds=0.5, shards=16)
     assert isinstance(found.page_size, int)  # a store takes no 42.0 for a limit
+
+
+@given(st.floats(5, 3600))
+@example(127.36308399999999)
+def test_a_number_is_read_as_a_program_prints_it(value: float) -> None:
+    assert limits({"RECAP_WATCHDOG_SECONDS": repr(value)}).watchdog_seconds == value
 
 
 def test_a_later_number_is_read_where_an_earlier_one_is_not_set() -> None:
