@@ -54,6 +54,16 @@ class Decision:
     recap: Recap | None = None
     version: object = None  # the ledger's, as this left it, in the store's own terms; None where it has none
 
+    def to_store(self, now: datetime) -> Ledger | None:
+        """The ledger to store, with the store's own clock where it is asked for; None where nothing is written."""
+        if not self.write or self.entry is None:
+            return None
+        return replace(
+            self.entry,
+            sending_at=now if self.stamp_sending else self.entry.sending_at,
+            sent_at=now if self.stamp_sent else self.entry.sent_at,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:

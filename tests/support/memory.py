@@ -303,13 +303,9 @@ class MemoryStore(TransactionalLedger):
                 summary=await self.summary(uid, day) if summary else None,
             )
         )
-        if not decision.write or decision.entry is None:
+        entry = decision.to_store(now)
+        if entry is None:
             return decision
-        entry = replace(
-            decision.entry,
-            sending_at=now if decision.stamp_sending else decision.entry.sending_at,
-            sent_at=now if decision.stamp_sent else decision.entry.sent_at,
-        )
         self._kept.put(self._kept.collection(uid, "recap_deliveries"), day.isoformat(), ledger_to(entry))
         if decision.recap is not None:
             summaries = self._kept.collection(uid, "daily_summaries")

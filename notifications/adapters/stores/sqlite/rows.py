@@ -182,13 +182,9 @@ def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, 
             summary=summary_on(db, uid, day) if summary else None,
         )
         decision = decide(seen)
-        if not decision.write or decision.entry is None:
+        entry = decision.to_store(now)
+        if entry is None:
             return decision
-        entry = replace(
-            decision.entry,
-            sending_at=now if decision.stamp_sending else decision.entry.sending_at,
-            sent_at=now if decision.stamp_sent else decision.entry.sent_at,
-        )
         db.execute(
             "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
             (uid, day.isoformat(), to_json(ledger_to(entry))),
