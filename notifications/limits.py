@@ -22,6 +22,10 @@ def _number(default: float, least: float, most: float) -> float:
     return field(default=float(default), metadata={"least": least, "most": most})
 
 
+def _unset(least: float, most: float) -> float | None:
+    return field(default=None, metadata={"least": least, "most": most})
+
+
 def _count(default: int, least: int, most: int) -> int:
     return field(default=default, metadata={"least": least, "most": most})
 
@@ -52,6 +56,10 @@ class Limits:
     start_gap_seconds: float = _number(0.004, 0.0001, 1)
     min_words: int = _count(30, 0, 10_000)
     max_prompt_tokens: int = _count(60_000, 1_000, 2_000_000)
+    max_parts: int = _count(12, 1, 50)
+    daily_budget_usd: float | None = _unset(0.000001, 1_000_000)
+    price_in_usd_per_mtok: float | None = _unset(0, 10_000)
+    price_out_usd_per_mtok: float | None = _unset(0, 10_000)
     max_item_failures: int = _count(3, 1, 100)
     max_crashes: int = _count(4, 1, 100)
     max_pushes: int = _count(3, 1, 20)
@@ -65,7 +73,7 @@ class Limits:
     def __post_init__(self) -> None:
         for one in fields(self):
             value, least, most = getattr(self, one.name), one.metadata["least"], one.metadata["most"]
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 raise ConfigFault(f"{_variable(one.name)} is {value:.12g}; set it to {_wish(one)}.")
         for fits, sentence in self._agreements():
             if not fits:
@@ -109,6 +117,10 @@ class Limits:
                 f"RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is {served:.12g}; it may be {SEEN_SECONDS:.12g} - "
                 f"RECAP_SHARD_RETRY_MAX_SECONDS = {SEEN_SECONDS - self.shard_retry_max_seconds:.12g} at most, "
                 "since a slot is seen for three hours.",
+            ),
+            (
+                (self.price_in_usd_per_mtok is None) == (self.price_out_usd_per_mtok is None),
+                "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK go together; set both, or neither.",
             ),
         ]
 

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from notifications.domain.claim import ClaimAnswer, Record, Stored
 from notifications.domain.delivery import Decision, Opening
-from notifications.domain.model import Conversation, Device, Draft, Ledger, Recap, State, Summary, User, Window
+from notifications.domain.errors import ItemReason
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Recap, State, Summary, User, Window
 from notifications.domain.pace import Budget
 from notifications.domain.push import Message, PushAnswer, Result
-from notifications.domain.recap.material import Material
+from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
+from notifications.domain.spending import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,23 @@ class Listed:
     updated: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an LLM answered to one question. `ended`: why it is no whole answer; None where it is one."""
+
+    text: str
+    model: str
+    tier: str
+    spent: Spent
+    ended: ItemReason | None = None
+
+
 class Claims(Protocol):
-    """Redis: limits cost and spacing, decides nothing about delivery."""
+    """Redis: limits cost and spacing, decides nothing about delivery.
+
+    `reserve` takes an amount of money, in millionths of a USD, from what a key may hold in all, and says whether it
+    fits; `settle` replaces it by what was really spent. Both may be repeated under their token.
+    """
 
     async def now(self) -> datetime: ...
     async def read(self, keys: Sequence[str]) -> list[Record]: ...
@@ -81,6 +98,8 @@ class Claims(Protocol):
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool: ...
     async def set_pause(self, key: str, rest: timedelta) -> None: ...
     async def pause_left(self, key: str) -> timedelta: ...
+    async def reserve(self, key: str, token: str, amount: int, most: int) -> bool: ...
+    async def settle(self, key: str, token: str, amount: int) -> None: ...
     def scan(self, pattern: str) -> AsyncIterator[Found]: ...
     async def warnings(self) -> list[str]: ...
     async def aclose(self) -> None: ...
@@ -92,6 +111,9 @@ class Store(Protocol):
     Lists come with how many documents were malformed. Discarded and locked conversations are left
     out; each device token comes once. Pages are in the order of ids; `after` is the last that was
     listed, and `user` is None where the job's query can't see a document: `flaw` says why.
+
+    `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
+    of what was asked.
 
     The ledger's verbs are each one transaction. They raise Malformed where the ledger is
     UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
@@ -111,6 +133,9 @@ class Store(Protocol):
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summary(self, uid: str, day: date) -> Summary | None: ...
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None: ...
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None: ...
 
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision: ...
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
@@ -140,10 +165,11 @@ class Store(Protocol):
 
 
 class Summarizer(Protocol):
-    """Turns material into a draft, inside `deadline`; its own tries included.
+    """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be a slower one at a lower price.
 
     `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
-    announced of the provider's limits, by "requests" and "tokens". `check` asks whether it would
+    announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
+    at most, in millionths of a USD; None where nothing limits it. `check` asks whether it would
     serve, at no cost, and answers with a sentence where it would not. `where` is what a sentence
     calls it, with the settings that say so.
     """
@@ -153,7 +179,8 @@ class Summarizer(Protocol):
     tokens: int
     budgets: Mapping[str, Budget]
 
-    async def summarize(self, material: Material, deadline: timedelta) -> Draft: ...
+    async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer: ...
+    async def worst_cost(self, question: Question) -> int | None: ...
     async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 

@@ -20,6 +20,8 @@ REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfi
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 MOST_TASKS = 10_000
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK")
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
@@ -36,6 +38,8 @@ class Settings:
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_model: str = "gpt-5-mini"
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
     summarizer: str = "auto"
     fallback: str = "extract"
     fcm_base_url: str = "https://fcm.googleapis.com"
@@ -86,6 +90,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         openai_key=_header("OPENAI_API_KEY", env),
         openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
         openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
+        reasoning_effort=_maybe_one_of("OPENAI_REASONING_EFFORT", env, EFFORTS),
+        service_tier=_maybe_one_of("OPENAI_SERVICE_TIER", env, TIERS),
         fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
         summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
         fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,
@@ -157,6 +163,11 @@ def _one_of(name: str, text: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
     return text
+
+
+def _maybe_one_of(name: str, env: Mapping[str, str], choices: tuple[str, ...]) -> str | None:
+    text = env.get(name)
+    return None if text is None else _one_of(name, text, choices)
 
 
 def _header(name: str, env: Mapping[str, str]) -> str | None:

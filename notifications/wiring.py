@@ -77,11 +77,15 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         store = await _store(settings, claims, offset)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
-        stack.push_async_callback(summarizer.aclose)
+        if summarizer is not None:
+            stack.push_async_callback(summarizer.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        fallback = _offline() if settings.fallback == "extract" else None
-        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, settings.task_count, fallback)
+        from notifications.adapters.summarizers.offline import sentences
+
+        falls_back = settings.fallback == "extract"
+        tasks = settings.task_count
+        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, sentences, tasks, falls_back)
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:
@@ -111,18 +115,21 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
     return store
 
 
-def _summarizer(settings: Settings) -> Summarizer:
-    if settings.openai:
-        from notifications.adapters.summarizers import openai
+def _summarizer(settings: Settings) -> Summarizer | None:
+    """The LLM; None where none is set: then each recap is the extract."""
+    if not settings.openai:
+        return None
+    from notifications.adapters.summarizers import openai
 
-        return openai.connect(settings.openai_key, settings.openai_base_url, settings.openai_model, settings.limits)
-    return _offline()
-
-
-def _offline() -> Summarizer:
-    from notifications.adapters.summarizers.offline import OfflineSummarizer
-
-    return OfflineSummarizer()
+    service = openai.Service(
+        settings.openai_model,
+        settings.reasoning_effort,
+        settings.service_tier,
+        settings.limits.price_in_usd_per_mtok,
+        settings.limits.price_out_usd_per_mtok,
+        settings.limits.daily_budget_usd,
+    )
+    return openai.connect(settings.openai_key, settings.openai_base_url, service, settings.limits)
 
 
 async def _push(settings: Settings, show: Show) -> Push:

@@ -27,7 +27,7 @@ def doctor(*, fix: bool) -> Operation:
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix)))
-            told.append(await _checked("the LLM", parts.summarizer.check))
+            told.append(await _checked("the LLM", parts.summarizer.check if parts.summarizer else _nobody_asked))
             told.append(await _checked("push", parts.push.check))
         return 0 if all(told) else 1
 
@@ -49,6 +49,10 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
         return _told(name, sentence)
     say(f"ok    {name}")
     return True
+
+
+async def _nobody_asked() -> str:
+    return ""
 
 
 def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:

@@ -98,4 +98,4 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
         return "skipped: no_content"
     if phase is not Phase.CLOSING:
         return "due"
-    return "missed: its catch-up is over" if parts.fallback is None else "due: closing, so no LLM is asked"
+    return "missed: its catch-up is over" if not parts.falls_back else "due: closing, so no LLM is asked"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from notifications.domain.model import Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import notice
@@ -196,11 +197,23 @@ def begin(
         body=note.body,
         summary_id=recap.id,
         created_at=recap.created_at,
+        **_cost(recap),
     )
     if not has_devices:
         done = replace(entry, state=State.SENT, outcome="no_devices", tries=0)
         return replace(settled(done), recap=recap)
     return Decision(Kind.PUSH, entry, write=True, stamp_sending=True, recap=recap)
+
+
+def _cost(recap: Recap) -> dict[str, Any]:
+    """What the day's accounts sum up, without a look at the recaps."""
+    told = recap.draft.metadata
+    usd = told.get("usd")
+    return {
+        "source": str(told.get("source", "")),
+        "tokens": int(told.get("tokens_in", 0)) + int(told.get("tokens_out", 0)),
+        "usd": None if usd is None else float(usd),
+    }
 
 
 def _same(found: Ledger | None, read: Ledger | None) -> bool:

@@ -65,18 +65,28 @@ class ItemReason(StrEnum):
     REFUSAL = "refusal"
     TRUNCATED = "truncated"
     INVALID_ANSWER = "invalid_answer"
+    UNFOUNDED = "unfounded"  # it says what the notes do not
     UNSTORABLE = "unstorable"  # the store refuses this very document for good
 
 
-MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER})  # where all have it in a row
+# Where all have it in a row.
+MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER, ItemReason.UNFOUNDED})
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item (docs/protocol.md, section 5, step 3): counted, dead at the limit."""
+    """The summarizer can't do this item (docs/protocol.md, section 5, step 3): counted, dead at the limit.
 
-    def __init__(self, reason: ItemReason, sentence: str) -> None:
+    `unpaid`: it is known that the call costs nothing.
+    """
+
+    def __init__(self, reason: ItemReason, sentence: str, *, unpaid: bool = False) -> None:
         super().__init__(sentence)
         self.reason = reason
+        self.unpaid = unpaid
+
+
+class OverBudget(RecapError):
+    """The day's money for the LLM is used up (RECAP_DAILY_BUDGET_USD); nobody's fault, and not asked again today."""
 
 
 class ProviderFault(RecapError):
@@ -85,6 +95,8 @@ class ProviderFault(RecapError):
     `retry_after` is what the provider asked for, if it did. `opens` says that waiting
     in this run is useless (quota used up). `config` says that only a person can mend
     it (a refused key, an unknown model): the breaker opens at once and the run exits 3.
+    `cheap`: it was the cheaper tier alone that failed, so the same question may be asked at the full price at once.
+    `unpaid`: it is known that the call costs nothing.
     """
 
     def __init__(
@@ -95,9 +107,13 @@ class ProviderFault(RecapError):
         retry_after: timedelta | None = None,
         opens: bool = False,
         config: bool = False,
+        cheap: bool = False,
+        unpaid: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.name = name
         self.retry_after = retry_after
         self.opens = opens or config
+        self.cheap = cheap
+        self.unpaid = unpaid
         self.config = config

@@ -76,6 +76,7 @@ class Conversation:
     transcript: str = ""  # only kept where there is no overview
     language: str | None = None
     place: Place | None = None
+    cut: bool = False  # whether something of it was left out
 
     @property
     def tells_something(self) -> bool:
@@ -134,7 +135,7 @@ class Draft:
     knowledge_nuggets: tuple[Cited, ...] = ()
     checks: Mapping[str, int] = field(default_factory=dict)  # sentences kept, and dropped by reason
     coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as an extract
-    metadata: Mapping[str, str | int | bool] = field(default_factory=dict)
+    metadata: Mapping[str, str | int | float] = field(default_factory=dict)  # of which model, and what it cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,9 @@ class Ledger:
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code: of what it is dead, or why it waits
+    source: str = ""  # of the recap: llm or extract
+    tokens: int = 0  # that its making took, in and out
+    usd: float | None = None  # what its making cost; None where the price is not known
     sent_at: datetime | None = None
     expire_at: datetime | None = None
 

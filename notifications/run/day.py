@@ -20,6 +20,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Conversation, Device, Ledger, State, Window
+from notifications.domain.recap.material import MAX_READ
 from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
 from notifications.ports import ClaimTerms, Reply
@@ -92,6 +93,8 @@ class Day:
             return []
         found, malformed = await self.run.reads.watch(self.run.store.conversations_in(self.uid, covered))
         self._tell_malformed("conversations", malformed)
+        if len(found) >= MAX_READ:
+            log.warning("conversations.unread", **self.facts, read=len(found))  # there may be older ones
         return found
 
     def _tell_malformed(self, what: str, count: int) -> None:

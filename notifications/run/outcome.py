@@ -14,6 +14,7 @@ import structlog
 from notifications.domain.claim import Stored
 from notifications.domain.model import Ledger, State
 from notifications.domain.push import Result
+from notifications.domain.spending import MICROS, Spent
 
 log = structlog.get_logger()
 
@@ -79,6 +80,14 @@ class Counts:
     tokens_deleted: int = 0
     malformed: int = 0
     devices: int = 0
+    over_budget: int = 0  # of the extracts: the day's money was used up
+    micro_usd: int = 0  # of the calls whose price is known
+    unpriced_calls: int = 0
+
+    def spend(self, spent: Spent) -> None:
+        """One LLM call more."""
+        self.micro_usd += spent.micro_usd or 0
+        self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 
     def add(self, outcome: Outcome) -> None:
         """One due user more, in exactly one count."""
@@ -95,7 +104,9 @@ class Counts:
         """Flat numbers, and the skips by reason."""
         plain = ("due", "claimed", "swept", "extracts", "pushes", "tokens_deleted", "malformed", "devices")
         endings = {ending.value: self.endings[ending] for ending in Ending}
-        return {name: getattr(self, name) for name in plain} | endings | {"skipped_by_reason": dict(self.skipped)}
+        money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}
+        told = {name: getattr(self, name) for name in plain}
+        return told | endings | money | {"skipped_by_reason": dict(self.skipped)}
 
 
 def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Ending:

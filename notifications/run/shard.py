@@ -183,7 +183,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
     due = run.rules.phase(shard.cohort.slot, reply.now + run.offset) is Phase.DUE
-    return HeldShard(run, shard, token, asks=due or run.fallback is None)
+    return HeldShard(run, shard, token, asks=due or not run.falls_back)
 
 
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:

@@ -9,6 +9,7 @@ import structlog
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
+from notifications.domain.recap.extract import Split
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
@@ -28,12 +29,13 @@ class Parts:
 
     claims: Claims
     store: Store
-    summarizer: Summarizer
+    summarizer: Summarizer | None  # None: no LLM is asked
     push: Push
     clock: Clock
     limits: Limits
+    split: Split  # into sentences: for the extract
     tasks: int = 1  # parallel tasks that share the providers
-    fallback: Summarizer | None = None  # makes the recap where the LLM can't; None: then nobody does
+    falls_back: bool = True  # to the extract, where the LLM can't
 
     @property
     def rules(self) -> Rules:
@@ -54,8 +56,9 @@ class Run:
     served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
     claims: Claims = field(init=False)
     store: Store = field(init=False)
-    summarizer: Summarizer = field(init=False)
-    fallback: Summarizer | None = field(init=False)
+    summarizer: Summarizer | None = field(init=False)
+    split: Split = field(init=False)
+    falls_back: bool = field(init=False)
     clock: Clock = field(init=False)
     limits: Limits = field(init=False)
     rules: Rules = field(init=False)
@@ -69,7 +72,7 @@ class Run:
     def __post_init__(self) -> None:
         parts = self.parts
         self.claims, self.store = parts.claims, parts.store
-        self.summarizer, self.fallback = parts.summarizer, parts.fallback
+        self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, self.limits, self.terminated)
@@ -96,7 +99,8 @@ class Run:
         self.llm.failed(cause, at_once=fault.opens)
 
     def _all_answers_useless(self, kind: ItemReason) -> None:
-        sentence = f"{self.summarizer.where}: the answers are all useless ({kind.value}); check what this model can do."
+        where = self.summarizer.where if self.summarizer else "The LLM"
+        sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
         self.llm.failed(DependencyDown("llm", sentence), at_once=True)
 
     @property
@@ -156,8 +160,8 @@ def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
         counts=run.counts,
         trouble=run.stopped_by,
         defects=run.defects,
-        llm_calls=summarizer.calls,
-        tokens_used=summarizer.tokens,
+        llm_calls=summarizer.calls if summarizer else 0,
+        tokens_used=summarizer.tokens if summarizer else 0,
         unserved=unserved,
         documents_read=run.store.reads,
         documents_written=run.store.writes,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -17,16 +18,21 @@ from notifications.domain.errors import (
     ItemFault,
     KeyTrouble,
     Malformed,
+    OverBudget,
     ProviderFault,
     StoreDown,
 )
 from notifications.domain.model import Device, Draft, Ledger, Recap, State, User, Window
 from notifications.domain.recap.compose import compose
+from notifications.domain.recap.extract import extract
 from notifications.domain.recap.material import Material, material
 from notifications.domain.schedule import ONE_DAY, Slot, window
+from notifications.domain.spending import NOTHING, Spent
+from notifications.run.asking import Asking
 from notifications.run.day import Day, claim_day
 from notifications.run.outcome import Ending, Outcome
 from notifications.run.push import Pushed
+from notifications.run.recap import Writing
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -96,6 +102,8 @@ async def recap_user(day: Day, user: User, slot: Slot) -> Outcome:
     except ProviderFault as fault:
         run.provider_failed(fault)
         return await day.fail(f"provider_{fault.name}", fault.retry_after)
+    except OverBudget:
+        return await day.fail("budget")
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:  # SIGTERM, or the store: the summarizer keeps its own share of the deadline
@@ -126,7 +134,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     found = material(day.date, said, user.language, user.zone, run.limits.min_words)
     if found is None:
         return await _close(day, covered, State.SKIPPED, "no_content")
-    if day.closing and run.fallback is None:
+    if day.closing and not run.falls_back:
         return await _close(day, None, State.MISSED, "closed")
     draft = await (_extract(day, found, "closing") if day.closing else _written(day, found))
     return Ready(await day.devices(), compose(found, draft, day.now), covered)
@@ -135,23 +143,34 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
 async def _written(day: Day, found: Material) -> Draft:
     """Step 3: by the LLM; by the day's own sentences where it can't do this day. Raises ItemFault or ProviderFault."""
     run = day.run
+    if run.summarizer is None:
+        return await _extract(day, found, "")
+    asking = Asking(run, run.summarizer, _left_of_deadline(day))
     try:
-        draft = await run.summarizer.summarize(found, _left_of_deadline(day))
+        draft = await Writing(run, day.uid, day.date, found, asking).draft()
+    except OverBudget as reason:
+        if not run.falls_back:
+            raise
+        run.counts.over_budget += 1
+        log.warning("llm.over_budget", **day.facts, reason=str(reason))
+        return await _extract(day, found, "budget", asking.spent)
     except ItemFault as fault:
-        if run.fallback is None:
+        if not run.falls_back:
             raise
         run.useless_answers.answered_uselessly(fault)
-        return await _extract(day, found, fault.reason.value)
+        return await _extract(day, found, fault.reason.value, asking.spent)
     run.llm.answered()
     run.useless_answers.answered_well()
     await run.pace.heed(run.summarizer)
     return draft
 
 
-async def _extract(day: Day, found: Material, reason: str) -> Draft:
-    assert day.run.fallback is not None  # noqa: S101 - who calls saw to it
-    log.warning("recap.extract", **day.facts, reason=reason)
-    return await day.run.fallback.summarize(found, timedelta(0))
+async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHING) -> Draft:
+    """The day's own sentences, chosen in a thread: others go on meanwhile. `spent`: on what came to nothing."""
+    if reason:
+        log.warning("recap.extract", **day.facts, reason=reason)
+    draft = await asyncio.to_thread(extract, found, day.run.split)
+    return replace(draft, metadata={**draft.metadata, **spent.as_metadata()}) if spent.calls else draft
 
 
 def _may_replace(day: Day, today: Ledger) -> bool:

@@ -1,35 +1,58 @@
-"""The official client over HTTP against a loopback server: one draft, or one readable fault."""
+"""The official client over HTTP against a loopback server: one answer, or one readable fault."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from notifications.adapters.summarizers.openai import OpenAISummarizer, connect
+from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
 from notifications.adapters.summarizers.openai_wire import budgets
-from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
+from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.pace import Budget
 from notifications.domain.recap.material import Material
+from notifications.domain.recap.plan import plan
+from notifications.domain.recap.prompt import Question, recap_question
+from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from tests.support.servers import free_port
-from tests.support.web import FakeLLM, completion, llm_error, recap_answer
+from tests.support.web import FakeLLM, Script, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
 DEADLINE = timedelta(seconds=20)
 
 
+def question() -> Question:
+    [notes] = plan(FOUND, 60_000, 12, lambda c: "").parts
+    return recap_question(FOUND, notes)
+
+
+Connect = Callable[..., OpenAISummarizer]
+
+
 @pytest.fixture
-async def summarizer(llm: FakeLLM) -> AsyncIterator[OpenAISummarizer]:
-    made = connect("sk-very-secret", f"{llm.url}/v1", "test-model", Limits(concurrency=4))
-    yield made
-    await made.aclose()
+async def connected(llm: FakeLLM) -> AsyncIterator[Connect]:
+    """Connects, and closes every connection at the end."""
+    made: list[OpenAISummarizer] = []
+
+    def connect_once_more(model: str = "test-model", **service: Any) -> OpenAISummarizer:
+        made.append(connect("sk-very-secret", f"{llm.url}/v1", Service(model, **service), Limits(concurrency=4)))
+        return made[-1]
+
+    yield connect_once_more
+    for one in made:
+        await one.aclose()
+
+
+@pytest.fixture
+def summarizer(connected: Connect) -> OpenAISummarizer:
+    return connected()
 
 
 def answering(llm: FakeLLM, *answers: web.Response | None) -> None:
@@ -42,95 +65,80 @@ def answering(llm: FakeLLM, *answers: web.Response | None) -> None:
     llm.script = script
 
 
-async def test_a_draft_with_its_usage(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    draft = await summarizer.summarize(FOUND, DEADLINE)
-    assert draft.headline == "A day of ann (take 1)"
-    assert draft.highlights[0].conversation_ids == ("c1",)
-    used = {"prompt_tokens": 100, "completion_tokens": 20}
-    assert draft.metadata == {"model": "fake-model", "source": "llm", "offline": False} | used
-    assert (draft.coverage, draft.checks) == ({"whole": 1, "part": 0, "extract": 0}, {"kept": 4, "uncited": 0})
+async def test_an_answer_with_its_usage(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 64}, "completion_tokens_details": {"reasoning_tokens": 8}}
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, **details}
+    answering(llm, completion("the text", usage=usage, service_tier="priority"))
+    answer = await summarizer.ask(question(), DEADLINE)
+    assert (answer.text, answer.model, answer.tier, answer.ended) == ("the text", "fake-model", "priority", None)
+    assert answer.spent == Spent(1, 100, 64, 20, 8, None)  # nobody knows what a test-model costs
     assert (summarizer.calls, summarizer.tokens, llm.calls) == (1, 120, {"ann": 1})
+    [body] = llm.bodies
+    assert {"model", "messages", "response_format", "max_completion_tokens", "store"} == set(body)
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "ended"),
     [
         (lambda: completion(None, refusal="I can't say SECRET"), ItemReason.REFUSAL),
         (lambda: completion("", finish="content_filter"), ItemReason.CONTENT_POLICY),
-        (lambda: llm_error(400, "context_length_exceeded"), ItemReason.CONTEXT_LENGTH),
-        (lambda: llm_error(400, "content_policy_violation"), ItemReason.CONTENT_POLICY),
+        (lambda: completion('{"headline": "SECRET', finish="length"), ItemReason.TRUNCATED),
+        (lambda: web.json_response({"choices": [{"finish_reason": "content_filter"}]}), ItemReason.CONTENT_POLICY),
+        (lambda: completion("no json"), None),
+        (lambda: completion(None), None),
     ],
 )
-async def test_an_items_own_fault_is_never_tried_twice(
-    llm: FakeLLM, summarizer: OpenAISummarizer, answer: Any, reason: ItemReason
+async def test_how_an_answer_ended_is_told(
+    llm: FakeLLM, summarizer: OpenAISummarizer, answer: Any, ended: ItemReason | None
 ) -> None:
     answering(llm, answer())
-    with pytest.raises(ItemFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
-    assert caught.value.reason is reason
-    assert "SECRET" not in str(caught.value)
+    assert (await summarizer.ask(question(), DEADLINE)).ended is ended
     assert llm.calls["ann"] == 1
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("code", "reason"),
     [
-        (lambda: completion('{"headline": "SECRET', finish="length"), ItemReason.TRUNCATED),
-        (lambda: completion("no json SECRET"), ItemReason.INVALID_ANSWER),
-        (lambda: completion(None), ItemReason.INVALID_ANSWER),
-        (lambda: completion(json.dumps(recap_answer("x", overview=[]))), ItemReason.INVALID_ANSWER),
+        ("context_length_exceeded", ItemReason.CONTEXT_LENGTH),
+        ("exceed_context_size_error", ItemReason.CONTEXT_LENGTH),
+        ("content_policy_violation", ItemReason.CONTENT_POLICY),
     ],
 )
-async def test_a_useless_answer_is_asked_for_once_more(
-    llm: FakeLLM, summarizer: OpenAISummarizer, answer: Any, reason: ItemReason
+async def test_an_items_own_fault_is_named_and_costs_nothing(
+    llm: FakeLLM, summarizer: OpenAISummarizer, code: str, reason: ItemReason
 ) -> None:
-    answering(llm, answer(), None)
-    assert (await summarizer.summarize(FOUND, DEADLINE)).headline == "A day of ann (take 2)"
-    answering(llm, answer(), answer())
+    answering(llm, llm_error(400, code))
     with pytest.raises(ItemFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
-    assert (caught.value.reason, "SECRET" in str(caught.value), llm.calls["ann"]) == (reason, False, 4)
+        await summarizer.ask(question(), DEADLINE)
+    assert (caught.value.reason, caught.value.unpaid, "SECRET" in str(caught.value)) == (reason, True, False)
+    assert llm.calls["ann"] == 1
 
 
-async def test_a_truncated_answer_gets_twice_the_room(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    """Hidden reasoning counts against it."""
-    answering(llm, completion("{", finish="length"), None)
-    await summarizer.summarize(FOUND, DEADLINE)
-    answering(llm, completion("no json"), None)
-    await summarizer.summarize(FOUND, DEADLINE)
-    assert llm.rooms == [2_000, 4_000, 2_000, 2_000]
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
-async def test_a_passing_failure_is_tried_once_more(llm: FakeLLM, summarizer: OpenAISummarizer, status: int) -> None:
-    answering(llm, llm_error(status, "busy", **{"Retry-After": "0"}), None)
-    assert (await summarizer.summarize(FOUND, DEADLINE)).headline == "A day of ann (take 2)"
-    assert (summarizer.calls, llm.calls["ann"]) == (2, 2)
-
-
-async def test_two_failures_are_the_providers_fault(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    answering(llm, llm_error(503, "down", **{"Retry-After": "0"}), llm_error(503, "down"))
-    with pytest.raises(ProviderFault, match=r"The LLM at 127.0.0.1 answers 503 \(down\)") as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
-    assert (caught.value.opens, caught.value.config, llm.calls["ann"]) == (False, False, 2)
+@pytest.mark.parametrize(("status", "unpaid"), [(500, False), (502, False), (503, True), (429, True), (418, True)])
+async def test_a_failure_is_the_providers_fault(
+    llm: FakeLLM, summarizer: OpenAISummarizer, status: int, unpaid: bool
+) -> None:
+    answering(llm, llm_error(status, "busy", **{"Retry-After": "7"}))
+    with pytest.raises(ProviderFault, match=rf"The LLM at 127.0.0.1 answers {status} \(busy\)") as caught:
+        await summarizer.ask(question(), DEADLINE)
+    fault = caught.value
+    assert (fault.opens, fault.config, fault.cheap, fault.unpaid) == (False, False, False, unpaid)
+    assert (fault.retry_after, llm.calls["ann"]) == (timedelta(seconds=7), 1)
 
 
 @pytest.mark.parametrize("header", ["10800", "Fri, 01 May 2026 12:00:00 GMT"])
-async def test_a_wait_beyond_the_deadline_is_left_to_the_claim(
-    llm: FakeLLM, summarizer: OpenAISummarizer, header: str
-) -> None:
+async def test_a_wait_is_told_in_either_writing(llm: FakeLLM, summarizer: OpenAISummarizer, header: str) -> None:
     date_now = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
     answering(llm, llm_error(429, "rate_limit_exceeded", **{"Retry-After": header}, **date_now))
     with pytest.raises(ProviderFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
+        await summarizer.ask(question(), DEADLINE)
     assert caught.value.retry_after == timedelta(hours=3)
-    assert llm.calls["ann"] == 1
 
 
 async def test_a_used_up_quota_opens_the_breaker_at_once(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     answering(llm, llm_error(429, "insufficient_quota"))
     with pytest.raises(ProviderFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
+        await summarizer.ask(question(), DEADLINE)
     assert (caught.value.opens, caught.value.config, llm.calls["ann"]) == (True, False, 1)
 
 
@@ -140,29 +148,176 @@ async def test_a_configuration_fault_names_what_to_check_and_no_secret(
 ) -> None:
     answering(llm, llm_error(status, code))
     with pytest.raises(ProviderFault, match="check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL") as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
+        await summarizer.ask(question(), DEADLINE)
     assert caught.value.config
     assert "very-secret" not in str(caught.value)
 
 
 async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    answering(llm, *(web.Response(text="<html>", content_type="text/html") for _ in range(2)))
+    answering(llm, web.Response(text="<html>", content_type="text/html"))
     with pytest.raises(ProviderFault, match="does not answer like an OpenAI-compatible server"):
-        await summarizer.summarize(FOUND, DEADLINE)
+        await summarizer.ask(question(), DEADLINE)
 
 
 async def test_an_unreachable_server_is_named() -> None:
-    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", "m", Limits(concurrency=1))
+    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
     with pytest.raises(ProviderFault, match="does not answer"):
-        await nowhere.summarize(FOUND, DEADLINE)
+        await nowhere.ask(question(), DEADLINE)
     await nowhere.aclose()
 
 
 async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     llm.latency = 30
-    with pytest.raises(ProviderFault, match=r"does not (end its )?answer"):
-        await summarizer.summarize(FOUND, timedelta(seconds=0.3))
-    assert summarizer.calls in (1, 2)
+    with pytest.raises(ProviderFault, match="does not end its answer in time") as caught:
+        await summarizer.ask(question(), timedelta(seconds=0.3))
+    assert (summarizer.calls, caught.value.cheap, caught.value.unpaid) == (1, False, False)
+
+
+def refusing(llm: FakeLLM, *fields: str, status: int = 400) -> None:
+    """As a server that does not know these fields of the API; `json_schema` is the form of the answer."""
+
+    async def script(who: str) -> web.Response | None:
+        body = llm.bodies[-1]
+        for name in fields:
+            form = body.get("response_format", {}).get("type")
+            if name in body or name == form:
+                error = {"message": f"Unrecognized request argument supplied: {name}", "type": "invalid_request_error"}
+                return web.json_response({"error": error | {"param": None, "code": None}}, status=status)
+        return None
+
+    llm.script = script
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_server_without_schemas_gets_them_in_words_and_is_asked_once_a_run(
+    llm: FakeLLM, connected: Connect, status: int
+) -> None:
+    summarizer = connected()
+    refusing(llm, "json_schema", status=status)
+    for _ in range(2):
+        assert json.loads((await summarizer.ask(question(), DEADLINE)).text)["day_emoji"] == "🌤️"
+    forms = [body["response_format"]["type"] for body in llm.bodies]
+    assert forms == ["json_schema", "json_object", "json_object"]
+    assert '"additionalProperties":false' in llm.bodies[-1]["messages"][0]["content"]
+    refusing(llm, "json_schema", "json_object", status=status)
+    await summarizer.ask(question(), DEADLINE)
+    assert ["response_format" in body for body in llm.bodies] == [True, True, True, True, False]
+
+
+async def test_what_a_server_does_not_know_is_left_out_for_the_rest_of_the_run(
+    llm: FakeLLM, connected: Connect
+) -> None:
+    summarizer = connected("gpt-5-mini", tier="flex")
+    refusing(llm, "service_tier", "reasoning_effort", "store")
+    for _ in range(2):
+        await summarizer.ask(question(), DEADLINE)
+    assert [sorted({"service_tier", "reasoning_effort", "store"} & set(body)) for body in llm.bodies] == [
+        ["reasoning_effort", "service_tier", "store"],
+        ["reasoning_effort", "store"],
+        ["store"],
+        [],
+        [],
+    ]
+
+
+async def test_an_older_server_takes_the_room_by_its_old_name(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    llm.needs_room = False
+    refusing(llm, "max_completion_tokens")
+    await summarizer.ask(question(), DEADLINE)
+    assert [(body.get("max_completion_tokens"), body.get("max_tokens")) for body in llm.bodies] == [
+        (2_000, None),
+        (None, 2_000),
+    ]
+
+
+async def test_a_refusal_that_names_nothing_to_leave_out_is_told(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
+    answering(llm, llm_error(400, "bad_value"))
+    with pytest.raises(ProviderFault, match=r"answers 400 \(bad_value\)"):
+        await summarizer.ask(question(), DEADLINE)
+    assert llm.calls["ann"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent", "room"),
+    [
+        ("test-model", None, None, 2_000),
+        ("gpt-5-mini", None, "low", 4_000),
+        ("o4-mini", "high", "high", 4_000),
+        ("gpt-5-chat-latest", None, None, 2_000),
+        ("gpt-4o-mini", None, None, 2_000),
+        ("gpt-5-mini", "none", "none", 2_000),
+    ],
+)
+async def test_a_model_that_reasons_gets_room_for_it(
+    llm: FakeLLM, connected: Connect, model: str, effort: str | None, sent: str | None, room: int
+) -> None:
+    summarizer = connected(model, effort=effort)
+    await summarizer.ask(question(), DEADLINE)
+    assert (llm.bodies[0].get("reasoning_effort"), llm.bodies[0]["max_completion_tokens"]) == (sent, room)
+
+
+def only_default(code: str) -> Any:
+    def of(llm: FakeLLM) -> Script:
+        async def script(who: str) -> web.Response | None:
+            if llm.bodies[-1].get("service_tier") != "flex":
+                return None
+            return llm_error(429, code)
+
+        return script
+
+    return of
+
+
+async def test_flex_without_capacity_says_that_the_other_tier_may_be_asked(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(tier="flex")
+    llm.script = only_default("resource_unavailable")(llm)
+    with pytest.raises(ProviderFault) as caught:
+        await summarizer.ask(question(), DEADLINE)
+    assert (caught.value.cheap, caught.value.unpaid) == (True, True)
+    assert (await summarizer.ask(question(), DEADLINE, cheap=False)).tier == "default"
+    assert ["service_tier" in body for body in llm.bodies] == [True, False]
+
+
+async def test_flex_that_is_too_slow_says_so_and_nobody_knows_what_it_cost(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(tier="flex")
+    llm.latency = 30
+    with pytest.raises(ProviderFault) as caught:
+        await summarizer.ask(question(), timedelta(seconds=0.2))
+    assert (caught.value.cheap, caught.value.unpaid) == (True, False)
+
+
+async def test_half_the_price_where_flex_served(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(tier="flex", price_in=1.0, price_out=4.0)
+    cheap = await summarizer.ask(question(), DEADLINE)
+    dear = await summarizer.ask(question(), DEADLINE, cheap=False)
+    assert (cheap.tier, dear.tier) == ("flex", "default")
+    assert cheap.spent.micro_usd is not None
+    assert dear.spent.micro_usd is not None
+    assert abs(cheap.spent.micro_usd * 2 - dear.spent.micro_usd) <= 8  # the two answers differ by a letter or two
+    assert (cheap.spent.micro_usd + dear.spent.micro_usd) / 1_000_000 == pytest.approx(llm.billed, abs=2e-6)
+
+
+async def test_the_kept_list_knows_openais_models_and_no_other(llm: FakeLLM, connected: Connect) -> None:
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
+    for model, tier, cost in (("gpt-5-mini", "default", 2_250_000), ("gpt-5-mini", "flex", 1_125_000), ("x", "", None)):
+        summarizer = connected(model)
+        answering(llm, completion("{}", usage=usage, service_tier=tier))
+        assert (await summarizer.ask(question(), DEADLINE)).spent.micro_usd == cost
+
+
+async def test_the_worst_cost_is_of_every_byte_and_the_whole_room(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(price_in=1.0, price_out=4.0, daily_budget=1.0)
+    asked = question()
+    worst = await summarizer.worst_cost(asked)
+    assert worst == len(asked.instructions_with_schema.encode()) + len(asked.notes.encode()) + 100 + 4 * 2_000
+    assert (await summarizer.ask(asked, DEADLINE)).spent.micro_usd < worst  # type: ignore[operator]
+    assert await connected(price_in=1.0, price_out=4.0).worst_cost(asked) is None
+
+
+async def test_a_budget_for_a_model_of_unknown_price_is_refused(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(daily_budget=1.0)
+    with pytest.raises(ConfigFault, match="RECAP_PRICE_IN_USD_PER_MTOK"):
+        await summarizer.worst_cost(question())
 
 
 def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
@@ -194,27 +349,11 @@ def test_a_limit_beyond_any_measure_is_none() -> None:
     assert budgets(told | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
-async def test_half_a_surrogate_pair_is_an_invalid_answer(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    answer = recap_answer("ann")
-    half = json.dumps(answer | {"headline": "A day \ud83d"})
-    answering(llm, completion(half), completion(half))
-    with pytest.raises(ItemFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
-    assert caught.value.reason is ItemReason.INVALID_ANSWER
-
-
 async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
     content = json.dumps(recap_answer("ann"))
     bare = {"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": None}}
-    answering(llm, web.json_response(bare))
-    assert (await summarizer.summarize(FOUND, DEADLINE)).metadata["prompt_tokens"] == 0
+    answering(llm, web.json_response(bare), web.json_response({"choices": bare["choices"]}))
+    for _ in range(2):
+        answer = await summarizer.ask(question(), DEADLINE)
+        assert (answer.text, answer.spent, answer.model) == (content, Spent(1, micro_usd=None), "test-model")
     assert summarizer.tokens == 0
-
-
-async def test_a_filtered_answer_without_a_message_is_the_items_fault(
-    llm: FakeLLM, summarizer: OpenAISummarizer
-) -> None:
-    answering(llm, web.json_response({"choices": [{"finish_reason": "content_filter"}]}))
-    with pytest.raises(ItemFault) as caught:
-        await summarizer.summarize(FOUND, DEADLINE)
-    assert caught.value.reason is ItemReason.CONTENT_POLICY

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.adapters.pushes.outbox import Outbox
-from notifications.adapters.summarizers.offline import OfflineSummarizer
+from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.claim import SINGLE_FILE_LANE, Stored
 from notifications.domain.errors import (
     ConfigFault,
@@ -32,6 +32,7 @@ from notifications.wiring import BootClock
 from tests.contract.test_stores import connect as connect_store
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.jobs import Stage
+from tests.support.memory import MemorySummarizer
 from tests.support.servers import RedisServer
 from tests.support.web import completion, llm_error
 from tests.support.worlds import SqliteWorld, World, talk
@@ -49,7 +50,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "no text": lambda: UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"),
     "no memory": MemoryError,
 }
-STEPS = ("ledgers_between", "summary", "conversations_in", "summarize", "devices", "begin", "send", "report")
+STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "report")
 
 
 class Raising:
@@ -92,10 +93,11 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         parts = Parts(
             claims,
             store,
-            Raising(OfflineSummarizer(), step, raised),
+            Raising(MemorySummarizer(), step, raised),
             Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
             BootClock(),
             numbers,
+            sentences,
         )
         run = Run(parts)
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
@@ -118,9 +120,9 @@ async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisCl
     doc = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": user.hour}
     world.put_user("ann", doc, {}, {"t": talk("ann", slot.at - timedelta(hours=1))})
     store = await connect_store(world)
-    refuses = Raising(OfflineSummarizer(), "summarize", lambda: ItemFault(ItemReason.REFUSAL, "No."))
+    refuses = Raising(MemorySummarizer(), "ask", lambda: ItemFault(ItemReason.REFUSAL, "No."))
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
-    parts = Parts(claims, store, refuses, outbox, BootClock(), Limits())
+    parts = Parts(claims, store, refuses, outbox, BootClock(), Limits(), sentences, falls_back=False)
     run = Run(parts)
     await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
     await store.aclose()

@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules
-from notifications.domain.recap.material import Material
+from notifications.domain.recap.prompt import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
 from notifications.run.state import Parts, Report
@@ -37,7 +38,7 @@ class Evening:
         self.terminated = Termination()
         self.slots: dict[str, Slot] = {}
         self.opened = 0
-        self.fallback: MemorySummarizer | None = MemorySummarizer("extract")
+        self.falls_back = True
         rules = LedgerRules(
             self.limits.span("sending_stale"),
             self.limits.max_pushes,
@@ -64,7 +65,16 @@ class Evening:
 
     @property
     def parts(self) -> Parts:
-        return Parts(self.claims, self.store, self.summarizer, self.push, self, self.limits, fallback=self.fallback)
+        return Parts(
+            self.claims,
+            self.store,
+            self.summarizer,
+            self.push,
+            self,
+            self.limits,
+            sentences,
+            falls_back=self.falls_back,
+        )
 
     def start(self, **changes: Any) -> Tick:
         return replace(Tick(self.claims, self.limits, self._open, self.terminated), **changes)
@@ -97,6 +107,6 @@ def endings(report: Report) -> dict[str, int]:
     return {ending.value: count for ending, count in report.counts.endings.items() if count}
 
 
-def of(uid: str, fault: Callable[[Material], Exception]) -> Callable[[Material], Exception | None]:
+def of(uid: str, fault: Callable[[Question], Exception]) -> Callable[[Question], Exception | None]:
     """The fault, on this user's day alone."""
-    return lambda material: fault(material) if f"who={uid} " in material.conversations[0].overview else None
+    return lambda question: fault(question) if f"who={uid} " in question.notes else None

@@ -11,19 +11,29 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
+from notifications.adapters.stores.delivery_documents import (
+    PART_KEPT,
+    ledger_from,
+    ledger_to,
+    part_from,
+    part_to,
+    recap_to,
+    summary_from,
+)
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
 from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.domain.delivery import Decision, LedgerRules
-from notifications.domain.errors import ItemFault, ItemReason, Malformed
-from notifications.domain.model import Conversation, Device, Draft, Ledger, Summary, Window, day_of
+from notifications.domain.errors import ItemReason, Malformed
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
-from notifications.domain.recap.material import MAX_READ, Material
+from notifications.domain.recap.material import MAX_READ
+from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
-from notifications.ports import ClaimTerms, Found, Listed, Reply
+from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
+from notifications.ports import Answer, ClaimTerms, Found, Listed, Reply
 
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -162,6 +172,21 @@ class MemoryClaims:
 
     async def pause_left(self, key: str) -> timedelta:
         return timedelta(milliseconds=max(0, await self._client.pttl(key)))
+
+    async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
+        held: dict[str, int] = self._client.look(key) or {"total": 0}
+        if token in held:
+            return True
+        if held["total"] + amount > most:
+            return False
+        kept = held | {"total": held["total"] + amount, token: amount}
+        self._client.values[key] = (kept, self._client.ms + SPEND_KEPT_SECONDS * 1000)
+        return True
+
+    async def settle(self, key: str, token: str, amount: int) -> None:
+        held: dict[str, int] = self._client.look(key) or {}
+        if token in held:
+            held["total"] += amount - held.pop(token)
 
     async def scan(self, pattern: str) -> AsyncIterator[Found]:
         for key in sorted(self._client.values):
@@ -312,6 +337,14 @@ class MemoryStore(TransactionalLedger):
             self._kept.put(summaries, decision.recap.id, recap_to(decision.recap))
         return replace(decision, entry=entry)
 
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        kept = self._kept.collection(uid, f"recap_deliveries/{day}/parts").get(key)
+        return part_from(kept.doc) if kept else None
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        place = self._kept.collection(uid, f"recap_deliveries/{day}/parts")
+        self._kept.put(place, key, part_to(facts, self._kept.clock() + PART_KEPT))
+
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
 
@@ -408,32 +441,54 @@ class MemoryWorld:
 
 
 class MemorySummarizer:
-    """The Summarizer port: a draft that names the day, or what the script raises."""
+    """The Summarizer port: a recap that cites the first note, or what the script raises or answers."""
 
     where = "The summarizer in memory"
 
-    def __init__(self, source: str = "llm") -> None:
+    def __init__(self) -> None:
         self.calls = 0
         self.tokens = 0
         self.budgets: Mapping[str, Budget] = {}
-        self.source = source
-        self.asked: list[Material] = []
-        self.script: Callable[[Material], Exception | None] = lambda material: None
+        self.asked: list[Question] = []
+        self.worst: int | None = None
+        self.script: Callable[[Question], Exception | Answer | str | None] = lambda question: None
 
-    async def summarize(self, material: Material, deadline: timedelta) -> Draft:
+    async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         self.calls += 1
-        self.asked.append(material)
-        if raised := self.script(material):
-            raise raised
-        if not material.conversations:
-            raise ItemFault(ItemReason.INVALID_ANSWER, "There is nothing to tell.")
-        return Draft("A day", "You talked.", "🌤️", metadata={"model": "memory", "source": self.source})
+        self.asked.append(question)
+        said = self.script(question)
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, Answer):
+            return said
+        self.tokens += 120
+        return answered(said or json.dumps(RECAP if question.name == "daily_recap" else FACTS))
+
+    async def worst_cost(self, question: Question) -> int | None:
+        return self.worst
 
     async def check(self) -> str:
         return ""
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+FACTS: Doc = {"facts": [{"text": "You talked.", "notes": [1]}]}
+RECAP: Doc = {
+    "headline": "A day",
+    "overview": FACTS["facts"],
+    "day_emoji": "🌤️",
+    "highlights": [],
+    "unresolved_questions": [],
+    "decisions_made": [],
+    "knowledge_nuggets": [],
+}
+
+
+def answered(text: str, ended: ItemReason | None = None, micro_usd: int | None = 50) -> Answer:
+    """An answer as the port has it."""
+    return Answer(text, "memory", "default", Spent(1, 100, 0, 20, 0, micro_usd), ended)
 
 
 class MemoryPush:

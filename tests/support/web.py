@@ -14,6 +14,9 @@ from typing import Any
 from aiohttp import web
 
 WHO = re.compile(r"who=(\S+)")
+NOTE = re.compile(r"^\w{5} \[(\d+)\]", re.MULTILINE)
+PRICE = (1.0, 4.0)  # USD for a million tokens, in and out
+TAKES = ("tenth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 PATH = re.compile(r"^/v1/projects/[\w-]+/messages:send$")
 MAX_MESSAGE = 4096
 MAX_TAG = 64
@@ -91,7 +94,19 @@ def recap_answer(who: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def completion(content: str | None, finish: str = "stop", refusal: str | None = None) -> web.Response:
+def facts_answer(notes: str) -> dict[str, Any]:
+    """What an LLM takes down of a part: of each note one fact, in its own words."""
+    numbers = [int(number) for number in NOTE.findall(notes)]
+    return {"facts": [{"text": "You talked about the garden.", "notes": [number]} for number in numbers[:25]]}
+
+
+def completion(
+    content: str | None,
+    finish: str = "stop",
+    refusal: str | None = None,
+    usage: dict[str, Any] | None = None,
+    **more: str,
+) -> web.Response:
     """A chat completion."""
     message = {"role": "assistant", "content": content, "refusal": refusal}
     return web.json_response(
@@ -101,8 +116,9 @@ def completion(content: str | None, finish: str = "stop", refusal: str | None = 
             "created": 1,
             "model": "fake-model",
             "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+            "usage": usage or {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
         }
+        | more
     )
 
 
@@ -119,6 +135,10 @@ class FakeLLM(LoopbackServer):
         self.calls: Counter[str] = Counter()
         self.prompts: list[str] | None = None  # a test that wants to read them gives a list
         self.rooms: list[int] = []  # what each answer may take, in tokens
+        self.bodies: list[dict[str, Any]] = []
+        self.tokens = 0
+        self.billed = 0.0  # USD, at PRICE for a million tokens; half for flex
+        self.needs_room = True  # by its newer name
         self.script: Script | None = None
         self.latency = 0.0
         self.at_once = 0
@@ -127,11 +147,12 @@ class FakeLLM(LoopbackServer):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        if wrong := _wrong_completion_request(request.path, body):
+        if wrong := _wrong_completion_request(request.path, body, self.needs_room):
             return llm_error(400, wrong)
         who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
         self.calls[who] += 1
-        self.rooms.append(body["max_completion_tokens"])
+        self.bodies.append(body)
+        self.rooms.append(body.get("max_completion_tokens", 0))
         if self.prompts is not None:
             self.prompts.append(body["messages"][-1]["content"])
         number = self.calls[who]
@@ -143,16 +164,33 @@ class FakeLLM(LoopbackServer):
             scripted = await self.script(who) if self.script else None
         finally:
             self.at_once -= 1
-        return scripted or completion(json.dumps(recap_answer(f"{who} (take {number})")))
+        if scripted:
+            return scripted
+        notes = body["messages"][-1]["content"]
+        form = body.get("response_format", {}).get("json_schema", {}).get("name", "daily_recap")
+        take = f"{who}, {TAKES[number % len(TAKES)]} take"
+        answer = json.dumps(facts_answer(notes) if form == "daily_notes" else recap_answer(take), ensure_ascii=False)
+        return self._billed(body, answer)
+
+    def _billed(self, body: dict[str, Any], answer: str) -> web.Response:
+        """As a provider counts: three bytes a token."""
+        tier = body.get("service_tier", "default")
+        tokens_in = sum(len(message["content"].encode()) for message in body["messages"]) // 3
+        tokens_out = len(answer.encode()) // 3
+        self.tokens += tokens_in + tokens_out
+        share = 0.5 if tier == "flex" else 1.0
+        self.billed += share * (tokens_in * PRICE[0] + tokens_out * PRICE[1]) / 1_000_000
+        usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+        return completion(answer, usage=usage, service_tier=tier)
 
 
-def _wrong_completion_request(path: str, body: dict[str, Any]) -> str | None:
+def _wrong_completion_request(path: str, body: dict[str, Any], needs_room: bool) -> str | None:
     if path != "/v1/chat/completions":
         return "unknown_url"
-    form = body.get("response_format", {}).get("json_schema", {})
-    if form.get("strict") is not True or form.get("schema", {}).get("additionalProperties") is not False:
+    form = body.get("response_format", {}).get("json_schema")
+    if form and (form.get("strict") is not True or form.get("schema", {}).get("additionalProperties") is not False):
         return "schema_not_strict"
-    if body.get("store") is not False or not body.get("model") or "max_completion_tokens" not in body:
+    if body.get("store") or not body.get("model") or (needs_room and "max_completion_tokens" not in body):
         return "bad_parameters"
     if [message["role"] for message in body.get("messages", [])] != ["system", "user"]:
         return "bad_messages"

@@ -11,11 +11,13 @@ import pytest
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
 from notifications.domain.recap.answer import MAX_ANSWER_CHARS, read_answer
+from notifications.domain.recap.checks import Checks
 from notifications.domain.recap.material import Material
 from tests.support.web import recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
-FOUND = Material(date(2026, 5, 1), tuple(Conversation(key, AT, overview="They met.") for key in "ab"), None)
+SAID = "They met and ate soup, food and words, and they want to paint and fly. It costs 40. Who pays? The twentieth."
+FOUND = Material(date(2026, 5, 1), tuple(Conversation(key, AT, overview=SAID) for key in "ab"), None)
 WHOLE = {
     "headline": "A day",
     "overview": [{"text": "They met.", "notes": [1, 2, 1]}, {"text": "They ate.", "notes": [2]}],
@@ -27,8 +29,12 @@ WHOLE = {
 }
 
 
+def checks() -> Checks:
+    return Checks(FOUND, [1, 2], "These are the instructions.", "q7k3x")
+
+
 def read(**changes: Any) -> Draft:
-    return read_answer(json.dumps(WHOLE | changes), FOUND)
+    return read_answer(json.dumps(WHOLE | changes), checks())
 
 
 def cited(text: str, *notes: Any) -> dict[str, Any]:
@@ -36,8 +42,7 @@ def cited(text: str, *notes: Any) -> dict[str, Any]:
 
 
 def test_an_answer_is_read_whole() -> None:
-    spent: dict[str, dict[str, Any]] = {"metadata": {"model": "m"}, "coverage": {"whole": 2}}
-    assert read_answer(json.dumps(WHOLE), FOUND, **spent) == Draft(
+    assert read_answer(json.dumps(WHOLE), checks()) == Draft(
         headline="A day",
         overview="They met. They ate.",
         day_emoji="🌤️",
@@ -45,9 +50,7 @@ def test_an_answer_is_read_whole() -> None:
         unresolved_questions=(Cited("Who pays?", ("a",)),),
         decisions_made=(Cited("To paint.", ("b",)),),
         knowledge_nuggets=(Cited("It costs 40.", ("a", "b")),),
-        checks={"kept": 6, "uncited": 0},
-        coverage={"whole": 2},
-        metadata={"model": "m"},
+        checks={"kept": 6},
     )
 
 
@@ -92,9 +95,9 @@ def test_a_highlight_without_a_topic_is_named_by_its_summary_and_an_empty_one_is
 
 def test_an_answer_may_be_as_long_as_no_recap_is() -> None:
     text = json.dumps(WHOLE)
-    assert read_answer(text + " " * (MAX_ANSWER_CHARS - len(text)), FOUND).headline == "A day"
+    assert read_answer(text + " " * (MAX_ANSWER_CHARS - len(text)), checks()).headline == "A day"
     with pytest.raises(ItemFault, match="ValueError"):
-        read_answer(text + " " * (MAX_ANSWER_CHARS - len(text) + 1), FOUND)
+        read_answer(text + " " * (MAX_ANSWER_CHARS - len(text) + 1), checks())
 
 
 @pytest.mark.parametrize(
@@ -105,10 +108,8 @@ def test_an_answer_may_be_as_long_as_no_recap_is() -> None:
         ("[]", "TypeError"),
         ("null", "TypeError"),
         ("{}", "no 'overview'"),
-        (json.dumps(recap_answer("x", headline="")), "ValueError"),
         (json.dumps(recap_answer("x", overview=[])), "ValueError"),
         (json.dumps(recap_answer("x", overview="They met.")), "TypeError"),
-        (json.dumps(recap_answer("x", overview=[cited("They met.", 9)])), "ValueError"),
         (json.dumps(recap_answer("x", overview=[{"text": 7, "notes": [1]}])), "TypeError"),
         (json.dumps(recap_answer("x", highlights=[1])), "TypeError"),
         (json.dumps(recap_answer("secret words", decisions_made="none")), "TypeError"),
@@ -118,6 +119,6 @@ def test_an_answer_may_be_as_long_as_no_recap_is() -> None:
 )
 def test_an_answer_off_the_schema_is_an_item_fault_that_quotes_nothing(text: str, why: str) -> None:
     with pytest.raises(ItemFault) as caught:
-        read_answer(text, FOUND)
+        read_answer(text, checks())
     assert str(caught.value) == f"The LLM's answer does not follow the recap's schema ({why})."
     assert caught.value.reason is ItemReason.INVALID_ANSWER

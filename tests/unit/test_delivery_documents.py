@@ -33,6 +33,9 @@ WHOLE = Ledger(
     failures=2,
     crashes=3,
     reason="push",
+    source="llm",
+    tokens=1_200,
+    usd=0.0021,
     sent_at=AT + timedelta(minutes=1),
     expire_at=AT + timedelta(days=30),
 )
@@ -56,6 +59,9 @@ DOC: dict[str, Any] = {
     "failures": 2,
     "crashes": 3,
     "reason": "push",
+    "source": "llm",
+    "tokens": 1_200,
+    "usd": 0.0021,
     "sent_at": AT + timedelta(minutes=1),
     "expire_at": AT + timedelta(days=30),
 }
@@ -119,7 +125,7 @@ def test_a_ledger_is_written_and_read_whole() -> None:
 
 def test_what_is_not_set_is_not_stored_and_read_as_its_default() -> None:
     bare = Ledger(DAY, State.SKIPPED)
-    zeros = {"tries": 0, "repeats": 0, "failures": 0, "crashes": 0}
+    zeros = {"tries": 0, "repeats": 0, "failures": 0, "crashes": 0, "tokens": 0}
     assert ledger_to(bare) == {"date": "2026-05-01", "state": "skipped", "seq": 1, "devices": {}} | zeros
     assert ledger_from(DAY, {"state": "skipped", "devices": None}) == bare
 

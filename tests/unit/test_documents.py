@@ -116,10 +116,12 @@ def test_a_conversation_of_words_alone_is_its_transcript() -> None:
     segments = [{"text": " Hello. "}, {"text": ""}, "odd", {"words": 1}, {"text": "Yes."}]
     bare = documents.conversation_from("t", {"created_at": AT.isoformat(), "transcript_segments": segments})
     assert bare == Conversation("t", AT, transcript="Hello.\nYes.")
-    long = [{"text": "x" * 3_000}] * 3
-    cut = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
-    assert cut is not None
-    assert cut.transcript == "x" * 3_000 + "\n" + "x" * 1_000
+    for length, cut in ((75_000, False), (75_001, True)):
+        long = [{"text": "x" * 75_000}, {"text": "y" * length}]
+        found = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
+        assert found == Conversation("t", AT, transcript="x" * 75_000 + "\n" + "y" * 75_000, cut=cut)
+    told = documents.conversation_from("t", {"created_at": AT, "structured": {"overview": "x" * 150_001}})
+    assert told == Conversation("t", AT, overview="x" * 150_000, cut=True)
     odd = documents.conversation_from("t", {"created_at": AT, "transcript_segments": "text"})
     assert odd == Conversation("t", AT)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.summarizers.offline import OfflineSummarizer, sentences
+from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
 from notifications.domain.recap.extract import CANDIDATES, extract
 from notifications.domain.recap.material import Material
@@ -54,7 +54,7 @@ def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> No
         decisions_made=(Cited("The team agreed to paint the old harbour blue.", ("paint",)),),
         knowledge_nuggets=(Cited("The harbour paint costs 40 euros a can.", ("paint",)),),
         coverage={"whole": 0, "part": 0, "extract": 2},
-        metadata={"model": "extract", "source": "extract", "offline": True},
+        metadata={"model": "extract", "source": "extract"},
     )
 
 
@@ -148,13 +148,6 @@ def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
     draft = extract(Material(DAY, talks, None), counted)
     assert (len(asked), draft.coverage["extract"], CANDIDATES) == (300, 300, 240)
     assert all(sentence.startswith("Alpha") for sentence in SENTENCE.split(draft.overview))
-
-
-async def test_the_offline_summarizer_asks_nobody() -> None:
-    summarizer = OfflineSummarizer()
-    draft = await summarizer.summarize(Material(DAY, (PAINT, DOG), None), timedelta(0))
-    assert draft == extract(Material(DAY, (PAINT, DOG), None), sentences)
-    assert (summarizer.calls, summarizer.tokens, dict(summarizer.budgets)) == (0, 0, {})
 
 
 @pytest.mark.parametrize(

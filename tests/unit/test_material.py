@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from notifications.domain.language.words import words_in
 from notifications.domain.model import ActionItem, Conversation
-from notifications.domain.recap.material import Material, held_at, material, words_in
+from notifications.domain.recap.material import Material, held_at, material
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)

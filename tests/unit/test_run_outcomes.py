@@ -14,15 +14,15 @@ from notifications.domain.errors import (
     ItemReason,
     ProviderFault,
 )
-from notifications.domain.recap.material import Material
+from notifications.domain.recap.prompt import Question
 from tests.support.evening import Evening, endings, of
 
 
-def refusal(material: Material) -> Exception:
+def refusal(question: Question) -> Exception:
     return ItemFault(ItemReason.REFUSAL, "No.")
 
 
-def useless(material: Material) -> Exception:
+def useless(question: Question) -> Exception:
     return ItemFault(ItemReason.TRUNCATED, "It ended early.")
 
 
@@ -71,7 +71,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
     evening = Evening()
     evening.add("ann")
 
-    def switches_off(material: Material) -> None:
+    def switches_off(question: Question) -> None:
         evening.world.update_user("ann", {"daily_summary_enabled": False})
 
     evening.summarizer.script = switches_off
@@ -82,7 +82,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
 
 async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
     evening = Evening()
-    evening.fallback = None
+    evening.falls_back = False
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", refusal)
     report = await evening.tick()
@@ -129,7 +129,7 @@ async def test_a_refused_key_stops_the_claiming_at_once() -> None:
 
 async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_charged() -> None:
     evening = Evening(concurrency=20)
-    evening.fallback = None
+    evening.falls_back = False
     evening.add(*(f"user-{n:02}" for n in range(12)))
     evening.summarizer.script = useless
     report = await evening.tick()
@@ -140,15 +140,16 @@ async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_c
     assert (endings(report), evening.record("user-03").failures) == ({"sent": 11, "waiting": 1}, 1)
 
 
-@pytest.mark.parametrize("reason", [one for one in ItemReason if one is not ItemReason.UNSTORABLE])
+@pytest.mark.parametrize(
+    "reason", [one for one in ItemReason if one not in (ItemReason.UNSTORABLE, ItemReason.CONTEXT_LENGTH)]
+)
 async def test_who_the_llm_can_not_serve_gets_the_days_own_words_at_once(reason: ItemReason) -> None:
     evening = Evening()
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", lambda material: ItemFault(reason, "No."))
     report = await evening.tick()
     assert (endings(report), report.counts.extracts, report.trouble) == ({"sent": 2}, 1, None)
-    assert evening.fallback is not None
-    assert (evening.fallback.calls, evening.record("ann").failures, evening.got()) == (1, 0, {"ann-0": 1, "bob-0": 1})
+    assert (evening.record("ann").failures, evening.got()) == (0, {"ann-0": 1, "bob-0": 1})
 
 
 @pytest.mark.parametrize(("users", "extracts", "stopped"), [(9, 9, False), (10, 9, True), (15, 9, True)])
@@ -184,9 +185,9 @@ async def test_an_extract_that_is_thrown_away_is_none_that_was_sent() -> None:
     evening.add("ann")
     day = evening.slots["ann"].recap_date.isoformat()
 
-    def appears(material: Material) -> Exception:
+    def appears(question: Question) -> Exception:
         evening.world.put_summary("ann", day, {"date": day, "headline": "Theirs", "overview": "O"})
-        return refusal(material)
+        return refusal(question)
 
     evening.summarizer.script = appears
     report = await evening.tick()

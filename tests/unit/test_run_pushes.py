@@ -87,7 +87,7 @@ async def test_a_push_that_can_be_sent_to_nobody_uses_up_no_try() -> None:
 @pytest.mark.parametrize("falls_back", [True, False])
 async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(falls_back: bool) -> None:
     evening = Evening()
-    evening.fallback = evening.fallback if falls_back else None
+    evening.falls_back = falls_back
     evening.add("ann")
     evening.push.script = lambda token: BUSY
     await evening.tick()

@@ -82,11 +82,11 @@ async def test_sigterm_releases_who_has_not_begun() -> None:
     evening = Evening()
     evening.add("ann")
 
-    async def told_to_stop(*_: object) -> Any:
+    async def told_to_stop(*_: object, **__: object) -> Any:
         evening.terminated.set()
         await asyncio.sleep(30)
 
-    evening.summarizer.summarize = told_to_stop  # type: ignore[assignment, method-assign]
+    evening.summarizer.ask = told_to_stop  # type: ignore[method-assign]
     report = await evening.tick()
     assert (endings(report), evening.record("ann").state, evening.record("ann").failures) == (
         {"stopped": 1},
@@ -155,7 +155,7 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
 async def test_a_day_that_ended_though_the_reply_was_lost_is_told_as_what_it_is() -> None:
     """Its second try finds its own ledger: nobody else ended the day."""
     evening = Evening()
-    evening.fallback = None
+    evening.falls_back = False
     evening.add("ann")
     real, replies = evening.store.end_day, iter([StoreDown("memory", "The reply is lost.")])
 

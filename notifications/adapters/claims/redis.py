@@ -6,13 +6,11 @@ Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from redis import exceptions as errors
@@ -21,9 +19,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
-from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
+from notifications.adapters.claims.redis_scripts import reply_of, script, spend_script, text_of
+from notifications.domain.claim import Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
+from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
 from notifications.ports import ClaimTerms, Found, Reply
 
 T = TypeVar("T")
@@ -31,14 +31,7 @@ T = TypeVar("T")
 TRIES = 3  # the same call with the same token; then stop claiming
 SCAN_BATCH = 500
 READ_BATCH = 1_000
-
-
-@cache
-def script(verb: Verb) -> tuple[str, str]:
-    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
-    folder = Path(__file__).parent / "lua"
-    source = f"{(folder / 'record.lua').read_text()}\n{(folder / f'{verb.value}.lua').read_text()}"
-    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+SETTLES = -1  # in place of a budget
 
 
 class RedisClaims:
@@ -100,7 +93,7 @@ class RedisClaims:
         if taken:
             return True
         found = await self._patiently(lambda: self._client.get(key))
-        return found is not None and _text(found) == value  # our own reply was lost
+        return found is not None and text_of(found) == value  # our own reply was lost
 
     async def set_pause(self, key: str, rest: timedelta) -> None:
         """Tell every process to start nothing for that long, unless they were told to wait longer."""
@@ -112,6 +105,18 @@ class RedisClaims:
         """For how long nothing is to be started."""
         left = await self._patiently(lambda: self._client.pttl(key))
         return timedelta(milliseconds=max(0, left))
+
+    async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
+        """Take an amount from what the key may hold in all; False where it does not fit any more."""
+        return await self._spend(key, token, amount, most) == 1
+
+    async def settle(self, key: str, token: str, amount: int) -> None:
+        """Replace what was taken under this token by what was really spent."""
+        await self._spend(key, token, amount, SETTLES)
+
+    async def _spend(self, key: str, token: str, amount: int, most: int) -> int:
+        given = (key, token, amount, most, SPEND_SECONDS)
+        return int(await self._patiently(partial(self._evaluated, *spend_script(), *given)))
 
     async def scan(self, pattern: str) -> AsyncIterator[Found]:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
@@ -154,16 +159,14 @@ class RedisClaims:
         await self._client.aclose()
 
     async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
-        source, sha = script(verb)
         given = (terms.key, token, terms.lease_ms, terms.expire_ms, *args)
+        return reply_of(await self._patiently(partial(self._evaluated, *script(verb), *given)))
 
-        async def once() -> list[Any]:
-            try:
-                return cast(list[Any], await self._client.evalsha(sha, 1, *given))
-            except errors.NoScriptError:
-                return cast(list[Any], await self._client.eval(source, 1, *given))
-
-        return _reply(await self._patiently(once))
+    async def _evaluated(self, source: str, sha: str, *given: str | int) -> Any:
+        try:
+            return await self._client.evalsha(sha, 1, *given)
+        except errors.NoScriptError:
+            return await self._client.eval(source, 1, *given)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """The call, again where its answer was lost: every verb is idempotent under its token."""
@@ -197,27 +200,9 @@ def cancellation_kept() -> Iterator[None]:
             raise asyncio.CancelledError
 
 
-def _reply(raw: list[Any]) -> Reply:
-    word, detail, failures, crashes, now, reason = raw
-    answer = ClaimAnswer(_text(word))
-    return Reply(
-        answer=answer,
-        now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
-        wait=timedelta(milliseconds=0 if answer is ClaimAnswer.DONE else int(detail)),
-        final=Stored(_text(detail)) if answer is ClaimAnswer.DONE else None,
-        failures=failures,
-        crashes=crashes,
-        reason=_text(reason),
-    )
-
-
 def _wrong_type(value: Exception) -> bool:
     """Whether a key holds another type than text: another maker's, and no trouble of the server's."""
     return isinstance(value, errors.ResponseError) and str(value).startswith("WRONGTYPE")
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaims:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores.documents import Doc, moment
@@ -13,8 +13,9 @@ from notifications.domain.text import clean
 
 MAX_WORDS = 20_000  # characters of another hand's text that are looked at
 MAX_ID = 300  # characters of a summary's id that a push carries
-LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes")
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason")
+PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
+LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
 
 
@@ -82,6 +83,22 @@ def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
     ]
 
 
+def part_to(facts: Iterable[Cited], expire_at: datetime) -> dict[str, Any]:
+    """What an LLM made of a part of a long day."""
+    told = [{"text": one.text, "conversation_ids": list(one.conversation_ids)} for one in facts]
+    return {"facts": told, "expire_at": expire_at}
+
+
+def part_from(doc: object) -> tuple[Cited, ...] | None:
+    """The facts of a part; None for what is none of ours: then it is asked for anew."""
+    try:
+        facts = doc["facts"]  # type: ignore[index]
+        found = [(_typed(one["text"], str), [_typed(key, str) for key in one["conversation_ids"]]) for one in facts]
+        return tuple(Cited(clean(text), tuple(keys)) for text, keys in found)
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
 def summary_from(key: str, doc: Doc) -> Summary:
     """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
     return Summary(
@@ -120,6 +137,8 @@ def _ledger(day: date, doc: object) -> Ledger:
     given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    usd = doc.get("usd")
+    given["usd"] = float(usd) if isinstance(usd, int | float) and not isinstance(usd, bool) else None
     state = State(doc.get("state", ""))
     if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
         raise ValueError(state)

@@ -12,7 +12,7 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
-from notifications.domain.recap.material import MAX_TRANSCRIPT_CHARS
+from notifications.domain.recap.material import MAX_TEXT
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
 from notifications.ports import Listed
@@ -99,19 +99,21 @@ def conversation_from(key: str, doc: object) -> Conversation | None:
 
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
     overview = text(structured.get("overview"))
+    told, cut = (overview[:MAX_TEXT], len(overview) > MAX_TEXT) if overview else _transcript(doc.get(TRANSCRIPT))
     return Conversation(
         id=key,
         created_at=created,
         started_at=_told_moment(doc.get("started_at")),
         finished_at=_told_moment(doc.get("finished_at")),
         title=text(structured.get("title")),
-        overview=overview,
+        overview=told if overview else "",
         category=text(structured.get("category")),
         action_items=tuple(_action_items(structured.get("action_items"))),
         events=tuple(_titles(structured.get("events"))),
-        transcript="" if overview else _transcript(doc.get(TRANSCRIPT)),
+        transcript="" if overview else told,
         language=language_tag(text(doc.get("language"))),
         place=_place(doc.get("geolocation")),
+        cut=cut,
     )
 
 
@@ -138,16 +140,17 @@ def _titles(value: object) -> list[str]:
     return [title for item in _maps(value) if (title := text(item.get("title")))]
 
 
-def _transcript(value: object) -> str:
+def _transcript(value: object) -> tuple[str, bool]:
+    """What was said, a line for each segment, and whether it was too long to be read to its end."""
     lines: list[str] = []
-    room = MAX_TRANSCRIPT_CHARS
+    room = MAX_TEXT
     for segment in _maps(value):
         line = text(segment.get("text"))
         lines.append(line[:room])
         room -= len(line)
-        if room <= 0:
+        if room < 0:
             break
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line), room < 0
 
 
 def _maps(value: object) -> list[Mapping[str, Any]]:

@@ -1,11 +1,10 @@
-"""Recaps by OpenAI, or by any server that speaks its chat completions API (OPENAI_BASE_URL)."""
+"""Answers by OpenAI, or by any server that speaks its chat completions API (OPENAI_BASE_URL)."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -14,114 +13,97 @@ from httpx2 import Limits as Pool
 from httpx2 import create_ssl_context
 from pydantic import ValidationError
 
+from notifications.adapters.summarizers.openai_dialect import OPTIONAL, Dialect
 from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
-from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
-from notifications.domain.model import Draft
+from notifications.adapters.summarizers.prices import price_listed, price_set
+from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
-from notifications.domain.recap.answer import read_answer
-from notifications.domain.recap.material import Material
-from notifications.domain.recap.plan import Plan, plan
-from notifications.domain.recap.prompt import INSTRUCTIONS, MAX_ANSWER_TOKENS, SCHEMA, prompt
+from notifications.domain.recap.prompt import Question
+from notifications.domain.spending import Price, Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
-from notifications.domain.waits import jittered, retry_after
+from notifications.domain.waits import retry_after
 from notifications.limits import Limits
+from notifications.ports import Answer
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
-TRIES = 2  # inside one user's deadline; then the claim's own retry takes over
 CHECK_SECONDS = 10.0
+LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
-FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=5)  # with the claim held; what asks for more gets the claim's own wait
-RESPONSE_FORMAT: Any = {
-    "type": "json_schema",
-    "json_schema": {"name": "daily_recap", "strict": True, "schema": SCHEMA},
-}
+DEFAULT_TIER = "default"
+CHAT_TOKENS = 100  # that a message costs beside its text
 ITEM_CODES = {
     "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
     "string_above_max_length": ItemReason.CONTEXT_LENGTH,
+    "exceed_context_size_error": ItemReason.CONTEXT_LENGTH,  # llama.cpp's
     "content_policy_violation": ItemReason.CONTENT_POLICY,
     "content_filter": ItemReason.CONTENT_POLICY,
     "invalid_prompt": ItemReason.CONTENT_POLICY,
 }
-ASKED_AGAIN = (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER)
 ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
+NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
+NO_FLEX = ("resource_unavailable", "capacity_exceeded")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One user's day as it is asked, and the room that its answer has."""
+class Service:
+    """Which model is asked and how, as it is set."""
 
-    material: Material
-    plan: Plan
-    answer_tokens: int
+    model: str
+    effort: str | None = None
+    tier: str | None = None
+    price_in: float | None = None  # USD for a million tokens
+    price_out: float | None = None
+    daily_budget: float | None = None  # USD
 
 
 class OpenAISummarizer:
     """The Summarizer port. The client's own retries are off: they obey Retry-After without jitter."""
 
-    def __init__(self, client: openai.AsyncOpenAI, model: str, where: str, max_prompt_tokens: int) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, service: Service, where: str) -> None:
         self._client = client
-        self._model = model
-        self._max_prompt_tokens = max_prompt_tokens
+        self._service = service
+        self._dialect = Dialect(service.model, service.effort, service.tier)
+        self._prices: dict[str, Price | None] = {}
         self._where = where
-        self.where = f"{where} (OPENAI_MODEL {model!r})"
+        self.where = f"{where} (OPENAI_MODEL {service.model!r})"
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
 
-    async def summarize(self, material: Material, deadline: timedelta) -> Draft:
-        """One draft. Raises ItemFault or ProviderFault; neither quotes what was sent or answered.
+    async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        """One answer. Raises ItemFault or ProviderFault; neither quotes what was sent or answered.
 
-        A useless answer is asked for once more, a truncated one with twice the room, since hidden reasoning takes some.
+        Bounded as a whole: a server that drips its answer is bounded by no time-out between two bytes.
+        `cheap`: whether the slower tier at half the price may be asked, where that is set (OPENAI_SERVICE_TIER).
         """
-        ends = time.monotonic() + deadline.total_seconds()
-        planned = await asyncio.to_thread(plan, material, self._max_prompt_tokens)  # long days take a while
-        question = Question(material, planned, MAX_ANSWER_TOKENS)
-        for tries_left in reversed(range(TRIES)):
-            try:
-                return await self._ask(question, (ends - time.monotonic()) / (tries_left + 1))
-            except ItemFault as fault:
-                if fault.reason not in ASKED_AGAIN or not tries_left:
-                    raise
-                room = question.answer_tokens * (2 if fault.reason is ItemReason.TRUNCATED else 1)
-                question = replace(question, answer_tokens=room)
-            except ProviderFault as fault:
-                pause = jittered(fault.retry_after or FIRST_PAUSE, 1, 1.5)
-                fits = time.monotonic() + pause.total_seconds() < ends and pause <= LONGEST_PAUSE * 1.5
-                if fault.opens or not tries_left or not fits:
-                    raise
-                await asyncio.sleep(pause.total_seconds())
-        raise AssertionError("unreachable")
-
-    async def _ask(self, question: Question, timeout_seconds: float) -> Draft:
-        """One call, bounded as a whole: a server that drips its answer is bounded by no time-out between two bytes."""
-        self.calls += 1
+        seconds = timeout.total_seconds()
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._called(question, timeout_seconds)
+            async with asyncio.timeout(seconds):
+                for _ in range(len(OPTIONAL) + 2):
+                    asked = self._dialect.arguments(question, cheap=cheap)
+                    self.calls += 1
+                    try:
+                        return await self._called(asked, seconds)
+                    except (openai.BadRequestError, openai.UnprocessableEntityError) as refusal:
+                        if not self._dialect.learns(f"{refusal.param} {refusal.message}", asked):
+                            self._refused(refusal, cheap=cheap)
+                raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
-                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS."
+                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
+                cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
+        except openai.APIStatusError as refusal:
+            self._refused(refusal, cheap=cheap)
 
-    async def _called(self, question: Question, timeout_seconds: float) -> Draft:
+    async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
         try:
-            response = await self._client.chat.completions.with_raw_response.create(
-                model=self._model,
-                messages=[
-                    {"role": "system", "content": INSTRUCTIONS},
-                    {"role": "user", "content": prompt(question.material, question.plan)},
-                ],
-                response_format=RESPONSE_FORMAT,
-                max_completion_tokens=question.answer_tokens,
-                store=False,
-                timeout=timeout_seconds,
-            )
+            response = await self._client.chat.completions.with_raw_response.create(**asked, timeout=seconds + LATER)
             self.budgets = budgets(response.headers)
-            return self._draft(Completion.model_validate_json(response.http_response.content), question)
-        except openai.APIStatusError as cause:
-            self._refused(cause)
+            return await self._answer(Completion.model_validate_json(response.http_response.content))
+        except openai.APIStatusError:
+            raise
         except openai.APIError as cause:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
@@ -139,48 +121,71 @@ class OpenAISummarizer:
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    def _draft(self, answer: Completion, question: Question) -> Draft:
-        usage, choice = answer.usage, answer.choices[0]
-        self.tokens += (usage.total_tokens or 0) if usage else 0
-        if choice.message.refusal:
-            raise ItemFault(ItemReason.REFUSAL, "The LLM refuses this day's notes.")
-        if choice.finish_reason in ITEM_ENDS:
-            reason = ITEM_ENDS[choice.finish_reason]
-            raise ItemFault(reason, f"The LLM's answer ended early ({reason}).")
-        model = printable(answer.model or self._model, MODEL_LENGTH)
-        metadata: dict[str, str | int | bool] = {"model": model, "source": "llm", "offline": False}
-        if usage:
-            metadata |= {
-                "prompt_tokens": usage.prompt_tokens or 0,
-                "completion_tokens": usage.completion_tokens or 0,
-            }
-        spent: dict[str, Mapping[str, Any]] = {"metadata": metadata, "coverage": question.plan.coverage}
-        return read_answer(choice.message.content or "", question.material, **spent)
+    async def _answer(self, found: Completion) -> Answer:
+        tokens_in, cached, tokens_out, hidden = found.usage.counts() if found.usage else (0, 0, 0, 0)
+        self.tokens += tokens_in + tokens_out
+        tier = error_code(found.service_tier, DEFAULT_TIER)
+        price = await self._price(tier)
+        cost = price.of(tokens_in, cached, tokens_out) if price and found.usage else None
+        choice = found.choices[0]
+        return Answer(
+            text=choice.message.content or "",
+            model=printable(found.model or self._service.model, MODEL_LENGTH),
+            tier=tier,
+            spent=Spent(1, tokens_in, cached, tokens_out, hidden, cost),
+            ended=ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.finish_reason or ""),
+        )
+
+    async def worst_cost(self, question: Question) -> int | None:
+        """What one call can cost at most, in millionths of a USD: no tokenizer makes more tokens than bytes.
+
+        None where no budget is set. Raises ConfigFault where one is, and the price is not known.
+        """
+        if self._service.daily_budget is None:
+            return None
+        price = await self._price(DEFAULT_TIER)
+        if price is None:
+            raise ConfigFault(
+                f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
+                "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK."
+            )
+        sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
+        return price.of(sent, 0, self._dialect.room(question))
+
+    async def _price(self, tier: str) -> Price | None:
+        if tier not in self._prices:
+            set_by_hand = price_set(self._service.price_in, self._service.price_out, tier)
+            listed = None if set_by_hand else await asyncio.to_thread(price_listed, self._service.model, tier)
+            self._prices[tier] = set_by_hand or listed
+        return self._prices[tier]
 
     async def check(self) -> str:
         """Whether the key, the address and the model are right: asks for the model's description."""
         try:
-            await self._client.models.retrieve(self._model, timeout=CHECK_SECONDS)
+            await self._client.models.retrieve(self._service.model, timeout=CHECK_SECONDS)
         except openai.APIStatusError as cause:
             return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY and OPENAI_MODEL."
         except openai.APIError as cause:
             return f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
         return ""
 
-    def _refused(self, cause: openai.APIStatusError) -> NoReturn:
+    def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
         status, code = cause.status_code, error_code(cause.code or cause.type, "")
         if reason := ITEM_CODES.get(code):
-            raise ItemFault(reason, f"The LLM can't take this day's notes ({code}).") from cause
+            raise ItemFault(reason, f"The LLM can't take this day's notes ({code}).", unpaid=True) from cause
         if status in (401, 403, 404):
             raise ProviderFault(
-                f"{self._where} answers {status} for model {self._model!r}; check OPENAI_API_KEY, OPENAI_MODEL and "
-                "OPENAI_BASE_URL.",
+                f"{self._where} answers {status} for model {self._service.model!r}; check OPENAI_API_KEY, OPENAI_MODEL "
+                "and OPENAI_BASE_URL.",
                 config=True,
+                unpaid=True,
             ) from cause
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}.",
             retry_after=retry_after(cause.response.headers),
             opens=code == "insufficient_quota",
+            cheap=code in NO_FLEX and self._dialect.is_flex(cheap=cheap),
+            unpaid=status < 500 or status in NOT_SERVED,
         ) from cause
 
     async def aclose(self) -> None:
@@ -188,7 +193,7 @@ class OpenAISummarizer:
         await self._client.close()
 
 
-def connect(key: str | None, base_url: str | None, model: str, limits: Limits) -> OpenAISummarizer:
+def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
     """A summarizer with a connection for each concurrent call: waiting for one would count as its timeout.
 
     A local server needs no key; the client library insists on one.
@@ -206,4 +211,4 @@ def connect(key: str | None, base_url: str | None, model: str, limits: Limits) -
             event_hooks={"response": [bound]},
         ),
     )
-    return OpenAISummarizer(client, model, f"The LLM at {client.base_url.host}", limits.max_prompt_tokens)
+    return OpenAISummarizer(client, service, f"The LLM at {client.base_url.host}")

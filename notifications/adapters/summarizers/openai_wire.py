@@ -58,12 +58,37 @@ async def bound(response: Response) -> None:
     response.stream = _Bounded(cast(AsyncByteStream, response.stream))
 
 
+class ReadDetails(BaseModel):
+    """Of the tokens in."""
+
+    cached_tokens: int | None = None
+
+
+class WrittenDetails(BaseModel):
+    """Of the tokens out."""
+
+    reasoning_tokens: int | None = None
+
+
 class Usage(BaseModel):
     """What the call cost, in tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens_details: ReadDetails | None = None
+    completion_tokens_details: WrittenDetails | None = None
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Tokens in, of those cached, tokens out, of those hidden; what is not told, or can't be, is 0."""
+        read, written = self.prompt_tokens_details, self.completion_tokens_details
+        told = (
+            self.prompt_tokens,
+            read.cached_tokens if read else 0,
+            self.completion_tokens,
+            written.reasoning_tokens if written else 0,
+        )
+        tokens_in, cached, tokens_out, hidden = (min(max(0, one or 0), MOST) for one in told)
+        return tokens_in, cached, tokens_out, hidden
 
 
 class Message(BaseModel):
@@ -84,6 +109,7 @@ class Completion(BaseModel):
     """The part of a chat completion that is read here; servers add what they like."""
 
     model: str | None = None
+    service_tier: str | None = None
     choices: list[Choice] = Field(min_length=1)
     usage: Usage | None = None
 

@@ -5,3 +5,4 @@ from __future__ import annotations
 MAX_HEADLINE, MAX_OVERVIEW, MAX_TOPIC, MAX_SUMMARY, MAX_LISTED = 120, 1_500, 80, 600, 400
 MAX_SENTENCE = 400
 MAX_HIGHLIGHTS, MAX_LIST = 4, 3
+MAX_FACTS = 30  # of one part of a long day; 25 are asked for

@@ -32,6 +32,7 @@ READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hol
 LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
 MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
 OVERVIEW_SENTENCES = 4
+DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 SAME_WORDS = 0.5  # cosine from which two sentences say the same
 SHORTEST = 12  # characters: less is no sentence that tells anything
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
@@ -90,8 +91,17 @@ def extract(m: Material, split: Split) -> Draft:
         decisions_made=_cited(m, decided, said, vectors),
         knowledge_nuggets=_cited(m, figures, said, vectors),
         coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
-        metadata={"model": MODEL, "source": "extract", "offline": True},
+        metadata={"model": MODEL, "source": "extract"},
     )
+
+
+def digest(c: Conversation, split: Split, language: str | None) -> str:
+    """A conversation in a sentence or two of its own: those that speak for the rest of it."""
+    said = list(_sentences(0, c, language, split, DIGEST_READS))
+    vectors = weighed([words(one.text) for one in said])
+    ranks = lexrank(vectors)
+    best = sorted(range(len(said)), key=lambda n: (-ranks[n], n))[:DIGEST_SENTENCES]
+    return " ".join(said[n].text for n in sorted(best))
 
 
 def _candidates(m: Material, split: Split) -> list[Said]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from notifications.domain.recap.material import writes_no_spaces
+from notifications.domain.language.words import WORD, writes_no_spaces
 
-WORD = re.compile(r"\w+")
 ALIKE = 0.1  # cosine from which two sentences speak for each other
 DAMPING = 0.85
 ROUNDS = 30

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from notifications.domain.language.steering import without_steering
+from notifications.domain.language.words import words_in
 from notifications.domain.model import Conversation
 
-MAX_READ = 1_000  # conversations of a window that a store hands over, the newest: more is no person's day
-MAX_TRANSCRIPT_CHARS = 4_000
-CHARACTERS_A_WORD = 2  # in scripts that write no spaces
-WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
+MAX_TEXT = 150_000  # characters of one conversation that are looked at: some three hours of talk
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,32 @@ def material(
     """The conversations that say something; None where the day has nothing to say.
 
     A day has, with an action item, an event, or `min_words` words said. Titles alone are no words said.
+    What was said to steer a summarizer is left out here, before anybody reads it.
     """
-    telling = [c for c in conversations if c.tells_something]
+    telling = [c for c in map(_not_steering, conversations) if c.tells_something]
     if not telling or not _says_enough(telling, min_words):
         return None
     spoken = Counter(c.language for c in telling if c.language)
     own = spoken.most_common(1)[0][0] if spoken else None
     return Material(day, tuple(sorted(telling, key=held_at)), language or own, zone)
+
+
+def _not_steering(c: Conversation) -> Conversation:
+    (title, _), (overview, cut), (transcript, off) = map(without_steering, (c.title, c.overview, c.transcript))
+    tasks = tuple(item for item in c.action_items if not without_steering(item.description)[1])
+    events = tuple(event for event in c.events if not without_steering(event)[1])
+    left_out = cut or off or len(tasks) < len(c.action_items) or len(events) < len(c.events)
+    if not left_out and title == c.title:
+        return c
+    return replace(
+        c,
+        title=title,
+        overview=overview,
+        transcript=transcript,
+        action_items=tasks,
+        events=events,
+        cut=c.cut or left_out,
+    )
 
 
 def held_at(c: Conversation) -> datetime:
@@ -55,17 +73,3 @@ def _says_enough(conversations: Sequence[Conversation], min_words: int) -> bool:
         if said >= min_words:
             return True
     return False
-
-
-def words_in(text: str) -> int:
-    """How many words are said; where a script writes no spaces, two characters count as one."""
-    unspaced = sum(map(writes_no_spaces, text))
-    if not unspaced:
-        return len(text.split())
-    spaced = "".join(" " if writes_no_spaces(letter) else letter for letter in text)
-    return len(spaced.split()) + unspaced // CHARACTERS_A_WORD
-
-
-def writes_no_spaces(letter: str) -> bool:
-    """Whether its script puts no space between words."""
-    return letter > "\u0dff" and unicodedata.name(letter, "").startswith(WITHOUT_SPACES)

@@ -80,6 +80,9 @@ class FirestoreClient:
     def _ledger(self, uid: str, day: date) -> AsyncDocumentReference:
         return self._user(uid).collection("recap_deliveries").document(day.isoformat())
 
+    def _part(self, uid: str, day: date, key: str) -> AsyncDocumentReference:
+        return self._ledger(uid, day).collection("parts").document(key)
+
     def _summary(self, uid: str, key: str) -> AsyncDocumentReference:
         return self._user(uid).collection("daily_summaries").document(key)
 

@@ -8,15 +8,16 @@ from datetime import date
 from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import ledger_from, summary_from
+from notifications.adapters.stores.delivery_documents import ledger_from, part_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Conversation, Device, Ledger, State, Summary, Window, day_of
+from notifications.domain.model import Cited, Conversation, Device, Ledger, State, Summary, Window, day_of
 from notifications.domain.recap.material import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
 
 MAX_DEVICES = 200
+TALKS_A_PAGE = 500
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
 
 
@@ -47,22 +48,26 @@ class Reading(FirestoreClient):
         return _listed(found) if found.exists else None
 
     async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
-        """The conversations of a window, oldest first, and how many were malformed.
+        """The conversations of a window, oldest first, and how many were malformed: page by page, the newest first.
 
         Transcripts are large: they are read only where a conversation tells nothing without.
         """
-        query = (
+        newest_first = (
             self._user(uid)
             .collection("conversations")
             .where(filter=FieldFilter("created_at", ">=", window.start))
             .where(filter=FieldFilter("created_at", "<", window.end))
             .order_by("created_at", AsyncQuery.DESCENDING)
             .select(documents.CONVERSATION_FIELDS)
-            .limit(MAX_READ)
+            .limit(TALKS_A_PAGE)
         )
+        talks = page = await self._found(newest_first, self._page_seconds)
+        while len(page) == TALKS_A_PAGE and len(talks) < MAX_READ:
+            page = await self._found(newest_first.start_after(page[-1]), self._page_seconds)
+            talks = talks + page
         kept: list[Conversation] = []
         malformed = 0
-        for found in reversed(await self._found(query, self._page_seconds)):
+        for found in reversed(talks[:MAX_READ]):
             doc = found.to_dict() or {}
             try:
                 conversation = documents.conversation_from(found.id, doc)
@@ -108,6 +113,10 @@ class Reading(FirestoreClient):
         summaries = self._user(uid).collection("daily_summaries")
         found = await self._found(summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1))
         return summary_from(found[0].id, found[0].to_dict() or {}) if found else None
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        """What an LLM made of a part of a long day."""
+        return part_from((await self._read(self._part(uid, day, key))).to_dict())
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         """User documents by id."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions
@@ -13,13 +14,20 @@ from google.cloud import firestore
 from google.cloud.firestore import AsyncDocumentReference
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
+from notifications.adapters.stores.delivery_documents import (
+    PART_KEPT,
+    ledger_from,
+    ledger_to,
+    part_to,
+    recap_to,
+    summary_from,
+)
 from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Device, Ledger, Summary
+from notifications.domain.model import Cited, Device, Ledger, Summary
 from notifications.domain.waits import jittered
 
 TRIES, ROLLBACK_SECONDS = 4, 0.3
@@ -115,6 +123,12 @@ class Writing(Reading, TransactionalLedger):
         done = await self._if_unchanged(lambda: update(changes, option=as_left, retry=None))
         self.writes += done
         return done
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        """Keep what an LLM made of a part of a long day; its end is of the worker's clock, and days away."""
+        doc = part_to(facts, datetime.now(UTC) + PART_KEPT)
+        await self._ask(lambda: self._part(uid, day, key).set(doc, retry=None))
+        self.writes += 1
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""

@@ -19,7 +19,7 @@ from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows
 from notifications.domain.delivery import Decision, LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Conversation, Device, Ledger, Summary, Window
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window
 from notifications.domain.shards import Range
 from notifications.ports import Listed
 
@@ -89,6 +89,14 @@ class SqliteStore(TransactionalLedger):
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
         return await self._do(rows.summary_on, uid, day)
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        """What an LLM made of a part of a long day."""
+        return await self._do(rows.part, uid, day, key)
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        """Keep it for some days."""
+        await self._do(rows.put_part, uid, day, key, facts)
 
     async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary)

@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS summaries (
     uid TEXT, date TEXT, id TEXT, doc TEXT NOT NULL, PRIMARY KEY (uid, date, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledgers (
     uid TEXT, date TEXT, doc TEXT NOT NULL, {STATE}, PRIMARY KEY (uid, date)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+    uid TEXT, date TEXT, key TEXT, doc TEXT NOT NULL, expire_at INTEGER, PRIMARY KEY (uid, date, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS parts_by_end ON parts (expire_at);
 CREATE INDEX IF NOT EXISTS ledgers_by_date ON ledgers (date, uid);
 CREATE INDEX IF NOT EXISTS summaries_by_date ON summaries (date, uid);
 CREATE INDEX IF NOT EXISTS ledgers_open ON ledgers (uid, date) WHERE state IN ('sending', 'pending');

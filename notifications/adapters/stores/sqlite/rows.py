@@ -8,12 +8,20 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, recap_to, summary_from
+from notifications.adapters.stores.delivery_documents import (
+    PART_KEPT,
+    ledger_from,
+    ledger_to,
+    part_from,
+    part_to,
+    recap_to,
+    summary_from,
+)
 from notifications.adapters.stores.ledgers import Decide, Seen
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Conversation, Device, Ledger, Summary, Window, day_of
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
 from notifications.domain.recap.material import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
@@ -129,6 +137,23 @@ def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
         "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())
     ).fetchone()
     return summary_from(row[0], _map(from_json(row[1]))) if row else None
+
+
+def part(db: sqlite3.Connection, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+    """What an LLM made of a part of a long day; None where nobody asked it, or long ago."""
+    asked = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
+    row = db.execute(asked, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
+    return part_from(from_json(row[0])) if row else None
+
+
+def put_part(db: sqlite3.Connection, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+    """Keep it for some days; what has had its time goes."""
+    now = datetime.now(UTC)
+    doc = to_json(part_to(facts, now + PART_KEPT))
+    with immediate(db):
+        db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
+        row = (uid, day.isoformat(), key, doc, micros(now + PART_KEPT))
+        db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _map(doc: object) -> documents.Doc:

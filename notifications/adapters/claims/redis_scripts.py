@@ -1,0 +1,48 @@
+"""The Lua files, as Redis is asked for them, and what they answer."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from notifications.domain.claim import ClaimAnswer, Stored
+from notifications.domain.claim_table import Verb
+from notifications.ports import Reply
+
+
+@cache
+def script(verb: Verb) -> tuple[str, str]:
+    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
+    folder = Path(__file__).parent / "lua"
+    source = f"{(folder / 'record.lua').read_text()}\n{(folder / f'{verb.value}.lua').read_text()}"
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+@cache
+def spend_script() -> tuple[str, str]:
+    """The script that counts money, which is no verb of a record, and its SHA1."""
+    source = (Path(__file__).parent / "lua" / "spend.lua").read_text()
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def reply_of(raw: list[Any]) -> Reply:
+    """The answer of a verb."""
+    word, detail, failures, crashes, now, reason = raw
+    answer = ClaimAnswer(text_of(word))
+    return Reply(
+        answer=answer,
+        now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
+        wait=timedelta(milliseconds=0 if answer is ClaimAnswer.DONE else int(detail)),
+        final=Stored(text_of(detail)) if answer is ClaimAnswer.DONE else None,
+        failures=failures,
+        crashes=crashes,
+        reason=text_of(reason),
+    )
+
+
+def text_of(value: str | bytes) -> str:
+    """What Redis sends, as text."""
+    return value.decode() if isinstance(value, bytes) else value

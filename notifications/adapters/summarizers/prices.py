@@ -1,0 +1,41 @@
+"""What a model costs: as it is set, else from a kept list that needs no network; None where neither knows."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from notifications.domain.spending import MTOK, Price
+
+FLEX = "flex"
+FLEX_SHARE = Decimal("0.5")  # of the price that is set by hand, which is the default tier's
+
+
+def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> Price | None:
+    """The price by RECAP_PRICE_…, in USD for a million tokens; None where it is not set."""
+    if tokens_in is None or tokens_out is None:
+        return None
+    share = FLEX_SHARE if tier == FLEX else Decimal(1)
+    read, written = (Decimal(str(one)) * share for one in (tokens_in, tokens_out))
+    return Price(read, written, read)
+
+
+def price_listed(model: str, tier: str) -> Price | None:
+    """The price of one of OpenAI's models; None where the list does not know it.
+
+    The import takes some 0.2 s: call it in a thread.
+    """
+    from genai_prices import Usage, calc_price
+
+    context = {"service_tier": tier}
+    try:
+        read = calc_price(Usage(input_tokens=MTOK), model_ref=model, provider_id="openai", price_context=context)
+        cached = calc_price(
+            Usage(input_tokens=MTOK, cache_read_tokens=MTOK),
+            model_ref=model,
+            provider_id="openai",
+            price_context=context,
+        )
+        written = calc_price(Usage(output_tokens=MTOK), model_ref=model, provider_id="openai", price_context=context)
+    except LookupError:
+        return None
+    return Price(Decimal(read.total_price), Decimal(written.total_price), Decimal(cached.total_price))
