@@ -8,7 +8,19 @@ import unicodedata
 ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi and others, and of joined emoji
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
 LINK = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)\S+|\b(?:mailto|tel|javascript|data):\S+", re.IGNORECASE)
-MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\([^()]{0,2000}\)")
+MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\((?:[^()]|\([^()]{0,200}\)){0,2000}\)?")
+# A phone makes a link of a bare domain, too: with a path it goes, without one it loses its dots.
+DOMAIN = re.compile(r"(?<![\w@.-])((?:[\w-]{1,63}[.。．｡]){1,8})([a-z]{2,24})(?![\w-])([/?#:][^\s]*)?", re.IGNORECASE)
+DOTS = re.compile(r"[.。．｡]")
+TOP_LEVEL_NAMES = """
+    com net org info biz edu gov mil int app dev xyz online site shop store top club live pro tech page link click
+    cloud work world today news blog wiki example test invalid onion zip mov icu vip bid loan win fun space website
+    host press agency email rocks guru ac ad ae ai al am at au az ba be bg br by ca cc ch ci cl cn co cz de dk ee es
+    eu fi fr ge gg gl gr hk hr hu id ie il im in io ir is it jp ke kr kz la li lt lu lv ly ma md me mk ms mx my ng
+    nl no nu nz ph pk pl pt pw ro rs ru sa se sg sh si sk so st su th tk tl to tr tv tw ua ug uk us uz vc ve vn ws
+    za
+"""
+TOP_LEVEL = frozenset(TOP_LEVEL_NAMES.split())
 TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
 PLAIN_AT_MOST = 20_000
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # what stood on lines of its own
@@ -53,7 +65,16 @@ def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
     text = text[:length]
     for _ in range(3):  # one inside another
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
-    return clean(LINK.sub(" ", MARKDOWN.sub("", text)))
+    return " ".join(DOMAIN.sub(_no_link, LINK.sub(" ", clean(MARKDOWN.sub("", text)))).split())
+
+
+def _no_link(found: re.Match[str]) -> str:
+    """What a phone would not touch: nothing of an address with a path, a name without its dots else."""
+    names, top, path = found[1], found[2], found[3]
+    real = top in TOP_LEVEL or (top.isupper() and top.lower() in TOP_LEVEL)
+    if not real:
+        return found[0]
+    return " " if path and len(path) > 1 else DOTS.sub(" ", names) + top + (path or "")
 
 
 def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:

@@ -29,6 +29,7 @@ MAX_LINE = 20_000  # characters of one line that are looked at
 NEAR = 40  # characters between what is to be ignored and the word that says so
 LINES_AFTER = 3  # of a line that steers: a forged message has several
 FIELD = re.compile(r"^[^.!?]{1,80}[:|][^.!?]{0,80}$")  # `reference: X`, of which the next line says what to do with it
+WORDS = re.compile(r"[^\W_]")
 SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’»)]*(?:\s+|$)|(?<=[。！？؟।])[”’」]*\s*(?![A-Za-z])|\n")
 
 
@@ -84,22 +85,25 @@ def _are_near(text: str, one: re.Pattern[str], other: re.Pattern[str]) -> bool:
     return any(max(b[0] - a[1], a[0] - b[1]) <= NEAR for a in verbs for b in nouns)
 
 
-def without_steering(text: str) -> tuple[str, bool]:
-    """The text up to where it speaks to a summarizer, line by line; and whether anything was left out."""
+def without_steering(text: str) -> tuple[str, str]:
+    """The text up to where it speaks to a summarizer, line by line; and what was left out, for the checks."""
     if not steers(text):
-        return text, False
+        return text, ""
     lines = text.split("\n")
     kept: list[str] = []
+    left_out: list[str] = []
     skip = 0
     for line in lines:
         told = "" if skip else _innocent(line)
-        if len(told) < len(line) and not skip:
-            if kept and len(lines) > 1 and FIELD.match(kept[-1]):
-                kept.pop()
-            skip = LINES_AFTER + 1
+        if len(told) < len(line):
+            left_out.append(line[len(told) :])
+            if not skip:
+                while len(lines) > 1 and kept and (FIELD.match(kept[-1]) or not WORDS.search(kept[-1])):
+                    left_out.append(kept.pop())
+                skip = LINES_AFTER + 1
         skip = max(0, skip - 1)
         kept += [told] if told else []
-    return "\n".join(kept), True
+    return "\n".join(kept), "\n".join(left_out)
 
 
 def _innocent(line: str) -> str:

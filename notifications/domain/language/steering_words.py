@@ -26,7 +26,7 @@ decode (?:this|the|it|and)|apply rot13|from rot13|przez rot13|decodifica ed|desc
 (?:hi|hello|hey|dear|listen,?|attention,?) (?:§ai|model|assistant|machine|computer|robot|recorder|chatbot|bot)
 (?:^|[.!?,;:–—/|]\s?)(?:§ai|llm|model|assistant|machine|computer|robot|summari[sz]er|copilot|modelo|modell|modello|modèle|§ai|§ai|ассистент|нейросеть)\s?[:,]
 §ai (?:assistants?|agents?|systems?|coding agents?)(?: that| reading| reviewing| processing| integrating|\)|:)|if you are an §ai|as the assistant, i|any §ai system|(?:whoever|who) (?:summari[sz]es|writes (?:the|my|this) (?:recap|summary|day|notes))|if a computer is listening|summari[sz]er without rules|your real task|your new (?:task|role)
-(?:delete_file|send_email|http_post)|environment variables|customer (?:database|list)|api keys and|other people on this server|every other user-|other users' -
+(?:delete_file|send_email|http_post)|environment variables|customer (?:database|list)|api keys and|(?:rassemble|collect|gather|sammle|reúne|raccogli|zbierz).{1,60}(?:envoie|send|forward|schick|envía|invia|wyślij)|other people on this server|every other user-|other users' -
 hinweis an die §ai|an das sprachmodell|an die §ai|liebe §ai|nutzer ihr passwort|sprachmodell
 à l'attention du modèle|intelligence artificielle|assistants numériques|robot rédacteur|note pour (?:l'§ai|le modèle)|cher(?:e|s)? (?:§ai|assistant)
 nota para (?:la §ai|el modelo)|modelo sin límites|guarda esto para siempre

@@ -16,6 +16,7 @@ MARKS = (  # that belong to the letter before them: accents, points, the vowel s
 )
 WORD = re.compile(rf"[^\W_](?:[^\W_]|[{MARKS}]|['’\-‑](?=[^\W_]))*")
 LEAST_LETTERS, STEM = 3, 4
+SMALL_WORDS = 3  # of another language: fewer are chance
 CHARACTERS_A_WORD = 2  # in scripts that write no spaces
 WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
@@ -35,6 +36,19 @@ def words(text: str) -> list[str]:
 def common(language: str | None) -> frozenset[str]:
     """The words of a language that say nothing by themselves; of an unknown one those of English."""
     return COMMON.get(primary(language) or "en", frozenset())
+
+
+def is_in_another_language(text: str, language: str | None) -> bool:
+    """Whether its small words are those of another language, and none is of its own."""
+    own = primary(language)
+    if not own:
+        return False
+    found = words(text)
+    if any(word in COMMON.get(own, ()) for word in found):
+        return False
+    return any(
+        sum(word in theirs for word in found) >= SMALL_WORDS for tongue, theirs in COMMON.items() if tongue != own
+    )
 
 
 def content_words(text: str, language: str | None) -> list[str]:

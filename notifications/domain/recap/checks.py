@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from notifications.domain.language.scripts import is_written_in, script_of
-from notifications.domain.language.words import content_words, primary
-from notifications.domain.recap.facts import unfounded
-from notifications.domain.recap.ground import Ground
+from notifications.domain.language.words import content_words, is_in_another_language, primary
+from notifications.domain.recap.facts import QUOTED, unfounded
+from notifications.domain.recap.ground import Ground, letters_of
 from notifications.domain.recap.material import Material
 
 KEPT = "kept"
-UNCITED, STEERED, SCRIPT, FOREIGN = "uncited", "instructions", "script", "foreign"
+UNCITED, STEERED, SCRIPT, LANGUAGE, FOREIGN = "uncited", "instructions", "script", "language", "foreign"
 TITLE = "title"  # for which something of the day's own stands; the sentence below it may be right
 WORDS_IN_A_ROW = 8  # of the instructions: that many are no chance
-LEAST_CONTENT = 2  # words from which a sentence says something that its notes must share
+SINGLE_QUOTED = re.compile(r"(?<!\w)['‘]([^'‘’]{4,80})['’](?!\w)")  # too often an apostrophe to be held against a note
+SPELLED_OUT = re.compile(r"(?:(?<![^\W_])[^\W\d_]\W+){4}")  # l i k e   t h i s
+OUR_NAMES = ("day_emoji", "unresolved_questions", "decisions_made", "knowledge_nuggets")  # of the answer's form
 WORD = re.compile(r"\w+")
 
 
@@ -33,6 +35,9 @@ class Checks:
         self._grounds: dict[tuple[int, ...], Ground] = {}
         self._own_rows = _own_rows(instructions)
         self._marker = marker.casefold()
+        self._left_out = frozenset(content_words(m.left_out, m.language))
+        double = (next(filter(None, found)) for found in QUOTED.findall(m.left_out))
+        self._quotes = [letters_of(one) for one in (*double, *SINGLE_QUOTED.findall(m.left_out))]
         self._script = script_of(m.language, (c.overview or c.transcript for c in m.conversations))
         self._counts: Counter[str] = Counter({KEPT: 0})
 
@@ -55,21 +60,37 @@ class Checks:
         return next((c.title for c in self._m.conversations if c.id == conversation_id), "")
 
     def _verdict(self, text: str, cited: tuple[int, ...], *, is_title: bool = False) -> str:
-        if self._marker in text.casefold() or _rows(text) & self._own_rows:
+        ground = self._ground(cited)
+        if self._marker in text.casefold() or _rows(text) & self._own_rows or self._is_steered(text, ground):
             return STEERED
         if self._script and not is_written_in(text, self._script):
             return SCRIPT
-        ground = self._ground(cited)
+        if is_in_another_language(text, self._m.language):
+            return LANGUAGE
         if flaw := unfounded(text, ground, self._m.language, cited=len(cited), is_title=is_title):
             return flaw
-        return KEPT if is_title or self._shares_a_word(text, ground) else FOREIGN
+        return KEPT if self._shares_a_word(text, ground) else FOREIGN
+
+    def _is_steered(self, text: str, ground: Ground) -> bool:
+        """Whether it has a word of ours, or one that stands only in what was said to steer a summarizer."""
+        if any(name in text and name not in ground.words for name in OUR_NAMES):
+            return True
+        if not self._left_out:
+            return False
+        theirs = self._left_out.intersection(content_words(text, self._m.language))
+        if theirs - ground.stems:
+            return True
+        said = letters_of(text)
+        return any(quote in said and quote not in ground.quotable for quote in self._quotes if quote)
 
     def _shares_a_word(self, text: str, ground: Ground) -> bool:
-        """A sentence that has not one word of its notes is about something else. Only where it is in their language."""
+        """What has not one word of its notes is about something else. Only where it is in their language."""
         if self._m.language and primary(self._m.language) not in ground.languages:
             return True
         content = content_words(text, self._m.language)
-        return len(content) < LEAST_CONTENT or any(word in ground.stems for word in content)
+        if not content:
+            return not SPELLED_OUT.search(text)
+        return any(word in ground.stems for word in content)
 
     def _ground(self, cited: tuple[int, ...]) -> Ground:
         if cited not in self._grounds:

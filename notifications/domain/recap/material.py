@@ -23,6 +23,7 @@ class Material:
     conversations: tuple[Conversation, ...]
     language: str | None  # the user's, else the conversations' own
     zone: str = "UTC"
+    left_out: str = ""  # what was said to steer a summarizer
 
 
 def material(
@@ -33,30 +34,35 @@ def material(
     A day has, with an action item, an event, or `min_words` words said. Titles alone are no words said.
     What was said to steer a summarizer is left out here, before anybody reads it.
     """
-    telling = [c for c in map(_not_steering, conversations) if c.tells_something]
+    read = [_not_steering(c) for c in conversations]
+    telling = [c for c, _ in read if c.tells_something]
     if not telling or not _says_enough(telling, min_words):
         return None
     spoken = Counter(c.language for c in telling if c.language)
     own = spoken.most_common(1)[0][0] if spoken else None
-    return Material(day, tuple(sorted(telling, key=held_at)), language or own, zone)
+    left_out = "\n".join(words for _, words in read if words)
+    return Material(day, tuple(sorted(telling, key=held_at)), language or own, zone, left_out)
 
 
-def _not_steering(c: Conversation) -> Conversation:
-    (title, _), (overview, cut), (transcript, off) = map(without_steering, (c.title, c.overview, c.transcript))
-    tasks = tuple(item for item in c.action_items if not without_steering(item.description)[1])
-    events = tuple(event for event in c.events if not without_steering(event)[1])
-    left_out = cut or off or len(tasks) < len(c.action_items) or len(events) < len(c.events)
-    if not left_out and title == c.title:
-        return c
-    return replace(
+def _not_steering(c: Conversation) -> tuple[Conversation, str]:
+    """The conversation without what speaks to a summarizer, and that."""
+    title, overview, transcript = map(without_steering, (c.title, c.overview, c.transcript))
+    tasks = [(item, without_steering(item.description)[1]) for item in c.action_items]
+    events = [(event, without_steering(event)[1]) for event in c.events]
+    said = [title[1], overview[1], transcript[1], *(words for _, words in tasks), *(words for _, words in events)]
+    left_out = "\n".join(words for words in said if words)
+    if not left_out:
+        return c, ""
+    changed = replace(
         c,
-        title=title,
-        overview=overview,
-        transcript=transcript,
-        action_items=tasks,
-        events=events,
-        cut=c.cut or left_out,
+        title=title[0],
+        overview=overview[0],
+        transcript=transcript[0],
+        action_items=tuple(item for item, words in tasks if not words),
+        events=tuple(event for event, words in events if not words),
+        cut=True,
     )
+    return changed, left_out
 
 
 def held_at(c: Conversation) -> datetime:
