@@ -2,7 +2,7 @@
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run test check unit faults chaos bench mutants lock docs clean
+.PHONY: run test check unit faults chaos bench eval mutants lock docs clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -37,6 +37,9 @@ chaos: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
+eval: $(VENV)/.eval  # how good the texts are, without an LLM and by a small one that it installs; about an hour
+	$(BIN)/python -m evals
+
 mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty minutes
 	RECAP_TEST_PROFILE=mutants $(VENV)-mutants/bin/python -m mutmut run
 	$(VENV)-mutants/bin/python -m mutmut results
@@ -54,6 +57,10 @@ $(VENV)/.test: $(VENV)/.run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.eval: $(VENV)/.test requirements-eval.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-eval.txt
+	@touch $@
+
 $(VENV)-mutants/.ready: requirements.txt requirements-dev.txt requirements-mutants.txt
 	$(PYTHON) -m venv $(VENV)-mutants
 	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(^:%=-r %)
@@ -67,6 +74,8 @@ lock:
 		--no-annotate --no-header --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group mutants -c requirements-dev.txt -c requirements.txt -o requirements-mutants.txt
+	uv pip compile --no-config -q --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group eval -o requirements-eval.txt
 
 clean:
 	rm -rf $(VENV) $(VENV)-mutants .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

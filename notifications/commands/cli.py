@@ -19,7 +19,7 @@ T = TypeVar("T")
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
 UID_BYTES = 1_500  # Firestore's limit for a document id
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-TAKES_NOW = (None, "audit", "resend")  # None: a tick
+TAKES_NOW = (None, "audit", "resend", "preview", "show")  # None: a tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     resending = commands.add_parser("resend", help="push a recap again, or make a missed one", allow_abbrev=False)
     resending.add_argument("uid", metavar="UID")
     resending.add_argument("date", metavar="DATE")
+    showing = commands.add_parser("show", help="a stored recap in full, as an app shows it", allow_abbrev=False)
+    showing.add_argument("uid", metavar="UID", nargs="?", help="unset: of the last push in the outbox")
+    showing.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest of the last days")
+    looking_ahead = commands.add_parser("preview", help="makes a recap, stores and sends nothing", allow_abbrev=False)
+    looking_ahead.add_argument("uid", metavar="UID")
+    looking_ahead.add_argument("--date", metavar="YYYY-MM-DD", help="unset: the latest slot's")
     checking = commands.add_parser("doctor", help="checks everything, says what to do", allow_abbrev=False)
     checking.add_argument("--fix", action="store_true", help="mend users that the query can't see")
     return parser
@@ -108,6 +114,14 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         from notifications.commands.resend import resend
 
         return resend(_required(_uid(asked.uid)), _required(_date(asked.date)))
+    if asked.command == "show":
+        from notifications.commands.show import show
+
+        return show(_uid(asked.uid), _date(asked.date))
+    if asked.command == "preview":
+        from notifications.commands.preview import preview
+
+        return preview(_required(_uid(asked.uid)), _date(asked.date))
     if asked.command == "doctor":
         from notifications.commands.doctor import doctor
 

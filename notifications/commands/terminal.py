@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +13,7 @@ from typing import TextIO
 from notifications.domain.text import printable
 
 ANY_LENGTH = sys.maxsize
+COLUMNS = 80
 
 
 def say(line: str) -> None:
@@ -22,6 +24,35 @@ def say(line: str) -> None:
 def complain(sentence: str) -> None:
     """One sentence on stderr."""
     print(printable(sentence, ANY_LENGTH), file=sys.stderr, flush=True)
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
+    """Text in lines of 80 columns: broken at spaces, or anywhere in a script that writes none."""
+    line = head = indent if first is None else first
+    for word in printable(text, ANY_LENGTH).split():
+        for piece in _pieces(word, COLUMNS - width_of(indent)):
+            if line != head and width_of(line) + 1 + width_of(piece) > COLUMNS:
+                say(line.rstrip())
+                line = head = indent
+            line += piece if line == head else f" {piece}"
+    if line.strip():
+        say(line.rstrip())
+
+
+def _pieces(word: str, room: int) -> list[str]:
+    """A word that no line holds, in pieces that lines hold."""
+    pieces = [""]
+    for letter in word:
+        if width_of(pieces[-1] + letter) > room:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces
 
 
 class Steady(io.TextIOBase):

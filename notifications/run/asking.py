@@ -44,6 +44,7 @@ class Asking:
     spent: Spent = field(default_factory=Spent)
     model: str = ""
     tier: str = ""
+    bytes_sent: int = 0
     _begun: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +99,7 @@ class Asking:
     async def _paid(self, question: Question, seconds: float, *, cheap: bool) -> Answer:
         """One call, its worst cost taken from the day's budget before it, and what it cost settled after it."""
         reservation = await self._reserve(question)
+        self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
         try:
             answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
         except (ItemFault, ProviderFault) as fault:

@@ -39,6 +39,7 @@ class Writing:
     keeps: bool = True
     coverage: Counter[str] = field(default_factory=lambda: Counter(NOTHING_COVERED))
     useless_parts: int = 0
+    checked: list[Checks] = field(default_factory=list)  # of each answer, in order
 
     async def draft(self) -> Draft:
         """The draft. Raises ItemFault, ProviderFault, OverBudget."""
@@ -62,7 +63,7 @@ class Writing:
 
     async def _recap_of(self, question: Question, numbers: Sequence[int]) -> Draft:
         def read(text: str) -> Draft:
-            return read_answer(text, Checks(self.m, numbers, question.instructions, question.marker))
+            return read_answer(text, self._checks(question, numbers))
 
         draft = await self.asking.read(question, read)
         metadata: dict[str, str | int | float] = {"model": self.asking.model, "tier": self.asking.tier, "source": "llm"}
@@ -91,8 +92,11 @@ class Writing:
         return list(facts)
 
     def _read_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
-        checks = Checks(self.m, [note.number for note in part], question.instructions, question.marker)
-        return read_facts(text, checks)
+        return read_facts(text, self._checks(question, [note.number for note in part]))
+
+    def _checks(self, question: Question, numbers: Sequence[int]) -> Checks:
+        self.checked.append(Checks(self.m, numbers, question.instructions, question.marker))
+        return self.checked[-1]
 
     async def _instead(self, part: Sequence[Note], halvings: int, fault: ItemFault) -> list[Cited]:
         """Half of what was too long; of what the LLM can't do, its conversations' own words."""

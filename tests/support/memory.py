@@ -17,7 +17,6 @@ from notifications.adapters.stores.delivery_documents import (
     ledger_to,
     part_from,
     part_to,
-    recap_to,
     summary_from,
 )
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
@@ -29,6 +28,7 @@ from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
+from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.material import MAX_READ
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
@@ -336,6 +336,10 @@ class MemoryStore(TransactionalLedger):
             summaries = self._kept.collection(uid, "daily_summaries")
             self._kept.put(summaries, decision.recap.id, recap_to(decision.recap))
         return replace(decision, entry=entry)
+
+    async def summary_document(self, uid: str, day: date) -> Doc | None:
+        found = [one.doc for one in self._kept.collection(uid, "daily_summaries").values()]
+        return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         kept = self._kept.collection(uid, f"recap_deliveries/{day}/parts").get(key)

@@ -47,7 +47,7 @@ def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> No
         "The dog ran through the garden all morning. It came home wet.",
         day_emoji="💼",
         highlights=(
-            Highlight("Title paint", "💼", "The team agreed to paint the old harbour blue.", ("paint",)),
+            Highlight("Title paint", "💼", "The harbour paint costs 40 euros a can.", ("paint",)),
             Highlight("Title dog", "🏡", "It came home wet.", ("dog",)),
         ),
         unresolved_questions=(Cited("Who buys the paint?", ("paint",)),),

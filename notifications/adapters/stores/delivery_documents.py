@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores.documents import Doc, moment
-from notifications.domain.model import Cited, Ledger, Recap, State, Summary
+from notifications.domain.model import Cited, Ledger, State, Summary
 from notifications.domain.text import clean
 
 MAX_WORDS = 20_000  # characters of another hand's text that are looked at
@@ -17,70 +17,6 @@ PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
-
-
-def recap_to(recap: Recap) -> dict[str, Any]:
-    """A summary document."""
-    draft = recap.draft
-    return {
-        "id": recap.id,
-        "date": recap.date.isoformat(),
-        "created_at": recap.created_at,
-        "headline": draft.headline,
-        "overview": draft.overview,
-        "day_emoji": draft.day_emoji,
-        "stats": {
-            "total_conversations": recap.total_conversations,
-            "total_duration_minutes": recap.total_duration_minutes,
-            "action_items_count": len(recap.action_items),
-        },
-        "highlights": [
-            {
-                "topic": h.topic,
-                "emoji": h.emoji,
-                "summary": h.summary,
-                "conversation_ids": list(h.conversation_ids),
-            }
-            for h in draft.highlights
-        ],
-        "action_items": [
-            {
-                "description": task.description,
-                "completed": task.completed,
-                "priority": "medium" if task.completed else "high",
-                "source_conversation_id": task.conversation_id,
-            }
-            for task in recap.action_items
-        ],
-        "unresolved_questions": _cited("question", draft.unresolved_questions),
-        "decisions_made": _cited("decision", draft.decisions_made),
-        "knowledge_nuggets": _cited("insight", draft.knowledge_nuggets),
-        "locations": [
-            {
-                "latitude": stop.place.latitude,
-                "longitude": stop.place.longitude,
-                "address": stop.place.address,
-                "conversation_id": stop.conversation_id,
-                "time": stop.time,
-            }
-            for stop in recap.locations
-        ],
-        "coverage": dict(draft.coverage),
-        "checks": dict(draft.checks),
-        "metadata": dict(draft.metadata),
-    }
-
-
-def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
-    """As the app reads them: an object each, with its first conversation; all of them stand beside it."""
-    return [
-        {
-            name: one.text,
-            "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
-            "conversation_ids": list(one.conversation_ids),
-        }
-        for one in sentences
-    ]
 
 
 def part_to(facts: Iterable[Cited], expire_at: datetime) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from notifications.domain.recap.ground import Ground, letters_of
 from notifications.domain.recap.material import Material
 
 KEPT = "kept"
+MOST_REMEMBERED = 50  # of the dropped sentences
 UNCITED, STEERED, SCRIPT, LANGUAGE, FOREIGN = "uncited", "instructions", "script", "language", "foreign"
 TITLE = "title"  # for which something of the day's own stands; the sentence below it may be right
 WORDS_IN_A_ROW = 8  # of the instructions: that many are no chance
@@ -40,12 +41,15 @@ class Checks:
         self._quotes = [letters_of(one) for one in (*double, *SINGLE_QUOTED.findall(m.left_out))]
         self._script = script_of(m.language, (c.overview or c.transcript for c in m.conversations))
         self._counts: Counter[str] = Counter({KEPT: 0})
+        self.dropped_texts: list[tuple[str, str]] = []  # and why: for who looks at one recap, never for a log
 
     def stands(self, text: str, numbers: Sequence[int]) -> tuple[str, ...]:
         """The conversations that a sentence comes from, where it stands up to them; empty where it is dropped."""
         cited = tuple(n for n in dict.fromkeys(numbers) if n in self._numbers)
         verdict = self._verdict(text, cited) if cited else UNCITED
         self._counts[verdict] += 1
+        if verdict != KEPT and len(self.dropped_texts) < MOST_REMEMBERED:
+            self.dropped_texts.append((text, verdict))
         return tuple(self._m.conversations[n - 1].id for n in cited) if verdict == KEPT else ()
 
     def title_stands(self, text: str, numbers: Sequence[int] | None = None) -> bool:

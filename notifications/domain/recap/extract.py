@@ -31,6 +31,7 @@ CANDIDATES = 240  # sentences that are compared: the first of each conversation 
 READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hold up the other users
 LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
 MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
+OF_A_FIGURE, OF_A_DECISION, OF_LENGTH = 0.6, 0.3, 0.5  # how much more a sentence is worth; by the evaluation days
 OVERVIEW_SENTENCES = 4
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 SAME_WORDS = 0.5  # cosine from which two sentences say the same
@@ -75,7 +76,7 @@ def extract(m: Material, split: Split) -> Draft:
     """The recap of this material from its own sentences."""
     said = _candidates(m, split)
     vectors = weighed([words(one.text) for one in said])
-    ranks = lexrank(vectors)
+    ranks = _worth(m, said, lexrank(vectors))
     best = sorted(range(len(said)), key=lambda n: (-ranks[n], said[n].at, n))
     told = [n for n in best if not said[n].question] or best
     overview = sorted(_of_different_talks(told, said, vectors), key=lambda n: (said[n].at, n))
@@ -125,6 +126,15 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
         rest = (plain(one, LEAST_READ) for one in (c.overview or c.transcript, *others))
         if text := bounded(". ".join(one for one in rest if one), MAX_SENTENCE):
             yield Said(text, at, question=False)
+
+
+def _worth(m: Material, said: Sequence[Said], ranks: Sequence[float]) -> list[float]:
+    """What each sentence is worth: its rank, more in a long talk, and more where it has a figure or decides."""
+    found = []
+    for one, rank in zip(said, ranks, strict=True):
+        tells = OF_A_FIGURE * bool(FIGURE.search(one.text)) + OF_A_DECISION * bool(DECIDES.search(one.text))
+        found.append(rank * (1 + OF_LENGTH * math.log1p(m.conversations[one.at].minutes)) * (1 + tells))
+    return found
 
 
 def _of_different_talks(places: Sequence[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
@@ -110,9 +111,18 @@ class Reading(FirestoreClient):
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         """A summary whose `date` is that day."""
+        found = await self._summary_of(uid, day)
+        return summary_from(found.id, found.to_dict() or {}) if found else None
+
+    async def summary_document(self, uid: str, day: date) -> Mapping[str, Any] | None:
+        """The same, as it is stored, whoever wrote it."""
+        found = await self._summary_of(uid, day)
+        return found.to_dict() if found else None
+
+    async def _summary_of(self, uid: str, day: date) -> DocumentSnapshot | None:
         summaries = self._user(uid).collection("daily_summaries")
         found = await self._found(summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1))
-        return summary_from(found[0].id, found[0].to_dict() or {}) if found else None
+        return found[0] if found else None
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         """What an LLM made of a part of a long day."""

@@ -19,7 +19,6 @@ from notifications.adapters.stores.delivery_documents import (
     ledger_from,
     ledger_to,
     part_to,
-    recap_to,
     summary_from,
 )
 from notifications.adapters.stores.firestore.client import RETRY
@@ -28,6 +27,7 @@ from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLed
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Ledger, Summary
+from notifications.domain.recap.document import recap_to
 from notifications.domain.waits import jittered
 
 TRIES, ROLLBACK_SECONDS = 4, 0.3

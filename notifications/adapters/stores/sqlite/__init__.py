@@ -90,6 +90,10 @@ class SqliteStore(TransactionalLedger):
         """A summary whose `date` is that day."""
         return await self._do(rows.summary_on, uid, day)
 
+    async def summary_document(self, uid: str, day: date) -> documents.Doc | None:
+        """A summary whose `date` is that day, as it is stored."""
+        return await self._do(rows.summary_document, uid, day)
+
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         """What an LLM made of a part of a long day."""
         return await self._do(rows.part, uid, day, key)

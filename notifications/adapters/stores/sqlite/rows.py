@@ -14,7 +14,6 @@ from notifications.adapters.stores.delivery_documents import (
     ledger_to,
     part_from,
     part_to,
-    recap_to,
     summary_from,
 )
 from notifications.adapters.stores.ledgers import Decide, Seen
@@ -22,6 +21,7 @@ from notifications.adapters.stores.sqlite.file import from_json, from_micros, im
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
+from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.material import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
@@ -154,6 +154,12 @@ def put_part(db: sqlite3.Connection, uid: str, day: date, key: str, facts: Seque
         db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
         row = (uid, day.isoformat(), key, doc, micros(now + PART_KEPT))
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
+
+
+def summary_document(db: sqlite3.Connection, uid: str, day: date) -> documents.Doc | None:
+    """A summary whose `date` is that day, as it is stored, whoever wrote it."""
+    row = db.execute("SELECT doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())).fetchone()
+    return _map(from_json(row[0])) if row else None
 
 
 def _map(doc: object) -> documents.Doc:

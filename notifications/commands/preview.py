@@ -1,0 +1,108 @@
+"""`preview UID [--date D]`: makes the recap, and stores and sends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import date
+
+from notifications.commands.operation import Context, Operation
+from notifications.commands.recap_page import say_recap
+from notifications.commands.terminal import say, say_wrapped
+from notifications.domain.errors import ItemFault, OverBudget, ProviderFault, UsageFault
+from notifications.domain.model import Draft, Recap, User
+from notifications.domain.push import notice
+from notifications.domain.recap.compose import compose
+from notifications.domain.recap.document import recap_to
+from notifications.domain.recap.extract import extract
+from notifications.domain.recap.material import Material, material
+from notifications.domain.schedule import ONE_DAY, Slot, latest_slot, nominal_date, slot_on, window
+from notifications.domain.text import bounded
+from notifications.run.asking import Asking
+from notifications.run.recap import Writing
+from notifications.run.state import Run
+
+# What is seen before it is opened, in characters; about, since it depends on the letters and the device.
+SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
+
+
+@dataclass
+class Seen:
+    """What came of it, beside the recap."""
+
+    fault: str = ""
+    asking: Asking | None = None
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def preview(uid: str, day: date | None) -> Operation:
+    """The operation. Exit 1 where the day has nothing to say."""
+
+    async def run(context: Context) -> int:
+        async with context.open_parts() as parts:
+            run = Run(parts, context.offset, context.terminated)
+            listed = await parts.store.user(uid)
+            if listed is None or listed.user is None:
+                raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
+            now = await context.claims.now() + context.offset
+            slot = _slot(listed.user, day) if day else latest_slot(listed.user.zone, listed.user.hour, now)
+            found = await _material(run, listed.user, slot)
+            if found is None:
+                say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
+                return 1
+            seen = Seen()
+            draft = await _draft(run, uid, slot, found, seen)
+            recap = compose(found, draft, now)
+            _say(run, uid, recap, found, seen)
+            return 0
+
+    return run
+
+
+def _slot(user: User, day: date) -> Slot:
+    return slot_on(user.zone, nominal_date(day, user.hour), user.hour)
+
+
+async def _material(run: Run, user: User, slot: Slot) -> Material | None:
+    ledgers = await run.store.ledgers_between(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
+    ledgers.pop(slot.recap_date, None)
+    covered = window(slot, ledgers)
+    said = [] if covered.empty else (await run.store.conversations_in(user.uid, covered))[0]
+    return material(slot.recap_date, said, user.language, user.zone, run.limits.min_words)
+
+
+async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:
+    if run.summarizer is not None:
+        seen.asking = Asking(run, run.summarizer, run.limits.span("user_deadline"))
+        writing = Writing(run, uid, slot.recap_date, found, seen.asking, keeps=False)
+        try:
+            return await writing.draft()
+        except (ItemFault, ProviderFault, OverBudget) as fault:
+            seen.fault = str(fault)
+        finally:
+            seen.dropped = [one for checks in writing.checked for one in checks.dropped_texts]
+    return await asyncio.to_thread(extract, found, run.split)
+
+
+def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Seen) -> None:
+    say(f"A preview for {uid}, {recap.date}: nothing is stored, nothing is sent.")
+    say("")
+    say_recap(recap_to(recap))
+    if seen.fault:
+        say_wrapped(f"The LLM's own was not used: {seen.fault} This is the extract.")
+    if seen.asking is not None:
+        spent = seen.asking.spent
+        usd = "price not known" if spent.usd is None else f"{spent.usd:.4f} USD"
+        say_wrapped(
+            f"Asked in {spent.calls} calls of {seen.asking.bytes_sent} bytes in all: {spent.tokens_in} tokens in "
+            f"({spent.tokens_cached} cached), {spent.tokens_out} out ({spent.tokens_reasoning} hidden), {usd}."
+        )
+    if found.left_out:
+        say_wrapped(f"Left out, since it speaks to a summarizer: {found.left_out}")
+    for text, reason in seen.dropped:
+        say_wrapped(f"dropped ({reason}): {text}", "  ")
+    say("")
+    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
+    for name, title, body in SCREENS:
+        say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")
+        say_wrapped(bounded(note.body, body), " " * 10)
