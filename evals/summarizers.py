@@ -14,7 +14,7 @@ from typing import Any
 
 from evals.days import Day
 from notifications.adapters.summarizers.offline import sentences
-from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
+from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, client_of, connect
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.recap.compose import compose
@@ -122,8 +122,8 @@ async def bundled(weights: Path, threads: int = 0) -> AsyncIterator[Maker]:
     """Recaps by the bundled small model, behind a real server."""
     running = start_small_model(weights, threads or os.cpu_count() or 1)
     limits = Limits(max_prompt_tokens=SMALL_PROMPT, max_parts=12)
-    llm = connect(None, f"{running.listening_address}/v1", Service("SmolLM2-135M"), limits)
-    llm.__class__ = Brief
+    client = client_of(None, f"{running.listening_address}/v1", limits)
+    llm = Brief(client, Service("SmolLM2-135M"), "The bundled small model")
     try:
         yield Maker("SmolLM2-135M (bundled)", llm, limits)
     finally:

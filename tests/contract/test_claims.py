@@ -302,6 +302,33 @@ async def test_scan_joins_records_with_their_ttl(claims: RedisClaims) -> None:
     assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
 
 
+SPENT = "daily_summary:spend:2026-05-01"
+
+
+async def test_money_is_taken_before_it_is_spent_and_settled_after(claims: RedisClaims) -> None:
+    assert await claims.reserve(SPENT, "a", 60, 100)
+    assert not await claims.reserve(SPENT, "b", 41, 100)
+    assert await claims.reserve(SPENT, "c", 40, 100)
+    await claims.settle(SPENT, "a", 5)
+    assert not await claims.reserve(SPENT, "d", 56, 100)
+    assert await claims.reserve(SPENT, "d", 55, 100)
+
+
+async def test_a_repeat_neither_takes_nor_settles_twice(claims: RedisClaims) -> None:
+    for _ in range(3):
+        assert await claims.reserve(SPENT, "a", 60, 100)
+    for _ in range(3):
+        await claims.settle(SPENT, "a", 10)
+    await claims.settle(SPENT, "nobody's", 70)
+    assert await claims.reserve(SPENT, "b", 90, 100)
+    assert not await claims.reserve(SPENT, "c", 1, 100)
+
+
+async def test_a_hundred_at_once_take_no_more_than_there_is(claims: RedisClaims) -> None:
+    taken = await asyncio.gather(*(claims.reserve(SPENT, f"t{n}", 7, 100) for n in range(100)))
+    assert sum(taken) == 14
+
+
 async def test_scripts_survive_a_flush_of_the_script_cache(claims: RedisClaims, servers: list[RedisServer]) -> None:
     t = await terms(claims)
     assert (await claims.claim(t, "me", 0)).answer is ClaimAnswer.WON

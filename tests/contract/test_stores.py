@@ -36,7 +36,7 @@ DRAFT = Draft(
     (Cited("K"),),
     {"kept": 5},
     {"whole": 2},
-    {"offline": True},
+    {"source": "llm", "tokens_in": 100, "tokens_out": 20, "usd": 0.0002},
 )
 RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (Task("Buy seeds", False, "t1"),))
 
@@ -190,7 +190,7 @@ async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) 
     assert (key, doc["id"], doc["date"], doc["headline"]) == ("2026-05-01", "2026-05-01", "2026-05-01", "Head")
     assert doc["stats"] == {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 1}
     assert doc["highlights"] == [{"topic": "T", "emoji": "e", "summary": "S", "conversation_ids": ["t1"]}]
-    assert doc["metadata"] == {"offline": True}
+    assert doc["metadata"] == DRAFT.metadata
 
 
 async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: World, store: Any) -> None:
@@ -403,3 +403,25 @@ async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store
     assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).kind is Kind.FINAL
     decision = await begin(store, by="op", replaces=closed.entry)
     assert (decision.kind, decision.entry.seq) == (Kind.PUSH, 2)
+
+
+async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(store: Store) -> None:
+    facts = (Cited("They met.", ("t1", "t2")), Cited("祭りに行った。", ("t3",)))
+    assert await store.part("ann", DAY, "a" * 32) is None
+    await store.put_part("ann", DAY, "a" * 32, facts)
+    await store.put_part("ann", DAY, "b" * 32, ())
+    assert await store.part("ann", DAY, "a" * 32) == facts
+    assert await store.part("ann", DAY, "b" * 32) == ()
+    assert await store.part("bob", DAY, "a" * 32) is None
+    assert await store.part("ann", DAY + timedelta(days=1), "a" * 32) is None
+
+
+async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_is(store: Store, world: World) -> None:
+    world.put_user("ann", ON, {}, {})
+    assert await store.summary_document("ann", DAY) is None
+    await store.begin(opening("a"), RECAP, has_devices=False, replaces=None)
+    entry = (await store.ledgers_between("ann", DAY, DAY))[DAY]
+    assert (entry.source, entry.tokens, entry.usd) == ("llm", 120, 0.0002)
+    doc = await store.summary_document("ann", DAY)
+    assert doc is not None
+    assert (doc["headline"], doc["metadata"]["usd"]) == ("Head", 0.0002)

@@ -48,11 +48,19 @@ class Director:
         self.trace.append(source)
         if self.deed == "down" and self.struck.is_set() and source == self.victim and not self.thawed.is_set():
             raise ConnectionResetError
-        if self.named is not None and source == self.named[0] and self.trace.count(source) > self.named[1]:
+        if self.named is not None and self._is_named(source) > self.named[1]:
             self.at, self.named, self.victim = index, None, source
         if index == self.at and self.when == "before":
             await self._strike()
         return index
+
+    def _is_named(self, source: str) -> int:
+        """How often a message of that name came so far; 0 for another. `llm` names each call to the LLM."""
+        assert self.named is not None
+        name = self.named[0]
+        if source != name and not source.startswith(f"{name} "):
+            return 0
+        return sum(one == name or one.startswith(f"{name} ") for one in self.trace)
 
     async def answer(self, index: int) -> None:
         if index == self.at and self.when == "after":

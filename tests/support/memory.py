@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -445,7 +446,7 @@ class MemoryWorld:
 
 
 class MemorySummarizer:
-    """The Summarizer port: a recap that cites the first note, or what the script raises or answers."""
+    """The Summarizer port: a recap, or a fact, that cites the first note; or what the script raises or answers."""
 
     where = "The summarizer in memory"
 
@@ -466,7 +467,10 @@ class MemorySummarizer:
         if isinstance(said, Answer):
             return said
         self.tokens += 120
-        return answered(said or json.dumps(RECAP if question.name == "daily_recap" else FACTS))
+        [number] = re.findall(rf"^{question.marker} \[(\d+)", question.notes, re.MULTILINE)[:1]
+        told = [{"text": "You talked.", "notes": [int(number)]}]
+        good = {"facts": told} if question.name == "daily_notes" else RECAP | {"overview": told}
+        return answered(said or json.dumps(good))
 
     async def worst_cost(self, question: Question) -> int | None:
         return self.worst
@@ -478,10 +482,9 @@ class MemorySummarizer:
         """Nothing is open."""
 
 
-FACTS: Doc = {"facts": [{"text": "You talked.", "notes": [1]}]}
 RECAP: Doc = {
     "headline": "A day",
-    "overview": FACTS["facts"],
+    "overview": [{"text": "You talked.", "notes": [1]}],
     "day_emoji": "🌤️",
     "highlights": [],
     "unresolved_questions": [],

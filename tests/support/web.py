@@ -15,7 +15,7 @@ from aiohttp import web
 
 WHO = re.compile(r"who=(\S+)")
 NOTE = re.compile(r"^\w{5} \[(\d+)\]", re.MULTILINE)
-PRICE = (1.0, 4.0)  # USD for a million tokens, in and out
+MARKER = re.compile(r"The marker of this day: (\w{5})")
 TAKES = ("tenth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 PATH = re.compile(r"^/v1/projects/[\w-]+/messages:send$")
 MAX_MESSAGE = 4096
@@ -137,7 +137,9 @@ class FakeLLM(LoopbackServer):
         self.rooms: list[int] = []  # what each answer may take, in tokens
         self.bodies: list[dict[str, Any]] = []
         self.tokens = 0
-        self.billed = 0.0  # USD, at PRICE for a million tokens; half for flex
+        self.price = (1.0, 4.0)  # USD for a million tokens, in and out; half for flex
+        self.billed = 0.0  # USD
+        self.paid: list[str] = []  # the notes of each answer that was billed, but for their marker
         self.needs_room = True  # by its newer name
         self.script: Script | None = None
         self.latency = 0.0
@@ -179,7 +181,9 @@ class FakeLLM(LoopbackServer):
         tokens_out = len(answer.encode()) // 3
         self.tokens += tokens_in + tokens_out
         share = 0.5 if tier == "flex" else 1.0
-        self.billed += share * (tokens_in * PRICE[0] + tokens_out * PRICE[1]) / 1_000_000
+        self.billed += share * (tokens_in * self.price[0] + tokens_out * self.price[1]) / 1_000_000
+        notes = body["messages"][-1]["content"]
+        self.paid.append(notes.replace((MARKER.search(notes) or ["", " "])[1], ""))
         usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
         return completion(answer, usage=usage, service_tier=tier)
 

@@ -194,12 +194,18 @@ class OpenAISummarizer:
 
 
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
-    """A summarizer with a connection for each concurrent call: waiting for one would count as its timeout.
+    """A summarizer of that service."""
+    client = client_of(key, base_url, limits)
+    return OpenAISummarizer(client, service, f"The LLM at {client.base_url.host}")
+
+
+def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
+    """A client with a connection for each concurrent call: waiting for one would count as its timeout.
 
     A local server needs no key; the client library insists on one.
     """
     connections = limits.concurrency + 8
-    client = openai.AsyncOpenAI(
+    return openai.AsyncOpenAI(
         api_key=key or "none",
         base_url=base_url,
         max_retries=0,
@@ -211,4 +217,3 @@ def connect(key: str | None, base_url: str | None, service: Service, limits: Lim
             event_hooks={"response": [bound]},
         ),
     )
-    return OpenAISummarizer(client, service, f"The LLM at {client.base_url.host}")
