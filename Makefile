@@ -13,8 +13,9 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SECONDS ?= 60
 
-run: $(VENV)/.run
+run: $(VENV)/.run  # a tick, and the last of its recaps whole
 	@$(BIN)/python job.py
+	@test ! -f "$${RECAP_DATA_DIR:-.recap}/outbox.jsonl" || $(BIN)/python job.py show
 
 test: check
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults or short"

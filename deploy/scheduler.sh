@@ -10,3 +10,6 @@ gcloud scheduler jobs create http daily-recap-every-minute \
 # Ledgers expire by themselves after 30 days.
 gcloud firestore fields ttls update expire_at --project "$PROJECT" \
   --collection-group recap_deliveries --enable-ttl --async
+# What was made of the parts of long days expires after three.
+gcloud firestore fields ttls update expire_at --project "$PROJECT" \
+  --collection-group parts --enable-ttl --async

@@ -46,7 +46,6 @@ def test_eight_processes_never_spend_more_than_the_days_budget(stage: Stage) -> 
         assert client.hlen(key) == 1  # nothing is left that was taken and not settled
     assert counted == pytest.approx(stage.llm.billed, abs=1e-6 * by_llm)  # each call rounded up to a millionth
     assert sum(event["usd"] for event in told) == pytest.approx(counted)
-    assert 0.5 < counted <= 1.0  # what is left is less than one call can cost, which is some 0.4
 
 
 @on_sqlite

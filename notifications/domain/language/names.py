@@ -77,8 +77,10 @@ def strange_name(text: str, known: Known, language: str | None, *, is_title: boo
     nouns = tongue in CAPITALISE_NOUNS
     before = ""
     for found in TOKEN.finditer(text):
-        word, previous, before = found[0], before, found[0].casefold()
-        if not word[0].isupper() or _known(word, known, tongue) or _no_name(word, language):
+        previous, before = before, found[0].casefold()
+        strange = (part for part in JOINT.split(found[0]) if part[:1].isupper() and not _known(part, known, tongue))
+        word = next((part for part in strange if not _no_name(part, language)), "")  # of d'Anouk, Müller-Kranz, Ines's
+        if not word or _known(found[0], known, tongue) or _no_name(found[0], language):
             continue
         if found.start() == 0 or ENDS.search(text[max(0, found.start() - 8) : found.start()]):
             if is_title or not _begins_like_a_name(word, known, tongue):
@@ -93,10 +95,7 @@ def _known(word: str, known: Known, tongue: str) -> bool:
     plain = word.casefold()
     if plain in known.words or without_ending(plain, tongue) in known.stems:
         return True
-    if plain.endswith("s") and plain[:-1] in known.words:  # Annas
-        return True
-    parts = JOINT.split(plain)  # Anna's, Müller-Kranz
-    return len(parts) > 1 and all(part in known.words for part in parts if len(part) > 1)
+    return plain.endswith("s") and plain[:-1] in known.words  # Annas
 
 
 def _no_name(word: str, language: str | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 MAX_DIGITS = 30
+NEVER_DECIMAL = " \u00a0\u202f'’"  # marks of thousands alone
 GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?!\d)")  # thousands set apart by spaces
 NUMBER = re.compile(r"\d+(?:[.,'’٫٬]\d+)*")
 TIMES = {
@@ -35,6 +36,7 @@ CURRENCIES = {
     **dict.fromkeys(("chf", "franken", "francs"), "chf"),
     **{"r$": "brl", "brl": "brl", "reais": "brl", "₩": "krw", "원": "krw", "₴": "uah", "درهم": "aed", "ريال": "sar"},
 }
+LETTERS = re.compile(r"[^\W\d_]+")
 AMOUNT = re.compile(
     r"(r\$|[€$£¥￥₹₽₺₩₴]|(?<![^\W\d_])[^\W\d_]{2,8})?\s?\d[\d.,'’ \u00a0\u202f]*\s?"
     r"([€$£¥￥₹₽₺₩₴円元원]|ユーロ|ドル|欧元|美元|[^\W\d_]{2,8})?",
@@ -67,7 +69,7 @@ def _readings(token: str) -> Iterator[Decimal]:
     token = token.translate({0x66B: ".", 0x66C: ","})[:MAX_DIGITS]
     digits = re.sub(r"\D", "", token)
     marks = re.sub(r"\d", "", token)
-    if not marks:
+    if not marks.strip(NEVER_DECIMAL):
         yield Decimal(digits)
         return
     head, tail = re.split(r"\D(?=\d*$)", token)
@@ -83,6 +85,15 @@ def _readings(token: str) -> Iterator[Decimal]:
     yield Decimal(digits)
     if len(marks) == 1:
         yield fraction.normalize()
+
+
+def mentioned_currencies(text: str) -> frozenset[str]:
+    """The currencies that a text names at all: beside digits, or beside a number in words."""
+    plain = text.casefold()
+    words = (CURRENCIES.get(word) for word in LETTERS.findall(plain))
+    signs = (code for sign, code in CURRENCIES.items() if not sign.isascii() and len(sign) < 4 and sign in plain)
+    dollars = (CURRENCIES[sign] for sign in ("$", "r$") if sign in plain)
+    return frozenset(one for one in (*words, *signs, *dollars) if one)
 
 
 def currencies(text: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from notifications.domain.language.calendar_words import dates, relative_days, strip_calendar, times, weekdays
 from notifications.domain.language.names import SMALL_LETTERS
 from notifications.domain.language.number_words import numbers_in_words
-from notifications.domain.language.numbers import currencies, numbers, western
+from notifications.domain.language.numbers import mentioned_currencies, numbers, western
 from notifications.domain.language.words import content_words, primary, stems, without_ending, words, writes_no_spaces
 from notifications.domain.model import Conversation
 from notifications.domain.recap.material import Material, held_at
@@ -163,8 +163,8 @@ class Ground:
 
     @cached_property
     def currencies(self) -> frozenset[str]:
-        """The currencies of every amount."""
-        return frozenset().union(*(currencies(text) for text, _ in self._texts))
+        """Every currency that is named."""
+        return frozenset().union(*(mentioned_currencies(text) for text, _ in self._texts))
 
     def has_day(self, day: int) -> bool:
         """Whether so many days from this one are spoken of, in whatever words."""

@@ -1,0 +1,33 @@
+"""A real small model behind a real server: where it is installed (make eval installs it), its recap ends safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from evals.summarizers import small_model, start_small_model
+from tests.support.jobs import Stage
+
+WEIGHTS = small_model()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    if WEIGHTS is None:
+        pytest.skip("needs the small model: make eval installs it")
+    server = start_small_model(WEIGHTS, 2)
+    yield f"{server.listening_address}/v1"
+    del server
+
+
+@pytest.mark.timeout(300)
+def test_whatever_a_real_small_model_answers_the_recap_is_stored_and_pushed_once(stage: Stage, url: str) -> None:
+    stage.add_user("ann")
+    finished = stage.end(stage.start(OPENAI_BASE_URL=url), 280)
+    assert finished.code == 0, finished.err
+    [summary] = stage.world.summaries("ann").values()
+    assert summary["metadata"]["source"] in ("llm", "extract")
+    assert 1 <= summary["metadata"]["calls"] <= 4
+    assert summary["coverage"] in ({"whole": 2, "part": 0, "extract": 0}, {"whole": 0, "part": 0, "extract": 2})
+    assert stage.fcm.accepted == {"token-ann-0": 1}
