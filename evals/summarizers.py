@@ -92,13 +92,13 @@ def small_model() -> Path | None:
     return Path(folder) / SMALL_MODEL
 
 
-def start_small_model(weights: Path, threads: int) -> Any:
+def start_small_model(weights: Path, threads: int, context: int = SMALL_CONTEXT) -> Any:
     """A llama.cpp server in this process, on a free loopback port; `listening_address` says where."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
-    params.n_ctx = SMALL_CONTEXT
+    params.n_ctx = context
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.hostnames = ["127.0.0.1"]

@@ -7,7 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifications.ports import Claims
+from notifications.domain.errors import UsageFault
+from notifications.domain.model import User
+from notifications.ports import Claims, Listed, Store
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.settings import Settings
@@ -23,6 +25,14 @@ class Context:
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
     since: datetime | None = None  # when a data folder was first filled: nobody was due before
+
+
+async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
+    """One user that the job can serve. Raises UsageFault: there is none, or its document is flawed."""
+    listed = await store.user(uid)
+    if listed is None or listed.user is None:
+        raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
+    return listed, listed.user
 
 
 Operation = Callable[[Context], Awaitable[int]]

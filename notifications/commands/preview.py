@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import date
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.recap_page import say_recap
 from notifications.commands.terminal import say, say_wrapped
-from notifications.domain.errors import ItemFault, OverBudget, ProviderFault, UsageFault
+from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap, User
 from notifications.domain.push import notice
 from notifications.domain.recap.compose import compose
@@ -41,12 +41,10 @@ def preview(uid: str, day: date | None) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
-            listed = await parts.store.user(uid)
-            if listed is None or listed.user is None:
-                raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
+            _, user = await usable_user(parts.store, uid)
             now = await context.claims.now() + context.offset
-            slot = _slot(listed.user, day) if day else latest_slot(listed.user.zone, listed.user.hour, now)
-            found = await _material(run, listed.user, slot)
+            slot = _slot(user, day) if day else latest_slot(user.zone, user.hour, now)
+            found = await _material(run, user, slot)
             if found is None:
                 say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
                 return 1

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.terminal import say
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Decision, Kind
@@ -29,12 +29,10 @@ def resend(uid: str, day: date) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
-            listed = await parts.store.user(uid)
-            if listed is None or listed.user is None:
-                raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
-            if not listed.user.enabled:
+            listed, user = await usable_user(parts.store, uid)
+            if not user.enabled:
                 raise UsageFault(f"users/{uid} is switched off; nothing is sent to who does not want it.")
-            entry = await _resend(run, listed, listed.user, day)
+            entry = await _resend(run, listed, user, day)
         say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
         return 0 if entry.state is State.SENT else 1
 

@@ -7,20 +7,23 @@ from collections.abc import Iterator
 import pytest
 
 from evals.summarizers import small_model, start_small_model
+from tests.faults.stage import on_sqlite
 from tests.support.jobs import Stage
 
 WEIGHTS = small_model()
+CONTEXT = 2_048  # tokens: it often talks until its room ends
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     if WEIGHTS is None:
         pytest.skip("needs the small model: make eval installs it")
-    server = start_small_model(WEIGHTS, 2)
+    server = start_small_model(WEIGHTS, 2, CONTEXT)
     yield f"{server.listening_address}/v1"
     del server
 
 
+@on_sqlite
 @pytest.mark.timeout(300)
 def test_whatever_a_real_small_model_answers_the_recap_is_stored_and_pushed_once(stage: Stage, url: str) -> None:
     stage.add_user("ann")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from notifications.domain.language.words import writes_no_spaces
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
 from notifications.domain.recap.bounds import (
     MAX_HEADLINE,
@@ -35,7 +36,7 @@ OF_A_FIGURE, OF_A_DECISION, OF_LENGTH = 0.6, 0.3, 0.5  # how much more a sentenc
 OVERVIEW_SENTENCES = 4
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 SAME_WORDS = 0.5  # cosine from which two sentences say the same
-SHORTEST = 12  # characters: less is no sentence that tells anything
+SHORTEST, SHORTEST_SPOKEN = 12, 24  # characters: less is no sentence that tells anything
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
 FIGURE = re.compile(r"\d")
 DECIDES = re.compile(
@@ -46,6 +47,12 @@ DECIDES = re.compile(
     r"|\b(?:besloten|afgesproken|gekozen)\b|\b(?:postanowi\w+|zdecydowa\w+|ustali\w+)\b"
     r"|\b(?:решил\w*|договорил\w+|выбрал\w*|вирішил\w*|домовил\w+)\b|\b(?:karar ver\w+|kararlaştır\w+|anlaştı\w*)\b"
     r"|決め(?:た|まし)|決まっ|決定|ことにし(?:た|まし)|决定|同意|商定|결정|하기로|قرر|اتفق|फैसला|तय किया|निर्णय",
+    re.IGNORECASE,
+)
+UNDECIDED = re.compile(
+    r"n't\b|\b(?:not|never|yet to|nicht|noch kein\w*|pas encore|n'\w+ pas|ne \w+ pas|todavía no|no se|aún no)\b"
+    r"|\b(?:não|ainda|non|ancora|niet|nie|jeszcze|не|ещё|еще|ще|henüz|değil|لم|नहीं)\b"
+    r"|まだ|ません|ない|没有|尚未|还没|未决|아직|않|अभी तक",
     re.IGNORECASE,
 )
 EMOJI = {
@@ -71,6 +78,11 @@ class Said:
     at: int  # place of its conversation
     question: bool
 
+    @property
+    def decides(self) -> bool:
+        """Whether something was decided: `not decided yet` decides nothing."""
+        return bool(DECIDES.search(self.text)) and not UNDECIDED.search(self.text)
+
 
 def extract(m: Material, split: Split) -> Draft:
     """The recap of this material from its own sentences."""
@@ -80,7 +92,7 @@ def extract(m: Material, split: Split) -> Draft:
     best = sorted(range(len(said)), key=lambda n: (-ranks[n], said[n].at, n))
     told = [n for n in best if not said[n].question] or best
     overview = sorted(_of_different_talks(told, said, vectors), key=lambda n: (said[n].at, n))
-    decided = [n for n in told if DECIDES.search(said[n].text) and not said[n].question]
+    decided = [n for n in told if said[n].decides and not said[n].question]
     figures = [n for n in told if FIGURE.search(said[n].text) and n not in decided and not said[n].question]
     talks = _by_weight(m.conversations, said, ranks)
     return Draft(
@@ -118,7 +130,7 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
     found = 0
     for sentence in split(plain(c.overview or c.transcript, length), c.language or language):
         text = bounded(sentence.strip(), MAX_SENTENCE)
-        if len(text) >= SHORTEST or (text and not text.isascii()):
+        if len(text) >= (SHORTEST if c.overview else SHORTEST_SPOKEN) or (text and any(map(writes_no_spaces, text))):
             found += 1
             yield Said(text, at, bool(QUESTION.search(text)))
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
@@ -132,7 +144,7 @@ def _worth(m: Material, said: Sequence[Said], ranks: Sequence[float]) -> list[fl
     """What each sentence is worth: its rank, more in a long talk, and more where it has a figure or decides."""
     found = []
     for one, rank in zip(said, ranks, strict=True):
-        tells = OF_A_FIGURE * bool(FIGURE.search(one.text)) + OF_A_DECISION * bool(DECIDES.search(one.text))
+        tells = OF_A_FIGURE * bool(FIGURE.search(one.text)) + OF_A_DECISION * one.decides
         found.append(rank * (1 + OF_LENGTH * math.log1p(m.conversations[one.at].minutes)) * (1 + tells))
     return found
 
