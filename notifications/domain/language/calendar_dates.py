@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import notifications.domain.language.calendar_tables as tables
 
 T = TypeVar("T")
 Found = list[tuple[int, int, list[T]]]  # from, to (in the readable text), and each way to read it
+SENTENCES = 512  # that are read several times in a row, and not anew each time
 Date = tuple[int | None, int | None, int | None]  # year, month, day; None is not said
 
 ALIASES = {"no": "nb", "nn": "nb", "iw": "he", "in": "id"}
@@ -119,6 +120,7 @@ def _finder(kind: str, language: str | None) -> tuple[re.Pattern[str], int]:
     return expression("|".join(classes)), width
 
 
+@lru_cache(SENTENCES)
 def find(kind: str, text: str, language: str | None) -> list[tuple[int, int, int]]:
     """From, to, and the column of each word of a table."""
     pattern, width = _finder(kind, language)
@@ -164,6 +166,7 @@ def _valid(year: str | None, month: str | None, day: str | None) -> list[Date]:
     return [(y, m, d)] if m and 1 <= m <= 12 and (d is None or 1 <= d <= 31) else []
 
 
+@lru_cache(SENTENCES)
 def date_spans(text: str, language: str | None) -> Found[Date]:
     """Where each date stands, and each way to read it."""
     found: Found[Date] = [(m.start(), m.end(), _valid(m[1], m[3], m[4])) for m in expression(YMD).finditer(text)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import notifications.domain.language.calendar_tables as tables
 from notifications.domain.language.calendar_dates import (
     HAN,
     HOURS,
+    SENTENCES,
     Date,
     Found,
     W,
@@ -72,6 +74,7 @@ def time_spans(text: str, language: str | None) -> Found[int]:
     return _times(blank(text, date_spans(text, language)), language)
 
 
+@lru_cache(SENTENCES)
 def strip_calendar(text: str, language: str | None) -> str:
     """The readable text with spaces where its dates and clock times, and weekdays with a digit, were."""
     text, language = readable(text), known(language)

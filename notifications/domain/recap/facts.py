@@ -90,7 +90,8 @@ class _Claim:
         )
 
     def amounts_stand(self) -> bool:
-        return currencies(self._text) <= self._ground.currencies
+        claimed = currencies(self._text)
+        return not claimed or claimed <= self._ground.currencies
 
     def names_stand(self, *, is_title: bool) -> bool:
         ground, language = self._ground, self._language

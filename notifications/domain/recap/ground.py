@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from notifications.domain.language.calendar_words import dates, relative_days, strip_calendar, times, weekdays
 from notifications.domain.language.names import SMALL_LETTERS
@@ -193,6 +193,7 @@ def topic_of(text: str, tongue: str | None) -> frozenset[str]:
     return frozenset(stem for word in about if not _is_a_fact(word, tongue) for stem in content_words(word, tongue))
 
 
+@lru_cache(20_000)
 def _is_a_fact(word: str, tongue: str | None) -> bool:
     if writes_no_spaces(word[0]):  # it may be a whole sentence
         return False
