@@ -171,8 +171,8 @@ class Summarizer(Protocol):
     `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
     announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
     at most, in millionths of a USD; None where nothing limits it. `check` asks whether it would
-    serve, at no cost, and answers with a sentence where it would not. `where` is what a sentence
-    calls it, with the settings that say so.
+    serve, at the cost of one token, and answers with a sentence where it would not. `where` is what a
+    sentence calls it, with the settings that say so.
     """
 
     where: str

@@ -19,7 +19,7 @@ T = TypeVar("T")
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
 UID_BYTES = 1_500  # Firestore's limit for a document id
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-TAKES_NOW = (None, "audit", "resend", "preview", "show")  # None: a tick
+TAKES_NOW = (None, "audit", "resend", "preview", "show", "why")  # None: a tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     resending = commands.add_parser("resend", help="push a recap again, or make a missed one", allow_abbrev=False)
     resending.add_argument("uid", metavar="UID")
     resending.add_argument("date", metavar="DATE")
+    asking = commands.add_parser("why", help="every gate of one user's day, and what comes next", allow_abbrev=False)
+    asking.add_argument("uid", metavar="UID")
+    asking.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest slot's")
     showing = commands.add_parser("show", help="a stored recap in full, as an app shows it", allow_abbrev=False)
     showing.add_argument("uid", metavar="UID", nargs="?", help="unset: of the last push in the outbox")
     showing.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest of the last days")
@@ -114,6 +117,10 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         from notifications.commands.resend import resend
 
         return resend(_required(_uid(asked.uid)), _required(_date(asked.date)))
+    if asked.command == "why":
+        from notifications.commands.why import why
+
+        return why(_required(_uid(asked.uid)), _date(asked.date))
     if asked.command == "show":
         from notifications.commands.show import show
 

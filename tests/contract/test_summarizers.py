@@ -357,3 +357,18 @@ async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, 
         answer = await summarizer.ask(question(), DEADLINE)
         assert (answer.text, answer.spent, answer.model) == (content, Spent(1, micro_usd=None), "test-model")
     assert summarizer.tokens == 0
+
+
+async def test_a_server_without_a_list_of_models_serves_all_the_same(
+    llm: FakeLLM, summarizer: OpenAISummarizer
+) -> None:
+    assert await summarizer.check() == ""
+    assert [(body["max_completion_tokens"], len(body["messages"][1]["content"])) for body in llm.bodies] == [(1, 17)]
+
+
+async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected: Connect) -> None:
+    answering(llm, llm_error(404, "model_not_found"))
+    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in await connected().check()
+    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
+    assert "does not answer" in await nowhere.check()
+    await nowhere.aclose()

@@ -18,7 +18,7 @@ from notifications.adapters.summarizers.openai_wire import Completion, Packed, T
 from notifications.adapters.summarizers.prices import price_listed, price_set
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
-from notifications.domain.recap.prompt import Question
+from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
 from notifications.domain.spending import Price, Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
@@ -31,6 +31,7 @@ CHECK_SECONDS = 10.0
 LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
 DEFAULT_TIER = "default"
+TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
 ITEM_CODES = {
     "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
@@ -160,13 +161,21 @@ class OpenAISummarizer:
         return self._prices[tier]
 
     async def check(self) -> str:
-        """Whether the key, the address and the model are right: asks for the model's description."""
+        """Whether the key, the address and the model are right: the list of models, then an answer of one token.
+
+        Many servers have no list, or no description of a model, and serve all the same.
+        """
         try:
-            await self._client.models.retrieve(self._service.model, timeout=CHECK_SECONDS)
+            await self._client.models.list(timeout=CHECK_SECONDS)
         except openai.APIStatusError as cause:
-            return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY and OPENAI_MODEL."
+            if cause.status_code in (401, 403):
+                return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY."
         except openai.APIError as cause:
             return f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+        try:
+            await self.ask(TRIAL, timedelta(seconds=CHECK_SECONDS), cheap=False)
+        except (ItemFault, ProviderFault) as fault:
+            return str(fault)
         return ""
 
     def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
