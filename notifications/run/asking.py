@@ -94,10 +94,13 @@ class Asking:
             except ProviderFault as fault:
                 if not fault.cheap:
                     raise
-        return await self._paid(question, max(seconds, self._left / 2), cheap=False)
+                seconds = self._left
+        return await self._paid(question, min(seconds, self._left), cheap=False)
 
     async def _paid(self, question: Question, seconds: float, *, cheap: bool) -> Answer:
         """One call, its worst cost taken from the day's budget before it, and what it cost settled after it."""
+        if seconds <= 0:
+            raise ProviderFault("No time is left for the LLM (RECAP_USER_DEADLINE_SECONDS).", unpaid=True)
         reservation = await self._reserve(question)
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
         try:
@@ -122,9 +125,12 @@ class Asking:
         worst = await self.llm.worst_cost(question) if budget is not None else None
         if budget is None or worst is None:
             return None
-        key, token = spend_key((await self.run.claims.now()).astimezone(UTC).date()), new_token()
         try:
+            key, token = spend_key((await self.run.claims.now()).astimezone(UTC).date()), new_token()
             fits = await self.run.claims.reserve(key, token, worst, int(budget * MICROS))
+        except (ClaimsDown, ConfigFault) as trouble:  # who is in flight ends the day without Redis
+            self.run.stop_claiming(trouble)
+            raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
         except KeyTrouble as trouble:
             raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
         if not fits:

@@ -37,6 +37,7 @@ from notifications.run.state import Run
 
 log = structlog.get_logger()
 
+FEW = 20  # conversations that are read in no time
 LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
 BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
@@ -131,7 +132,8 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return await _or_take(day, await run.writes.watch(store.legacy(day.opening(), summary)))
     covered = window(slot, ledgers)
     said = await day.conversations(covered)
-    found = material(day.date, said, user.language, user.zone, run.limits.min_words)
+    given = (day.date, said, user.language, user.zone, run.limits.min_words)
+    found = await asyncio.to_thread(material, *given) if len(said) > FEW else material(*given)
     if found is None:
         return await _close(day, covered, State.SKIPPED, "no_content")
     if day.closing and not run.falls_back:
@@ -145,9 +147,13 @@ async def _written(day: Day, found: Material) -> Draft:
     run = day.run
     if run.summarizer is None:
         return await _extract(day, found, "")
-    asking = Asking(run, run.summarizer, _left_of_deadline(day))
+    left = _left_of_deadline(day)
+    asking = Asking(run, run.summarizer, left)
     try:
-        draft = await Writing(run, day.uid, day.date, found, asking).draft()
+        async with asyncio.timeout(left.total_seconds()):  # what is read and checked in threads counts, too
+            draft = await Writing(run, day.uid, day.date, found, asking).draft()
+    except TimeoutError:
+        raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
     except OverBudget as reason:
         if not run.falls_back:
             raise

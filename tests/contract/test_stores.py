@@ -425,3 +425,12 @@ async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_
     doc = await store.summary_document("ann", DAY)
     assert doc is not None
     assert (doc["headline"], doc["metadata"]["usd"]) == ("Head", 0.0002)
+
+
+@pytest.mark.parametrize("gone", ["erased", "switched off"])
+async def test_no_part_is_kept_of_who_is_gone(store: Store, world: World, gone: str) -> None:
+    world.update_user("ann", {"daily_summary_enabled": False})
+    if gone == "erased":
+        world.delete_user("ann")
+    await store.put_part("ann", DAY, "a" * 32, (Cited("They met.", ("t1",)),))
+    assert await store.part("ann", DAY, "a" * 32) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -372,3 +373,73 @@ async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
     assert "does not answer" in await nowhere.check()
     await nowhere.aclose()
+
+
+async def test_users_who_are_refused_alike_give_a_form_up_once(llm: FakeLLM, connected: Connect) -> None:
+    """Their questions were on their way when the first refusal came."""
+    summarizer = connected()
+    refusing(llm, "json_schema")
+    llm.latency = 0.2
+    answers = await asyncio.gather(*(summarizer.ask(question(), DEADLINE) for _ in range(6)))
+    assert all(json.loads(answer.text) for answer in answers)
+    forms = [body["response_format"]["type"] for body in llm.bodies]
+    assert (forms[:6], forms[6:]) == (["json_schema"] * 6, ["json_object"] * 6)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("This model's maximum context length is 8192 tokens. However, you requested 9000.", ItemReason.CONTEXT_LENGTH),
+        ("Input tokens exceed the configured limit of 272000 tokens.", ItemReason.CONTEXT_LENGTH),
+        ("Could not finish the message because max_tokens or model output limit was reached.", ItemReason.TRUNCATED),
+    ],
+)
+async def test_what_servers_write_without_a_code_is_the_items_fault(
+    llm: FakeLLM, summarizer: OpenAISummarizer, message: str, reason: ItemReason
+) -> None:
+    error = {"message": message, "type": "BadRequestError", "code": 400, "param": None}
+    answering(llm, web.json_response({"error": error}, status=400))
+    with pytest.raises(ItemFault) as caught:
+        await summarizer.ask(question(), DEADLINE)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your key was restored; see https://x.example/app-store.",
+        "'max_completion_tokens' is too large: 2000.",
+        "The model is busy: reasoning_effort low was asked.",
+    ],
+)
+async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connected: Connect, message: str) -> None:
+    summarizer = connected("gpt-5-mini")
+    answering(llm, web.json_response({"error": {"message": message, "code": "odd"}}, status=400), None)
+    with pytest.raises(ProviderFault):
+        await summarizer.ask(question(), DEADLINE)
+    await summarizer.ask(question(), DEADLINE)
+    first, second = llm.bodies
+    assert sorted(first) == sorted(second)
+
+
+async def test_what_never_left_costs_nothing() -> None:
+    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
+    with pytest.raises(ProviderFault) as caught:
+        await nowhere.ask(question(), DEADLINE)
+    assert caught.value.unpaid
+    await nowhere.aclose()
+
+
+async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected: Connect) -> None:
+    summarizer = connected(price_in=1.0, price_out=4.0)
+    answering(llm, *(completion("{}", usage=one) for one in ({"total_tokens": 1}, {"completion_tokens": 9})))
+    assert [(await summarizer.ask(question(), DEADLINE)).spent.micro_usd for _ in range(2)] == [None, None]
+
+
+async def test_the_worst_cost_is_of_the_dearest_tier_that_may_answer(llm: FakeLLM, connected: Connect) -> None:
+    worst = [
+        await connected("gpt-5-mini", tier=tier, daily_budget=1.0).worst_cost(question())
+        for tier in (None, "flex", "auto", "priority")
+    ]
+    default, flex, auto, priority = (one or 0 for one in worst)
+    assert default == flex < auto == priority

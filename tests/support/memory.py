@@ -347,6 +347,9 @@ class MemoryStore(TransactionalLedger):
         return part_from(kept.doc) if kept else None
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        account = self._kept.users.get(uid)
+        if account is None or not documents.active(account.doc):
+            return
         place = self._kept.collection(uid, f"recap_deliveries/{day}/parts")
         self._kept.put(place, key, part_to(facts, self._kept.clock() + PART_KEPT))
 

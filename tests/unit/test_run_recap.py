@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
+from notifications.domain.errors import ClaimsDown, ItemFault, ItemReason, ProviderFault
 from notifications.domain.recap.prompt import Question
 from notifications.domain.spending import spend_key
 from notifications.ports import Answer
@@ -277,3 +277,73 @@ async def test_of_more_facts_than_a_call_holds_some_of_all_over_the_day_are_join
     join = evening.summarizer.asked[-1]
     assert (join.name, 1_000 < len(join.notes.encode()) < 3_000) == ("daily_recap", True)
     assert join.notes.count(f"\n{join.marker} [") == 5  # of 240
+
+
+async def test_a_cheap_answer_that_was_useless_leaves_the_dear_one_no_more_than_what_is_left() -> None:
+    evening = Evening()
+    evening.add("ann")
+    asked: list[tuple[bool, float, float]] = []
+
+    async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        asked.append((cheap, evening.seconds() - begun, timeout.total_seconds()))
+        if len(asked) == 1:
+            evening.now += timedelta(seconds=5)
+            return answered("no recap")
+        evening.now += timeout
+        raise ProviderFault("Too slow.", cheap=cheap)
+
+    begun = evening.seconds()
+    evening.summarizer.ask = ask  # type: ignore[method-assign]
+    assert endings(await evening.tick()) == {"waiting": 1}
+    deadline = evening.limits.user_deadline_seconds
+    assert [cheap for cheap, _, _ in asked] == [True, True, False]
+    assert all(at + timeout <= deadline for _, at, timeout in asked)
+    assert evening.record("ann").reason == "provider_llm"
+
+
+async def test_where_redis_goes_away_under_a_budget_the_user_in_flight_gets_the_extract() -> None:
+    evening = Evening(daily_budget_usd=1.0)
+    evening.summarizer.worst = 120
+    evening.add("ann")
+
+    async def down(*given: object) -> bool:
+        raise ClaimsDown("redis", "It is down.")
+
+    evening.claims.reserve = down  # type: ignore[assignment, method-assign]
+    report = await evening.tick()
+    assert (endings(report), summary(evening)["metadata"]["source"]) == ({"sent": 1}, "extract")
+    assert isinstance(report.trouble, ClaimsDown)
+
+
+async def test_who_cites_everything_is_held_to_twenty() -> None:
+    evening = Evening()
+    evening.add("ann", talks=0)
+    add_talks(evening, 60, "You talked about the garden.")
+    everything = json.dumps(RECAP | {"overview": [{"text": "You talked.", "notes": list(range(1, 61))}]})
+    nuggets = json.loads(everything) | {"knowledge_nuggets": json.loads(everything)["overview"]}
+    evening.summarizer.script = lambda question: json.dumps(nuggets)
+    await evening.tick()
+    [nugget] = summary(evening)["knowledge_nuggets"]
+    assert len(nugget["conversation_ids"]) == 20
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", "https://example.com/a", "<b></b>"])
+async def test_a_thing_to_do_that_says_nothing_makes_no_recap(nothing: str) -> None:
+    evening = Evening()
+    evening.add("ann", talks=0)
+    at = evening.slots["ann"].at - timedelta(hours=1)
+    structured = {"action_items": [{"description": nothing, "completed": False}]}
+    evening.world.put_talk("ann", "t", {"created_at": at, "structured": structured})
+    await evening.tick()
+    assert evening.state("ann") == "skipped no_content"
+
+
+async def test_of_who_was_erased_meanwhile_no_part_is_kept() -> None:
+    evening = long_day()
+
+    def erases(question: Question) -> None:
+        evening.world.delete_user("ann")
+
+    evening.summarizer.script = erases
+    await evening.tick()
+    assert not [key for key, found in evening.world.documents.below.items() if "parts" in key[1] and found]

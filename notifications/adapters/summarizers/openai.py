@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
+from httpx2 import ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
-from httpx2 import create_ssl_context
 from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import OPTIONAL, Dialect
@@ -42,6 +43,15 @@ ITEM_CODES = {
     "invalid_prompt": ItemReason.CONTENT_POLICY,
 }
 ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
+ITEM_WORDS = {  # vLLM and others have no code for it
+    ItemReason.CONTEXT_LENGTH: re.compile(
+        r"maximum context length|context (?:length|size|window)|exceeds? .{0,60}(?:context|n_ctx)|input tokens exceed",
+        re.I,
+    ),
+    ItemReason.TRUNCATED: re.compile(r"max_tokens or model output limit", re.IGNORECASE),
+}
+NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
+MAY_BE_DEAR, DEAR, CHEAP_TIERS = ("auto", "priority"), ("priority",), {"flex", "auto"}
 NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
 NO_FLEX = ("resource_unavailable", "capacity_exceeded")
 
@@ -87,7 +97,8 @@ class OpenAISummarizer:
                     try:
                         return await self._called(asked, seconds)
                     except (openai.BadRequestError, openai.UnprocessableEntityError) as refusal:
-                        if not self._dialect.learns(f"{refusal.param} {refusal.message}", asked):
+                        self._refuse_the_item(refusal)
+                        if not self._dialect.learns(refusal.message, refusal.param, asked):
                             self._refused(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
@@ -109,7 +120,8 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+                f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network.",
+                unpaid=isinstance(cause.__cause__, NEVER_SENT),
             ) from cause
         except Packed:
             raise ProviderFault(
@@ -127,7 +139,8 @@ class OpenAISummarizer:
         self.tokens += tokens_in + tokens_out
         tier = error_code(found.service_tier, DEFAULT_TIER)
         price = await self._price(tier)
-        cost = price.of(tokens_in, cached, tokens_out) if price and found.usage else None
+        told = found.usage is not None and tokens_in > 0 and found.usage.completion_tokens is not None
+        cost = price.of(tokens_in, cached, tokens_out) if price and told else None
         choice = found.choices[0]
         return Answer(
             text=choice.message.content or "",
@@ -144,14 +157,15 @@ class OpenAISummarizer:
         """
         if self._service.daily_budget is None:
             return None
-        price = await self._price(DEFAULT_TIER)
-        if price is None:
+        tiers = {DEFAULT_TIER, self._service.tier or DEFAULT_TIER, *(DEAR if self._service.tier in MAY_BE_DEAR else ())}
+        prices = [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self._price(tier))]
+        if not prices:
             raise ConfigFault(
                 f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
                 "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK."
             )
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
-        return price.of(sent, 0, self._dialect.room(question))
+        return max(price.of(sent, 0, self._dialect.room(question)) for price in prices)
 
     async def _price(self, tier: str) -> Price | None:
         if tier not in self._prices:
@@ -179,9 +193,8 @@ class OpenAISummarizer:
         return ""
 
     def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
+        self._refuse_the_item(cause)
         status, code = cause.status_code, error_code(cause.code or cause.type, "")
-        if reason := ITEM_CODES.get(code):
-            raise ItemFault(reason, f"The LLM can't take this day's notes ({code}).", unpaid=True) from cause
         if status in (401, 403, 404):
             raise ProviderFault(
                 f"{self._where} answers {status} for model {self._service.model!r}; check OPENAI_API_KEY, OPENAI_MODEL "
@@ -196,6 +209,16 @@ class OpenAISummarizer:
             cheap=code in NO_FLEX and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in NOT_SERVED,
         ) from cause
+
+    def _refuse_the_item(self, cause: openai.APIStatusError) -> None:
+        """Raise ItemFault where it is this question that can't be served: by its code, else by what servers write."""
+        code = error_code(cause.code or cause.type, "")
+        reason = ITEM_CODES.get(code)
+        if reason is None and cause.status_code in (400, 413, 422):
+            reason = next((one for one, said in ITEM_WORDS.items() if said.search(cause.message)), None)
+        if reason is not None:
+            sentence = f"The LLM can't take this day's notes ({code or reason.value})."
+            raise ItemFault(reason, sentence, unpaid=reason is not ItemReason.TRUNCATED) from cause
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -16,6 +16,12 @@ REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)", re.IGNORECASE)  #
 DEFAULT_EFFORT = "low"
 REASONING_TOKENS = 2_000  # hidden, and of the answer's room
 FORMS = ("json_schema", "json_object", "plain")
+FORM = re.compile(r"response_?format|json_?schema|json_?object", re.IGNORECASE)
+FORM_FIELDS = ("response_format", "response_format.type")
+UNKNOWN = re.compile(
+    r"un(?:known|recogni[sz]ed|supported|expected)|not (?:supported|permitted|allowed|recogni[sz]ed)|extra", re.I
+)
+FLEX_REFUSED = re.compile(r"\bflex\b", re.IGNORECASE)
 OPTIONAL = ("service_tier", "reasoning_effort", "store", "max_completion_tokens")
 
 
@@ -64,16 +70,31 @@ class Dialect:
             given["max_tokens"] = given["max_completion_tokens"]
         return {name: value for name, value in given.items() if name not in self._left_out}
 
-    def learns(self, refusal: str, asked: dict[str, Any]) -> bool:
-        """Whether a refusal names something that can be left out: then the same question may be asked again."""
-        if "response_format" in asked and re.search(r"response_?format|json_?schema|json_?object", refusal, re.I):
-            self._form += 1
-            log.warning("llm.answers_otherwise", form=FORMS[self._form])
+    def learns(self, refused: str, param: str | None, asked: dict[str, Any]) -> bool:
+        """Whether a refusal names something that can be left out: then the same question may be asked again.
+
+        Others may have been refused alike meanwhile: each form, and each field, is given up once.
+        """
+        form = asked.get("response_format", {}).get("type")
+        if form and (param in FORM_FIELDS or FORM.search(refused)):
+            self._give_up(form)
             return True
-        named = [name for name in OPTIONAL if name in asked and name in refusal]
-        if not named and "service_tier" in asked and FLEX in refusal.lower():
+        unknown = UNKNOWN.search(refused) is not None
+        named = [name for name in OPTIONAL if name in asked and (param == name or (unknown and _names(name, refused)))]
+        if not named and "service_tier" in asked and param in (None, "service_tier") and FLEX_REFUSED.search(refused):
             named = ["service_tier"]
+        new = [name for name in named if name not in self._left_out]
         self._left_out.update(named)
-        if named:
-            log.warning("llm.takes_no", fields=", ".join(named))
+        if new:
+            log.warning("llm.takes_no", fields=", ".join(new))
         return bool(named)
+
+    def _give_up(self, form: str) -> None:
+        following = FORMS.index(form) + 1
+        if following > self._form:
+            self._form = following
+            log.warning("llm.answers_otherwise", form=FORMS[following])
+
+
+def _names(name: str, refused: str) -> bool:
+    return re.search(rf"(?<![\w-]){name}(?![\w-])", refused) is not None

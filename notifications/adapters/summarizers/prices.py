@@ -6,15 +6,16 @@ from decimal import Decimal
 
 from notifications.domain.spending import MTOK, Price
 
-FLEX = "flex"
-FLEX_SHARE = Decimal("0.5")  # of the price that is set by hand, which is the default tier's
+FLEX, PRIORITY = "flex", "priority"
+SAMPLE = 1_000  # tokens that are priced: a recap's call is in the bracket of short ones
+SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price that is set by hand: the default tier's
 
 
 def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> Price | None:
     """The price by RECAP_PRICE_…, in USD for a million tokens; None where it is not set."""
     if tokens_in is None or tokens_out is None:
         return None
-    share = FLEX_SHARE if tier == FLEX else Decimal(1)
+    share = SHARES.get(tier, Decimal(1))
     read, written = (Decimal(str(one)) * share for one in (tokens_in, tokens_out))
     return Price(read, written, read)
 
@@ -28,14 +29,14 @@ def price_listed(model: str, tier: str) -> Price | None:
 
     context = {"service_tier": tier}
     try:
-        read = calc_price(Usage(input_tokens=MTOK), model_ref=model, provider_id="openai", price_context=context)
+        read = calc_price(Usage(input_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
         cached = calc_price(
-            Usage(input_tokens=MTOK, cache_read_tokens=MTOK),
+            Usage(input_tokens=SAMPLE, cache_read_tokens=SAMPLE),
             model_ref=model,
             provider_id="openai",
             price_context=context,
         )
-        written = calc_price(Usage(output_tokens=MTOK), model_ref=model, provider_id="openai", price_context=context)
+        written = calc_price(Usage(output_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
     except LookupError:
         return None
-    return Price(Decimal(read.total_price), Decimal(written.total_price), Decimal(cached.total_price))
+    return Price(*(Decimal(one.total_price) * MTOK / SAMPLE for one in (read, written, cached)))

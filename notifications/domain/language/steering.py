@@ -25,7 +25,7 @@ SPACED = frozenset(
     "abcdefghijklmnopqrstuvwxyzàáâãäåæçèéêëìíîïñòóôõöøùúûüýœßабвгдежзийклмнопрстуфхцчшщъыьэюяğışıłśżźćęąńó§"
 )
 MACHINE = re.compile(r"(?<![^\W_])(?:AI|A\.I\.|KI|IA|ИИ|ШІ|एआई)(?![^\W_])")
-MAX_LINE = 20_000  # characters of one line that are looked at
+MAX_LINE, OVERLAP = 4_000, 500  # characters that are looked at in one go
 NEAR = 40  # characters between what is to be ignored and the word that says so
 LINES_AFTER = 3  # of a line that steers: a forged message has several
 FIELD = re.compile(r"^[^.!?]{1,80}[:|][^.!?]{0,80}$")  # `reference: X`, of which the next line says what to do with it
@@ -67,7 +67,7 @@ PAIRS = tuple((_any(first), _any(second)) for first, second in ((ADDRESSED, COMM
 
 def steers(sentence: str) -> bool:
     """Whether a sentence speaks to the summarizer."""
-    text = MACHINE.sub("§ai", _cleaned(sentence[:MAX_LINE])).replace("İ", "i").lower()
+    text = MACHINE.sub("§ai", _cleaned(sentence)).replace("İ", "i").lower()
     if any(pattern.search(text) for pattern in FORGED_OR_WHOLE) or _are_near(text, *UNRULY):
         return True
     return any(first.search(text) and second.search(text) for first, second in PAIRS)
@@ -78,16 +78,13 @@ def _cleaned(text: str) -> str:
 
 
 def _are_near(text: str, one: re.Pattern[str], other: re.Pattern[str]) -> bool:
-    verbs = [(found.start(), found.end()) for found in one.finditer(text)]
-    if not verbs:
-        return False
-    nouns = [(found.start(), found.end()) for found in other.finditer(text)]
-    return any(max(b[0] - a[1], a[0] - b[1]) <= NEAR for a in verbs for b in nouns)
+    near = (text[max(0, verb.start() - NEAR) : verb.end() + NEAR] for verb in one.finditer(text))
+    return any(map(other.search, near))
 
 
 def without_steering(text: str) -> tuple[str, str]:
     """The text up to where it speaks to a summarizer, line by line; and what was left out, for the checks."""
-    if not steers(text):
+    if not any(steers(text[at : at + MAX_LINE]) for at in range(0, len(text), MAX_LINE - OVERLAP)):
         return text, ""
     lines = text.split("\n")
     kept: list[str] = []
@@ -111,7 +108,7 @@ def _innocent(line: str) -> str:
     end = 0
     for found in [*SENTENCE.finditer(line), None]:
         stop = found.end() if found else len(line)
-        if steers(line[end:stop]):
+        if any(steers(line[at : min(at + MAX_LINE, stop)]) for at in range(end, stop, MAX_LINE - OVERLAP)):
             return line[:end].rstrip()
         end = stop
     return line

@@ -10,7 +10,7 @@ FORGED = r"""
 !\[[^\]]{0,80}\]\(|\[[^\]]{1,80}\]\((?:https?:|javascript:|data:)|<(?:img|a|script|iframe|svg|object)\b|javascript:|data:text/html
 <\|[\w ]{2,20}\|>|\[/?INST\]|<</?(?:SYS|نظام)>>|</?(?:notes?|instructions?|system|thinking|think)>
 (?:^|\W)#{1,3} ?(?:system|assistant|end of|fin de las notas|new instructions|nuevas instrucciones|note for)
-={2,} ?[\w ]{4,30} ?={2,}|-{3,} ?(?:end|begin)|"role": ?"(?:system|developer|assistant)"|/\* ?(?:al modello|llm|§ai)
+(?<!=)={2,9} ?[\w ]{4,30} ?={2,9}|(?<!-)-{3,9} ?(?:end|begin)|"role": ?"(?:system|developer|assistant)"|/\* ?(?:al modello|llm|§ai)
 (?:^|[.!?\n"'>\]] *)(?:system|assistant|developer|§ai|llm)\s?:|\(system:|\[(?:system|message système|sistema)[^\]]{0,20}\]
 \[\d{1,4}\] \d{1,2}:\d{2}, \d+ ?min|date: \w+ \d{4}-\d\d-\d\d|システム：|数据：?system
 """

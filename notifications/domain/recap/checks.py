@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from notifications.domain.language.scripts import is_written_in, script_of
 from notifications.domain.language.words import content_words, is_in_another_language, primary
@@ -14,6 +15,8 @@ from notifications.domain.recap.ground import Ground, letters_of
 from notifications.domain.recap.material import Material
 
 KEPT = "kept"
+MOST_CITED = 20  # conversations of one sentence: who cites everything cites nothing
+MANY = 100  # notes: a headline is then held against those that the answer cites
 MOST_REMEMBERED = 50  # of the dropped sentences
 UNCITED, STEERED, SCRIPT, LANGUAGE, FOREIGN = "uncited", "instructions", "script", "language", "foreign"
 TITLE = "title"  # for which something of the day's own stands; the sentence below it may be right
@@ -33,6 +36,7 @@ class Checks:
     def __init__(self, m: Material, numbers: Sequence[int], instructions: str, marker: str) -> None:
         self._m = m
         self._numbers = frozenset(numbers)
+        self._cited: set[int] = set()
         self._grounds: dict[tuple[int, ...], Ground] = {}
         self._own_rows = _own_rows(instructions)
         self._marker = marker.casefold()
@@ -45,16 +49,18 @@ class Checks:
 
     def stands(self, text: str, numbers: Sequence[int]) -> tuple[str, ...]:
         """The conversations that a sentence comes from, where it stands up to them; empty where it is dropped."""
-        cited = tuple(n for n in dict.fromkeys(numbers) if n in self._numbers)
+        cited = tuple(islice((n for n in dict.fromkeys(numbers) if n in self._numbers), MOST_CITED))
         verdict = self._verdict(text, cited) if cited else UNCITED
         self._counts[verdict] += 1
+        self._cited.update(cited if verdict == KEPT else ())
         if verdict != KEPT and len(self.dropped_texts) < MOST_REMEMBERED:
             self.dropped_texts.append((text, verdict))
         return tuple(self._m.conversations[n - 1].id for n in cited) if verdict == KEPT else ()
 
     def title_stands(self, text: str, numbers: Sequence[int] | None = None) -> bool:
         """Whether a topic stands up to the notes that it cites; a headline cites everything."""
-        cited = self._numbers if numbers is None else self._numbers & set(numbers)
+        everything = self._numbers if len(self._numbers) <= MANY else frozenset(self._cited)
+        cited = everything if numbers is None else self._numbers.intersection([*numbers][:MOST_CITED])
         stands = bool(text) and self._verdict(text, tuple(sorted(cited)), is_title=True) == KEPT
         self._counts[TITLE] += not stands
         return stands

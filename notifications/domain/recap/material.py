@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from notifications.domain.language.steering import without_steering
 from notifications.domain.language.words import words_in
 from notifications.domain.model import Conversation
+from notifications.domain.text import plain
 
 MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
+MAX_LOOK = 400  # characters of a thing to do, to see whether there is any
 MAX_TEXT = 150_000  # characters of one conversation that are looked at: some three hours of talk
 
 
@@ -70,8 +72,12 @@ def held_at(c: Conversation) -> datetime:
     return c.started_at or c.created_at
 
 
+def _planned(c: Conversation) -> Iterable[str]:
+    return (*c.events, *(item.description for item in c.action_items))
+
+
 def _says_enough(conversations: Sequence[Conversation], min_words: int) -> bool:
-    if any(c.action_items or c.events for c in conversations):
+    if any(plain(words, MAX_LOOK) for c in conversations for words in _planned(c)):
         return True
     said = 0
     for c in conversations:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from notifications.domain.model import Conversation
@@ -63,8 +64,9 @@ def plan(m: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
     room = int(max_tokens * BYTES_A_TOKEN)
     notes = [_cut(_note(number, c, m, tz), room) for number, c in enumerate(m.conversations, start=1)]
     capacity = room * max_parts
+    digested = cache(lambda number: clean(digest(m.conversations[number - 1])))
     while True:
-        fitting = _fitted(notes, m, digest, capacity)
+        fitting = _fitted(notes, digested, capacity)
         parts = _split(fitting, room, max_parts)
         if all(_size(part) <= room for part in parts) or capacity <= LEAST * len(notes):
             return Plan(parts)
@@ -83,7 +85,7 @@ def _size(notes: Sequence[Note]) -> int:
     return sum(note.size for note in notes)
 
 
-def _fitted(notes: Sequence[Note], m: Material, digest: Digest, capacity: int) -> list[Note]:
+def _fitted(notes: Sequence[Note], digested: Callable[[int], str], capacity: int) -> list[Note]:
     """The notes, shortened where all together are over the capacity."""
     fitting = list(notes)
     over = _size(fitting) - capacity
@@ -91,7 +93,7 @@ def _fitted(notes: Sequence[Note], m: Material, digest: Digest, capacity: int) -
         if over <= 0:
             return fitting
         if note.size > DIGEST + LINE_BYTES * 2:
-            words = clean(digest(m.conversations[note.number - 1]))
+            words = digested(note.number)
             short = _cut(Note(note.number, (note.lines[0], words) if words else note.lines[:1], EXTRACT), DIGEST)
             short = replace(short, how=EXTRACT)
             fitting[note.number - 1] = short

@@ -125,10 +125,28 @@ class Writing(Reading, TransactionalLedger):
         return done
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        """Keep what an LLM made of a part of a long day; its end is of the worker's clock, and days away."""
+        """Keep what an LLM made of a part of a long day, of who is there and wants recaps.
+
+        Its end is of the worker's clock, and days away.
+        """
         doc = part_to(facts, datetime.now(UTC) + PART_KEPT)
-        await self._ask(lambda: self._part(uid, day, key).set(doc, retry=None))
-        self.writes += 1
+
+        @firestore.async_transactional  # type: ignore[untyped-decorator]
+        async def kept(transaction: firestore.AsyncTransaction) -> None:
+            account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
+            self.reads += 1
+            if documents.active(account.to_dict()):
+                transaction.set(self._part(uid, day, key), doc)
+
+        async def asked() -> None:
+            transaction = Transaction(self._client)
+            try:
+                await kept(transaction)
+            except ValueError as cause:  # what the client makes of the last of its tries
+                raise StoreDown("firestore", f"{self._where} keeps no part of a long day.") from cause
+            self.writes += len(transaction.write_results)
+
+        await self._ask(asked)
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""

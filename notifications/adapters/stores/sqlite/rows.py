@@ -147,11 +147,13 @@ def part(db: sqlite3.Connection, uid: str, day: date, key: str) -> tuple[Cited, 
 
 
 def put_part(db: sqlite3.Connection, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-    """Keep it for some days; what has had its time goes."""
+    """Keep it for some days, of who is there and wants recaps; what has had its time goes."""
     now = datetime.now(UTC)
     doc = to_json(part_to(facts, now + PART_KEPT))
     with immediate(db):
         db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
+        if not documents.active(user_doc(db, uid)):
+            return
         row = (uid, day.isoformat(), key, doc, micros(now + PART_KEPT))
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
 

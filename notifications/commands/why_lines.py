@@ -1,0 +1,203 @@
+"""What `why` says: one line for each gate of a user's day, and what happens next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from notifications.domain.claim import Record, Stored
+from notifications.domain.model import Ledger, State, User, Window
+from notifications.domain.schedule import Phase, Slot
+from notifications.ports import Listed
+
+STATES = {
+    State.SENT: "ended: sent",
+    State.SKIPPED: "ended: nothing was sent, on purpose",
+    State.MISSED: "ended without a recap: nobody served it in time",
+    State.DEAD: "ended without a recap: it failed too often",
+    State.GAVE_UP: "ended: the recap is stored, and no push of it was accepted",
+    State.SENDING: "a run is pushing it, or died while it did",
+    State.PENDING: "the recap is stored, and a push of it is still owed",
+    State.UNREADABLE: "is none that this version knows",
+}
+LEGACY = "made by another hand (an older deployment, or the app on demand), so nothing was pushed"
+OUTCOMES = {
+    "legacy": LEGACY,
+    "no_content": "too little was said (RECAP_MIN_WORDS)",
+    "no_devices": "the user has no device",
+    "closed": "its catch-up was over, and RECAP_FALLBACK=none",
+    "crashes": "the process died with it four times",
+    "failures": "the LLM failed on it too often",
+    "pushes": "three tries were not accepted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is read of one day; reads only."""
+
+    listed: Listed
+    user: User
+    slot: Slot
+    phase: Phase
+    now: datetime
+    ledger: Ledger | None
+    record: Record
+    summary: Mapping[str, Any] | None
+    covered: Window
+    said: int
+    malformed: int
+    tells: bool
+    devices: int
+
+
+def lines(f: Facts) -> list[str]:
+    """One for each gate, in their order."""
+    found = _gates(f)
+    if f.summary is not None:
+        found.append(f"recap: {_recap_line(f.summary)}")
+    return found
+
+
+def _gates(f: Facts) -> list[str]:
+    user, slot = f.user, f.slot
+    return [
+        f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
+        f"at {user.hour}:00 in {user.zone}.",
+        f"day: {slot.recap_date}, due at {_utc(slot.at)} UTC ({_phase(f)}).",
+        f"window: {_utc(f.covered.start)} to {_utc(f.covered.end)} UTC, {_counted(f.said, 'conversation')}"
+        f"{f', {f.malformed} malformed and left out' if f.malformed else ''}; "
+        f"{'enough for a recap' if f.tells else 'too little for a recap'}.",
+        f"devices: {f.devices}.",
+        f"claim: {_claim_line(f.record, f.now)}",
+        f"ledger: {ledger_line(f.ledger) if f.ledger else 'none; the day has not ended.'}",
+    ]
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _phase(f: Facts) -> str:
+    late = f.now - f.slot.at
+    match f.phase:
+        case Phase.EARLY:
+            return f"in {_span(-late)}"
+        case Phase.DUE:
+            return f"{_span(late)} ago, served until its catch-up ends"
+        case Phase.CLOSING:
+            return f"{_span(late)} ago, in its closing pass"
+        case _:
+            return f"{_span(late)} ago, no longer served"
+
+
+def _span(span: timedelta) -> str:
+    minutes = max(0, round(span.total_seconds() / 60))
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+def _claim_line(record: Record, now: datetime) -> str:
+    left = timedelta(milliseconds=max(0, record.until - int(now.timestamp() * 1000)))
+    reason = f"; the last failure: {record.reason}" if record.reason else ""
+    counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
+    match record.state:
+        case Stored.ABSENT:
+            return "none; nobody has claimed it, or Redis has forgotten it."
+        case Stored.CLAIMED:
+            return f"held by a run, for {_span(left)} at most{counted}{reason}."
+        case Stored.IDLE:
+            return f"waits, due again in {_span(left)}{counted}{reason}."
+        case Stored.FOREIGN:
+            return "another maker's value stands under its key, and holds it for two hours at most."
+        case _:
+            return f"ended: {record.state.value}{counted}{reason}."
+
+
+def ledger_line(entry: Ledger) -> str:
+    """What a ledger says, in words."""
+    told = [STATES[entry.state]]
+    if entry.outcome:
+        told.append(OUTCOMES.get(entry.outcome, entry.outcome))
+    if entry.reason:
+        told.append(f"the last failure: {entry.reason}")
+    if entry.tries:
+        told.append(_counted(entry.tries, "try", "tries"))
+    if entry.devices:
+        answers = list(entry.devices.values())
+        counts = ((answers.count(one), one) for one in sorted(set(answers)))
+        told.append(", ".join(f"{_counted(count, 'device')} {one}" for count, one in counts))
+    if entry.sent_at:
+        told.append(f"at {_utc(entry.sent_at)} UTC")
+    return f"{'; '.join(told)}."
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def _recap_line(doc: Mapping[str, Any]) -> str:
+    meta = doc.get("metadata")
+    meta = meta if isinstance(meta, Mapping) else {}
+    source = {"llm": "by the LLM", "extract": "the day's own sentences, by no LLM"}.get(str(meta.get("source")), LEGACY)
+    usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
+    calls = f", {_counted(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
+    checks = doc.get("checks")
+    dropped = {k: v for k, v in checks.items() if k != "kept" and v} if isinstance(checks, Mapping) else {}
+    said = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    return f"stored, {source}{calls}{usd}{f'; the checks dropped: {said}' if said else ''}."
+
+
+def following(f: Facts) -> str:
+    """What happens by itself and when, or the command to type."""
+    again = f"python job.py resend {f.user.uid} {f.slot.recap_date}"
+    if f.ledger is not None:
+        return _next_of_ledger(f, f.ledger, again)
+    if not f.user.enabled:
+        return "nothing; the user has switched recaps off."
+    if f.listed.created is not None and f.slot.at < f.listed.created:
+        return "nothing; the account is younger than this slot."
+    match f.phase:
+        case Phase.EARLY:
+            return f"it is made in the first run after {_utc(f.slot.at)} UTC."
+        case Phase.OVER:
+            return f"nothing by itself: no run served this slot. {again} makes it."
+        case Phase.DUE if f.record.state is Stored.CLAIMED:
+            return "the run that holds it ends it, or the next one takes it over when the claim lapses."
+        case Phase.DUE if f.record.state is Stored.IDLE:
+            return (
+                "the first run after that wait tries again; if the LLM stays away, the closing pass sends the extract."
+            )
+        case Phase.DUE:
+            return (
+                "the next run makes it. Where that does not come, look at the scheduler, and at python job.py doctor."
+            )
+        case _:
+            return "the next run of the closing pass sends the extract."
+
+
+def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
+    match entry.state:
+        case State.SENT:
+            return f"nothing; it had its recap. {again} pushes it once more."
+        case State.SKIPPED:
+            return f"nothing; what was said since is in the next recap. {again} looks again."
+        case State.MISSED | State.DEAD | State.GAVE_UP:
+            return f"nothing by itself. {again} makes and pushes it."
+        case State.UNREADABLE:
+            return "nothing by itself; its document was written by another version, or by hand: correct or delete it."
+        case _ if f.phase is Phase.OVER:
+            return "the sweep ends it within 10 minutes of the next runs: pushed once more, or given up."
+        case _:
+            return "the next run that may pushes it: after the wait of its claim, or once its sender is stale (2 min)."
+
+
+def went_wrong(f: Facts) -> bool:
+    """Whether the day ended, or is over, without the recap that was owed."""
+    if f.ledger is not None:
+        return f.ledger.state in (State.MISSED, State.DEAD, State.GAVE_UP, State.UNREADABLE)
+    younger = f.listed.created is not None and f.slot.at < f.listed.created
+    return f.phase is Phase.OVER and f.user.enabled and not younger
