@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say
+from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.model import Ledger, State
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, nominal_date, slot_on
 from notifications.domain.text import printable
@@ -26,12 +26,25 @@ T = TypeVar("T")
 
 PAGE = 1_000
 UID_SHOWN = 60  # characters
+MADE = (("llm", "by the LLM"), ("extract", "extracts"))
 UIDS_SHOWN = 100  # of each kind: what a person can act on
 WRONG = (
     *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
     *("duplicate_pushes", "duplicate_summaries"),
 )
 TOLD = (*WRONG, "waiting", "unknown")  # kinds whose uids a person may want
+NEXT = {
+    **dict.fromkeys(
+        ("missed", "dead"), "python job.py why UID {day} says why; python job.py resend UID {day} makes it"
+    ),
+    "gave_up": "the recap is stored, and was pushed to nobody; python job.py resend UID {day} pushes it",
+    "unserved": "no run came in time: look at the scheduler; python job.py resend UID {day} makes it",
+    "unfinished": "the next runs end it: pushed once more, or given up; python job.py why UID {day}",
+    "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
+    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents anew",
+    "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
+    "duplicate_summaries": "another hand wrote a second one; the app decides which it shows",
+}
 
 
 @dataclass(slots=True)
@@ -41,6 +54,18 @@ class Account:
     counts: Counter[str] = field(default_factory=Counter)
     uids: dict[str, list[str]] = field(default_factory=dict)
     read: int = 0
+    sources: Counter[str] = field(default_factory=Counter)  # recaps by who made them: llm, extract
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0  # recaps by the LLM whose price is not known
+
+    def spend(self, entry: Ledger) -> None:
+        """What one recap cost."""
+        if entry.source:
+            self.sources[entry.source] += 1
+            self.tokens += entry.tokens
+            self.usd += entry.usd or 0.0
+            self.unpriced += entry.usd is None and entry.tokens > 0
 
     def add(self, kind: str, uid: str) -> None:
         """One user more of that kind."""
@@ -65,6 +90,8 @@ def audit(day: date | None, *, as_json: bool) -> Operation:
             account = await accounts(parts.store, which, now, parts.rules, context.since)
         if as_json:
             told: dict[str, Any] = {"date": str(which), "documents_read": account.read}
+            told |= {"sources": account.sources, "tokens": account.tokens, "usd": round(account.usd, 6)}
+            told |= {"without_a_price": account.unpriced}
             say(json.dumps(told | {"counts": account.counts, "uids": account.uids}))
         else:
             _tell(which, account)
@@ -78,6 +105,13 @@ def _tell(day: date, account: Account) -> None:
         uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in TOLD else []
         more = f" and {count - len(uids)} more" if uids and count > len(uids) else ""
         say(f"{day}  {kind:20} {count:8}  {' '.join(uids)}{more}".rstrip())
+    if account.sources:
+        by = ", ".join(f"{account.sources[name]} {word}" for name, word in MADE if account.sources[name])
+        unknown = f" ({account.unpriced} without a known price)" if account.unpriced else ""
+        say(f"{day}: {by}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
+    for kind in WRONG:
+        if account.counts[kind]:
+            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day)}.", "    ", "")
     decision = "something is wrong" if account.wrong else "all well"
     say(f"{day}: {decision}; {account.read} documents read.")
 
@@ -136,6 +170,8 @@ class Asked:
 
 def _judge(account: Account, listed: Listed, ledger: Ledger | None, summaries: int, asked: Asked) -> None:
     uid = listed.uid
+    if ledger is not None:
+        account.spend(ledger)
     if summaries:
         account.add("stored", uid)
     if summaries > 1:

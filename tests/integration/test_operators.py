@@ -43,6 +43,24 @@ def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:
     assert stage.run().code == 0
     told = json.loads(stage.run("audit", "--date", day, "--json").out)
     assert told["counts"] == {"due": 13, "sent": 9, "skipped": 4, "stored": 9}
+    spent = [told[name] for name in ("sources", "tokens", "without_a_price")]
+    assert spent == [{"llm": 9}, stage.llm.tokens, 0]
+    assert told["usd"] > 0
+    assert (
+        f"{day}: 9 by the LLM; {stage.llm.tokens} tokens, {told['usd']:.4f} USD."
+        in stage.run("audit", "--date", day).out
+    )
+
+
+def test_audit_ends_with_what_to_type_for_each_kind_that_is_wrong(stage: Stage) -> None:
+    day = stage.add_user("ann").recap_date.isoformat()
+    stage.world.put_ledger("ann", day, {"date": day, "state": "missed", "outcome": "closed", "devices": {}})
+    stage.world.put_user("bad", {"time_zone": "mars", "daily_summary_enabled": True}, {}, {})
+    audited = stage.run("audit", "--date", day)
+    said = " ".join(audited.out.split())
+    assert audited.code == 1
+    assert f"next, missed: python job.py why UID {day} says why; python job.py resend UID {day} makes it." in said
+    assert "next, invisible: the query can't see them: python job.py doctor --fix" in said
 
 
 def test_resend_of_who_is_not_there_or_not_due_is_one_sentence(stage: Stage) -> None:
