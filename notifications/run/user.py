@@ -37,6 +37,7 @@ from notifications.run.state import Run
 
 log = structlog.get_logger()
 
+WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
 FEW = 20  # conversations that are read in no time
 LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
@@ -150,7 +151,7 @@ async def _written(day: Day, found: Material) -> Draft:
     left = _left_of_deadline(day)
     asking = Asking(run, run.summarizer, left)
     try:
-        async with asyncio.timeout(left.total_seconds()):  # what is read and checked in threads counts, too
+        async with asyncio.timeout(left.total_seconds() * WITH_CHECKS):
             draft = await Writing(run, day.uid, day.date, found, asking).draft()
     except TimeoutError:
         raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None

@@ -16,7 +16,6 @@ ANSWERS = {
     "invalid": lambda: completion("no recap"),
     "refused": lambda: completion(None, refusal="no"),
     "filtered": lambda: completion("", finish="content_filter"),
-    "too long": lambda: llm_error(400, "context_length_exceeded"),
     "flagged": lambda: llm_error(400, "invalid_prompt"),
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
+from notifications.domain.schedule import latest_slot
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.hostile import hostile
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, latest_hour
 from tests.support.web import completion, llm_error, recap_answer
 from tests.support.worlds import talk
 
@@ -120,14 +122,17 @@ def test_a_language_is_a_tag_or_nothing(stage: Stage) -> None:
     prompts: list[str] = []
     stage.llm.prompts = prompts
     assert stage.run().code == 0
-    assert len(prompts) == 2
+    assert len(prompts) == 3  # the fake answers bob in English, so he is asked once more
     assert not any("won a prize" in prompt for prompt in prompts)
     assert [prompt for prompt in prompts if "language: pt-BR" in prompt] != []
 
 
 @on_sqlite
 def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: FaultStage) -> None:
-    staged.add_users("ann")
+    slot = latest_slot("UTC", latest_hour("UTC", staged.stage.now), staged.stage.now)
+    said = talk("ann", slot.at - timedelta(hours=1))
+    said["structured"] |= {"overview": "who=ann had a good day, red and bold, and had to click indeed: egnp x b."}
+    staged.add_users("ann", talks={"t1": said})
     text = f"A good day {HOSTILE} indeed"
     cited = {"text": text, "notes": [1]}
 
