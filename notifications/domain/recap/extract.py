@@ -32,6 +32,8 @@ CANDIDATES = 240  # sentences that are compared: the first of each conversation 
 READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hold up the other users
 LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
 MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
+OF_SPOKEN = 0.6  # what somebody said reads worse than what was written of it
+SHORT_TOPIC = 40  # characters, where a conversation has no title
 OF_A_FIGURE, OF_A_DECISION, OF_LENGTH = 0.6, 0.3, 0.5  # how much more a sentence is worth; by the evaluation days
 OVERVIEW_SENTENCES = 4
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
@@ -145,7 +147,9 @@ def _worth(m: Material, said: Sequence[Said], ranks: Sequence[float]) -> list[fl
     found = []
     for one, rank in zip(said, ranks, strict=True):
         tells = OF_A_FIGURE * bool(FIGURE.search(one.text)) + OF_A_DECISION * one.decides
-        found.append(rank * (1 + OF_LENGTH * math.log1p(m.conversations[one.at].minutes)) * (1 + tells))
+        c = m.conversations[one.at]
+        spoken = 1.0 if c.overview else OF_SPOKEN
+        found.append(rank * spoken * (1 + OF_LENGTH * math.log1p(c.minutes)) * (1 + tells))
     return found
 
 
@@ -175,7 +179,7 @@ def _highlights(
         own.setdefault(said[n].at, n)
     for n in apart([own[at] for at in talks if at in own], vectors, MAX_HIGHLIGHTS, SAME_WORDS):
         c = m.conversations[said[n].at]
-        topic = bounded(plain(c.title, MAX_TITLE) or said[n].text, MAX_TOPIC)
+        topic = bounded(plain(c.title, MAX_TITLE), MAX_TOPIC) or bounded(said[n].text, SHORT_TOPIC)
         yield Highlight(topic, EMOJI.get(c.category, ANY_EMOJI), bounded(said[n].text, MAX_SUMMARY), (c.id,))
 
 
