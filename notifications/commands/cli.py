@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     looking_ahead.add_argument("--date", metavar="YYYY-MM-DD", help="unset: the latest slot's")
     checking = commands.add_parser("doctor", help="checks everything, says what to do", allow_abbrev=False)
     checking.add_argument("--fix", action="store_true", help="mend users that the query can't see")
+    checking.add_argument("--dry-run", dest="only_told", action="store_true", help="with --fix: say what would change")
     return parser
 
 
@@ -132,7 +133,9 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
     if asked.command == "doctor":
         from notifications.commands.doctor import doctor
 
-        return doctor(fix=asked.fix)
+        if asked.only_told and not asked.fix:
+            raise UsageFault("--dry-run belongs to doctor --fix: without it nothing is changed anyway.")
+        return doctor(fix=asked.fix, write=not asked.only_told)
     if asked.dry_run:
         from notifications.commands.dry_run import dry_run
 

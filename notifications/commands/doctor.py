@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say
+from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
+from notifications.domain.text import printable
 from notifications.ports import Listed, Store
 from notifications.run.state import Parts
 
@@ -16,7 +19,7 @@ PAGE = 1_000
 UIDS_SHOWN = 20
 
 
-def doctor(*, fix: bool) -> Operation:
+def doctor(*, fix: bool, write: bool = True) -> Operation:
     """The operation: one line a check; exit 1 where something is to be done."""
 
     async def run(context: Context) -> int:
@@ -26,7 +29,7 @@ def doctor(*, fix: bool) -> Operation:
         async with context.open_parts() as parts:
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
-            told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix)))
+            told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix, write=write)))
             told.append(await _checked("the LLM", parts.summarizer.check if parts.summarizer else _nobody_asked))
             told.append(await _checked("push", parts.push.check))
         return 0 if all(told) else 1
@@ -35,7 +38,7 @@ def doctor(*, fix: bool) -> Operation:
 
 
 def _told(name: str, sentence: str) -> bool:
-    say(f"look  {name}: {sentence}")
+    say_wrapped(f"{name}: {sentence}", "      ", "look  ")
     return False
 
 
@@ -71,27 +74,42 @@ def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
     return check
 
 
-def _seen(store: Store, *, fix: bool) -> Callable[[], Awaitable[str]]:
+def _seen(store: Store, *, fix: bool, write: bool) -> Callable[[], Awaitable[str]]:
     async def check() -> str:
-        flawed: list[Listed] = []
-        mended = 0
+        flawed = mended = 0
         after: str | None = None
         while page := await store.everybody(after, PAGE):
             for listed in page:
                 if listed.user is None:
-                    flawed.append(listed)
+                    flawed += 1
+                    changes = await store.mend(listed.uid, write=write) if fix else {}
+                    mended += bool(changes)
                     if fix:
-                        mended += await store.mend(listed.uid)
+                        _tell_changes(listed, changes, write=write)
+                    elif flawed <= UIDS_SHOWN:
+                        say_wrapped(listed.flaw, "      ")
             after = page[-1].uid
         if not flawed:
             return ""
-        for listed in flawed[:UIDS_SHOWN]:
-            say(f"      {listed.flaw}")
+        if fix and not write:
+            return f"{mended} of {flawed} would be mended; doctor --fix does it."
         if fix:
-            say(f"      {mended} mended: hour 22, enabled, UTC where these were missing or wrong")
-            return (
-                "" if mended == len(flawed) else f"{len(flawed) - mended} can't be mended; write their documents anew."
-            )
-        return f"{len(flawed)} get no recap; mend their documents, or run doctor --fix (hour 22, enabled, UTC)."
+            left = f"{flawed - mended} can't be mended; write their documents anew." if mended < flawed else ""
+            say(f"      {mended} mended; they got no recap before, which audit counts as unknown")
+            return left
+        return f"{flawed} get no recap; mend their documents, or run doctor --fix (hour 22, enabled, UTC)."
 
     return check
+
+
+def _tell_changes(listed: Listed, changes: Mapping[str, tuple[Any, Any]], *, write: bool) -> None:
+    """Each changed user, with field, old and new."""
+    if not changes:
+        say_wrapped(f"{listed.flaw} It can't be mended.", "      ")
+        return
+    told = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in changes.items())
+    say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{told}", "      ")
+
+
+def _shown(value: object) -> str:
+    return printable(json.dumps(value, default=str, ensure_ascii=False), 60)

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.terminal import say
 from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
+from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
 from notifications.domain.recap.material import material
 from notifications.domain.schedule import (
@@ -50,9 +51,10 @@ def dry_run(uid: str | None) -> Operation:
 async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
     rules = parts.rules
     if uid is not None:
-        listed = await parts.store.user(uid)
-        if listed is not None and listed.user is not None and listed.user.enabled:
-            yield listed.user, latest_slot(listed.user.zone, listed.user.hour, now)
+        _, user = await usable_user(parts.store, uid)
+        if not user.enabled:
+            raise UsageFault(f"users/{uid} is switched off; nothing is sent to who does not want it.")
+        yield user, latest_slot(user.zone, user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)

@@ -1,4 +1,4 @@
-"""`inspect`: what Redis says, joined with the ledger. SCAN, never KEYS."""
+"""`inspect`: ledgers joined with what Redis says of them, also where it has forgotten. SCAN, never KEYS."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Any
 
 from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say
-from notifications.domain.claim import Record, Stored
-from notifications.domain.model import day_of
-from notifications.domain.schedule import nominal_date, slot_on
+from notifications.domain.claim import Record, Stored, user_key
+from notifications.domain.model import Ledger, day_of
+from notifications.domain.schedule import ONE_DAY, nominal_date, slot_on
 from notifications.ports import Claims, Found, Store
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
+DAYS_BACK, PAGE = 30, 1_000
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
 
 
 def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
-    """The operation. One line, or one JSON object, for each user key."""
+    """The operation. One line, or one JSON object, for each claim, and for each ledger that has none any more.
+
+    Without a user or a date: of the ledgers those that are open.
+    """
 
     async def run(context: Context) -> int:
         claims = context.claims
@@ -30,7 +34,7 @@ def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
                 count += 1
                 say(json.dumps(row) if as_json else _line(row))
         if not as_json:
-            say(f"{count} claims.")
+            say(f"{count} days.")
         return 0
 
     return run
@@ -39,8 +43,36 @@ def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
 async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
     now = await claims.now()
     pattern = f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
+    seen: set[tuple[str, str]] = set()
     async for found in claims.scan(pattern):
-        yield await _row(store, found, now)
+        row = await _row(store, found, now)
+        seen.add((row["uid"], row["date"]))
+        yield row
+    async for owner, ledger in _ledgers(store, uid, day, now):
+        if (owner, ledger.date.isoformat()) not in seen:
+            forgotten = Found(user_key(owner, ledger.date), Record(Stored.ABSENT), None)
+            yield await _row(store, forgotten, now)
+
+
+async def _ledgers(
+    store: Store, uid: str | None, day: date | None, now: datetime
+) -> AsyncGenerator[tuple[str, Ledger]]:
+    """Of one user those of the last days, of one date all, else those that are open."""
+    if uid is not None:
+        first, last = (day, day) if day else (now.date() - DAYS_BACK * ONE_DAY, now.date() + ONE_DAY)
+        for _, ledger in sorted((await store.ledgers_between(uid, first, last)).items()):
+            yield uid, ledger
+        return
+    page: list[tuple[str, Ledger]] = []
+    while True:
+        if day is not None:
+            page = await store.ledgers_on(day, page[-1][0] if page else None, PAGE)
+        else:
+            page = await store.open_ledgers((page[-1][0], page[-1][1].date) if page else None, PAGE)
+        for owner, ledger in page:
+            yield owner, ledger
+        if len(page) < PAGE:
+            return
 
 
 def _escaped(uid: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from redis import Redis
+
 from tests.support.jobs import Stage
 from tests.support.servers import free_port
 
@@ -26,7 +28,14 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
     }
     assert "run doctor --fix" in finished.out
     assert "test-key" not in finished.out + finished.err
-    assert "1 mended" in stage.run("doctor", "--fix").out
+    would = stage.run("doctor", "--fix", "--dry-run")
+    assert would.code == 1
+    told = 'users/bad: would be mended: daily_summary_hour_local null -> 22, time_zone "mars" -> "UTC"'
+    assert told in " ".join(would.out.split())
+    assert stage.world.user("bad") == {"time_zone": "mars", "daily_summary_enabled": True}
+    fixed = stage.run("doctor", "--fix").out
+    assert "1 mended" in fixed
+    assert 'users/bad: daily_summary_hour_local null -> 22, time_zone "mars" -> "UTC"' in " ".join(fixed.split())
     user = stage.world.user("bad")
     assert user == {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
 
@@ -69,3 +78,24 @@ def test_resend_of_who_is_not_there_or_not_due_is_one_sentence(stage: Stage) -> 
     assert (nobody.code, nobody.err.count("\n")) == (2, 1)
     early = stage.run("resend", "ann", slot.recap_date.replace(year=slot.recap_date.year + 1).isoformat())
     assert (early.code, "is not due before" in early.err) == (2, True)
+
+
+def test_inspect_knows_a_day_that_redis_has_forgotten(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    assert stage.run().code == 0
+    with Redis(port=stage.redis.port) as client:
+        client.flushall()
+    day = slot.recap_date.isoformat()
+    for arguments in (("--user", "ann"), ("--date", day)):
+        rows = [json.loads(line) for line in stage.run("inspect", *arguments, "--json").out.splitlines()]
+        assert [(row["uid"], row["date"], row["claim"], row["ledger"]) for row in rows] == [
+            ("ann", day, "absent", "sent")
+        ]
+    assert stage.run("inspect").out == "0 days.\n"
+    stage.world.put_ledger("ann", day, stage.world.ledgers("ann")[day] | {"state": "pending"})
+    assert "ledger=pending" in stage.run("inspect").out
+
+
+def test_a_dry_run_of_nobody_says_so(stage: Stage) -> None:
+    refused = stage.run("--dry-run", "--user", "nobody")
+    assert (refused.code, refused.err) == (2, "users/nobody does not exist; check the uid.\n")

@@ -142,7 +142,7 @@ def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:
     assert list(row["devices"].values()) == ["accepted"]
     assert 0 < row["ttl_seconds"] <= 3 * 3600
     assert "ann" in stage.run("inspect", "--user", "ann").out
-    assert stage.run("inspect", "--user", "a").out.strip() == "0 claims."
+    assert stage.run("inspect", "--user", "a").out.strip() == "0 days."
 
 
 def test_one_users_defect_never_stops_another(stage: Stage) -> None:

@@ -371,12 +371,12 @@ class MemoryStore(TransactionalLedger):
         )
         return [one for one in found if one > (uid, key)][:limit]
 
-    async def mend(self, uid: str) -> bool:
+    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
         kept = self._kept.users.get(uid)
-        changes = documents.mended(kept.doc) if kept else {}
-        if kept and changes:
-            self._kept.put(self._kept.users, uid, kept.doc | changes)
-        return bool(changes)
+        changes = documents.changes_of(kept.doc) if kept else {}
+        if kept and changes and write:
+            self._kept.put(self._kept.users, uid, kept.doc | documents.mended(kept.doc))
+        return changes
 
     async def aclose(self) -> None:
         """Nothing is open."""

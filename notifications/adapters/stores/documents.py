@@ -76,6 +76,11 @@ def mended(doc: Doc) -> dict[str, Any]:
     return changes
 
 
+def changes_of(doc: Doc) -> dict[str, tuple[Any, Any]]:
+    """Each field that `mended` changes: what it is, and what it becomes."""
+    return {name: (doc.get(name), value) for name, value in mended(doc).items()}
+
+
 def active(doc: object) -> bool:
     """Whether recaps are still wanted: the account is there and switched on."""
     return isinstance(doc, Mapping) and doc.get(USER_ENABLED) is True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -158,11 +158,12 @@ class Writing(Reading, TransactionalLedger):
         holds = (found.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
         return holds and await self._update(found, {documents.LEGACY_TOKEN: firestore.DELETE_FIELD})
 
-    async def mend(self, uid: str) -> bool:
+    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
         """Give an invisible user the stated defaults, unless the document changes meanwhile."""
         found = await self._read(self._user(uid))
-        changes = documents.mended(found.to_dict() or {}) if found.exists else {}
-        return bool(changes) and await self._update(found, changes)
+        changes = documents.changes_of(found.to_dict() or {}) if found.exists else {}
+        new = {name: value for name, (_, value) in changes.items()}
+        return changes if not write or (new and await self._update(found, new)) else {}
 
     async def _update(self, found: firestore.DocumentSnapshot, changes: dict[str, Any]) -> bool:
         """These fields, if the document is still as it was read."""

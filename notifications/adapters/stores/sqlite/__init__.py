@@ -117,9 +117,9 @@ class SqliteStore(TransactionalLedger):
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         return await self._do(rows.summaries_on, day, after, limit)
 
-    async def mend(self, uid: str) -> bool:
-        """Give an invisible user the stated defaults; False where that was not needed any more."""
-        return await self._do(rows.mend, uid)
+    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[object, object]]:
+        """Give an invisible user the stated defaults; nothing where that was not needed any more."""
+        return await self._do(rows.mend, uid, write=write)
 
     async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
         """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""

@@ -193,15 +193,17 @@ def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: in
     return list(rows)
 
 
-def mend(db: sqlite3.Connection, uid: str) -> bool:
+def mend(db: sqlite3.Connection, uid: str, *, write: bool) -> Mapping[str, tuple[object, object]]:
     """Give an invisible user the stated defaults; an account that was erased meanwhile stays erased."""
     with immediate(db):
         found = user(db, uid)
         if found is None or found.user is not None:
-            return False
+            return {}
         doc = _map(user_doc(db, uid))
-        put_user(db, uid, {**doc, **documents.mended(doc)})
-    return True
+        changes = documents.changes_of(doc)
+        if write:
+            put_user(db, uid, {**doc, **documents.mended(doc)})
+    return changes
 
 
 def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
