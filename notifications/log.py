@@ -7,6 +7,7 @@ text, whole tokens and keys never go in.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -32,6 +33,11 @@ def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
+def _without_zeros(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a person, what did not happen is no news; a machine's columns stay whole."""
+    return {name: value for name, value in event.items() if value not in (0, "", {}, None) or value is False}
+
+
 def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = None) -> None:
     """Set structlog up for this process. `log_format`: auto, json or console; auto asks the platform."""
     stream = stream or sys.stderr
@@ -48,7 +54,9 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         ]
     else:
         plain = structlog.dev.plain_traceback
-        rendering = [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+        colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
+        console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+        rendering = [_without_zeros, _printable, console]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -57,6 +57,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """One key as it is: what an operator would see in Redis."""
+
+    key: str
+    value: str
+    ttl: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One user document, whether or not the job can use it: `flaw` says why not.
 
@@ -101,6 +110,7 @@ class Claims(Protocol):
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool: ...
     async def settle(self, key: str, token: str, amount: int) -> None: ...
     def scan(self, pattern: str) -> AsyncIterator[Found]: ...
+    def keys(self, pattern: str) -> AsyncIterator[Raw]: ...
     async def warnings(self) -> list[str]: ...
     async def aclose(self) -> None: ...
 

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     looking = commands.add_parser("inspect", help="what Redis says, joined with the ledgers", allow_abbrev=False)
     looking.add_argument("--user", dest="only_user", metavar="UID")
     looking.add_argument("--date", metavar="YYYY-MM-DD")
+    looking.add_argument("--keys", action="store_true", help="every key of this job, with its value and TTL")
     looking.add_argument("--json", action="store_true")
     auditing = commands.add_parser("audit", help="one date's accounts: due, sent, skipped …", allow_abbrev=False)
     auditing.add_argument("--date", metavar="YYYY-MM-DD")
@@ -107,9 +108,10 @@ def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
 
 def _operation(asked: argparse.Namespace) -> Operation | None:
     if asked.command == "inspect":
-        from notifications.commands.inspect import inspect
+        from notifications.commands.inspect import inspect, inspect_keys
 
-        return inspect(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
+        looking = inspect_keys if asked.keys else inspect
+        return looking(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
     if asked.command == "audit":
         from notifications.commands.audit import audit
 

@@ -14,10 +14,12 @@ from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, day_of
 from notifications.domain.schedule import ONE_DAY, nominal_date, slot_on
 from notifications.ports import Claims, Found, Store
+from notifications.run.pace import PAUSE_KEY
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
 DAYS_BACK, PAGE = 30, 1_000
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
+OTHER_KEYS = ("daily_summary:*", PAUSE_KEY)  # shards, the sweep, since when Redis remembers, the day's money
 
 
 def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
@@ -40,11 +42,34 @@ def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
     return run
 
 
+def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
+    """The operation: every key that this job keeps, as it is; of a user or a date only its claims."""
+
+    async def run(context: Context) -> int:
+        count = 0
+        for pattern in [_claims_of(uid, day)] if uid or day else [_claims_of(None, None), *OTHER_KEYS]:
+            async for raw in context.claims.keys(pattern):
+                count += 1
+                ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
+                row = {"key": raw.key, "value": raw.value, "ttl_seconds": ttl}
+                left = f"{ttl} s left" if ttl is not None else "no TTL"
+                say(json.dumps(row) if as_json else f"{raw.key}  {left}  {raw.value}")
+        if not as_json:
+            say(f"{count} keys.")
+        return 0
+
+    return run
+
+
+def _claims_of(uid: str | None, day: date | None) -> str:
+    """The pattern of their keys."""
+    return f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
+
+
 async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
     now = await claims.now()
-    pattern = f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
     seen: set[tuple[str, str]] = set()
-    async for found in claims.scan(pattern):
+    async for found in claims.scan(_claims_of(uid, day)):
         row = await _row(store, found, now)
         seen.add((row["uid"], row["date"]))
         yield row

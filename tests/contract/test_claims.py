@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -300,6 +301,19 @@ async def test_scan_joins_records_with_their_ttl(claims: RedisClaims) -> None:
     assert sorted(found) == [f"users:{uid}:daily_summary_lock:2026-05-01" for uid in ("ann", "bob")]
     assert {one.record.state for one in found.values()} == {Stored.CLAIMED}
     assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
+
+
+async def test_keys_are_shown_with_value_and_ttl_whatever_their_type(claims: RedisClaims) -> None:
+    key = "users:ann:daily_summary_lock:2026-05-01"
+    await claims.claim(await terms(claims, key=key), "ann's", 0)
+    assert await claims.reserve(SPENT, "a", 60, 100)
+    [claimed] = [one async for one in claims.keys("users:*:daily_summary_lock:*")]
+    assert (claimed.key, json.loads(claimed.value)["t"]) == (key, "ann's")
+    assert claimed.ttl is not None
+    assert claimed.ttl > timedelta(hours=2)
+    [spent] = [one async for one in claims.keys("daily_summary:*")]
+    assert (spent.key, json.loads(spent.value)) == (SPENT, {"a": "60", "total": "60"})
+    assert [one async for one in claims.keys("nobody:*")] == []
 
 
 SPENT = "daily_summary:spend:2026-05-01"

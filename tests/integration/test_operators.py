@@ -96,6 +96,36 @@ def test_inspect_knows_a_day_that_redis_has_forgotten(stage: Stage) -> None:
     assert "ledger=pending" in stage.run("inspect").out
 
 
+def test_inspect_shows_every_key_of_the_job_and_no_other(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    assert stage.run().code == 0
+    claim = f"users:ann:daily_summary_lock:{slot.recap_date}"
+    with Redis(port=stage.redis.port) as client:
+        client.set("recap:llm_pause", "1", px=60_000)
+        client.rpush("daily_summary:by_another_hand", "x")
+        client.set("users:ann:profile", "the app's own", ex=600)
+        client.set("daily_summary:steers\x1b[2J", b"\xff\n", ex=600)
+        ours = {name.decode() for name in client.keys("*")} - {"users:ann:profile"}
+    rows = [json.loads(line) for line in stage.run("inspect", "--keys", "--json").out.splitlines()]
+    found = {row["key"]: row for row in rows}
+    assert set(found) == ours
+    assert json.loads(found[claim]["value"])["s"] == "sent"
+    assert 0 < found[claim]["ttl_seconds"] <= 3 * 3600
+    assert (found["recap:llm_pause"]["value"], 0 < found["recap:llm_pause"]["ttl_seconds"] <= 60) == ("1", True)
+    by_another = found["daily_summary:by_another_hand"]
+    assert (by_another["value"], by_another["ttl_seconds"]) == ("(list)", None)
+    shown = stage.run("inspect", "--keys").out
+    assert (shown.endswith(f"\n{len(ours)} keys.\n"), "\x1b" in shown, shown.count("\n")) == (
+        True,
+        False,
+        len(ours) + 1,
+    )
+    assert stage.run("inspect", "--keys", "--user", "ann").out.splitlines()[0].startswith(f"{claim}  ")
+    assert stage.run("inspect", "--keys", "--date", "2020-01-01").out == "0 keys.\n"
+    with Redis(port=stage.redis.port) as client:
+        client.delete("daily_summary:by_another_hand")  # the only one without a TTL
+
+
 def test_a_dry_run_of_nobody_says_so(stage: Stage) -> None:
     refused = stage.run("--dry-run", "--user", "nobody")
     assert (refused.code, refused.err) == (2, "users/nobody does not exist; check the uid.\n")

@@ -34,7 +34,7 @@ from notifications.domain.recap.material import MAX_READ
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
-from notifications.ports import Answer, ClaimTerms, Found, Listed, Reply
+from notifications.ports import Answer, ClaimTerms, Found, Listed, Raw, Reply
 
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -195,6 +195,13 @@ class MemoryClaims:
                 ends = self._client.ends(key)
                 ttl = None if ends is None else timedelta(milliseconds=ends - self._client.ms)
                 yield Found(key, self._record(key), ttl)
+
+    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+        for found in [one async for one in self.scan(pattern)]:
+            held = self._client.look(found.key)
+            if isinstance(held, dict):
+                held = json.dumps({name: str(amount) for name, amount in sorted(held.items())})
+            yield Raw(found.key, held, found.ttl)
 
     async def warnings(self) -> list[str]:
         return self.told

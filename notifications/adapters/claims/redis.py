@@ -6,6 +6,7 @@ Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,12 +20,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
-from notifications.adapters.claims.redis_scripts import reply_of, script, spend_script, text_of
+from notifications.adapters.claims.redis_scripts import reply_of, script, shown, spend_script, text_of
 from notifications.domain.claim import Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
 from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
-from notifications.ports import ClaimTerms, Found, Reply
+from notifications.ports import ClaimTerms, Found, Raw, Reply
 
 T = TypeVar("T")
 
@@ -122,12 +123,31 @@ class RedisClaims:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
         try:
             async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
-                name = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
                 [record] = await self.read([key])
-                ttl = await self._client.pttl(key)
-                yield Found(name, record, timedelta(milliseconds=ttl) if ttl >= 0 else None)
+                yield Found(shown(key), record, await self._ttl(key))
         except OURS_TO_TRANSLATE as cause:
             raise translated(cause, self._where) from cause
+
+    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+        """Every key that matches, with its value and TTL: a hash as JSON, of other types the type's name."""
+        try:
+            async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
+                kind = shown(await self._client.type(key))
+                if kind == "string":
+                    value = shown(await self._client.get(key) or "")
+                elif kind == "hash":
+                    fields = await self._client.hgetall(key)
+                    value = json.dumps({shown(name): shown(held) for name, held in sorted(fields.items())})
+                else:
+                    value = f"({kind})"
+                if kind != "none":  # it ended meanwhile
+                    yield Raw(shown(key), value, await self._ttl(key))
+        except OURS_TO_TRANSLATE as cause:
+            raise translated(cause, self._where) from cause
+
+    async def _ttl(self, key: str | bytes) -> timedelta | None:
+        left = await self._client.pttl(key)
+        return timedelta(milliseconds=left) if left >= 0 else None
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""

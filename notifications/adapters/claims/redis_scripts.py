@@ -43,6 +43,11 @@ def reply_of(raw: list[Any]) -> Reply:
     )
 
 
+def shown(value: str | bytes) -> str:
+    """What Redis holds, for a person: bytes that are no text are escaped."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
 def text_of(value: str | bytes) -> str:
     """What Redis sends, as text."""
     return value.decode() if isinstance(value, bytes) else value
