@@ -21,7 +21,7 @@ from notifications.domain.recap.compose import compose
 from notifications.domain.recap.extract import extract
 from notifications.domain.recap.prompt import Question
 from notifications.limits import Limits
-from notifications.ports import Answer
+from notifications.ports import Answer, Summarizer
 from notifications.run.asking import Asking
 from notifications.run.recap import Writing
 from notifications.run.state import Run
@@ -47,7 +47,7 @@ class Maker:
     """Makes recaps. `llm`: None makes extracts."""
 
     name: str
-    llm: OpenAISummarizer | None = None
+    llm: Summarizer | None = None
     limits: Limits = field(default_factory=Limits)
 
     async def make(self, day: Day) -> Made:
@@ -67,7 +67,8 @@ class Maker:
             return await Writing(run, "eval", day.date, day.material, asking, keeps=False).draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:
             reason = fault.reason.value if isinstance(fault, ItemFault) else str(fault)
-            return extract(day.material, sentences), reason
+            instead = extract(day.material, sentences)
+            return replace(instead, metadata={**instead.metadata, **asking.spent.as_metadata()}), reason
 
 
 @asynccontextmanager
