@@ -67,8 +67,7 @@ class Maker:
             return await Writing(run, "eval", day.date, day.material, asking, keeps=False).draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:
             reason = fault.reason.value if isinstance(fault, ItemFault) else str(fault)
-            instead = extract(day.material, sentences)
-            return replace(instead, metadata={**instead.metadata, **asking.spent.as_metadata()}), reason
+            return extract(day.material, sentences, asking.spent), reason
 
 
 @asynccontextmanager

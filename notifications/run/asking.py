@@ -69,7 +69,7 @@ class Asking:
                 answer = await self._answer(question, self._left / (tries_left + 1))
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
-                return await self._in_time(reader, answer.text)
+                return await asyncio.to_thread(reader, answer.text)
             except ItemFault as fault:
                 if fault.reason not in ASKED_AGAIN or not tries_left:
                     raise
@@ -81,9 +81,6 @@ class Asking:
                     raise
                 await asyncio.sleep(pause.total_seconds())
         raise AssertionError("unreachable")
-
-    async def _in_time(self, reader: Callable[[str], T], text: str) -> T:
-        return await asyncio.to_thread(reader, text)
 
     async def _answer(self, question: Question, seconds: float) -> Answer:
         """The cheaper tier first, where there is one; where it does not serve in time, the other at once."""

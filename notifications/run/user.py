@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -176,8 +176,7 @@ async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHIN
     """The day's own sentences, chosen in a thread: others go on meanwhile. `spent`: on what came to nothing."""
     if reason:
         log.warning("recap.extract", **day.facts, reason=reason)
-    draft = await asyncio.to_thread(extract, found, day.run.split)
-    return replace(draft, metadata={**draft.metadata, **spent.as_metadata()}) if spent.calls else draft
+    return await asyncio.to_thread(extract, found, day.run.split, spent)
 
 
 def _may_replace(day: Day, today: Ledger) -> bool:

@@ -23,6 +23,7 @@ from notifications.domain.recap.bounds import (
 )
 from notifications.domain.recap.lexrank import Weights, apart, lexrank, weighed, words
 from notifications.domain.recap.material import Material
+from notifications.domain.spending import NOTHING, Spent
 from notifications.domain.text import bounded, plain
 
 Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
@@ -86,8 +87,8 @@ class Said:
         return bool(DECIDES.search(self.text)) and not UNDECIDED.search(self.text)
 
 
-def extract(m: Material, split: Split) -> Draft:
-    """The recap of this material from its own sentences."""
+def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
+    """The recap of this material from its own sentences. `spent`: on an LLM, to no use."""
     said = _candidates(m, split)
     vectors = weighed([words(one.text) for one in said])
     ranks = _worth(m, said, lexrank(vectors))
@@ -106,7 +107,7 @@ def extract(m: Material, split: Split) -> Draft:
         decisions_made=_cited(m, decided, said, vectors),
         knowledge_nuggets=_cited(m, figures, said, vectors),
         coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
-        metadata={"model": MODEL, "source": "extract"},
+        metadata={"model": MODEL, "source": "extract", **(spent.as_metadata() if spent.calls else {})},
     )
 
 
