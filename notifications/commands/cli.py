@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
 UID_BYTES = 1_500  # Firestore's limit for a document id
+COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")
 TAKES_NOW = (None, "audit", "resend", "preview", "show", "why")  # None: a tick
 
 
@@ -60,8 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     auditing.add_argument("--date", metavar="YYYY-MM-DD")
     auditing.add_argument("--json", action="store_true")
     resending = commands.add_parser("resend", help="push a recap again, or make a missed one", allow_abbrev=False)
-    resending.add_argument("uid", metavar="UID")
-    resending.add_argument("date", metavar="DATE")
+    resending.add_argument("uid", metavar="UID", nargs="?")
+    resending.add_argument("only_date", metavar="DATE", nargs="?")
+    resending.add_argument("--date", metavar="YYYY-MM-DD", help="of many: everybody whose day stands as --where says")
+    resending.add_argument("--where", metavar="KINDS", help=f"any of {','.join(RESENDABLE)}")
+    resending.add_argument("--limit", metavar="N", help="that many of them, and no more")
+    resending.add_argument("--dry-run", dest="only_told", action="store_true", help="of many: count them, send nothing")
     asking = commands.add_parser("why", help="every gate of one user's day, and what comes next", allow_abbrev=False)
     asking.add_argument("uid", metavar="UID")
     asking.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest slot's")
@@ -92,7 +98,7 @@ def parse(arguments: Sequence[str]) -> Command:
         every_minute=asked.every_minute,
         dry_run=asked.dry_run,
         operation=_operation(asked),
-        sends=not asked.dry_run and asked.command in (None, "resend"),
+        sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
     )
 
 
@@ -117,9 +123,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
         return audit(_date(asked.date), as_json=asked.json)
     if asked.command == "resend":
-        from notifications.commands.resend import resend
-
-        return resend(_required(_uid(asked.uid)), _required(_date(asked.date)))
+        return _resending(asked)
     if asked.command == "why":
         from notifications.commands.why import why
 
@@ -143,6 +147,33 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
         return dry_run(_uid(asked.user))
     return None
+
+
+def _resending(asked: argparse.Namespace) -> Operation:
+    """One user's day, or the days of many."""
+    if asked.where is None:
+        if asked.uid is None or asked.only_date is None or asked.date or asked.limit or asked.only_told:
+            raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")
+        from notifications.commands.resend import resend
+
+        return resend(_required(_uid(asked.uid)), _required(_date(asked.only_date)))
+    if asked.uid is not None or asked.date is None:
+        raise UsageFault("resend --where takes --date, and no UID: it is about everybody of that date.")
+    from notifications.commands.resend_many import Which, resend_many
+
+    kinds = frozenset(asked.where.split(","))
+    if unknown := sorted(kinds - frozenset(RESENDABLE)):
+        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(RESENDABLE)}.")
+    which = Which(_required(_date(asked.date)), kinds, _count(asked.limit))
+    return resend_many(which, write=not asked.only_told)
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not COUNT.fullmatch(text):
+        raise UsageFault(f"--limit {printable(text, 60)!r} is no number of users; write --limit 100.")
+    return int(text)
 
 
 def _uid(text: str | None) -> str | None:

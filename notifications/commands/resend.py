@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from notifications.commands.joined import slot_of
 from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.terminal import say
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Decision, Kind
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import Ledger, State, User
-from notifications.domain.schedule import ONE_DAY, Slot, nominal_date, slot_on
+from notifications.domain.schedule import ONE_DAY, Slot
 from notifications.ports import Listed
 from notifications.run.outcome import Ending, Outcome
 from notifications.run.state import Run
@@ -23,42 +25,80 @@ LONGEST_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # then the claim is due agai
 LATER_DAYS = 3  # a later day's window reaches 72 h back at most
 
 
+class Refused(UsageFault):
+    """This day is not resent. `why` in two words, for a count of many; `wait`: worth another try after it."""
+
+    def __init__(self, sentence: str, why: str, wait: timedelta | None = None) -> None:
+        super().__init__(sentence)
+        self.why = why
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One day that an operator wants sent, and what the ledger said to that."""
+
+    user: User
+    slot: Slot
+    asked: Decision
+
+
 def resend(uid: str, day: date) -> Operation:
     """The operation. Killed at any point, the same command finishes what it began."""
 
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
-            listed, user = await usable_user(parts.store, uid)
-            if not user.enabled:
-                raise UsageFault(f"users/{uid} is switched off; nothing is sent to who does not want it.")
-            entry = await _resend(run, listed, user, day)
+            listed, _ = await usable_user(parts.store, uid)
+            entry = await carry_out(run, await wish(run, listed, day))
         say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
         return 0 if entry.state is State.SENT else 1
 
     return run
 
 
-async def _resend(run: Run, listed: Listed, user: User, day: date) -> Ledger:
-    slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
-    now = await run.claims.now() + run.offset
-    if slot.at > now:
-        raise UsageFault(f"{user.uid} {day} is not due before {slot.at:%Y-%m-%d %H:%M} UTC; it will be sent then.")
-    await _refuse_what_is_no_day(run, listed, slot)
-    terms = run.user_terms(user.uid, day, slot.at)
+async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:
+    """Ask for it. Not `again`: not where it was sent meanwhile. Raises Refused."""
+    user, slot = await check(run, listed, day)
+    now = await run.claims.now()
     [record] = await run.claims.read([user_key(user.uid, day)])
-    asked = await run.store.resend(user.uid, day, claim_live=_live(record, now - run.offset))
+    left = live_for(record, now)
+    asked = await run.store.resend(user.uid, day, claim_live=left > timedelta(0), again=again)
     if asked.kind in (Kind.REFUSED, Kind.NOBODY):
-        how = "was resent just now" if asked.entry and asked.entry.state is State.SENT else "is being sent right now"
-        raise UsageFault(f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more.")
-    await run.claims.forget(terms.key)
+        sent = asked.entry is not None and asked.entry.state is State.SENT
+        how = "was resent just now" if sent else "is being sent right now"
+        wait = None if sent else max(left, LOOK_AGAIN)
+        sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
+        raise Refused(sentence, "had theirs" if sent else "being sent", wait)
+    await run.claims.forget(user_key(user.uid, day))
+    return Wish(user, slot, asked)
+
+
+async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot]:
+    """Whether there is anything to resend. Raises Refused."""
+    user, slot = listed.user, slot_of(listed, day)
+    if user is None or slot is None:
+        raise Refused(listed.flaw, "unreadable document")
+    if not user.enabled:
+        raise Refused(f"users/{user.uid} is switched off; nothing is sent to who does not want it.", "switched off")
+    if slot.at > await run.claims.now() + run.offset:
+        when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
+        raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", "not due yet")
+    await _refuse_what_is_no_day(run, listed, slot)
+    return user, slot
+
+
+async def carry_out(run: Run, wished: Wish) -> Ledger:
+    """Through the claim, to the end of the day. Raises what stopped it."""
+    user, slot, asked = wished.user, wished.slot, wished.asked
+    uid, day = user.uid, slot.recap_date
     while True:
         replaces = asked.entry if asked.kind is Kind.FINAL else None
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
-        ledger = (await run.store.ledgers_between(user.uid, day, day)).get(day)
+        ledger = (await run.store.ledgers_between(uid, day, day)).get(day)
         if ledger is not None and (outcome.done or _final_at(ledger, asked)):
             return ledger
-        _end_what_can_not_end(run, user.uid, day, outcome)
+        _end_what_can_not_end(run, uid, day, outcome)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT).total_seconds()):
                 await run.terminated.wait()
@@ -70,13 +110,13 @@ async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
     ledgers = await run.store.ledgers_between(uid, day, day + LATER_DAYS * ONE_DAY)
     today = ledgers.pop(day, None)
     if today is None and listed.created is not None and slot.at < listed.created:
-        raise UsageFault(
-            f"{uid} {day} has no recap: the account is of {listed.created:%Y-%m-%d %H:%M} UTC, its slot was before."
-        )
+        made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
+        raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state in (State.SKIPPED, State.MISSED, State.DEAD)
     for later, entry in sorted(ledgers.items()):
         if made_anew and entry.window_start is not None and entry.window_start < slot.at:
-            raise UsageFault(f"{uid} {day} is not made anew: its conversations are in the recap of {later}.")
+            sentence = f"{uid} {day} is not made anew: its conversations are in the recap of {later}."
+            raise Refused(sentence, "in a later recap")
 
 
 def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> None:
@@ -94,9 +134,11 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
         raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); mend that, then say it again.")
 
 
-def _live(record: Record, now: datetime) -> bool:
-    until, at = record.until, now.timestamp() * 1000
-    return record.state is Stored.CLAIMED and at < until <= at + MAX_LEASE_MS
+def live_for(record: Record, now: datetime) -> timedelta:
+    """How long a run may still hold the day; nothing where none does."""
+    left = record.until - now.timestamp() * 1000
+    live = record.state is Stored.CLAIMED and 0 < left <= MAX_LEASE_MS
+    return timedelta(milliseconds=left if live else 0)
 
 
 def _final_at(ledger: Ledger, asked: Decision) -> bool:

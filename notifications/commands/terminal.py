@@ -36,7 +36,7 @@ def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
     """Text in lines of 80 columns: broken at spaces, or anywhere in a script that writes none."""
     line = head = indent if first is None else first
     for word in printable(text, ANY_LENGTH).split():
-        for piece in _pieces(word, COLUMNS - width_of(indent)):
+        for piece in pieces(word, COLUMNS - width_of(indent)):
             if line != head and width_of(line) + 1 + width_of(piece) > COLUMNS:
                 say(line.rstrip())
                 line = head = indent
@@ -45,14 +45,14 @@ def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
         say(line.rstrip())
 
 
-def _pieces(word: str, room: int) -> list[str]:
+def pieces(word: str, room: int) -> list[str]:
     """A word that no line holds, in pieces that lines hold."""
-    pieces = [""]
+    found = [""]
     for letter in word:
-        if width_of(pieces[-1] + letter) > room:
-            pieces.append("")
-        pieces[-1] += letter
-    return pieces
+        if width_of(found[-1] + letter) > room:
+            found.append("")
+        found[-1] += letter
+    return found
 
 
 class Steady(io.TextIOBase):

@@ -25,6 +25,7 @@ STATES = {
 LEGACY = "made by another hand (an older deployment, or the app on demand), so nothing was pushed"
 OUTCOMES = {
     "legacy": LEGACY,
+    "resend": "an operator's resend, which the same command finishes",
     "no_content": "too little was said (RECAP_MIN_WORDS)",
     "no_devices": "the user has no device",
     "closed": "its catch-up was over, and RECAP_FALLBACK=none",

@@ -15,6 +15,7 @@ from notifications.domain.model import Ledger, Recap, State, Summary, Window, co
 from notifications.domain.push import notice
 
 REPLACEABLE = frozenset({State.SKIPPED, State.MISSED, State.DEAD})  # by an operator's resend
+OPERATORS = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
 
 
 class Kind(StrEnum):
@@ -78,6 +79,7 @@ class Opening:
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code
+    operators: bool = False  # it is a resend that opens it
 
 
 NOBODY = Decision(Kind.NOBODY)
@@ -191,7 +193,7 @@ def begin(
         return settled(_legacy_entry(op, summary, rules, seq))
     note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
     entry = replace(
-        _entry(op, rules, State.SENDING, "", seq),
+        _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
         tries=1,
         title=note.title,
         body=note.body,

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from notifications.domain.delivery import NOBODY, REPLACEABLE, Decision, Kind, LedgerRules, gave_up, settled, stale_in
+from notifications.domain.delivery import (
+    NOBODY,
+    OPERATORS,
+    REPLACEABLE,
+    Decision,
+    Kind,
+    LedgerRules,
+    gave_up,
+    settled,
+    stale_in,
+)
 from notifications.domain.model import Ledger, State
 from notifications.domain.push import TTL, Message, Result
 
@@ -67,9 +77,17 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
 
 
 def resend(
-    *, active: bool, found: Ledger | None, claim_live: bool, read_time: datetime, rules: LedgerRules
+    *,
+    active: bool,
+    found: Ledger | None,
+    claim_live: bool,
+    read_time: datetime,
+    rules: LedgerRules,
+    again: bool = True,
 ) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
+
+    Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too.
 
     RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
     without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
@@ -77,14 +95,17 @@ def resend(
     if not active:
         return NOBODY
     fresh = found and found.state is State.SENDING and stale_in(found, read_time, rules) > timedelta(0)
-    if claim_live or fresh or (found and _just_resent(found, read_time, rules)):
+    had = found is not None and found.state is State.SENT and not again
+    if claim_live or fresh or had or (found and _just_resent(found, read_time, rules)):
         return Decision(Kind.REFUSED, found)
     if found is None or found.state in REPLACEABLE:
         return Decision(Kind.FINAL, found)
     if not found.state.final:
         return Decision(Kind.RETRY, found)
-    again = replace(found, state=State.PENDING, outcome="resend", seq=found.seq + 1, tries=0, devices={}, sent_at=None)
-    return Decision(Kind.RETRY, again, write=True)
+    opened = replace(
+        found, state=State.PENDING, outcome=OPERATORS, seq=found.seq + 1, tries=0, devices={}, sent_at=None
+    )
+    return Decision(Kind.RETRY, opened, write=True)
 
 
 def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool:

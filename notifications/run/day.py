@@ -79,6 +79,7 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
+            operators=self.resend,
         )
 
     async def devices(self) -> list[Device]:

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, Stored
+from notifications.domain.delivery import OPERATORS
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
@@ -21,7 +22,6 @@ log = structlog.get_logger()
 
 PAGE = 300
 SECONDS_AT_MOST = 50  # of one run: the next minute's has slots of its own
-OPERATORS = "resend"  # the outcome of a ledger that an operator's command reopened: that command finishes it
 
 
 async def sweep(run: Run, now: datetime) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -76,7 +75,7 @@ def test_a_resend_killed_anywhere_and_said_again_pushes_once(staged: FaultStage)
         staged.age(sent=True)
         killed(staged, at, "after", "resend", "ann", day)
         if staged.ledger("ann")["state"] != "sent":
-            audited = json.loads(staged.stage.run("audit", "--date", day, "--json").out)
+            audited = staged.stage.run("audit", "--date", day, "--json").accounts
             assert audited["uids"]["unfinished"] == ["ann"]
         staged.age()
         again = staged.stage.run("resend", "ann", day)

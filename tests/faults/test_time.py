@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -165,7 +164,7 @@ def test_slots_that_no_run_served_are_seen_by_the_next_run_and_by_the_audit(stag
     told = pretend(stage, late).event("slots.unserved")
     assert told["first"] <= slot.isoformat() <= told["last"]
     audited = stage.run("--now", late.isoformat(), "audit", "--date", "2026-05-01", "--json")
-    accounts = json.loads(audited.out)
+    accounts = audited.accounts
     assert (audited.code, accounts["counts"]["unserved"], accounts["uids"]["unserved"]) == (1, 1, ["ann"])
 
 
@@ -175,7 +174,7 @@ def test_the_audit_of_a_good_day_exits_0(stage: Stage) -> None:
     stage.add_user("silent", talks={})
     stage.run()
     audited = stage.run("audit", "--date", slot.recap_date.isoformat(), "--json")
-    accounts = json.loads(audited.out)
+    accounts = audited.accounts
     assert audited.code == 0, audited.out
     assert accounts["counts"] == {"due": 2, "sent": 1, "skipped": 1, "stored": 1}
 
@@ -187,4 +186,4 @@ def test_the_audit_finds_a_second_summary(stage: Stage) -> None:
     day = slot.recap_date.isoformat()
     stage.world.put_summary("ann", "another", {"date": day, "headline": "Again"})
     audited = stage.run("audit", "--date", day, "--json")
-    assert (audited.code, json.loads(audited.out)["uids"]["duplicate_summaries"]) == (1, ["ann"])
+    assert (audited.code, audited.accounts["uids"]["duplicate_summaries"]) == (1, ["ann"])

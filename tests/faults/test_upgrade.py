@@ -110,11 +110,11 @@ def test_a_user_with_odd_fields_is_delivered_or_counted_never_neither(staged: Fa
     staged.check_delivered()
     day = staged.slots["good"].recap_date.isoformat()
     audited = stage.run("audit", "--date", day, "--json")
-    told = json.loads(audited.out)
+    told = audited.accounts
     assert (audited.code, told["counts"]["sent"]) == (1, 2)
     assert told["uids"]["invisible"] == sorted([*flawed, "null-zone"])
     assert stage.run("doctor", "--fix").code in (0, 1)
-    after = json.loads(stage.run("audit", "--date", day, "--json").out)
+    after = stage.run("audit", "--date", day, "--json").accounts
     assert "invisible" not in after["counts"]
 
 
@@ -138,7 +138,7 @@ def test_a_neighbouring_ledger_of_another_version_is_skipped(stage: Stage) -> No
     finished = stage.run()
     assert (finished.code, finished.event("tick.finished")["sent"]) == (0, 1)
     audited = stage.run("audit", "--date", before, "--json")
-    assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
+    assert (audited.code, audited.accounts["uids"]["unreadable"]) == (1, ["ann"])
     assert stage.run("inspect").code == 0
 
 
@@ -154,7 +154,7 @@ def test_todays_ledger_of_another_version_charges_nobody_and_is_listed(stage: St
     assert (record.state, record.failures, record.crashes, record.reason) == (Stored.IDLE, 0, 0, "malformed")
     assert stage.world.ledgers("ann")[day] == {"state": "from-the-future", "date": day}
     audited = stage.run("audit", "--date", day, "--json")
-    assert (audited.code, json.loads(audited.out)["uids"]["unreadable"]) == (1, ["ann"])
+    assert (audited.code, audited.accounts["uids"]["unreadable"]) == (1, ["ann"])
     shown = stage.run("inspect", "--json")
     assert (shown.code, json.loads(shown.out)["ledger"]) == (0, "unreadable")
 

@@ -30,7 +30,7 @@ DOC = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_lo
 
 def audited(stage: Stage, day: str = "2026-05-01", now: datetime = OVER) -> tuple[int, dict[str, Any]]:
     finished = stage.run("--now", now.isoformat(), "audit", "--date", day, "--json")
-    return finished.code, json.loads(finished.out)
+    return finished.code, finished.accounts
 
 
 @on_sqlite

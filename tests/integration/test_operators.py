@@ -46,11 +46,11 @@ def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:
     for uid in ("user-0", "user-1", "user-2"):
         stage.run("--user", uid)
     day = slots["user-0"].recap_date.isoformat()
-    told = json.loads(stage.run("audit", "--date", day, "--json").out)
+    told = stage.run("audit", "--date", day, "--json").accounts
     assert told["counts"] == {"due": 13, "sent": 2, "skipped": 1, "stored": 2, "waiting": 10}
     assert stage.run("audit", "--date", day).code == 0
     assert stage.run().code == 0
-    told = json.loads(stage.run("audit", "--date", day, "--json").out)
+    told = stage.run("audit", "--date", day, "--json").accounts
     assert told["counts"] == {"due": 13, "sent": 9, "skipped": 4, "stored": 9}
     spent = [told[name] for name in ("sources", "tokens", "without_a_price")]
     assert spent == [{"llm": 9}, stage.llm.tokens, 0]

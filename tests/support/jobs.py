@@ -46,6 +46,17 @@ class Finished:
         [found] = [event for event in self.events if event["event"] == name]
         return found
 
+    @property
+    def accounts(self) -> dict[str, Any]:
+        """What `audit --json` told: the sums, with the uids of each kind."""
+        *rows, told = [json.loads(line) for line in self.out.splitlines()]
+        uids: dict[str, list[str]] = {}
+        for row in rows:
+            for kind in row["kinds"]:
+                uids.setdefault(kind, []).append(row["uid"])
+        assert {kind: len(found) for kind, found in uids.items()} == told["counts"]
+        return {**told, "uids": uids}
+
     def named(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == name]
 

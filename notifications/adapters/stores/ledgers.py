@@ -137,7 +137,7 @@ class TransactionalLedger(ABC):
 
         return await self._transact(uid, day, decide, user=True, summary=False)
 
-    async def resend(self, uid: str, day: date, *, claim_live: bool) -> Decision:
+    async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
         """An operator's wish to push again."""
 
         def decide(seen: Seen) -> Decision:
@@ -147,6 +147,7 @@ class TransactionalLedger(ABC):
                 claim_live=claim_live,
                 read_time=seen.read_time,
                 rules=self._rules,
+                again=again,
             )
 
         return await self._transact(uid, day, decide, user=True, summary=False)
