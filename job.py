@@ -23,9 +23,9 @@ import structlog
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
-from notifications.commands.terminal import complain, say, steady_streams
+from notifications.commands.progress import Previews, shown
+from notifications.commands.terminal import complain, say, say_line, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError, UsageFault
-from notifications.domain.push import Message
 from notifications.ports import Claims
 from notifications.run.outcome import Ending
 from notifications.run.state import Parts, Report
@@ -140,28 +140,32 @@ async def _once(command: Command, settings: Settings, terminated: Termination) -
 
 
 async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> int:
-    begun = time.monotonic()
+    begun, previews = time.monotonic(), Previews()
     offset = command.now - await claims.now() if command.now else timedelta(0)
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Parts]:
         async with AsyncExitStack() as stack:
             async with terminated.timeout(math.inf):
-                parts = await stack.enter_async_context(wiring.open_parts(settings, claims, _show, offset))
+                opened = wiring.open_parts(settings, claims, previews, offset, fills=command.fills, sends=command.sends)
+                parts = await stack.enter_async_context(opened)
             yield parts
 
     since = wiring.served_since(settings)
     if command.operation:
-        return await command.operation(Context(settings, claims, opening, offset, terminated, since))
+        return await command.operation(
+            Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
+        )
     task, tasks = settings.task_index, settings.task_count
-    tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, since)
+    tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
     report = await (tick.run_user(command.user) if command.user else tick.run())
-    _tell(report, time.monotonic() - begun)
+    previews.tell_rest()
+    _tell(report, time.monotonic() - begun, in_words=not settings.on_platform)
     return exit_code(report)
 
 
-def _tell(report: Report, seconds: float) -> None:
-    """One event with every count, and one line for a person: each due user in exactly one of its figures."""
+def _tell(report: Report, seconds: float, *, in_words: bool) -> None:
+    """One event with every count; and, but where both would be one log, a line for a person."""
     counts = report.counts
     events.info(
         "tick.finished",
@@ -175,26 +179,28 @@ def _tell(report: Report, seconds: float) -> None:
         idle=report.idle,
         seconds=round(seconds, 3),
     )
-    at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if report.unserved:
-        say(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
-    if report.idle:
-        say(f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry.")
-    else:
-        figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
-        told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
-        say(f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s.")
+    log.tell_rest()
+    for line in _lines(report, seconds) if in_words else []:
+        say_line(line)
     if report.trouble:
         complain(str(report.trouble))
 
 
+def _lines(report: Report, seconds: float) -> list[str]:
+    """What happened, in words: each due user in exactly one of the figures."""
+    at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    lines = []
+    if report.unserved:
+        lines.append(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
+    if report.idle:
+        return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
+    counts = report.counts
+    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
+    told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
+    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s."]
+
+
 SAID = {Ending.DONE_BEFORE: "had theirs already", Ending.GAVE_UP: "given up", Ending.LOST: "lost to another run"}
-
-
-def _show(message: Message, device: str) -> None:
-    """A push that went to the outbox, on the terminal."""
-    say(f"  push to {message.uid} (device {device}): {message.title}")
-    say(f"    {message.body}")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
+from notifications.domain.columns import COLUMNS, wrapped
 from notifications.domain.text import printable
 
+FEW = 5  # events of a kind that a person is told one by one
+INDENT = 9
+ANY_LENGTH = sys.maxsize
+COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "info": "\x1b[32m"}
+RESET = "\x1b[0m"
+_seen: Counter[str] = Counter()
 SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 
 
@@ -25,12 +33,40 @@ def _severity(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMap
     return event
 
 
-def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """On a terminal a uid or a server's word must not steer it; JSON escapes by itself."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = printable(value)
+def _first_few(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a person, the first of a kind; of the others the number, at the run's end. A machine gets each."""
+    name = str(event.get("event", ""))
+    _seen[name] += 1
+    if _seen[name] > FEW:
+        raise structlog.DropEvent
     return event
+
+
+def tell_rest() -> None:
+    """How many more of each event there were on a terminal, and where they are."""
+    more = {name: count - FEW for name, count in _seen.items() if count > FEW}
+    _seen.clear()
+    if more:
+        told = {name.replace(".", "_"): count for name, count in sorted(more.items())}
+        structlog.get_logger().info("more of these (RECAP_LOG_FORMAT=json has each)", **told)
+        _seen.clear()
+
+
+class _Console:
+    """One event as lines of 80 columns: time, level, name, facts. What could steer the terminal is escaped."""
+
+    def __init__(self, *, colors: bool) -> None:
+        self._colors = colors
+
+    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> str:
+        at, level = str(event.pop("timestamp", ""))[11:19], str(event.pop("level", "info"))
+        name, trace = str(event.pop("event", "")), event.pop("exception", "")
+        facts = " ".join(f"{key}={value}" for key, value in event.items())
+        line = f"{at} {level:7} {name}  {facts}"
+        head, *rest = wrapped(printable(line, ANY_LENGTH), COLUMNS, indent=INDENT)
+        if self._colors:
+            head = head.replace(level, f"{COLORS.get(level, '')}{level}{RESET}", 1)
+        return "\n".join([head, *rest, *([str(trace)] if trace else [])])
 
 
 def _without_zeros(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -53,10 +89,8 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
             structlog.processors.JSONRenderer(),
         ]
     else:
-        plain = structlog.dev.plain_traceback
         colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
-        console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
-        rendering = [_without_zeros, _printable, console]
+        rendering = [_first_few, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

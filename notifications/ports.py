@@ -128,6 +128,9 @@ class Store(Protocol):
     `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
     of what was asked.
 
+    `put` writes one user with devices and conversations, in one commit; Malformed says what the job could not read.
+    `remove` deletes one with all that lies below. Both are for local stores: the app writes its own.
+
     The ledger's verbs are each one transaction. They raise Malformed where the ledger is
     UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
     """
@@ -175,6 +178,10 @@ class Store(Protocol):
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]: ...
+    async def put(
+        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> None: ...
+    async def remove(self, uid: str) -> None: ...
     async def aclose(self) -> None: ...
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import Message
@@ -16,6 +17,7 @@ from notifications.ports import Claims, Push, Store, Summarizer
 from notifications.run.state import Parts
 from notifications.settings import Settings
 
+Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 Show = Callable[[Message, str], None]
 
 
@@ -41,6 +43,13 @@ def served_since(settings: Settings) -> datetime | None:
     from notifications.adapters.stores import samples
 
     return samples.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
+
+
+def sample_users(now: datetime) -> list[Sample]:
+    """Sample users that are due around `now`, with what belongs to them."""
+    from notifications.adapters.stores import samples
+
+    return samples.samples(now)
 
 
 @asynccontextmanager
@@ -71,10 +80,12 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, claims: Claims, show: Show, offset: timedelta) -> AsyncIterator[Parts]:
-    """Everything a run with work needs, closed in reverse order."""
+async def open_parts(
+    settings: Settings, claims: Claims, show: Show, offset: timedelta, *, fills: bool = True, sends: bool = True
+) -> AsyncIterator[Parts]:
+    """Everything a run with work needs, closed in reverse order. `fills`: a new data folder, with sample users."""
     async with AsyncExitStack() as stack:
-        store = await _store(settings, claims, offset)
+        store = await _store(settings, claims, offset, fills=fills, sends=sends)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
         if summarizer is not None:
@@ -88,8 +99,11 @@ async def open_parts(settings: Settings, claims: Claims, show: Show, offset: tim
         yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, sentences, tasks, falls_back)
 
 
-async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store:
-    """Firestore where a project is set, else SQLite; a new data folder is filled with sample users."""
+async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
+    """Firestore where a project is set, else SQLite; a new data folder is filled with sample users.
+
+    Where a run serves a pretended time, the sample users talk then, too.
+    """
     limits = settings.limits
     rules = LedgerRules(
         stale=limits.span("sending_stale"),
@@ -110,8 +124,10 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta) -> Store
     from notifications.adapters.stores.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
-    if samples.created(settings.data_dir) is None:
+    if fills and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
+    elif offset and sends:
+        await samples.talk(store, await claims.now() + offset)
     return store
 
 

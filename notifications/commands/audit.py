@@ -26,12 +26,11 @@ WRONG = (
     *("duplicate_pushes", "duplicate_summaries"),
 )
 TOLD = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids a person may want
+RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 NEXT = {
-    **dict.fromkeys(
-        ("missed", "dead"), "python job.py why UID {day} says why; python job.py resend UID {day} makes it"
-    ),
-    "gave_up": "the recap is stored, and was pushed to nobody; python job.py resend UID {day} pushes it",
-    "unserved": "no run came in time: look at the scheduler; python job.py resend UID {day} makes it",
+    **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
+    "gave_up": f"the recap is stored, and was pushed to nobody; {RESENDS}",
+    "unserved": f"no run came in time: look at the scheduler; {RESENDS}",
     "unfinished": "the next runs end it: pushed once more, or given up; python job.py why UID {day}",
     "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
     "invisible": "the query can't see them: python job.py doctor --fix, or write their documents anew",
@@ -129,13 +128,13 @@ def _tell(day: date, account: Account, read: int) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
         uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in TOLD else []
-        table.row(kind, f"{count:,}".rjust(9), counted(uids, count) if uids else "")
+        table.row(kind, f"{count:,}", counted(uids, count) if uids else "")
     if account.sources:
         by = ", ".join(f"{account.sources[name]} {word}" for name, word in MADE if account.sources[name])
         unknown = f" ({account.unpriced} without a known price)" if account.unpriced else ""
         say_wrapped(f"{day}: {by}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
     for kind in WRONG:
         if account.counts[kind]:
-            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day)}.", "    ", "")
+            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")
     decision = "something is wrong" if account.wrong else "all well"
     say_wrapped(f"{day}: {decision}; {read} documents read.")

@@ -7,21 +7,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
+from notifications.commands.arguments import RESENDABLE, parser
 from notifications.commands.operation import Operation
 from notifications.domain.errors import UsageFault
-from notifications.domain.text import printable
+from notifications.domain.text import is_document_id, printable
 from notifications.settings import Settings
 
 T = TypeVar("T")
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
-UID_BYTES = 1_500  # Firestore's limit for a document id
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")
-TAKES_NOW = (None, "audit", "resend", "preview", "show", "why")  # None: a tick
+TAKES_NOW = (None, "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,53 +34,17 @@ class Command:
     dry_run: bool = False
     operation: Operation | None = None
     sends: bool = True
+    local: bool = False  # it writes what an app otherwise writes
+    fills: bool = True  # a new data folder, with sample users
 
     def check(self, settings: Settings) -> None:
         """Raises UsageFault for what these settings forbid."""
         if self.now and self.sends and not settings.store_is_local:
             raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageFault(f"{message}; see python job.py --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="job.py", description="One recap per user per day, at their local hour.", allow_abbrev=False)
-    parser.add_argument("--dry-run", action="store_true", help="say who is due and why not; costs and writes nothing")
-    parser.add_argument("--now", metavar="ISO8601", help="pretend time, with its UTC offset")
-    parser.add_argument("--user", metavar="UID", help="this user only; still respects the claim")
-    parser.add_argument("--every-minute", action="store_true", help="stay up and tick on the minute")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    looking = commands.add_parser("inspect", help="what Redis says, joined with the ledgers", allow_abbrev=False)
-    looking.add_argument("--user", dest="only_user", metavar="UID")
-    looking.add_argument("--date", metavar="YYYY-MM-DD")
-    looking.add_argument("--keys", action="store_true", help="every key of this job, with its value and TTL")
-    looking.add_argument("--json", action="store_true")
-    auditing = commands.add_parser("audit", help="one date's accounts: due, sent, skipped …", allow_abbrev=False)
-    auditing.add_argument("--date", metavar="YYYY-MM-DD")
-    auditing.add_argument("--json", action="store_true")
-    resending = commands.add_parser("resend", help="push a recap again, or make a missed one", allow_abbrev=False)
-    resending.add_argument("uid", metavar="UID", nargs="?")
-    resending.add_argument("only_date", metavar="DATE", nargs="?")
-    resending.add_argument("--date", metavar="YYYY-MM-DD", help="of many: everybody whose day stands as --where says")
-    resending.add_argument("--where", metavar="KINDS", help=f"any of {','.join(RESENDABLE)}")
-    resending.add_argument("--limit", metavar="N", help="that many of them, and no more")
-    resending.add_argument("--dry-run", dest="only_told", action="store_true", help="of many: count them, send nothing")
-    asking = commands.add_parser("why", help="every gate of one user's day, and what comes next", allow_abbrev=False)
-    asking.add_argument("uid", metavar="UID")
-    asking.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest slot's")
-    showing = commands.add_parser("show", help="a stored recap in full, as an app shows it", allow_abbrev=False)
-    showing.add_argument("uid", metavar="UID", nargs="?", help="unset: of the last push in the outbox")
-    showing.add_argument("date", metavar="DATE", nargs="?", help="unset: the latest of the last days")
-    looking_ahead = commands.add_parser("preview", help="makes a recap, stores and sends nothing", allow_abbrev=False)
-    looking_ahead.add_argument("uid", metavar="UID")
-    looking_ahead.add_argument("--date", metavar="YYYY-MM-DD", help="unset: the latest slot's")
-    checking = commands.add_parser("doctor", help="checks everything, says what to do", allow_abbrev=False)
-    checking.add_argument("--fix", action="store_true", help="mend users that the query can't see")
-    checking.add_argument("--dry-run", dest="only_told", action="store_true", help="with --fix: say what would change")
-    return parser
+        if self.local and not settings.store_is_local:
+            raise UsageFault(
+                "this writes users into the data folder or an emulator; a real project's app writes its own."
+            )
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -90,7 +54,7 @@ def parse(arguments: Sequence[str]) -> Command:
             argument.encode()
         except UnicodeEncodeError:
             raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     _refuse_what_means_nothing(asked)
     return Command(
         now=_moment(asked.now),
@@ -99,6 +63,8 @@ def parse(arguments: Sequence[str]) -> Command:
         dry_run=asked.dry_run,
         operation=_operation(asked),
         sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
+        local=asked.command in ("import", "samples"),
+        fills=asked.command not in ("import", "samples"),
     )
 
 
@@ -113,35 +79,49 @@ def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
 
 
 def _operation(asked: argparse.Namespace) -> Operation | None:
-    if asked.command == "inspect":
-        from notifications.commands.inspect import inspect, inspect_keys
+    """What was asked for; each command's module is imported when it is asked for."""
+    match asked.command:
+        case "inspect":
+            from notifications.commands.inspect import inspect, inspect_keys
 
-        looking = inspect_keys if asked.keys else inspect
-        return looking(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
-    if asked.command == "audit":
-        from notifications.commands.audit import audit
+            looking = inspect_keys if asked.keys else inspect
+            return looking(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
+        case "audit":
+            from notifications.commands.audit import audit
 
-        return audit(_date(asked.date), as_json=asked.json)
-    if asked.command == "resend":
-        return _resending(asked)
-    if asked.command == "why":
-        from notifications.commands.why import why
+            return audit(_date(asked.date), as_json=asked.json)
+        case "report":
+            from notifications.commands.report import report
 
-        return why(_required(_uid(asked.uid)), _date(asked.date))
-    if asked.command == "show":
-        from notifications.commands.show import show
+            return report(_date(asked.date), Path(asked.output) if asked.output else None)
+        case "resend":
+            return _resending(asked)
+        case "why":
+            from notifications.commands.why import why
 
-        return show(_uid(asked.uid), _date(asked.date))
-    if asked.command == "preview":
-        from notifications.commands.preview import preview
+            return why(_required(_uid(asked.uid)), _date(asked.date))
+        case "show":
+            from notifications.commands.show import show
 
-        return preview(_required(_uid(asked.uid)), _date(asked.date))
-    if asked.command == "doctor":
-        from notifications.commands.doctor import doctor
+            return show(_uid(asked.uid), _date(asked.date))
+        case "preview":
+            from notifications.commands.preview import preview
 
-        if asked.only_told and not asked.fix:
-            raise UsageFault("--dry-run belongs to doctor --fix: without it nothing is changed anyway.")
-        return doctor(fix=asked.fix, write=not asked.only_told)
+            return preview(_required(_uid(asked.uid)), _date(asked.date))
+        case "doctor":
+            from notifications.commands.doctor import doctor
+
+            if asked.only_told and not asked.fix:
+                raise UsageFault("--dry-run belongs to doctor --fix: without it nothing is changed anyway.")
+            return doctor(fix=asked.fix, write=not asked.only_told)
+        case "import":
+            from notifications.commands.import_users import import_users
+
+            return import_users(Path(asked.file))
+        case "samples":
+            from notifications.commands.samples import samples
+
+            return samples(remove=asked.remove)
     if asked.dry_run:
         from notifications.commands.dry_run import dry_run
 
@@ -177,11 +157,10 @@ def _count(text: str | None) -> int | None:
 
 
 def _uid(text: str | None) -> str | None:
-    """A user's document id, by Firestore's own rules: what is none must not become a path."""
+    """A user's document id; what is none must not become a path."""
     if text is None:
         return None
-    reserved = text in (".", "..") or (text.startswith("__") and text.endswith("__"))
-    if not text or "/" in text or "\0" in text or reserved or len(text.encode()) > UID_BYTES:
+    if not is_document_id(text):
         raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a document in users/.")
     return text
 

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from notifications.commands.operation import Context, Operation, usable_user
-from notifications.commands.terminal import say
+from notifications.commands.table import Table
+from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import UsageFault
@@ -35,14 +36,17 @@ def dry_run(uid: str | None) -> Operation:
         claims, offset = context.claims, context.offset
         now = await claims.now() + offset
         answers: Counter[str] = Counter()
+        table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
         async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
             async for user, slot in served:
                 [record] = await claims.read([user_key(user.uid, slot.recap_date)])
                 answer = await _answer(parts, user, slot, record, now, offset)
                 answers[answer] += 1
-                say(f"{user.uid}  {user.zone} {user.hour:02}:00  {slot.recap_date}  slot {slot.at:%H:%M}Z  {answer}")
+                table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
         told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-        say(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
+        say_wrapped(
+            f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written."
+        )
         return 0
 
     return run

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any
 
 from notifications.commands.operation import Context, Operation
+from notifications.commands.table import Table
 from notifications.commands.terminal import say
 from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, day_of
@@ -31,10 +32,14 @@ def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
     async def run(context: Context) -> int:
         claims = context.claims
         count = 0
+        table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
         async with context.open_parts() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
             async for row in rows:
                 count += 1
-                say(json.dumps(row) if as_json else _line(row))
+                if as_json:
+                    say(json.dumps(row))
+                else:
+                    table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
         if not as_json:
             say(f"{count} days.")
         return 0
@@ -47,13 +52,16 @@ def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operati
 
     async def run(context: Context) -> int:
         count = 0
+        table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
         for pattern in [_claims_of(uid, day)] if uid or day else [_claims_of(None, None), *OTHER_KEYS]:
             async for raw in context.claims.keys(pattern):
                 count += 1
                 ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
                 row = {"key": raw.key, "value": raw.value, "ttl_seconds": ttl}
-                left = f"{ttl} s left" if ttl is not None else "no TTL"
-                say(json.dumps(row) if as_json else f"{raw.key}  {left}  {raw.value}")
+                if as_json:
+                    say(json.dumps(row))
+                else:
+                    table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
         if not as_json:
             say(f"{count} keys.")
         return 0
@@ -139,6 +147,15 @@ def _claim(record: Record, now: datetime) -> dict[str, Any]:
     return facts
 
 
-def _line(row: dict[str, Any]) -> str:
-    shown = {name: value for name, value in row.items() if name not in ("uid", "date") and value not in (None, "", {})}
-    return f"{row['uid']} {row['date']}  " + "  ".join(f"{name}={value}" for name, value in shown.items())
+COLUMN = ("uid", "date", "claim", "ledger")
+
+
+def _more(row: dict[str, Any]) -> str:
+    """What has no column of its own, where it says something."""
+    shown = {name: value for name, value in row.items() if name not in COLUMN and value not in (None, "", {}, 0)}
+    if (devices := shown.pop("devices", None)) is not None:
+        answers = list(devices.values())
+        shown |= {answer: answers.count(answer) for answer in sorted(set(answers))}
+    if slot := shown.pop("slot", None):
+        shown["slot"] = f"{slot[11:16]}Z"
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.ports import Claims, Listed, Store
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
+from notifications.run.tick import Shown
 from notifications.settings import Settings
+
+Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Context:
     open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
+    samples: Callable[[datetime], list[Sample]] = lambda now: []
+    shown: Shown = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: nobody was due before
 
 

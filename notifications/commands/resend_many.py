@@ -24,6 +24,7 @@ from notifications.domain.model import State
 from notifications.domain.recap.material import material
 from notifications.domain.schedule import ONE_DAY, window
 from notifications.ports import Listed
+from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
 TOLD_AT_MOST = 20  # of those who were not sent: the rest is counted
@@ -49,6 +50,12 @@ class Many:
     counts: Counter[str] = field(default_factory=Counter)
     later: list[tuple[str, timedelta]] = field(default_factory=list)  # held by a run, or by one that died
     told: int = 0
+    begun: int = 0
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(self.counts.total(), self.begun, len(self.later))
 
     async def served(self, uids: AsyncGenerator[Listed]) -> None:
         """Each of them, as many at once as a tick serves."""
@@ -59,6 +66,7 @@ class Many:
                 await free.acquire()
                 if self.run.stops:
                     break
+                self.begun += 1
                 group.create_task(self._place(listed, free))
                 gaps -= 1
                 if gaps > 0:
@@ -101,6 +109,7 @@ class Many:
     async def again(self) -> AsyncGenerator[Listed]:
         """Those that were held, as soon as whoever held them may be taken for dead."""
         waiting, self.later = self.later, []
+        self.begun -= len(waiting)
         stale = self.run.limits.span("sending_stale")
         wait = min(max(LOOK_AGAIN, min(left for _, left in waiting)), stale)
         with suppress(TimeoutError):
@@ -126,7 +135,8 @@ def resend_many(which: Which, *, write: bool) -> Operation:
             if not write:
                 await _would(many, _chosen(joined, which))
                 return 0
-            await _carry_out(many, _chosen(joined, which))
+            async with context.shown(lambda: many.progress):
+                await _carry_out(many, _chosen(joined, which))
         return _finished(many)
 
     return run

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from notifications.commands.terminal import ANY_LENGTH, COLUMNS, pieces, say, width_of
+from notifications.commands.terminal import ANY_LENGTH, say
+from notifications.domain.columns import COLUMNS, width_of, wrapped
 from notifications.domain.text import printable
 
 GAP = 2
@@ -27,7 +28,7 @@ class Table:
             self._told = True
             self._say([[head] for head, _ in self._columns])
         widths = (width for _, width in self._columns)
-        self._say([wrapped(str(cell), width) for cell, width in zip(cells, widths, strict=True)])
+        self._say([wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)])
 
     def _say(self, cells: list[list[str]]) -> None:
         for number in range(max(map(len, cells))):
@@ -36,17 +37,6 @@ class Table:
                 part + " " * (width - width_of(part)) for part, (_, width) in zip(parts, self._columns, strict=True)
             )
             say((" " * GAP).join(padded).rstrip())
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """Lines of this width: broken at spaces, and anywhere in a word that no line holds."""
-    lines = [""]
-    for word in printable(text, ANY_LENGTH).split():
-        for piece in pieces(word, width):
-            if lines[-1] and width_of(lines[-1]) + 1 + width_of(piece) > width:
-                lines.append("")
-            lines[-1] += f" {piece}" if lines[-1] else piece
-    return lines
 
 
 def counted(uids: Iterable[str], count: int) -> str:

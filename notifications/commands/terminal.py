@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import os
 import sys
-import unicodedata
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
+from notifications.domain.columns import COLUMNS, wrapped
 from notifications.domain.text import printable
 
 ANY_LENGTH = sys.maxsize
-COLUMNS = 80
 
 
 def say(line: str) -> None:
@@ -21,38 +21,34 @@ def say(line: str) -> None:
     print(printable(line, ANY_LENGTH), flush=True)
 
 
+def say_line(text: str) -> None:
+    """One line where it is piped; on a terminal as many as it takes."""
+    if sys.stdout.isatty():
+        say_wrapped(text, "    ", "")
+    else:
+        say(text)
+
+
 def complain(sentence: str) -> None:
-    """One sentence on stderr."""
-    print(printable(sentence, ANY_LENGTH), file=sys.stderr, flush=True)
-
-
-def width_of(text: str) -> int:
-    """How many columns of a terminal it takes."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+    """One sentence on stderr: one line, but on a terminal."""
+    text = printable(sentence, ANY_LENGTH)
+    lines = wrapped(text, COLUMNS) if sys.stderr.isatty() else [text]
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
-    """Text in lines of 80 columns: broken at spaces, or anywhere in a script that writes none."""
-    line = head = indent if first is None else first
-    for word in printable(text, ANY_LENGTH).split():
-        for piece in pieces(word, COLUMNS - width_of(indent)):
-            if line != head and width_of(line) + 1 + width_of(piece) > COLUMNS:
-                say(line.rstrip())
-                line = head = indent
-            line += piece if line == head else f" {piece}"
-    if line.strip():
-        say(line.rstrip())
-
-
-def pieces(word: str, room: int) -> list[str]:
-    """A word that no line holds, in pieces that lines hold."""
-    found = [""]
-    for letter in word:
-        if width_of(found[-1] + letter) > room:
-            found.append("")
-        found[-1] += letter
-    return found
+    """Text in lines of 80 columns, all but the first behind `indent`, the first behind its own."""
+    head = indent if first is None else first
+    lines = wrapped(printable(text, ANY_LENGTH), COLUMNS - len(indent))
+    if len(head) < len(indent):  # the first has more room
+        lines = wrapped(printable(text, ANY_LENGTH), COLUMNS - len(head), indent=len(indent) - len(head))
+        for line in lines:
+            if line.strip():
+                say(head + line)
+        return
+    for number, line in enumerate(lines):
+        if line.strip():
+            say((indent if number else head) + line)
 
 
 class Steady(io.TextIOBase):
@@ -60,13 +56,15 @@ class Steady(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.beside: Callable[[], AbstractContextManager[None]] = nullcontext  # what stands there meanwhile
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """As much of it as can be written."""
         try:
-            self._stream.write(text)
+            with self.beside():
+                self._stream.write(text)
         except (OSError, ValueError):
             self._mute()
         return len(text)
@@ -77,6 +75,11 @@ class Steady(io.TextIOBase):
             self._stream.flush()
         except (OSError, ValueError):
             self._mute()
+
+    @property
+    def bare(self) -> TextIO:
+        """The stream itself, for what is drawn over and over in its last line."""
+        return self._stream
 
     def isatty(self) -> bool:
         """Whether a person watches."""

@@ -15,6 +15,10 @@ from notifications.ports import Listed, Store
 from notifications.run.state import Parts
 
 
+def _say(line: str) -> None:
+    say_wrapped(line, "    ", "  ")
+
+
 def why(uid: str, day: date | None) -> Operation:
     """The operation. Exit 1 where the day went, or goes, wrong."""
 
@@ -26,8 +30,8 @@ def why(uid: str, day: date | None) -> Operation:
                 return await _not_served(parts.store, uid, listed, day)
             facts = await _facts(context, parts, listed, listed.user, day, now)
             for line in lines(facts):
-                say_wrapped(line, "  ")
-            say_wrapped(f"next: {following(facts)}", "  ")
+                _say(line)
+            _say(f"next: {following(facts)}")
             return 1 if went_wrong(facts) else 0
 
     return run
@@ -36,14 +40,14 @@ def why(uid: str, day: date | None) -> Operation:
 async def _not_served(store: Store, uid: str, listed: Listed | None, day: date | None) -> int:
     """Who has no document, or one that the query can't see."""
     if listed is not None:
-        say_wrapped(f"document: not seen by the job: {listed.flaw}", "  ")
-        say_wrapped("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.", "  ")
+        _say(f"document: not seen by the job: {listed.flaw}")
+        _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.", "    ", "  ")
         return 1
-    say_wrapped(f"document: users/{uid} does not exist; erased, or never there.", "  ")
+    _say(f"document: users/{uid} does not exist; erased, or never there.")
     ledger = (await store.ledgers_between(uid, day, day)).get(day) if day else None
     if ledger is not None:
-        say_wrapped(f"ledger: {ledger_line(ledger)}", "  ")
-    say_wrapped("next: nothing; check the uid.", "  ")
+        _say(f"ledger: {ledger_line(ledger)}")
+    _say("next: nothing; check the uid.")
     return 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from notifications.domain.claim import Record, Stored
 from notifications.domain.model import Ledger, State, User, Window
-from notifications.domain.schedule import Phase, Slot
+from notifications.domain.schedule import Phase, Slot, zone
 from notifications.ports import Listed
 
 STATES = {
@@ -22,6 +22,7 @@ STATES = {
     State.PENDING: "the recap is stored, and a push of it is still owed",
     State.UNREADABLE: "is none that this version knows",
 }
+DEVICES_NAMED = 5
 LEGACY = "made by another hand (an older deployment, or the app on demand), so nothing was pushed"
 OUTCOMES = {
     "legacy": LEGACY,
@@ -67,7 +68,7 @@ def _gates(f: Facts) -> list[str]:
     return [
         f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
-        f"day: {slot.recap_date}, due at {_utc(slot.at)} UTC ({_phase(f)}).",
+        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}, {_utc(slot.at)} UTC ({_phase(f)}).",
         f"window: {_utc(f.covered.start)} to {_utc(f.covered.end)} UTC, {_counted(f.said, 'conversation')}"
         f"{f', {f.malformed} malformed and left out' if f.malformed else ''}; "
         f"{'enough for a recap' if f.tells else 'too little for a recap'}.",
@@ -79,6 +80,10 @@ def _gates(f: Facts) -> list[str]:
 
 def _utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _local(at: datetime, name: str) -> str:
+    return f"{at.astimezone(zone(name)):%Y-%m-%d %H:%M} in {name}"
 
 
 def _phase(f: Facts) -> str:
@@ -128,12 +133,18 @@ def ledger_line(entry: Ledger) -> str:
     if entry.tries:
         told.append(_counted(entry.tries, "try", "tries"))
     if entry.devices:
-        answers = list(entry.devices.values())
-        counts = ((answers.count(one), one) for one in sorted(set(answers)))
-        told.append(", ".join(f"{_counted(count, 'device')} {one}" for count, one in counts))
+        told.append(_answers(entry.devices))
     if entry.sent_at:
         told.append(f"at {_utc(entry.sent_at)} UTC")
     return f"{'; '.join(told)}."
+
+
+def _answers(devices: Mapping[str, str]) -> str:
+    """Each device's answer; of many, how many answered so. Devices are named by the hash of their token."""
+    if len(devices) <= DEVICES_NAMED:
+        return ", ".join(f"device {device} {answer}" for device, answer in sorted(devices.items()))
+    answers = list(devices.values())
+    return ", ".join(f"{answers.count(one)} devices {one}" for one in sorted(set(answers)))
 
 
 def _counted(count: int, one: str, several: str = "") -> str:
@@ -146,10 +157,12 @@ def _recap_line(doc: Mapping[str, Any]) -> str:
     source = {"llm": "by the LLM", "extract": "the day's own sentences, by no LLM"}.get(str(meta.get("source")), LEGACY)
     usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
     calls = f", {_counted(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
+    used = [count for name in ("tokens_in", "tokens_out") if isinstance(count := meta.get(name), int)]
+    tokens = f", {sum(used)} tokens" if used else ""
     checks = doc.get("checks")
     dropped = {k: v for k, v in checks.items() if k != "kept" and v} if isinstance(checks, Mapping) else {}
     said = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-    return f"stored, {source}{calls}{usd}{f'; the checks dropped: {said}' if said else ''}."
+    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {said}' if said else ''}."
 
 
 def following(f: Facts) -> str:

@@ -210,11 +210,12 @@ def begin(
 def _cost(recap: Recap) -> dict[str, Any]:
     """What the day's accounts sum up, without a look at the recaps."""
     told = recap.draft.metadata
-    usd = told.get("usd")
+    usd, seconds = told.get("usd"), told.get("llm_seconds")
     return {
         "source": str(told.get("source", "")),
         "tokens": int(told.get("tokens_in", 0)) + int(told.get("tokens_out", 0)),
         "usd": None if usd is None else float(usd),
+        "llm_seconds": None if seconds is None else float(seconds),
     }
 
 
@@ -238,24 +239,3 @@ def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRul
         return gave_up(found, "pushes")
     taken = replace(found, state=State.SENDING, by=by, tries=found.tries + 1)
     return Decision(Kind.PUSH, taken, write=True, stamp_sending=True)
-
-
-def sweep(
-    by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
-) -> Decision:
-    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
-
-    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
-    """
-    if found is None:
-        return NOBODY
-    if found.state.final:
-        return Decision(Kind.FINAL, found)
-    left = stale_in(found, read_time, rules)
-    if found.state is State.SENDING and left > timedelta(0) and found.by != by:
-        return Decision(Kind.BUSY, found, wait=left)
-    if not active:
-        return gave_up(found, "user_gone_or_off")
-    if over:
-        return gave_up(found, "undelivered")
-    return take(by, found=found, read_time=read_time, rules=rules)

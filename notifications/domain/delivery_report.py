@@ -1,4 +1,4 @@
-"""The ledger's later transitions (docs/protocol.md, section 4): what came of the pushes, and an operator's resend."""
+"""The ledger's later transitions (docs/protocol.md, section 4): what came of pushes, the sweep, a resend."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from notifications.domain.delivery import (
     gave_up,
     settled,
     stale_in,
+    take,
 )
 from notifications.domain.model import Ledger, State
 from notifications.domain.push import TTL, Message, Result
@@ -74,6 +75,27 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     if Result.REFUSED in results.values() and Result.ACCEPTED not in devices.values():
         return True
     return any(result.open and device not in devices for device, result in results.items())
+
+
+def sweep(
+    by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
+) -> Decision:
+    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
+
+    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
+    """
+    if found is None:
+        return NOBODY
+    if found.state.final:
+        return Decision(Kind.FINAL, found)
+    left = stale_in(found, read_time, rules)
+    if found.state is State.SENDING and left > timedelta(0) and found.by != by:
+        return Decision(Kind.BUSY, found, wait=left)
+    if not active:
+        return gave_up(found, "user_gone_or_off")
+    if over:
+        return gave_up(found, "undelivered")
+    return take(by, found=found, read_time=read_time, rules=rules)
 
 
 def resend(

@@ -224,6 +224,7 @@ class Ledger:
     source: str = ""  # of the recap: llm or extract
     tokens: int = 0  # that its making took, in and out
     usd: float | None = None  # what its making cost; None where the price is not known
+    llm_seconds: float | None = None  # until the LLM's answers were there, all calls together; None without one
     sent_at: datetime | None = None
     expire_at: datetime | None = None
 

@@ -23,6 +23,7 @@ class Spent:
     tokens_out: int = 0
     tokens_reasoning: int = 0  # of those out
     micro_usd: int | None = 0
+    seconds: float = 0.0  # until the answers were there
 
     def __add__(self, other: Spent) -> Spent:
         """Both together; of a sum of which one price is not known there is none."""
@@ -34,6 +35,7 @@ class Spent:
             self.tokens_out + other.tokens_out,
             self.tokens_reasoning + other.tokens_reasoning,
             (self.micro_usd or 0) + (other.micro_usd or 0) if known else None,
+            self.seconds + other.seconds,
         )
 
     @property
@@ -55,6 +57,8 @@ class Spent:
             "tokens_out": self.tokens_out,
             "tokens_reasoning": self.tokens_reasoning,
         }
+        if self.seconds:
+            told["llm_seconds"] = round(self.seconds, 3)
         return told if self.usd is None else {**told, "usd": self.usd}
 
 

@@ -26,6 +26,7 @@ PLAIN_AT_MOST = 20_000
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # what stood on lines of its own
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
+ID_BYTES = 1_500  # of a document's id, at most
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 SPACE_CATEGORIES = ("Zs", "Zl", "Zp")
 DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
@@ -149,3 +150,13 @@ def _escaped(letter: str) -> str:
 def code(text: object, fallback: str = "no code") -> str:
     """A server's error code, if it is one: letters, digits and . _ - alone."""
     return text if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,60}", text) else fallback
+
+
+def is_document_id(text: str) -> bool:
+    """Whether it can be the id of a document, which is a part of its path."""
+    reserved = text in (".", "..") or (text.startswith("__") and text.endswith("__"))
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return False
+    return bool(text) and "/" not in text and "\0" not in text and not reserved and size <= ID_BYTES

@@ -100,14 +100,16 @@ class Asking:
             raise ProviderFault("No time is left for the LLM (RECAP_USER_DEADLINE_SECONDS).", unpaid=True)
         reservation = await self._reserve(question)
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
+        asked = self.run.clock.seconds()
         try:
             answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
         except (ItemFault, ProviderFault) as fault:
-            self._count(Spent(calls=1, micro_usd=0 if fault.unpaid else None))
+            took = self.run.clock.seconds() - asked
+            self._count(Spent(calls=1, micro_usd=0 if fault.unpaid else None, seconds=took))
             if fault.unpaid:
                 await self._settle(reservation, 0)
             raise
-        self._count(answer.spent)
+        self._count(replace(answer.spent, seconds=self.run.clock.seconds() - asked))
         self.model, self.tier = answer.model, answer.tier
         if answer.spent.micro_usd is not None:
             await self._settle(reservation, answer.spent.micro_usd)

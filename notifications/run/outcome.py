@@ -66,6 +66,20 @@ class Outcome:
         return self.ending.done
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, for who watches it."""
+
+    done: int
+    due: int
+    waiting: int
+
+    @property
+    def in_flight(self) -> int:
+        """Those that are being served."""
+        return self.due - self.done - self.waiting
+
+
 @dataclass(slots=True)
 class Counts:
     """The figures of one run, as `tick.finished` tells them."""
@@ -94,6 +108,12 @@ class Counts:
         self.endings[outcome.ending] += 1
         if outcome.ending is Ending.SKIPPED:
             self.skipped[outcome.reason] += 1
+
+    @property
+    def progress(self) -> Progress:
+        """Of those that were read so far; the next page may bring more."""
+        waiting = self.endings[Ending.WAITING] + self.endings[Ending.HELD]
+        return Progress(self.endings.total() - waiting, self.due, waiting)
 
     @property
     def without_a_recap(self) -> int:

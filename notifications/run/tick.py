@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Rules, latest_slot
 from notifications.domain.shards import Shard, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
-from notifications.run.outcome import Ending, Outcome
+from notifications.run.outcome import Ending, Outcome, Progress
 from notifications.run.shard import Due, due_shards
 from notifications.run.state import Parts, Report, Run, report_of
 from notifications.run.termination import Termination
@@ -24,6 +24,7 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 
 OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
+Shown = Callable[[Callable[[], Progress]], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Tick:
     offset: timedelta = timedelta(0)
     task: int = 0  # of `tasks` that run side by side
     tasks: int = 1
+    shown: Shown = lambda progress: nullcontext()  # how far it is, to who watches
     since: datetime | None = None  # slots that ended before this installation are not missed
 
     async def run(self) -> Report:
@@ -57,8 +59,9 @@ class Tick:
         try:
             async with self.open_parts() as parts:
                 run = Run(parts, self.offset, self.terminated)
-                await self._serve(run, due.claimable)
-                swept = sweeps and await sweep(run, now)
+                async with self.shown(lambda: run.counts.progress):
+                    await self._serve(run, due.claimable)
+                    swept = sweeps and await sweep(run, now)
                 await run.pusher.delete_dead_tokens(run.store)
                 return report_of(run, now, unserved)
         finally:

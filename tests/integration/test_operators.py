@@ -68,7 +68,10 @@ def test_audit_ends_with_what_to_type_for_each_kind_that_is_wrong(stage: Stage) 
     audited = stage.run("audit", "--date", day)
     said = " ".join(audited.out.split())
     assert audited.code == 1
-    assert f"next, missed: python job.py why UID {day} says why; python job.py resend UID {day} makes it." in said
+    assert (
+        f"next, missed: python job.py why UID {day} says why; python job.py resend --date {day} --where missed makes"
+        in said
+    )
     assert "next, invisible: the query can't see them: python job.py doctor --fix" in said
 
 
@@ -93,7 +96,7 @@ def test_inspect_knows_a_day_that_redis_has_forgotten(stage: Stage) -> None:
         ]
     assert stage.run("inspect").out == "0 days.\n"
     stage.world.put_ledger("ann", day, stage.world.ledgers("ann")[day] | {"state": "pending"})
-    assert "ledger=pending" in stage.run("inspect").out
+    assert " pending " in stage.run("inspect").out
 
 
 def test_inspect_shows_every_key_of_the_job_and_no_other(stage: Stage) -> None:
@@ -115,12 +118,9 @@ def test_inspect_shows_every_key_of_the_job_and_no_other(stage: Stage) -> None:
     by_another = found["daily_summary:by_another_hand"]
     assert (by_another["value"], by_another["ttl_seconds"]) == ("(list)", None)
     shown = stage.run("inspect", "--keys").out
-    assert (shown.endswith(f"\n{len(ours)} keys.\n"), "\x1b" in shown, shown.count("\n")) == (
-        True,
-        False,
-        len(ours) + 1,
-    )
-    assert stage.run("inspect", "--keys", "--user", "ann").out.splitlines()[0].startswith(f"{claim}  ")
+    assert (shown.endswith(f"\n{len(ours)} keys.\n"), "\x1b" in shown) == (True, False)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert stage.run("inspect", "--keys", "--user", "ann").out.splitlines()[1].startswith(f"{claim}  ")
     assert stage.run("inspect", "--keys", "--date", "2020-01-01").out == "0 keys.\n"
     with Redis(port=stage.redis.port) as client:
         client.delete("daily_summary:by_another_hand")  # the only one without a TTL

@@ -20,6 +20,7 @@ from notifications.adapters.stores.delivery_documents import (
     part_to,
     summary_from,
 )
+from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
@@ -384,6 +385,21 @@ class MemoryStore(TransactionalLedger):
         if kept and changes and write:
             self._kept.put(self._kept.users, uid, kept.doc | documents.mended(kept.doc))
         return changes
+
+    async def put(
+        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> None:
+        found = checked(uid, user, fcm_tokens, conversations)
+        self._kept.put(self._kept.users, uid, dict(user))
+        for name, collection in found.items():
+            for key, doc in collection.items():
+                self._kept.put(self._kept.collection(uid, name), key, dict(doc))
+
+    async def remove(self, uid: str) -> None:
+        self._kept.users.pop(uid, None)
+        for owner, name in [*self._kept.below]:
+            if owner == uid:
+                del self._kept.below[owner, name]
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -186,3 +186,12 @@ def test_a_message_says_what_the_ledger_says_and_is_worth_its_time(
 ) -> None:
     found = delivery_report.message("u", replace(MINE, seq=seq, created_at=created), NOW)
     assert found == Message("u", "tag", "T", "B", "id", created, since + timedelta(hours=20))
+
+
+def test_a_wish_that_each_has_it_pushes_nothing_that_was_sent_meanwhile() -> None:
+    had = Ledger(DAY, State.SENT, seq=2, sent_at=NOW - timedelta(hours=1))
+    assert resend(had).write is True
+    assert resend(had, again=False) == Decision(Kind.REFUSED, had)
+    gave_up = replace(had, state=State.GAVE_UP)
+    assert resend(gave_up, again=False) == resend(gave_up)
+    assert resend(None, again=False) == Decision(Kind.FINAL, None)

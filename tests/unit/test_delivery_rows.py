@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain import delivery
+from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Decision, Kind, Opening
 from notifications.domain.delivery_report import message
 from notifications.domain.model import Ledger, State, Summary, Window, collapse_id
@@ -47,7 +47,7 @@ CHARGED = Opening("u", DAY, "me", SLOT, None, failures=3, crashes=1, reason="ref
 
 
 def swept(found: Ledger | None, *, active: bool = True, over: bool = False) -> Decision:
-    return delivery.sweep("me", active=active, over=over, found=found, read_time=NOW, rules=TERMS)
+    return delivery_report.sweep("me", active=active, over=over, found=found, read_time=NOW, rules=TERMS)
 
 
 def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = True) -> Decision:

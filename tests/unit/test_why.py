@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from notifications.commands.operation import Context
-from notifications.commands.terminal import width_of
 from notifications.commands.why import why
 from notifications.domain.claim import user_key
+from notifications.domain.columns import width_of
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.push import PushAnswer, Result
 from notifications.run.state import Run

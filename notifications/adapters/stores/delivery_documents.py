@@ -15,6 +15,7 @@ MAX_WORDS = 20_000  # characters of another hand's text that are looked at
 MAX_ID = 300  # characters of a summary's id that a push carries
 PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: what is none is left out
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
 
@@ -73,12 +74,15 @@ def _ledger(day: date, doc: object) -> Ledger:
     given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
-    usd = doc.get("usd")
-    given["usd"] = float(usd) if isinstance(usd, int | float) and not isinstance(usd, bool) else None
+    given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
     state = State(doc.get("state", ""))
     if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
         raise ValueError(state)
     return Ledger(date=day, state=state, **given)
+
+
+def _figure(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _typed(value: Any, kind: type) -> Any:

@@ -131,7 +131,7 @@ class TransactionalLedger(ABC):
         """Take, or give up, an open ledger that no cohort finds any more."""
 
         def decide(seen: Seen) -> Decision:
-            return delivery.sweep(
+            return delivery_report.sweep(
                 by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, rules=self._rules
             )
 

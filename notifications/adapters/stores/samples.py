@@ -20,6 +20,7 @@ ZONES = (
     *("Europe/London", "Atlantic/Azores", "America/Nuuk", "America/Sao_Paulo", "America/St_Johns"),
     *("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "Pacific/Honolulu"),
 )
+SILENT = 9  # of 16: they say nothing
 USERS = 48  # one due in each half hour of the day, so that several are due at any time
 
 TALKS: tuple[tuple[str, str, str, int, str], ...] = (
@@ -69,7 +70,7 @@ TALKS: tuple[tuple[str, str, str, int, str], ...] = (
 )
 
 
-Sample = tuple[str, Doc, dict[str, Doc], dict[str, Doc]]  # uid, user, devices, conversations
+Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 MISSED_AFTER, MISSED_FOR = timedelta(hours=2), timedelta(minutes=25)
 
 
@@ -77,7 +78,8 @@ class Fillable(Protocol):
     """A store that can be filled."""
 
     async def empty(self) -> bool: ...
-    async def put(self, uid: str, user: Doc, **collections: dict[str, Doc]) -> None: ...
+    async def put(self, uid: str, user: Doc, fcm_tokens: dict[str, Doc], conversations: dict[str, Doc]) -> None: ...
+    async def add_talks(self, uid: str, conversations: dict[str, Doc]) -> None: ...
 
 
 def created(folder: Path) -> datetime | None:
@@ -95,12 +97,20 @@ async def fill(store: Fillable, folder: Path, now: datetime) -> None:
         async with locked(folder / "fill.lock"):
             if created(folder) is None:
                 if await store.empty():
-                    for uid, user, devices, conversations in samples(now):
-                        await store.put(uid, user, fcm_tokens=devices, conversations=conversations)
+                    for one in samples(now):
+                        await store.put(*one)
                 write_whole(folder / MARKER, now.isoformat())
                 private_folder(folder)
     except OSError as cause:
         raise DependencyDown("disk", f"{folder} can't be written ({cause.strerror}); make room.") from cause
+
+
+async def talk(store: Fillable, now: datetime) -> None:
+    """Sample users that are there talk at that time, too: a pretended evening of another season has its recaps."""
+    for number in range(USERS):
+        said = {f"{key}-{now:%Y-%m-%d}": doc for key, doc in _talks(number, now).items()}
+        if number % 16 != SILENT:
+            await store.add_talks(f"sample-{number:02}", said)
 
 
 def samples(now: datetime) -> list[Sample]:
@@ -129,7 +139,7 @@ def sample(number: int, now: datetime) -> Sample:
         f"device-{n}": {"token": f"sample-token-{number}-{n}", "time_zone": name, "created_at": now}
         for n in range(1 + number % 2)
     }
-    talks = {} if number % 16 == 9 else _talks(number, now)
+    talks = {} if number % 16 == SILENT else _talks(number, now)
     return f"sample-{number:02}", user, devices, talks
 
 

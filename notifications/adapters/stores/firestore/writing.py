@@ -23,6 +23,7 @@ from notifications.adapters.stores.delivery_documents import (
 )
 from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
+from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
@@ -44,7 +45,27 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
 
 
 class Writing(Reading, TransactionalLedger):
-    """The half of the Store port that writes: the ledger's verbs, dead tokens, what `doctor` mends."""
+    """The half of the Store port that writes: the ledger's verbs, dead tokens, what is mended, what is imported."""
+
+    async def put(
+        self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> None:
+        """Write one user's documents, in one commit. Raises Malformed for what the job could not read."""
+        found = checked(uid, user, fcm_tokens, conversations)
+        batch = self._client.batch()
+        batch.set(self._user(uid), dict(user))
+        for name, collection in found.items():
+            for key, doc in collection.items():
+                batch.set(self._user(uid).collection(name).document(key), dict(doc))
+        await self._ask(batch.commit)
+
+    async def remove(self, uid: str) -> None:
+        """Delete a user, and all that lies below."""
+        await self._ask(lambda: self._client.recursive_delete(self._user(uid)), self._page_seconds)
+
+    async def empty(self) -> bool:
+        """Whether there is no user at all."""
+        return not await self._found(self._client.collection("users").limit(1))
 
     async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.

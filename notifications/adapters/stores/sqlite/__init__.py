@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows
 from notifications.domain.delivery import Decision, LedgerRules
@@ -121,9 +122,19 @@ class SqliteStore(TransactionalLedger):
         """Give an invisible user the stated defaults; nothing where that was not needed any more."""
         return await self._do(rows.mend, uid, write=write)
 
-    async def put(self, uid: str, user: documents.Doc, **collections: Mapping[str, documents.Doc]) -> None:
-        """Write a user document and its `fcm_tokens` and `conversations`: sample data, and what tests need."""
-        await self._do(file.put, uid, user, collections)
+    async def put(
+        self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> None:
+        """Write one user's documents, in one commit. Raises Malformed for what the job could not read."""
+        await self._do(file.put, uid, user, checked(uid, user, fcm_tokens, conversations))
+
+    async def add_talks(self, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
+        """More conversations of a user who is there; of nobody else."""
+        await self._do(file.add_talks, uid, conversations)
+
+    async def remove(self, uid: str) -> None:
+        """Delete a user, and all that lies below."""
+        await self._do(file.remove, uid)
 
     async def empty(self) -> bool:
         """Whether there is no user at all."""

@@ -82,10 +82,29 @@ def put(
         put_user(db, uid, user)
         for key, doc in collections.get("fcm_tokens", {}).items():
             db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, to_json(doc)))
-        for key, doc in collections.get("conversations", {}).items():
-            taken_in = documents.moment(doc.get("created_at"))
-            row = (uid, micros(taken_in) if taken_in else 0, key, to_json(doc))
-            db.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", row)
+        _put_talks(db, uid, collections.get("conversations", {}))
+
+
+def add_talks(db: sqlite3.Connection, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
+    """More conversations of a user who is there; of nobody else."""
+    with immediate(db):
+        if db.execute("SELECT 1 FROM users WHERE uid = ?", (uid,)).fetchone():
+            _put_talks(db, uid, conversations)
+
+
+def _put_talks(db: sqlite3.Connection, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
+    for key, doc in conversations.items():
+        db.execute("DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key))  # of another `created_at`
+        taken_in = documents.moment(doc.get("created_at"))
+        row = (uid, micros(taken_in) if taken_in else 0, key, to_json(doc))
+        db.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", row)
+
+
+def remove(db: sqlite3.Connection, uid: str) -> None:
+    """A user and all that lies below, in one commit."""
+    with immediate(db):
+        for table in ("users", "devices", "conversations", "summaries", "ledgers", "parts"):
+            db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608 - our own names
 
 
 def put_user(db: sqlite3.Connection, uid: str, user: documents.Doc) -> None:

@@ -1,0 +1,142 @@
+"""Users from a file and sample users, through the real command line, into both stores."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifications.adapters.stores import documents
+from notifications.domain.columns import width_of
+from tests.integration.test_command_line import bare
+from tests.support.jobs import Stage
+
+PAGE = (Path(__file__).parents[2] / "docs" / "documents.md").read_text()
+EXAMPLE: dict[str, Any] = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
+
+
+def ann(**changes: Any) -> dict[str, Any]:
+    return {**EXAMPLE, **changes}
+
+
+def write(stage: Stage, *lines: object) -> str:
+    path = stage.folder / "users.jsonl"
+    path.write_bytes(b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines))
+    return str(path)
+
+
+def test_the_pages_example_is_imported_and_has_its_recap(stage: Stage) -> None:
+    done = stage.run("import", write(stage, ann()))
+    assert (done.code, done.out.splitlines()[0]) == (0, "1 users imported."), done.err
+    assert stage.world.user("ann") == EXAMPLE["user"]
+    assert {key: doc["token"] for key, doc in stage.world.tokens("ann").items()} == {"phone": "a-token-of-my-own"}
+    ticked = stage.run("--now", "2026-11-25T21:10:00Z", "--user", "ann")
+    assert (ticked.code, ticked.event("tick.finished")["sent"]) == (0, 1), ticked.err
+    assert stage.fcm.accepted == {"a-token-of-my-own": 1}
+    assert list(stage.world.summaries("ann")) == ["2026-11-25"]
+    again = stage.run("import", write(stage, ann()))
+    assert again.code == 0
+    assert stage.run("--now", "2026-11-25T21:10:00Z", "--user", "ann").event("tick.finished")["done_before"] == 1
+
+
+FLAWS: list[tuple[object, str]] = [
+    (b"{", "it is no JSON at character 2"),
+    (b"[]", "it is no object"),
+    (b"[" * 100_000, "it is no JSON"),
+    (b"\xff", "it is no UTF-8"),
+    (b'{"uid": "\\ud800"}', "half of a surrogate pair"),
+    (b'{"uid": NaN}', "it is no JSON"),
+    (ann(uid="a/b"), "uid is missing, or is no id"),
+    (ann(uid=7), "uid is missing, or is no id"),
+    (ann(user=[]), "user is not a map"),
+    (ann(user={}), "daily_summary_enabled is not true or false"),
+    (ann(user=EXAMPLE["user"] | {"time_zone": "mars"}), "mars"),
+    (ann(user=EXAMPLE["user"] | {"daily_summary_hour_local": 24}), "whole number from 0 to 23"),
+    ({**ann(), "conversation": {}}, "'conversation' is no field here; conversations is"),
+    ({**ann(), "x": 1}, "uid, user, fcm_tokens, conversations are"),
+    (ann(fcm_tokens={"d": {}}), "fcm_tokens/d: token is missing"),
+    (ann(fcm_tokens={"d": {"token": "a b"}}), "fcm_tokens/d: token is missing, or is no token"),
+    (ann(fcm_tokens={"a/b": {"token": "t"}}), "the key is no id"),
+    (ann(conversations={"c": {"structured": {}}}), "conversations/c: created_at is missing"),
+    (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00"}}), "conversations/c: created_at is no time"),
+    (ann(conversations={"c": {"created_at": 5}}), "created_at is no time; write it with its UTC offset"),
+    (ann(conversations={"c": []}), "conversations/c is not a map"),
+    (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "structured": 5}}), "structured is not a map"),
+    (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "finished_at": "x"}}), "finished_at is no time"),
+]
+
+
+def test_each_flaw_is_named_by_its_line_and_the_other_lines_go_in(stage: Stage) -> None:
+    lines = [one for one, _ in FLAWS]
+    done = stage.run("import", write(stage, ann(uid="first"), *lines, b"", ann(uid="last")))
+    said = " ".join(done.out.split())
+    assert done.code == 1
+    assert f"2 users imported; {len(FLAWS)} lines refused, nothing of them was written." in said
+    for number, (_, sentence) in enumerate(FLAWS[:20], 2):
+        told = said.partition(f"line {number}: ")[2]
+        assert sentence in told.partition(f"line {number + 1}: ")[0], (number, told[:200])
+    assert f"and {len(FLAWS) - 20} more" in said
+    assert all(width_of(line) <= 80 for line in done.out.splitlines())
+    assert [stage.world.user(uid) is None for uid in ("first", "last", "ann", "a")] == [False, False, True, True]
+
+
+def test_the_last_flaws_too(stage: Stage) -> None:
+    done = stage.run("import", write(stage, *[one for one, _ in FLAWS[20:]]))
+    said = " ".join(done.out.split())
+    assert [sentence in said for _, sentence in FLAWS[20:]] == [True] * len(FLAWS[20:])
+    assert done.code == 1
+
+
+def test_a_file_that_is_not_there_or_empty_is_one_sentence(stage: Stage) -> None:
+    nothing = stage.run("import", str(stage.folder / "none.jsonl"))
+    assert (nothing.code, nothing.err.count("\n"), "can't be read" in nothing.err) == (2, 1, True)
+    assert stage.run("import", write(stage, b"")).code == 2
+
+
+@pytest.mark.parametrize("command", [("import", "x.jsonl"), ("samples",), ("samples", "--remove")])
+def test_a_real_project_is_left_to_its_app(tmp_path: Path, command: tuple[str, ...]) -> None:
+    refused = bare(tmp_path, *command, GOOGLE_CLOUD_PROJECT="real", REDIS_URL="redis://127.0.0.1:1", OPENAI_API_KEY="k")
+    assert (refused.returncode, "app writes its own" in refused.stderr) == (2, True)
+
+
+def test_an_import_before_the_first_tick_keeps_the_samples_out(tmp_path: Path) -> None:
+    path = tmp_path / "users.jsonl"
+    path.write_text(json.dumps(ann()))
+    assert bare(tmp_path, "import", str(path)).returncode == 0
+    audited = bare(tmp_path, "audit", "--date", "2026-11-25", "--json")
+    assert "sample" not in audited.stdout
+    assert bare(tmp_path, "samples").stdout.startswith("4")  # 46 to 48, by the hour
+    assert "sample-00" in bare(tmp_path, "doctor").stdout or bare(tmp_path, "show", "sample-00").returncode in (0, 1)
+    bare(tmp_path)
+    removed = bare(tmp_path, "samples", "--remove")
+    assert re.match(r"4\d sample users removed", removed.stdout)
+    assert bare(tmp_path, "why", "sample-00").returncode == 1
+    assert bare(tmp_path, "why", "ann").returncode == 0
+    assert bare(tmp_path, "samples", "--remove").stdout.startswith("0 sample users removed")
+
+
+def test_who_only_has_a_samples_uid_stays(stage: Stage) -> None:
+    stage.run("import", write(stage, ann(uid="sample-03")))
+    assert stage.run("samples", "--remove").out.startswith("0 ")
+    stage.run("samples")
+    assert stage.world.user("sample-03") == EXAMPLE["user"]
+    assert stage.world.user("sample-04") is not None
+    assert stage.run("samples", "--remove").code == 0
+    assert [stage.world.user(uid) is None for uid in ("sample-03", "sample-04")] == [False, True]
+
+
+def test_a_pretended_evening_of_another_season_finds_samples_that_talk(tmp_path: Path) -> None:
+    assert bare(tmp_path).returncode == 0
+    half_a_year_ago = (datetime.now(UTC) - timedelta(days=182)).isoformat()
+    ticked = bare(tmp_path, "--now", half_a_year_ago)
+    assert re.search(r"\b\d+ sent", ticked.stdout), ticked.stdout
+
+
+def test_the_page_lists_each_field_that_is_read() -> None:
+    fields = [*documents.CONVERSATION_FIELDS, documents.TRANSCRIPT, documents.LEGACY_TOKEN]
+    fields += [documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR]
+    assert [name for name in fields if f"`{name}`" not in PAGE] == []
