@@ -7,10 +7,11 @@ from datetime import date, datetime
 from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say_wrapped
 from notifications.commands.why_lines import Facts, following, ledger_line, lines, went_wrong
-from notifications.domain.claim import user_key
+from notifications.domain.claim import Stored, user_key
 from notifications.domain.model import User, Window
 from notifications.domain.recap.material import material
 from notifications.domain.schedule import ONE_DAY, latest_slot, nominal_date, slot_on, window
+from notifications.domain.shards import key_of
 from notifications.ports import Listed, Store
 from notifications.run.state import Parts
 
@@ -41,7 +42,7 @@ async def _not_served(store: Store, uid: str, listed: Listed | None, day: date |
     """Who has no document, or one that the query can't see."""
     if listed is not None:
         _say(f"document: not seen by the job: {listed.flaw}")
-        _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.", "    ", "  ")
+        _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.")
         return 1
     _say(f"document: users/{uid} does not exist; erased, or never there.")
     ledger = (await store.ledgers_between(uid, day, day)).get(day) if day else None
@@ -58,7 +59,8 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
     store, found = parts.store, slot.recap_date
     ledgers = await store.ledgers_between(user.uid, found - 3 * ONE_DAY, found + 2 * ONE_DAY)
     ledger = ledgers.pop(found, None)
-    [record] = await context.claims.read([user_key(user.uid, found)])
+    shard = key_of(user.uid, slot.at, user.hour, parts.limits.shards)
+    record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
     covered = window(slot, ledgers)
     if ledger is not None and ledger.window_start and ledger.window_end:
         covered = Window(ledger.window_start, ledger.window_end)
@@ -72,6 +74,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         now=now,
         ledger=ledger,
         record=record,
+        passed_by=shard_record.state is Stored.COMPLETE,
         summary=await store.summary_document(user.uid, found),
         covered=covered,
         said=len(said),

@@ -31,6 +31,8 @@ OUTCOMES = {
     "no_devices": "the user has no device",
     "closed": "its catch-up was over, and RECAP_FALLBACK=none",
     "crashes": "the process died with it four times",
+    "undelivered": "no push of it was accepted before its time was over",
+    "user_gone_or_off": "the user was erased or switched off meanwhile",
     "failures": "the LLM failed on it too often",
     "pushes": "three tries were not accepted",
 }
@@ -47,6 +49,7 @@ class Facts:
     now: datetime
     ledger: Ledger | None
     record: Record
+    passed_by: bool  # its shard was served to its end
     summary: Mapping[str, Any] | None
     covered: Window
     said: int
@@ -68,7 +71,7 @@ def _gates(f: Facts) -> list[str]:
     return [
         f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
-        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}, {_utc(slot.at)} UTC ({_phase(f)}).",
+        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f)}).",
         f"window: {_utc(f.covered.start)} to {_utc(f.covered.end)} UTC, {_counted(f.said, 'conversation')}"
         f"{f', {f.malformed} malformed and left out' if f.malformed else ''}; "
         f"{'enough for a recap' if f.tells else 'too little for a recap'}.",
@@ -83,7 +86,7 @@ def _utc(at: datetime) -> str:
 
 
 def _local(at: datetime, name: str) -> str:
-    return f"{at.astimezone(zone(name)):%Y-%m-%d %H:%M} in {name}"
+    return "" if name == "UTC" else f"{at.astimezone(zone(name)):%Y-%m-%d %H:%M} in {name}, "
 
 
 def _phase(f: Facts) -> str:
@@ -172,7 +175,10 @@ def following(f: Facts) -> str:
         return _next_of_ledger(f, f.ledger, again)
     if not f.user.enabled:
         return "nothing; the user has switched recaps off."
-    if f.listed.created is not None and f.slot.at < f.listed.created:
+    if f.passed_by and f.phase in (Phase.DUE, Phase.CLOSING):
+        tomorrow = "its users were all served; who came since is served from the next slot on"
+        return f"nothing by itself: {tomorrow}. python job.py --user {f.user.uid} makes it now."
+    if f.phase is Phase.OVER and f.listed.created is not None and f.slot.at < f.listed.created:
         return "nothing; the account is younger than this slot."
     match f.phase:
         case Phase.EARLY:

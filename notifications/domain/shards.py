@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from notifications.domain.claim import shard_key
 from notifications.domain.schedule import Cohort, tzdata_version
@@ -46,6 +47,12 @@ def shards_of(cohort: Cohort, count: int) -> list[Shard]:
     tzdata = tzdata_version()
     keys = (shard_key(cohort.slot, cohort.hour, tzdata, index, count) for index in range(count))
     return [Shard(cohort, index, id_range(index, count), key) for index, key in enumerate(keys)]
+
+
+def key_of(uid: str, slot: datetime, hour: int, count: int) -> str:
+    """The key of the shard that this user is in."""
+    index = next(index for index in range(count) if (end := id_range(index, count).end) is None or uid < end)
+    return shard_key(slot, hour, tzdata_version(), index, count)
 
 
 def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[Shard]:

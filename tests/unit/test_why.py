@@ -132,6 +132,31 @@ async def unreadable(evening: Evening) -> None:
     evening.world.put_ledger("ann", day, {"date": day, "state": "odd"})
 
 
+async def without_devices(evening: Evening) -> None:
+    evening.world.documents.below.pop(("ann", "fcm_tokens"))
+    await evening.tick()
+
+
+async def sending(evening: Evening) -> None:
+    await evening.tick()
+    open_one = {**evening.ledger("ann"), "state": "sending", "sending_at": evening.now, "devices": {}}
+    evening.world.put_ledger("ann", evening.slots["ann"].recap_date.isoformat(), open_one)
+
+
+async def swept(evening: Evening) -> None:
+    await sending(evening)
+    evening.redis.values.clear()
+    await evening.later(hours=3)
+
+
+async def came_late(evening: Evening) -> None:
+    await evening.tick()
+    day = evening.slots["ann"].recap_date
+    evening.world.delete_ledger("ann", day.isoformat())
+    evening.world.delete_summary("ann", day.isoformat())
+    await evening.claims.forget(user_key("ann", day))
+
+
 async def foreign(evening: Evening) -> None:
     await evening.redis.set(user_key("ann", evening.slots["ann"].recap_date), "theirs", px=7_200_000)
 
@@ -140,7 +165,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (
         sent,
         0,
-        r"ledger: ended: sent; 1 try; 1 device accepted; .*recap: stored, by the LLM, 1 call, 0\.0001 USD",
+        r"ledger: ended: sent; 1 try; device \w{16} accepted; .*recap: stored, by the LLM, 1 call, 120 tokens, 0\.0001 USD",
         "had its",
     ),
     (extract, 0, r"recap: stored, the day's own sentences, by no LLM", r"resend ann 2026-05-01 pushes it once more"),
@@ -152,7 +177,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
         r"a push of it is still owed; the last failure: push.*|claim: waits",
         "the next run that may pushes it",
     ),
-    (three_tries, 0, r"ended: sent; .*3 tries; 1 device accepted", "pushes it once more"),
+    (three_tries, 0, r"ended: sent; .*3 tries; device \w{16} accepted", "pushes it once more"),
     (
         waiting,
         0,
@@ -180,6 +205,10 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (flawed, 1, r"document: not seen by the job: .*'mars' is no IANA time zone", "doctor --fix"),
     (erased, 1, r"users/ann does not exist; erased, or never there", "check the uid"),
     (unreadable, 1, r"ledger: is none that this version knows", "correct or delete it"),
+    (without_devices, 0, r"devices: 0\. .*ended: sent; the user has no device", "had its"),
+    (sending, 0, r"a run is pushing it, or died while it did", "once its sender is stale"),
+    (swept, 1, r"no push of it was accepted; no push of it was accepted before its time was over", "resend ann"),
+    (came_late, 0, r"ledger: none; the day has not ended", "python job.py --user ann makes it now"),
     (foreign, 0, r"another maker's value stands under its key", "."),
 ]
 
