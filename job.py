@@ -18,7 +18,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, timedelta
 from functools import partial
 
-import structlog
+try:
+    import structlog
+except ModuleNotFoundError as missing:
+    print(
+        f"{missing.name} is not installed for this Python; make run installs it: .venv/bin/python job.py.",
+        file=sys.stderr,
+    )
+    sys.exit(3)
 
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse

@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("uid", metavar="UID")
     one.add_argument("--date", help="unset: the latest slot's", **DAY)
     one = command("inspect", "what Redis says, joined with the ledgers", "--user ann", "0")
-    one.add_argument("--user", dest="only_user", metavar="UID")
-    one.add_argument("--date", **DAY)
+    one.add_argument("--user", dest="only_user", metavar="UID", help="unset: everybody's claims, and open ledgers")
+    one.add_argument("--date", help="unset: the last days", **DAY)
     one.add_argument("--keys", action="store_true", help="every key of this job, with its value and TTL")
     one.add_argument("--json", action="store_true")
     one = command("audit", "one date's accounts", "--date 2026-11-25", "0 all well, 1 something is wrong")
@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
         "--date 2026-11-25 --where missed,dead --dry-run",
         "0 each was sent, 1 unfinished (say it again),\n5 somebody is left without a recap",
     )
-    one.add_argument("uid", metavar="UID", nargs="?")
-    one.add_argument("only_date", metavar="DATE", nargs="?")
+    one.add_argument("uid", metavar="UID", nargs="?", help="of one user's day, with DATE")
+    one.add_argument("only_date", metavar="DATE", nargs="?", help="which day")
     one.add_argument("--date", help="of many: everybody whose day stands as --where says", **DAY)
     one.add_argument("--where", metavar="KINDS", help=f"any of {','.join(RESENDABLE)}")
     one.add_argument("--limit", metavar="N", help="that many of them, and no more")

@@ -64,8 +64,13 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(asked),
         sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
         local=asked.command in ("import", "samples"),
-        fills=asked.command not in ("import", "samples"),
+        fills=_fills(asked),
     )
+
+
+def _fills(asked: argparse.Namespace) -> bool:
+    """A tick fills a new data folder; who takes the samples out has them out for good."""
+    return (asked.command is None and not asked.dry_run) or (asked.command == "samples" and bool(asked.remove))
 
 
 def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
@@ -194,7 +199,7 @@ def _date(text: str | None) -> date | None:
             raise ValueError(text)
         day = date.fromisoformat(text)
     except ValueError:
-        raise UsageFault(f"{shown!r} is no date; write 2026-03-29.") from None
+        raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29.") from None
     if not FIRST_YEAR < day.year < LAST_YEAR:
         raise UsageFault(f"{shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
     return day

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say_wrapped
+from notifications.commands.reopen import reopen
+from notifications.commands.terminal import say_wrapped, several
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
@@ -20,27 +21,31 @@ TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
 def import_users(path: Path) -> Operation:
-    """The operation. Exit 1 where a line was refused: the others are in, and the same file may be imported again."""
+    """The operation: the next tick finds those whose hour is being served.
+
+    Exit 1 where a line was refused: the others are in, and the same file may be imported again.
+    """
 
     async def run(context: Context) -> int:
         lines = _lines(path)
         first = next(lines, None)
         if first is None:
             raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-        done = refused = 0
+        done: list[str] = []
+        refused = 0
         async with context.open_parts() as parts:
             for number, line in (first, *lines):
                 try:
-                    await _import(parts.store, line)
-                    done += 1
+                    done.append(await _import(parts.store, line))
                 except Malformed as flaw:
                     refused += 1
                     if refused <= TOLD_AT_MOST:
                         say_wrapped(f"line {number}: {flaw}", "    ", "  ")
+            await reopen(context, parts, done)
         if refused > TOLD_AT_MOST:
             say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
-        more = f"; {refused} lines refused, nothing of them was written" if refused else ""
-        say_wrapped(f"{done} users imported{more}.")
+        more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
+        say_wrapped(f"{several(len(done), 'user')} imported{more}.")
         if done:
             say_wrapped("next: python job.py --dry-run says who of them is due; python job.py why UID says when.")
         return 1 if refused else 0
@@ -59,7 +64,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise UsageFault(f"{path} can't be read ({cause.strerror}); check its name.") from cause
 
 
-async def _import(store: Store, line: bytes) -> None:
+async def _import(store: Store, line: bytes) -> str:
     told = _object(line)
     for name in told:
         if name not in FIELDS:
@@ -73,6 +78,7 @@ async def _import(store: Store, line: bytes) -> None:
         if not isinstance(found, dict):
             raise Malformed(f"{name} is not a map; docs/documents.md shows one.")
     await store.put(uid, user, *collections)
+    return uid
 
 
 def _fields() -> str:
@@ -89,7 +95,7 @@ def _object(line: bytes) -> dict[str, Any]:
         raise Malformed("it is no UTF-8.") from None
     except (ValueError, RecursionError) as cause:
         where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
-        raise Malformed(f"it is no JSON{where}; write one object a line.") from None
+        raise Malformed(f"it is no JSON{where}; write one whole object a line.") from None
     if not isinstance(told, dict):
         raise Malformed("it is no object; write one object a line.")
     return told

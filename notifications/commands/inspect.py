@@ -53,7 +53,7 @@ def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operati
     async def run(context: Context) -> int:
         count = 0
         table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
-        for pattern in [_claims_of(uid, day)] if uid or day else [_claims_of(None, None), *OTHER_KEYS]:
+        for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), *OTHER_KEYS]:
             async for raw in context.claims.keys(pattern):
                 count += 1
                 ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
@@ -69,7 +69,7 @@ def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operati
     return run
 
 
-def _claims_of(uid: str | None, day: date | None) -> str:
+def claims_of(uid: str | None, day: date | None) -> str:
     """The pattern of their keys."""
     return f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
 
@@ -77,7 +77,7 @@ def _claims_of(uid: str | None, day: date | None) -> str:
 async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
     now = await claims.now()
     seen: set[tuple[str, str]] = set()
-    async for found in claims.scan(_claims_of(uid, day)):
+    async for found in claims.scan(claims_of(uid, day)):
         row = await _row(store, found, now)
         seen.add((row["uid"], row["date"]))
         yield row

@@ -32,7 +32,7 @@ def report(day: date | None, output: Path | None) -> Operation:
             path.write_text(page(figures, now), encoding="utf-8")
         except OSError as cause:
             raise UsageFault(f"{path} can't be written ({cause.strerror}); name another with -o.") from cause
-        say_wrapped(f"{which}: {figures.due} due, written to {path}; open it in a browser.")
+        say_wrapped(f"{which}: {figures.due} due; the page is {path}: open it in a browser.")
         return 0
 
     return run

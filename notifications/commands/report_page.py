@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from html import escape
 
 from notifications.commands.report_figures import KINDS, LATE_MINUTES, LLM_SECONDS, Figures
+from notifications.commands.terminal import several
 from notifications.domain.text import printable
 
 ZONES = 60  # rows of the heat map: those with most users; the rest is one row
 WORST_FIRST = ("lost", "waiting", "extract", "skipped", "sent")
+NAMED = {"sent": "sent, by the LLM", "extract": "sent, as an extract"}
 REST = "all others"
 UID_SHOWN, FIELD_SHOWN = 60, 80  # characters
 COMMANDS = {
@@ -54,7 +56,10 @@ def page(figures: Figures, now: datetime) -> str:
         _verdict(figures),
         _share(figures.kinds, figures.due),
         _section("The day by zone and local hour", _heat_map(figures)),
-        _section("How late they came, after the hour", _bars(_spans(figures.late, LATE_MINUTES, "min"), "sent")),
+        _section(
+            "How late they came, after the hour (first pushes)",
+            _bars(_spans(figures.late, LATE_MINUTES, "min"), "sent"),
+        ),
         _section("The LLM", _llm(figures)),
         _section("Failures and retries", _failures(figures)),
         _section("Devices, as the push service answered", _bars(sorted(figures.devices.items()), "sent")),
@@ -93,8 +98,8 @@ def _share(kinds: Counter[str], due: int) -> str:
     if not due:
         return "<p>Nobody was due.</p>"
     bar = "".join(f'<i class="{kind}" style="width:{100 * kinds[kind] / due:.2f}%"></i>' for kind in KINDS)
-    keys = "".join(f'<span><i class="key {kind}"></i>{kinds[kind]:,} {kind}</span>' for kind in KINDS)
-    return f'<p>{due:,} were due.</p><div class="bar">{bar}</div><p class="keys">{keys}</p>'
+    keys = "".join(f'<span><i class="key {kind}"></i>{kinds[kind]:,} {NAMED.get(kind, kind)}</span>' for kind in KINDS)
+    return f'<p>{several(due, "user")} due.</p><div class="bar">{bar}</div><p class="keys">{keys}</p>'
 
 
 def _heat_map(figures: Figures) -> str:
@@ -125,7 +130,7 @@ def _cell(counts: Counter[str] | None) -> str:
         return "<td></td>"
     total = counts.total()
     worst = next(kind for kind in WORST_FIRST if counts[kind] * 100 > total)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
+    told = ", ".join(f"{counts[kind]} {NAMED.get(kind, kind)}" for kind in KINDS if counts[kind])
     return f'<td class="{worst}" title="{told}">{_short(total)}</td>'
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say_wrapped
+from notifications.commands.reopen import forget_claims, reopen
+from notifications.commands.terminal import say_wrapped, several
 from notifications.ports import Store
 
 PAGE = 1_000
@@ -18,28 +19,30 @@ def samples(*, remove: bool) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             if remove:
-                count = await _remove(parts.store)
-                say_wrapped(f"{count} sample users removed, with their devices, conversations, recaps and ledgers.")
+                count = await _remove(context, parts.store)
+                say_wrapped(f"{several(count, 'sample user')} removed, with all that was made for them.")
                 return 0
             now = await context.claims.now() + context.offset
-            count = 0
+            put: list[str] = []
             for uid, user, devices, conversations in context.samples(now):
                 if await parts.store.user(uid) is None or await _is_sample(parts.store, uid):
                     await parts.store.put(uid, user, devices, conversations)
-                    count += 1
-            say_wrapped(f"{count} sample users are in; some are due now: python job.py.")
+                    put.append(uid)
+            await reopen(context, parts, put)
+            say_wrapped(f"{len(put)} sample users are in; some are due now: python job.py.")
             return 0
 
     return run
 
 
-async def _remove(store: Store) -> int:
+async def _remove(context: Context, store: Store) -> int:
     count = 0
     after: str | None = None
     while page := await store.everybody(after, PAGE):
         for listed in page:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)
+                await forget_claims(context, listed.uid)
                 count += 1
         after = page[-1].uid
     return count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from notifications.commands.operation import Context, Operation
 from notifications.commands.recap_page import say_recap
-from notifications.commands.terminal import say
+from notifications.commands.terminal import say, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import ONE_DAY, latest_slot
 from notifications.ports import Store
@@ -25,7 +25,8 @@ def show(uid: str | None, day: date | None) -> Operation:
         async with context.open_parts() as parts:
             listed = await parts.store.user(whose)
             if listed is None:
-                raise UsageFault(f"users/{whose} does not exist; check the uid.")
+                last = "; it had the last push; say whose recap: python job.py show UID" if uid is None else ""
+                raise UsageFault(f"users/{whose} does not exist{last or '; check the uid'}.")
             if day is not None:
                 days = [day]
             elif listed.user is None:
@@ -48,7 +49,7 @@ async def _show(store: Store, uid: str, days: list[date]) -> int:
             say_recap(doc)
             return 0
     when = f"on {days[0]}" if len(days) == 1 else f"from {days[-1]} to {days[0]}"
-    say(f"{uid} has no recap {when}; python job.py inspect --user {uid} says why.")
+    say_line(f"{uid} has no recap {when}; python job.py why {uid} says why.")
     return 1
 
 

@@ -29,6 +29,11 @@ def say_line(text: str) -> None:
         say(text)
 
 
+def several(count: int, one: str) -> str:
+    """A count of things, in words."""
+    return f"{count:,} {one if count == 1 else one + 's'}"
+
+
 def complain(sentence: str) -> None:
     """One sentence on stderr: one line, but on a terminal."""
     text = printable(sentence, ANY_LENGTH)

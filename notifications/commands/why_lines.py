@@ -176,7 +176,7 @@ def following(f: Facts) -> str:
     if not f.user.enabled:
         return "nothing; the user has switched recaps off."
     if f.passed_by and f.phase in (Phase.DUE, Phase.CLOSING):
-        tomorrow = "its users were all served; who came since is served from the next slot on"
+        tomorrow = "all users of this hour were served; who came since is served from the next slot on"
         return f"nothing by itself: {tomorrow}. python job.py --user {f.user.uid} makes it now."
     if f.phase is Phase.OVER and f.listed.created is not None and f.slot.at < f.listed.created:
         return "nothing; the account is younger than this slot."
@@ -201,6 +201,10 @@ def following(f: Facts) -> str:
 
 def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
     match entry.state:
+        case State.SENT if entry.outcome == "no_devices" and not f.devices:
+            return (
+                f"nothing; the recap is in the app, and there is no device to push to. python job.py show {f.user.uid}."
+            )
         case State.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."
         case State.SKIPPED:

@@ -50,7 +50,7 @@ def test_who_has_no_recap_is_told_so(stage: Stage) -> None:
     shown = stage.run("show", "ann", slot.recap_date.isoformat())
     assert (shown.code, shown.out) == (
         1,
-        f"ann has no recap on {slot.recap_date}; python job.py inspect --user ann says why.\n",
+        f"ann has no recap on {slot.recap_date}; python job.py why ann says why.\n",
     )
     nobody = stage.run("show", "nobody")
     assert (nobody.code, nobody.err) == (2, "users/nobody does not exist; check the uid.\n")

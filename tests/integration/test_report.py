@@ -76,7 +76,7 @@ def test_a_day_on_which_things_went_wrong_says_what_whom_and_what_to_type(stage:
     assert "2 users are without the recap that was owed (1 missed, 1 dead)." in text
     assert f"python job.py resend --date {DAY} --where missed,dead --dry-run" in text
     assert "1 user is not seen by the query: python job.py doctor --fix" in text
-    assert "2 sent 1 extract 1 skipped 0 waiting 2 lost" in text
+    assert "2 sent, by the LLM 1 sent, as an extract 1 skipped 0 waiting 2 lost" in text
     assert "up to 1 min 1 up to 5 min 1" in text
     assert "up to 60 min 1" in text
     assert "2 by the LLM, 1 extracts; 200 tokens, 0.50 USD" in text

@@ -165,7 +165,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (
         sent,
         0,
-        r"ledger: ended: sent; 1 try; device \w{16} accepted; .*recap: stored, by the LLM, 1 call, 120 tokens, 0\.0001 USD",
+        r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored, by the LLM, 1 call, 120 tokens, 0\.0001 USD",
         "had its",
     ),
     (extract, 0, r"recap: stored, the day's own sentences, by no LLM", r"resend ann 2026-05-01 pushes it once more"),
@@ -205,7 +205,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (flawed, 1, r"document: not seen by the job: .*'mars' is no IANA time zone", "doctor --fix"),
     (erased, 1, r"users/ann does not exist; erased, or never there", "check the uid"),
     (unreadable, 1, r"ledger: is none that this version knows", "correct or delete it"),
-    (without_devices, 0, r"devices: 0\. .*ended: sent; the user has no device", "had its"),
+    (without_devices, 0, r"devices: 0\. .*ended: sent; the user has no device", "no device to push to"),
     (sending, 0, r"a run is pushing it, or died while it did", "once its sender is stale"),
     (swept, 1, r"no push of it was accepted; no push of it was accepted before its time was over", "resend ann"),
     (came_late, 0, r"ledger: none; the day has not ended", "python job.py --user ann makes it now"),

@@ -40,13 +40,17 @@ def user_from(uid: str, doc: Doc) -> User:
     """The user, or Malformed: why the query can't see this document."""
     hour, enabled, name = doc.get(USER_HOUR), doc.get(USER_ENABLED), doc.get(USER_ZONE)
     if not isinstance(enabled, bool):
-        raise Malformed(f"users/{uid}: {USER_ENABLED} is not true or false.")
+        raise Malformed(f"users/{uid}: {USER_ENABLED} is {_missing(enabled)}not true or false.")
     if isinstance(hour, bool) or not isinstance(hour, int | float) or hour not in range(24):
-        raise Malformed(f"users/{uid}: {USER_HOUR} is not a whole number from 0 to 23.")
+        raise Malformed(f"users/{uid}: {USER_HOUR} is {_missing(hour)}not a whole number from 0 to 23.")
     if not isinstance(name, str):
         raise Malformed(f"users/{uid}: {USER_ZONE} is missing or no text.")
     zone(name)
     return User(uid, name, int(hour), enabled, language_tag(text(doc.get("language"))))
+
+
+def _missing(value: object) -> str:
+    return "missing, or " if value is None else ""
 
 
 def listed(uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None) -> Listed:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 from notifications.adapters.stores import documents
 from notifications.domain.errors import Malformed
-from notifications.domain.text import is_document_id
+from notifications.domain.text import is_document_id, printable
 
 INSTANTS = ("created_at", "started_at", "finished_at")
+USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language", documents.LEGACY_TOKEN)
+STRUCTURED = ("title", "overview", "category", "action_items", "events")
+LISTS = {"action_items": "description", "events": "title"}
+NEAR = 0.8  # how much alike a name is that nobody meant
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
 Collection = dict[str, documents.Doc]
@@ -23,6 +28,7 @@ def checked(
     flaw = documents.listed(uid, user).flaw
     if flaw:
         raise Malformed(flaw)
+    _refuse_near_misses(f"users/{uid}", user, USER_FIELDS)
     return {
         "fcm_tokens": _collection("fcm_tokens", fcm_tokens, _device),
         "conversations": _collection("conversations", conversations, _conversation),
@@ -63,9 +69,24 @@ def _device(where: str, doc: documents.Doc) -> None:
 
 
 def _conversation(where: str, doc: documents.Doc) -> None:
+    _refuse_near_misses(where, doc, (*documents.CONVERSATION_FIELDS, documents.TRANSCRIPT))
     if "created_at" not in doc:
         raise Malformed(f"{where}: created_at is missing; {HOW}.")
     try:
         documents.conversation_from("", doc)
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
+    structured = doc.get("structured") or {}
+    _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
+    for name, key in LISTS.items():
+        found = structured.get(name) or []
+        if not isinstance(found, list) or not all(isinstance(one, Mapping) and key in one for one in found):
+            raise Malformed(f"{where}: structured.{name} is not a list of {{{key!r}: text}}.")
+
+
+def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) -> None:
+    """An app's own fields are its own; one that is nearly ours is a mistake."""
+    for name in doc:
+        near = get_close_matches(str(name), known, 1, NEAR) if name not in known else []
+        if near and near[0] not in doc:
+            raise Malformed(f"{where}: {printable(str(name), 60)!r} is no field that is read; {near[0]} is.")
