@@ -20,7 +20,7 @@ def main() -> int:
         for row in chosen[name]():
             rows.append(row)
             print(row, flush=True)
-            keep(rows)
+            keep(rows, whole=not asked.cases)
     return 0 if all(row.reached for row in rows) else 1
 
 

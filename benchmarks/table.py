@@ -47,11 +47,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
-def keep(rows: Sequence[Row]) -> None:
-    """Write the rows into RESULTS.md; rows of cases that did not run now stay as they were."""
+def keep(rows: Sequence[Row], *, whole: bool) -> None:
+    """Write the rows into RESULTS.md: the `whole` table is of one go; else rows of other cases stay as they were."""
     text = RESULTS.read_text() if RESULTS.exists() else f"# Results\n\n{MARK}\n"
     before, _, table = text.partition(MARK)
-    kept = {_what(line): line for line in table.splitlines() if line.startswith("| ") and line not in HEAD}
+    lines = [] if whole else table.splitlines()
+    kept = {_what(line): line for line in lines if line.startswith("| ") and line not in HEAD}
     kept |= {_what(row.markdown): row.markdown for row in rows}
     RESULTS.write_text("\n".join([f"{before}{MARK}", "", machine(), "", *HEAD, *kept.values(), ""]))
 

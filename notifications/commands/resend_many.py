@@ -57,26 +57,37 @@ class Many:
         """How far it is."""
         return Progress(self.counts.total(), self.begun, len(self.later))
 
-    async def served(self, uids: AsyncGenerator[Listed]) -> None:
-        """Each of them, as many at once as a tick serves."""
+    async def served(self, chosen: AsyncGenerator[Listed]) -> None:
+        """Each of them, as many at once as a tick serves. Nobody's push is cancelled by another's trouble."""
         limits = self.run.limits
         free, gaps = asyncio.Semaphore(limits.concurrency), limits.concurrency
-        async with asyncio.TaskGroup() as group, aclosing(uids):
-            async for listed in uids:
-                await free.acquire()
-                if self.run.stops:
-                    break
-                self.begun += 1
-                group.create_task(self._place(listed, free))
-                gaps -= 1
-                if gaps > 0:
-                    await asyncio.sleep(limits.start_gap_seconds)
+        serving: set[asyncio.Task[None]] = set()
+        defects: list[BaseException] = []
 
-    async def _place(self, listed: Listed, free: asyncio.Semaphore) -> None:
-        try:
-            await self._serve(listed)
-        finally:
+        def ended(task: asyncio.Task[None]) -> None:
+            serving.discard(task)
             free.release()
+            if defect := task.exception():
+                defects.append(defect)
+
+        try:
+            async with aclosing(chosen):
+                async for listed in chosen:
+                    await free.acquire()
+                    if self.run.stops or defects:
+                        break
+                    self.begun += 1
+                    task = asyncio.create_task(self._serve(listed))
+                    serving.add(task)
+                    task.add_done_callback(ended)
+                    gaps -= 1
+                    if gaps > 0:
+                        await asyncio.sleep(limits.start_gap_seconds)
+        finally:
+            while serving:
+                await asyncio.wait(set(serving))
+        if defects:
+            raise defects[0]
 
     async def _serve(self, listed: Listed) -> None:
         run, uid = self.run, listed.uid
