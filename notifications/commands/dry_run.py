@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.table import Table
-from notifications.commands.terminal import say_wrapped
+from notifications.commands.terminal import say_line
 from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import UsageFault
@@ -44,9 +44,7 @@ def dry_run(uid: str | None) -> Operation:
                 answers[answer] += 1
                 table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
         told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-        say_wrapped(
-            f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written."
-        )
+        say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
         return 0
 
     return run
