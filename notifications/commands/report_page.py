@@ -114,9 +114,10 @@ def _heat_map(figures: Figures) -> str:
         place = (zone if zone in shown else REST, hour)
         merged[place] = merged.get(place, Counter()) + counts
     rows = sorted(shown) + ([REST] if len(sizes) > ZONES else [])
-    head = "".join(f"<th>{hour}</th>" for hour in range(24))
+    hours = sorted({hour for _, hour in figures.cells})  # the others would push these off a phone
+    head = "".join(f"<th>{hour}</th>" for hour in hours)
     body = "".join(
-        f'<tr><th class="zone">{escape(zone)}</th>{"".join(_cell(merged.get((zone, hour))) for hour in range(24))}</tr>'
+        f'<tr><th class="zone">{escape(zone)}</th>{"".join(_cell(merged.get((zone, hour))) for hour in hours)}</tr>'
         for zone in rows
     )
     told = (
