@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
-from notifications.domain.recap.extract import Split
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
@@ -19,6 +19,9 @@ from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
 from notifications.run.push import Pusher
 from notifications.run.termination import Termination
+
+if TYPE_CHECKING:
+    from notifications.domain.recap.extract import Split
 
 log = structlog.get_logger()
 
