@@ -29,9 +29,10 @@ TOLD = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids a person may want
 RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 NEXT = {
     **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
-    "gave_up": f"the recap is stored, and was pushed to nobody; {RESENDS}",
+    "gave_up": f"the recap is stored, and some device, or all, did not get it; {RESENDS}",
     "unserved": f"no run came in time: look at the scheduler; {RESENDS}",
-    "unfinished": "the next runs end it: pushed once more, or given up; python job.py why UID {day}",
+    "unfinished": "a run's is ended by the next runs; a resend that was stopped by nobody else: "
+    "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
     "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
     "invisible": "the query can't see them: python job.py doctor --fix, or write their documents anew",
     "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",

@@ -48,6 +48,11 @@ class Row:
         return self.listed.uid
 
     @property
+    def stopped(self) -> bool:
+        """Whether an operator's resend opened it and did not finish: only that command does."""
+        return left_by_a_resend(self.ledger)
+
+    @property
     def kinds(self) -> list[str]:
         """All that the accounts count this day as."""
         ledger = self.ledger
@@ -115,11 +120,16 @@ def slot_of(listed: Listed, day: date) -> Slot | None:
     return slot_on(user.zone, nominal_date(day, user.hour), user.hour) if user is not None else None
 
 
+def left_by_a_resend(ledger: Ledger | None) -> bool:
+    """Whether it is open, and no run ends it: the sweep leaves it to its operator."""
+    return ledger is not None and ledger.state.open and ledger.outcome == OPERATORS
+
+
 def standing(listed: Listed, ledger: Ledger | None, asked: Asked) -> str | None:
     """How the user's day stands; None where it was not due, UNKNOWN where nobody can tell any more."""
     if ledger is not None and (ledger.state.final or ledger.state is State.UNREADABLE):
         return ledger.state.value
-    if ledger is not None and ledger.outcome == OPERATORS and ledger.state.open:
+    if left_by_a_resend(ledger):
         return "unfinished"
     slot = slot_of(listed, asked.day)
     if slot is None or listed.user is None or (ledger is None and not listed.user.enabled):

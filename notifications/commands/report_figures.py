@@ -27,7 +27,7 @@ class Figures:
     invisible: int = 0  # to the query, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
     kinds: Counter[str] = field(default_factory=Counter)
-    standing: Counter[str] = field(default_factory=Counter)
+    standing: Counter[str] = field(default_factory=Counter)  # of those who are lost
     outcomes: Counter[str] = field(default_factory=Counter)  # of days that were skipped, or ended without a push
     late: Counter[int] = field(default_factory=Counter)  # by place in LATE_MINUTES
     latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
@@ -57,7 +57,7 @@ class Figures:
     def _count(self, row: Row, kind: str) -> None:
         self.due += 1
         self.kinds[kind] += 1
-        self.standing[row.standing or ""] += 1
+        self.standing[row.standing or ""] += kind == "lost"
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
@@ -101,10 +101,10 @@ def kind_of(row: Row) -> str | None:
     """Its colour on the heat map; None for who was not due, or of whom nobody can tell."""
     if row.standing in (None, UNKNOWN):
         return None
+    if row.stopped or row.standing in LOST:
+        return "lost"
     if row.standing in WAITING:
         return "waiting"
-    if row.standing in LOST:
-        return "lost"
     if row.standing == State.SKIPPED:
         return "skipped"
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from html import escape
 
+from notifications.commands.arguments import RESENDABLE
 from notifications.commands.report_figures import KINDS, LATE_MINUTES, LLM_SECONDS, Figures
 from notifications.commands.terminal import several
 from notifications.domain.text import printable
@@ -21,6 +22,7 @@ COMMANDS = {
     "dead": "python job.py why {uid} {day}",
     "gave_up": "python job.py resend {uid} {day}",
     "unserved": "python job.py resend {uid} {day}",
+    "unfinished": "python job.py resend {uid} {day}",
     "unreadable": "python job.py why {uid} {day}",
     "invisible": "python job.py doctor --fix",
 }
@@ -79,7 +81,7 @@ def _verdict(figures: Figures) -> str:
     if not lost and not invisible:
         more = f" {_users(waiting)} waiting; the next runs end that." if waiting else ""
         return f'<p class="well">All well: nobody who was due is without a recap.{more}</p>'
-    kinds = [kind for kind in ("missed", "dead", "unserved", "gave_up") if figures.standing[kind]]
+    kinds = [kind for kind in RESENDABLE if figures.standing[kind]]
     told = ", ".join(f"{figures.standing[kind]:,} {kind}" for kind in kinds)
     command = f"python job.py resend --date {figures.day} --where {','.join(kinds)} --dry-run"
     again = f" <code>{command}</code> counts whom a resend would serve." if kinds else ""

@@ -18,7 +18,6 @@ from notifications.commands.operation import Context, Operation
 from notifications.commands.resend import LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
-from notifications.domain.delivery import OPERATORS
 from notifications.domain.errors import RecapError, Unfinished
 from notifications.domain.model import State
 from notifications.domain.recap.material import material
@@ -166,8 +165,7 @@ async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
 
 def is_meant(row: Row, where: frozenset[str]) -> bool:
     """Whether its day stands so; or an operator's command opened it, and did not finish."""
-    entry = row.ledger
-    return row.standing in where or (entry is not None and entry.state.open and entry.outcome == OPERATORS)
+    return row.standing in where or row.stopped
 
 
 async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:

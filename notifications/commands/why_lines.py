@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from notifications.commands.joined import left_by_a_resend
 from notifications.domain.claim import Record, Stored
 from notifications.domain.model import Ledger, State, User, Window
 from notifications.domain.schedule import Phase, Slot, zone
@@ -200,6 +201,8 @@ def following(f: Facts) -> str:
 
 
 def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
+    if left_by_a_resend(entry) and f.record.state is not Stored.CLAIMED:
+        return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
     match entry.state:
         case State.SENT if entry.outcome == "no_devices" and not f.devices:
             return (
@@ -222,6 +225,11 @@ def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
 def went_wrong(f: Facts) -> bool:
     """Whether the day ended, or is over, without the recap that was owed."""
     if f.ledger is not None:
-        return f.ledger.state in (State.MISSED, State.DEAD, State.GAVE_UP, State.UNREADABLE)
+        return left_by_a_resend(f.ledger) or f.ledger.state in (
+            State.MISSED,
+            State.DEAD,
+            State.GAVE_UP,
+            State.UNREADABLE,
+        )
     younger = f.listed.created is not None and f.slot.at < f.listed.created
     return f.phase is Phase.OVER and f.user.enabled and not younger

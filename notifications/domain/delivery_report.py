@@ -109,7 +109,8 @@ def resend(
 ) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
-    Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too.
+    Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too, and
+    a device that accepted is not pushed to once more.
 
     RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
     without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
@@ -124,9 +125,9 @@ def resend(
         return Decision(Kind.FINAL, found)
     if not found.state.final:
         return Decision(Kind.RETRY, found)
-    opened = replace(
-        found, state=State.PENDING, outcome=OPERATORS, seq=found.seq + 1, tries=0, devices={}, sent_at=None
-    )
+    had_it = {} if again else {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}
+    opened = replace(found, state=State.PENDING, outcome=OPERATORS, seq=found.seq + 1, tries=0, devices=had_it)
+    opened = replace(opened, sent_at=None)
     return Decision(Kind.RETRY, opened, write=True)
 
 

@@ -63,26 +63,28 @@ def test_a_day_on_which_things_went_wrong_says_what_whom_and_what_to_type(stage:
     put(stage, "silent", state="skipped", outcome="no_content")
     put(stage, "ann", state="missed", outcome="closed", devices={})
     put(stage, "bob<img src=x>", state="dead", outcome="failures", reason="refusal", failures=4)
+    put(stage, "cut", state="pending", outcome="resend", devices={})
     stage.world.put_user("mars", {"time_zone": "mars", "daily_summary_enabled": True}, {}, {})
     path = stage.folder / "page.html"
     done = stage.run("report", "--date", DAY, "-o", str(path))
-    assert (done.code, done.out.count("6 due")) == (0, 1), done.err
+    assert (done.code, done.out.count("7 due")) == (0, 1), done.err
     html = path.read_text()
     page = Page(html)
     assert set(page.tags) <= TAGS | {"th", "td", "code"}
     assert page.attributes <= {"charset", "name", "content", "lang", "class", "style", "title"}
     assert not re.search(r"https?:|url\(|@import|SECRET|talked about the garden|token-ann", html)
     text = page.text
-    assert "2 users are without the recap that was owed (1 missed, 1 dead)." in text
-    assert f"python job.py resend --date {DAY} --where missed,dead --dry-run" in text
+    assert "3 users are without the recap that was owed (1 missed, 1 dead, 1 unfinished)." in text
+    assert f"python job.py resend --date {DAY} --where missed,dead,unfinished --dry-run" in text
     assert "1 user is not seen by the query: python job.py doctor --fix" in text
-    assert "2 sent, by the LLM 1 sent, as an extract 1 skipped 0 waiting 2 lost" in text
+    assert "2 sent, by the LLM 1 sent, as an extract 1 skipped 0 waiting 3 lost" in text
     assert "up to 1 min 1 up to 5 min 1" in text
     assert "up to 60 min 1" in text
     assert "2 by the LLM, 1 extracts; 200 tokens, 0.50 USD" in text
     assert "up to 2 s 1 up to 60 s 1" in text
     assert "2 days needed another try." in text
     assert f"ann missed closed python job.py resend ann {DAY}" in text
+    assert f"cut unfinished resend python job.py resend cut {DAY}" in text
     assert f"bob<img src=x> dead failures refusal python job.py why UID {DAY}" in text
     assert "mars invisible" in text
 

@@ -194,4 +194,9 @@ def test_a_wish_that_each_has_it_pushes_nothing_that_was_sent_meanwhile() -> Non
     assert resend(had, again=False) == Decision(Kind.REFUSED, had)
     gave_up = replace(had, state=State.GAVE_UP)
     assert resend(gave_up, again=False) == resend(gave_up)
+    some = replace(gave_up, devices={"a": "accepted", "b": "gone", "c": "unknown"})
+    asked = resend(some, again=False).entry
+    assert asked is not None
+    assert dict(asked.devices) == {"a": "accepted"}  # it has the recap
+    assert dict(resend(some).entry.devices) == {}  # type: ignore[union-attr]
     assert resend(None, again=False) == Decision(Kind.FINAL, None)

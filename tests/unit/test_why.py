@@ -149,6 +149,15 @@ async def swept(evening: Evening) -> None:
     await evening.later(hours=3)
 
 
+async def stopped_resend(evening: Evening) -> None:
+    await sending(evening)
+    left = {**evening.ledger("ann"), "outcome": "resend", "seq": 2}
+    evening.world.put_ledger("ann", evening.slots["ann"].recap_date.isoformat(), left)
+    evening.redis.values.clear()
+    await evening.later(hours=3)
+    assert evening.state("ann") == "sending resend"  # no run ends it
+
+
 async def came_late(evening: Evening) -> None:
     await evening.tick()
     day = evening.slots["ann"].recap_date
@@ -208,6 +217,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (without_devices, 0, r"devices: 0\. .*ended: sent; the user has no device", "no device to push to"),
     (sending, 0, r"a run is pushing it, or died while it did", "once its sender is stale"),
     (swept, 1, r"no push of it was accepted; no push of it was accepted before its time was over", "resend ann"),
+    (stopped_resend, 1, r"an operator's resend", "it was stopped. python job.py resend ann 2026-05-01 finishes it"),
     (came_late, 0, r"ledger: none; the day has not ended", "python job.py --user ann makes it now"),
     (foreign, 0, r"another maker's value stands under its key", "."),
 ]
