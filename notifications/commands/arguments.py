@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "resend",
         "push a recap again, or make a missed one; with --where for many",
         "--date 2026-11-25 --where missed,dead --dry-run",
-        "0 each was sent, 1 unfinished (say it again),\n5 somebody is left without a recap",
+        "0 nobody is owed one, 1 unfinished (say it again),\n5 somebody is left without a recap",
     )
     one.add_argument("uid", metavar="UID", nargs="?", help="of one user's day, with DATE")
     one.add_argument("only_date", metavar="DATE", nargs="?", help="which day")

@@ -67,18 +67,27 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
     if asked.kind in (Kind.REFUSED, Kind.NOBODY):
         sent = asked.entry is not None and asked.entry.state is State.SENT
         how = "was resent just now" if sent else "is being sent right now"
-        wait = None if sent else max(left, LOOK_AGAIN)
+        wait = None if sent or asked.kind is Kind.NOBODY else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
         sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
         raise Refused(sentence, "had theirs" if sent else "being sent", wait)
+    [record] = await run.claims.read([user_key(user.uid, day)])
+    if left := live_for(record, await run.claims.now()):  # another operator's command came first
+        raise Refused(f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left)
     await run.claims.forget(user_key(user.uid, day))
     return Wish(user, slot, asked)
+
+
+def _fresh_for(run: Run, entry: Ledger | None, now: datetime) -> timedelta:
+    """About how long a sender counts as alive: the store's clock decides."""
+    since = entry.sending_at if entry is not None and entry.state is State.SENDING else None
+    return since + run.limits.span("sending_stale") - now if since is not None else timedelta(0)
 
 
 async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot]:
     """Whether there is anything to resend. Raises Refused."""
     user, slot = listed.user, slot_of(listed, day)
     if user is None or slot is None:
-        raise Refused(listed.flaw, "unreadable document")
+        raise Refused(f"users/{listed.uid} can't be served: {listed.flaw}", "unreadable document")
     if not user.enabled:
         raise Refused(f"users/{user.uid} is switched off; nothing is sent to who does not want it.", "switched off")
     if slot.at > await run.claims.now() + run.offset:
@@ -88,8 +97,8 @@ async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot]:
     return user, slot
 
 
-async def carry_out(run: Run, wished: Wish) -> Ledger:
-    """Through the claim, to the end of the day. Raises what stopped it."""
+async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) -> Ledger:
+    """Through the claim, to the end of the day. Raises what stopped it; Refused for a wait beyond `patience`."""
     user, slot, asked = wished.user, wished.slot, wished.asked
     uid, day = user.uid, slot.recap_date
     while True:
@@ -99,8 +108,11 @@ async def carry_out(run: Run, wished: Wish) -> Ledger:
         if ledger is not None and (outcome.done or _final_at(ledger, asked)):
             return ledger
         _end_what_can_not_end(run, uid, day, outcome)
+        wait = min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT)
+        if wait > patience:
+            raise Refused(f"{uid} {day} waits ({outcome.reason or outcome.ending.value}).", "waiting", wait)
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT).total_seconds()):
+            async with asyncio.timeout(wait.total_seconds()):
                 await run.terminated.wait()
 
 
