@@ -159,16 +159,20 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
             yield parts
 
     since = wiring.served_since(settings)
-    if command.operation:
-        return await command.operation(
-            Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
-        )
-    task, tasks = settings.task_index, settings.task_count
-    tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
-    report = await (tick.run_user(command.user) if command.user else tick.run())
-    previews.tell_rest()
-    _tell(report, time.monotonic() - begun, in_words=not settings.on_platform)
-    return exit_code(report)
+    try:
+        if command.operation:
+            return await command.operation(
+                Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
+            )
+        task, tasks = settings.task_index, settings.task_count
+        tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
+        report = await (tick.run_user(command.user) if command.user else tick.run())
+        previews.tell_rest()
+        _tell(report, time.monotonic() - begun, in_words=not settings.on_platform)
+        return exit_code(report)
+    finally:  # where it did not come to its end, and after a command
+        previews.tell_rest()
+        log.tell_rest()
 
 
 def _tell(report: Report, seconds: float, *, in_words: bool) -> None:

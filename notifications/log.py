@@ -66,7 +66,8 @@ class _Console:
         head, *rest = wrapped(printable(line, ANY_LENGTH), COLUMNS, indent=INDENT)
         if self._colors:
             head = head.replace(level, f"{COLORS.get(level, '')}{level}{RESET}", 1)
-        return "\n".join([head, *rest, *([str(trace)] if trace else [])])
+        traced = [printable(line, ANY_LENGTH) for line in str(trace).split("\n")] if trace else []
+        return "\n".join([head, *rest, *traced])
 
 
 def _without_zeros(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -90,7 +91,8 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         ]
     else:
         colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
-        rendering = [_first_few, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
+        few = [_first_few] if stream.isatty() else []  # a file has them all
+        rendering = [*few, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

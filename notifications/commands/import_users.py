@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,10 @@ from notifications.ports import Store
 
 COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
+NEXT = (
+    "next: python job.py --dry-run says who of them is due; python job.py serves them, python job.py --user UID "
+    "one of them at once (also where a run is at work on that hour already); python job.py why UID says why not."
+)
 TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
@@ -34,20 +39,22 @@ def import_users(path: Path) -> Operation:
         done: list[str] = []
         refused = 0
         async with context.open_parts() as parts:
-            for number, line in (first, *lines):
-                try:
-                    done.append(await _import(parts.store, line))
-                except Malformed as flaw:
-                    refused += 1
-                    if refused <= TOLD_AT_MOST:
-                        say_wrapped(f"line {number}: {flaw}", "    ", "  ")
-            await reopen(context, parts, done)
+            try:
+                for number, line in chain([first], lines):
+                    try:
+                        done.append(await _import(parts.store, line))
+                    except Malformed as flaw:
+                        refused += 1
+                        if refused <= TOLD_AT_MOST:
+                            say_wrapped(f"line {number}: {flaw}", "    ", "  ")
+            finally:  # whatever ended it, those who are in are found
+                await reopen(context, parts, done)
         if refused > TOLD_AT_MOST:
             say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
         more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
         say_wrapped(f"{several(len(done), 'user')} imported{more}.")
         if done:
-            say_wrapped("next: python job.py --dry-run says who of them is due; python job.py why UID says when.")
+            say_wrapped(NEXT)
         return 1 if refused else 0
 
     return run

@@ -18,7 +18,8 @@ ANY_LENGTH = sys.maxsize
 
 def say(line: str) -> None:
     """One line on stdout. What could steer a terminal or forge another line is escaped."""
-    print(printable(line, ANY_LENGTH), flush=True)
+    sys.stdout.write(f"{printable(line, ANY_LENGTH)}\n")  # in one piece: something may be drawn between two
+    sys.stdout.flush()
 
 
 def say_line(text: str) -> None:
@@ -38,7 +39,8 @@ def complain(sentence: str) -> None:
     """One sentence on stderr: one line, but on a terminal."""
     text = printable(sentence, ANY_LENGTH)
     lines = wrapped(text, COLUMNS) if sys.stderr.isatty() else [text]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
 
 
 def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
@@ -70,6 +72,7 @@ class Steady(io.TextIOBase):
         try:
             with self.beside():
                 self._stream.write(text)
+                self._stream.flush()
         except (OSError, ValueError):
             self._mute()
         return len(text)

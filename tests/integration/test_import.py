@@ -172,3 +172,12 @@ def test_the_page_lists_each_field_that_is_read() -> None:
     fields = [*documents.CONVERSATION_FIELDS, documents.TRANSCRIPT, documents.LEGACY_TOKEN]
     fields += [documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR]
     assert [name for name in fields if f"`{name}`" not in PAGE] == []
+
+
+def test_a_pretended_time_gives_no_words_to_who_only_has_a_samples_uid(tmp_path: Path) -> None:
+    path = tmp_path / "users.jsonl"
+    path.write_text(json.dumps(ann(uid="sample-03")))
+    assert bare(tmp_path, "import", str(path)).returncode == 0
+    assert bare(tmp_path, "--now", "2026-05-01T20:10:00Z", "--user", "sample-03").returncode == 0
+    told = bare(tmp_path, "--now", "2026-05-01T20:10:00Z", "why", "sample-03").stdout
+    assert "0 conversations" in told
