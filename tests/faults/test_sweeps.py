@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from tests.faults.proxies import COMMIT
-from tests.faults.stage import PATIENT, FaultStage
+from tests.faults.stage import PATIENT, SCALED, FaultStage
 from tests.faults.windows import Windows, windows
 from tests.support.jobs import Job
 from tests.support.servers import bundled, oldest_redis
@@ -169,3 +170,15 @@ def test_the_traces_are_what_the_sweeps_take_them_for(faults: FaultStage) -> Non
         # the devices; begin's look-up for a summary, its transaction's begin and reads, and its commit
         assert (between.count("firestore"), between.count(COMMIT)) == (4, 1)
         assert trace[trace.index("fcm token-ann-0") + 1] == COMMIT  # report's short way: no read
+
+
+def test_a_slow_run_sends_the_messages_of_a_quick_one(faults: FaultStage) -> None:
+    """The numbers of a sweep are those of the run that was counted: no renewal comes between."""
+    trace, _ = spans(faults, TWO)
+    faults.anew(*TWO)
+
+    async def slowly(_who: str) -> None:
+        await asyncio.sleep(0.6 * float(SCALED["RECAP_SHARD_RENEW_SECONDS"]))
+
+    faults.llm_rule = slowly
+    assert faults.count() == trace
