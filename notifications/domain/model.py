@@ -84,6 +84,12 @@ class Conversation:
         return bool(self.overview or self.action_items or self.events or self.transcript)
 
     @property
+    def size(self) -> int:
+        """Its characters, whatever they say."""
+        planned = (*self.events, *(item.description for item in self.action_items))
+        return len(self.title) + len(self.overview) + len(self.transcript) + sum(map(len, planned))
+
+    @property
     def minutes(self) -> float:
         """Its length in minutes; 0 where the times are missing or reversed."""
         if self.started_at is None or self.finished_at is None:

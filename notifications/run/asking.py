@@ -24,6 +24,7 @@ from notifications.domain.spending import MICROS, Spent, spend_key
 from notifications.domain.waits import jittered
 from notifications.ports import Answer, Summarizer
 from notifications.run.state import Run
+from notifications.run.threads import beside_the_loop
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Asking:
                 answer = await self._answer(question, self._left / (tries_left + 1))
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
-                return await asyncio.to_thread(reader, answer.text)
+                return await beside_the_loop(len(question.notes) + len(answer.text), reader, answer.text)
             except ItemFault as fault:
                 if fault.reason not in ASKED_AGAIN or not tries_left:
                     raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from notifications.domain.recap.prompt import Question, join_question, part_hash
 from notifications.domain.text import bounded
 from notifications.run.asking import Asking
 from notifications.run.state import Run
+from notifications.run.threads import beside_the_loop
 
 MAX_HALVINGS = 3  # of what a server finds too long: a guess of ours is no user's fault
 MAX_USELESS_PARTS = 1  # that enter as their extract; more are no accident
@@ -45,7 +45,8 @@ class Writing:
         """The draft. Raises ItemFault, ProviderFault, OverBudget."""
         limits = self.run.limits
         shortened = partial(digest, split=self.run.split, language=self.m.language)
-        planned = await asyncio.to_thread(plan, self.m, limits.max_prompt_tokens, limits.max_parts, shortened)
+        bounds = limits.max_prompt_tokens, limits.max_parts
+        planned = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)
         parts, halvings = planned.parts, 0
         if len(parts) == 1:
             try:

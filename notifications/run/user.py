@@ -34,11 +34,11 @@ from notifications.run.outcome import Ending, Outcome
 from notifications.run.push import Pushed
 from notifications.run.recap import Writing
 from notifications.run.state import Run
+from notifications.run.threads import beside_the_loop
 
 log = structlog.get_logger()
 
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
-FEW = 20  # conversations that are read in no time
 LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
 BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
@@ -134,7 +134,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     covered = window(slot, ledgers)
     said = await day.conversations(covered)
     given = (day.date, said, user.language, user.zone, run.limits.min_words)
-    found = await asyncio.to_thread(material, *given) if len(said) > FEW else material(*given)
+    found = await beside_the_loop(sum(c.size for c in said), material, *given)
     if found is None:
         return await _close(day, covered, State.SKIPPED, "no_content")
     if day.closing and not run.falls_back:

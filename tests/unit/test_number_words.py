@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from notifications.domain.language.number_words import numbers_in_words
+from notifications.domain.language.number_words import (
+    ROWS,
+    _clear,
+    _clear_words,
+    _numbers,
+    _words,
+    numbers_in_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +204,19 @@ def test_table_of_hindi_is_whole() -> None:
 )
 def test_hostile_text_ends(part: str, language: str | None) -> None:
     numbers_in_words((part * 200_000)[:200_000] + "x", language)
+
+
+def _texts() -> st.SearchStrategy[str]:
+    """Number words of every language, whole and torn, among other words, with what stands between words."""
+    words = sorted({word for language in ROWS for word in _words(language)[0]})
+    some = st.sampled_from(words) | st.sampled_from(words).map(lambda word: word[1:]) | st.sampled_from(["garden", "и"])
+    return st.lists(st.tuples(some, st.sampled_from([" ", "-", "", " and ", ", "])), max_size=6).map(
+        lambda parts: "".join(word + between for word, between in parts)
+    )
+
+
+@given(_texts(), st.sampled_from(sorted(ROWS)))
+def test_a_clear_number_has_a_clear_word_in_its_text(text: str, language: str) -> None:
+    """Texts without one are not looked at."""
+    if any(_clear(number) for number in _numbers(text, language)):
+        assert any(word in text for word in _clear_words(language))

@@ -69,7 +69,8 @@ def _unambiguous(text: str) -> list[Number]:
     """Of every language, what is long enough to be a word of that language only; where two disagree, the longer."""
     found = [*_han_numbers(text, None), *_korean_numbers(text)]
     for language in ROWS:
-        found += [number for number in _numbers(text, language) if _clear(number)]
+        if any(map(text.__contains__, _clear_words(language))):
+            found += [number for number in _numbers(text, language) if _clear(number)]
     kept: list[Number] = []
     for number in sorted(set(found), key=lambda number: (number.start, -number.end, number.value)):
         if kept and number.start < kept[-1].end:
@@ -81,13 +82,26 @@ def _unambiguous(text: str) -> list[Number]:
 
 
 def _clear(number: Number) -> bool:
-    latin = number.first[0] < "\u0370"
-    return not latin or ((number.longest > 4 or number.first in tables.SHORT) and number.first not in tables.ELSEWHERE)
+    return _is_clear(number.first, number.longest) and number.first not in tables.ELSEWHERE
+
+
+def _is_clear(word: str, longest: int) -> bool:
+    return word[0] >= "\u0370" or longest > 4 or word in tables.SHORT
 
 
 @cache
-def _vocabulary(language: str) -> tuple[dict[str, int], set[str], re.Pattern[str], re.Pattern[str]]:
-    """What each word means, those that begin no number, and expressions of whole words and of their parts."""
+def _clear_words(language: str) -> list[str]:
+    """Of which one is in every text that has a clear number: most sentences have none, in any language."""
+    kept: list[str] = []
+    for word in sorted(_words(language)[0], key=len):
+        if _is_clear(word, len(word)) and not any(one in word for one in kept):
+            kept.append(word)
+    return kept
+
+
+@cache
+def _words(language: str) -> tuple[dict[str, int], set[str], list[str]]:
+    """What each word means, those that begin no number, and an expression for each."""
     values: dict[str, int] = {}
     bound: set[str] = set()
     patterns: list[str] = []
@@ -109,6 +123,13 @@ def _vocabulary(language: str) -> tuple[dict[str, int], set[str], re.Pattern[str
             for ten in tens:
                 values[joined + ten] = values[one] + values[ten]
                 patterns.append(joined + ten)
+    return values, bound, patterns
+
+
+@cache
+def _vocabulary(language: str) -> tuple[dict[str, int], set[str], re.Pattern[str], re.Pattern[str]]:
+    """What each word means, those that begin no number, and expressions of whole words and of their parts."""
+    values, bound, patterns = _words(language)
     atom = "(?:" + "|".join(sorted(patterns, key=len, reverse=True)) + ")"
     glue = tables.GLUED.get(language)
     word = atom if glue is None else f"(?>{atom}(?:{glue}(?>{atom}))*+)"

@@ -27,6 +27,11 @@ class Material:
     zone: str = "UTC"
     left_out: str = ""  # what was said to steer a summarizer
 
+    @property
+    def size(self) -> int:
+        """Characters of all conversations."""
+        return sum(c.size for c in self.conversations)
+
 
 def material(
     day: date, conversations: Sequence[Conversation], language: str | None, zone: str = "UTC", min_words: int = 0
