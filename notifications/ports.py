@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from notifications.domain.claim import ClaimAnswer, Record, Stored
-from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import ItemReason
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Recap, State, Summary, User, Window
 from notifications.domain.pace import Budget
@@ -20,7 +19,8 @@ from notifications.domain.push import Message, PushAnswer, Result
 from notifications.domain.shards import Range
 from notifications.domain.spending import Spent
 
-if TYPE_CHECKING:  # what reads a day's words takes 30 ms to load: an idle tick does without
+if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
+    from notifications.domain.delivery import Decision, Opening
     from notifications.domain.recap.prompt import Question
 
 

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import Message
 from notifications.ports import Claims, Push, Store, Summarizer
 from notifications.run.state import Parts
@@ -104,6 +103,8 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
 
     Where a run serves a pretended time, the sample users talk then, too.
     """
+    from notifications.domain.delivery import LedgerRules
+
     limits = settings.limits
     rules = LedgerRules(
         stale=limits.span("sending_stale"),

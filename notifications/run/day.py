@@ -20,7 +20,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Conversation, Device, Ledger, State, Window
-from notifications.domain.recap.material import MAX_READ
+from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
 from notifications.ports import ClaimTerms, Reply

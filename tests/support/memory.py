@@ -30,8 +30,8 @@ from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
+from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.recap.document import recap_to
-from notifications.domain.recap.material import MAX_READ
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent

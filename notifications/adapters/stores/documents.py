@@ -12,7 +12,7 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
-from notifications.domain.recap.material import MAX_TEXT
+from notifications.domain.recap.bounds import MAX_TEXT
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
 from notifications.ports import Listed

@@ -12,9 +12,7 @@ from notifications.domain.language.words import words_in
 from notifications.domain.model import Conversation
 from notifications.domain.text import plain
 
-MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
 MAX_LOOK = 400  # characters of a thing to do, to see whether there is any
-MAX_TEXT = 150_000  # characters of one conversation that are looked at: some three hours of talk
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from notifications.adapters.stores.delivery_documents import ledger_from, part_f
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Cited, Conversation, Device, Ledger, State, Summary, Window, day_of
-from notifications.domain.recap.material import MAX_READ
+from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
 

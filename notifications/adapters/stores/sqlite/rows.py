@@ -21,8 +21,8 @@ from notifications.adapters.stores.sqlite.file import from_json, from_micros, im
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
+from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.recap.document import recap_to
-from notifications.domain.recap.material import MAX_READ
 from notifications.domain.shards import Range
 from notifications.ports import Listed
 
