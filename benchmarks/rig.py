@@ -181,7 +181,9 @@ def _warm_up(rounds: int = 4, users: int = 500) -> None:
 
 
 @contextmanager
-def rig(store: str, llm_seconds: float, fcm_seconds: float = 0.05, **settings: str) -> Iterator[Rig]:
+def rig(
+    store: str, llm_seconds: float, fcm_seconds: float = 0.05, *, servers: str = "servers", **settings: str
+) -> Iterator[Rig]:
     """A rig of its own, and its end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recap-bench-")))
@@ -190,7 +192,7 @@ def rig(store: str, llm_seconds: float, fcm_seconds: float = 0.05, **settings: s
         redis = RedisServer(folder / "redis")
         stack.callback(redis.kill)
         server = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.servers", str(llm_seconds), str(fcm_seconds)],
+            [sys.executable, "-m", f"benchmarks.{servers}", str(llm_seconds), str(fcm_seconds)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=JOB.parent,

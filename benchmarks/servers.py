@@ -13,6 +13,7 @@ import time
 from collections import Counter
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 WHO = re.compile(rb"who=([\w-]+)")
 RECAP = {
@@ -70,12 +71,14 @@ class Loopback:
         return web.json_response(told)
 
 
-async def main() -> None:
-    loopback = Loopback(float(sys.argv[1]), float(sys.argv[2]))
-    app = web.Application()
+async def serve(loopback: Loopback, *more: tuple[str, Handler]) -> None:
+    """Print the port, and serve until killed. `more`: addresses to post to."""
+    app = web.Application(client_max_size=10_000_000)
     app.router.add_post("/v1/chat/completions", loopback.complete)
     app.router.add_post("/v1/projects/{project}/messages:send", loopback.push)
     app.router.add_get("/stats", loopback.stats)
+    for path, handler in more:
+        app.router.add_post(path, handler)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
@@ -84,4 +87,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(Loopback(float(sys.argv[1]), float(sys.argv[2]))))
