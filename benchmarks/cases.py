@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from benchmarks import cost, speed
+from benchmarks import cost, money, speed
 from benchmarks.table import Row
 
 Case = Callable[[], Iterator[Row]]
@@ -26,6 +26,7 @@ def cases(repeats: int = REPEATS) -> dict[str, Case]:
         "1000": lambda: speed.throughput(10_000, 1_000, 0.88, 1),
         "parallel": lambda: speed.parallel(repeats=1),
         "changing": speed.changing_tasks,
+        "money": money.money,
         "growth-sqlite": lambda: speed.growth((1_000, 50_000), "sqlite"),
         "audit": cost.audit,
         "memory": cost.memory,
@@ -36,6 +37,7 @@ SHORT: dict[str, Case] = {
     "redis": lambda: cost.redis_cost(100),
     "changing": lambda: speed.changing_tasks(40, llm_seconds=0.2),
     "memory": lambda: cost.memory(200, 2_000),
+    "money": lambda: money.money(60),
 }
 SHORT_ON_EMULATOR: dict[str, Case] = {
     "idle-counts": cost.idle_counts,
