@@ -55,10 +55,11 @@ def recap(user: Any) -> None:
     notes = "\n".join(json.dumps(talk.to_dict(), default=str) for talk in talks.stream())
     answer = llm.chat.completions.create(model="m", messages=[{"role": "user", "content": notes}])
     text = json.loads(answer.choices[0].message.content or "{}")
+    overview = " ".join(sentence["text"] for sentence in text["overview"])
     user.reference.collection("daily_summaries").document(str(day)).set({"date": str(day), **text})
     for device in user.reference.collection("fcm_tokens").stream():
-        tag = hashlib.sha256(text["overview"].encode()).hexdigest()[:32]
-        message = {"token": device.to_dict()["token"], "data": {"text": text["overview"], "tag": tag}}
+        tag = hashlib.sha256(overview.encode()).hexdigest()[:32]
+        message = {"token": device.to_dict()["token"], "data": {"text": overview, "tag": tag}}
         requests.post(FCM, json={"message": message}, timeout=30)
 
 
