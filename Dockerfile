@@ -1,18 +1,25 @@
 # Slim, not root, no test tools; bytecode compiled at build time for a fast cold start.
-FROM python:3.12-slim AS build
+# A base that never changes under you: --build-arg PYTHON_IMAGE=python@sha256:…
+# With metrics and traces: --build-arg REQUIREMENTS=requirements-otel.txt
+ARG PYTHON_IMAGE=python:3.12-slim
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE} AS build
+ARG REQUIREMENTS=requirements.txt
 WORKDIR /app
-COPY requirements.txt .
+COPY requirements.txt requirements-otel.txt ./
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
+    && /venv/bin/pip install --no-cache-dir --require-hashes -r "$REQUIREMENTS" \
     && /venv/bin/pip uninstall --yes pip \
     && /venv/bin/python -m compileall -q -j 0 /venv/lib
 COPY job.py ./
 COPY notifications ./notifications
 RUN /venv/bin/python -m compileall -q job.py notifications \
     && /venv/bin/python -c "from notifications.domain.schedule import zone; zone('Asia/Kathmandu')" \
-    && test -f notifications/adapters/claims/lua/claim.lua
+    && test -f notifications/adapters/claims/lua/claim.lua \
+    && rm requirements*.txt
 
-FROM python:3.12-slim
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --home-dir /app recap
 COPY --from=build /venv /venv
 COPY --from=build /app /app

@@ -54,8 +54,9 @@ $(VENV)/.run: requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+$(VENV)/.test: $(VENV)/.run requirements-otel.txt requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-otel.txt -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/.eval: $(VENV)/.test requirements-eval.txt
@@ -71,6 +72,8 @@ $(VENV)-mutants/.ready: requirements.txt requirements-dev.txt requirements-mutan
 lock:
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml -o requirements.txt
+	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --extra otel -c requirements.txt pyproject.toml -o requirements-otel.txt
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

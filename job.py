@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, timedelta
+from datetime import timedelta
 from functools import partial
 
 try:
@@ -31,11 +31,11 @@ from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
 from notifications.commands.progress import Previews, shown
-from notifications.commands.terminal import complain, say, say_line, steady_streams
-from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError, UsageFault
+from notifications.commands.telling import Ended, code_of, tell
+from notifications.commands.terminal import complain, say, steady_streams
+from notifications.domain.errors import DependencyDown, Malformed, RecapError
 from notifications.ports import Claims
-from notifications.run.outcome import Ending
-from notifications.run.state import Parts, Report
+from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, load
@@ -60,28 +60,6 @@ def main(arguments: list[str]) -> int:
     except RecapError as error:
         complain(f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error))
         return code_of(error)
-
-
-def code_of(error: RecapError) -> int:
-    """The exit code that tells what ended the run."""
-    match error:
-        case UsageFault():
-            return 2
-        case ConfigFault():
-            return 3
-        case DependencyDown():
-            return 4
-        case _:
-            return 1
-
-
-def exit_code(report: Report) -> int:
-    """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
-    if report.trouble is not None:
-        return code_of(report.trouble)
-    if report.defects:
-        return 1
-    return 5 if report.counts.without_a_recap or report.unserved else 0
 
 
 async def _watched(settings: Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
@@ -132,9 +110,26 @@ async def _every_minute(command: Command, settings: Settings, terminated: Termin
 
 
 async def _once(command: Command, settings: Settings, terminated: Termination) -> int:
+    """One command; or one tick, and its heartbeat where one is set. A wish for one user or another time has none."""
+    beat = wiring.heartbeat(settings) if command.is_the_schedulers else None
+    if beat is None:
+        return (await _opened(command, settings, terminated)).code
+    beat.start()
+    ended = Ended(1, "A defect ended this run; its log has the trace.")
+    try:
+        ended = await _opened(command, settings, terminated)
+    except RecapError as error:
+        ended = Ended(code_of(error), str(error))
+        raise
+    finally:
+        await beat.end(*ended)
+    return ended.code
+
+
+async def _opened(command: Command, settings: Settings, terminated: Termination) -> Ended:
     if command.dry_run and wiring.is_untouched(settings):
         say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
-        return 0
+        return Ended(0)
     try:
         async with AsyncExitStack() as stack:
             async with terminated.timeout(math.inf):  # a lock that another holds is not waited for beyond SIGTERM
@@ -142,11 +137,11 @@ async def _once(command: Command, settings: Settings, terminated: Termination) -
             return await _with_claims(command, settings, claims, terminated)
     except TimeoutError:
         if terminated.is_set():
-            return 0
+            return Ended(0)
         raise
 
 
-async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> int:
+async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> Ended:
     begun, previews = time.monotonic(), Previews()
     offset = command.now - await claims.now() if command.now else timedelta(0)
 
@@ -161,57 +156,19 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
     since = wiring.served_since(settings)
     try:
         if command.operation:
-            return await command.operation(
-                Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
-            )
+            context = Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
+            return Ended(await command.operation(context))
         task, tasks = settings.task_index, settings.task_count
         tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
         report = await (tick.run_user(command.user) if command.user else tick.run())
         previews.tell_rest()
-        _tell(report, time.monotonic() - begun, in_words=not settings.on_platform)
-        return exit_code(report)
+        seconds = time.monotonic() - begun
+        events.info("tick.finished", **report.as_event(), seconds=round(seconds, 3))
+        log.tell_rest()
+        return tell(report, seconds, in_words=not settings.on_platform)
     finally:  # where it did not come to its end, and after a command
         previews.tell_rest()
         log.tell_rest()
-
-
-def _tell(report: Report, seconds: float, *, in_words: bool) -> None:
-    """One event with every count; and, but where both would be one log, a line for a person."""
-    counts = report.counts
-    events.info(
-        "tick.finished",
-        **counts.as_event(),
-        llm_calls=report.llm_calls,
-        tokens_used=report.tokens_used,
-        defects=report.defects,
-        documents_read=report.documents_read,
-        documents_written=report.documents_written,
-        unserved_shards=report.unserved,
-        idle=report.idle,
-        seconds=round(seconds, 3),
-    )
-    log.tell_rest()
-    for line in _lines(report, seconds) if in_words else []:
-        say_line(line)
-    if report.trouble:
-        complain(str(report.trouble))
-
-
-def _lines(report: Report, seconds: float) -> list[str]:
-    """What happened, in words: each due user in exactly one of the figures."""
-    at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    lines = []
-    if report.unserved:
-        lines.append(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
-    if report.idle:
-        return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
-    counts = report.counts
-    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
-    told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
-    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s."]
-
-
-SAID = {Ending.DONE_BEFORE: "had theirs already", Ending.GAVE_UP: "given up", Ending.LOST: "lost to another run"}
 
 
 if __name__ == "__main__":

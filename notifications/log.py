@@ -99,5 +99,5 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    for chatty in ("google", "grpc", "httpx", "openai", "aiohttp"):
+    for chatty in ("google", "grpc", "httpx", "openai", "aiohttp", "opentelemetry", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # they log requests, addresses and headers

@@ -7,6 +7,7 @@ a summarizer raises ItemFault or ProviderFault.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -229,3 +230,23 @@ class Clock(Protocol):
     """Seconds that also count while the machine sleeps; comparable within one process only."""
 
     def seconds(self) -> float: ...
+
+
+class Telemetry(Protocol):
+    """Metrics and traces of one run. Cheap, never in the way, and without any user's name.
+
+    `span`: a `user`, and within it `chat` and `push`. `asked`: a call to the LLM, and the kind of its failure.
+    `ended`: the run's counts. What is not sent a second after the run's end is lost.
+    """
+
+    def span(self, name: str) -> AbstractContextManager[None]: ...
+    def asked(self, spent: Spent, error: str = "") -> None: ...
+    def ended(self, figures: Mapping[str, object]) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class Heartbeat(Protocol):
+    """Who is told that the job runs. `start` returns at once; `end` takes seconds at most; neither raises."""
+
+    def start(self) -> None: ...
+    async def end(self, code: int, line: str) -> None: ...

@@ -22,7 +22,10 @@ DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore
 MOST_TASKS = 10_000
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 TIERS = ("auto", "default", "flex", "priority")
-OTHER_RECAP_SETTINGS = ("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK")
+OTHER_RECAP_SETTINGS = (
+    *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
+    *("RECAP_HEARTBEAT_URL", "RECAP_STORE"),
+)
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
 
@@ -42,12 +45,15 @@ class Settings:
     service_tier: str | None = None
     summarizer: str = "auto"
     fallback: str = "extract"
+    store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
     task_index: int = 0
     task_count: int = 1
     data_dir: Path = Path(".recap")
     log_format: str = "auto"
+    heartbeat_url: str | None = field(default=None, repr=False)  # who knows it can say that all is well
+    telemetry: bool = False  # metrics and traces by OTLP; the rest of OTEL_… is read by OpenTelemetry itself
     on_platform: bool = False
 
     @property
@@ -94,6 +100,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         service_tier=_maybe_one_of("OPENAI_SERVICE_TIER", env, TIERS),
         fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
         summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
+        store=_one_of("RECAP_STORE", env.get("RECAP_STORE", "auto"), ("auto", "sqlite")),
         fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
         task_index=_whole(
@@ -102,6 +109,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         task_count=_whole("CLOUD_RUN_TASK_COUNT", env.get("CLOUD_RUN_TASK_COUNT", "1"), least=1),
         data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
         log_format=_one_of("RECAP_LOG_FORMAT", env.get("RECAP_LOG_FORMAT", "auto"), ("auto", "json", "console")),
+        heartbeat_url=_http_url("RECAP_HEARTBEAT_URL", env.get("RECAP_HEARTBEAT_URL")),
+        telemetry=_http_url("OTEL_EXPORTER_OTLP_ENDPOINT", env.get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None,
         on_platform=any(name in env for name in ON_A_PLATFORM),
     )
     _require_what_belongs_together(settings)
@@ -122,6 +131,8 @@ def _require_what_belongs_together(settings: Settings) -> None:
         raise ConfigFault("FIRESTORE_EMULATOR_HOST is set without GOOGLE_CLOUD_PROJECT; set both, any name will do.")
     if settings.firestore_database != DEFAULT_DATABASE and not settings.project:
         raise ConfigFault("FIRESTORE_DATABASE is set without GOOGLE_CLOUD_PROJECT; set the project that it is in.")
+    if settings.store == "sqlite" and settings.project:
+        raise ConfigFault("RECAP_STORE=sqlite and GOOGLE_CLOUD_PROJECT are both set; unset the one that is not meant.")
     if settings.task_index >= settings.task_count:
         raise ConfigFault(
             f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
@@ -139,7 +150,10 @@ def _require_what_belongs_together(settings: Settings) -> None:
         name
         for name, there in (
             ("REDIS_URL", settings.redis_url),
-            ("GOOGLE_CLOUD_PROJECT", settings.project),
+            (
+                "GOOGLE_CLOUD_PROJECT (or RECAP_STORE=sqlite, for users in the data folder)",
+                settings.project or settings.store == "sqlite",
+            ),
             (
                 "OPENAI_API_KEY or OPENAI_BASE_URL (or RECAP_SUMMARIZER=extract, for recaps without an LLM)",
                 settings.openai or settings.summarizer == "extract",
@@ -149,7 +163,7 @@ def _require_what_belongs_together(settings: Settings) -> None:
     ]
     if missing:
         raise ConfigFault(f"{', '.join(missing)} must be set {place}, where nothing falls back to this machine.")
-    if not settings.fcm:
+    if settings.firestore and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL or GOOGLE_APPLICATION_CREDENTIALS must be set to push from beside an emulator.")
 
 

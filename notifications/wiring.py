@@ -11,10 +11,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
+
 from notifications.domain.push import Message
-from notifications.ports import Claims, Push, Store, Summarizer
-from notifications.run.state import Parts
+from notifications.ports import Claims, Heartbeat, Push, Store, Summarizer, Telemetry
+from notifications.run.state import Parts, Untold
 from notifications.settings import Settings
+
+log = structlog.get_logger()
 
 Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 Show = Callable[[Message, str], None]
@@ -51,6 +55,15 @@ def sample_users(now: datetime) -> list[Sample]:
     return samples.samples(now)
 
 
+def heartbeat(settings: Settings) -> Heartbeat | None:
+    """Who is told of each tick; None where nobody is set."""
+    if settings.heartbeat_url is None:
+        return None
+    from notifications.adapters.telemetry import heartbeat as beats
+
+    return beats.Heartbeat(settings.heartbeat_url)
+
+
 @asynccontextmanager
 async def redis_url(settings: Settings) -> AsyncIterator[str]:
     """The Redis to claim in: the one that is set, else the data folder's own, held while in use."""
@@ -84,6 +97,8 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:
     """Everything a run with work needs, closed in reverse order. `fills`: a new data folder, with sample users."""
     async with AsyncExitStack() as stack:
+        telemetry = _telemetry(settings)
+        stack.push_async_callback(telemetry.aclose)
         store = await _store(settings, claims, offset, fills=fills, sends=sends)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
@@ -95,7 +110,22 @@ async def open_parts(
 
         falls_back = settings.fallback == "extract"
         tasks = settings.task_count
-        yield Parts(claims, store, summarizer, push, BootClock(), settings.limits, sentences, tasks, falls_back)
+        yield Parts(
+            claims, store, summarizer, push, BootClock(), settings.limits, sentences, tasks, falls_back, telemetry
+        )
+
+
+def _telemetry(settings: Settings) -> Telemetry:
+    """Metrics and traces, where a collector is set, and what sends them is installed."""
+    if not settings.telemetry:
+        return Untold()
+    try:
+        from notifications.adapters.telemetry.otlp import Telemetry as Otlp
+    except ModuleNotFoundError as missing:
+        mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
+        log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
+        return Untold()
+    return Otlp(settings.openai_model if settings.openai else "none")
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:

@@ -37,6 +37,11 @@ class Command:
     local: bool = False  # it writes what an app otherwise writes
     fills: bool = True  # a new data folder, with sample users
 
+    @property
+    def is_the_schedulers(self) -> bool:
+        """Whether it is what a scheduler starts: a tick for everybody, now."""
+        return self.operation is None and self.user is None and self.now is None
+
     def check(self, settings: Settings) -> None:
         """Raises UsageFault for what these settings forbid."""
         if self.now and self.sends and not settings.store_is_local:

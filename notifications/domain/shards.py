@@ -62,3 +62,8 @@ def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[S
     """
     start = task * count // tasks
     return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))
+
+
+def held_at_once(count: int, tasks: int, most: int) -> int:
+    """How many of a cohort's shards a task holds: its share at most. Who starts first leaves the others theirs."""
+    return max(1, min(most, -(-count // tasks)))

@@ -103,22 +103,24 @@ class Asking:
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
         asked = self.run.clock.seconds()
         try:
-            answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
+            with self.run.telemetry.span("chat"):
+                answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
+                self._count(replace(answer.spent, seconds=self.run.clock.seconds() - asked))
         except (ItemFault, ProviderFault) as fault:
             took = self.run.clock.seconds() - asked
-            self._count(Spent(calls=1, micro_usd=0 if fault.unpaid else None, seconds=took))
+            self._count(Spent(calls=1, micro_usd=0 if fault.unpaid else None, seconds=took), type(fault).__name__)
             if fault.unpaid:
                 await self._settle(reservation, 0)
             raise
-        self._count(replace(answer.spent, seconds=self.run.clock.seconds() - asked))
         self.model, self.tier = answer.model, answer.tier
         if answer.spent.micro_usd is not None:
             await self._settle(reservation, answer.spent.micro_usd)
         return answer
 
-    def _count(self, spent: Spent) -> None:
+    def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
         self.run.counts.spend(spent)
+        self.run.telemetry.asked(spent, error)
 
     async def _reserve(self, question: Question) -> tuple[str, str] | None:
         budget = self.run.limits.daily_budget_usd

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -12,8 +14,9 @@ from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
+from notifications.domain.spending import Spent
 from notifications.limits import Limits
-from notifications.ports import Claims, ClaimTerms, Clock, Push, Store, Summarizer
+from notifications.ports import Claims, ClaimTerms, Clock, Push, Store, Summarizer, Telemetry
 from notifications.run.breaker import Breaker, UselessAnswers, Writes
 from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
@@ -24,6 +27,23 @@ if TYPE_CHECKING:
     from notifications.domain.recap.extract import Split
 
 log = structlog.get_logger()
+
+
+class Untold:
+    """Telemetry where none is set."""
+
+    def span(self, name: str) -> AbstractContextManager[None]:
+        """Nothing is measured."""
+        return nullcontext()
+
+    def asked(self, spent: Spent, error: str = "") -> None:
+        """Nothing is counted."""
+
+    def ended(self, figures: Mapping[str, object]) -> None:
+        """Nothing is told."""
+
+    async def aclose(self) -> None:
+        """Nothing is left to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,7 @@ class Parts:
     split: Split  # into sentences: for the extract
     tasks: int = 1  # parallel tasks that share the providers
     falls_back: bool = True  # to the extract, where the LLM can't
+    telemetry: Telemetry = field(default_factory=Untold)
 
     @property
     def rules(self) -> Rules:
@@ -57,6 +78,7 @@ class Run:
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
     served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
+    telemetry: Telemetry = field(init=False)
     claims: Claims = field(init=False)
     store: Store = field(init=False)
     summarizer: Summarizer | None = field(init=False)
@@ -74,6 +96,7 @@ class Run:
 
     def __post_init__(self) -> None:
         parts = self.parts
+        self.telemetry = parts.telemetry
         self.claims, self.store = parts.claims, parts.store
         self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
@@ -154,11 +177,24 @@ class Report:
     documents_read: int = 0
     documents_written: int = 0
 
+    def as_event(self) -> dict[str, Any]:
+        """Flat numbers, and the skips by reason: as `tick.finished` tells them."""
+        return {
+            **self.counts.as_event(),
+            "llm_calls": self.llm_calls,
+            "tokens_used": self.tokens_used,
+            "defects": self.defects,
+            "documents_read": self.documents_read,
+            "documents_written": self.documents_written,
+            "unserved_shards": self.unserved,
+            "idle": self.idle,
+        }
+
 
 def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
-    """The report of a run that had work."""
+    """The report of a run that had work, told to who measures it."""
     summarizer = run.summarizer
-    return Report(
+    report = Report(
         now,
         counts=run.counts,
         trouble=run.stopped_by,
@@ -169,3 +205,5 @@ def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
         documents_read=run.store.reads,
         documents_written=run.store.writes,
     )
+    run.telemetry.ended(report.as_event())
+    return report

@@ -80,7 +80,8 @@ async def claim_and_recap(
         match day.won.answer:
             case ClaimAnswer.WON:
                 run.counts.claimed += 1
-                return await day.isolated(recap_user(day, user, slot))
+                with run.telemetry.span("user"):
+                    return await day.isolated(recap_user(day, user, slot))
             case ClaimAnswer.LATER:
                 return LATER
             case _:
@@ -204,7 +205,8 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
         if opened.kind is not Kind.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now)
-        pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
+        with day.run.telemetry.span("push"):
+            pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
         reported = await day.run.writes.surely(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
     except StoreDown as failure:

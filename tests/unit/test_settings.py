@@ -76,7 +76,11 @@ def test_each_part_is_replaced_by_its_own_setting() -> None:
         ({"RECAP_USER_LEASE_SECONDS": "901"}, "a number from 1 to 900"),
         ({"RECAP_SHARD_RENEW_SECONDS": "60"}, "RECAP_SHARD_RENEW_SECONDS is 60"),
         ({"RECAP_SHARD_RETRY_MIN_SECONDS": "400"}, "RECAP_SHARD_RETRY_MIN_SECONDS"),
-        ({"CLOUD_RUN_JOB": "recap"}, "REDIS_URL, GOOGLE_CLOUD_PROJECT, OPENAI_API_KEY or OPENAI_BASE_URL"),
+        (
+            {"CLOUD_RUN_JOB": "recap"},
+            "REDIS_URL, GOOGLE_CLOUD_PROJECT (or RECAP_STORE=sqlite, for users in the data folder), OPENAI",
+        ),
+        ({"RECAP_STORE": "sqlite", "GOOGLE_CLOUD_PROJECT": "p"}, "RECAP_STORE=sqlite and GOOGLE_CLOUD_PROJECT are"),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", **CLOUD, "REDIS_URL": ""}, "REDIS_URL must be set"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.domain.schedule import Cohort, tzdata_version
-from notifications.domain.shards import BASE62, Range, Shard, id_range, shards_of, spread
+from notifications.domain.shards import BASE62, Range, Shard, held_at_once, id_range, shards_of, spread
 
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 COHORT = Cohort(SLOT, 22, {"Europe/Paris": date(2026, 5, 1)})
@@ -104,3 +104,20 @@ def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
         (LATER.slot, 22, 1),
         (LATER.slot, 22, 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "tasks", "most", "held"),
+    [(16, 1, 8, 8), (16, 2, 8, 8), (16, 4, 8, 4), (16, 5, 8, 4), (16, 32, 8, 1), (1, 4, 8, 1), (62, 3, 8, 8)],
+)
+def test_a_task_holds_its_share_at_most(count: int, tasks: int, most: int, held: int) -> None:
+    assert held_at_once(count, tasks, most) == held
+
+
+@given(st.integers(1, 62), st.integers(1, 70))
+def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> None:
+    """Each task's first batch, in the order in which it goes through them: together they are all shards."""
+    held = held_at_once(count, tasks, count)
+    shards = shards_of(COHORT, count)
+    first = [shard.index for task in range(tasks) for shard in spread(shards, task, tasks, count)[:held]]
+    assert set(first) == set(range(count))

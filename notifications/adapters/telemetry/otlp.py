@@ -1,0 +1,123 @@
+"""Metrics and traces by OpenTelemetry, over OTLP/HTTP. Where they go is read by the SDK itself, from OTEL_….
+
+Names are the semantic conventions' where these have any (gen_ai.…), else ours (recap.…). No series and no span names a
+user: docs/events.md lists all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+
+from notifications.adapters.telemetry.aside import Aside
+from notifications.domain.spending import Spent
+
+NAME = "daily-recap"
+FAREWELL_SECONDS = 1.0  # for all that is not yet sent: with a dead collector a flush takes 7 to 10 s, and says nothing
+ENDINGS = (
+    *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
+    *("unreadable", "waiting", "held", "lost", "stopped", "failed"),
+)
+COUNTED = ("extracts", "pushes", "tokens_deleted", "malformed", "defects", "over_budget", "unserved_shards")
+SECONDS_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 480, 3600)
+TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
+
+
+class Telemetry:
+    """The Telemetry port. One run's; `model` is the LLM's, as it is set."""
+
+    def __init__(self, model: str) -> None:
+        named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": NAME}
+        resource = Resource.create({**named, "service.instance.id": str(uuid.uuid4())})
+        self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._metrics = MeterProvider([reader], resource, shutdown_on_exit=False)
+        self._model = model
+        self._tracer = self._traces.get_tracer(NAME)
+        self._root = self._tracer.start_span("recap tick")
+        self._below_root = trace.set_span_in_context(self._root)
+        self._begun = time.monotonic()
+        meter = self._metrics.get_meter(NAME)
+        self._users = meter.create_counter("recap.users", "{user}")
+        self._counted = {name: meter.create_counter(f"recap.{name}") for name in COUNTED}
+        self._documents = meter.create_counter("recap.documents", "{document}")
+        self._cost = meter.create_counter("recap.cost", "USD")
+        self._run_seconds = meter.create_histogram(
+            "recap.run.duration", "s", explicit_bucket_boundaries_advisory=SECONDS_BOUNDS
+        )
+        self._asked_seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration", "s", explicit_bucket_boundaries_advisory=SECONDS_BOUNDS
+        )
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage", "{token}", explicit_bucket_boundaries_advisory=TOKEN_BOUNDS
+        )
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """`user` below the run; `chat` and `push` below their user."""
+        context, kind = (self._below_root, SpanKind.INTERNAL) if name == "user" else (None, SpanKind.CLIENT)
+        called, facts = (f"chat {self._model}", self._of_the_llm) if name == "chat" else (f"recap {name}", None)
+        with self._tracer.start_as_current_span(
+            called, context, kind, facts, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except BaseException as raised:  # its words may quote what nobody may read here
+                span.set_attribute("error.type", type(raised).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    @property
+    def _of_the_llm(self) -> dict[str, str]:
+        return {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": self._model,
+        }
+
+    def asked(self, spent: Spent, error: str = "") -> None:
+        """One call to the LLM more."""
+        facts = self._of_the_llm
+        self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
+        for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
+            if count:
+                self._tokens.record(count, {**facts, "gen_ai.token.type": kind})
+        if not error:
+            span = trace.get_current_span()
+            span.set_attribute("gen_ai.usage.input_tokens", spent.tokens_in)
+            span.set_attribute("gen_ai.usage.output_tokens", spent.tokens_out)
+
+    def ended(self, figures: Mapping[str, object]) -> None:
+        """The run's counts, as `tick.finished` has them."""
+        told = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
+        for ending in ENDINGS:
+            self._users.add(told.get(ending, 0), {"recap.ending": ending})
+        for name, counter in self._counted.items():
+            counter.add(told.get(name, 0))
+        for kind, name in (("read", "documents_read"), ("write", "documents_written")):
+            self._documents.add(told.get(name, 0), {"recap.operation": kind})
+        self._cost.add(told.get("usd", 0))
+        self._run_seconds.record(time.monotonic() - self._begun)
+        self._root.end()
+
+    async def aclose(self) -> None:
+        """Send what is left, for a second at most; then the process goes."""
+        self._root.end()
+        both = [Aside(self._traces.shutdown), Aside(self._metrics.shutdown)]
+        ends = time.monotonic() + FAREWELL_SECONDS
+        for one in both:
+            await one.ended(ends - time.monotonic())
