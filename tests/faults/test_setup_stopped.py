@@ -33,7 +33,8 @@ def sweep(cloud: Cloud, lost: bool, part: int) -> None:
     for k in range(part, calls, PARTS):
         cloud.begin({}, fail_at=k, lost=lost)
         stopped = cloud.setup()
-        assert stopped.returncode != 0, (k, cloud.state["log"][k], stopped.stderr)
+        # a question that is answered by "there is none" may lose that answer, and is told so all the same
+        assert stopped.returncode != 0 or (lost and cloud.made == whole), (k, cloud.state["log"][k], stopped.stderr)
         cloud.again()
         finished = cloud.setup()
         assert finished.returncode == 0, (k, finished.stderr)

@@ -14,7 +14,10 @@ from redis import Redis
 from notifications.domain.schedule import latest_slot
 from tests.support.jobs import JOB, Stage, complete_other_shards, latest_hour
 
-HEAVY = ("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore")
+HEAVY = (
+    *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
+    *("opentelemetry.sdk", "opentelemetry.exporter", "notifications.domain.language.steering"),
+)
 
 PROBE = """
 import runpy, sys

@@ -1,0 +1,152 @@
+"""Metrics and traces by the real SDK and exporter, to a receiver that decodes the real protocol."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.support.jobs import Stage
+from tests.support.watchers import Collector, attributes_of
+from tests.support.web import llm_error
+
+EVENTS = Path(__file__).parents[2] / "docs/events.md"
+MODEL = "gpt-5-mini"
+
+
+@pytest.fixture
+def collector(stage: Stage) -> Iterator[Collector]:
+    server = Collector()
+    stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = server.url
+    yield server
+    server.stop()
+
+
+def named(heading: str) -> set[str]:
+    """The first column of a table of docs/events.md."""
+    text = EVENTS.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return {name.replace("MODEL", MODEL) for name in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)}
+
+
+def test_each_metric_and_each_span_arrives_once(stage: Stage, collector: Collector) -> None:
+    for uid in ("ann", "bob"):
+        stage.add_user(uid, devices=2)
+    stage.add_user("eve", talks={})
+    finished = stage.run()
+    told = finished.event("tick.finished")
+    points = collector.points
+    assert set(points) == named("Metrics")
+    assert {(one["recap.ending"], value) for one, value in points["recap.users"]} >= {("sent", 2), ("skipped", 1)}
+    assert sum(value for _, value in points["recap.users"]) == told["due"] == 3
+    assert [value for _, value in points["recap.pushes"]] == [told["pushes"]] == [4]
+    documents = {one["recap.operation"]: value for one, value in points["recap.documents"]}
+    assert documents == {"read": told["documents_read"], "write": told["documents_written"]}
+    tokens = {one["gen_ai.token.type"]: value for one, value in points["gen_ai.client.token.usage"]}
+    assert tokens == {"input": 2, "output": 2}
+    assert [value for _, value in points["gen_ai.client.operation.duration"]] == [2]
+    assert sum(map(len, points.values())) <= 50
+    assert Counter(span.name for span in collector.spans) == {
+        "recap tick": 1,
+        "recap user": 3,
+        f"chat {MODEL}": 2,
+        "recap push": 2,
+    }
+    assert {span.name for span in collector.spans} == named("Traces")
+    assert {one["service.name"] for one in collector.resources} == {"daily-recap"}
+
+
+def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) -> None:
+    for uid in ("ann", "bob"):
+        stage.add_user(uid)
+    stage.run()
+    by_id = {span.span_id: span for span in collector.spans}
+    above = Counter(
+        (span.name, by_id[span.parent_span_id].name if span.parent_span_id else "") for span in collector.spans
+    )
+    assert above == {
+        ("recap tick", ""): 1,
+        ("recap user", "recap tick"): 2,
+        (f"chat {MODEL}", "recap user"): 2,
+        ("recap push", "recap user"): 2,
+    }
+    assert len({span.trace_id for span in collector.spans}) == 1
+    [asked, _] = [attributes_of(span) for span in collector.spans if span.name.startswith("chat")]
+    assert asked["gen_ai.request.model"] == MODEL
+    assert asked["gen_ai.usage.input_tokens"] > 0
+
+
+def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collector) -> None:
+    """Not where all goes well, and not where the LLM refuses."""
+    stage.add_user("ann")
+
+    async def refuses(_who: str) -> web.Response:
+        return llm_error(503, "overloaded")
+
+    stage.llm.script = refuses
+    stage.run()
+    stage.llm.script = None
+    stage.add_user("bob")
+    stage.run("--user", "bob")
+    sent = f"{collector.spans}{collector.metrics}{collector.resources}"
+    for private in ("ann", "bob", "garden", "token-", "test-key"):
+        assert not re.search(rf"(?<![a-z]){private}", sent), private
+    failed = [attributes_of(span)["error.type"] for span in collector.spans if "error.type" in str(span)]
+    assert set(failed) == {"ProviderFault"}
+
+
+def test_an_idle_tick_sends_and_loads_nothing(stage: Stage, collector: Collector) -> None:
+    stage.run()
+    collector.requests.clear()
+    assert stage.run().event("tick.finished")["idle"] is True
+    assert collector.requests == {}
+
+
+@pytest.mark.parametrize("kind", ["dead", "black hole"])
+def test_a_collector_that_is_away_costs_a_second(stage: Stage, kind: str) -> None:
+    """Counted from the run's own last word to the process's end: there is the farewell, and nothing else."""
+    hole = Collector(hangs=True)
+    stage.add_user("ann")
+    endpoint = hole.url if kind == "black hole" else "http://127.0.0.1:1"
+    process = stage.start(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    finished = stage.end(process)
+    ended = time.time()
+    assert finished.code == 0, finished.err
+    assert finished.event("tick.finished")["sent"] == 1
+    last = finished.event("recap.sent")["timestamp"]
+    assert seconds_since(last, ended) < 1.0 + 1.5  # and what a busy machine takes to end a process
+    assert "Traceback" not in finished.err
+    assert [line for line in finished.err.splitlines() if not line.startswith("{")] == []
+    hole.stop()
+
+
+def seconds_since(timestamp: str, now: float) -> float:
+    from datetime import datetime
+
+    return now - datetime.fromisoformat(timestamp).timestamp()
+
+
+def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nclass Away:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'opentelemetry.sdk':\n            raise ModuleNotFoundError('gone', name=name)\n"
+        "sys.meta_path.insert(0, Away())\n"
+    )
+    stage.add_user("ann")
+    finished = stage.run(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", PYTHONPATH=str(tmp_path))
+    assert finished.code == 0, finished.err
+    assert finished.event("telemetry.failed")["reason"] == (
+        "opentelemetry.sdk is not installed; install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT."
+    )
+    assert finished.event("tick.finished")["sent"] == 1
+
+
+def test_a_bad_address_is_refused(stage: Stage) -> None:
+    finished = stage.run(OTEL_EXPORTER_OTLP_ENDPOINT="collector:4318")
+    assert finished.code == 3
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT is malformed" in finished.err
