@@ -1,0 +1,140 @@
+"""Every command of docs/deploy.md and docs/runbook.md, in a form that can run here; none is left out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from notifications.commands.cli import parse
+from tests.support.cloud import Cloud, problems_of
+from tests.support.jobs import Stage
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("docs/deploy.md", "docs/runbook.md")
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+KUBERNETES = {
+    (one["kind"].lower(), one["metadata"]["name"])
+    for one in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+}
+SERVICES = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+UNITS = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
+
+
+def typed() -> list[str]:
+    """Each line of each block, as it is typed."""
+    blocks = (block for page in PAGES for block in BLOCK.findall((ROOT / page).read_text()))
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines() if line))
+
+
+def beginning(*words: str) -> list[str]:
+    return [line for line in typed() if line.startswith(words)]
+
+
+JOB = beginning("python job.py")
+GCLOUD = beginning("gcloud ")
+KUBECTL = beginning("kubectl ")
+DOCKER = beginning("docker ")
+MACHINE = beginning("sudo ", "systemctl ", "journalctl ")
+START = ("make run", "deploy/setup.sh")  # run by their own tests, and by who tries a fresh clone
+SHELL = beginning("export ", "git clone ")
+
+
+def test_no_command_is_left_out() -> None:
+    known = {*JOB, *GCLOUD, *KUBECTL, *DOCKER, *MACHINE, *START, *SHELL}
+    assert set(typed()) == known
+
+
+@pytest.mark.parametrize("line", JOB)
+def test_a_command_of_the_job_runs(stage: Stage, line: str) -> None:
+    """On a day that was served: it says something, and it is no misuse, no bad setting, no defect."""
+    slot = stage.add_user("ann")
+    stage.run()
+    words = [{"UID": "ann", "DATE": str(slot.recap_date)}.get(one, one) for one in shlex.split(line)[2:]]
+    finished = stage.run(*words)
+    assert finished.code in (0, 1), finished.err
+    assert finished.out
+    assert "Traceback" not in finished.err
+
+
+@pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
+def test_gcloud_knows_each_command(tmp_path: Path) -> None:
+    lines = [line.replace("$REGION", "europe-west1").replace("$PROJECT", "my-app") for line in GCLOUD]
+    assert problems_of(lines, tmp_path) == {}
+
+
+@pytest.mark.parametrize("line", [line for line in GCLOUD if "--args=" in line])
+def test_what_is_run_in_the_job_is_a_command_of_it(line: str) -> None:
+    [arguments] = re.findall(r"--args=(\S+)", line)
+    parse(arguments.replace("UID", "ann").replace("DATE", "2026-11-25").split(","))
+
+
+def _kubectl(words: list[str]) -> bool:
+    match words:
+        case ["apply", "-f", file]:
+            return (ROOT / file).exists()
+        case ["create", "job", source, name]:
+            kind, _, given = source.removeprefix("--from=").partition("/")
+            return (kind, given) in KUBERNETES and name.startswith(given)
+        case ["get", "cronjob", name]:
+            return ("cronjob", name) in KUBERNETES
+        case ["logs", job]:
+            return any(line.endswith(f" {job.removeprefix('job/')}") for line in KUBECTL if " create job " in line)
+        case ["get", "jobs", "--sort-by=.metadata.creationTimestamp"]:
+            return True
+    return False
+
+
+def _docker(words: list[str]) -> bool:
+    match words:
+        case ["compose", "-f", file, "up", "--detach"]:
+            return (ROOT / file).exists()
+        case ["compose", "-f", file, "logs", service]:
+            return (ROOT / file).exists() and service in SERVICES
+        case ["compose", "-f", file, "exec", service, "python", "/app/job.py", *arguments]:
+            return (ROOT / file).exists() and service in SERVICES and parse(arguments) is not None
+        case ["build", "--build-arg", pair, "--tag", _, "."]:
+            name, _, value = pair.partition("=")
+            return f"ARG {name}" in (ROOT / "Dockerfile").read_text() and (ROOT / value).exists()
+    return False
+
+
+def _machine(words: list[str]) -> bool:
+    match words:
+        case ["sudo", "cp", *files, "/etc/systemd/system/"]:
+            return all((ROOT / file).exists() for file in files)
+        case ["sudo", "systemctl", "daemon-reload"]:
+            return True
+        case ["sudo", "systemctl", "enable", "--now", unit] | ["systemctl", "status", unit]:
+            return unit in UNITS
+        case ["journalctl", unit, _]:
+            return f"{unit.removeprefix('--unit=')}.service" in UNITS
+    return False
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        *[(line, _kubectl) for line in KUBECTL],
+        *[(line, _docker) for line in DOCKER],
+        *[(line, _machine) for line in MACHINE],
+    ],
+)
+def test_what_no_engine_can_run_here_names_what_there_is(line: str, holds: Callable[[list[str]], bool]) -> None:
+    assert holds(shlex.split(line.removeprefix("kubectl ").removeprefix("docker "))), line
+
+
+def test_the_setup_is_typed_as_the_page_says(tmp_path: Path) -> None:
+    """The variables that the page exports are all that it needs."""
+    exported = {name for line in SHELL for name in re.findall(r"([A-Z_]+)=", line)}
+    assert exported == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}
+    cloud = Cloud(tmp_path, {})
+    try:
+        assert cloud.setup(IMAGE=None).returncode == 0
+    finally:
+        cloud.admin.stop()
