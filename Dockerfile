@@ -20,7 +20,7 @@ RUN /venv/bin/python -m compileall -q job.py notifications \
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE}
-RUN useradd --system --uid 10001 --home-dir /app recap
+RUN useradd --uid 10001 --no-create-home --home-dir /app recap
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

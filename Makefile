@@ -2,7 +2,7 @@
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run test check unit faults chaos bench eval mutants lock docs clean
+.PHONY: run test check unit faults chaos bench eval image sbom mutants lock docs clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -41,6 +41,13 @@ bench: $(VENV)/.test
 eval: $(VENV)/.eval  # how good the texts are, without an LLM and by a small one that it installs; about an hour
 	$(BIN)/python -m evals
 
+image: $(VENV)/.test  # the Dockerfile built and started without a daemon; needs root and buildah
+	$(BIN)/python -m tests.acceptance.image $(if $(BASE),--base $(BASE))
+
+sbom: $(VENV)/.test $(VENV)-image/.ready  # what the image holds, with licences, as CycloneDX
+	$(BIN)/cyclonedx-py environment $(VENV)-image --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file sbom.json
+
 mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty minutes
 	RECAP_TEST_PROFILE=mutants $(VENV)-mutants/bin/python -m mutmut run
 	$(VENV)-mutants/bin/python -m mutmut results
@@ -68,6 +75,11 @@ $(VENV)-mutants/.ready: requirements.txt requirements-dev.txt requirements-mutan
 	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(^:%=-r %)
 	@touch $@
 
+$(VENV)-image/.ready: requirements.txt
+	$(PYTHON) -m venv --without-pip $(VENV)-image
+	$(BIN)/python -m pip --python $(VENV)-image install --quiet --disable-pip-version-check --require-hashes -r $^
+	@touch $@
+
 # Pins anew from pyproject.toml; needs uv.
 lock:
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -82,4 +94,4 @@ lock:
 		--no-annotate --no-header --group eval -o requirements-eval.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-mutants .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-mutants $(VENV)-image .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
