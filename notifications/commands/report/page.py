@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from html import escape
 
 from notifications.commands.arguments import RESENDABLE
-from notifications.commands.report_figures import KINDS, LATE_MINUTES, LLM_SECONDS, Figures
+from notifications.commands.report.figures import KINDS, LATE_MINUTES, LLM_SECONDS, Figures
 from notifications.commands.terminal import several
 from notifications.domain.text import printable
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say_wrapped
-from notifications.commands.why_lines import Facts, following, ledger_line, lines, went_wrong
+from notifications.commands.why.lines import Facts, following, ledger_line, lines, went_wrong
 from notifications.domain.claim import Stored, user_key
 from notifications.domain.model import User, Window
 from notifications.domain.recap.material import material
