@@ -12,6 +12,7 @@ from docs.diagram import redrawn
 from notifications.limits import Limits
 
 ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "SECURITY.md", *sorted(f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")))
 
 
 def test_the_drawing_of_the_claim_states_is_the_tables() -> None:
@@ -26,7 +27,7 @@ def test_every_number_and_its_default_is_in_the_settings_list() -> None:
         assert f"# RECAP_{one.name.upper()}={default}" in listed
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md", "docs/scale.md", "docs/protocol.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_file_and_test_that_a_page_names_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     for named in re.findall(r"`((?:notifications|docs|tests|deploy)/[\w./]+)`", text):
