@@ -20,7 +20,8 @@ RUN /venv/bin/python -m compileall -q job.py notifications \
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE}
-RUN useradd --uid 10001 --no-create-home --home-dir /app recap
+# /data: where a volume is mounted, it is the job's own from the start
+RUN useradd --uid 10001 --no-create-home --home-dir /app recap && install -d -o 10001 -g 10001 -m 700 /data
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

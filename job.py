@@ -31,14 +31,14 @@ from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
 from notifications.commands.progress import Previews, shown
-from notifications.commands.telling import Ended, code_of, tell
+from notifications.commands.telling import Ended, code_of, exit_code, tell
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import DependencyDown, Malformed, RecapError
 from notifications.ports import Claims
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
-from notifications.settings import Settings, load
+from notifications.settings import Settings, is_on_platform, load
 
 FAREWELL_SECONDS = 0.5  # of the platform's last: then it kills
 MINUTE = 60
@@ -58,8 +58,18 @@ def main(arguments: list[str]) -> int:
             events.warning("summarizer.extract", reason="RECAP_SUMMARIZER=extract: recaps are made without an LLM.")
         return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
     except RecapError as error:
-        complain(f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error))
-        return code_of(error)
+        return _refused(error)
+
+
+def _refused(error: RecapError) -> int:
+    """One sentence and an exit code; where the log is a platform's, as an event like all others."""
+    sentence, code = f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error), code_of(error)
+    if is_on_platform(os.environ):
+        log.configure("json", on_platform=True)
+        events.error("run.refused", reason=sentence, exit_code=code)
+    else:
+        complain(sentence)
+    return code
 
 
 async def _watched(settings: Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
@@ -100,7 +110,7 @@ async def _every_minute(command: Command, settings: Settings, terminated: Termin
         try:
             await _once(command, settings, terminated)
         except DependencyDown as trouble:
-            complain(str(trouble))
+            _refused(trouble)
         try:
             async with asyncio.timeout(MINUTE - time.time() % MINUTE):
                 await terminated.wait()
@@ -163,7 +173,7 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
         report = await (tick.run_user(command.user) if command.user else tick.run())
         previews.tell_rest()
         seconds = time.monotonic() - begun
-        events.info("tick.finished", **report.as_event(), seconds=round(seconds, 3))
+        events.info("tick.finished", **report.as_event(), seconds=round(seconds, 3), exit_code=exit_code(report))
         log.tell_rest()
         return tell(report, seconds, in_words=not settings.on_platform)
     finally:  # where it did not come to its end, and after a command

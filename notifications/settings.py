@@ -111,10 +111,15 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         log_format=_one_of("RECAP_LOG_FORMAT", env.get("RECAP_LOG_FORMAT", "auto"), ("auto", "json", "console")),
         heartbeat_url=_http_url("RECAP_HEARTBEAT_URL", env.get("RECAP_HEARTBEAT_URL")),
         telemetry=_http_url("OTEL_EXPORTER_OTLP_ENDPOINT", env.get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None,
-        on_platform=any(name in env for name in ON_A_PLATFORM),
+        on_platform=is_on_platform(env),
     )
     _require_what_belongs_together(settings)
     return settings
+
+
+def is_on_platform(env: Mapping[str, str]) -> bool:
+    """Whether it runs on Cloud Run or Kubernetes, where events and words are one log."""
+    return any(name in env for name in ON_A_PLATFORM)
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:

@@ -48,8 +48,9 @@ def tell(report: Report, seconds: float, *, in_words: bool) -> Ended:
     for line in lines if in_words else []:
         say_line(line)
     if report.trouble:
-        complain(str(report.trouble))
         lines.append(str(report.trouble))
+        if in_words:
+            complain(str(report.trouble))
     return Ended(exit_code(report), " ".join(lines))
 
 

@@ -91,6 +91,7 @@ class Counts:
     swept: int = 0  # of the due: open ledgers that no cohort holds any more
     extracts: int = 0  # recaps that the LLM did not write
     pushes: int = 0
+    pushes_refused: int = 0  # for good, and in a way that only a person can mend
     tokens_deleted: int = 0
     malformed: int = 0
     devices: int = 0
@@ -122,7 +123,17 @@ class Counts:
 
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
-        plain = ("due", "claimed", "swept", "extracts", "pushes", "tokens_deleted", "malformed", "devices")
+        plain = (
+            "due",
+            "claimed",
+            "swept",
+            "extracts",
+            "pushes",
+            "pushes_refused",
+            "tokens_deleted",
+            "malformed",
+            "devices",
+        )
         endings = {ending.value: self.endings[ending] for ending in Ending}
         money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}
         told = {name: getattr(self, name) for name in plain}

@@ -165,6 +165,7 @@ class Pusher:
         if answer.result is Result.REFUSED:
             self.refusals.add(answer.code)
         if answer.alerts:
+            self._counts.pushes_refused += 1
             log.error("push.refused", **facts)
         if answer.config:
             self.breaker.failed(

@@ -188,6 +188,8 @@ class Report:
             "documents_written": self.documents_written,
             "unserved_shards": self.unserved,
             "idle": self.idle,
+            "stopped_early": self.trouble is not None,
+            "trouble": str(self.trouble or ""),
         }
 
 

@@ -101,15 +101,17 @@ class Tick:
         """
         ended = rules.catch_up + rules.grace
         missed = [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
+        remembered = sum(shard.cohort.slot + ended > due.remembers_since for shard in missed)
         if missed:
             log.error(
                 "slots.unserved",
                 shards=len(missed),
+                remembered=remembered,
                 first=missed[0].cohort.slot.isoformat(),
                 last=missed[-1].cohort.slot.isoformat(),
                 redis_remembers_since=due.remembers_since.isoformat(),
             )
-        return sum(shard.cohort.slot + ended > due.remembers_since for shard in missed)
+        return remembered
 
     async def run_user(self, uid: str) -> Report:
         """This user only, without a shard: their latest slot, if it is still served. Respects the claim.

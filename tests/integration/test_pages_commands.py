@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -23,6 +24,7 @@ KUBERNETES = {
     for one in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
 }
 SERVICES = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+SERVICE = (ROOT / "deploy/systemd/daily-recap.service").read_text()
 UNITS = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
 
 
@@ -41,7 +43,11 @@ GCLOUD = beginning("gcloud ")
 KUBECTL = beginning("kubectl ")
 DOCKER = beginning("docker ")
 MACHINE = beginning("sudo ", "systemctl ", "journalctl ")
-START = ("make run", "deploy/setup.sh")  # run by their own tests, and by who tries a fresh clone
+START = (
+    "make run",
+    "deploy/setup.sh",
+    "WITHOUT_JOB=1 deploy/setup.sh",
+)  # run by their own tests, and by who tries a fresh clone
 SHELL = beginning("export ", "git clone ")
 
 
@@ -78,13 +84,16 @@ def _kubectl(words: list[str]) -> bool:
     match words:
         case ["apply", "-f", file]:
             return (ROOT / file).exists()
-        case ["create", "job", source, name]:
-            kind, _, given = source.removeprefix("--from=").partition("/")
-            return (kind, given) in KUBERNETES and name.startswith(given)
+        case ["create", "job", source, _]:
+            return tuple(source.removeprefix("--from=").split("/")) in KUBERNETES
+        case ["create", "job", source, _, "--dry-run=client", "--output=json", "|", "jq", change, *rest]:
+            path, _, arguments = change.removeprefix(".spec.template.spec.containers[0].").partition("=")
+            known = tuple(source.removeprefix("--from=").split("/")) in KUBERNETES and path == "args"
+            return known and rest == ["|", "kubectl", "create", "-f", "-"] and parse(json.loads(arguments)) is not None
         case ["get", "cronjob", name]:
             return ("cronjob", name) in KUBERNETES
-        case ["logs", job]:
-            return any(line.endswith(f" {job.removeprefix('job/')}") for line in KUBECTL if " create job " in line)
+        case ["logs", job] | ["wait", _, job, _] | ["delete", "job", job]:
+            return any(f" {job.removeprefix('job/')}" in line for line in KUBECTL if " create job " in line)
         case ["get", "jobs", "--sort-by=.metadata.creationTimestamp"]:
             return True
     return False
@@ -96,6 +105,8 @@ def _docker(words: list[str]) -> bool:
             return (ROOT / file).exists()
         case ["compose", "-f", file, "logs", service]:
             return (ROOT / file).exists() and service in SERVICES
+        case ["compose", "-f", file, "exec", "-T", service, "python", "/app/job.py", *arguments, "<", _]:
+            return (ROOT / file).exists() and service in SERVICES and parse(arguments) is not None
         case ["compose", "-f", file, "exec", service, "python", "/app/job.py", *arguments]:
             return (ROOT / file).exists() and service in SERVICES and parse(arguments) is not None
         case ["build", "--build-arg", pair, "--tag", _, "."]:
@@ -108,6 +119,12 @@ def _machine(words: list[str]) -> bool:
     match words:
         case ["sudo", "cp", *files, "/etc/systemd/system/"]:
             return all((ROOT / file).exists() for file in files)
+        case ["sudo", "install", "-m", "600", "/dev/null", file]:
+            return f"EnvironmentFile=-{file}" in SERVICE
+        case ["sudo", "systemd-run", *properties, "/opt/daily-recap/.venv/bin/python", "job.py", command]:
+            same = [one.removeprefix("--property=") for one in properties if one.startswith("--property=")]
+            held = all(one in SERVICE for one in same if not one.startswith("User="))
+            return held and parse([command]) is not None
         case ["sudo", "systemctl", "daemon-reload"]:
             return True
         case ["sudo", "systemctl", "enable", "--now", unit] | ["systemctl", "status", unit]:
@@ -132,9 +149,10 @@ def test_what_no_engine_can_run_here_names_what_there_is(line: str, holds: Calla
 def test_the_setup_is_typed_as_the_page_says(tmp_path: Path) -> None:
     """The variables that the page exports are all that it needs."""
     exported = {name for line in SHELL for name in re.findall(r"([A-Z_]+)=", line)}
-    assert exported == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}
+    optional = {"CLOUDSDK_CORE_PROJECT", "ALERT_CHANNEL"}
+    assert exported - optional == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}
     cloud = Cloud(tmp_path, {})
     try:
-        assert cloud.setup(IMAGE=None).returncode == 0
+        assert cloud.setup(ALERT_CHANNEL="projects/my-app/notificationChannels/1").returncode == 0
     finally:
         cloud.admin.stop()

@@ -27,7 +27,7 @@ APPS_OWN: dict[str, Any] = {
     "bindings": [["projects/my-app", "serviceAccount:app@my-app.iam.gserviceaccount.com", "roles/owner"]],
     "metrics": {"their-metric": {}},
     "policies": [{"displayName": "Theirs"}],
-    "minute": {"their-cron": {"schedule": "0 3 * * *"}},
+    "minute": {"their-cron": {"schedule": "0 3 * * *", "state": "ENABLED"}},
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_from_nothing_and_again(cloud: Cloud) -> None:
     assert len(whole["ttls"]) == 2
     assert sorted(whole["metrics"]) == sorted(one.stem for one in (ROOT / "deploy/monitoring/metrics").iterdir())
     assert len(whole["policies"]) == len(list((ROOT / "deploy/monitoring/policies").iterdir()))
-    assert list(whole["minute"]) == ["daily-recap-every-minute"]
+    assert {name: one["state"] for name, one in whole["minute"].items()} == {"daily-recap-every-minute": "PAUSED"}
     assert "@" not in json.dumps(whole["jobs"]).replace("daily-recap@my-app", "")
     cloud.again()
     assert cloud.setup(REDIS_URL=None, OPENAI_API_KEY=None).returncode == 0
@@ -89,6 +89,53 @@ def test_a_secret_without_a_value_is_asked_for(cloud: Cloud) -> None:
     assert "the secret daily-recap-openai-key has no value yet" in done.stderr
 
 
+CHANNEL = "projects/my-app/notificationChannels/1"
+
+
+def test_what_goes_on_goes_on_and_what_is_paused_stays_so(cloud: Cloud) -> None:
+    first = cloud.setup()
+    assert "the minute hand is paused; to start it" in first.stderr
+    cloud.again()
+    cloud.resume()
+    second = cloud.setup()
+    assert second.returncode == 0, second.stderr
+    assert "paused" not in second.stderr
+    assert cloud.state["minute"]["daily-recap-every-minute"]["state"] == "ENABLED"
+
+
+def test_an_alert_channel_may_come_later(cloud: Cloud) -> None:
+    cloud.setup()
+    cloud.again()
+    assert cloud.setup(ALERT_CHANNEL=CHANNEL).returncode == 0
+    assert {tuple(one["notificationChannels"]) for one in cloud.state["policies"]} == {(CHANNEL,)}
+
+
+def test_further_settings_are_put_into_the_job_each_time(cloud: Cloud) -> None:
+    file = cloud.file.parent / "settings.env"
+    file.write_text('# ours\nRECAP_DAILY_BUDGET_USD=12.5\nOPENAI_SERVICE_TIER=flex\nOPENAI_MODEL=a "b": {c}\n')
+    for _ in range(2):
+        assert cloud.setup().returncode == 0
+        [container] = cloud.state["jobs"]["daily-recap"]["spec"]["template"]["spec"]["template"]["spec"]["containers"]
+        told = {one["name"]: one.get("value") for one in container["env"]}
+        assert told["RECAP_DAILY_BUDGET_USD"] == "12.5"
+        assert told["OPENAI_MODEL"] == 'a "b": {c}'
+        assert len(told) == len(container["env"])
+        cloud.again()
+    file.write_text("RECAP_DAILY_BUDGET_USD: 12\n")
+    done = cloud.setup()
+    assert done.returncode != 0
+    assert "has a line that is no NAME=value" in done.stderr
+
+
+def test_without_the_job_only_the_databases_part_is_made(cloud: Cloud) -> None:
+    done = cloud.setup(WITHOUT_JOB="1", REDIS_URL=None, OPENAI_API_KEY=None, IMAGE=None)
+    assert done.returncode == 0, done.stderr
+    made = cloud.made
+    assert (made["jobs"], made["minute"], made["secrets"], made["policies"]) == ({}, {}, {}, [])
+    assert (len(made["indexes"]), len(made["fields"]), len(made["ttls"])) == (1, 3, 2)
+    assert list(made["accounts"]) == ["daily-recap@my-app.iam.gserviceaccount.com"]
+
+
 @pytest.mark.parametrize("missing", ["PROJECT", "REGION"])
 def test_what_is_not_set_is_named(cloud: Cloud, missing: str) -> None:
     done = cloud.setup(**{missing: None})
@@ -114,10 +161,12 @@ def test_nothing_of_an_existing_app_is_touched(cloud: Cloud) -> None:
 
 @pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
 def test_the_real_gcloud_knows_every_command_and_flag(cloud: Cloud, tmp_path: Path) -> None:
-    cloud.setup(IMAGE=None)  # builds
+    cloud.setup(ALERT_CHANNEL=CHANNEL)
     log = cloud.state["log"]
     cloud.again()
-    cloud.setup()  # updates
+    cloud.resume()
+    cloud.setup(ALERT_CHANNEL=CHANNEL)  # updates
+    log += [["builds", "submit", ".", "--tag=x", "--service-account=projects/p/serviceAccounts/b"]]
     typed = {as_typed(call) for call in [*log, *cloud.state["log"]] if call[0] not in ("GET", "PATCH")}
     assert len(typed) > 50
     assert problems_of(typed, tmp_path) == {}

@@ -18,6 +18,15 @@ from tests.support.web import LoopbackServer
 
 ROOT = Path(__file__).parents[2]
 KEY, REDIS = "sk-not-for-any-log", "redis://10.0.0.3:6379/0"
+UNCOUNTED = ("calls", "fail_at", "lost", "log", "asked")
+INHERITED = {
+    "usesAncestorConfig": True,
+    "indexes": [
+        {"queryScope": "COLLECTION", "fields": [{"fieldPath": "*", "order": "ASCENDING"}], "state": "READY"},
+        {"queryScope": "COLLECTION", "fields": [{"fieldPath": "*", "order": "DESCENDING"}], "state": "READY"},
+        {"queryScope": "COLLECTION", "fields": [{"fieldPath": "*", "arrayConfig": "CONTAINS"}], "state": "READY"},
+    ],
+}
 IMAGE = "europe-west1-docker.pkg.dev/my-app/daily-recap/daily-recap:given"
 
 
@@ -34,7 +43,7 @@ class FirestoreAdmin(LoopbackServer):
         if fails and not state["lost"]:
             return web.json_response({}, status=503)
         *_, group, _fields, name = request.path.split("/")
-        known = state["fields"].get(f"{group}/{name}", {"indexConfig": {"usesAncestorConfig": True}})
+        known = state["fields"].get(f"{group}/{name}", {"indexConfig": INHERITED})
         if request.method == "PATCH":
             assert request.query == {"updateMask": "indexConfig"}
             known = state["fields"][f"{group}/{name}"] = await request.json()
@@ -67,16 +76,22 @@ class Cloud:
     @property
     def made(self) -> dict[str, Any]:
         """All that exists."""
-        return {name: what for name, what in self.state.items() if name not in ("calls", "fail_at", "lost", "log")}
+        return {name: what for name, what in self.state.items() if name not in UNCOUNTED}
 
     def setup(self, **changes: str | None) -> subprocess.CompletedProcess[str]:
         env = {
             "PATH": f"{self.bin}:{os.environ['PATH']}", "PROJECT": "my-app", "REGION": "europe-west1",
             "REDIS_URL": REDIS, "OPENAI_API_KEY": KEY, "IMAGE": IMAGE, "FAKE_GCLOUD": str(self.file),
             "SETUP_PAUSE_SECONDS": "0", "FIRESTORE_ADMIN_URL": self.admin.url,
+            "SETTINGS": str(self.file.parent / "settings.env"),
         }  # fmt: skip
         kept = {name: value for name, value in (env | changes).items() if value is not None}
         return subprocess.run([ROOT / "deploy/setup.sh"], env=kept, capture_output=True, text=True, check=False)
+
+    def resume(self) -> None:
+        """As the page's last step does."""
+        minute = {name: one | {"state": "ENABLED"} for name, one in self.state["minute"].items()}
+        self.file.write_text(json.dumps(self.state | {"minute": minute}))
 
     def again(self) -> None:
         self.file.write_text(json.dumps(self.state | {"fail_at": None, "calls": 0, "log": []}))

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 State = dict[str, Any]
 EMPTY: State = {
     "apis": [], "databases": {}, "repositories": [], "images": [], "accounts": {}, "bindings": [], "secrets": {},
-    "indexes": [], "fields": {}, "ttls": [], "jobs": {}, "metrics": {}, "policies": [], "minute": {},
+    "indexes": [], "fields": {}, "ttls": [], "jobs": {}, "metrics": {}, "policies": [], "minute": {}, "asked": {},
     "calls": 0, "fail_at": None, "lost": False, "log": [],
 }  # fmt: skip
 API = {
@@ -64,6 +64,14 @@ class Call:
                 accounts[email]["unknown_for"] -= 1
                 keep(self.state)
             refuse(f"INVALID_ARGUMENT: Service account {email} does not exist.")
+
+    def young(self, what: str, sentence: str) -> None:
+        """As in reality: a while after it was made, others are told that there is none."""
+        asked = self.state["asked"]
+        asked[what] = asked.get(what, 0) + 1
+        if asked[what] <= NEW_FOR:
+            keep(self.state)
+            refuse(sentence)
 
     def bind(self, resource: str) -> None:
         member, role = self.flags["member"], self.flags["role"]
@@ -180,7 +188,8 @@ class Call:
             if secret := one.get("valueFrom", {}).get("secretKeyRef"):
                 binding = [f"secrets/{secret['name']}", f"serviceAccount:{inner['serviceAccountName']}"]
                 if binding not in [one[:2] for one in self.state["bindings"]]:
-                    refuse(f"Permission denied on secret: {secret['name']}")
+                    refuse(f"Permission denied on secret: {secret['name']}, and will be")
+                self.young(secret["name"], f"Permission denied on secret: {secret['name']}")
         self.state["jobs"][job["metadata"]["name"]] = job
 
     def run_jobs_add_iam_policy_binding(self, name: str) -> None:
@@ -198,7 +207,13 @@ class Call:
         self.state["metrics"][name] = _yaml(self.flags["config-from-file"])
 
     def alpha_monitoring_policies_list(self) -> None:
-        print("\n".join(one["displayName"] for one in self.state["policies"]))
+        for number, one in enumerate(self.state["policies"]):
+            print(f"projects/p/alertPolicies/{number},{one['displayName']}")
+
+    def alpha_monitoring_policies_update(self, name: str) -> None:
+        policy = self.state["policies"][int(name.rpartition("/")[2])]
+        channels = {*policy.get("notificationChannels", []), self.flags["add-notification-channels"]}
+        policy["notificationChannels"] = sorted(channels)
 
     def alpha_monitoring_policies_create(self) -> None:
         policy = _yaml(self.flags["policy-from-file"])
@@ -207,19 +222,32 @@ class Call:
             metric = re.search(r"user/([\w-]+)", told["filter"])
             assert metric
             if metric[1] not in self.state["metrics"]:
-                refuse(f"NOT_FOUND: Cannot find metric that matches type {metric[1]}")
+                refuse(f"NOT_FOUND: no metric {metric[1]}")
+            self.young(metric[1], "NOT_FOUND: Cannot find metric that matches. It could take up to 10 minutes")
+        if channel := self.flags.get("notification-channels"):
+            policy["notificationChannels"] = [channel]
         self.state["policies"].append(policy)
 
     def scheduler_jobs_describe(self, name: str) -> None:
         self.exists("minute", name)
+        print(self.state["minute"][name]["state"])
+
+    def scheduler_jobs_pause(self, name: str) -> None:
+        self.exists("minute", name)
+        self.state["minute"][name]["state"] = "PAUSED"
 
     def scheduler_jobs_create_http(self, name: str) -> None:
         self.known_account(self.flags["oauth-service-account-email"])
-        self.make("minute", name, {key: self.flags[key] for key in ("schedule", "uri", "http-method")})
+        self.make("minute", name, self._hand() | {"state": "ENABLED"})
 
     def scheduler_jobs_update_http(self, name: str) -> None:
         self.exists("minute", name)
-        self.state["minute"][name] = {key: self.flags[key] for key in ("schedule", "uri", "http-method")}
+        if self.state["minute"][name]["state"] == "PAUSED":
+            refuse("FAILED_PRECONDITION: a paused job can't be updated")
+        self.state["minute"][name] |= self._hand()
+
+    def _hand(self) -> dict[str, str]:
+        return {key: self.flags[key] for key in ("schedule", "uri", "http-method")}
 
 
 def keep(state: State) -> None:

@@ -351,14 +351,14 @@ class MemoryStore(TransactionalLedger):
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        kept = self._kept.collection(uid, f"recap_deliveries/{day}/parts").get(key)
+        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
         return part_from(kept.doc) if kept else None
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
         account = self._kept.users.get(uid)
         if account is None or not documents.active(account.doc):
             return
-        place = self._kept.collection(uid, f"recap_deliveries/{day}/parts")
+        place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
         self._kept.put(place, key, part_to(facts, self._kept.clock() + PART_KEPT))
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:

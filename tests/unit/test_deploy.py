@@ -95,6 +95,8 @@ def test_cloud_run_knows_every_field() -> None:
 def test_a_metric_counts_events_that_there_are(path: Path) -> None:
     found = yaml.safe_load(path.read_text())
     ParseDict(found, LogMetric.pb(LogMetric()))
+    for key in re.findall(r"jsonPayload\.(\w+)[>=]", found["filter"]):
+        assert key == "event" or f"`{key}`" in EVENTS, key
     named = re.findall(r'"([a-z_]+\.[a-z_]+)"', found["filter"])
     assert named
     for event in named:
@@ -128,10 +130,11 @@ def page_of(told: str) -> bool:
     return file == "docs/runbook.md" and f"\n## {heading}\n" in RUNBOOK
 
 
-def test_every_page_of_the_runbook_is_some_alerts() -> None:
+def test_every_page_of_the_runbook_is_some_alerts_of_both_kinds() -> None:
     told = [yaml.safe_load(path.read_text())["documentation"]["content"] for path in POLICIES]
     pages = re.findall(r"^## (.+)$", RUNBOOK, re.MULTILINE)
     assert set(pages) == {one.partition(", ")[2] for one in told}
+    assert set(pages) == {rule["annotations"]["runbook"].partition(", ")[2] for rule in RULES}
     for page in pages:
         text = RUNBOOK.partition(f"\n## {page}\n")[2].partition("\n## ")[0]
         assert all(f"**What {said}" in text for said in ("it means.", "to type.", "not to do.")), page
@@ -166,9 +169,12 @@ def test_every_variable_is_a_setting() -> None:
         assert {name for name in named if not name.startswith(("RECAP_PRICE", "RECAP_ITS"))} <= listed, page
 
 
-@pytest.mark.parametrize("file", ["kubernetes.yaml", "compose.yaml", "daily-recap.service"])
+@pytest.mark.parametrize("file", ["cloud-run-job.yaml", "kubernetes.yaml", "compose.yaml", "daily-recap.service"])
 def test_what_a_file_sets_is_accepted_together(file: str) -> None:
-    load({name: value.replace("KEY", "k") for where, name, value in variables() if where == file})
+    told = {name: value.replace("KEY", "k") for where, name, value in variables() if where == file}
+    secret = {"REDIS_URL": "redis://r", "OPENAI_API_KEY": "k"} if file == "cloud-run-job.yaml" else {}
+    filled = {name: {"@PROJECT@": "p", "@DATABASE@": "(default)"}.get(value, value) for name, value in told.items()}
+    load(filled | secret)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")

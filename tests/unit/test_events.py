@@ -74,7 +74,7 @@ def test_every_row_says_what_to_do() -> None:
 
 def test_every_count_of_a_run_is_told() -> None:
     told = set(re.findall(r"`(\w+)`", DOC.partition("**`tick.finished`**")[2].partition("##")[0]))
-    event = set(Report(now=None).as_event()) | {"seconds"}  # type: ignore[arg-type]
+    event = set(Report(now=None).as_event()) | {"seconds", "exit_code"}  # type: ignore[arg-type]
     assert event == told
     assert {one.value for one in Ending} <= told
 

@@ -49,7 +49,9 @@ async def test_a_day_that_fits_is_one_call_and_stores_no_part() -> None:
     evening.add("ann")
     await evening.tick()
     assert (kinds(evening), summary(evening)["coverage"]) == (["daily_recap"], {"whole": 1, "part": 0, "extract": 0})
-    assert evening.world.documents.below.get(("ann", f"recap_deliveries/{evening.slots['ann'].recap_date}/parts")) in (
+    assert evening.world.documents.below.get(
+        ("ann", f"recap_deliveries/{evening.slots['ann'].recap_date}/recap_parts")
+    ) in (
         None,
         {},
     )

@@ -31,7 +31,10 @@ ENDINGS = (
     *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
     *("unreadable", "waiting", "held", "lost", "stopped", "failed"),
 )
-COUNTED = ("extracts", "pushes", "tokens_deleted", "malformed", "defects", "over_budget", "unserved_shards")
+COUNTED = (
+    *("extracts", "over_budget", "pushes", "pushes_refused", "tokens_deleted"),
+    *("malformed", "defects", "stopped_early", "unserved_shards"),
+)
 SECONDS_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 480, 3600)
 TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
 

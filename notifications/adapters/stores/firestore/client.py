@@ -59,7 +59,7 @@ class FirestoreClient:
         except exceptions.FailedPrecondition as cause:
             if "index" in cause.message:
                 raise ConfigFault(
-                    f"{self._where} lacks an index that a query needs; deploy deploy/firestore.indexes.json."
+                    f"{self._where} lacks an index that a query needs, or still builds it; run deploy/setup.sh."
                 ) from None
             raise self._down(cause) from cause
         except (exceptions.GoogleAPIError, GoogleAuthError, OSError) as cause:
@@ -81,7 +81,7 @@ class FirestoreClient:
         return self._user(uid).collection("recap_deliveries").document(day.isoformat())
 
     def _part(self, uid: str, day: date, key: str) -> AsyncDocumentReference:
-        return self._ledger(uid, day).collection("parts").document(key)
+        return self._ledger(uid, day).collection("recap_parts").document(key)
 
     def _summary(self, uid: str, key: str) -> AsyncDocumentReference:
         return self._user(uid).collection("daily_summaries").document(key)

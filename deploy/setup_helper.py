@@ -1,0 +1,108 @@
+"""What setup.sh asks beside gcloud, with Python's own library alone.
+
+`composite|ttl FILE`: whether it is in what gcloud listed as JSON; exit 0 or 1.
+`field PROJECT DATABASE GROUP/NAME`, an access token on stdin: the field's index over all collections of that name, by
+the REST API, since gcloud knows no such scope. A field with settings of the app's own is named, and left.
+`settings FILE`, the job's YAML on stdin: the same with the file's settings in it, where there is a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+WANTED = ["daily_summary_enabled", "daily_summary_hour_local", "time_zone"]
+API = os.environ.get("FIRESTORE_ADMIN_URL", "https://firestore.googleapis.com")
+SCOPE, ORDER = "COLLECTION_GROUP", "ASCENDING"
+SECONDS = 60
+SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
+PLACE = re.compile(r"^( *)# @SETTINGS@.*\n", re.MULTILINE)
+EXPIRES = "/fields/expire_at"
+
+
+def composite(indexes: list[dict[str, Any]]) -> int:
+    """Whether the query for users has its index, ready or being built."""
+    for index in indexes:
+        fields = [(one["fieldPath"], one.get("order")) for one in index["fields"] if one["fieldPath"] != "__name__"]
+        ours = fields == [(name, "ASCENDING") for name in WANTED]
+        if ours and "/collectionGroups/users/" in index["name"] and index.get("queryScope") == "COLLECTION":
+            return 0
+    return 1
+
+
+def ttl(found: list[dict[str, Any]]) -> int:
+    """Whether `expire_at` ends documents."""
+    named = [one for one in found if one["name"].endswith(EXPIRES)]
+    return 0 if any(one.get("ttlConfig", {}).get("state") in ("ACTIVE", "CREATING") for one in named) else 1
+
+
+def field(project: str, database: str, named: str, token: str) -> None:
+    """See that the field is indexed over all collections of its name, beside what it inherits."""
+    group, _, name = named.partition("/")
+    path = f"{API}/v1/projects/{project}/databases/{database}/collectionGroups/{group}/fields/{name}"
+    config = _asked("GET", path, token).get("indexConfig", {})
+    inherited = config.get("indexes", [])
+    if any(_is_over_all(index) for index in inherited):
+        return
+    if not config.get("usesAncestorConfig"):
+        print(
+            f"setup: {group}.{name} has index settings of the app's own; add an ascending index over all collections "
+            "of the name (COLLECTION_GROUP) to them, which audit and resend --where need.",
+            file=sys.stderr,
+        )
+        return
+    kept = [{"queryScope": one["queryScope"], "fields": one["fields"]} for one in inherited]
+    for index in kept:  # what a database's default says of any field, it says with a star
+        index["fields"] = [{**one, "fieldPath": name} for one in index["fields"]]
+    ours = {"queryScope": SCOPE, "fields": [{"fieldPath": name, "order": ORDER}]}
+    _asked("PATCH", f"{path}?updateMask=indexConfig", token, {"indexConfig": {"indexes": [*kept, ours]}})
+
+
+def _is_over_all(index: dict[str, Any]) -> bool:
+    return index.get("queryScope") == SCOPE and index["fields"][0].get("order") == ORDER
+
+
+def _asked(method: str, url: str, token: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - https, or a test's own server
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def settings(file: Path, job: str) -> str:
+    """The YAML with a line for each setting. Raises ValueError for a line that is none."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    told = [line for line in lines if line.strip() and not line.startswith("#")]
+    pairs = [SETTING.fullmatch(line) for line in told]
+    if None in pairs:
+        raise ValueError(f"{file} has a line that is no NAME=value: {told[pairs.index(None)].partition('=')[0]!r}")
+    made = [f"- {{ name: {pair[1]}, value: {json.dumps(pair[2])} }}" for pair in pairs if pair]
+    return PLACE.sub(lambda found: "".join(f"{found[1]}{line}\n" for line in made), job)
+
+
+def main(kind: str, *given: str) -> int:
+    """The exit code."""
+    try:
+        if kind == "field":
+            project, database, named = given
+            field(project, database, named, sys.stdin.read().strip())
+            return 0
+        if kind == "settings":
+            print(settings(Path(given[0]), sys.stdin.read()), end="")
+            return 0
+    except (OSError, ValueError) as cause:
+        print(f"setup: {kind} {given[-1]}: {cause}", file=sys.stderr)
+        return 1
+    found = json.loads(Path(given[0]).read_text())
+    return composite(found) if kind == "composite" else ttl(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
