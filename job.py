@@ -35,7 +35,7 @@ from notifications.commands.telling import Ended, code_of, exit_code, tell
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import DependencyDown, Malformed, RecapError
 from notifications.ports import Claims
-from notifications.run.state import Parts
+from notifications.run.state import Parts, Untold
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, is_on_platform, load
@@ -56,6 +56,8 @@ def main(arguments: list[str]) -> int:
         command.check(settings)
         if settings.summarizer == "extract":
             events.warning("summarizer.extract", reason="RECAP_SUMMARIZER=extract: recaps are made without an LLM.")
+        if settings.on_platform and not settings.fcm:
+            events.warning("push.outbox", reason="RECAP_STORE=sqlite: pushes stay in outbox.jsonl, and reach no phone.")
         return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
     except RecapError as error:
         return _refused(error)
@@ -64,8 +66,9 @@ def main(arguments: list[str]) -> int:
 def _refused(error: RecapError) -> int:
     """One sentence and an exit code; where the log is a platform's, as an event like all others."""
     sentence, code = f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error), code_of(error)
-    if is_on_platform(os.environ):
-        log.configure("json", on_platform=True)
+    env = {name: value for name, value in os.environ.items() if value.strip()}
+    if is_on_platform(env):
+        log.configure("console" if env.get("RECAP_LOG_FORMAT") == "console" else "json", on_platform=True)
         events.error("run.refused", reason=sentence, exit_code=code)
     else:
         complain(sentence)
@@ -152,14 +155,17 @@ async def _opened(command: Command, settings: Settings, terminated: Termination)
 
 
 async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> Ended:
-    begun, previews = time.monotonic(), Previews()
+    begun, previews, farewell = time.monotonic(), Previews(), AsyncExitStack()
     offset = command.now - await claims.now() if command.now else timedelta(0)
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Parts]:
+        telemetry = wiring.telemetry(settings) if command.operation is None else Untold()
+        farewell.push_async_callback(telemetry.aclose)
         async with AsyncExitStack() as stack:
             async with terminated.timeout(math.inf):
-                opened = wiring.open_parts(settings, claims, previews, offset, fills=command.fills, sends=command.sends)
+                fills, sends = command.fills, command.sends
+                opened = wiring.open_parts(settings, claims, previews, offset, telemetry, fills=fills, sends=sends)
                 parts = await stack.enter_async_context(opened)
             yield parts
 
@@ -179,6 +185,7 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
     finally:  # where it did not come to its end, and after a command
         previews.tell_rest()
         log.tell_rest()
+        await farewell.aclose()
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Billing(Loopback):
 
     async def complete(self, request: web.Request) -> web.Response:
         asked = json.loads(await request.read())
-        self.asked += 1
+        number = self.asked = self.asked + 1  # its own: calls that wake together are no burst
         await asyncio.sleep(self.llm_seconds)
         name = asked["response_format"]["json_schema"]["name"]
         notes = asked["messages"][1]["content"]
@@ -56,11 +56,11 @@ class Billing(Loopback):
         tier = asked.get("service_tier", "default")
         if self.mode == "no join" and joins:
             return _refusal(503, "overloaded")
-        if self.mode == "retries" and self.asked % EVERY == 0:
+        if self.mode == "retries" and number % EVERY == 0:
             return _refusal(503, "overloaded")
-        if tier == "flex" and self.asked % NO_FLEX_EVERY == 0:
+        if tier == "flex" and number % NO_FLEX_EVERY == 0:
             return _refusal(429, "resource_unavailable")
-        useless = self.mode == "retries" and self.asked % EVERY == 1
+        useless = self.mode == "retries" and number % EVERY == 1
         answer = "I can't say." if useless else json.dumps(_answer(name, notes), ensure_ascii=False)
         return web.json_response(self._billed(asked, name, notes, answer, tier))
 

@@ -134,8 +134,6 @@ sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PROJECT@|$PROJECT|" -e "s|@NETWORK@|$NETWORK|"
   -e "s|@DATABASE@|$DATABASE|" -e "s|@JOB_ACCOUNT@|$JOB_ACCOUNT|" "$HERE/cloud-run-job.yaml" |
   python3 "$HERE/setup_helper.py" settings "$SETTINGS" >"$SCRATCH/job.yaml"
 patiently run jobs replace "$SCRATCH/job.yaml" --region="$REGION"
-patiently run jobs add-iam-policy-binding daily-recap --region="$REGION" \
-  --member="serviceAccount:$SCHEDULER_ACCOUNT" --role=roles/run.invoker
 
 say "the minute hand"
 MINUTE=daily-recap-every-minute
@@ -144,14 +142,23 @@ hand() {
     --http-method=POST --oauth-service-account-email="$SCHEDULER_ACCOUNT" \
     --uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/daily-recap:run"
 }
-if exists scheduler jobs describe "$MINUTE" --location="$REGION" --format='value(state)'; then
+# Nobody is served before somebody looked: it starts paused, and its account may start the job only after that.
+cloud run jobs get-iam-policy daily-recap --region="$REGION" --format=json >"$SCRATCH/policy"
+if ! exists scheduler jobs describe "$MINUTE" --location="$REGION" --format='value(state)'; then
+  hand create
+  STATE=HALF_MADE
+elif grep -qF "$SCHEDULER_ACCOUNT" "$SCRATCH/policy"; then
   STATE=$(cat "$SCRATCH/found")
   [ "$STATE" = PAUSED ] || hand update # what is paused can't be changed
-else # nobody is served before somebody looked: it starts paused
-  STATE=PAUSED
-  hand create
-  cloud scheduler jobs pause "$MINUTE" --location="$REGION"
+else # it was stopped between the two
+  STATE=HALF_MADE
 fi
+if [ "$STATE" = HALF_MADE ]; then
+  cloud scheduler jobs pause "$MINUTE" --location="$REGION"
+  STATE=PAUSED
+fi
+patiently run jobs add-iam-policy-binding daily-recap --region="$REGION" \
+  --member="serviceAccount:$SCHEDULER_ACCOUNT" --role=roles/run.invoker
 
 say "what watches it (new metrics are known after some minutes)"
 for file in "$HERE"/monitoring/metrics/*.yaml; do

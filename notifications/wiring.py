@@ -93,12 +93,17 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, claims: Claims, show: Show, offset: timedelta, *, fills: bool = True, sends: bool = True
+    settings: Settings,
+    claims: Claims,
+    show: Show,
+    offset: timedelta,
+    telemetry: Telemetry,
+    *,
+    fills: bool = True,
+    sends: bool = True,
 ) -> AsyncIterator[Parts]:
     """Everything a run with work needs, closed in reverse order. `fills`: a new data folder, with sample users."""
     async with AsyncExitStack() as stack:
-        telemetry = _telemetry(settings)
-        stack.push_async_callback(telemetry.aclose)
         store = await _store(settings, claims, offset, fills=fills, sends=sends)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
@@ -115,17 +120,20 @@ async def open_parts(
         )
 
 
-def _telemetry(settings: Settings) -> Telemetry:
-    """Metrics and traces, where a collector is set, and what sends them is installed."""
+def telemetry(settings: Settings) -> Telemetry:
+    """Metrics and traces of one run, where a collector is set. Whatever is wrong with them stops nobody."""
     if not settings.telemetry:
         return Untold()
     try:
         from notifications.adapters.telemetry.otlp import Telemetry as Otlp
+
+        return Otlp(settings.openai_model if settings.openai else "none")
     except ModuleNotFoundError as missing:
         mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
-        return Untold()
-    return Otlp(settings.openai_model if settings.openai else "none")
+    except Exception as cause:  # noqa: BLE001 - the SDK raises what it likes for a setting of its own
+        log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(cause).__name__}); see OTEL_….")
+    return Untold()
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
@@ -155,7 +163,7 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
     from notifications.adapters.stores.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
-    if fills and samples.created(settings.data_dir) is None:
+    if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
     elif offset and sends:
         await samples.talk(store, await claims.now() + offset)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,6 +65,19 @@ def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[S
     return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))
 
 
-def held_at_once(count: int, tasks: int, most: int) -> int:
-    """How many of a cohort's shards a task holds: its share at most. Who starts first leaves the others theirs."""
-    return max(1, min(most, -(-count // tasks)))
+def batches(shards: Sequence[Shard], count: int, tasks: int, most: int) -> Iterator[list[Shard]]:
+    """What one task holds at once, in order: `most` shards, and of a cohort's `count` no more than its share.
+
+    So who starts first leaves the others theirs; where there is one task, its share is all of them.
+    """
+    share, left = -(-count // tasks), list(shards)
+    while left:
+        batch, rest = list[Shard](), list[Shard]()
+        held: Counter[tuple[datetime, int]] = Counter()
+        for shard in left:
+            cohort = (shard.cohort.slot, shard.cohort.hour)
+            fits = len(batch) < most and held[cohort] < share
+            held[cohort] += fits
+            (batch if fits else rest).append(shard)
+        yield batch
+        left = rest

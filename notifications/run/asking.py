@@ -46,6 +46,7 @@ class Asking:
     model: str = ""
     tier: str = ""
     bytes_sent: int = 0
+    size: int = 0  # of the day, in characters: what an answer is held against
     _begun: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Asking:
                 answer = await self._answer(question, self._left / (tries_left + 1))
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
-                return await beside_the_loop(len(question.notes) + len(answer.text), reader, answer.text)
+                return await beside_the_loop(self.size + len(answer.text), reader, answer.text)
             except ItemFault as fault:
                 if fault.reason not in ASKED_AGAIN or not tries_left:
                     raise

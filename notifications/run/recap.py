@@ -43,7 +43,7 @@ class Writing:
 
     async def draft(self) -> Draft:
         """The draft. Raises ItemFault, ProviderFault, OverBudget."""
-        limits = self.run.limits
+        limits, self.asking.size = self.run.limits, self.m.size
         shortened = partial(digest, split=self.run.split, language=self.m.language)
         bounds = limits.max_prompt_tokens, limits.max_parts
         planned = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)

@@ -74,7 +74,9 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
         log.warning("ledger.swept", **day.facts, state=entry.state.value)
         outcome = Outcome(Ending.FAILED)
         try:
-            outcome = await day.isolated(day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER))
+            with run.telemetry.span("user"):
+                turn = day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER)
+                outcome = await day.isolated(turn)
         finally:
             run.counts.add(outcome)
     except KeyTrouble as trouble:

@@ -13,7 +13,7 @@ import structlog
 from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINCE_KEY, SINGLE_FILE_LANE, SWEEP_KEY
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, latest_slot
-from notifications.domain.shards import Shard, held_at_once, spread
+from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
 from notifications.run.outcome import Ending, Outcome, Progress
@@ -83,13 +83,12 @@ class Tick:
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
         shards = spread(claimable, self.task, self.tasks, self.limits.shards)
-        batch = held_at_once(self.limits.shards, self.tasks, self.limits.shards_at_once)
         following = asyncio.create_task(run.pace.follow())
         try:
-            for start in range(0, len(shards), batch):
+            for batch in batches(shards, self.limits.shards, self.tasks, self.limits.shards_at_once):
                 if run.stops:
                     break
-                await serve_batch(run, shards[start : start + batch])
+                await serve_batch(run, batch)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

@@ -73,6 +73,7 @@ def test_an_idle_tick_loads_and_asks_next_to_nothing(stage: Stage, tmp_path: Pat
         "REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0",
         "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1",  # reading any document would fail
         "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
         "FCM_BASE_URL": "http://127.0.0.1:1",
     }
     done = subprocess.run(

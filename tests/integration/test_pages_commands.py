@@ -65,6 +65,7 @@ def test_a_command_of_the_job_runs(stage: Stage, line: str) -> None:
     finished = stage.run(*words)
     assert finished.code in (0, 1), finished.err
     assert finished.out
+    assert [one["event"] for one in finished.events if one["event"] in ("recap.defect", "recap.trouble")] == []
     assert "Traceback" not in finished.err
 
 

@@ -196,6 +196,10 @@ class Call:
         self.exists("jobs", name)
         self.bind(f"jobs/{name}")
 
+    def run_jobs_get_iam_policy(self, name: str) -> None:
+        self.exists("jobs", name)
+        print(json.dumps([one for one in self.state["bindings"] if one[0] == f"jobs/{name}"]))
+
     def logging_metrics_describe(self, name: str) -> None:
         self.exists("metrics", name)
 

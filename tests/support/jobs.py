@@ -141,6 +141,11 @@ class Stage:
         self.world.put_user(uid, doc, {f"d{n}": f"token-{uid}-{n}" for n in range(devices)}, talks)
         return slot
 
+    def nothing_is_due(self) -> None:
+        """Every shard counts as served, those of the next minutes too."""
+        with Redis(port=self.redis.port) as client:
+            complete_other_shards(client, set(), set())
+
     def record(self, uid: str, slot: Slot) -> claim.Record:
         """The user's claim record."""
         from redis import Redis

@@ -20,6 +20,7 @@ class Collector(LoopbackServer):
         self.resources: list[dict[str, str]] = []
         self.requests: Counter[str] = Counter()
         self._hangs = hangs
+        self.status = 200
         super().__init__()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -30,6 +31,8 @@ class Collector(LoopbackServer):
         if self._hangs:
             await asyncio.sleep(3600)
         body = await request.read()
+        if self.status != 200:
+            return web.Response(status=self.status)
         if request.path == "/v1/traces":
             for traced in ExportTraceServiceRequest.FromString(body).resource_spans:
                 self.resources.append(_attributes(traced.resource))
@@ -69,12 +72,15 @@ class Beats(LoopbackServer):
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.runs: list[str] = []  # of each request, which run it is about
         self.hangs: tuple[str, ...] = ()
         self.status = 200
         super().__init__()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.told.append((request.path_qs, (await request.read()).decode()))
+        path, _, run = request.path_qs.rpartition("rid=")
+        self.told.append((path.rstrip("?&"), (await request.read()).decode()))
+        self.runs.append(run)
         if request.path.endswith(self.hangs or ("never",)):
             await asyncio.sleep(3600)
         headers = {"Location": self.url} if self.status == 302 else {}

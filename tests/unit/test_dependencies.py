@@ -28,7 +28,7 @@ def name_of(requirement: str) -> str:
 
 def licence(found: Distribution) -> str:
     """As the package declares it, in the short form."""
-    told = found.metadata.get("License-Expression")
+    told = found.metadata.json.get("license_expression")
     if told:
         return str(told)
     classified = [
@@ -36,7 +36,7 @@ def licence(found: Distribution) -> str:
         for line in found.metadata.get_all("Classifier") or []
         if line.startswith("License ::")
     ]
-    said = classified or [str(found.metadata.get("License") or "?").splitlines()[0]]
+    said = classified or [str(found.metadata.json.get("license") or "?").splitlines()[0]]
     return " AND ".join(SHORT.get(one, one) for one in said)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.domain.schedule import Cohort, tzdata_version
-from notifications.domain.shards import BASE62, Range, Shard, held_at_once, id_range, shards_of, spread
+from notifications.domain.shards import BASE62, Range, Shard, batches, id_range, shards_of, spread
 
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 COHORT = Cohort(SLOT, 22, {"Europe/Paris": date(2026, 5, 1)})
@@ -106,18 +106,37 @@ def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
     ]
 
 
+HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]
+
+
 @pytest.mark.parametrize(
-    ("count", "tasks", "most", "held"),
-    [(16, 1, 8, 8), (16, 2, 8, 8), (16, 4, 8, 4), (16, 5, 8, 4), (16, 32, 8, 1), (1, 4, 8, 1), (62, 3, 8, 8)],
+    ("count", "tasks", "sizes"),
+    [
+        (16, 1, [8, 8]),
+        (16, 2, [8, 8]),
+        (16, 4, [4, 4, 4, 4]),
+        (16, 32, [1] * 16),
+        (1, 1, [1]),
+        (1, 4, [1]),
+        (2, 1, [2]),
+    ],
 )
-def test_a_task_holds_its_share_at_most(count: int, tasks: int, most: int, held: int) -> None:
-    assert held_at_once(count, tasks, most) == held
+def test_of_one_cohort_a_task_holds_its_share_at_most(count: int, tasks: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in batches(shards_of(COHORT, count), count, tasks, 8)] == sizes
+
+
+@pytest.mark.parametrize(("count", "tasks", "held"), [(1, 1, 8), (1, 4, 8), (16, 1, 8), (16, 16, 8)])
+def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
+    """One cohort's slowest user holds up no more than its batch: most cohorts are small."""
+    shards = spread([one for cohort in HOURS for one in shards_of(cohort, count)], 0, tasks, count)
+    found = list(batches(shards, count, tasks, 8))
+    assert len(found[0]) == held
+    assert sorted(one.key for batch in found for one in batch) == sorted(one.key for one in shards)
 
 
 @given(st.integers(1, 62), st.integers(1, 70))
 def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> None:
     """Each task's first batch, in the order in which it goes through them: together they are all shards."""
-    held = held_at_once(count, tasks, count)
     shards = shards_of(COHORT, count)
-    first = [shard.index for task in range(tasks) for shard in spread(shards, task, tasks, count)[:held]]
-    assert set(first) == set(range(count))
+    first = [next(batches(spread(shards, task, tasks, count), count, tasks, count)) for task in range(tasks)]
+    assert {shard.index for batch in first for shard in batch} == set(range(count))

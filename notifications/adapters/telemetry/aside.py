@@ -18,14 +18,24 @@ class Aside:
         self._work = work
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        threading.Thread(target=self._run, name="aside", daemon=True).start()
+        self.failed = ""
+        try:
+            threading.Thread(target=self._run, name="aside", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            self._fail("no thread")
 
     def _run(self) -> None:
         try:
             self._work()
+        except Exception as cause:  # noqa: BLE001 - nobody waits for it, and no run fails for it: told by its kind alone
+            self.failed = type(cause).__name__
         finally:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _fail(self, what: str) -> None:
+        self.failed = what
+        self._ended.set()
 
     async def ended(self, seconds: float) -> bool:
         """Whether it ends within that time."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
+import uuid
 from functools import partial
 from http.client import HTTPException
 from urllib.parse import urlsplit, urlunsplit
@@ -27,6 +28,7 @@ class Heartbeat:
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
+        self._run = f"rid={uuid.uuid4()}"  # so that runs beside each other are told apart
         self._failed = ""
         self._started: Aside | None = None
 
@@ -47,7 +49,8 @@ class Heartbeat:
 
     def _send(self, word: str, line: str) -> Aside:
         parts = self._parts
-        url = urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{word}", parts.query, ""))
+        query = "&".join(filter(None, (parts.query, self._run)))
+        url = urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{word}", query, ""))
         return Aside(partial(self._post, url, line.encode(errors="replace")[:MAX_BODY]))
 
     def _post(self, url: str, body: bytes) -> None:

@@ -6,26 +6,29 @@ user: docs/events.md lists all of them.
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from notifications.adapters.telemetry.aside import Aside
 from notifications.domain.spending import Spent
 
-NAME = "daily-recap"
+log = structlog.get_logger()
+
+NAME, UNKNOWN = "daily-recap", "unknown_service"
 FAREWELL_SECONDS = 1.0  # for all that is not yet sent: with a dead collector a flush takes 7 to 10 s, and says nothing
 ENDINGS = (
     *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
@@ -43,11 +46,11 @@ class Telemetry:
     """The Telemetry port. One run's; `model` is the LLM's, as it is set."""
 
     def __init__(self, model: str) -> None:
-        named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": NAME}
-        resource = Resource.create({**named, "service.instance.id": str(uuid.uuid4())})
+        resource = _resource()
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._sends = (_Spans(), _Metrics())
+        self._traces.add_span_processor(BatchSpanProcessor(self._sends[0]))
+        reader = PeriodicExportingMetricReader(self._sends[1])
         self._metrics = MeterProvider([reader], resource, shutdown_on_exit=False)
         self._model = model
         self._tracer = self._traces.get_tracer(NAME)
@@ -72,7 +75,9 @@ class Telemetry:
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """`user` below the run; `chat` and `push` below their user."""
-        context, kind = (self._below_root, SpanKind.INTERNAL) if name == "user" else (None, SpanKind.CLIENT)
+        kind = SpanKind.INTERNAL if name == "user" else SpanKind.CLIENT
+        is_first = name == "user" or not trace.get_current_span().get_span_context().is_valid
+        context = self._below_root if is_first else None
         called, facts = (f"chat {self._model}", self._of_the_llm) if name == "chat" else (f"recap {name}", None)
         with self._tracer.start_as_current_span(
             called, context, kind, facts, record_exception=False, set_status_on_exception=False
@@ -119,8 +124,43 @@ class Telemetry:
 
     async def aclose(self) -> None:
         """Send what is left, for a second at most; then the process goes."""
-        self._root.end()
+        if self._root.is_recording():
+            self._root.end()
         both = [Aside(self._traces.shutdown), Aside(self._metrics.shutdown)]
         ends = time.monotonic() + FAREWELL_SECONDS
-        for one in both:
-            await one.ended(ends - time.monotonic())
+        in_time = [await one.ended(ends - time.monotonic()) for one in both]
+        if not all(in_time) or any(one.refused for one in self._sends) or any(one.failed for one in both):
+            sentence = "the collector did not take all of it; check the address, its headers, and that it speaks HTTP."
+            log.warning("telemetry.failed", reason=f"OTEL_EXPORTER_OTLP_ENDPOINT: {sentence}")
+
+
+class _Spans(OTLPSpanExporter):  # type: ignore[misc]
+    """Remembers that something was not taken: the SDK itself says nothing."""
+
+    refused = False
+
+    def export(self, *given: Any, **more: Any) -> SpanExportResult:
+        """As its parent."""
+        result = super().export(*given, **more)
+        self.refused |= result is not SpanExportResult.SUCCESS
+        return result
+
+
+class _Metrics(OTLPMetricExporter):  # type: ignore[misc]
+    """The same for metrics."""
+
+    refused = False
+
+    def export(self, *given: Any, **more: Any) -> MetricExportResult:
+        """As its parent."""
+        result = super().export(*given, **more)
+        self.refused |= result is not MetricExportResult.SUCCESS
+        return result
+
+
+def _resource() -> Resource:
+    """Who says it: as OTEL_… names it; else by our name, each run for itself."""
+    found = Resource.create()
+    ours = {"service.name": NAME, "service.instance.id": str(uuid.uuid4())}
+    missing = {name for name in ours if str(found.attributes.get(name, UNKNOWN)).startswith(UNKNOWN)}
+    return found.merge(Resource({name: ours[name] for name in missing}))

@@ -27,8 +27,8 @@ class Material:
 
     @property
     def size(self) -> int:
-        """Characters of all conversations."""
-        return sum(c.size for c in self.conversations)
+        """Characters of all conversations, and of what was left out of them."""
+        return sum(c.size for c in self.conversations) + len(self.left_out)
 
 
 def material(
