@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from notifications.domain.errors import ClaimsDown, ItemFault, ItemReason, Provi
 from notifications.domain.recap.prompt import Question
 from notifications.domain.spending import spend_key
 from notifications.ports import Answer
+from notifications.run import recap
 from tests.support.evening import EIGHT, Evening, endings
 from tests.support.memory import RECAP, answered
 from tests.support.web import NOTE
@@ -67,6 +69,26 @@ async def test_a_long_day_is_asked_in_parts_which_are_joined() -> None:
     assert summary(evening)["metadata"]["calls"] == 7
     join = evening.summarizer.asked[-1]
     assert join.notes.count("You talked.") == 6
+
+
+@pytest.mark.parametrize("long", [False, True])
+async def test_a_long_day_is_held_against_its_notes_beside_the_loop(
+    long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The joined answer too, whose own question is short: what it is held against is the whole day."""
+    readers: list[bool] = []
+
+    def read_answer(*given: Any) -> Any:
+        readers.append(threading.current_thread() is threading.main_thread())
+        return really(*given)
+
+    really = recap.read_answer
+    monkeypatch.setattr(recap, "read_answer", read_answer)
+    evening = long_day() if long else Evening()
+    if not long:
+        evening.add("ann")
+    await evening.tick()
+    assert readers == [not long]
 
 
 @pytest.mark.parametrize("broken", range(7))
