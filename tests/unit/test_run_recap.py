@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from notifications.domain.errors import ClaimsDown, ItemFault, ItemReason, ProviderFault
+from notifications.domain.recap import answer
 from notifications.domain.recap.prompt import Question
 from notifications.domain.spending import spend_key
 from notifications.ports import Answer
@@ -80,9 +81,8 @@ async def test_a_long_day_is_held_against_its_notes_beside_the_loop(
 
     def read_answer(*given: Any) -> Any:
         readers.append(threading.current_thread() is threading.main_thread())
-        return really(*given)
+        return answer.read_answer(*given)
 
-    really = recap.read_answer
     monkeypatch.setattr(recap, "read_answer", read_answer)
     evening = long_day() if long else Evening()
     if not long:
