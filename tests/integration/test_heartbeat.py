@@ -13,6 +13,7 @@ from tests.support.jobs import Stage
 from tests.support.watchers import Beats
 from tests.support.web import llm_error
 
+pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 SECRET = "/ping/0b1c-secret"
 
 

@@ -56,6 +56,7 @@ def test_no_command_is_left_out() -> None:
     assert set(typed()) == known
 
 
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("line", JOB)
 def test_a_command_of_the_job_runs(stage: Stage, line: str) -> None:
     """On a day that was served: it says something, and it is no misuse, no bad setting, no defect."""

@@ -15,6 +15,7 @@ from tests.support.jobs import Stage
 from tests.support.watchers import Collector, attributes_of
 from tests.support.web import llm_error
 
+on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
 MODEL = "gpt-5-mini"
 
@@ -60,6 +61,7 @@ def test_each_metric_and_each_span_arrives_once(stage: Stage, collector: Collect
     assert {one["service.name"] for one in collector.resources} == {"daily-recap"}
 
 
+@on_sqlite
 def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) -> None:
     for uid in ("ann", "bob"):
         stage.add_user(uid)
@@ -80,6 +82,7 @@ def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) 
     assert asked["gen_ai.usage.input_tokens"] > 0
 
 
+@on_sqlite
 def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collector) -> None:
     """Not where all goes well, and not where the LLM refuses."""
     stage.add_user("ann")
@@ -99,6 +102,7 @@ def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collecto
     assert set(failed) == {"ProviderFault"}
 
 
+@on_sqlite
 def test_an_idle_tick_sends_nothing(stage: Stage, collector: Collector) -> None:
     stage.run()
     stage.nothing_is_due()
@@ -107,6 +111,7 @@ def test_an_idle_tick_sends_nothing(stage: Stage, collector: Collector) -> None:
     assert collector.requests == {}
 
 
+@on_sqlite
 @pytest.mark.parametrize("kind", ["dead", "black hole"])
 def test_a_collector_that_is_away_costs_a_second(stage: Stage, kind: str) -> None:
     """Counted from the run's own last word to the process's end: there is the farewell, and nothing else."""
@@ -132,6 +137,7 @@ def seconds_since(timestamp: str, now: float) -> float:
     return now - datetime.fromisoformat(timestamp).timestamp()
 
 
+@on_sqlite
 def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "sitecustomize.py").write_text(
@@ -148,6 +154,7 @@ def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path:
     assert finished.event("tick.finished")["sent"] == 1
 
 
+@on_sqlite
 @pytest.mark.parametrize(("name", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "2"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")])
 def test_a_setting_that_the_sdk_refuses_stops_nobody(stage: Stage, collector: Collector, name: str, value: str) -> None:
     stage.add_user("ann")
@@ -157,6 +164,7 @@ def test_a_setting_that_the_sdk_refuses_stops_nobody(stage: Stage, collector: Co
     assert "Traceback" not in finished.err
 
 
+@on_sqlite
 @pytest.mark.parametrize("command", [("audit",), ("why", "ann"), ("--dry-run",)])
 def test_a_command_sends_nothing(stage: Stage, collector: Collector, command: tuple[str, ...]) -> None:
     stage.add_user("ann")
@@ -164,6 +172,7 @@ def test_a_command_sends_nothing(stage: Stage, collector: Collector, command: tu
     assert collector.requests == {}
 
 
+@on_sqlite
 def test_a_collector_that_refuses_is_told(stage: Stage, collector: Collector) -> None:
     collector.status = 401
     stage.add_user("ann")
@@ -172,12 +181,14 @@ def test_a_collector_that_refuses_is_told(stage: Stage, collector: Collector) ->
     assert "check the address, its headers" in finished.event("telemetry.failed")["reason"]
 
 
+@on_sqlite
 def test_the_service_is_called_as_it_is_set(stage: Stage, collector: Collector) -> None:
     stage.add_user("ann")
     stage.run(OTEL_RESOURCE_ATTRIBUTES="service.name=theirs,service.instance.id=one")
     assert {(one["service.name"], one["service.instance.id"]) for one in collector.resources} == {("theirs", "one")}
 
 
+@on_sqlite
 def test_a_bad_address_is_refused(stage: Stage) -> None:
     finished = stage.run(OTEL_EXPORTER_OTLP_ENDPOINT="collector:4318")
     assert finished.code == 3
