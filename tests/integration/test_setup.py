@@ -75,14 +75,6 @@ def test_no_secret_in_an_argument_or_in_what_is_printed(cloud: Cloud) -> None:
         assert secret not in json.dumps(cloud.state["log"])
 
 
-def test_a_secret_that_changed_is_a_new_version(cloud: Cloud) -> None:
-    cloud.setup()
-    cloud.again()
-    cloud.setup(OPENAI_API_KEY="sk-new")
-    assert cloud.state["secrets"]["daily-recap-openai-key"] == [KEY, "sk-new"]
-    assert cloud.state["secrets"]["daily-recap-redis-url"] == [REDIS]
-
-
 def test_a_secret_without_a_value_is_asked_for(cloud: Cloud) -> None:
     done = cloud.setup(OPENAI_API_KEY=None)
     assert done.returncode == 1
@@ -90,50 +82,6 @@ def test_a_secret_without_a_value_is_asked_for(cloud: Cloud) -> None:
 
 
 CHANNEL = "projects/my-app/notificationChannels/1"
-
-
-def test_what_goes_on_goes_on_and_what_is_paused_stays_so(cloud: Cloud) -> None:
-    first = cloud.setup()
-    assert "the minute hand is paused; to start it" in first.stderr
-    cloud.again()
-    cloud.resume()
-    second = cloud.setup()
-    assert second.returncode == 0, second.stderr
-    assert "paused" not in second.stderr
-    assert cloud.state["minute"]["daily-recap-every-minute"]["state"] == "ENABLED"
-
-
-def test_an_alert_channel_may_come_later(cloud: Cloud) -> None:
-    cloud.setup()
-    cloud.again()
-    assert cloud.setup(ALERT_CHANNEL=CHANNEL).returncode == 0
-    assert {tuple(one["notificationChannels"]) for one in cloud.state["policies"]} == {(CHANNEL,)}
-
-
-def test_further_settings_are_put_into_the_job_each_time(cloud: Cloud) -> None:
-    file = cloud.file.parent / "settings.env"
-    file.write_text('# ours\nRECAP_DAILY_BUDGET_USD=12.5\nOPENAI_SERVICE_TIER=flex\nOPENAI_MODEL=a "b": {c}\n')
-    for _ in range(2):
-        assert cloud.setup().returncode == 0
-        [container] = cloud.state["jobs"]["daily-recap"]["spec"]["template"]["spec"]["template"]["spec"]["containers"]
-        told = {one["name"]: one.get("value") for one in container["env"]}
-        assert told["RECAP_DAILY_BUDGET_USD"] == "12.5"
-        assert told["OPENAI_MODEL"] == 'a "b": {c}'
-        assert len(told) == len(container["env"])
-        cloud.again()
-    file.write_text("RECAP_DAILY_BUDGET_USD: 12\n")
-    done = cloud.setup()
-    assert done.returncode != 0
-    assert "has a line that is no NAME=value" in done.stderr
-
-
-def test_without_the_job_only_the_databases_part_is_made(cloud: Cloud) -> None:
-    done = cloud.setup(WITHOUT_JOB="1", REDIS_URL=None, OPENAI_API_KEY=None, IMAGE=None)
-    assert done.returncode == 0, done.stderr
-    made = cloud.made
-    assert (made["jobs"], made["minute"], made["secrets"], made["policies"]) == ({}, {}, {}, [])
-    assert (len(made["indexes"]), len(made["fields"]), len(made["ttls"])) == (1, 3, 2)
-    assert list(made["accounts"]) == ["daily-recap@my-app.iam.gserviceaccount.com"]
 
 
 @pytest.mark.parametrize("missing", ["PROJECT", "REGION"])

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 
 from tests.support import gcloud
@@ -58,10 +59,12 @@ class Cloud:
         self.file = folder / "cloud.json"
         self.bin = folder / "bin"
         self.bin.mkdir()
-        shim = self.bin / "gcloud"
-        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{gcloud.__file__}" "$@"\n')
-        shim.chmod(0o755)
-        (self.bin / "python3").symlink_to(sys.executable)
+        packages = Path(yaml.__file__).parents[1]  # a quick start: hundreds of calls are made
+        python = f'PYTHONPATH="{packages}" exec "{sys.executable}" -S'
+        for name, what in (("gcloud", f'"{gcloud.__file__}"'), ("python3", "")):
+            shim = self.bin / name
+            shim.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')
+            shim.chmod(0o755)
         self.admin = FirestoreAdmin(self.file)
         self.begin(start)
 
