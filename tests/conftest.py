@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.cloud import Cloud
 from tests.support.jobs import Stage
 from tests.support.memory import MemoryWorld
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
@@ -126,6 +127,14 @@ def fcm() -> Iterator[FakeFCM]:
     server = FakeFCM()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    """An empty project, with a gcloud that remembers."""
+    made = Cloud(tmp_path)
+    yield made
+    made.admin.stop()
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class Conversation:
 
     @property
     def size(self) -> int:
-        """Its characters, whatever they say, and as many as it costs to look at none."""
+        """Its characters, whatever they say; and 50 that looking at one costs, however short."""
         planned = (*self.events, *(item.description for item in self.action_items))
         return 50 + len(self.title) + len(self.overview) + len(self.transcript) + sum(map(len, planned))
 

@@ -46,7 +46,6 @@ class Asking:
     model: str = ""
     tier: str = ""
     bytes_sent: int = 0
-    size: int = 0  # of the day, in characters: what an answer is held against
     _begun: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +59,10 @@ class Asking:
     def _left(self) -> float:
         return max(0.0, self.deadline.total_seconds() - self._used)
 
-    async def read(self, question: Question, reader: Callable[[str], T]) -> T:
+    async def read(self, question: Question, reader: Callable[[str], T], size: int) -> T:
         """What the reader makes of the answer. Raises ItemFault, ProviderFault, or OverBudget.
+
+        `size`: characters that the answer is held against: the day's, however short the question is.
 
         A useless answer is asked for once more: a truncated one with twice the room, since hidden reasoning takes
         some, one that says what the notes do not with what was wrong. A failure that may pass is tried once more.
@@ -71,7 +72,7 @@ class Asking:
                 answer = await self._answer(question, self._left / (tries_left + 1))
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
-                return await beside_the_loop(self.size + len(answer.text), reader, answer.text)
+                return await beside_the_loop(size + len(answer.text), reader, answer.text)
             except ItemFault as fault:
                 if fault.reason not in ASKED_AGAIN or not tries_left:
                     raise

@@ -124,15 +124,8 @@ class Counts:
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
         plain = (
-            "due",
-            "claimed",
-            "swept",
-            "extracts",
-            "pushes",
-            "pushes_refused",
-            "tokens_deleted",
-            "malformed",
-            "devices",
+            *("due", "claimed", "swept", "extracts"),
+            *("pushes", "pushes_refused", "tokens_deleted", "malformed", "devices"),
         )
         endings = {ending.value: self.endings[ending] for ending in Ending}
         money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}

@@ -43,7 +43,7 @@ class Writing:
 
     async def draft(self) -> Draft:
         """The draft. Raises ItemFault, ProviderFault, OverBudget."""
-        limits, self.asking.size = self.run.limits, self.m.size
+        limits = self.run.limits
         shortened = partial(digest, split=self.run.split, language=self.m.language)
         bounds = limits.max_prompt_tokens, limits.max_parts
         planned = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)
@@ -66,7 +66,7 @@ class Writing:
         def read(text: str) -> Draft:
             return read_answer(text, self._checks(question, numbers))
 
-        draft = await self.asking.read(question, read)
+        draft = await self.asking.read(question, read, self.m.size)
         metadata: dict[str, str | int | float] = {"model": self.asking.model, "tier": self.asking.tier, "source": "llm"}
         return replace(
             draft,
@@ -81,7 +81,7 @@ class Writing:
         stored = await self.run.reads.watch(self.run.store.part(self.uid, self.day, key)) if self.keeps else None
         if stored is None:
             try:
-                facts = await self.asking.read(question, partial(self._read_facts, question, part))
+                facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
             except ItemFault as fault:
                 return await self._instead(part, halvings, fault)
             if self.keeps:

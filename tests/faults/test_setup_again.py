@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from tests.support.cloud import KEY, REDIS, Cloud
 
 CHANNEL = "projects/my-app/notificationChannels/1"
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    made = Cloud(tmp_path, {})
-    yield made
-    made.admin.stop()
 
 
 def test_a_secret_that_changed_is_a_new_version(cloud: Cloud) -> None:

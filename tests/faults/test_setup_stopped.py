@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.support.cloud import Cloud
@@ -22,16 +20,8 @@ READS = {"describe", "list", "access", "get-iam-policy", "print-access-token", "
         for part in range(PARTS)
     ],
 )
-def test_from_each_half_way_point_the_same_end(tmp_path: Path, lost: bool, part: int) -> None:
+def test_from_each_half_way_point_the_same_end(cloud: Cloud, lost: bool, part: int) -> None:
     """The k-th change fails, before it did anything or after it did all of it; then the same command again."""
-    cloud = Cloud(tmp_path, {})
-    try:
-        sweep(cloud, lost, part)
-    finally:
-        cloud.admin.stop()
-
-
-def sweep(cloud: Cloud, lost: bool, part: int) -> None:
     cloud.setup()
     whole = cloud.made
     changes = [number for number, call in enumerate(cloud.state["log"]) if not READS.intersection(call)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ APPS_OWN: dict[str, Any] = {
     "policies": [{"displayName": "Theirs"}],
     "minute": {"their-cron": {"schedule": "0 3 * * *", "state": "ENABLED"}},
 }  # fmt: skip
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    made = Cloud(tmp_path, {})
-    yield made
-    made.admin.stop()
 
 
 def test_from_nothing_and_again(cloud: Cloud) -> None:

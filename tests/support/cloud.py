@@ -55,7 +55,7 @@ class FirestoreAdmin(LoopbackServer):
 class Cloud:
     """A project, and setup.sh run on it."""
 
-    def __init__(self, folder: Path, start: dict[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.file = folder / "cloud.json"
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -66,7 +66,7 @@ class Cloud:
             shim.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')
             shim.chmod(0o755)
         self.admin = FirestoreAdmin(self.file)
-        self.begin(start)
+        self.begin({})
 
     def begin(self, state: dict[str, Any], **more: Any) -> None:
         self.file.write_text(json.dumps(gcloud.EMPTY | state | {"images": [IMAGE]} | more))

@@ -28,7 +28,7 @@ METRICS, POLICIES = sorted((MONITORING / "metrics").iterdir()), sorted((MONITORI
 KUBERNETES = ("1.30", "1.37")  # the oldest that is looked at, and the newest that the package knows
 RULES = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"][0]["rules"]
 EVENTS, RUNBOOK = (ROOT / "docs/events.md").read_text(), (ROOT / "docs/runbook.md").read_text()
-GCLOUD_LIB = Path("/usr/lib/google-cloud-sdk/lib")
+GCLOUD_LIB = Path(shutil.which("gcloud") or "/none/bin/gcloud").resolve().parents[1] / "lib"
 
 
 def documents(name: str) -> list[Any]:

@@ -84,7 +84,7 @@ class Telemetry:
         ) as span:
             try:
                 yield
-            except BaseException as raised:  # its words may quote what nobody may read here
+            except BaseException as raised:  # cancellation too: it goes on, told by its kind; words may quote a user's
                 span.set_attribute("error.type", type(raised).__name__)
                 span.set_status(StatusCode.ERROR)
                 raise
