@@ -25,7 +25,7 @@ def _arrow(row: Row) -> str | None:
     after = row.after(ask, before)
     if after == before and row.answer is not ClaimAnswer.OK:
         return None
-    if row.verb in (Verb.COMPLETE, Verb.FAIL) and row.condition.startswith("a repeat"):
+    if row.verb in (Verb.COMPLETE, Verb.FREE, Verb.FORGET, Verb.FAIL) and row.condition.startswith("a repeat"):
         return None
     return f"{found} --> {NAMES.get(after.state, after.state.value)}: {row.verb.value}, {row.condition}"
 

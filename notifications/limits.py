@@ -54,6 +54,7 @@ class Limits:
     redis_timeout_seconds: float = _number(2, 0.05, 60)
     stop_seconds: float = _number(10, 6, 600)
     start_gap_seconds: float = _number(0.004, 0.0001, 1)
+    look_back_hours: int = _count(24, 0, 48)
     min_words: int = _count(30, 0, 10_000)
     max_prompt_tokens: int = _count(60_000, 1_000, 2_000_000)
     max_parts: int = _count(12, 1, 50)
@@ -83,6 +84,11 @@ class Limits:
     def stop_push_seconds(self) -> float:
         """How long a push may still take once the run is told to stop."""
         return self.stop_seconds - AFTER_PUSHES_SECONDS
+
+    @property
+    def look_back(self) -> timedelta:
+        """How long before the last recap's slot a conversation may have begun that could not be read then."""
+        return timedelta(hours=self.look_back_hours)
 
     def _agreements(self) -> list[tuple[bool, str]]:
         sending = self.push_deadline_seconds + self.store_timeout_seconds

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from notifications.domain.claim import ClaimAnswer, Record, Stored
 from notifications.domain.errors import ItemReason
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Recap, State, Summary, User, Window
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Recap, State, Summary, User
 from notifications.domain.pace import Budget
 from notifications.domain.push import Message, PushAnswer, Result
 from notifications.domain.shards import Range
@@ -23,6 +23,7 @@ from notifications.domain.spending import Spent
 if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
     from notifications.domain.delivery import Decision, Opening
     from notifications.domain.recap.prompt import Question
+    from notifications.domain.told import Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ class Claims(Protocol):
 
     `reserve` takes an amount of money, in millionths of a USD, from what a key may hold in all, and says whether it
     fits; `settle` replaces it by what was really spent. Both may be repeated under their token.
+
+    `free` deletes the own claim of a day that was skipped. `forget_read` deletes what was read, and answers False where
+    another value stands there now.
     """
 
     async def now(self) -> datetime: ...
@@ -106,7 +110,9 @@ class Claims(Protocol):
     async def renew(self, terms: ClaimTerms, token: str) -> Reply: ...
     async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply: ...
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
+    async def free(self, terms: ClaimTerms, token: str) -> Reply: ...
     async def forget(self, key: str) -> None: ...
+    async def forget_read(self, key: str, record: Record) -> bool: ...
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool: ...
     async def set_pause(self, key: str, rest: timedelta) -> None: ...
     async def pause_left(self, key: str) -> timedelta: ...
@@ -122,8 +128,8 @@ class Store(Protocol):
     """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
 
     Lists come with how many documents were malformed. Discarded and locked conversations are left
-    out; each device token comes once. Pages are in the order of ids; `after` is the last that was
-    listed, and `user` is None where the job's query can't see a document: `flaw` says why.
+    out, and those that the candidates leave out; each device token comes once. Pages are in the order of ids;
+    `after` is the last that was listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
     `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
     is; without `write` it says what it would do.
@@ -134,8 +140,10 @@ class Store(Protocol):
     `put` writes one user with devices and conversations, in one commit; Malformed says what the job could not read.
     `remove` deletes one with all that lies below. Both are for local stores: the app writes its own.
 
-    The ledger's verbs are each one transaction. They raise Malformed where the ledger is
-    UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
+    `summary_document`: the one of that id, else any whose `date` is that day.
+
+    The ledger's verbs are each one transaction, and keep the fields that they do not know. They raise Malformed where
+    the ledger is UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
     """
 
     reads: int
@@ -145,14 +153,14 @@ class Store(Protocol):
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[Listed]: ...
     async def user(self, uid: str) -> Listed | None: ...
-    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]: ...
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]: ...
     async def devices(self, uid: str) -> tuple[list[Device], int]: ...
     async def forget_device(self, uid: str, device: Device) -> bool: ...
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summary(self, uid: str, day: date) -> Summary | None: ...
-    async def summary_document(self, uid: str, day: date) -> Mapping[str, Any] | None: ...
+    async def summary_document(self, uid: str, day: date, key: str = "") -> Mapping[str, Any] | None: ...
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None: ...
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None: ...

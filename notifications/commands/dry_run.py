@@ -16,15 +16,14 @@ from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
 from notifications.domain.recap.material import material
 from notifications.domain.schedule import (
-    ONE_DAY,
     Phase,
     Slot,
     cohorts_between,
     latest_slot,
     slot_on,
-    window,
 )
 from notifications.domain.shards import Range
+from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts
 
@@ -79,8 +78,8 @@ async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerato
 async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta) -> str:
     """Why this user would, or would not, get a recap now."""
     store = parts.store
-    ledgers = await store.ledgers_between(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
-    today = ledgers.pop(slot.recap_date, None)
+    ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
+    today = ledgers.today
     phase = parts.rules.phase(slot.at, now)
     if today is not None and today.state is State.UNREADABLE:
         return "stuck: its ledger can't be read"
@@ -96,9 +95,10 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
         return "due: an open delivery would be taken over"
     if await store.summary(user.uid, slot.recap_date):
         return "skipped: legacy"
-    covered = window(slot, ledgers)
-    conversations, _ = ([], 0) if covered.empty else await store.conversations_in(user.uid, covered)
-    if material(slot.recap_date, conversations, user.language, user.zone, parts.limits.min_words) is None:
+    if ledgers.candidates.inverted:
+        return "stuck: a ledger around ends after its slot"
+    said = (await read_conversations(store, ledgers)).conversations
+    if material(slot.recap_date, said, user.language, user.zone, parts.limits.min_words) is None:
         return "skipped: no_content"
     if phase is not Phase.CLOSING:
         return "due"

@@ -16,9 +16,10 @@ from notifications.domain.recap.compose import compose
 from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.extract import extract
 from notifications.domain.recap.material import Material, material
-from notifications.domain.schedule import ONE_DAY, Slot, latest_slot, nominal_date, slot_on, window
+from notifications.domain.schedule import Slot, latest_slot, nominal_date, slot_on
 from notifications.domain.text import bounded
 from notifications.run.asking import Asking
+from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.recap import Writing
 from notifications.run.state import Run
 
@@ -62,11 +63,9 @@ def _slot(user: User, day: date) -> Slot:
 
 
 async def _material(run: Run, user: User, slot: Slot) -> Material | None:
-    ledgers = await run.store.ledgers_between(user.uid, slot.recap_date - 3 * ONE_DAY, slot.recap_date + 2 * ONE_DAY)
-    ledgers.pop(slot.recap_date, None)
-    covered = window(slot, ledgers)
-    said = [] if covered.empty else (await run.store.conversations_in(user.uid, covered))[0]
-    return material(slot.recap_date, said, user.language, user.zone, run.limits.min_words)
+    ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+    given = await read_conversations(run.store, ledgers)
+    return material(slot.recap_date, given.conversations, user.language, user.zone, run.limits.min_words)
 
 
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:

@@ -41,8 +41,9 @@ def show(uid: str | None, day: date | None) -> Operation:
 
 
 async def _show(store: Store, uid: str, days: list[date]) -> int:
+    ledgers = await store.ledgers_between(uid, min(days), max(days))
     for one in days:
-        doc = await store.summary_document(uid, one)
+        doc = await store.summary_document(uid, one, ledgers[one].summary_id if one in ledgers else "")
         if doc is not None:
             say(f"users/{uid}/daily_summaries, {one}")
             say("")

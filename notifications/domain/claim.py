@@ -45,6 +45,7 @@ class ClaimAnswer(StrEnum):
 
     WON = "won"
     HELD = "held"
+    FOREIGN = "foreign"  # held by another maker's value
     WAIT = "wait"
     LATER = "later"
     DONE = "done"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from notifications.domain.claim import (
+    ABSENT,
     FINAL,
     MAX_LEASE_MS,
     MAX_WAIT_MS,
@@ -28,6 +29,8 @@ class Verb(StrEnum):
     CLAIM = "claim"
     RENEW = "renew"
     COMPLETE = "complete"
+    FREE = "free"
+    FORGET = "forget"
     FAIL = "fail"
 
 
@@ -112,6 +115,14 @@ def _failed(ask: Ask, r: Record) -> Record:
     return Record(Stored.IDLE, ask.token, ask.due_again, r.failures + ask.counts, r.crashes, ask.reason)
 
 
+def _gone(ask: Ask, r: Record) -> Record:
+    return ABSENT
+
+
+def _as_read(ask: Ask, r: Record) -> bool:
+    return r.token == ask.token and r.state is ask.outcome
+
+
 def _set(*states: Stored) -> frozenset[Stored]:
     return frozenset(states)
 
@@ -123,7 +134,7 @@ TABLE: tuple[Row, ...] = (
         _set(Stored.FOREIGN),
         "another maker's value",
         _always,
-        ClaimAnswer.HELD,
+        ClaimAnswer.FOREIGN,
         _unchanged,
         lambda ask, r: -1,
     ),
@@ -174,6 +185,12 @@ TABLE: tuple[Row, ...] = (
         lambda ask, r: Record(ask.outcome, ask.token),
     ),
     Row(Verb.COMPLETE, FINAL, "a repeat", _mine, ClaimAnswer.OK, _unchanged),
+    Row(Verb.FREE, _set(Stored.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _gone),
+    Row(Verb.FREE, _set(Stored.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
+    Row(Verb.FORGET, _set(Stored.CLAIMED), "as it was read", _as_read, ClaimAnswer.OK, _gone),
+    Row(Verb.FORGET, _set(Stored.IDLE), "as it was read", _as_read, ClaimAnswer.OK, _gone),
+    Row(Verb.FORGET, FINAL, "as it was read", _as_read, ClaimAnswer.OK, _gone),
+    Row(Verb.FORGET, _set(Stored.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
     Row(
         Verb.FAIL,
         _set(Stored.CLAIMED),

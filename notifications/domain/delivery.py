@@ -6,7 +6,8 @@ says in that same transaction. `read_time` is the store's own clock, as `sending
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     NOBODY = "nobody"  # user missing, switched off, or the account was erased
     RETRY = "retry"  # devices left: not complete, nothing charged
     REFUSED = "refused"  # an operator resent meanwhile, or the condition no longer holds
+    CHANGED = "changed"  # a ledger around isn't as it was read: the text is to be made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,62 @@ class Decision:
         )
 
 
+Version = tuple[State, int]  # a ledger's state and seq: what another run's write changes
+MAY_CHANGE = frozenset({*REPLACEABLE, None})  # states of a ledger around that another run may still give a text
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The ledgers around a day as they were read, of those that may change: what its text rests on.
+
+    `later`: those after it. They count for a resend, and where the user's zone or hour isn't the listed one any more;
+    else none of them can have begun yet.
+    """
+
+    earlier: Mapping[date, Version | None] = field(default_factory=dict)
+    later: Mapping[date, Version | None] = field(default_factory=dict)
+
+    def changed(self, found: Mapping[date, Ledger | None]) -> bool:
+        """Whether one of those that were read again isn't as it was."""
+        known = {**self.earlier, **self.later}
+        return any(version_of(entry) != known[day] for day, entry in found.items())
+
+
+ALONE = Neighbours()
+
+
+def version_of(entry: Ledger | None) -> Version | None:
+    """What another run's write changes; None where there is no ledger."""
+    return None if entry is None else (entry.state, entry.seq)
+
+
+def neighbours(day: date, around: Mapping[date, Ledger], dates: Iterable[date]) -> Neighbours:
+    """Of these dates around a day, the ledgers that may still get a text, as they were read."""
+    versions = {one: version_of(around.get(one)) for one in dates if one != day}
+    changing = {one: found for one, found in versions.items() if (found[0] if found else None) in MAY_CHANGE}
+    return Neighbours(
+        {one: found for one, found in changing.items() if one < day},
+        {one: found for one, found in changing.items() if one > day},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `begin` and `close` write about a day that has no ledger yet."""
+    """What `begin` and `close` write about a day that has no ledger yet.
+
+    `told` is None where nothing was read. `zone` and `hour` are the user's as they were listed.
+    """
 
     uid: str
     date: date
     by: str
     slot: datetime
     window: Window | None = None
+    read_from: datetime | None = None
+    told: str | None = None
+    neighbours: Neighbours = ALONE
+    zone: str = ""
+    hour: int = 0
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code
@@ -83,6 +132,7 @@ class Opening:
 
 
 NOBODY = Decision(Kind.NOBODY)
+CHANGED = Decision(Kind.CHANGED)
 
 
 def _entry(op: Opening, rules: LedgerRules, state: State, outcome: str, seq: int = 1) -> Ledger:
@@ -95,6 +145,8 @@ def _entry(op: Opening, rules: LedgerRules, state: State, outcome: str, seq: int
         collapse_id=collapse_id(op.uid, op.date),
         window_start=op.window.start if op.window else None,
         window_end=op.window.end if op.window else None,
+        read_from=op.read_from,
+        told=op.told,
         failures=op.failures,
         crashes=op.crashes,
         reason=op.reason if state is State.DEAD else "",
@@ -113,6 +165,17 @@ def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelt
     return since + rules.stale - read_time
 
 
+def from_the_future(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
+    """Of a sender that a clock ahead has stamped: stamped anew, so that it is stale `stale` later; None for any other.
+
+    Called stale at once, a live sender beside a host whose clock stepped back would be overtaken.
+    """
+    if entry.state is not State.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
+        return None
+    again = replace(entry, sending_at=read_time)
+    return Decision(Kind.BUSY, again, wait=rules.stale, write=True, stamp_sending=True)
+
+
 def end_day(
     op: Opening,
     state: State,
@@ -120,18 +183,21 @@ def end_day(
     *,
     active: bool,
     found: Ledger | None,
+    changed: bool = False,
     read_time: datetime,
     rules: LedgerRules,
 ) -> Decision:
-    """End the day as skipped, missed or dead."""
+    """End the day as skipped, missed or dead. `changed`: a ledger around isn't as it was read."""
     if not active:
         return NOBODY
     if found is None:
-        return settled(_entry(op, rules, state, outcome))
+        return CHANGED if changed else settled(_entry(op, rules, state, outcome))
     if found.state.final:
         return Decision(Kind.FINAL, found)
     if state is not State.DEAD:
         return Decision(Kind.TAKE, found)
+    if ahead := from_the_future(found, read_time, rules):
+        return ahead
     left = stale_in(found, read_time, rules)
     if found.state is State.SENDING and left > timedelta(0):
         return Decision(Kind.BUSY, found, wait=left)
@@ -163,6 +229,8 @@ def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 
         created_at=summary.created_at,
         window_start=None,
         window_end=min(summary.created_at, op.slot),
+        read_from=None,
+        told=None,  # all before its end
     )
 
 
@@ -175,13 +243,14 @@ def begin(
     active: bool,
     found: Ledger | None,
     summary: Summary | None,
+    changed: bool = False,
     read_time: datetime,
     rules: LedgerRules,
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
     `replaces` is the skipped, missed or dead ledger that an operator's resend read; it is
-    replaced only while its state and seq are as read.
+    replaced only while its state and seq are as read. `changed`: a ledger around isn't as it was read.
     """
     if not active:
         return NOBODY
@@ -191,6 +260,8 @@ def begin(
     seq = found.seq + 1 if found else 1
     if summary is not None:
         return settled(_legacy_entry(op, summary, rules, seq))
+    if changed:
+        return CHANGED
     note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
     entry = replace(
         _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
@@ -232,6 +303,8 @@ def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRul
     if found.state is State.SENDING:
         if found.by == by:
             return Decision(Kind.PUSH, found)
+        if ahead := from_the_future(found, read_time, rules):
+            return ahead
         left = stale_in(found, read_time, rules)
         if left > timedelta(0):
             return Decision(Kind.BUSY, found, wait=left)

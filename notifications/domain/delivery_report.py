@@ -13,6 +13,7 @@ from notifications.domain.delivery import (
     Decision,
     Kind,
     LedgerRules,
+    from_the_future,
     gave_up,
     settled,
     stale_in,
@@ -88,6 +89,8 @@ def sweep(
         return NOBODY
     if found.state.final:
         return Decision(Kind.FINAL, found)
+    if found.by != by and (ahead := from_the_future(found, read_time, rules)):
+        return ahead
     left = stale_in(found, read_time, rules)
     if found.state is State.SENDING and left > timedelta(0) and found.by != by:
         return Decision(Kind.BUSY, found, wait=left)
@@ -117,6 +120,8 @@ def resend(
     """
     if not active:
         return NOBODY
+    if found is not None and (ahead := from_the_future(found, read_time, rules)):
+        return replace(ahead, kind=Kind.REFUSED)
     fresh = found and found.state is State.SENDING and stale_in(found, read_time, rules) > timedelta(0)
     had = found is not None and found.state is State.SENT and not again
     if claim_live or fresh or had or (found and _just_resent(found, read_time, rules)):

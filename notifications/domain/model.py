@@ -77,6 +77,7 @@ class Conversation:
     language: str | None = None
     place: Place | None = None
     cut: bool = False  # whether something of it was left out
+    under_way: bool = False  # the app still records or processes it
 
     @property
     def tells_something(self) -> bool:
@@ -99,7 +100,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a recap covers: [start, end), on the time the server took a conversation in."""
+    """What a recap covers: [start, end), on the time that a conversation has as `created_at`."""
 
     start: datetime
     end: datetime
@@ -222,6 +223,8 @@ class Ledger:
     created_at: datetime | None = None  # the summary's, so that a second push says the same
     window_start: datetime | None = None
     window_end: datetime | None = None
+    read_from: datetime | None = None  # how far back conversations were read that no recap had told
+    told: str | None = None  # hashes of the conversations that its text was made of; None: an older version's
     devices: Mapping[str, str] = field(default_factory=dict)
     repeats: int = 0  # pushes accepted for a device that had accepted one before
     failures: int = 0

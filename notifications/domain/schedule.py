@@ -17,7 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Ledger, State, Window, instant
+from notifications.domain.model import instant
 
 TZDATA = import_module("tzdata")  # data: `zoneinfo` itself finds it by this name
 FOLDER = Path(str(TZDATA.__file__)).parent
@@ -26,7 +26,6 @@ zoneinfo.reset_tzpath((RULES,))  # as files: by the package's own loader they ta
 
 ONE_DAY = timedelta(days=1)
 ONE_HOUR = timedelta(hours=1)
-WINDOW_AT_MOST = timedelta(hours=72)
 NOON = 12
 
 
@@ -184,20 +183,3 @@ def _slots_of(tz: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[
         if after < at <= until:
             yield at, wall.date(), wall.hour
         wall += ONE_HOUR
-
-
-def window(slot: Slot, around: Mapping[date, Ledger]) -> Window:
-    """What the recap of this slot covers, given the ledgers of D-3 ... D+2 but its own.
-
-    The latest `window_end` is its start, so travel, a changed hour or a late upload neither repeats
-    nor loses a conversation. Without any it is the previous slot, or the one before a D-1 or D-2 that
-    ended without a recap. Never over 72 h back.
-    """
-    ends = [instant(one.window_end) for one in around.values() if one.window_end]
-    lost = [days for days in (2, 1) if _ended_without(around.get(slot.recap_date - days * ONE_DAY))]
-    start = max(ends) if ends else slot.back(lost[0] + 1 if lost else 1)
-    return Window(start=max(start, slot.at - WINDOW_AT_MOST), end=slot.at)
-
-
-def _ended_without(found: Ledger | None) -> bool:
-    return found is not None and found.state in (State.MISSED, State.DEAD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -19,11 +19,12 @@ from notifications.domain.errors import (
     Malformed,
     StoreDown,
 )
-from notifications.domain.model import Conversation, Device, Ledger, State, Window
+from notifications.domain.model import Device, Ledger, State
 from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
 from notifications.ports import ClaimTerms, Reply
+from notifications.run.day_input import DayInput, Ledgers, read_conversations
 from notifications.run.outcome import COMPLETES_AS, Ending, Outcome, tell_end
 from notifications.run.state import Run
 
@@ -67,19 +68,30 @@ class Day:
         """The schedule's time: Redis TIME at the claim, and what has passed since."""
         return self.won.now + self.run.offset + self.used
 
-    def opening(self, covered: Window | None = None, won: Reply | None = None) -> Opening:
+    def opening(self, given: DayInput | None = None, won: Reply | None = None) -> Opening:
         """What a new ledger of this day starts with. A window whose start is not before its end is never stored."""
         reply = won or self.won
-        return Opening(
+        opening = Opening(
             uid=self.uid,
             date=self.date,
             by=self.token,
             slot=self.slot,
-            window=None if covered is None or covered.empty else covered,
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
             operators=self.resend,
+        )
+        if given is None:
+            return opening
+        user, candidates = given.ledgers.user, given.ledgers.candidates
+        return replace(
+            opening,
+            window=None if candidates.window.empty else candidates.window,
+            read_from=candidates.since,
+            told=given.told,
+            neighbours=given.neighbours,
+            zone=user.zone,
+            hour=user.hour,
         )
 
     async def devices(self) -> list[Device]:
@@ -88,15 +100,13 @@ class Day:
         self._tell_malformed("devices", malformed)
         return devices
 
-    async def conversations(self, covered: Window) -> list[Conversation]:
-        """What was said in the window; what can't be read is counted."""
-        if covered.empty:
-            return []
-        found, malformed = await self.run.reads.watch(self.run.store.conversations_in(self.uid, covered))
-        self._tell_malformed("conversations", malformed)
-        if len(found) >= MAX_READ:
-            log.warning("conversations.unread", **self.facts, read=len(found))  # there may be older ones
-        return found
+    async def conversations(self, ledgers: Ledgers) -> DayInput:
+        """What no recap has told yet; what can't be read is counted."""
+        given = await self.run.reads.watch(read_conversations(self.run.store, ledgers))
+        self._tell_malformed("conversations", given.malformed)
+        if len(given.conversations) >= MAX_READ:
+            log.warning("conversations.unread", **self.facts, read=len(given.conversations))  # there may be older ones
+        return given
 
     def _tell_malformed(self, what: str, count: int) -> None:
         if count:
@@ -108,6 +118,8 @@ class Day:
         match decision.kind:
             case Kind.FINAL if decision.entry is not None:
                 ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
+                if decision.entry.state is State.SKIPPED:
+                    return await self.free(ending, decision.entry.outcome)
                 return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
             case Kind.NOBODY:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
@@ -116,6 +128,8 @@ class Day:
                 return await self.fail("busy", decision.wait)
             case Kind.REFUSED:
                 return await self.fail("resent", wait)
+            case Kind.CHANGED:
+                return await self.fail("neighbour", timedelta(0))
             case _:
                 return await self.fail(reason or "push", wait)
 
@@ -125,10 +139,16 @@ class Day:
 
     async def complete(self, stored: Stored, ending: Ending, reason: str = "") -> Outcome:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
-        reply = await self.run.claims.complete(self.terms, self.token, stored)
+        return self._done(await self.run.claims.complete(self.terms, self.token, stored), "complete", ending, reason)
+
+    async def free(self, ending: Ending, reason: str = "") -> Outcome:
+        """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
+        return self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
+
+    def _done(self, reply: Reply, verb: str, ending: Ending, reason: str) -> Outcome:
         if reply.answer is ClaimAnswer.OK:
             return Outcome(ending, reason=reason)
-        log.warning("claim.lost", **self.facts, verb="complete")
+        log.warning("claim.lost", **self.facts, verb=verb)
         return Outcome(Ending.LOST)
 
     async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> Outcome:
@@ -196,7 +216,19 @@ class Day:
             if reply.final is not Stored.DEAD:
                 return Outcome(Ending.DONE_BEFORE)
             return await self.close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
+        if reply.answer is ClaimAnswer.FOREIGN:
+            return await self._held_by_another_maker()
         return Outcome(Ending.HELD if reply.answer is ClaimAnswer.HELD else Ending.WAITING, reply.wait, reply.reason)
+
+    async def _held_by_another_maker(self) -> Outcome:
+        """The app may be making the day on demand, after it was skipped: then nobody keeps the shard open for it."""
+        try:
+            ledgers = self.run.store.ledgers_between(self.uid, self.date, self.date)
+            entry = (await self.run.reads.watch(ledgers)).get(self.date)
+        except StoreDown:
+            entry = None
+        ended = entry is not None and entry.state.final
+        return Outcome(Ending.DONE_BEFORE) if ended else Outcome(Ending.HELD, self.won.wait)
 
     async def isolated(self, turn: Awaitable[Outcome]) -> Outcome:
         """One user's turn. Whatever it raises gives the claim back uncharged, with its reason, before it is told.

@@ -56,8 +56,9 @@ async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledge
     after = None
     while page := await run.reads.watch(run.store.open_ledgers(after, PAGE)):
         for uid, entry in page:
-            old = entry.sending_at is None or entry.sending_at <= now - run.offset - stale
-            if old and entry.state.open and entry.outcome != OPERATORS:
+            since, redis_now = entry.sending_at, now - run.offset
+            fresh = since is not None and redis_now - stale < since <= redis_now + stale  # beyond: a clock was ahead
+            if not fresh and entry.state.open and entry.outcome != OPERATORS:
                 yield uid, entry
         after = (page[-1][0], page[-1][1].date)
 

@@ -22,14 +22,15 @@ from notifications.domain.errors import (
     ProviderFault,
     StoreDown,
 )
-from notifications.domain.model import Device, Draft, Ledger, Recap, State, User, Window
+from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
 from notifications.domain.recap.compose import compose
 from notifications.domain.recap.extract import extract
 from notifications.domain.recap.material import Material, material
-from notifications.domain.schedule import ONE_DAY, Slot, window
+from notifications.domain.schedule import Slot
 from notifications.domain.spending import NOTHING, Spent
 from notifications.run.asking import Asking
 from notifications.run.day import Day, claim_day
+from notifications.run.day_input import DayInput, Ledgers, read_ledgers
 from notifications.run.outcome import Ending, Outcome
 from notifications.run.push import Pushed
 from notifications.run.recap import Writing
@@ -50,7 +51,7 @@ class Ready:
 
     devices: list[Device]
     recap: Recap | None
-    covered: Window | None = None
+    given: DayInput | None = None
 
 
 async def claim_and_recap(
@@ -122,8 +123,8 @@ async def recap_user(day: Day, user: User, slot: Slot) -> Outcome:
 async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again."""
     run, store = day.run, day.run.store
-    ledgers = await run.reads.watch(store.ledgers_between(day.uid, day.date - 3 * ONE_DAY, day.date + 2 * ONE_DAY))
-    today = ledgers.pop(day.date, None)
+    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.limits.look_back))
+    today = ledgers.today
     if today is not None and today.state is State.UNREADABLE:
         raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
     if today is not None and today.state.final and not _may_replace(day, today):
@@ -132,16 +133,37 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return Ready(await day.devices(), None)
     if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
         return await _or_take(day, await run.writes.watch(store.legacy(day.opening(), summary)))
-    covered = window(slot, ledgers)
-    said = await day.conversations(covered)
-    given = (day.date, said, user.language, user.zone, run.limits.min_words)
-    found = await beside_the_loop(sum(c.size for c in said), material, *given)
+    if ledgers.candidates.inverted and day.replaces is None:
+        return await _inverted(day, ledgers)
+    given = await day.conversations(ledgers)
+    found = await _material(run, given)
     if found is None:
-        return await _close(day, covered, State.SKIPPED, "no_content")
+        return await _close(day, given, State.SKIPPED, "no_content")
     if day.closing and not run.falls_back:
         return await _close(day, None, State.MISSED, "closed")
     draft = await (_extract(day, found, "closing") if day.closing else _written(day, found))
-    return Ready(await day.devices(), compose(found, draft, day.now), covered)
+    return Ready(await day.devices(), compose(found, draft, day.now), given)
+
+
+async def _material(run: Run, given: DayInput) -> Material | None:
+    """What a recap is made of; None where the day has nothing to say."""
+    user, said = given.ledgers.user, given.conversations
+    asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.limits.min_words)
+    return await beside_the_loop(sum(c.size for c in said), material, *asked)
+
+
+async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
+    """A ledger around claims what was said until after this slot: a clock that was ahead has made it, or a journey.
+
+    What it told can't be known, so the day is not `no_content`: it waits for a person, and then it is missed.
+    """
+    if day.closing:
+        return await _close(day, None, State.MISSED, "inverted_window")
+    late = [date for date, one in ledgers.around.items() if one.window_end and one.window_end > ledgers.slot.at]
+    raise Malformed(
+        f"users/{day.uid}/recap_deliveries/{min(late)} has a window that ends after the slot of {day.date}; "
+        "delete it if a clock that was ahead made it."
+    )
 
 
 async def _written(day: Day, found: Material) -> Draft:
@@ -184,10 +206,10 @@ def _may_replace(day: Day, today: Ledger) -> bool:
     return day.resend and day.replaces is not None and day.replaces.seq == today.seq
 
 
-async def _close(day: Day, covered: Window | None, state: State, outcome: str) -> Ready | Decision:
+async def _close(day: Day, given: DayInput | None, state: State, outcome: str) -> Ready | Decision:
     if day.resend and day.replaces is not None:
         return Decision(Kind.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
-    closing = day.run.store.end_day(day.opening(covered), state, outcome)
+    closing = day.run.store.end_day(day.opening(given), state, outcome)
     return await _or_take(day, await day.run.writes.watch(closing))
 
 
@@ -223,7 +245,7 @@ async def _begin_or_take(day: Day, ready: Ready) -> Decision:
     store = day.run.store
     if ready.recap is None:
         return await store.take(day.uid, day.date, day.token)
-    opening = day.opening(ready.covered)
+    opening = day.opening(ready.given)
     return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=day.replaces)
 
 

@@ -104,6 +104,7 @@ OPERATIONS: list[tuple[str, Ask, Call]] = [
     ),
     ("renew", Ask(Verb.RENEW, "", 0, LONG), lambda c, t, k: c.renew(t, k)),
     ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, Stored.SENT)),
+    ("free", Ask(Verb.FREE, "", 0, LONG), lambda c, t, k: c.free(t, k)),
     (
         "fail that counts, due at once",
         Ask(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3, reason="truncated"),
@@ -141,7 +142,7 @@ async def test_every_sequence_of_five_operations_by_two_tokens_follows_the_table
                 [stored] = await claims.read([KEY])
                 context = f"{name} by {token} on {value}"
                 assert (reply.answer, stored) == (transition.answer, transition.after), context
-                if transition.answer in (ClaimAnswer.HELD, ClaimAnswer.WAIT):
+                if transition.answer in (ClaimAnswer.HELD, ClaimAnswer.FOREIGN, ClaimAnswer.WAIT):
                     assert reply.wait == timedelta(milliseconds=transition.wait), context
                 if transition.answer is ClaimAnswer.DONE:
                     assert reply.final is transition.after.state, context
@@ -216,7 +217,7 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
     assert parse(value) == FOREIGN
     await claims._client.set(KEY, value)
     reply = await claims.claim(t, "me", 0)
-    assert (reply.answer, reply.wait) == (ClaimAnswer.HELD, timedelta(hours=2))
+    assert (reply.answer, reply.wait) == (ClaimAnswer.FOREIGN, timedelta(hours=2))
     assert 7_190_000 < await claims._client.pttl(KEY) <= 7_200_000  # it had no TTL, so it gets one
     await claims._client.set(KEY, value, px=60_000)
     assert (await claims.claim(t, "me", 0)).wait <= timedelta(minutes=1)
@@ -231,7 +232,7 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
 
 async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
     await claims._client.hset(KEY, "a", "b")
-    assert (await claims.claim(await terms(claims), "me", 0)).answer is ClaimAnswer.HELD
+    assert (await claims.claim(await terms(claims), "me", 0)).answer is ClaimAnswer.FOREIGN
     assert await claims.read([KEY, "nothing"]) == [FOREIGN, ABSENT]
     assert await claims._client.hgetall(KEY) == {b"a": b"b"}
 

@@ -67,6 +67,17 @@ class Claims(RuleBasedStateMachine):
         reply = self.run(self.claims.complete(self.terms, token, outcome))
         self.compare(Ask(Verb.COMPLETE, token, 0, outcome=outcome), reply)
 
+    @rule(token=tokens)
+    def free(self, token: str) -> None:
+        self.compare(Ask(Verb.FREE, token, 0), self.run(self.claims.free(self.terms, token)))
+
+    @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, Stored.CLAIMED, Stored.IDLE})))
+    def forget(self, token: str, state: Stored) -> None:
+        done = self.run(self.claims.forget_read(KEY, Record(state, token)))
+        transition = decide(Ask(Verb.FORGET, token, 0, outcome=state), self.model)
+        [self.model] = self.run(self.claims.read([KEY]))
+        assert (done, self.model) == (transition.answer is ClaimAnswer.OK, transition.after)
+
     @rule(token=tokens, wait=st.sampled_from([0, HOUR]), counts=st.integers(0, 1))
     def fail(self, token: str, wait: int, counts: int) -> None:
         reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts, "why"))

@@ -12,11 +12,12 @@ import pytest
 
 from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
-from notifications.domain.delivery import Kind, LedgerRules, Opening
+from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening
 from notifications.domain.errors import Malformed, StoreDown
-from notifications.domain.model import ActionItem, Cited, Draft, Highlight, Recap, State, Task, Window
+from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight, Recap, State, Task, Window
 from notifications.domain.push import Result
 from notifications.domain.shards import Range
+from notifications.domain.told import Candidates, told_hash, told_of
 from notifications.domain.waits import jittered
 from notifications.ports import Store
 from tests.support.memory import MemoryStore, MemoryWorld
@@ -26,6 +27,7 @@ DAY = date(2026, 5, 1)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+ON_ZONE = "Europe/Paris"
 DRAFT = Draft(
     "Head",
     "Over",
@@ -38,7 +40,7 @@ DRAFT = Draft(
     {"whole": 2},
     {"source": "llm", "tokens_in": 100, "tokens_out": 20, "usd": 0.0002},
 )
-RECAP = Recap("2026-05-01", DAY, SLOT, DRAFT, 2, 41, (Task("Buy seeds", False, "t1"),))
+RECAP = Recap("5b7c", DAY, SLOT, DRAFT, 2, 41, (Task("Buy seeds", False, "t1"),))
 
 
 @pytest.fixture(params=["memory", "sqlite", "firestore"])
@@ -137,7 +139,7 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
         "no-times": talk("ann", inside, started_at=None, finished_at="yesterday"),
     }
     world.put_user("ann", ON, {}, talks)
-    found, malformed = await store.conversations_in("ann", WINDOW)
+    found, malformed = await store.conversations_in("ann", Candidates(WINDOW, WINDOW.start, WINDOW.start))
     assert {c.id for c in found} == {"first", "second", "spoken", "titled", "no-times"}
     assert malformed == 1
     by_id = {c.id: c for c in found}
@@ -147,6 +149,98 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
     assert by_id["spoken"].transcript == "Hello\nthere"
     assert not by_id["titled"].tells_something
     assert by_id["no-times"].minutes == 0
+
+
+async def test_what_a_recap_around_has_told_is_not_read_nor_what_is_still_under_way(world: World, store: Any) -> None:
+    inside = SLOT - timedelta(hours=2)
+    talks: dict[str, Doc] = {
+        "told": talk("ann", inside),
+        "late": talk("ann", WINDOW.start - timedelta(hours=3)),
+        "older": talk("ann", WINDOW.start - timedelta(hours=25)),
+        "live": talk("ann", inside, status="in_progress"),
+        "soon": talk("ann", inside, status="processing"),
+        "never": talk("ann", inside, status="processing", deferred=True),
+        "stuck": talk("ann", SLOT - timedelta(hours=24, microseconds=1), status="in_progress"),
+        "done": talk("ann", inside, status="completed"),
+    }
+    world.put_user("ann", ON, {}, talks)
+    day = timedelta(hours=24)
+    candidates = Candidates(WINDOW, WINDOW.start - day, SLOT - day, frozenset({told_hash("ann", "told")}))
+    found, malformed = await store.conversations_in("ann", candidates)
+    assert (sorted(c.id for c in found), malformed) == (["done", "late", "never", "stuck"], 0)
+    since = replace(candidates, told_before=WINDOW.start)
+    assert sorted(c.id for c in (await store.conversations_in("ann", since))[0]) == ["done", "never"]
+
+
+async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(world: World, store: Any) -> None:
+    before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
+    was = {before: None}
+    mine = replace(opening("me"), told="", neighbours=Neighbours(was, {after: None}), zone=ON_ZONE, hour=22)
+    world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
+    world.put_ledger("ann", before.isoformat(), {"state": "skipped", "seq": 2})
+    for verb in (
+        lambda op: store.begin(op, RECAP, has_devices=True, replaces=None),
+        lambda op: store.end_day(op, State.SKIPPED, "no_content"),
+    ):
+        assert (await verb(mine)).kind is Kind.CHANGED  # there was none before
+        seq = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 1)}, {after: None}))
+        assert (await verb(seq)).kind is Kind.CHANGED
+        kept = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 2)}, {after: None}))
+        assert (await verb(replace(kept, operators=True))).kind is Kind.CHANGED  # a resend looks at later days, too
+        assert (await verb(replace(kept, hour=21))).kind is Kind.CHANGED  # so does who moved since the listing
+        assert (await verb(replace(kept, zone="UTC"))).kind is Kind.CHANGED
+    assert (sorted(world.ledgers("ann")), world.summaries("ann")) == ([before.isoformat(), after.isoformat()], {})
+    assert (await store.begin(kept, RECAP, has_devices=True, replaces=None)).kind is Kind.PUSH
+
+
+async def test_what_a_later_version_wrote_into_a_ledger_stays(world: World, store: Any) -> None:
+    closed = await store.end_day(replace(opening("me"), told=""), State.SKIPPED, "no_content")
+    doc = world.ledgers("ann")[DAY.isoformat()]
+    assert (doc["told"], "read_from" in doc) == ("", False)
+    world.put_ledger("ann", DAY.isoformat(), doc | {"of_tomorrow": {"a": [1]}})
+    told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
+    opened = replace(opening("op"), told=told, read_from=WINDOW.start)
+    await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
+    await store.report("ann", DAY, "op", 2, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    doc = world.ledgers("ann")[DAY.isoformat()]
+    assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
+    assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=130), timedelta(days=400)])
+async def test_a_sender_that_a_clock_ahead_stamped_is_stale_a_while_from_now(
+    world: World, store: Any, ahead: timedelta
+) -> None:
+    await begin(store)
+    doc = world.ledgers("ann")[DAY.isoformat()]
+    for verb in (
+        lambda: store.take("ann", DAY, "you"),
+        lambda: store.sweep("ann", DAY, "you", over=True),
+        lambda: store.resend("ann", DAY, claim_live=False),
+        lambda: store.end_day(opening("you"), State.DEAD, "crashes"),
+    ):
+        world.put_ledger("ann", DAY.isoformat(), doc | {"sending_at": datetime.now(UTC) + ahead})
+        decision = await verb()
+        assert decision.kind in (Kind.BUSY, Kind.REFUSED)
+        assert decision.wait == timedelta(seconds=120)
+        found = world.ledgers("ann")[DAY.isoformat()]
+        assert abs(found["sending_at"] - datetime.now(UTC)) < timedelta(seconds=60)
+        assert (found["state"], found["by"], found["tries"]) == ("sending", "me", 1)
+        again = await verb()
+        assert (again.kind, again.write) == (decision.kind, False)
+
+
+async def test_an_own_summary_is_found_by_the_id_that_its_ledger_names(world: World, store: Any) -> None:
+    await begin(store)
+    world.put_summary("ann", "0-theirs", {"date": DAY.isoformat(), "headline": "Theirs"})
+    assert (await store.summary_document("ann", DAY, RECAP.id))["headline"] == "Head"
+    assert (await store.summary_document("ann", DAY, "erased")) is not None
+
+
+async def test_an_apps_own_summary_has_its_time_as_text_without_an_offset(world: World, store: Any) -> None:
+    world.put_summary("ann", "theirs", {"date": DAY.isoformat(), "created_at": "2026-05-01T19:04:11.123456"})
+    found = await store.summary("ann", DAY)
+    assert found.created_at == datetime(2026, 5, 1, 19, 4, 11, 123456, tzinfo=UTC)
 
 
 async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Any) -> None:
@@ -187,7 +281,8 @@ async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) 
     assert ledger["expire_at"] == SLOT + timedelta(days=30)
     assert abs(ledger["sending_at"] - datetime.now(UTC)) < timedelta(minutes=1)
     [(key, doc)] = world.summaries("ann").items()
-    assert (key, doc["id"], doc["date"], doc["headline"]) == ("2026-05-01", "2026-05-01", "2026-05-01", "Head")
+    assert (key, doc["id"], doc["date"], doc["headline"]) == ("5b7c", "5b7c", "2026-05-01", "Head")
+    assert ledger["summary_id"] == "5b7c"
     assert doc["stats"] == {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 1}
     assert doc["highlights"] == [{"topic": "T", "emoji": "e", "summary": "S", "conversation_ids": ["t1"]}]
     assert doc["metadata"] == DRAFT.metadata
@@ -235,16 +330,6 @@ async def test_a_decision_that_fails_leaves_nothing_locked(world: World, store: 
     world.update_user("ann", {"language": "pt"})
     world.put_ledger("ann", DAY.isoformat(), {"state": "skipped"})
     assert (await begin(store)).kind is Kind.FINAL
-
-
-@pytest.mark.parametrize("world", ["firestore"], indirect=True)  # SQLite finds every summary by its date
-async def test_a_summary_under_our_id_that_no_query_finds_is_legacy(world: World, store: Any) -> None:
-    """The commit that would create it is refused; only then is it read."""
-    world.put_summary("ann", DAY.isoformat(), {"headline": "Without a date"})
-    assert (await begin(store)).kind is Kind.FINAL
-    [ledger] = world.ledgers("ann").values()
-    assert (ledger["state"], ledger["outcome"]) == ("sent", "legacy")
-    assert world.summaries("ann") == {DAY.isoformat(): {"headline": "Without a date"}}
 
 
 async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:
@@ -362,8 +447,8 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
 
 async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(world: World, store: Any) -> None:
     await begin(store)
-    world.put_summary("ann", "2026-05-01", {"date": "2026-05-01", "headline": "Rewritten"})
-    world.delete_summary("ann", "2026-05-01")
+    world.put_summary("ann", RECAP.id, {"date": "2026-05-01", "headline": "Rewritten"})
+    world.delete_summary("ann", RECAP.id)
     decision = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
     assert decision.entry.state is State.SENT
 

@@ -19,15 +19,16 @@ from notifications.adapters.stores.delivery_documents import (
     part_from,
     part_to,
     summary_from,
+    unknown_fields,
 )
 from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
+from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
 from notifications.domain.claim_table import Ask, Verb, decide
-from notifications.domain.delivery import Decision, LedgerRules
+from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemReason, Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.recap.bounds import MAX_READ
@@ -35,6 +36,7 @@ from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
+from notifications.domain.told import Candidates
 from notifications.ports import Answer, ClaimTerms, Found, Listed, Raw, Reply
 
 Doc = dict[str, Any]
@@ -134,6 +136,8 @@ class MemoryClaims:
                 ends = ask.now + claim.FOREIGN_TTL_MS
                 self._client.values[terms.key] = (value, ends)
             wait = ends - ask.now
+        elif after.state is Stored.ABSENT:
+            self._client.values.pop(terms.key, None)
         elif after != before or after.state is Stored.CLAIMED:
             self._store(terms, ask.now, after)
         return Reply(
@@ -158,6 +162,13 @@ class MemoryClaims:
         short = {name: value for name, value in fields.items() if name in "st" or value}
         ends = max(terms.expire_ms, now + terms.lease_ms + claim.EXPIRY_AFTER_LEASE_MS)
         self._client.values[terms.key] = (json.dumps(short), ends)
+
+    async def free(self, terms: ClaimTerms, token: str) -> Reply:
+        return self._carry_out(Ask(Verb.FREE, token, self._client.ms), terms)
+
+    async def forget_read(self, key: str, record: Record) -> bool:
+        ask = Ask(Verb.FORGET, record.token, self._client.ms, outcome=record.state)
+        return self._carry_out(ask, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
 
     async def forget(self, key: str) -> None:
         self._client.values.pop(key, None)
@@ -273,11 +284,13 @@ class MemoryStore(TransactionalLedger):
     async def user(self, uid: str) -> Listed | None:
         return self._listed(uid) if uid in self._kept.users else None
 
-    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
         dated = [
             (taken_in, key, kept.doc)
             for key, kept in self._kept.collection(uid, "conversations").items()
-            if (taken_in := documents.moment(kept.doc.get("created_at"))) and window.start <= taken_in < window.end
+            if (taken_in := documents.moment(kept.doc.get("created_at")))
+            and candidates.since <= taken_in < candidates.until
+            and not candidates.leave_out(uid, key)
         ]
         found, malformed = [], 0
         for _, key, doc in sorted(dated, key=lambda one: one[:2])[-MAX_READ:]:
@@ -286,7 +299,7 @@ class MemoryStore(TransactionalLedger):
             except Malformed:
                 malformed += 1
             else:
-                found += [conversation] if conversation else []
+                found += [conversation] if conversation and not candidates.under_way(conversation) else []
         return found, malformed
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
@@ -326,28 +339,36 @@ class MemoryStore(TransactionalLedger):
         kept = sorted(self._kept.collection(uid, "daily_summaries").items())
         return next((summary_from(key, one.doc) for key, one in kept if one.doc.get("date") == day.isoformat()), None)
 
-    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
+    async def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
         now = self._kept.clock()
-        account = self._kept.users.get(uid)
+        kept = self._kept.users.get(uid)
+        account = kept.doc if kept and user else None
+        ledgers = self._ledgers(uid)
         decision = decide(
             Seen(
-                ledger=self._ledgers(uid).get(day),
+                ledger=ledgers.get(day),
                 read_time=now,
-                active=documents.active(account.doc if account else None) if user else True,
+                active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
+                around={one: ledgers.get(one) for one in read_again(rests_on, account)},
             )
         )
         entry = decision.to_store(now)
         if entry is None:
             return decision
-        self._kept.put(self._kept.collection(uid, "recap_deliveries"), day.isoformat(), ledger_to(entry))
+        place = self._kept.collection(uid, "recap_deliveries")
+        stored = place.get(day.isoformat())
+        self._kept.put(place, day.isoformat(), unknown_fields(stored.doc if stored else None) | ledger_to(entry))
         if decision.recap is not None:
             summaries = self._kept.collection(uid, "daily_summaries")
             self._kept.put(summaries, decision.recap.id, recap_to(decision.recap))
         return replace(decision, entry=entry)
 
-    async def summary_document(self, uid: str, day: date) -> Doc | None:
-        found = [one.doc for one in self._kept.collection(uid, "daily_summaries").values()]
+    async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
+        kept = self._kept.collection(uid, "daily_summaries")
+        found = [kept[key].doc] if key in kept else [one.doc for one in kept.values()]
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:

@@ -187,7 +187,7 @@ class SqliteWorld:
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
         rows = self.db.execute("SELECT date, doc FROM ledgers WHERE uid = ?", (uid,))
-        times = ("sending_at", "sent_at", "window_start", "window_end", "expire_at", "created_at")
+        times = ("sending_at", "sent_at", "window_start", "window_end", "read_from", "expire_at", "created_at")
         docs = ((day, json.loads(doc)) for day, doc in rows)
         return {day: doc | {name: moment(doc[name]) for name in times if name in doc} for day, doc in docs}
 

@@ -27,7 +27,7 @@ def test_whoever_comes_first_wins() -> None:
 
 
 def test_another_makers_value_is_held_without_a_time_to_wait() -> None:
-    assert claim(FOREIGN) == Transition(ClaimAnswer.HELD, FOREIGN, -1)
+    assert claim(FOREIGN) == Transition(ClaimAnswer.FOREIGN, FOREIGN, -1)
 
 
 @pytest.mark.parametrize("until", [NOW - 1, NOW, NOW + 1, NOW + MAX_LEASE_MS + 1])

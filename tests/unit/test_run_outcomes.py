@@ -48,7 +48,7 @@ async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
         {"no_content": 1},
         0,
     )
-    assert (evening.state("ann"), evening.record("ann").state) == ("skipped no_content", Stored.SKIPPED)
+    assert (evening.state("ann"), evening.record("ann").state) == ("skipped no_content", Stored.ABSENT)
 
 
 async def test_a_day_without_devices_is_stored_and_counts_as_sent() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifications.domain.errors import Malformed, NaiveDatetime
-from notifications.domain.model import Ledger, State
+from notifications.domain.model import Ledger, State, Window
 from notifications.domain.schedule import (
     ONE_DAY,
     Phase,
@@ -22,10 +22,10 @@ from notifications.domain.schedule import (
     recap_date,
     slot_instant,
     slot_on,
-    window,
     zone,
     zone_names,
 )
+from notifications.domain.told import candidates
 
 RULES = Rules(timedelta(hours=2), timedelta(minutes=20))
 zones = st.sampled_from(zone_names())
@@ -125,6 +125,10 @@ def test_a_slot_is_due_then_closing_then_over(after: timedelta, phase: Phase) ->
     assert RULES.phase(slot, slot + after) is phase
 
 
+def window(slot: Slot, around: dict[date, Ledger]) -> Window:
+    return candidates(slot, around, timedelta(hours=24)).window
+
+
 SLOT = Slot(utc(2026, 5, 1, 20), date(2026, 5, 1), "UTC", 20)
 NEIGHBOURS = [date(2026, 4, 28), date(2026, 4, 29), date(2026, 5, 2), date(2026, 5, 3)]
 
@@ -139,7 +143,8 @@ def ended(at: datetime, day: date = NEIGHBOURS[0], state: State = State.SENT) ->
         ([], utc(2026, 4, 30, 20)),
         ([utc(2026, 4, 30, 5), utc(2026, 4, 30, 22)], utc(2026, 4, 30, 22)),
         ([utc(2026, 4, 20)], utc(2026, 4, 28, 20)),  # 72 h at most
-        ([utc(2026, 5, 2, 1)], utc(2026, 5, 2, 1)),  # a later recap was first: empty
+        ([utc(2026, 5, 1, 20)], utc(2026, 5, 1, 20)),  # the same instant: empty
+        ([utc(2026, 5, 2, 1)], utc(2026, 4, 30, 20)),  # a later recap was first: it says nothing of where this starts
     ],
 )
 def test_a_window_starts_where_the_last_recap_ended(ends: list[datetime], start: datetime) -> None:

@@ -19,10 +19,10 @@ from notifications.domain.schedule import (
     slot_instant,
     slot_on,
     tzdata_version,
-    window,
     zone,
     zone_names,
 )
+from notifications.domain.told import candidates
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 INSTANT = timedelta(microseconds=1)  # the least that a datetime tells apart
@@ -179,7 +179,7 @@ LOST = Ledger(date(2026, 10, 24), State.MISSED)
     ],
 )
 def test_a_windows_start_to_the_hour(around: list[Ledger], start: datetime) -> None:
-    found = window(PARIS, {one.date: one for one in around})
+    found = candidates(PARIS, {one.date: one for one in around}, 24 * HOUR).window
     assert (found.start, found.end) == (start, PARIS.at)
 
 

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
 from notifications.adapters.claims.redis_scripts import reply_of, script, shown, spend_script, text_of
-from notifications.domain.claim import Record, Stored, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
 from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
@@ -77,6 +77,15 @@ class RedisClaims:
         """End the own claim in a final state."""
         return await self._run(Verb.COMPLETE, terms, token, outcome.value)
 
+    async def free(self, terms: ClaimTerms, token: str) -> Reply:
+        """Delete the own claim: of a day that was skipped."""
+        return await self._run(Verb.FREE, terms, token)
+
+    async def forget_read(self, key: str, record: Record) -> bool:
+        """Delete one key, if its record is still the one that was read."""
+        reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), record.token, record.state.value)
+        return reply.answer is ClaimAnswer.OK
+
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
         """Give the own claim back, to be tried after `wait` (30 min at most)."""
         wait_ms = max(0, wait // timedelta(milliseconds=1))
@@ -84,7 +93,7 @@ class RedisClaims:
         return await self._run(Verb.FAIL, terms, token, *given)
 
     async def forget(self, key: str) -> None:
-        """Delete one key: an operator's resend."""
+        """Delete one key, whatever it holds."""
         await self._patiently(lambda: self._client.delete(key))
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:

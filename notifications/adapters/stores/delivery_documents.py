@@ -17,7 +17,8 @@ PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
 LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: what is none is left out
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
-LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "sent_at", "expire_at")
+LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
+LEDGER_FIELDS = frozenset(one.name for one in fields(Ledger))
 
 
 def part_to(facts: Iterable[Cited], expire_at: datetime) -> dict[str, Any]:
@@ -40,11 +41,20 @@ def summary_from(key: str, doc: Doc) -> Summary:
     """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
     return Summary(
         id=_words(doc.get("id"))[:MAX_ID] or key,
-        created_at=moment(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
+        created_at=_made_at(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
         headline=_words(doc.get("headline")),
         overview=_words(doc.get("overview")),
         day_emoji=_words(doc.get("day_emoji")),
     )
+
+
+def _made_at(value: object) -> datetime | None:
+    """When the app made a summary: it writes UTC as text, without an offset."""
+    try:
+        made = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return moment(made.replace(tzinfo=UTC) if isinstance(made, datetime) and made.tzinfo is None else made)
 
 
 def _words(value: object) -> str:
@@ -55,7 +65,18 @@ def ledger_to(entry: Ledger) -> dict[str, Any]:
     """A ledger document: every field that is set. `date` serves the audit's query over all users."""
     doc = {one.name: getattr(entry, one.name) for one in fields(entry)}
     doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
-    return {name: value for name, value in doc.items() if value is not None and value != ""}
+    return {name: value for name, value in doc.items() if value is not None and (value != "" or name == "told")}
+
+
+def unknown_fields(doc: object) -> dict[str, Any]:
+    """What a later version, or another writer, has put into a ledger: whoever writes it keeps that."""
+    return {key: one for key, one in doc.items() if key not in LEDGER_FIELDS} if isinstance(doc, Mapping) else {}
+
+
+def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
+    """The fields that make one ledger of the other; None for a field that goes."""
+    old, new = ledger_to(before) if before else {}, ledger_to(after)
+    return {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
 def ledger_from(day: date, doc: object) -> Ledger:
@@ -75,6 +96,7 @@ def _ledger(day: date, doc: object) -> Ledger:
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
     given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
+    given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
     state = State(doc.get("state", ""))
     if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
         raise ValueError(state)

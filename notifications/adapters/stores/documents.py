@@ -27,11 +27,14 @@ CONVERSATION_FIELDS = (
     "finished_at",
     "discarded",
     "is_locked",
+    "status",
+    "deferred",
     "language",
     "structured",
     "geolocation",
 )
 TRANSCRIPT = "transcript_segments"
+UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
 FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 
@@ -123,6 +126,7 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
         language=language_tag(text(doc.get("language"))),
         place=_place(doc.get("geolocation")),
         cut=cut,
+        under_way=doc.get("status") in UNDER_WAY and doc.get("deferred") is not True,
     )
 
 

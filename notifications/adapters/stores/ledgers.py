@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 
+from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
 from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import Malformed
@@ -26,6 +27,7 @@ class Seen:
     read_time: datetime  # the store's own clock
     active: bool = True
     summary: Summary | None = None
+    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # those that the opening rests on, read again
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is State.UNREADABLE:
@@ -33,6 +35,14 @@ class Seen:
 
 
 Decide = Callable[[Seen], Decision]
+
+
+def read_again(op: Opening | None, account: object) -> list[date]:
+    """The ledgers around whose change makes the text anew; `account` is the user's document."""
+    if op is None:
+        return []
+    moved = isinstance(account, Mapping) and (account.get(USER_ZONE), account.get(USER_HOUR)) != (op.zone, op.hour)
+    return [*op.neighbours.earlier, *(op.neighbours.later if op.operators or moved else ())]
 
 
 class TransactionalLedger(ABC):
@@ -43,8 +53,13 @@ class TransactionalLedger(ABC):
     writes: int = 0
 
     @abstractmethod
-    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
-        """Read the ledger, and the user and the summary where asked; write what is decided, in one commit."""
+    async def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
+        """Read the ledger, and the user and the summary where asked; write what is decided, in one commit.
+
+        `rests_on`: its neighbours are read again, as `read_again` says. Fields that this version does not know stay.
+        """
 
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision:
         """End the day as skipped, missed or dead."""
@@ -56,11 +71,12 @@ class TransactionalLedger(ABC):
                 outcome,
                 active=seen.active,
                 found=seen.ledger,
+                changed=op.neighbours.changed(seen.around),
                 read_time=seen.read_time,
                 rules=self._rules,
             )
 
-        return await self._transact(op.uid, op.date, decide, user=True, summary=False)
+        return await self._transact(op.uid, op.date, decide, user=True, rests_on=op)
 
     async def legacy(self, op: Opening, summary: Summary) -> Decision:
         """Another hand's summary: a ledger in `sent`, created only if absent."""
@@ -68,7 +84,7 @@ class TransactionalLedger(ABC):
         def decide(seen: Seen) -> Decision:
             return delivery.legacy(op, summary, active=seen.active, found=seen.ledger, rules=self._rules)
 
-        return await self._transact(op.uid, op.date, decide, user=True, summary=False)
+        return await self._transact(op.uid, op.date, decide, user=True)
 
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
         """Ledger and summary in one commit: the fence."""
@@ -82,11 +98,12 @@ class TransactionalLedger(ABC):
                 active=seen.active,
                 found=seen.ledger,
                 summary=seen.summary,
+                changed=op.neighbours.changed(seen.around),
                 read_time=seen.read_time,
                 rules=self._rules,
             )
 
-        return await self._transact(op.uid, op.date, decide, user=True, summary=True)
+        return await self._transact(op.uid, op.date, decide, user=True, summary=True, rests_on=op)
 
     async def take(self, uid: str, day: date, by: str) -> Decision:
         """Become the sender of an open ledger."""
@@ -94,7 +111,7 @@ class TransactionalLedger(ABC):
         def decide(seen: Seen) -> Decision:
             return delivery.take(by, found=seen.ledger, read_time=seen.read_time, rules=self._rules)
 
-        return await self._transact(uid, day, decide, user=False, summary=False)
+        return await self._transact(uid, day, decide, user=False)
 
     async def report(
         self,
@@ -121,7 +138,7 @@ class TransactionalLedger(ABC):
         def decide(seen: Seen) -> Decision:
             return answered(found=seen.ledger)
 
-        return await self._transact(uid, day, decide, user=False, summary=False)
+        return await self._transact(uid, day, decide, user=False)
 
     async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
         """Write a decision without a read, if the ledger is still as it was left. False: ask the transaction."""
@@ -135,7 +152,7 @@ class TransactionalLedger(ABC):
                 by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, rules=self._rules
             )
 
-        return await self._transact(uid, day, decide, user=True, summary=False)
+        return await self._transact(uid, day, decide, user=True)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
         """An operator's wish to push again."""
@@ -150,4 +167,4 @@ class TransactionalLedger(ABC):
                 again=again,
             )
 
-        return await self._transact(uid, day, decide, user=True, summary=False)
+        return await self._transact(uid, day, decide, user=True)

@@ -61,7 +61,7 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
     """Ask for it. Not `again`: not where it was sent meanwhile. Raises Refused."""
     user, slot = await check(run, listed, day)
     now = await run.claims.now()
-    [record] = await run.claims.read([user_key(user.uid, day)])
+    record = await _claim_of(run, user.uid, day)
     left = live_for(record, now)
     asked = await run.store.resend(user.uid, day, claim_live=left > timedelta(0), again=again)
     if asked.kind in (Kind.REFUSED, Kind.NOBODY):
@@ -70,11 +70,23 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
         wait = None if sent or asked.kind is Kind.NOBODY else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
         sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
         raise Refused(sentence, "had theirs" if sent else "being sent", wait)
-    [record] = await run.claims.read([user_key(user.uid, day)])
-    if left := live_for(record, await run.claims.now()):  # another operator's command came first
-        raise Refused(f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left)
-    await run.claims.forget(user_key(user.uid, day))
+    record = await _claim_of(run, user.uid, day)
+    left = live_for(record, await run.claims.now())
+    if left or not await run.claims.forget_read(user_key(user.uid, day), record):  # another's command came first
+        raise Refused(
+            f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN
+        )
     return Wish(user, slot, asked)
+
+
+async def _claim_of(run: Run, uid: str, day: date) -> Record:
+    """The day's claim. Raises Refused where another maker's value stands there: only ours are deleted."""
+    key = user_key(uid, day)
+    [record] = await run.claims.read([key])
+    if record.state is Stored.FOREIGN:
+        sentence = f"The app, or another job, is making {uid} {day}: {key} is not ours; try again once it has ended."
+        raise Refused(sentence, "made by the app", LONGEST_WAIT)
+    return record
 
 
 def _fresh_for(run: Run, entry: Ledger | None, now: datetime) -> timedelta:

@@ -9,14 +9,14 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from notifications.commands.resend import LOOK_AGAIN, Refused, carry_out, check, live_for, wish
+from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import State
 from notifications.domain.recap.material import material
-from notifications.domain.schedule import ONE_DAY, window
 from notifications.ports import Listed
+from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
@@ -136,7 +136,7 @@ class Many:
 
     async def again(self) -> AsyncGenerator[Listed]:
         """Those that wait, each when its own wait is over."""
-        wait = min(self.later.values()) - self.run.clock.seconds()
+        wait = min(LONGEST_WAIT.total_seconds(), min(self.later.values()) - self.run.clock.seconds())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
                 await self.run.terminated.wait()
@@ -158,11 +158,10 @@ async def likely_answer(run: Run, listed: Listed, day: date) -> str:
     [record] = await run.claims.read([user_key(user.uid, day)])
     if live_for(record, await run.claims.now()):
         return "being sent"
-    ledgers = await run.store.ledgers_between(user.uid, day - 3 * ONE_DAY, day + 2 * ONE_DAY)
-    today = ledgers.pop(day, None)
+    ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+    today = ledgers.today
     if today is not None and today.state in (State.GAVE_UP, State.SENDING, State.PENDING):
         return "sent"  # its recap is stored
-    covered = window(slot, ledgers)
-    said, _ = ([], 0) if covered.empty else await run.store.conversations_in(user.uid, covered)
+    said = (await read_conversations(run.store, ledgers)).conversations
     tells = material(day, said, user.language, user.zone, run.limits.min_words) is not None
     return "sent" if tells else NOTHING_TO_SAY

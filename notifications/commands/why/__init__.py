@@ -8,11 +8,12 @@ from notifications.commands.operation import Context, Operation
 from notifications.commands.terminal import say_wrapped
 from notifications.commands.why.lines import Facts, following, ledger_line, lines, went_wrong
 from notifications.domain.claim import Stored, user_key
-from notifications.domain.model import User, Window
+from notifications.domain.model import User
 from notifications.domain.recap.material import material
-from notifications.domain.schedule import ONE_DAY, latest_slot, nominal_date, slot_on, window
+from notifications.domain.schedule import latest_slot, nominal_date, slot_on
 from notifications.domain.shards import key_of
 from notifications.ports import Listed, Store
+from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.state import Parts
 
 
@@ -57,15 +58,12 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
     if day is not None:
         slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
     store, found = parts.store, slot.recap_date
-    ledgers = await store.ledgers_between(user.uid, found - 3 * ONE_DAY, found + 2 * ONE_DAY)
-    ledger = ledgers.pop(found, None)
+    ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
+    ledger = ledgers.today
     shard = key_of(user.uid, slot.at, user.hour, parts.limits.shards)
     record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
-    covered = window(slot, ledgers)
-    if ledger is not None and ledger.window_start and ledger.window_end:
-        covered = Window(ledger.window_start, ledger.window_end)
-    said, malformed = ([], 0) if covered.empty else await store.conversations_in(user.uid, covered)
-    tells = material(found, said, user.language, user.zone, parts.limits.min_words) is not None
+    given = await read_conversations(store, ledgers)
+    tells = material(found, given.conversations, user.language, user.zone, parts.limits.min_words) is not None
     return Facts(
         listed=listed,
         user=user,
@@ -75,10 +73,8 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         ledger=ledger,
         record=record,
         passed_by=shard_record.state is Stored.COMPLETE,
-        summary=await store.summary_document(user.uid, found),
-        covered=covered,
-        said=len(said),
-        malformed=malformed,
+        summary=await store.summary_document(user.uid, found, ledger.summary_id if ledger else ""),
+        given=given,
         tells=tells,
         devices=len((await store.devices(user.uid))[0]),
     )

@@ -9,9 +9,11 @@ from typing import Any
 
 from notifications.commands.joined import left_by_a_resend
 from notifications.domain.claim import Record, Stored
-from notifications.domain.model import Ledger, State, User, Window
+from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import Phase, Slot, zone
+from notifications.domain.told import hashes_in
 from notifications.ports import Listed
+from notifications.run.day_input import DayInput
 
 STATES = {
     State.SENT: "ended: sent",
@@ -30,6 +32,7 @@ OUTCOMES = {
     "resend": "an operator's resend, which the same command finishes",
     "no_content": "too little was said (RECAP_MIN_WORDS)",
     "no_devices": "the user has no device",
+    "inverted_window": "another day's ledger ends after its slot, so what was told is not known",
     "closed": "its catch-up was over, and RECAP_FALLBACK=none",
     "crashes": "the process died with it four times",
     "undelivered": "no push of it was accepted before its time was over",
@@ -52,9 +55,7 @@ class Facts:
     record: Record
     passed_by: bool  # its shard was served to its end
     summary: Mapping[str, Any] | None
-    covered: Window
-    said: int
-    malformed: int
+    given: DayInput
     tells: bool
     devices: int
 
@@ -73,13 +74,31 @@ def _gates(f: Facts) -> list[str]:
         f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f)}).",
-        f"window: {_utc(f.covered.start)} to {_utc(f.covered.end)} UTC, {_counted(f.said, 'conversation')}"
-        f"{f', {f.malformed} malformed and left out' if f.malformed else ''}; "
-        f"{'enough for a recap' if f.tells else 'too little for a recap'}.",
+        f"window: {_window_line(f)}",
         f"devices: {f.devices}.",
-        f"claim: {_claim_line(f.record, f.now)}",
+        f"claim: {_claim_line(f)}",
         f"ledger: {ledger_line(f.ledger) if f.ledger else 'none; the day has not ended.'}",
     ]
+
+
+def _window_line(f: Facts) -> str:
+    """What the recap covers: as its ledger has it, else as the next run would read it."""
+    candidates, malformed, entry = f.given.ledgers.candidates, f.given.malformed, f.ledger
+    left_out = f", {malformed} malformed and left out" if malformed else ""
+    if entry is not None and entry.told is not None:
+        start, end = entry.window_start or candidates.window.start, entry.window_end or candidates.until
+        read_from, said = entry.read_from or start, len(hashes_in(entry.told))
+        what = f"{_counted(said, 'conversation')} told{left_out}"
+    else:
+        start, end, read_from, said = (
+            candidates.window.start,
+            candidates.until,
+            candidates.since,
+            len(f.given.conversations),
+        )
+        what = f"{_counted(said, 'conversation')}{left_out}; {'enough' if f.tells else 'too little'} for a recap"
+    late = f" (what no recap has told: from {_utc(read_from)})" if read_from < start else ""
+    return f"{_utc(start)} to {_utc(end)} UTC{late}, {what}."
 
 
 def _utc(at: datetime) -> str:
@@ -110,11 +129,14 @@ def _span(span: timedelta) -> str:
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
 
 
-def _claim_line(record: Record, now: datetime) -> str:
+def _claim_line(f: Facts) -> str:
+    record, now = f.record, f.now
     left = timedelta(milliseconds=max(0, record.until - int(now.timestamp() * 1000)))
     reason = f"; the last failure: {record.reason}" if record.reason else ""
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
+        case Stored.ABSENT if f.ledger is not None and f.ledger.state is State.SKIPPED:
+            return "none; a day that was skipped ends it, and its key is free again."
         case Stored.ABSENT:
             return "none; nobody has claimed it, or Redis has forgotten it."
         case Stored.CLAIMED:

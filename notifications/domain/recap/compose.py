@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -18,9 +19,9 @@ MAX_STOPS, MAX_ADDRESS = 50, 200
 
 
 def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
-    """The recap of this material."""
+    """The recap of this material, under an id that nobody else's has and nobody can guess: links are made of it."""
     return Recap(
-        id=m.date.isoformat(),
+        id=str(uuid.uuid4()),
         date=m.date,
         created_at=made_at,
         draft=draft,

@@ -1,7 +1,7 @@
 -- claim.lua: take the record for one lease, or say why not.
 -- ARGV[4]  the lane of this pass: 0, 1 or 2
 -- ARGV[5]  max_crashes; 0 means none
--- Answers won | held (ms) | wait (ms) | later | done (state).
+-- Answers won | held (ms) | foreign (ms) | wait (ms) | later | done (state).
 
 local lane, max_crashes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -18,7 +18,7 @@ if not r then
     if refused(said) then return said end
     left = FOREIGN_TTL
   end
-  return answer('held', left)
+  return answer('foreign', left)
 end
 
 local function win(crashes)

@@ -73,3 +73,10 @@ local function write(value, reply)
   if refused(said) then return said end
   return reply
 end
+
+-- Delete the key and answer ok; or Redis' refusal, where it takes no writes.
+local function remove(r)
+  local said = redis.pcall('DEL', key)
+  if refused(said) then return said end
+  return answer('ok', 0, r)
+end

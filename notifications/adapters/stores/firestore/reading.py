@@ -12,9 +12,10 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import ledger_from, part_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, State, Summary, Window, day_of
+from notifications.domain.model import Cited, Conversation, Device, Ledger, State, Summary, day_of
 from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.shards import Range
+from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
 MAX_DEVICES = 200
@@ -48,31 +49,34 @@ class Reading(FirestoreClient):
         found = await self._read(self._user(uid))
         return _listed(found) if found.exists else None
 
-    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
-        """The conversations of a window, oldest first, and how many were malformed: page by page, the newest first.
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+        """What a recap may be made of, oldest first, and how many were malformed: page by page, the newest first.
 
         Transcripts are large: they are read only where a conversation tells nothing without.
         """
         newest_first = (
             self._user(uid)
             .collection("conversations")
-            .where(filter=FieldFilter("created_at", ">=", window.start))
-            .where(filter=FieldFilter("created_at", "<", window.end))
+            .where(filter=FieldFilter("created_at", ">=", candidates.since))
+            .where(filter=FieldFilter("created_at", "<", candidates.until))
             .order_by("created_at", AsyncQuery.DESCENDING)
             .select(documents.CONVERSATION_FIELDS)
             .limit(TALKS_A_PAGE)
         )
-        talks = page = await self._found(newest_first, self._page_seconds)
-        while len(page) == TALKS_A_PAGE and len(talks) < MAX_READ:
+        page = await self._found(newest_first, self._page_seconds)
+        untold = [one for one in page if not candidates.leave_out(uid, one.id)]
+        while len(page) == TALKS_A_PAGE and len(untold) < MAX_READ:
             page = await self._found(newest_first.start_after(page[-1]), self._page_seconds)
-            talks = talks + page
+            untold += [one for one in page if not candidates.leave_out(uid, one.id)]
         kept: list[Conversation] = []
         malformed = 0
-        for found in reversed(talks[:MAX_READ]):
+        for found in reversed(untold[:MAX_READ]):
             doc = found.to_dict() or {}
             try:
                 conversation = documents.conversation_from(found.id, doc)
-                if conversation and not conversation.tells_something:
+                if conversation is None or candidates.under_way(conversation):
+                    continue
+                if not conversation.tells_something:
                     whole = await self._read(found.reference, [documents.TRANSCRIPT])
                     conversation = documents.conversation_from(found.id, doc | (whole.to_dict() or {}))
             except Malformed:
@@ -114,9 +118,10 @@ class Reading(FirestoreClient):
         found = await self._summary_of(uid, day)
         return summary_from(found.id, found.to_dict() or {}) if found else None
 
-    async def summary_document(self, uid: str, day: date) -> Mapping[str, Any] | None:
-        """The same, as it is stored, whoever wrote it."""
-        found = await self._summary_of(uid, day)
+    async def summary_document(self, uid: str, day: date, key: str = "") -> Mapping[str, Any] | None:
+        """The summary of that id, else one whose `date` is that day, as it is stored, whoever wrote it."""
+        named = await self._read(self._summary(uid, key)) if key else None
+        found = named if named is not None and named.exists else await self._summary_of(uid, day)
         return found.to_dict() if found else None
 
     async def _summary_of(self, uid: str, day: date) -> DocumentSnapshot | None:

@@ -11,21 +11,20 @@ from typing import Any
 
 from google.api_core import exceptions
 from google.cloud import firestore
-from google.cloud.firestore import AsyncDocumentReference
+from google.cloud.firestore import AsyncDocumentReference, DocumentSnapshot
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import (
     PART_KEPT,
+    ledger_changes,
     ledger_from,
-    ledger_to,
     part_to,
-    summary_from,
 )
 from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
 from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
-from notifications.domain.delivery import Decision
+from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
+from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Ledger, Summary
 from notifications.domain.recap.document import recap_to
@@ -67,25 +66,23 @@ class Writing(Reading, TransactionalLedger):
         """Whether there is no user at all."""
         return not await self._found(self._client.collection("users").limit(1))
 
-    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
+    async def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
 
-        So a summary for the date is looked for twice: under any id just before, and under the id
-        that the layout gives it by the commit itself, which creates that document or is refused.
-        Only then is it read.
+        So another writer's summary for the date is looked for just before, whatever its id. Each try is a whole
+        transaction, which reads the ledger anew and writes on condition that it is still as it was read.
         """
         other = await self.summary(uid, day) if summary else None
-        references = [self._ledger(uid, day), *([self._user(uid)] if user else [])]
-        ours = self._summary(uid, day.isoformat())
 
         async def asked() -> Decision:
             for tries_left in reversed(range(TRIES)):
                 try:
-                    return await self._once(references, ours, decide, other)
-                except exceptions.AlreadyExists:
-                    if ours in references:
+                    return await self._once(uid, day, decide, other, user=user, rests_on=rests_on)
+                except (exceptions.AlreadyExists, exceptions.FailedPrecondition):
+                    if not tries_left:
                         raise
-                    references.append(ours)
                 except exceptions.Aborted:
                     if not tries_left:
                         raise
@@ -98,31 +95,48 @@ class Writing(Reading, TransactionalLedger):
         return await self._ask(asked)
 
     async def _once(
-        self, read: list[AsyncDocumentReference], ours: AsyncDocumentReference, decide: Decide, other: Summary | None
+        self, uid: str, day: date, decide: Decide, other: Summary | None, *, user: bool, rests_on: Opening | None
     ) -> Decision:
         """One transaction, which the client repeats by itself where its commit was aborted."""
+        ledger, account = self._ledger(uid, day), self._user(uid)
 
         @firestore.async_transactional  # type: ignore[untyped-decorator]
         async def decided(transaction: firestore.AsyncTransaction) -> Decision:
             if not transaction.id:  # a commit without one would be no transaction: no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
-            asked = self._client.get_all(read, transaction=transaction, retry=RETRY)
-            found = {snapshot.reference.parent.id: snapshot async for snapshot in asked}
-            self.reads += len(found)
-            entry, account, theirs = found["recap_deliveries"], found.get("users"), found.get("daily_summaries")
+
+            async def read(references: list[AsyncDocumentReference]) -> dict[str, DocumentSnapshot]:
+                asked = self._client.get_all(references, transaction=transaction, retry=RETRY)
+                found = {snapshot.reference.path: snapshot async for snapshot in asked}
+                self.reads += len(found)
+                return found
+
+            expected = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
+            found = await read([ledger, *([account] if user else []), *expected.values()])
+            theirs = found[account.path].to_dict() if user else None
+            if late := [one for one in read_again(rests_on, theirs) if one not in expected]:  # zone or hour changed
+                expected |= {one: self._ledger(uid, one) for one in late}
+                found |= await read([expected[one] for one in late])
+            entry = found[ledger.path]
+            stored = _ledger_of(entry, day)
             decision = decide(
                 Seen(
-                    ledger=ledger_from(date.fromisoformat(entry.id), entry.to_dict()) if entry.exists else None,
+                    ledger=stored,
                     read_time=entry.read_time,
-                    active=account is None or documents.active(account.to_dict()),
-                    summary=summary_from(theirs.id, theirs.to_dict()) if theirs and theirs.exists else other,
+                    active=documents.active(theirs) if user else True,
+                    summary=other,
+                    around={one: _ledger_of(found[reference.path], one) for one, reference in expected.items()},
                 )
             )
-            if decision.write and decision.entry is not None:
-                transaction.set(entry.reference, ledger_to(decision.entry) | _stamps(decision))
+            changes = _changes(stored, decision)
+            if stored is None and changes:
+                transaction.create(ledger, changes)
+            elif changes:
+                unchanged = self._client.write_option(last_update_time=entry.update_time)
+                transaction.update(ledger, changes, option=unchanged)
             if decision.recap is not None:
-                (transaction.set if theirs else transaction.create)(ours, recap_to(decision.recap))
-            return decision if decision.write else replace(decision, version=entry.update_time)
+                transaction.create(self._summary(uid, decision.recap.id), recap_to(decision.recap))
+            return replace(decision, version=entry.update_time)
 
         transaction = Transaction(self._client)
         try:
@@ -132,13 +146,14 @@ class Writing(Reading, TransactionalLedger):
                 raise cause.__cause__ from None
             raise
         self.writes += len(transaction.write_results)
-        return replace(decision, version=transaction.write_results[0].update_time) if decision.write else decision
+        first = next(iter(transaction.write_results), None)  # the ledger's
+        return replace(decision, version=first.update_time) if first else decision
 
     async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
         """Write what changes, on condition that nobody has written the ledger since."""
-        before, after = ledger_to(left), ledger_to(decision.entry or left)
-        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-        changes = {name: after.get(name, firestore.DELETE_FIELD) for name in changed} | _stamps(decision)
+        changes = _changes(left, decision)
+        if not changes:
+            return False
         as_left = self._client.write_option(last_update_time=version)
         update = self._ledger(uid, left.date).update
         done = await self._if_unchanged(lambda: update(changes, option=as_left, retry=None))
@@ -192,7 +207,15 @@ class Writing(Reading, TransactionalLedger):
         return await self._if_unchanged(lambda: found.reference.update(changes, option=as_read, retry=None))
 
 
-def _stamps(decision: Decision) -> dict[str, Any]:
-    """The fields that the server's clock fills in."""
+def _ledger_of(found: DocumentSnapshot, day: date) -> Ledger | None:
+    return ledger_from(day, found.to_dict()) if found.exists else None
+
+
+def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:
+    """The fields to write: what this version does not know stays. Two are filled in by the server's clock."""
+    if not decision.write or decision.entry is None:
+        return {}
+    changes = ledger_changes(before, decision.entry)
     stamped = {"sending_at": decision.stamp_sending, "sent_at": decision.stamp_sent}
-    return {name: firestore.SERVER_TIMESTAMP for name, asked in stamped.items() if asked}
+    stamps = {name: firestore.SERVER_TIMESTAMP for name, asked in stamped.items() if asked}
+    return {name: firestore.DELETE_FIELD if value is None else value for name, value in changes.items()} | stamps

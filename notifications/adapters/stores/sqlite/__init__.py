@@ -18,10 +18,11 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows
-from notifications.domain.delivery import Decision, LedgerRules
+from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary
 from notifications.domain.shards import Range
+from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
 P = ParamSpec("P")
@@ -67,9 +68,9 @@ class SqliteStore(TransactionalLedger):
         """One user, whatever their switch says; None where there is no such document."""
         return await self._do(rows.user, uid)
 
-    async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
-        """The conversations of a window, oldest first, and how many were malformed."""
-        return await self._do(rows.conversations_in, uid, window)
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+        """What a recap may be made of, oldest first, and how many were malformed."""
+        return await self._do(rows.conversations_in, uid, candidates)
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         """The user's devices, each token once, and how many documents were malformed."""
@@ -91,9 +92,9 @@ class SqliteStore(TransactionalLedger):
         """A summary whose `date` is that day."""
         return await self._do(rows.summary_on, uid, day)
 
-    async def summary_document(self, uid: str, day: date) -> documents.Doc | None:
-        """A summary whose `date` is that day, as it is stored."""
-        return await self._do(rows.summary_document, uid, day)
+    async def summary_document(self, uid: str, day: date, key: str = "") -> documents.Doc | None:
+        """The summary of that id, else one whose `date` is that day, as it is stored."""
+        return await self._do(rows.summary_document, uid, day, key)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         """What an LLM made of a part of a long day."""
@@ -103,8 +104,10 @@ class SqliteStore(TransactionalLedger):
         """Keep it for some days."""
         await self._do(rows.put_part, uid, day, key, facts)
 
-    async def _transact(self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
-        return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary)
+    async def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
+        return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary, rests_on=rests_on)
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         """User documents by id."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import islice
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import (
@@ -15,15 +16,17 @@ from notifications.adapters.stores.delivery_documents import (
     part_from,
     part_to,
     summary_from,
+    unknown_fields,
 )
-from notifications.adapters.stores.ledgers import Decide, Seen
+from notifications.adapters.stores.ledgers import Decide, Seen, read_again
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
-from notifications.domain.delivery import Decision
+from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window, day_of
+from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.recap.document import recap_to
 from notifications.domain.shards import Range
+from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
 USER = "uid, doc, created_at, updated_at"
@@ -69,21 +72,22 @@ def user_doc(db: sqlite3.Connection, uid: str) -> object:
     return from_json(row[0]) if row else None
 
 
-def conversations_in(db: sqlite3.Connection, uid: str, window: Window) -> tuple[list[Conversation], int]:
-    """The conversations of a window, oldest first, and how many were malformed."""
+def conversations_in(db: sqlite3.Connection, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+    """What a recap may be made of, oldest first, and how many were malformed."""
     rows = db.execute(
         "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
-        "ORDER BY created_at DESC LIMIT ?",
-        (uid, micros(window.start), micros(window.end), MAX_READ),
-    ).fetchall()
+        "ORDER BY created_at DESC",
+        (uid, micros(candidates.since), micros(candidates.until)),
+    )
+    untold = islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ)
     found, malformed = [], 0
-    for key, doc in reversed(rows):
+    for key, doc in reversed(list(untold)):
         try:
             conversation = documents.conversation_from(key, from_json(doc))
         except Malformed:
             malformed += 1
         else:
-            found += [conversation] if conversation else []
+            found += [conversation] if conversation and not candidates.under_way(conversation) else []
     return found, malformed
 
 
@@ -158,9 +162,11 @@ def put_part(db: sqlite3.Connection, uid: str, day: date, key: str, facts: Seque
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
 
 
-def summary_document(db: sqlite3.Connection, uid: str, day: date) -> documents.Doc | None:
-    """A summary whose `date` is that day, as it is stored, whoever wrote it."""
-    row = db.execute("SELECT doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1", (uid, day.isoformat())).fetchone()
+def summary_document(db: sqlite3.Connection, uid: str, day: date, key: str) -> documents.Doc | None:
+    """The summary of that id, else one whose `date` is that day, as it is stored, whoever wrote it."""
+    row = db.execute(
+        "SELECT doc FROM summaries WHERE uid = ? AND date = ? ORDER BY id != ? LIMIT 1", (uid, day.isoformat(), key)
+    ).fetchone()
     return _map(from_json(row[0])) if row else None
 
 
@@ -206,15 +212,29 @@ def mend(db: sqlite3.Connection, uid: str, *, write: bool) -> Mapping[str, tuple
     return changes
 
 
-def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, user: bool, summary: bool) -> Decision:
+def transaction(
+    db: sqlite3.Connection,
+    uid: str,
+    day: date,
+    decide: Decide,
+    *,
+    user: bool,
+    summary: bool,
+    rests_on: Opening | None,
+) -> Decision:
     """Read, decide and write in one transaction."""
     with immediate(db):
         now = datetime.now(UTC)
+        stored = _ledger_doc(db, uid, day)
+        account = user_doc(db, uid) if user else None
+        again = read_again(rests_on, account)
+        ledgers = ledgers_between(db, uid, min(again), max(again)) if again else {}
         seen = Seen(
-            ledger=ledgers_between(db, uid, day, day).get(day),
+            ledger=None if stored is None else ledger_from(day, from_json(stored)),
             read_time=now,
-            active=documents.active(user_doc(db, uid)) if user else True,
+            active=documents.active(account) if user else True,
             summary=summary_on(db, uid, day) if summary else None,
+            around={one: ledgers.get(one) for one in again},
         )
         decision = decide(seen)
         entry = decision.to_store(now)
@@ -222,7 +242,7 @@ def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, 
             return decision
         db.execute(
             "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
-            (uid, day.isoformat(), to_json(ledger_to(entry))),
+            (uid, day.isoformat(), to_json(unknown_fields(from_json(stored)) | ledger_to(entry))),
         )
         if decision.recap is not None:
             doc = recap_to(decision.recap)
@@ -231,3 +251,8 @@ def transaction(db: sqlite3.Connection, uid: str, day: date, decide: Decide, *, 
                 (uid, decision.recap.date.isoformat(), decision.recap.id, to_json(doc)),
             )
     return replace(decision, entry=entry)
+
+
+def _ledger_doc(db: sqlite3.Connection, uid: str, day: date) -> object:
+    row = db.execute("SELECT doc FROM ledgers WHERE uid = ? AND date = ?", (uid, day.isoformat())).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,114 @@
+"""Which conversations a recap may be made of, so that each is told once (docs/protocol.md, section 2, "Told once").
+
+A conversation counts when it can be read, not when it began: one that was under way at a slot, or came in late, is told
+by the next recap. So a recap reads back beyond its window, and leaves out what the ledgers around it have told.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from notifications.domain.model import Conversation, Ledger, State, Window, instant
+from notifications.domain.schedule import ONE_DAY, Slot
+
+DAYS_BEFORE, DAYS_AFTER = 4, 3  # of the ledgers that are looked at
+WINDOW_AT_MOST = timedelta(hours=72)
+HASH_LETTERS = 10  # 50 bits: that one conversation of 200 looks like one of 200 told ones is less likely than 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What is read for one recap.
+
+    `window` is what the ledger stores. Conversations are read from `read_from` on, but for those in `told`, for all
+    before `told_before`, and for those that are under way and were created at `live_since` or later.
+    """
+
+    window: Window
+    read_from: datetime
+    live_since: datetime
+    told: frozenset[str] = frozenset()
+    told_before: datetime | None = None
+
+    @property
+    def since(self) -> datetime:
+        """From when on a conversation may be untold."""
+        return self.read_from if self.told_before is None else max(self.read_from, self.told_before)
+
+    @property
+    def until(self) -> datetime:
+        """The slot: what was created then, or later, is for the next recap."""
+        return self.window.end
+
+    @property
+    def inverted(self) -> bool:
+        """Whether a ledger that names no conversations claims all of them up to a time after the slot."""
+        return self.told_before is not None and self.told_before > self.until
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing can be left to read."""
+        return self.since >= self.until
+
+    def leave_out(self, uid: str, key: str) -> bool:
+        """Whether a recap around has told this conversation."""
+        return told_hash(uid, key) in self.told
+
+    def under_way(self, conversation: Conversation) -> bool:
+        """Whether it may still be filled. One that stays under way for longer than the look-back is read as it is."""
+        return conversation.under_way and conversation.created_at >= self.live_since
+
+
+def told_hash(uid: str, key: str) -> str:
+    """A conversation's name in `told`: ten base32 letters of SHA-256 of uid and id."""
+    digest = hashlib.sha256(f"{uid}/{key}".encode()).digest()
+    return base64.b32encode(digest)[:HASH_LETTERS].decode()
+
+
+def told_of(uid: str, conversations: Iterable[Conversation]) -> str:
+    """What a ledger stores as `told`. One that says nothing isn't told: it may be filled later."""
+    return "".join(told_hash(uid, one.id) for one in conversations if one.tells_something)
+
+
+def hashes_in(told: str) -> list[str]:
+    """The hashes of a ledger's `told`."""
+    return [told[start : start + HASH_LETTERS] for start in range(0, len(told), HASH_LETTERS)]
+
+
+def first_and_last(day: date) -> tuple[date, date]:
+    """The dates of the ledgers around a recap date."""
+    return day - DAYS_BEFORE * ONE_DAY, day + DAYS_AFTER * ONE_DAY
+
+
+def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) -> Candidates:
+    """What is read for the recap of this slot, given the ledgers of D-4 ... D+3 but its own.
+
+    The window starts where the latest window that is not after the slot ended; without any at the previous slot, or the
+    one before a D-1 or D-2 that ended without a recap; never over 72 h back. `look_back` is how long before that a
+    conversation may have been created that could not be read yet.
+    """
+    past = [one for one in around.values() if one.window_end and instant(one.window_end) <= slot.at]
+    earliest = slot.at - WINDOW_AT_MOST
+    if past:
+        start = max(earliest, *(instant(one.window_end) for one in past if one.window_end))
+        known_since = min((instant(one.window_start) for one in past if one.window_start), default=earliest)
+        read_from = min(start, max(start - look_back, earliest, known_since))
+    else:
+        lost = [days for days in (2, 1) if _ended_without(around.get(slot.recap_date - days * ONE_DAY))]
+        start = read_from = max(earliest, slot.back(lost[0] + 1 if lost else 1))
+    untold = [instant(one.window_end) for one in around.values() if one.told is None and one.window_end]
+    return Candidates(
+        window=Window(start, slot.at),
+        read_from=read_from,
+        live_since=slot.at - look_back,
+        told=frozenset(key for one in around.values() for key in hashes_in(one.told or "")),
+        told_before=max(untold, default=None),
+    )
+
+
+def _ended_without(found: Ledger | None) -> bool:
+    return found is not None and found.state in (State.MISSED, State.DEAD)

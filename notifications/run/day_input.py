@@ -1,0 +1,90 @@
+"""What one user's day is made of: the ledgers around it, and the conversations that no recap has told.
+
+A run, `preview`, `why`, `--dry-run` and `resend` all ask here, so that none of them can see a day otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from notifications.domain.delivery import ALONE, Neighbours, neighbours
+from notifications.domain.model import Conversation, Ledger, State, User
+from notifications.domain.schedule import ONE_DAY, Slot
+from notifications.domain.told import Candidates, candidates, first_and_last, told_of
+from notifications.ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """One day's ledger, those around it, and what they leave to read."""
+
+    user: User
+    slot: Slot
+    today: Ledger | None
+    around: Mapping[date, Ledger]
+    candidates: Candidates
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """What the text rests on."""
+        first, last = first_and_last(self.slot.recap_date)
+        return neighbours(
+            self.slot.recap_date, self.around, [first + n * ONE_DAY for n in range((last - first).days + 1)]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DayInput:
+    """The conversations that the recap may be made of, oldest first; and how many could not be read."""
+
+    ledgers: Ledgers
+    conversations: list[Conversation]
+    malformed: int = 0
+
+    @property
+    def told(self) -> str:
+        """What the ledger stores as told."""
+        return told_of(self.ledgers.user.uid, self.conversations)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The ledgers that are read again when the day is written.
+
+        None where nothing was read and a window is around: nothing can be told twice then, and a ledger more around
+        would only have let less be read.
+        """
+        windows = any(one.window_end is not None for one in self.ledgers.around.values())
+        return ALONE if windows and not self.conversations else self.ledgers.neighbours
+
+
+async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
+    """The ledgers of D-4 ... D+3: one query. Raises StoreDown."""
+    around = await store.ledgers_between(user.uid, *first_and_last(slot.recap_date))
+    today = around.pop(slot.recap_date, None)
+    return Ledgers(user, slot, today, around, candidates(slot, around, look_back))
+
+
+async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
+    """What no recap has told yet. Raises StoreDown."""
+    if ledgers.candidates.nothing:
+        return DayInput(ledgers, [])
+    found, malformed = await store.conversations_in(ledgers.user.uid, ledgers.candidates)
+    told_before = await _told_by_another_writer(store, ledgers, found)
+    untold = [one for one in found if told_before is None or one.created_at >= told_before]
+    return DayInput(ledgers, untold, malformed)
+
+
+async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Conversation]) -> datetime | None:
+    """Up to when another writer has told what a skipped day before had not: who was skipped may have asked the app.
+
+    Looked for only where something from before that day's slot can be read now.
+    """
+    made: list[datetime] = []
+    for day, one in ledgers.around.items():
+        if day < ledgers.slot.recap_date and one.state is State.SKIPPED and one.window_end:
+            late = any(conversation.created_at < one.window_end for conversation in found)
+            summary = await store.summary(ledgers.user.uid, day) if late else None
+            made += [summary.created_at] if summary else []
+    return max(made, default=None)
