@@ -81,6 +81,8 @@ for field in recap_deliveries/date recap_deliveries/state daily_summaries/date; 
   cloud auth print-access-token | python3 "$HERE/setup_helper.py" field "$PROJECT" "$DATABASE" "$field"
 done
 
+cloud auth print-access-token | python3 "$HERE/setup_helper.py" unindexed "$PROJECT" "$DATABASE" recap_deliveries/told # long
+
 say "what ends by itself: ledgers after 30 days, parts of long days after three"
 for group in recap_deliveries recap_parts; do
   cloud firestore fields ttls list --collection-group="$group" --database="$DATABASE" --format=json >"$SCRATCH/ttls"

@@ -3,6 +3,7 @@
 `composite|ttl FILE`: whether it is in what gcloud listed as JSON; exit 0 or 1.
 `field PROJECT DATABASE GROUP/NAME`, an access token on stdin: the field's index over all collections of that name, by
 the REST API, since gcloud knows no such scope. A field with settings of the app's own is named, and left.
+`unindexed PROJECT DATABASE GROUP/NAME`, an access token on stdin: the field without an index.
 `settings FILE`, the job's YAML on stdin: the same with the file's settings in it, where there is a file.
 """
 
@@ -63,6 +64,14 @@ def field(project: str, database: str, named: str, token: str) -> None:
     _asked("PATCH", f"{path}?updateMask=indexConfig", token, {"indexConfig": {"indexes": [*kept, ours]}})
 
 
+def unindexed(project: str, database: str, named: str, token: str) -> None:
+    """See that a long field has no index, unless somebody has set one."""
+    group, _, name = named.partition("/")
+    path = f"{API}/v1/projects/{project}/databases/{database}/collectionGroups/{group}/fields/{name}"
+    if _asked("GET", path, token).get("indexConfig", {}).get("usesAncestorConfig"):
+        _asked("PATCH", f"{path}?updateMask=indexConfig", token, {"indexConfig": {"indexes": []}})
+
+
 def _is_over_all(index: dict[str, Any]) -> bool:
     return index.get("queryScope") == SCOPE and index["fields"][0].get("order") == ORDER
 
@@ -90,9 +99,10 @@ def settings(file: Path, job: str) -> str:
 def main(kind: str, *given: str) -> int:
     """The exit code."""
     try:
-        if kind == "field":
+        if kind in ("field", "unindexed"):
             project, database, named = given
-            field(project, database, named, sys.stdin.read().strip())
+            change = field if kind == "field" else unindexed
+            change(project, database, named, sys.stdin.read().strip())
             return 0
         if kind == "settings":
             print(settings(Path(given[0]), sys.stdin.read()), end="")

@@ -106,6 +106,9 @@ class History:
     covered: list[tuple[datetime, datetime, datetime]] = field(default_factory=list)  # floor, slot, when it was read
     assumed: datetime = START  # a ledger that names none has told all before this
     runs: int = 0
+    skipped: dict[date, list[str]] = field(default_factory=dict)
+    readable: dict[str, datetime] = field(default_factory=dict)
+    too_early: list[str] = field(default_factory=list)  # told while it was under way
 
     async def carry_out(self, plan: list[Served], said: list[Talk], wishes: list[Again]) -> None:
         slots = [slot_on(one.zone, FIRST + n * ONE_DAY, one.hour) for n, one in enumerate(plan)]
@@ -133,15 +136,15 @@ class History:
         begun = START + timedelta(hours=one.begins)
 
         async def begins() -> None:
-            empty = {"title": "", "overview": ""}
-            self.world.put_talk("ann", key, talk("ann", begun, status="in_progress", structured=empty))
+            self.world.put_talk("ann", key, talk("ann", begun, status="in_progress"))
 
         async def can_be_read() -> None:
             self.world.put_talk("ann", key, talk("ann", begun, status="completed"))
 
+        self.readable[key] = begun + timedelta(hours=one.readable_after)
         if one.live:
             at(begun, begins)
-        at(begun + timedelta(hours=one.readable_after), can_be_read)
+        at(self.readable[key], can_be_read)
 
     def _schedule_day(self, at: Callable[..., None], one: Served, slot: Slot, following: Served) -> None:
         if one.how == "unserved":
@@ -239,13 +242,14 @@ class History:
             return
         replaced = given.ledgers.today
         self.told.update(keys)
+        fresh = given.ledgers.slot.at - LOOK_BACK
+        begun = {one.id: one.created_at for one in given.conversations}
+        self.too_early += [key for key in keys if read_at < self.readable[key] and begun[key] >= fresh]
         if replaced is not None and replaced.state is State.SKIPPED:  # what it had read is told by its recap alone
             self.told.subtract(key for key in keys if key in self.skipped.get(replaced.date, ()))
         if decision.entry.state is State.SKIPPED:
             self.skipped[decision.entry.date] = keys
         self.covered.append((floor_of(given), given.ledgers.slot.at, read_at))
-
-    skipped: dict[date, list[str]] = field(default_factory=dict)
 
     async def _former(self, slot: Slot) -> None:
         """As version 1.0 did: from the latest window's end on, whatever was under way, and no word of which."""
@@ -279,10 +283,14 @@ class History:
     def check(self, said: list[Talk]) -> None:
         """Never twice; and once, where a recap could read it."""
         assert {key: times for key, times in self.told.items() if times > 1} == {}
+        assert self.too_early == []
         for n, one in enumerate(said):
             begun = START + timedelta(hours=one.begins)
             readable = begun + timedelta(hours=one.readable_after)
-            could = any(floor <= begun < slot and readable <= read for floor, slot, read in self.covered)
+            could = any(
+                floor <= begun < slot and (readable <= read or (one.live and begun < slot - LOOK_BACK))
+                for floor, slot, read in self.covered
+            )
             if could and begun >= self.assumed:
                 assert self.told[f"c{n}"] == 1, (n, one)
 
@@ -315,10 +323,11 @@ async def carried_out(world: World, store: Any, plan: list[Served], said: list[T
 PLAIN = Served("served", "UTC", 20, 1, 1, moves_between=False)
 MISSED, THIN = replace(PLAIN, how="missed"), replace(PLAIN, how="thin")
 STUB = Talk(19, 2, live=True)  # under way at the hour
+STUCK = Talk(19, 50, live=True)
 UPLOAD = Talk(15, 23, live=False)
 
 
-@example(([PLAIN] * DAYS, [STUB, UPLOAD], []))
+@example(([PLAIN] * DAYS, [STUB, UPLOAD, STUCK], []))
 @example(([PLAIN, MISSED, *[PLAIN] * 5], [Talk(30, 0, live=False)], [Again(1, 24.05, 3, by_the_app=False)]))
 @example(([PLAIN, THIN, MISSED, *[PLAIN] * 4], [Talk(30, 15, live=False)], [Again(1, 3, 0, by_the_app=True)]))
 @settings(max_examples=400)
