@@ -107,6 +107,7 @@ class History:
     assumed: datetime = START  # a ledger that names none has told all before this
     runs: int = 0
     skipped: dict[date, list[str]] = field(default_factory=dict)
+    stored: dict[str, datetime] = field(default_factory=dict)  # what stands in the store, and when it began
     readable: dict[str, datetime] = field(default_factory=dict)
     too_early: list[str] = field(default_factory=list)  # told while it was under way
 
@@ -136,9 +137,11 @@ class History:
         begun = START + timedelta(hours=one.begins)
 
         async def begins() -> None:
+            self.stored[key] = begun
             self.world.put_talk("ann", key, talk("ann", begun, status="in_progress"))
 
         async def can_be_read() -> None:
+            self.stored[key] = begun
             self.world.put_talk("ann", key, talk("ann", begun, status="completed"))
 
         self.readable[key] = begun + timedelta(hours=one.readable_after)
@@ -269,6 +272,7 @@ class History:
         }
         self.world.put_ledger("ann", slot.recap_date.isoformat(), doc)
         self.assumed = max(self.assumed, slot.at)
+        self.told.update(key for key, begun in self.stored.items() if start <= begun < slot.at)
 
     async def _by_the_app(self, slot: Slot, now: datetime) -> None:
         """The user asks the app for a day that was skipped: what can be read of before its slot is told there."""

@@ -1,0 +1,145 @@
+"""What is under way at the hour, or comes in after it, is in the next recap: real processes on both stores."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis import Redis
+
+from notifications.domain.claim import user_key
+from notifications.domain.schedule import ONE_DAY, Slot
+from notifications.domain.told import told_hash
+from tests.support.jobs import Finished, Stage
+from tests.support.worlds import Doc, talk
+
+EMPTY = {"title": "", "overview": ""}
+
+
+def run_at(stage: Stage, at: datetime, *arguments: str, **env: str) -> Finished:
+    return stage.run("--now", at.isoformat(), *arguments, **env)
+
+
+def ids_in(stage: Stage, uid: str, slot: Slot, days: int = 0) -> set[str]:
+    """The conversations that the ledger of that date has told."""
+    ledger = stage.world.ledgers(uid)[(slot.recap_date + days * ONE_DAY).isoformat()]
+    every = ("live", "stuck", "upload", "known", "after")
+    return {key for key in every if told_hash(uid, key) in ledger["told"]}
+
+
+def test_what_can_not_be_read_at_the_hour_is_in_the_next_recap_and_in_no_other(stage: Stage) -> None:
+    hour = timedelta(hours=1)
+    slot = stage.add_user("ann", talks={})
+    put = stage.world.put_talk
+    put("ann", "known", talk("ann", slot.at - 5 * hour))
+    put("ann", "live", talk("ann", slot.at - hour, status="in_progress", structured=EMPTY))
+    put("ann", "stuck", talk("ann", slot.at - 2 * hour, status="processing"))  # with words, and never ended
+    assert run_at(stage, slot.at + 0.1 * hour).event("tick.finished")["sent"] == 1
+    assert ids_in(stage, "ann", slot) == {"known"}
+
+    put("ann", "live", talk("ann", slot.at - hour, status="completed"))
+    put("ann", "upload", talk("ann", slot.at - 4 * hour))  # as it was recorded
+    put("ann", "after", talk("ann", slot.at + 3 * hour))
+    assert run_at(stage, slot.at + 24.1 * hour).event("tick.finished")["sent"] == 1
+    assert ids_in(stage, "ann", slot, 1) == {"live", "upload", "after", "stuck"}
+    ledger = stage.world.ledgers("ann")[(slot.recap_date + ONE_DAY).isoformat()]
+    assert (ledger["window_start"], ledger["window_end"]) == (slot.at, slot.at + ONE_DAY)
+    assert ledger["read_from"] == slot.at - ONE_DAY
+    why = stage.run("why", "ann", (slot.recap_date + ONE_DAY).isoformat())
+    assert "4 conversations told" in " ".join(why.out.split()), why.out
+
+    silent = run_at(stage, slot.at + 48.1 * hour)
+    assert silent.event("tick.finished")["skipped_by_reason"] == {"no_content": 1}
+    assert ids_in(stage, "ann", slot, 2) == set()
+    assert stage.llm.calls["ann"] == 2
+
+
+def test_two_users_recaps_have_ids_of_their_own_that_pushes_and_commands_go_by(stage: Stage) -> None:
+    slots = {uid: stage.add_user(uid) for uid in ("ann", "bob")}
+    assert stage.run().event("tick.finished")["sent"] == 2
+    keys = {}
+    for uid, slot in slots.items():
+        day = slot.recap_date.isoformat()
+        ledger = stage.world.ledgers(uid)[day]
+        [(keys[uid], doc)] = stage.world.summaries(uid).items()
+        assert (doc["id"], doc["date"], ledger["summary_id"]) == (keys[uid], day, keys[uid])
+        assert uuid.UUID(keys[uid]).version == 4
+        [message] = [one for one in stage.fcm.messages if one["token"] == f"token-{uid}-0"]
+        assert message["data"]["navigate_to"] == f"/daily-summary/{keys[uid]}"
+    assert keys["ann"] != keys["bob"]
+    theirs = {"id": "0", "date": slots["ann"].recap_date.isoformat(), "headline": "Made by the app", "overview": "O"}
+    stage.world.put_summary("ann", "0", theirs)  # meanwhile, and found first by its date
+    shown = stage.run("show", "ann", slots["ann"].recap_date.isoformat())
+    assert ("A day of ann" in shown.out, "Made by the app" in shown.out) == (True, False)
+
+
+def test_a_skipped_day_frees_its_key_for_the_app_and_what_the_app_told_is_told(stage: Stage) -> None:
+    hour = timedelta(hours=1)
+    slot = stage.add_user("ann", talks={})
+    other = stage.add_user("bob")
+    stage.llm.script = _refusing
+    first = stage.run()
+    event = first.event("tick.finished")
+    assert (event["skipped"], event["waiting"]) == (1, 1), first.err
+    key = user_key("ann", slot.recap_date)
+    with Redis(port=stage.redis.port) as client:
+        assert client.set(key, "1", ex=7200, nx=True) is True  # as the app's own "make my recap now" takes it
+        stage.llm.script = None
+        again = stage.run(RECAP_SHARD_RETRY_MIN_SECONDS="0.001")
+        assert again.code == 0, again.err
+        refused = stage.run("resend", "ann", slot.recap_date.isoformat())
+        assert (refused.code, "is making" in refused.err, key in refused.err) == (2, True, True), refused.err
+        assert client.get(key) == b"1"
+    stage.world.put_talk("ann", "upload", talk("ann", slot.at - 2 * hour))
+    made = stage.now.replace(tzinfo=None).isoformat()
+    stage.world.put_summary("ann", "app", {"id": "app", "date": slot.recap_date.isoformat(), "created_at": made})
+    tomorrow = run_at(stage, slot.at + 24.1 * hour)
+    assert tomorrow.event("tick.finished")["skipped_by_reason"] == {"no_content": 2}, tomorrow.err  # bob, too: told all
+    assert other.recap_date == slot.recap_date
+
+
+async def _refusing(notes: str) -> Any:
+    from tests.support.web import llm_error
+
+    return llm_error(503, "overloaded")
+
+
+def test_the_apps_lock_on_a_day_that_has_ended_holds_no_shard(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    day = slot.recap_date.isoformat()
+    ended: Doc = {"state": "skipped", "outcome": "no_content", "date": day, "seq": 1, "told": ""}
+    stage.world.put_ledger("ann", day, ended)
+    with Redis(port=stage.redis.port) as client:
+        client.set(user_key("ann", slot.recap_date), "1", ex=7200)
+        finished = stage.run()
+        assert (finished.code, finished.event("tick.finished")["done_before"]) == (0, 1)
+        states = [json.loads(client.get(one) or b"{}").get("s") for one in client.scan_iter("daily_summary:cohort:*")]
+    assert set(states) == {"complete"}
+
+
+def test_a_window_that_a_clock_ahead_left_behind_is_trouble_and_never_no_content(stage: Stage) -> None:
+    stage.settings |= {"RECAP_PROVIDER_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
+    slot = stage.add_user("ann")
+    tomorrow = (slot.recap_date + ONE_DAY).isoformat()
+    odd: Doc = {
+        "state": "skipped",
+        "date": tomorrow,
+        "seq": 1,
+        "window_start": slot.at,
+        "window_end": slot.at + ONE_DAY,
+    }
+    stage.world.put_ledger("ann", tomorrow, odd)
+    finished = stage.run()
+    assert finished.code == 1
+    [trouble] = finished.named("recap.trouble")
+    assert f"users/ann/recap_deliveries/{tomorrow}" in trouble["reason"]
+    assert slot.recap_date.isoformat() not in stage.world.ledgers("ann")
+    closing = run_at(stage, slot.at + timedelta(hours=2, minutes=5))
+    assert stage.world.ledgers("ann")[slot.recap_date.isoformat()]["outcome"] == "inverted_window", closing.err
+    stage.world.put_ledger("ann", tomorrow, odd | {"told": ""})  # a ledger of this version says what it told: nothing
+    stage.world.delete_ledger("ann", slot.recap_date.isoformat())
+    with Redis(port=stage.redis.port) as client:
+        client.delete(user_key("ann", slot.recap_date))
+    assert stage.run("--user", "ann").event("tick.finished")["sent"] == 1
