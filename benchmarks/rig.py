@@ -21,6 +21,7 @@ from redis import Redis
 
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.domain.shards import BASE62
+from notifications.domain.told import told_hash
 from tests.support.jobs import JOB, KEEP, complete_other_shards, latest_hour
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.worlds import FirestoreWorld, SqliteWorld, talk
@@ -73,8 +74,20 @@ class Rig:
             **changes,
         }
 
-    def fill(self, users: int, with_content: int = 1, *, first: int = 0, talks: int = 2, devices: int = 1) -> Slot:
-        """Due users of one cohort, the only one that is open; one in `with_content` has conversations."""
+    def fill(
+        self,
+        users: int,
+        with_content: int = 1,
+        *,
+        first: int = 0,
+        talks: int = 2,
+        devices: int = 1,
+        history: bool = False,
+    ) -> Slot:
+        """Due users of one cohort, the only one that is open; one in `with_content` has conversations.
+
+        `history`: as users have them that are served for a week, with as many conversations each day.
+        """
         now = datetime.now(UTC)
         hour = latest_hour(LONELY_ZONE, now)
         slot = latest_slot(LONELY_ZONE, hour, now)
@@ -87,8 +100,18 @@ class Rig:
             uid = uid_of(n)
             told = range(talks if n % with_content == 0 else 0)
             said = {f"t{k}": talk(uid, slot.at - timedelta(hours=k + 1)) for k in told}
-            self.world.put_user(uid, doc, {f"d{k}": f"token-{uid}-{k}" for k in range(devices)}, said)
+            before = {f"y{k}": talk(uid, slot.previous - timedelta(hours=k + 1)) for k in told} if history else {}
+            self.world.put_user(uid, doc, {f"d{k}": f"token-{uid}-{k}" for k in range(devices)}, said | before)
+            for back in range(1, 8) if history else ():
+                self._put_ended(uid, slot, back, "".join(told_hash(uid, key) for key in before))
         return slot
+
+    def _put_ended(self, uid: str, slot: Slot, back: int, told: str) -> None:
+        """The ledger of so many days ago."""
+        day = (slot.recap_date - timedelta(days=back)).isoformat()
+        window = {"window_start": slot.back(back + 1), "window_end": slot.back(back)}
+        state = "sent" if told else "skipped"
+        self.world.put_ledger(uid, day, {"date": day, "state": state, "seq": 1, "told": told} | window)
 
     def fill_delivered(self, users: int) -> Slot:
         """A cohort whose day has ended: each user with a ledger and a summary."""

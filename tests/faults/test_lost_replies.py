@@ -122,11 +122,12 @@ def test_an_app_that_touches_the_summary_causes_no_second_push(staged: FaultStag
     world, day = staged.stage.world, staged.slots["ann"].recap_date.isoformat()
 
     async def touch(token: str) -> web.Response | None:
+        [(key, stored)] = world.summaries("ann").items()
         if deed == "delete":
-            world.delete_summary("ann", day)
+            world.delete_summary("ann", key)
         else:
-            old = world.summaries("ann")[day] if deed == "update" else {"date": day}
-            world.put_summary("ann", day, {**old, "date": day, "read": True})
+            old = stored if deed == "update" else {"date": day}
+            world.put_summary("ann", key, {**old, "date": day, "read": True})
         return None
 
     if isinstance(world, FirestoreWorld):

@@ -26,7 +26,7 @@ def test_fifty_due_users_get_one_of_everything_from_forty_processes(stage: Stage
         assert stage.fcm.accepted == dict.fromkeys(tokens, 1)
         for uid, slot in slots.items():
             day = slot.recap_date.isoformat()
-            assert list(stage.world.summaries(uid)) == [day]
+            assert [doc["date"] for doc in stage.world.summaries(uid).values()] == [day]
             assert {date: doc["state"] for date, doc in stage.world.ledgers(uid).items()} == {day: "sent"}
 
     with Redis(port=stage.redis.port) as client:

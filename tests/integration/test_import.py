@@ -37,7 +37,7 @@ def test_the_pages_example_is_imported_and_has_its_recap(stage: Stage) -> None:
     ticked = stage.run("--now", "2026-11-25T21:10:00Z", "--user", "ann")
     assert (ticked.code, ticked.event("tick.finished")["sent"]) == (0, 1), ticked.err
     assert stage.fcm.accepted == {"a-token-of-my-own": 1}
-    assert list(stage.world.summaries("ann")) == ["2026-11-25"]
+    assert [doc["date"] for doc in stage.world.summaries("ann").values()] == ["2026-11-25"]
     again = stage.run("import", write(stage, ann()))
     assert again.code == 0
     assert stage.run("--now", "2026-11-25T21:10:00Z", "--user", "ann").event("tick.finished")["done_before"] == 1
