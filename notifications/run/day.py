@@ -89,11 +89,14 @@ class Day:
         return devices
 
     async def conversations(self, covered: Window) -> list[Conversation]:
-        """What was said in the window; what can't be read is counted."""
+        """What was said in the window; what can't be read, or is encrypted, is counted."""
         if covered.empty:
             return []
         found, malformed = await self.run.reads.watch(self.run.store.conversations_in(self.uid, covered))
         self._tell_malformed("conversations", malformed)
+        if encrypted := sum(c.encrypted for c in found):
+            self.run.counts.encrypted += encrypted
+            log.info("conversations.encrypted", uid=self.uid, count=encrypted)
         if len(found) >= MAX_READ:
             log.warning("conversations.unread", **self.facts, read=len(found))  # there may be older ones
         return found

@@ -79,6 +79,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         covered=covered,
         said=len(said),
         malformed=malformed,
+        encrypted=sum(c.encrypted for c in said),
         tells=tells,
         devices=len((await store.devices(user.uid))[0]),
     )

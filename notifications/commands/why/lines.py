@@ -55,6 +55,7 @@ class Facts:
     covered: Window
     said: int
     malformed: int
+    encrypted: int
     tells: bool
     devices: int
 
@@ -74,7 +75,8 @@ def _gates(f: Facts) -> list[str]:
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f)}).",
         f"window: {_utc(f.covered.start)} to {_utc(f.covered.end)} UTC, {_counted(f.said, 'conversation')}"
-        f"{f', {f.malformed} malformed and left out' if f.malformed else ''}; "
+        f"{f', {f.malformed} malformed and left out' if f.malformed else ''}"
+        f"{f', {f.encrypted} encrypted, whose words only the app can read' if f.encrypted else ''}; "
         f"{'enough for a recap' if f.tells else 'too little for a recap'}.",
         f"devices: {f.devices}.",
         f"claim: {_claim_line(f.record, f.now)}",

@@ -9,6 +9,7 @@ from typing import Any
 from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.delivery_documents import ledger_from, part_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
@@ -51,7 +52,7 @@ class Reading(FirestoreClient):
     async def conversations_in(self, uid: str, window: Window) -> tuple[list[Conversation], int]:
         """The conversations of a window, oldest first, and how many were malformed: page by page, the newest first.
 
-        Transcripts are large: they are read only where a conversation tells nothing without.
+        Transcripts are large: they are read only where nothing was written of a conversation.
         """
         newest_first = (
             self._user(uid)
@@ -72,8 +73,8 @@ class Reading(FirestoreClient):
             doc = found.to_dict() or {}
             try:
                 conversation = documents.conversation_from(found.id, doc)
-                if conversation and not conversation.tells_something:
-                    whole = await self._read(found.reference, [documents.TRANSCRIPT])
+                if conversation and not conversation.overview:
+                    whole = await self._read(found.reference, [TRANSCRIPT])
                     conversation = documents.conversation_from(found.id, doc | (whole.to_dict() or {}))
             except Malformed:
                 malformed += 1
