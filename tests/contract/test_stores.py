@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -135,10 +136,23 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
         "titled": talk("ann", inside, structured={"title": "T"}),
         "broken": talk("ann", inside, structured=["not a map"]),
         "no-times": talk("ann", inside, started_at=None, finished_at="yesterday"),
+        "joined": talk("ann", inside, deleted=True),
+        "by-an-app": talk("ann", inside, user_title="Mine", apps_results=[{"app_id": "a", "content": "# Told\n- so"}]),
+        "by-an-older-app": talk("ann", inside, structured={}, plugins_results=[{"plugin_id": "a", "content": "So."}]),
+        "in-sections": talk("ann", inside, structured={"sections": [{"heading": "H", "body_markdown": "Body."}]}),
+        "encrypted": talk("ann", inside, structured={"title": "T"}, transcript_segments="AAECAwQFBgcICQ=="),
+        "tasks-and-words": talk(
+            "ann",
+            inside,
+            structured={"action_items": [{"description": "Call"}]},
+            transcript_segments=[{"text": "Hello"}],
+        ),
     }
     world.put_user("ann", ON, {}, talks)
     found, malformed = await store.conversations_in("ann", WINDOW)
-    assert {c.id for c in found} == {"first", "second", "spoken", "titled", "no-times"}
+    told = {"first", "second", "spoken", "titled", "no-times"}
+    apps = {"by-an-app", "by-an-older-app", "in-sections", "encrypted", "tasks-and-words"}
+    assert {c.id for c in found} == told | apps
     assert malformed == 1
     by_id = {c.id: c for c in found}
     assert found[0].id == "first"
@@ -147,6 +161,27 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
     assert by_id["spoken"].transcript == "Hello\nthere"
     assert not by_id["titled"].tells_something
     assert by_id["no-times"].minutes == 0
+    assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
+    assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
+    assert [c.id for c in found if c.encrypted] == ["encrypted"]
+    assert by_id["tasks-and-words"].transcript == "Hello"
+
+
+@pytest.mark.parametrize("kind", ["memory", "firestore"])
+async def test_a_compressed_transcript_where_a_store_has_bytes(kind: str, request: pytest.FixtureRequest) -> None:
+    world: World = request.getfixturevalue(f"{kind}_world")
+    inside, said = SLOT - timedelta(hours=2), zlib.compress(b'[{"text": "Hello"}, {"text": "there"}]')
+    talks = {
+        "packed": talk("ann", inside, structured={"title": "T"}, transcript_segments=said),
+        "torn": talk("ann", inside, structured={"title": "T"}, transcript_segments=said[:9]),
+        "written": talk("ann", inside, transcript_segments=said[:9]),
+    }
+    world.put_user("ann", ON, {}, talks)
+    store = await connect(world)
+    found, malformed = await store.conversations_in("ann", WINDOW)
+    await store.aclose()
+    assert [(c.id, c.transcript) for c in found] == [("packed", "Hello\nthere"), ("written", "")]
+    assert malformed == 1
 
 
 async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Any) -> None:
