@@ -118,7 +118,7 @@ def digest(c: Conversation, split: Split, language: str | None) -> str:
     vectors = weighed([words(one.text) for one in said])
     ranks = lexrank(vectors)
     best = sorted(range(len(said)), key=lambda n: (-ranks[n], n))[:DIGEST_SENTENCES]
-    return " ".join(said[n].text for n in sorted(best))
+    return _joined([said[n].text for n in sorted(best)])
 
 
 def _candidates(m: Material, split: Split) -> list[Said]:
