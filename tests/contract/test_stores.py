@@ -290,12 +290,19 @@ async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World
     assert (world.ledgers("ann"), world.summaries("ann")) == ({}, {})
 
 
+AN_HOUR_BEFORE = SLOT - timedelta(hours=1)
+
+
 @pytest.mark.parametrize("key", ["2026-05-01", "made-on-demand"])
-async def test_begin_beside_another_hands_summary_is_legacy(world: World, store: Any, key: str) -> None:
+@pytest.mark.parametrize("written", [AN_HOUR_BEFORE, AN_HOUR_BEFORE.replace(tzinfo=None).isoformat()])
+async def test_begin_beside_another_hands_summary_is_legacy(
+    world: World, store: Any, key: str, written: datetime | str
+) -> None:
+    """An app keeps the time as text without an offset, and means UTC."""
     theirs = {
         "id": key,
         "date": "2026-05-01",
-        "created_at": SLOT - timedelta(hours=1),
+        "created_at": written,
         "headline": "H",
         "overview": "O",
     }
@@ -304,7 +311,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(world: World, store:
     decision = await begin(store)
     assert (decision.kind, decision.entry.state, decision.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
     [ledger] = world.ledgers("ann").values()
-    assert ledger["window_end"] == SLOT - timedelta(hours=1)
+    assert ledger["window_end"] == AN_HOUR_BEFORE
     assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
 
 
