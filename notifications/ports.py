@@ -127,7 +127,7 @@ class Claims(Protocol):
 class Store(Protocol):
     """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
 
-    Lists come with how many documents were malformed. Discarded and locked conversations are left
+    Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left
     out, and those that the candidates leave out; each device token comes once. Pages are in the order of ids;
     `after` is the last that was listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 

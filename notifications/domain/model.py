@@ -74,6 +74,7 @@ class Conversation:
     action_items: tuple[ActionItem, ...] = ()
     events: tuple[str, ...] = ()
     transcript: str = ""  # only kept where there is no overview
+    encrypted: bool = False  # whether what was said in it can't be read for that
     language: str | None = None
     place: Place | None = None
     cut: bool = False  # whether something of it was left out

@@ -101,9 +101,12 @@ class Day:
         return devices
 
     async def conversations(self, ledgers: Ledgers) -> DayInput:
-        """What no recap has told yet; what can't be read is counted."""
+        """What no recap has told yet; what can't be read, or is encrypted, is counted."""
         given = await self.run.reads.watch(read_conversations(self.run.store, ledgers))
         self._tell_malformed("conversations", given.malformed)
+        if given.encrypted:
+            self.run.counts.encrypted += given.encrypted
+            log.info("conversations.encrypted", uid=self.uid, count=given.encrypted)
         if len(given.conversations) >= MAX_READ:
             log.warning("conversations.unread", **self.facts, read=len(given.conversations))  # there may be older ones
         return given

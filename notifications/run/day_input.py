@@ -44,6 +44,11 @@ class DayInput:
     malformed: int = 0
 
     @property
+    def encrypted(self) -> int:
+        """How many of them have words that only the app can read."""
+        return sum(one.encrypted for one in self.conversations)
+
+    @property
     def told(self) -> str:
         """What the ledger stores as told."""
         return told_of(self.ledgers.user.uid, self.conversations)

@@ -94,6 +94,7 @@ class Counts:
     pushes_refused: int = 0  # for good, and in a way that only a person can mend
     tokens_deleted: int = 0
     malformed: int = 0
+    encrypted: int = 0  # conversations whose words the app alone can read
     devices: int = 0
     over_budget: int = 0  # of the extracts: the day's money was used up
     micro_usd: int = 0  # of the calls whose price is known
@@ -125,7 +126,7 @@ class Counts:
         """Flat numbers, and the skips by reason."""
         plain = (
             *("due", "claimed", "swept", "extracts"),
-            *("pushes", "pushes_refused", "tokens_deleted", "malformed", "devices"),
+            *("pushes", "pushes_refused", "tokens_deleted", "malformed", "encrypted", "devices"),
         )
         endings = {ending.value: self.endings[ending] for ending in Ending}
         money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}

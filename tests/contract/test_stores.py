@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
-from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening
+from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening, Version
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight, Recap, State, Task, Window
 from notifications.domain.push import Result
@@ -26,6 +27,7 @@ from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 DAY = date(2026, 5, 1)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
+ALL_DAY = Candidates(WINDOW, WINDOW.start, WINDOW.start)
 ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
 ON_ZONE = "Europe/Paris"
 DRAFT = Draft(
@@ -137,10 +139,23 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
         "titled": talk("ann", inside, structured={"title": "T"}),
         "broken": talk("ann", inside, structured=["not a map"]),
         "no-times": talk("ann", inside, started_at=None, finished_at="yesterday"),
+        "joined": talk("ann", inside, deleted=True),
+        "by-an-app": talk("ann", inside, user_title="Mine", apps_results=[{"app_id": "a", "content": "# Told\n- so"}]),
+        "by-an-older-app": talk("ann", inside, structured={}, plugins_results=[{"plugin_id": "a", "content": "So."}]),
+        "in-sections": talk("ann", inside, structured={"sections": [{"heading": "H", "body_markdown": "Body."}]}),
+        "encrypted": talk("ann", inside, structured={"title": "T"}, transcript_segments="AAECAwQFBgcICQ=="),
+        "tasks-and-words": talk(
+            "ann",
+            inside,
+            structured={"action_items": [{"description": "Call"}]},
+            transcript_segments=[{"text": "Hello"}],
+        ),
     }
     world.put_user("ann", ON, {}, talks)
-    found, malformed = await store.conversations_in("ann", Candidates(WINDOW, WINDOW.start, WINDOW.start))
-    assert {c.id for c in found} == {"first", "second", "spoken", "titled", "no-times"}
+    found, malformed = await store.conversations_in("ann", ALL_DAY)
+    told = {"first", "second", "spoken", "titled", "no-times"}
+    apps = {"by-an-app", "by-an-older-app", "in-sections", "encrypted", "tasks-and-words"}
+    assert {c.id for c in found} == told | apps
     assert malformed == 1
     by_id = {c.id: c for c in found}
     assert found[0].id == "first"
@@ -149,6 +164,27 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
     assert by_id["spoken"].transcript == "Hello\nthere"
     assert not by_id["titled"].tells_something
     assert by_id["no-times"].minutes == 0
+    assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
+    assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
+    assert [c.id for c in found if c.encrypted] == ["encrypted"]
+    assert by_id["tasks-and-words"].transcript == "Hello"
+
+
+@pytest.mark.parametrize("kind", ["memory", "firestore"])
+async def test_a_compressed_transcript_where_a_store_has_bytes(kind: str, request: pytest.FixtureRequest) -> None:
+    world: World = request.getfixturevalue(f"{kind}_world")
+    inside, said = SLOT - timedelta(hours=2), zlib.compress(b'[{"text": "Hello"}, {"text": "there"}]')
+    talks = {
+        "packed": talk("ann", inside, structured={"title": "T"}, transcript_segments=said),
+        "torn": talk("ann", inside, structured={"title": "T"}, transcript_segments=said[:9]),
+        "written": talk("ann", inside, transcript_segments=said[:9]),
+    }
+    world.put_user("ann", ON, {}, talks)
+    store = await connect(world)
+    found, malformed = await store.conversations_in("ann", ALL_DAY)
+    await store.aclose()
+    assert [(c.id, c.transcript) for c in found] == [("packed", "Hello\nthere"), ("written", "")]
+    assert malformed == 1
 
 
 async def test_what_a_recap_around_has_told_is_not_read_nor_what_is_still_under_way(world: World, store: Any) -> None:
@@ -174,18 +210,19 @@ async def test_what_a_recap_around_has_told_is_not_read_nor_what_is_still_under_
 
 async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(world: World, store: Any) -> None:
     before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
-    was = {before: None}
+    was: dict[date, Version | None] = {before: None}
     mine = replace(opening("me"), told="", neighbours=Neighbours(was, {after: None}), zone=ON_ZONE, hour=22)
+    kept = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 2)}, {after: None}))
     world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
     world.put_ledger("ann", before.isoformat(), {"state": "skipped", "seq": 2})
-    for verb in (
+    verbs: list[Callable[[Opening], Any]] = [
         lambda op: store.begin(op, RECAP, has_devices=True, replaces=None),
         lambda op: store.end_day(op, State.SKIPPED, "no_content"),
-    ):
+    ]
+    for verb in verbs:
         assert (await verb(mine)).kind is Kind.CHANGED  # there was none before
         seq = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 1)}, {after: None}))
         assert (await verb(seq)).kind is Kind.CHANGED
-        kept = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 2)}, {after: None}))
         assert (await verb(replace(kept, operators=True))).kind is Kind.CHANGED  # a resend looks at later days, too
         assert (await verb(replace(kept, hour=21))).kind is Kind.CHANGED  # so does who moved since the listing
         assert (await verb(replace(kept, zone="UTC"))).kind is Kind.CHANGED
@@ -213,12 +250,13 @@ async def test_a_sender_that_a_clock_ahead_stamped_is_stale_a_while_from_now(
 ) -> None:
     await begin(store)
     doc = world.ledgers("ann")[DAY.isoformat()]
-    for verb in (
+    verbs: list[Callable[[], Any]] = [
         lambda: store.take("ann", DAY, "you"),
         lambda: store.sweep("ann", DAY, "you", over=True),
         lambda: store.resend("ann", DAY, claim_live=False),
         lambda: store.end_day(opening("you"), State.DEAD, "crashes"),
-    ):
+    ]
+    for verb in verbs:
         world.put_ledger("ann", DAY.isoformat(), doc | {"sending_at": datetime.now(UTC) + ahead})
         decision = await verb()
         assert decision.kind in (Kind.BUSY, Kind.REFUSED)
@@ -340,12 +378,19 @@ async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World
     assert (world.ledgers("ann"), world.summaries("ann")) == ({}, {})
 
 
+AN_HOUR_BEFORE = SLOT - timedelta(hours=1)
+
+
 @pytest.mark.parametrize("key", ["2026-05-01", "made-on-demand"])
-async def test_begin_beside_another_hands_summary_is_legacy(world: World, store: Any, key: str) -> None:
+@pytest.mark.parametrize("written", [AN_HOUR_BEFORE, AN_HOUR_BEFORE.replace(tzinfo=None).isoformat()])
+async def test_begin_beside_another_hands_summary_is_legacy(
+    world: World, store: Any, key: str, written: datetime | str
+) -> None:
+    """An app keeps the time as text without an offset, and means UTC."""
     theirs = {
         "id": key,
         "date": "2026-05-01",
-        "created_at": SLOT - timedelta(hours=1),
+        "created_at": written,
         "headline": "H",
         "overview": "O",
     }
@@ -354,7 +399,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(world: World, store:
     decision = await begin(store)
     assert (decision.kind, decision.entry.state, decision.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
     [ledger] = world.ledgers("ann").values()
-    assert ledger["window_end"] == SLOT - timedelta(hours=1)
+    assert ledger["window_end"] == AN_HOUR_BEFORE
     assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
 
 

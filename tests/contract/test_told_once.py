@@ -121,8 +121,8 @@ class History:
         self._set_user(plan[0])
         for n, one in enumerate(said):
             self._schedule_talk(at, f"c{n}", one)
-        for n, one in enumerate(plan):
-            self._schedule_day(at, one, slots[n], plan[n + 1] if n + 1 < DAYS else one)
+        for n, (day, following) in enumerate(zip(plan, [*plan[1:], plan[-1]], strict=True)):
+            self._schedule_day(at, day, slots[n], following)
         for wish in wishes:
             if wish.day < len(slots):
                 self._schedule_again(at, wish, slots[wish.day])

@@ -1,17 +1,21 @@
-"""The stored recap, read as the app's own data model has it: these shapes, these types, and no other."""
+"""The app's documents read, and the stored recap as the app's own data model has it: these shapes, and no other."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import pytest
+from google.cloud.firestore import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
-from tests.support.jobs import Stage
+from tests.support import app_documents as app
+from tests.support.jobs import Finished, Stage
 from tests.support.web import completion, recap_answer
-from tests.support.worlds import talk
+from tests.support.worlds import FirestoreWorld, talk
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -113,3 +117,175 @@ def test_a_stored_recap_is_what_the_app_reads(stage: Stage, by: str) -> None:
     assert (read.unresolved_questions[0].question, read.locations[0].address) == ("Who buys the paint?", "Park")
     assert (read.stats.total_conversations, doc["metadata"]["source"]) == (1, by)
     assert doc["decisions_made"][0]["conversation_ids"] == ["t1"]
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOTES = """\
+## What was decided
+
+**The heat pump** costs 14,200 euros, and the family takes it.
+
+### Next steps
+- The *grant* has to be asked for before the order is signed
+- Fitters come in [the second week of March](https://example.com/x)
+
+| who | what |
+|---|---|
+| Maya | signs `the order` |
+"""
+
+
+@dataclass
+class Evening:
+    """One user of such an app, and the job that is run for their days one after another."""
+
+    stage: Stage
+    day: date
+
+    def at(self, hour: int, minute: int = 0, days: int = 0) -> datetime:
+        """A local time of the first day, or of one after it."""
+        local = datetime(self.day.year, self.day.month, self.day.day, hour, minute, tzinfo=BERLIN)
+        return (local + timedelta(days=days)).astimezone(UTC)
+
+    def write(self, *docs: dict[str, Any]) -> None:
+        for doc in docs:
+            self.stage.world.put_talk("ann", doc["id"], doc)
+
+    def run(self, days: int = 0) -> Finished:
+        """The job at five past the user's hour."""
+        return self.stage.run("--now", self.at(21, 5, days).isoformat(), "--user", "ann")
+
+    def summary(self, days: int = 0) -> DailySummary:
+        """As the app finds it: by its `date`."""
+        assert isinstance(self.stage.world, FirestoreWorld)
+        asked = FieldFilter("date", "==", (self.day + timedelta(days=days)).isoformat())
+        found = self.stage.world.db.collection("users/ann/daily_summaries").where(filter=asked).limit(2).get()
+        [doc] = [one.to_dict() for one in found]
+        return DailySummary.model_validate(doc)
+
+    def notes(self) -> list[str]:
+        """What the LLM was last shown, note by note, without the marker."""
+        assert self.stage.llm.prompts is not None
+        head, *notes = self.stage.llm.prompts[-1].split("\n\n")
+        marker = head.rsplit(" ", 1)[-1]
+        return ["\n".join(line.removeprefix(f"{marker} ") for line in note.splitlines()) for note in notes]
+
+
+@pytest.fixture
+def evening(firestore_world: FirestoreWorld, redis: Any, llm: Any, fcm: Any, tmp_path: Any) -> Any:
+    stage = Stage(firestore_world, redis, llm, fcm, tmp_path)
+    stage.llm.prompts = []
+    found = Evening(stage, (datetime.now(UTC) + timedelta(days=2)).date())
+    firestore_world.put_user("ann", app.user(), {"phone": "token-ann"}, {})
+    firestore_world.put_user("bob", {key: value for key, value in app.user().items() if key != "time_zone"}, {}, {})
+    yield found
+    stage.stop_all()
+
+
+def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(evening: Evening) -> None:
+    at = evening.at(9)
+    spoken = app.segments("who=ann met Tom at the allotment.", "The fence costs 40 euros.", "We paint it on Sunday.")
+    evening.write(
+        app.conversation(
+            "heating",
+            at,
+            user_title="Heating, as I call it",
+            structured=app.structured(
+                title="A generated title",
+                overview="Superseded words of the overview.",
+                action_items=[
+                    app.task("Ask the bank about the grant", at),
+                    app.task("Forget me", at, deleted=True),
+                    app.task("Call the fitters", at, completed=True, completed_at=at),
+                ],
+            ),
+            apps_results=[{"app_id": None, "content": "  "}, {"app_id": "notes", "content": NOTES}],
+            geolocation={"latitude": 52.5, "longitude": 13.4, "address": "Park", "google_place_id": None},
+        ),
+        app.conversation(
+            "garden", evening.at(11), transcript_segments=app.compressed(spoken), structured=app.structured(title="G")
+        ),
+        app.conversation(
+            "choir",
+            evening.at(12),
+            structured=app.structured(
+                sections=[
+                    {"heading": "Aside", "body_markdown": "The hall was cold.", "kind": "side_notes"},
+                    {
+                        "heading": "Programme",
+                        "body_markdown": "1. Bach first\n2. Then Brahms",
+                        "source_segment_ids": [],
+                    },
+                    {"heading": "Nothing below", "body_markdown": ""},
+                ]
+            ),
+        ),
+        app.conversation(
+            "old",
+            evening.at(13),
+            apps_results=[],
+            plugins_results=[{"plugin_id": "p", "content": "An older app wrote this of the boat."}],
+        ),
+        # an upload has the time of its recording: the evening before, after the hour
+        app.conversation("upload", evening.at(22, days=-1), structured=app.structured(overview="A late walk.")),
+        # nothing can be read of this one; of the one below its overview can: only transcripts are encrypted
+        app.conversation("secret", at, data_protection_level="enhanced", transcript_segments=app.encrypted(spoken)),
+        app.conversation(
+            "half",
+            evening.at(14),
+            data_protection_level="enhanced",
+            transcript_segments=app.encrypted(spoken),
+            structured=app.structured(overview="The dentist said all is well."),
+        ),
+        app.conversation("broken", at, transcript_segments=b"\x00 no zlib"),
+        app.conversation("thrown", at, discarded=True, structured=app.structured(overview="Discarded words.")),
+        app.conversation("locked", at, is_locked=True, structured=app.structured(overview="Locked words.")),
+        # what an upload was joined into another as is marked, and stays
+        app.conversation(
+            "joined", at, deleted=True, sync_merged_into="garden", structured=app.structured(overview="Twice told.")
+        ),
+        app.live_stub("stub", evening.at(9, 30)),
+    )
+    run = evening.run()
+    assert (run.code, evening.stage.llm.calls["ann"], evening.stage.fcm.accepted["token-ann"]) == (0, 1, 1)
+    assert (run.event("conversations.encrypted")["count"], run.event("conversations.malformed")["count"]) == (1, 1)
+    figures = run.event("tick.finished")
+    assert [figures[name] for name in ("sent", "encrypted", "malformed", "defects")] == [1, 1, 1, 0]
+
+    yesterday = f"{evening.at(22, days=-1).astimezone(BERLIN):%A %Y-%m-%d} 22:00"
+    assert evening.notes() == [
+        f"[1] {yesterday}, 20 min.\nA late walk.",
+        "[2] 09:00, 20 min. Heating, as I call it\nWhat was decided:\n"
+        "The heat pump costs 14,200 euros, and the family takes it.\nNext steps:\n"
+        "The grant has to be asked for before the order is signed\nFitters come in the second week of March\n"
+        "who; what\nMaya; signs the order\n- to do: Ask the bank about the grant\n- done: Call the fitters",
+        "[3] 11:00, 20 min. G\nwho=ann met Tom at the allotment.\nThe fence costs 40 euros.\nWe paint it on Sunday.",
+        "[4] 12:00, 20 min.\nProgramme:\nBach first\nThen Brahms\nAside:\nThe hall was cold.",
+        "[5] 13:00, 20 min.\nAn older app wrote this of the boat.",
+        "[6] 14:00, 20 min.\nThe dentist said all is well.",
+    ]
+    read = evening.summary()
+    assert (read.stats.total_conversations, read.stats.total_duration_minutes, read.stats.action_items_count) == (
+        6,
+        120,
+        2,
+    )
+    assert [(one.description, one.completed) for one in read.action_items] == [
+        ("Ask the bank about the grant", False),
+        ("Call the fitters", True),
+    ]
+    assert [(one.address, one.time, one.conversation_id) for one in read.locations] == [("Park", "09:00", "heating")]
+    why = evening.stage.run("--now", evening.at(21, 6).isoformat(), "why", "ann")
+    assert "1 malformed and left out, 1 encrypted" in " ".join(why.out.split())
+    assert (evening.stage.world.summaries("bob"), evening.stage.world.ledgers("bob")) == ({}, {})
+
+
+def test_headings_and_list_marks_end_a_sentence_of_the_extract(evening: Evening) -> None:
+    evening.write(app.conversation("heating", evening.at(9), structured=app.structured(overview=NOTES)))
+    evening.stage.settings["RECAP_SUMMARIZER"] = "extract"
+    assert evening.run().code == 0
+    assert evening.summary().overview == (
+        "The heat pump costs 14,200 euros, and the family takes it. "
+        "The grant has to be asked for before the order is signed. "
+        "Fitters come in the second week of March. Maya; signs the order"
+    )

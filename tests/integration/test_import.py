@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents, samples
+from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.domain.columns import width_of
 from tests.integration.test_command_line import bare
+from tests.support import app_documents
 from tests.support.jobs import Stage
 
 PAGE = (Path(__file__).parents[2] / "docs" / "documents.md").read_text()
@@ -41,6 +43,20 @@ def test_the_pages_example_is_imported_and_has_its_recap(stage: Stage) -> None:
     again = stage.run("import", write(stage, ann()))
     assert again.code == 0
     assert stage.run("--now", "2026-11-25T21:10:00Z", "--user", "ann").event("tick.finished")["done_before"] == 1
+
+
+def told(**fields: object) -> dict[str, Any]:
+    """One whose only conversation has these fields."""
+    return ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z"} | fields})
+
+
+def test_what_an_app_keeps_beside_is_no_mistake(stage: Stage) -> None:
+    talk = app_documents.conversation(
+        "c", datetime(2026, 11, 25, 17, tzinfo=UTC), transcript_segments=app_documents.segments("Hello.")
+    )
+    given = ann(user=app_documents.user(), conversations={"c": talk})
+    done = stage.run("import", write(stage, json.dumps(given, default=datetime.isoformat).encode()))
+    assert (done.code, "1 user imported" in " ".join(done.out.split())) == (0, True)
 
 
 FLAWS: list[tuple[object, str]] = [
@@ -72,6 +88,11 @@ FLAWS: list[tuple[object, str]] = [
     (ann(conversations={"c": []}), "conversations/c is not a map"),
     (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "structured": 5}}), "structured is not a map"),
     (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "finished_at": "x"}}), "finished_at is no time"),
+    (told(app_results=[]), "'app_results' is no field that is read; apps_results is"),
+    (told(user_titel="x"), "'user_titel' is no field that is read; user_title is"),
+    (told(apps_results=["x"]), "conversations/c: apps_results is not a list of {'content': text}"),
+    (told(transcript_segments="AAEC"), "conversations/c: transcript_segments is not a list of {'text': text}"),
+    (told(structured={"sections": [{}]}), "structured.sections is not a list of {'body_markdown': text}"),
 ]
 
 
@@ -177,7 +198,7 @@ def test_a_pretended_evening_of_another_season_finds_samples_that_talk(tmp_path:
 
 
 def test_the_page_lists_each_field_that_is_read() -> None:
-    fields = [*documents.CONVERSATION_FIELDS, documents.TRANSCRIPT, documents.LEGACY_TOKEN]
+    fields = [*documents.CONVERSATION_FIELDS, TRANSCRIPT, documents.LEGACY_TOKEN]
     fields += [documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR]
     assert [name for name in fields if f"`{name}`" not in PAGE] == []
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import tracemalloc
+import zlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -122,12 +126,124 @@ def test_a_conversation_of_words_alone_is_its_transcript() -> None:
         assert found == Conversation("t", AT, transcript="x" * 75_000 + "\n" + "y" * 75_000, cut=cut)
     told = documents.conversation_from("t", {"created_at": AT, "structured": {"overview": "x" * 150_001}})
     assert told == Conversation("t", AT, overview="x" * 150_000, cut=True)
-    odd = documents.conversation_from("t", {"created_at": AT, "transcript_segments": "text"})
-    assert odd == Conversation("t", AT)
 
 
-@pytest.mark.parametrize("name", ["discarded", "is_locked"])
-def test_what_is_discarded_or_locked_is_left_out(name: str) -> None:
+SAID = [{"text": " Hello. ", "start": 0.0, "is_user": True}, {"text": ""}, {"text": "Grüße 🌱 {[,]}"}]
+
+
+def spoken(segments: object, **changes: Any) -> Conversation | None:
+    return documents.conversation_from("t", {"created_at": AT, "transcript_segments": segments} | changes)
+
+
+def test_a_compressed_transcript_is_read() -> None:
+    for packed in (zlib.compress(json.dumps(SAID).encode()), zlib.compress(json.dumps(SAID, indent=2).encode())):
+        assert spoken(packed) == Conversation("t", AT, transcript="Hello.\nGrüße 🌱 {[,]}")
+    nothings: list[object] = [zlib.compress(b"[]"), zlib.compress(b" [ ] "), b"", "", [], None]
+    for nothing in nothings:
+        assert spoken(nothing) == Conversation("t", AT)
+
+
+def test_a_long_transcript_is_read_as_far_as_it_is_looked_at() -> None:
+    many = zlib.compress(json.dumps([{"text": "Yes."}] * 20_001).encode())
+    found = spoken(many)
+    assert found is not None
+    assert (found.transcript.count("\n"), found.cut) == (19_999, True)
+    long = zlib.compress(json.dumps([{"text": "é" * 50, "words": "x" * 999}] * 8_000).encode())  # 10 MB
+    found = spoken(long)
+    assert found is not None
+    assert (found.transcript.count("\n"), len(found.transcript), found.cut) == (2_999, 152_999, True)
+    wide = zlib.compress(json.dumps([{"text": "Yes.", "words": "x" * 9_962}] * 700).encode())  # 10,000 bytes each
+    found = spoken(wide)
+    assert found is not None
+    assert (found.transcript.count("\n"), found.cut) == (599, True)
+
+
+def test_an_encrypted_transcript_is_told_as_one_where_nothing_else_was_written() -> None:
+    secret = base64.b64encode(bytes(range(99))).decode()
+    assert spoken(secret) == Conversation("t", AT, encrypted=True)
+    assert spoken(secret, structured={"overview": "They met."}) == Conversation("t", AT, overview="They met.")
+    tasks = spoken(secret, structured={"action_items": [{"description": "Call"}]})
+    assert tasks == Conversation("t", AT, encrypted=True, action_items=(ActionItem("Call"),))
+
+
+BOMB = zlib.compress(b"[" + b" " * 300_000_000)
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        b"\x00\x01",
+        zlib.compress(json.dumps(SAID).encode())[:-9],
+        zlib.compress(b"[1, 2"),
+        zlib.compress(b'{"text": "no list"}'),
+        zlib.compress(b"\xff\xfe"),
+        zlib.compress(b"[" * 200_000),
+        zlib.compress(b"[" + b"9" * 5_000 + b"]"),
+        zlib.compress(b'[{"text": "\\ud83d"}]'),
+        zlib.compress(bytes(300_000_000)),
+        {"text": "a map"},
+        7,
+        True,
+    ],
+)
+def test_a_transcript_that_can_not_be_read_costs_its_conversation_and_little_else(segments: object) -> None:
+    tracemalloc.start()
+    with pytest.raises(Malformed, match="conversation t"):
+        spoken(segments)
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    tracemalloc.stop()
+    told = spoken(segments, structured={"overview": "They met."})
+    assert told == Conversation("t", AT, overview="They met.")
+
+
+def test_a_bomb_of_spaces_says_nothing() -> None:
+    assert spoken(BOMB) == Conversation("t", AT, cut=True)
+
+
+def test_the_text_is_an_apps_summary_else_the_overview_else_the_sections() -> None:
+    results = [{"app_id": "a", "content": "  "}, "odd", {"content": 7}, {"app_id": None, "content": "---"}]
+    written = {
+        "apps_results": [*results, {"app_id": "b", "content": "# Mine\n- **one**"}, {"content": "not read"}],
+        "plugins_results": [{"plugin_id": "p", "content": "Older."}],
+    }
+    sections = [
+        {"heading": "Aside", "body_markdown": "Last.", "kind": "side_notes"},
+        {"heading": "First", "body_markdown": "Said.", "source_segment_ids": ["s"]},
+        {"heading": "Empty", "body_markdown": " "},
+        {"body_markdown": "Bare."},
+        {"heading": 7, "body_markdown": 7},
+        "odd",
+    ]
+    structured = {"overview": "They met.", "sections": sections}
+
+    def told(doc: dict[str, Any]) -> str:
+        found = documents.conversation_from("t", {"created_at": AT, "structured": structured} | doc)
+        assert found is not None
+        return found.overview
+
+    assert told(written) == "Mine:\none"
+    assert told(written | {"apps_results": results}) == "Older."
+    assert told({"apps_results": "odd", "plugins_results": results}) == "They met."
+    assert told({"structured": structured | {"overview": " "}}) == "First:\nSaid.\nBare.\nAside:\nLast."
+    assert told({"structured": {"sections": [{"heading": "Alone"}] * 200}}) == ""
+    with pytest.raises(Malformed):
+        told({"apps_results": [{"content": "\ud83d"}]})
+
+
+def test_the_users_own_title_goes_before_the_generated_one() -> None:
+    titles = [documents.conversation_from("t", TALK | {"user_title": title}) for title in (" Mine ", " ", 7, None)]
+    assert [found and found.title for found in titles] == ["Mine", "A talk", "A talk", "A talk"]
+
+
+def test_a_deleted_task_is_none() -> None:
+    items = [{"description": "a", "deleted": True}, {"description": "b", "deleted": False}, {"description": "c"}]
+    found = documents.conversation_from("t", TALK | {"structured": {"action_items": items}})
+    assert found is not None
+    assert [item.description for item in found.action_items] == ["b", "c"]
+
+
+@pytest.mark.parametrize("name", ["discarded", "is_locked", "deleted"])
+def test_what_is_discarded_locked_or_deleted_is_left_out(name: str) -> None:
     assert documents.conversation_from("t", TALK | {name: True}) is None
     assert documents.conversation_from("t", TALK | {name: "true"}) is not None
 

@@ -129,6 +129,26 @@ def test_what_was_not_said_in_sentences_stands_for_it() -> None:
     assert short.overview == "Hi there."
 
 
+def test_a_line_of_what_was_written_ends_a_sentence_and_a_heading_is_none() -> None:
+    draft = extracted(
+        talk("a", "What was decided:\nThe team agreed to paint the fence blue\nPaint costs 40 euros\nWho pays for it?"),
+        talk("b", "議題：\n予算は四十万円に決まった\n来週また会う予定です"),
+    )
+    assert draft.overview == (
+        "The team agreed to paint the fence blue. Paint costs 40 euros. 予算は四十万円に決まった。 来週また会う予定です"
+    )
+    assert draft.decisions_made == (
+        Cited("The team agreed to paint the fence blue", ("a",)),
+        Cited("予算は四十万円に決まった", ("b",)),
+    )
+    assert draft.unresolved_questions == (Cited("Who pays for it?", ("a",)),)
+
+
+def test_what_was_said_may_go_on_in_the_next_line() -> None:
+    spoken = talk("a", "", transcript="So we take the blue paint\nfor the old garden fence then.")
+    assert extracted(spoken).overview == "So we take the blue paint for the old garden fence then."
+
+
 def test_what_others_wrote_is_cleaned() -> None:
     draft = extracted(talk("a", "See <b>this</b> https://evil.example/x now, please do. \x1b[2JBye for now, friend."))
     assert draft.overview == "See this now, please do. Bye for now, friend."

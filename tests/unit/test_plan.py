@@ -57,11 +57,13 @@ def test_a_note_has_the_users_own_time_and_all_that_is_known() -> None:
     )
     spoken = talk("b", "", title="", transcript="Hello.\nYes.", started_at=None, finished_at=None)
     late = talk("c", started_at=AT - timedelta(days=2))
-    assert notes(Material(DAY, (whole, spoken, late), None, "Asia/Tokyo")) == [
+    night = talk("d", started_at=AT + timedelta(hours=14, minutes=30), finished_at=AT + timedelta(hours=15))
+    assert notes(Material(DAY, (whole, spoken, late, night), None, "Asia/Tokyo")) == [
         "[1] 18:00, 30 min. Title a\nThey met.\nThey ate.\nThey left.\n"
         "- event: Dinner at eight\n- to do: Buy seeds\n- done: Call",
         "[2] 18:00, 0 min.\nHello.\nYes.",
         "[3] Wednesday 2026-04-29 18:00, 2910 min. Title c\nThey met.",
+        "[4] Saturday 2026-05-02 08:30, 30 min. Title d\nThey met.",
     ]
 
 

@@ -41,20 +41,16 @@ def summary_from(key: str, doc: Doc) -> Summary:
     """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
     return Summary(
         id=_words(doc.get("id"))[:MAX_ID] or key,
-        created_at=_made_at(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
+        created_at=_written_at(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
         headline=_words(doc.get("headline")),
         overview=_words(doc.get("overview")),
         day_emoji=_words(doc.get("day_emoji")),
     )
 
 
-def _made_at(value: object) -> datetime | None:
-    """When the app made a summary: it writes UTC as text, without an offset."""
-    try:
-        made = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    return moment(made.replace(tzinfo=UTC) if isinstance(made, datetime) and made.tzinfo is None else made)
+def _written_at(value: object) -> datetime | None:
+    """When a summary was made: an app keeps it as text without an offset, and means UTC."""
+    return moment(value) or (moment(f"{value}+00:00") if isinstance(value, str) else None)
 
 
 def _words(value: object) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
-from notifications.domain.recap.bounds import MAX_TEXT
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
 from notifications.ports import Listed
@@ -29,12 +29,16 @@ CONVERSATION_FIELDS = (
     "is_locked",
     "status",
     "deferred",
+    "deleted",
     "language",
+    "user_title",
     "structured",
+    "apps_results",
+    "plugins_results",
     "geolocation",
 )
-TRANSCRIPT = "transcript_segments"
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
+LEFT_OUT = ("discarded", "is_locked", "deleted")
 FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 
@@ -94,10 +98,10 @@ def active(doc: object) -> bool:
 
 
 def conversation_from(key: str, doc: object) -> Conversation | None:
-    """The conversation; None where it is discarded or locked. Raises Malformed."""
+    """The conversation; None where it is discarded, locked or deleted. Raises Malformed."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"conversation {key} is not a map.")
-    if doc.get("discarded") is True or doc.get("is_locked") is True:
+    if any(doc.get(name) is True for name in LEFT_OUT):
         return None
     structured = doc.get("structured") or {}
     created = moment(doc.get("created_at"))
@@ -110,19 +114,23 @@ def conversation_from(key: str, doc: object) -> Conversation | None:
 
 
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
-    overview = text(structured.get("overview"))
-    told, cut = (overview[:MAX_TEXT], len(overview) > MAX_TEXT) if overview else _transcript(doc.get(TRANSCRIPT))
+    overview, cut = written(doc, structured)
+    segments = None if overview else doc.get(TRANSCRIPT)
+    encrypted, said = is_encrypted(segments), ""
+    if segments and not encrypted:
+        said, cut = transcript(key, segments)
     return Conversation(
         id=key,
         created_at=created,
         started_at=_told_moment(doc.get("started_at")),
         finished_at=_told_moment(doc.get("finished_at")),
-        title=text(structured.get("title")),
-        overview=told if overview else "",
+        title=text(doc.get("user_title")) or text(structured.get("title")),
+        overview=overview,
         category=text(structured.get("category")),
         action_items=tuple(_action_items(structured.get("action_items"))),
         events=tuple(_titles(structured.get("events"))),
-        transcript="" if overview else told,
+        transcript=said,
+        encrypted=encrypted,
         language=language_tag(text(doc.get("language"))),
         place=_place(doc.get("geolocation")),
         cut=cut,
@@ -145,37 +153,12 @@ def _degrees(value: object, most: int) -> bool:
 
 
 def _action_items(value: object) -> list[ActionItem]:
-    found = (item for item in _maps(value) if text(item.get("description")))
+    found = (item for item in maps(value) if item.get("deleted") is not True and text(item.get("description")))
     return [ActionItem(text(item["description"]), item.get("completed") is True) for item in found]
 
 
 def _titles(value: object) -> list[str]:
-    return [title for item in _maps(value) if (title := text(item.get("title")))]
-
-
-def _transcript(value: object) -> tuple[str, bool]:
-    """What was said, a line for each segment, and whether it was too long to be read to its end."""
-    lines: list[str] = []
-    room = MAX_TEXT
-    for segment in _maps(value):
-        line = text(segment.get("text"))
-        lines.append(line[:room])
-        room -= len(line)
-        if room < 0:
-            break
-    return "\n".join(line for line in lines if line), room < 0
-
-
-def _maps(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def text(value: object) -> str:
-    """Stripped text; empty for anything else. Raises UnicodeEncodeError for half of a surrogate pair."""
-    if not isinstance(value, str):
-        return ""
-    value.encode()
-    return value.strip()
+    return [title for item in maps(value) if (title := text(item.get("title")))]
 
 
 def moment(value: object) -> datetime | None:

@@ -8,13 +8,15 @@ from difflib import get_close_matches
 from typing import Any
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.domain.errors import Malformed
 from notifications.domain.text import is_document_id, printable
 
 INSTANTS = ("created_at", "started_at", "finished_at")
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language", documents.LEGACY_TOKEN)
-STRUCTURED = ("title", "overview", "category", "action_items", "events")
-LISTS = {"action_items": "description", "events": "title"}
+STRUCTURED = ("title", "overview", "sections", "category", "action_items", "events")
+LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "text"}
+LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
 NEAR = 0.8  # how much alike a name is that nobody meant
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
@@ -69,19 +71,24 @@ def _device(where: str, doc: documents.Doc) -> None:
 
 
 def _conversation(where: str, doc: documents.Doc) -> None:
-    _refuse_near_misses(where, doc, (*documents.CONVERSATION_FIELDS, documents.TRANSCRIPT))
+    _refuse_near_misses(where, doc, (*documents.CONVERSATION_FIELDS, TRANSCRIPT))
     if "created_at" not in doc:
         raise Malformed(f"{where}: created_at is missing; {HOW}.")
+    _refuse_other_lists(f"{where}: ", doc, LISTS)
     try:
         documents.conversation_from("", doc)
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
     structured = doc.get("structured") or {}
     _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
-    for name, key in LISTS.items():
-        found = structured.get(name) or []
+    _refuse_other_lists(f"{where}: structured.", structured, LISTS_OF_STRUCTURED)
+
+
+def _refuse_other_lists(where: str, doc: documents.Doc, lists: Mapping[str, str]) -> None:
+    for name, key in lists.items():
+        found = doc.get(name) or []
         if not isinstance(found, list) or not all(isinstance(one, Mapping) and key in one for one in found):
-            raise Malformed(f"{where}: structured.{name} is not a list of {{{key!r}: text}}.")
+            raise Malformed(f"{where}{name} is not a list of {{{key!r}: text}}.")
 
 
 def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) -> None:

@@ -85,6 +85,8 @@ def _window_line(f: Facts) -> str:
     """What the recap covers: as its ledger has it, else as the next run would read it."""
     candidates, malformed, entry = f.given.ledgers.candidates, f.given.malformed, f.ledger
     left_out = f", {malformed} malformed and left out" if malformed else ""
+    if f.given.encrypted:
+        left_out += f", {f.given.encrypted} encrypted, whose words only the app can read"
     if entry is not None and entry.told is not None:
         start, end = entry.window_start or candidates.window.start, entry.window_end or candidates.until
         read_from, said = entry.read_from or start, len(hashes_in(entry.told))

@@ -40,6 +40,7 @@ OVERVIEW_SENTENCES = 4
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 SAME_WORDS = 0.5  # cosine from which two sentences say the same
 SHORTEST, SHORTEST_SPOKEN = 12, 24  # characters: less is no sentence that tells anything
+ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
 FIGURE = re.compile(r"\d")
 DECIDES = re.compile(
@@ -100,7 +101,7 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     talks = _by_weight(m.conversations, said, ranks)
     return Draft(
         headline=_headline([m.conversations[at] for at in talks], [said[n].text for n in overview]),
-        overview=bounded(" ".join(said[n].text for n in overview), MAX_OVERVIEW),
+        overview=bounded(_joined([said[n].text for n in overview]), MAX_OVERVIEW),
         day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
         highlights=tuple(_highlights(m, talks, [*(n for n in told if n not in overview), *told], said, vectors)),
         unresolved_questions=_cited(m, [n for n in best if said[n].question], said, vectors),
@@ -117,7 +118,7 @@ def digest(c: Conversation, split: Split, language: str | None) -> str:
     vectors = weighed([words(one.text) for one in said])
     ranks = lexrank(vectors)
     best = sorted(range(len(said)), key=lambda n: (-ranks[n], n))[:DIGEST_SENTENCES]
-    return " ".join(said[n].text for n in sorted(best))
+    return _joined([said[n].text for n in sorted(best)])
 
 
 def _candidates(m: Material, split: Split) -> list[Said]:
@@ -131,8 +132,10 @@ def _candidates(m: Material, split: Split) -> list[Said]:
 
 def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
     found = 0
-    for sentence in split(plain(c.overview or c.transcript, length), c.language or language):
+    for sentence in _split_lines(c, language, split, length):
         text = bounded(sentence.strip(), MAX_SENTENCE)
+        if text.endswith(ANNOUNCES):
+            continue
         if len(text) >= (SHORTEST if c.overview else SHORTEST_SPOKEN) or (text and any(map(writes_no_spaces, text))):
             found += 1
             yield Said(text, at, bool(QUESTION.search(text)))
@@ -141,6 +144,23 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
         rest = (plain(one, LEAST_READ) for one in (c.overview or c.transcript, *others))
         if text := bounded(". ".join(one for one in rest if one), MAX_SENTENCE):
             yield Said(text, at, question=False)
+
+
+def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[str]:
+    """What was written ends with its line; what was said may go on in the next."""
+    told = c.overview[:length].splitlines() if c.overview else [c.transcript]
+    return (sentence for line in told for sentence in split(plain(line, length), c.language or language))
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    return " ".join([*map(_ended, sentences[:-1]), *sentences[-1:]])
+
+
+def _ended(sentence: str) -> str:
+    """The sentence with a full stop, where it has no mark of its own: a line of a list, or what was said."""
+    if not sentence[-1:].isalnum():
+        return sentence
+    return sentence + ("。" if writes_no_spaces(sentence[-1]) else ".")
 
 
 def _worth(m: Material, said: Sequence[Said], ranks: Sequence[float]) -> list[float]:

@@ -158,9 +158,9 @@ def _cut(note: Note, most: int) -> Note:
 
 
 def _note(number: int, c: Conversation, m: Material, tz: ZoneInfo) -> Note:
-    """The user's own time of day; weekday and date too where it was held before the day that the recap is about."""
+    """The user's own time of day; weekday and date too where it was not held on the day that the recap is about."""
     begun = held_at(c).astimezone(tz)
-    when = f"{begun:%H:%M}" if begun.date() >= m.date else f"{begun:%A %Y-%m-%d %H:%M}"
+    when = f"{begun:%H:%M}" if begun.date() == m.date else f"{begun:%A %Y-%m-%d %H:%M}"
     lines = [f"[{number}] {when}, {c.minutes:.0f} min. {clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]}".rstrip()]
     lines += [clean(line) for line in (c.overview or c.transcript).splitlines()]
     lines += [f"- event: {clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]}" for event in c.events[:MAX_ITEMS]]

@@ -9,6 +9,7 @@ from typing import Any
 from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.delivery_documents import ledger_from, part_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
@@ -52,7 +53,7 @@ class Reading(FirestoreClient):
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
         """What a recap may be made of, oldest first, and how many were malformed: page by page, the newest first.
 
-        Transcripts are large: they are read only where a conversation tells nothing without.
+        Transcripts are large: they are read only where nothing was written of a conversation.
         """
         newest_first = (
             self._user(uid)
@@ -76,8 +77,8 @@ class Reading(FirestoreClient):
                 conversation = documents.conversation_from(found.id, doc)
                 if conversation is None or candidates.under_way(conversation):
                     continue
-                if not conversation.tells_something:
-                    whole = await self._read(found.reference, [documents.TRANSCRIPT])
+                if not conversation.overview:
+                    whole = await self._read(found.reference, [TRANSCRIPT])
                     conversation = documents.conversation_from(found.id, doc | (whole.to_dict() or {}))
             except Malformed:
                 malformed += 1
