@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping
+import errno
+import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-from httpx2 import ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
+import structlog
+from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
 from pydantic import ValidationError
 
-from notifications.adapters.summarizers.openai_dialect import OPTIONAL, Dialect
-from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
+from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
+from notifications.adapters.summarizers.openai_refusals import Refusal
+from notifications.adapters.summarizers.openai_wire import (
+    Completion,
+    Packed,
+    TooLong,
+    Usage,
+    bound,
+    budgets,
+    status_of,
+)
 from notifications.adapters.summarizers.prices import price_listed, price_set
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
@@ -23,9 +34,10 @@ from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
 from notifications.domain.spending import Price, Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
-from notifications.domain.waits import retry_after
 from notifications.limits import Limits
 from notifications.ports import Answer
+
+log = structlog.get_logger()
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
 CHECK_SECONDS = 10.0
@@ -34,24 +46,22 @@ MODEL_LENGTH = 100
 DEFAULT_TIER = "default"
 TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
-ITEM_CODES = {
-    "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
-    "string_above_max_length": ItemReason.CONTEXT_LENGTH,
-    "exceed_context_size_error": ItemReason.CONTEXT_LENGTH,  # llama.cpp's
-    "content_policy_violation": ItemReason.CONTENT_POLICY,
+ITEM_ENDS = {
+    "length": ItemReason.TRUNCATED,
+    "max_tokens": ItemReason.TRUNCATED,
+    "model_length": ItemReason.TRUNCATED,
     "content_filter": ItemReason.CONTENT_POLICY,
-    "invalid_prompt": ItemReason.CONTENT_POLICY,
+    "safety": ItemReason.CONTENT_POLICY,
+    "recitation": ItemReason.CONTENT_POLICY,
+    "blocklist": ItemReason.CONTENT_POLICY,
+    "prohibited_content": ItemReason.CONTENT_POLICY,
+    "refusal": ItemReason.REFUSAL,
 }
-ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
-ITEM_WORDS = {  # vLLM and others have no code for it
-    ItemReason.CONTEXT_LENGTH: re.compile(
-        r"maximum context length|context (?:length|size|window)|exceeds? .{0,60}(?:context|n_ctx)|input tokens exceed",
-        re.I,
-    ),
-    ItemReason.TRUNCATED: re.compile(r"max_tokens or model output limit", re.IGNORECASE),
-}
+# Far more bytes than any text has to a token; below that size no window is too small.
+CUT_BYTES_A_TOKEN, CUT_LEAST_BYTES, CUT_ALIKE = 16, 8_192, 2
 NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
 MAY_BE_DEAR, DEAR, CHEAP_TIERS = ("auto", "priority"), ("priority",), {"flex", "auto"}
+PAYMENT_REQUIRED = 402
 NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
 NO_FLEX = ("resource_unavailable", "capacity_exceeded")
 
@@ -68,6 +78,14 @@ class Service:
     daily_budget: float | None = None  # USD
 
 
+class _Failed(Exception):
+    """An error that the server sent, with its status; the body as it came."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status, self.body, self.headers = status, body, headers
+
+
 class OpenAISummarizer:
     """The Summarizer port. The client's own retries are off: they obey Retry-After without jitter."""
 
@@ -81,6 +99,7 @@ class OpenAISummarizer:
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
+        self._cuts_at: int | None = None  # tokens of a prompt that this server keeps, once it was seen to cut one
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         """One answer. Raises ItemFault or ProviderFault; neither quotes what was sent or answered.
@@ -91,14 +110,16 @@ class OpenAISummarizer:
         seconds = timeout.total_seconds()
         try:
             async with asyncio.timeout(seconds):
-                for _ in range(len(OPTIONAL) + 2):
+                for _ in range(MOST_REFUSALS + 1):
                     asked = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
                         return await self._called(asked, seconds)
-                    except (openai.BadRequestError, openai.UnprocessableEntityError) as refusal:
-                        self._refuse_the_item(refusal)
-                        if not self._dialect.learns(refusal.message, refusal.param, asked):
+                    except _Failed as failed:
+                        body, headers = failed.body, failed.headers
+                        refusal = Refusal.read(failed.status, body, headers, question.notes)
+                        _refuse_the_item(refusal)
+                        if not self._dialect.learns(refusal, asked):
                             self._refused(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
@@ -106,21 +127,22 @@ class OpenAISummarizer:
                 f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
-        except openai.APIStatusError as refusal:
-            self._refused(refusal, cheap=cheap)
 
     async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
         try:
             response = await self._client.chat.completions.with_raw_response.create(**asked, timeout=seconds + LATER)
             self.budgets = budgets(response.headers)
-            return await self._answer(Completion.model_validate_json(response.http_response.content))
-        except openai.APIStatusError:
-            raise
+            found = Completion.model_validate_json(response.http_response.content)
+            if found.failure is not None:
+                raise _Failed(status_of(found.failure), found.failure, response.headers)
+            return await self._answer(found, asked)
+        except openai.APIStatusError as cause:
+            raise _Failed(cause.status_code, cause.body, cause.response.headers) from cause
         except openai.APIError as cause:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network.",
+                f"{self._where} {_unreachable(cause)}",
                 unpaid=isinstance(cause.__cause__, NEVER_SENT),
             ) from cause
         except Packed:
@@ -134,21 +156,45 @@ class OpenAISummarizer:
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    async def _answer(self, found: Completion) -> Answer:
-        tokens_in, cached, tokens_out, hidden = found.usage.counts() if found.usage else (0, 0, 0, 0)
-        self.tokens += tokens_in + tokens_out
-        tier = error_code(found.service_tier, DEFAULT_TIER)
+    async def _answer(self, found: Completion, asked: Mapping[str, Any]) -> Answer:
+        usage, tier = found.usage, error_code(found.service_tier, DEFAULT_TIER)
+        self.tokens += usage.read + usage.written
         price = await self._price(tier)
-        told = found.usage is not None and tokens_in > 0 and found.usage.completion_tokens is not None
-        cost = price.of(tokens_in, cached, tokens_out) if price and told else None
-        choice = found.choices[0]
+        cost = price.of(usage.read, usage.cached, usage.written, usage.kept) if price and usage.told else None
+        ended: ItemReason | None = ItemReason.CONTENT_POLICY
+        if found.choices:
+            choice = found.choices[0]
+            ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
+        if found.choices and self._was_cut(usage, asked):
+            ended = ItemReason.CONTEXT_LENGTH
         return Answer(
-            text=choice.message.content or "",
+            text=found.choices[0].message.content if found.choices else "",
             model=printable(found.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, tokens_in, cached, tokens_out, hidden, cost),
-            ended=ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.finish_reason or ""),
+            spent=Spent(1, usage.read, usage.cached, usage.written, usage.hidden, cost),
+            ended=ended,
         )
+
+    def _was_cut(self, usage: Usage, asked: Mapping[str, Any]) -> bool:
+        """Whether the server read far less than it was sent, and did not say so; Ollama's own window is 4,096 tokens.
+
+        Once a window was found out, a prompt that fills it alike was cut as well.
+        """
+        sent = sum(len(message["content"].encode()) for message in asked["messages"])
+        read = usage.read + usage.cached  # some servers tell apart what they had read before
+        if usage.read == 0:
+            return False
+        alike = self._cuts_at is not None and abs(read - self._cuts_at) <= CUT_ALIKE
+        if not alike and (sent < CUT_LEAST_BYTES or read * CUT_BYTES_A_TOKEN >= sent):
+            return False
+        if self._cuts_at is None:
+            reason = (
+                f"{self._where} read {read} tokens of {sent} bytes; give it a longer window (Ollama: "
+                "OLLAMA_CONTEXT_LENGTH, num_ctx), or lower RECAP_MAX_PROMPT_TOKENS."
+            )
+            log.warning("llm.cuts_prompts", reason=reason)
+            self._cuts_at = read
+        return True
 
     async def worst_cost(self, question: Question) -> int | None:
         """What one call can cost at most, in millionths of a USD: no tokenizer makes more tokens than bytes.
@@ -165,7 +211,8 @@ class OpenAISummarizer:
                 "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK."
             )
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
-        return max(price.of(sent, 0, self._dialect.room(question)) for price in prices)
+        kept = sent if self._dialect.bills_cache else 0
+        return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
 
     async def _price(self, tier: str) -> Price | None:
         if tier not in self._prices:
@@ -192,43 +239,63 @@ class OpenAISummarizer:
             return str(fault)
         return ""
 
-    def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
-        self._refuse_the_item(cause)
-        status, code = cause.status_code, error_code(cause.code or cause.type, "")
-        if status in (401, 403, 404):
+    def _refused(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
+        status, code, quote = refusal.status, refusal.code, refusal.quote(self._client.api_key)
+        if refusal.config:
             raise ProviderFault(
-                f"{self._where} answers {status} for model {self._service.model!r}; check OPENAI_API_KEY, OPENAI_MODEL "
-                "and OPENAI_BASE_URL.",
+                f"{self._where} answers {status} for model {self._service.model!r}{quote and f':{quote}'}; check "
+                "OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL.",
                 config=True,
                 unpaid=True,
-            ) from cause
+            )
         raise ProviderFault(
-            f"{self._where} answers {status}{f' ({code})' if code else ''}.",
-            retry_after=retry_after(cause.response.headers),
-            opens=code == "insufficient_quota",
+            f"{self._where} answers {status}{f' ({code})' if code else ''}{quote and f':{quote}'}.",
+            retry_after=refusal.wait,
+            opens=code == "insufficient_quota" or status == PAYMENT_REQUIRED,
             cheap=code in NO_FLEX and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in NOT_SERVED,
-        ) from cause
-
-    def _refuse_the_item(self, cause: openai.APIStatusError) -> None:
-        """Raise ItemFault where it is this question that can't be served: by its code, else by what servers write."""
-        code = error_code(cause.code or cause.type, "")
-        reason = ITEM_CODES.get(code)
-        if reason is None and cause.status_code in (400, 413, 422):
-            reason = next((one for one, said in ITEM_WORDS.items() if said.search(cause.message)), None)
-        if reason is not None:
-            sentence = f"The LLM can't take this day's notes ({code or reason.value})."
-            raise ItemFault(reason, sentence, unpaid=reason is not ItemReason.TRUNCATED) from cause
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.close()
 
 
+def _place(url: URL) -> str:
+    """Host and port: of several servers on one machine it is the port that tells them apart."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
+def _refuse_the_item(refusal: Refusal) -> None:
+    """Raise ItemFault where it is this question that can't be served."""
+    if (reason := refusal.item) is not None:
+        sentence = f"The LLM can't take this day's notes ({refusal.code or reason.value})."
+        paid = reason in (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER)
+        raise ItemFault(reason, sentence, unpaid=not paid)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _unreachable(cause: openai.APIError) -> str:
+    """Why nobody answered, and what to do; the client says "timed out" of a refused connection too."""
+    causes = list(_causes(cause))
+    if any(isinstance(one, OSError) and one.errno == errno.ECONNREFUSED for one in causes):
+        return "refuses the connection; check OPENAI_BASE_URL, and whether the server runs."
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return "has no address that is known here; check OPENAI_BASE_URL and the name server."
+    return f"does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+
+
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
     """A summarizer of that service."""
     client = client_of(key, base_url, limits)
-    return OpenAISummarizer(client, service, f"The LLM at {client.base_url.host}")
+    return OpenAISummarizer(client, service, f"The LLM at {_place(client.base_url)}")
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:

@@ -8,6 +8,7 @@ from notifications.domain.spending import MTOK, Price
 
 FLEX, PRIORITY = "flex", "priority"
 SAMPLE = 1_000  # tokens that are priced: a recap's call is in the bracket of short ones
+KEPT = Decimal("1.25")  # of a token in, what one costs that is kept for a later call
 SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price that is set by hand: the default tier's
 
 
@@ -17,7 +18,7 @@ def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> P
         return None
     share = SHARES.get(tier, Decimal(1))
     read, written = (Decimal(str(one)) * share for one in (tokens_in, tokens_out))
-    return Price(read, written, read)
+    return Price(read, written, read, read * KEPT)
 
 
 def price_listed(model: str, tier: str) -> Price | None:
@@ -28,15 +29,17 @@ def price_listed(model: str, tier: str) -> Price | None:
     from genai_prices import Usage, calc_price
 
     context = {"service_tier": tier}
+
+    def price_of(**tokens: int) -> Decimal:
+        cost = calc_price(Usage(**tokens), model_ref=model, provider_id="openai", price_context=context)
+        return Decimal(cost.total_price) * MTOK / SAMPLE
+
     try:
-        read = calc_price(Usage(input_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
-        cached = calc_price(
-            Usage(input_tokens=SAMPLE, cache_read_tokens=SAMPLE),
-            model_ref=model,
-            provider_id="openai",
-            price_context=context,
+        return Price(
+            tokens_in=price_of(input_tokens=SAMPLE),
+            tokens_out=price_of(output_tokens=SAMPLE),
+            cached=price_of(input_tokens=SAMPLE, cache_read_tokens=SAMPLE),
+            kept=price_of(input_tokens=SAMPLE, cache_write_tokens=SAMPLE),
         )
-        written = calc_price(Usage(output_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
     except LookupError:
         return None
-    return Price(*(Decimal(one.total_price) * MTOK / SAMPLE for one in (read, written, cached)))
