@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-import structlog
-from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
+from httpx2 import create_ssl_context
 from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
+from notifications.adapters.summarizers.openai_reach import NEVER_SENT, place, unreachable
 from notifications.adapters.summarizers.openai_refusals import Refusal
+from notifications.adapters.summarizers.openai_window import Window
 from notifications.adapters.summarizers.openai_wire import (
     Completion,
     Packed,
     TooLong,
-    Usage,
     bound,
     budgets,
     status_of,
 )
-from notifications.adapters.summarizers.prices import price_listed, price_set
+from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
 from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
-from notifications.domain.spending import Price, Spent
+from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.limits import Limits
 from notifications.ports import Answer
 
-log = structlog.get_logger()
-
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
 CHECK_SECONDS = 10.0
 LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
-DEFAULT_TIER = "default"
 TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
 ITEM_ENDS = {
@@ -57,13 +52,9 @@ ITEM_ENDS = {
     "prohibited_content": ItemReason.CONTENT_POLICY,
     "refusal": ItemReason.REFUSAL,
 }
-# Far more bytes than any text has to a token; below that size no window is too small.
-CUT_BYTES_A_TOKEN, CUT_LEAST_BYTES, CUT_ALIKE = 16, 8_192, 2
-NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
-MAY_BE_DEAR, DEAR, CHEAP_TIERS = ("auto", "priority"), ("priority",), {"flex", "auto"}
 PAYMENT_REQUIRED = 402
 NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
-NO_FLEX = ("resource_unavailable", "capacity_exceeded")
+NO_FLEX = frozenset(("resource_unavailable", "capacity_exceeded"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +84,16 @@ class OpenAISummarizer:
         self._client = client
         self._service = service
         self._dialect = Dialect(service.model, service.effort, service.tier)
-        self._prices: dict[str, Price | None] = {}
+        self._prices = Prices(service.model, service.price_in, service.price_out)
         self._where = where
         self.where = f"{where} (OPENAI_MODEL {service.model!r})"
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
-        self._cuts_at: int | None = None  # tokens of a prompt that this server keeps, once it was seen to cut one
+        self._window = Window(where)
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
-        """One answer. Raises ItemFault or ProviderFault; neither quotes what was sent or answered.
+        """One answer. Raises ItemFault or ProviderFault; neither quotes the notes or the answer.
 
         Bounded as a whole: a server that drips its answer is bounded by no time-out between two bytes.
         `cheap`: whether the slower tier at half the price may be asked, where that is set (OPENAI_SERVICE_TIER).
@@ -116,9 +107,8 @@ class OpenAISummarizer:
                     try:
                         return await self._called(asked, seconds)
                     except _Failed as failed:
-                        body, headers = failed.body, failed.headers
-                        refusal = Refusal.read(failed.status, body, headers, question.notes)
-                        _refuse_the_item(refusal)
+                        refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
+                        refusal.blame_the_item()
                         if not self._dialect.learns(refusal, asked):
                             self._refused(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
@@ -142,7 +132,7 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} {_unreachable(cause)}",
+                f"{self._where} {unreachable(cause)}",
                 unpaid=isinstance(cause.__cause__, NEVER_SENT),
             ) from cause
         except Packed:
@@ -159,13 +149,13 @@ class OpenAISummarizer:
     async def _answer(self, found: Completion, asked: Mapping[str, Any]) -> Answer:
         usage, tier = found.usage, error_code(found.service_tier, DEFAULT_TIER)
         self.tokens += usage.read + usage.written
-        price = await self._price(tier)
+        price = await self._prices.at(tier)
         cost = price.of(usage.read, usage.cached, usage.written, usage.kept) if price and usage.told else None
         ended: ItemReason | None = ItemReason.CONTENT_POLICY
         if found.choices:
             choice = found.choices[0]
             ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
-        if found.choices and self._was_cut(usage, asked):
+        if found.choices and self._window.was_short_for(asked["messages"], usage):
             ended = ItemReason.CONTEXT_LENGTH
         return Answer(
             text=found.choices[0].message.content if found.choices else "",
@@ -175,27 +165,6 @@ class OpenAISummarizer:
             ended=ended,
         )
 
-    def _was_cut(self, usage: Usage, asked: Mapping[str, Any]) -> bool:
-        """Whether the server read far less than it was sent, and did not say so; Ollama's own window is 4,096 tokens.
-
-        Once a window was found out, a prompt that fills it alike was cut as well.
-        """
-        sent = sum(len(message["content"].encode()) for message in asked["messages"])
-        read = usage.read + usage.cached  # some servers tell apart what they had read before
-        if usage.read == 0:
-            return False
-        alike = self._cuts_at is not None and abs(read - self._cuts_at) <= CUT_ALIKE
-        if not alike and (sent < CUT_LEAST_BYTES or read * CUT_BYTES_A_TOKEN >= sent):
-            return False
-        if self._cuts_at is None:
-            reason = (
-                f"{self._where} read {read} tokens of {sent} bytes; give it a longer window (Ollama: "
-                "OLLAMA_CONTEXT_LENGTH, num_ctx), or lower RECAP_MAX_PROMPT_TOKENS."
-            )
-            log.warning("llm.cuts_prompts", reason=reason)
-            self._cuts_at = read
-        return True
-
     async def worst_cost(self, question: Question) -> int | None:
         """What one call can cost at most, in millionths of a USD: no tokenizer makes more tokens than bytes.
 
@@ -203,8 +172,7 @@ class OpenAISummarizer:
         """
         if self._service.daily_budget is None:
             return None
-        tiers = {DEFAULT_TIER, self._service.tier or DEFAULT_TIER, *(DEAR if self._service.tier in MAY_BE_DEAR else ())}
-        prices = [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self._price(tier))]
+        prices = await self._prices.at_worst(self._service.tier)
         if not prices:
             raise ConfigFault(
                 f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
@@ -213,13 +181,6 @@ class OpenAISummarizer:
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
         kept = sent if self._dialect.bills_cache else 0
         return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
-
-    async def _price(self, tier: str) -> Price | None:
-        if tier not in self._prices:
-            set_by_hand = price_set(self._service.price_in, self._service.price_out, tier)
-            listed = None if set_by_hand else await asyncio.to_thread(price_listed, self._service.model, tier)
-            self._prices[tier] = set_by_hand or listed
-        return self._prices[tier]
 
     async def check(self) -> str:
         """Whether the key, the address and the model are right: the list of models, then an answer of one token.
@@ -251,8 +212,8 @@ class OpenAISummarizer:
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}{quote and f':{quote}'}.",
             retry_after=refusal.wait,
-            opens=code == "insufficient_quota" or status == PAYMENT_REQUIRED,
-            cheap=code in NO_FLEX and self._dialect.is_flex(cheap=cheap),
+            opens="insufficient_quota" in refusal.codes or status == PAYMENT_REQUIRED,
+            cheap=not NO_FLEX.isdisjoint(refusal.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in NOT_SERVED,
         )
 
@@ -261,41 +222,10 @@ class OpenAISummarizer:
         await self._client.close()
 
 
-def _place(url: URL) -> str:
-    """Host and port: of several servers on one machine it is the port that tells them apart."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    return f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
-
-
-def _refuse_the_item(refusal: Refusal) -> None:
-    """Raise ItemFault where it is this question that can't be served."""
-    if (reason := refusal.item) is not None:
-        sentence = f"The LLM can't take this day's notes ({refusal.code or reason.value})."
-        paid = reason in (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER)
-        raise ItemFault(reason, sentence, unpaid=not paid)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _unreachable(cause: openai.APIError) -> str:
-    """Why nobody answered, and what to do; the client says "timed out" of a refused connection too."""
-    causes = list(_causes(cause))
-    if any(isinstance(one, OSError) and one.errno == errno.ECONNREFUSED for one in causes):
-        return "refuses the connection; check OPENAI_BASE_URL, and whether the server runs."
-    if any(isinstance(one, socket.gaierror) for one in causes):
-        return "has no address that is known here; check OPENAI_BASE_URL and the name server."
-    return f"does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
-
-
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
     """A summarizer of that service."""
     client = client_of(key, base_url, limits)
-    return OpenAISummarizer(client, service, f"The LLM at {_place(client.base_url)}")
+    return OpenAISummarizer(client, service, f"The LLM at {place(client.base_url)}")
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from notifications.domain.errors import ItemReason
+from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.text import bounded, clean, printable
 from notifications.domain.text import code as error_code
 from notifications.domain.waits import LONGEST, retry_after
@@ -39,6 +39,7 @@ ITEM_CODES = {
     "string_above_max_length": ItemReason.CONTEXT_LENGTH,
     "exceed_context_size_error": ItemReason.CONTEXT_LENGTH,  # llama.cpp's
     "request_too_large": ItemReason.CONTEXT_LENGTH,
+    "string_too_long": ItemReason.CONTEXT_LENGTH,
     "content_policy_violation": ItemReason.CONTENT_POLICY,
     "content_filter": ItemReason.CONTENT_POLICY,
     "responsibleaipolicyviolation": ItemReason.CONTENT_POLICY,
@@ -89,7 +90,7 @@ class Refusal:
         words = _words(notes)
         for key, value in _leaves(body):
             if key in CODES and isinstance(value, str) and not value.isdigit():
-                codes.append(error_code(value, ""))
+                codes.insert(0 if key == "code" else len(codes), error_code(value, ""))
             elif key in NAMES:
                 named.append(_path(value))
             elif key == "retryDelay" and isinstance(value, str) and (told := DELAY.fullmatch(value)):
@@ -128,6 +129,13 @@ class Refusal:
         words = {400: TOO_LONG, 422: TOO_LONG, 429: FAR_TOO_LONG, 500: FULL}.get(self.status)
         too_long = self.status == 413 or (words is not None and self.says(words))
         return ItemReason.CONTEXT_LENGTH if too_long else None
+
+    def blame_the_item(self) -> None:
+        """Raise ItemFault where it is this question that can't be served."""
+        if (reason := self.item) is not None:
+            sentence = f"The LLM can't take this day's notes ({self.code or reason.value})."
+            paid = reason in (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER)
+            raise ItemFault(reason, sentence, unpaid=not paid)
 
     @property
     def config(self) -> bool:
@@ -212,7 +220,7 @@ def _echoed(text: str, words: str, row: int) -> list[tuple[int, int]]:
 def _without_echo(text: str, words: str) -> str:
     kept, at = list[str](), 0
     for start, end in _echoed(text, words, ECHO_WORDS):
-        kept.append(text[at:start])
+        kept.append(f"{text[at:start]}…" if start > at else "")
         at = max(at, end)
     return "".join([*kept, text[at:]])
 
