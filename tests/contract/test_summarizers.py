@@ -22,7 +22,7 @@ from notifications.domain.recap.prompt import Question, recap_question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from tests.support.servers import free_port
-from tests.support.web import FakeLLM, Script, completion, llm_error, recap_answer
+from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
@@ -178,7 +178,7 @@ def refusing(llm: FakeLLM, *fields: str, status: int = 400) -> None:
     """As a server that does not know these fields of the API; `json_schema` is the form of the answer."""
 
     async def script(who: str) -> web.Response | None:
-        body = llm.bodies[-1]
+        body = ASKED.get()
         for name in fields:
             form = body.get("response_format", {}).get("type")
             if name in body or name == form:

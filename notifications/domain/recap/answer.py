@@ -25,7 +25,8 @@ from notifications.domain.text import bounded, one_emoji, plain
 
 MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
 READ_AT_MOST = 20  # sentences of one list
-MAX_CHARS_TRIED = 20 * MAX_ANSWER_CHARS  # all objects together, in an answer that is more than one
+# In an answer that is more than one object: where one may begin, and how much of all of them is read.
+BRACES_TRIED, MAX_CHARS_TRIED = 1_000, 20 * MAX_ANSWER_CHARS
 THOUGHT = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
 THINKS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
 FORM_FAULTS = (ValueError, TypeError, KeyError, RecursionError)
@@ -118,7 +119,10 @@ def _fits(found: object, keys: Sequence[str]) -> bool:
 def _last_inside(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
     """The last object in the text that has these keys, looked for from its end; a bounded part of it is read."""
     decoder, at, left = json.JSONDecoder(), len(text), MAX_CHARS_TRIED
-    while left > 0 and (at := text.rfind("{", 0, at)) >= 0:
+    for _ in range(BRACES_TRIED):
+        at = text.rfind("{", 0, at)
+        if at < 0 or left <= 0:
+            break
         try:
             found, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as wrong:
