@@ -80,6 +80,7 @@ def extra(*fields: str) -> list[dict[str, Any]]:
         (400, error("Unsupported service_tier: flex"), "service_tier"),
         (400, error("The model gpt-6-luna is not available in flex.", param=None), "service_tier"),
         (400, error("Invalid service_tier argument", param="service_tier"), "service_tier"),
+        (400, error("This model has the default tier alone, and no flex."), "service_tier"),
         (403, error("No access.", param="service_tier"), "service_tier"),
         (400, error("'max_completion_tokens' is not supported with this model"), "max_completion_tokens"),
         (400, error("System role not supported"), "system role"),
@@ -127,6 +128,7 @@ def extra(*fields: str) -> list[dict[str, Any]]:
         (400, error("no"), ""),
         (429, error("flex is not available", param="service_tier"), ""),
         (401, error("store is not supported"), ""),
+        (400, error("The store was extracted"), ""),
         (400, error("Your key was restored; unknown user. See the store."), ""),
         (
             400,

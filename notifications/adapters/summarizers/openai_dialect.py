@@ -27,7 +27,7 @@ FORM = re.compile(
 )
 BARE = re.compile(r"request contains an invalid argument", re.IGNORECASE)  # all that Google says to some schemas
 UNKNOWN = re.compile(
-    r"un(?:known|recogni[sz]ed|supported|expected)|cannot find field|extra"
+    r"un(?:known|recogni[sz]ed|supported|expected)|cannot find field|\bextra\b"
     r"|(?:not|n't) (?:be )?(?:supported|support|permitted|allowed|recogni[sz]ed|available|enabled|valid)"
     r"|must be one of|not one of|invalid",
     re.IGNORECASE,
@@ -40,12 +40,13 @@ NO_SYSTEM = re.compile(
 )
 # A field of the question that can be left out, and how servers speak of it.
 OPTIONAL = {
-    "service_tier": re.compile(r"service[ _]?tier|\bflex\b", re.IGNORECASE),
+    "service_tier": re.compile(r"service[ _]?tier|\bflex\b|priority (?:processing|tier)|fast mode", re.IGNORECASE),
     "reasoning_effort": re.compile(r"reasoning[ _]?effort|\bthink(?:ing)?\b", re.IGNORECASE),
     "store": re.compile(r"(?<![\w-])store(?![\w-])"),
     "prompt_cache_options": re.compile(r"prompt_cache_options"),
     "max_completion_tokens": re.compile(r"max_completion_tokens"),
 }
+FLEX_NAMED = re.compile(r"\bflex\b", re.IGNORECASE)  # of a question that asked for it: enough, whatever the verb
 SYSTEM = "system role"
 MOST_REFUSALS = len(OPTIONAL) + len(FORMS)  # of one question: each field, each form but the last, and the system role
 LEARNT_BY_WORDS = (400, 404, 415, 422, 500, 501)
@@ -120,6 +121,9 @@ class Dialect:
             for name, said in OPTIONAL.items()
             if name in asked and (name in pointed or (by_words and refusal.says(said, UNKNOWN)))
         ]
+        flex = asked.get("service_tier") == FLEX and "service_tier" not in names
+        if flex and by_words and refusal.says(FLEX_NAMED):
+            names.append("service_tier")
         if by_words and asked["messages"][0]["role"] == "system" and refusal.says(NO_SYSTEM):
             names.append(SYSTEM)
         if names:
