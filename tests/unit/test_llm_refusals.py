@@ -9,9 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import Dialect
 from notifications.adapters.summarizers.openai_refusals import Refusal
+from notifications.adapters.summarizers.openai_wire import Completion, status_of
 from notifications.domain.errors import ItemReason
 from notifications.domain.recap.prompt import SCHEMA, Question
 
@@ -290,3 +294,43 @@ def test_a_wait_is_read_as_azure_and_google_write_it() -> None:
     delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
     assert refusal([{"error": {"message": "Quota", "details": [delay]}}], 429).wait == timedelta(seconds=34.5)
     assert refusal({}, 429).wait is None
+
+
+names = st.sampled_from(
+    ["error", "message", "detail", "code", "type", "param", "loc", "retryDelay", "choices", "usage"]
+)
+names |= st.sampled_from(
+    ["content", "finish_reason", "prompt_tokens", "prompt_tokens_details", "metadata", "raw", "msg"]
+)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=40)
+    | st.just(10**4_000)
+    | st.just("9" * 5_000)
+)
+bodies = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4))
+
+
+@given(bodies, st.sampled_from([400, 401, 403, 404, 413, 422, 429, 500, 503]))
+def test_no_body_is_more_than_a_refusal(body: Any, status: int) -> None:
+    found = refusal(body, status)
+    assert found.item is None or isinstance(found.item, ItemReason)
+    assert len(found.quote(KEY)) <= 125
+    assert isinstance(learnt(found), str)
+    assert 400 <= status_of(body) < 600
+
+
+@given(st.dictionaries(names, bodies, max_size=6))
+def test_no_answer_is_more_than_a_completion_or_none(body: dict[str, Any]) -> None:
+    try:
+        found = Completion.model_validate(body)
+    except ValidationError:
+        return
+    usage = found.usage
+    assert all(0 <= one <= 10**12 for one in (usage.read, usage.cached, usage.kept, usage.written, usage.hidden))
+    assert all(
+        isinstance(one.message.content, str) and one.end.islower() | (not one.end) for one in found.choices or []
+    )

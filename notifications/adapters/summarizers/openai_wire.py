@@ -22,6 +22,7 @@ DURATION_UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+STATUS = re.compile(r"[45][0-9]{2}", re.ASCII)
 DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 
 
@@ -204,8 +205,9 @@ class Completion(BaseModel):
 def status_of(failure: object) -> int:
     """The status that an error of this kind has where it is sent as one; 502 where it does not say."""
     code = failure.get("code") if isinstance(failure, dict) else None
-    told = int(code) if isinstance(code, (int, str)) and str(code).isascii() and str(code).isdigit() else 0
-    return told if 400 <= told < 600 else 502
+    if isinstance(code, str) and STATUS.fullmatch(code):
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
