@@ -331,6 +331,4 @@ def test_no_answer_is_more_than_a_completion_or_none(body: dict[str, Any]) -> No
         return
     usage = found.usage
     assert all(0 <= one <= 10**12 for one in (usage.read, usage.cached, usage.kept, usage.written, usage.hidden))
-    assert all(
-        isinstance(one.message.content, str) and one.end.islower() | (not one.end) for one in found.choices or []
-    )
+    assert all(one.end == one.end.lower() for one in found.choices or [])
