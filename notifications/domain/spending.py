@@ -67,16 +67,19 @@ NOTHING = Spent()
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD for a million tokens. `cached`: of those in that the provider had read before."""
+    """USD for a million tokens. Of those in, `cached` had been read before, and `kept` are kept for a later call."""
 
     tokens_in: Decimal
     tokens_out: Decimal
     cached: Decimal
+    kept: Decimal
 
-    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int) -> int:
-        """What a call costs, in millionths of a USD, rounded up."""
+    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int, tokens_kept: int = 0) -> int:
+        """What a call costs, in millionths of a USD, rounded up. Each token in has one of the three prices."""
         cached = min(tokens_cached, tokens_in)
-        usd = (tokens_in - cached) * self.tokens_in + cached * self.cached + tokens_out * self.tokens_out
+        kept = min(tokens_kept, tokens_in - cached)
+        read = (tokens_in - cached - kept) * self.tokens_in + cached * self.cached + kept * self.kept
+        usd = read + tokens_out * self.tokens_out
         return math.ceil(usd * MICROS / MTOK)
 
 

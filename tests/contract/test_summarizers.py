@@ -22,7 +22,7 @@ from notifications.domain.recap.prompt import Question, recap_question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from tests.support.servers import free_port
-from tests.support.web import FakeLLM, Script, completion, llm_error, recap_answer
+from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
@@ -120,7 +120,7 @@ async def test_a_failure_is_the_providers_fault(
     llm: FakeLLM, summarizer: OpenAISummarizer, status: int, unpaid: bool
 ) -> None:
     answering(llm, llm_error(status, "busy", **{"Retry-After": "7"}))
-    with pytest.raises(ProviderFault, match=rf"The LLM at 127.0.0.1 answers {status} \(busy\)") as caught:
+    with pytest.raises(ProviderFault, match=rf"The LLM at 127.0.0.1:{llm.port} answers {status} \(busy\)") as caught:
         await summarizer.ask(question(), DEADLINE)
     fault = caught.value
     assert (fault.opens, fault.config, fault.cheap, fault.unpaid) == (False, False, False, unpaid)
@@ -162,7 +162,7 @@ async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenA
 
 async def test_an_unreachable_server_is_named() -> None:
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    with pytest.raises(ProviderFault, match="does not answer"):
+    with pytest.raises(ProviderFault, match=r"The LLM at 127.0.0.1:\d+ refuses the connection; check OPENAI_BASE_URL"):
         await nowhere.ask(question(), DEADLINE)
     await nowhere.aclose()
 
@@ -178,7 +178,7 @@ def refusing(llm: FakeLLM, *fields: str, status: int = 400) -> None:
     """As a server that does not know these fields of the API; `json_schema` is the form of the answer."""
 
     async def script(who: str) -> web.Response | None:
-        body = llm.bodies[-1]
+        body = ASKED.get()
         for name in fields:
             form = body.get("response_format", {}).get("type")
             if name in body or name == form:

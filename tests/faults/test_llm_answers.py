@@ -89,7 +89,7 @@ def test_a_dripping_answer_is_the_providers_fault_and_not_the_stores(staged: Fau
     begun = time.monotonic()
     finished = staged.stage.run()
     assert finished.code == 4, finished.err
-    assert "The LLM at 127.0.0.1 does not" in finished.err
+    assert f"The LLM at 127.0.0.1:{staged.stage.llm.port} does not" in finished.err
     assert "store" not in finished.err.splitlines()[-1]
     assert staged.stage.record("ann", staged.slots["ann"]).reason == "provider_llm"
     assert time.monotonic() - begun < 20

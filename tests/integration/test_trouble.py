@@ -76,7 +76,10 @@ def test_an_unreachable_server_is_named_and_the_next_run_recovers(stage: Stage, 
     fast = {"RECAP_PROVIDER_RETRY_SECONDS": "0.01", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.01"}
     finished = stage.run(**down, **fast)
     assert finished.code == 4
-    assert "does not answer" in one_sentence(finished.err)
+    told = (
+        f"The LLM at {nowhere.removeprefix('http://')} refuses the connection" if name == "llm" else "does not answer"
+    )
+    assert told in one_sentence(finished.err)
     assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (Stored.IDLE, 0)
     assert stage.run().code == 0
     assert (stage.llm.calls["ann"], stage.fcm.accepted["token-ann-0"]) == (1, 1)

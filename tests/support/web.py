@@ -8,6 +8,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ TAKES = ("tenth", "first", "second", "third", "fourth", "fifth", "sixth", "seven
 PATH = re.compile(r"^/v1/projects/[\w-]+/messages:send$")
 MAX_MESSAGE = 4096
 MAX_TAG = 64
+
+ASKED: ContextVar[dict[str, Any]] = ContextVar("asked")  # the body that a script answers; others may come meanwhile
 
 # A script may answer, do something and return None to go on, or raise ConnectionResetError to cut.
 Script = Callable[[str], Awaitable[web.Response | None]]
@@ -141,6 +144,7 @@ class FakeLLM(LoopbackServer):
         self.billed = 0.0  # USD
         self.paid: list[str] = []  # the notes of each answer that was billed, but for their marker
         self.needs_room = True  # by its newer name
+        self.needs_system = True  # instructions of their own
         self.script: Script | None = None
         self.latency = 0.0
         self.at_once = 0
@@ -149,11 +153,12 @@ class FakeLLM(LoopbackServer):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        if wrong := _wrong_completion_request(request.path, body, self.needs_room):
+        if wrong := _wrong_completion_request(request.path, body, self.needs_room, self.needs_system):
             return llm_error(400, wrong)
         who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
         self.calls[who] += 1
         self.bodies.append(body)
+        ASKED.set(body)
         self.rooms.append(body.get("max_completion_tokens", 0))
         if self.prompts is not None:
             self.prompts.append(body["messages"][-1]["content"])
@@ -188,7 +193,7 @@ class FakeLLM(LoopbackServer):
         return completion(answer, usage=usage, service_tier=tier)
 
 
-def _wrong_completion_request(path: str, body: dict[str, Any], needs_room: bool) -> str | None:
+def _wrong_completion_request(path: str, body: dict[str, Any], needs_room: bool, needs_system: bool) -> str | None:
     if path != "/v1/chat/completions":
         return "unknown_url"
     form = body.get("response_format", {}).get("json_schema")
@@ -196,7 +201,8 @@ def _wrong_completion_request(path: str, body: dict[str, Any], needs_room: bool)
         return "schema_not_strict"
     if body.get("store") or not body.get("model") or (needs_room and "max_completion_tokens" not in body):
         return "bad_parameters"
-    if [message["role"] for message in body.get("messages", [])] != ["system", "user"]:
+    roles = [message["role"] for message in body.get("messages", [])]
+    if roles != ["system", "user"] and (needs_system or roles != ["user"]):
         return "bad_messages"
     return None
 

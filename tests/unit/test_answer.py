@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -122,3 +123,49 @@ def test_an_answer_off_the_schema_is_an_item_fault_that_quotes_nothing(text: str
         read_answer(text, checks())
     assert str(caught.value) == f"The LLM's answer does not follow the recap's schema ({why})."
     assert caught.value.reason is ItemReason.INVALID_ANSWER
+
+
+DRAFT = json.dumps(WHOLE | {"headline": "The draft", "overview": [cited("They flew.", 1)]})
+THINKS = f"<think>Perhaps {DRAFT}, or {{this}}</think>"
+TALK = "{so} " * 60
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{THINKS}\n{json.dumps(WHOLE)}",
+        f"<THINK>Perhaps {DRAFT}</Think>\n```json\n{json.dumps(WHOLE)}\n```",
+        f"Perhaps {DRAFT}\n</think>{json.dumps(WHOLE)}",  # what began it stands in the server's own template
+        f"{THINKS}again: {THINKS}{json.dumps(WHOLE)} That is all.",
+        f"{THINKS}{json.dumps(WHOLE)}<think>Was that right? {DRAFT}",
+        f"◁think▷{DRAFT}◁/think▷{json.dumps(WHOLE)}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|channel|>final<|message|>{json.dumps(WHOLE)}",
+        f"First {DRAFT}, then better {json.dumps(WHOLE)}.",
+        f"{TALK}{json.dumps(WHOLE)}{TALK}",
+        json.dumps([WHOLE]),
+        json.dumps({"answer": WHOLE}),
+        f"{json.dumps(WHOLE)} and {{}}, {{'a': 1}}, " + '{"facts": []}',
+    ],
+)
+def test_what_counts_follows_the_thoughts_and_is_the_last_that_fits(text: str) -> None:
+    assert read_answer(text, checks()).overview == "They met. They ate."
+
+
+def test_an_answer_that_speaks_of_thoughts_is_left_as_it_is() -> None:
+    said = read(overview=[cited("They met.", 1), cited("They ate </think> soup.", 1)])
+    assert said.overview.startswith("They met. They ate")
+
+
+@pytest.mark.parametrize("text", [f"<think>Perhaps {DRAFT}", f" \n<thinking>{DRAFT} </thin", f"{THINKS}<think>{DRAFT}"])
+def test_thoughts_that_never_end_are_no_answer_but_one_that_was_cut(text: str) -> None:
+    with pytest.raises(ItemFault) as caught:
+        read_answer(text, checks())
+    assert (caught.value.reason, "draft" in str(caught.value)) == (ItemReason.TRUNCATED, False)
+
+
+@pytest.mark.parametrize("piece", ["{", "{x} ", '{"a":', '{"a":1}', "[{", '{"a":"', "<think>", "</think>"])
+def test_no_answer_takes_longer_than_its_length_is_worth(piece: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(ItemFault):
+        read_answer(piece * (MAX_ANSWER_CHARS // len(piece)), checks())
+    assert time.process_time() - begun < 1

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from notifications.adapters.summarizers.prices import price_listed, price_set
 from notifications.domain.spending import NOTHING, Price, Spent, spend_key
 
-PRICE = Price(Decimal("0.25"), Decimal(2), Decimal("0.025"))
+PRICE = Price(Decimal("0.25"), Decimal(2), Decimal("0.025"), Decimal("0.3125"))
 amounts = st.integers(0, 10**7)
 
 
 @pytest.mark.parametrize(
     ("tokens", "micros"),
-    [((0, 0, 0), 0), ((1, 0, 0), 1), ((4, 0, 0), 1), ((5, 0, 0), 2), ((1000, 0, 100), 450), ((1000, 1000, 0), 25)],
+    [
+        *[((0, 0, 0), 0), ((1, 0, 0), 1), ((4, 0, 0), 1), ((5, 0, 0), 2), ((1000, 0, 100), 450), ((1000, 1000, 0), 25)],
+        *[((2000, 1000, 0, 1000), 338), ((1000, 0, 0, 1000), 313), ((1000, 400, 0, 9000), 198)],  # what is kept
+    ],
 )
-def test_a_call_costs_what_its_tokens_do_rounded_up(tokens: tuple[int, int, int], micros: int) -> None:
+def test_a_call_costs_what_its_tokens_do_rounded_up(tokens: tuple[int, ...], micros: int) -> None:
     assert PRICE.of(*tokens) == micros
 
 
@@ -41,13 +44,15 @@ def test_of_a_sum_of_which_one_price_is_not_known_there_is_none() -> None:
 
 def test_a_price_is_set_by_hand_or_listed_and_flex_is_half() -> None:
     assert price_set(None, 1.0, "default") is None
-    assert price_set(1.0, 4.0, "default") == Price(Decimal(1), Decimal(4), Decimal(1))
-    assert price_set(1.0, 4.0, "flex") == Price(Decimal("0.5"), Decimal(2), Decimal("0.5"))
+    assert price_set(1.0, 4.0, "default") == Price(Decimal(1), Decimal(4), Decimal(1), Decimal("1.25"))
+    assert price_set(1.0, 4.0, "flex") == Price(Decimal("0.5"), Decimal(2), Decimal("0.5"), Decimal("0.625"))
     listed, cheap = price_listed("gpt-5-mini", "default"), price_listed("gpt-5-mini", "flex")
     assert listed is not None
     assert cheap is not None
     assert (cheap.tokens_in * 2, cheap.tokens_out * 2) == (listed.tokens_in, listed.tokens_out)
-    assert listed.cached < listed.tokens_in
+    assert listed.cached < listed.tokens_in == listed.kept
+    newer = price_listed("gpt-6-luna", "default")
+    assert newer == Price(Decimal("0.1"), Decimal("0.5"), Decimal("0.01"), Decimal("0.125"))
     assert price_listed("nobody's model", "default") is None
 
 

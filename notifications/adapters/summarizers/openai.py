@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import openai
-from httpx2 import ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
+from httpx2 import create_ssl_context
 from pydantic import ValidationError
 
-from notifications.adapters.summarizers.openai_dialect import OPTIONAL, Dialect
-from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
-from notifications.adapters.summarizers.prices import price_listed, price_set
+from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
+from notifications.adapters.summarizers.openai_reach import NEVER_SENT, place, unreachable
+from notifications.adapters.summarizers.openai_refusals import Refusal
+from notifications.adapters.summarizers.openai_window import Window
+from notifications.adapters.summarizers.openai_wire import (
+    Completion,
+    Packed,
+    TooLong,
+    bound,
+    budgets,
+    status_of,
+)
+from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
 from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
-from notifications.domain.spending import Price, Spent
+from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
-from notifications.domain.waits import retry_after
 from notifications.limits import Limits
 from notifications.ports import Answer
 
@@ -31,29 +39,22 @@ TLS = create_ssl_context()  # reads the machine's certificates: once a process
 CHECK_SECONDS = 10.0
 LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
-DEFAULT_TIER = "default"
 TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
-ITEM_CODES = {
-    "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
-    "string_above_max_length": ItemReason.CONTEXT_LENGTH,
-    "exceed_context_size_error": ItemReason.CONTEXT_LENGTH,  # llama.cpp's
-    "content_policy_violation": ItemReason.CONTENT_POLICY,
+ITEM_ENDS = {
+    "length": ItemReason.TRUNCATED,
+    "max_tokens": ItemReason.TRUNCATED,
+    "model_length": ItemReason.TRUNCATED,
     "content_filter": ItemReason.CONTENT_POLICY,
-    "invalid_prompt": ItemReason.CONTENT_POLICY,
+    "safety": ItemReason.CONTENT_POLICY,
+    "recitation": ItemReason.CONTENT_POLICY,
+    "blocklist": ItemReason.CONTENT_POLICY,
+    "prohibited_content": ItemReason.CONTENT_POLICY,
+    "refusal": ItemReason.REFUSAL,
 }
-ITEM_ENDS = {"length": ItemReason.TRUNCATED, "content_filter": ItemReason.CONTENT_POLICY}
-ITEM_WORDS = {  # vLLM and others have no code for it
-    ItemReason.CONTEXT_LENGTH: re.compile(
-        r"maximum context length|context (?:length|size|window)|exceeds? .{0,60}(?:context|n_ctx)|input tokens exceed",
-        re.I,
-    ),
-    ItemReason.TRUNCATED: re.compile(r"max_tokens or model output limit", re.IGNORECASE),
-}
-NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
-MAY_BE_DEAR, DEAR, CHEAP_TIERS = ("auto", "priority"), ("priority",), {"flex", "auto"}
+PAYMENT_REQUIRED = 402
 NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
-NO_FLEX = ("resource_unavailable", "capacity_exceeded")
+NO_FLEX = frozenset(("resource_unavailable", "capacity_exceeded"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,14 @@ class Service:
     daily_budget: float | None = None  # USD
 
 
+class _Failed(Exception):
+    """An error that the server sent, with its status; the body as it came."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status, self.body, self.headers = status, body, headers
+
+
 class OpenAISummarizer:
     """The Summarizer port. The client's own retries are off: they obey Retry-After without jitter."""
 
@@ -75,15 +84,16 @@ class OpenAISummarizer:
         self._client = client
         self._service = service
         self._dialect = Dialect(service.model, service.effort, service.tier)
-        self._prices: dict[str, Price | None] = {}
+        self._prices = Prices(service.model, service.price_in, service.price_out)
         self._where = where
         self.where = f"{where} (OPENAI_MODEL {service.model!r})"
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
+        self._window = Window(where)
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
-        """One answer. Raises ItemFault or ProviderFault; neither quotes what was sent or answered.
+        """One answer. Raises ItemFault or ProviderFault; neither quotes the notes or the answer.
 
         Bounded as a whole: a server that drips its answer is bounded by no time-out between two bytes.
         `cheap`: whether the slower tier at half the price may be asked, where that is set (OPENAI_SERVICE_TIER).
@@ -91,14 +101,15 @@ class OpenAISummarizer:
         seconds = timeout.total_seconds()
         try:
             async with asyncio.timeout(seconds):
-                for _ in range(len(OPTIONAL) + 2):
+                for _ in range(MOST_REFUSALS + 1):
                     asked = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
                         return await self._called(asked, seconds)
-                    except (openai.BadRequestError, openai.UnprocessableEntityError) as refusal:
-                        self._refuse_the_item(refusal)
-                        if not self._dialect.learns(refusal.message, refusal.param, asked):
+                    except _Failed as failed:
+                        refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
+                        refusal.blame_the_item()
+                        if not self._dialect.learns(refusal, asked):
                             self._refused(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
@@ -106,21 +117,22 @@ class OpenAISummarizer:
                 f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
-        except openai.APIStatusError as refusal:
-            self._refused(refusal, cheap=cheap)
 
     async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
         try:
             response = await self._client.chat.completions.with_raw_response.create(**asked, timeout=seconds + LATER)
             self.budgets = budgets(response.headers)
-            return await self._answer(Completion.model_validate_json(response.http_response.content))
-        except openai.APIStatusError:
-            raise
+            found = Completion.model_validate_json(response.http_response.content)
+            if found.failure is not None:
+                raise _Failed(status_of(found.failure), found.failure, response.headers)
+            return await self._answer(found, asked)
+        except openai.APIStatusError as cause:
+            raise _Failed(cause.status_code, cause.body, cause.response.headers) from cause
         except openai.APIError as cause:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network.",
+                f"{self._where} {unreachable(cause)}",
                 unpaid=isinstance(cause.__cause__, NEVER_SENT),
             ) from cause
         except Packed:
@@ -134,20 +146,23 @@ class OpenAISummarizer:
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    async def _answer(self, found: Completion) -> Answer:
-        tokens_in, cached, tokens_out, hidden = found.usage.counts() if found.usage else (0, 0, 0, 0)
-        self.tokens += tokens_in + tokens_out
-        tier = error_code(found.service_tier, DEFAULT_TIER)
-        price = await self._price(tier)
-        told = found.usage is not None and tokens_in > 0 and found.usage.completion_tokens is not None
-        cost = price.of(tokens_in, cached, tokens_out) if price and told else None
-        choice = found.choices[0]
+    async def _answer(self, found: Completion, asked: Mapping[str, Any]) -> Answer:
+        usage, tier = found.usage, error_code(found.service_tier, DEFAULT_TIER)
+        self.tokens += usage.read + usage.written
+        price = await self._prices.at(tier)
+        cost = price.of(usage.read, usage.cached, usage.written, usage.kept) if price and usage.told else None
+        ended: ItemReason | None = ItemReason.CONTENT_POLICY
+        if found.choices:
+            choice = found.choices[0]
+            ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
+        if found.choices and self._window.was_short_for(asked["messages"], usage):
+            ended = ItemReason.CONTEXT_LENGTH
         return Answer(
-            text=choice.message.content or "",
+            text=found.choices[0].message.content if found.choices else "",
             model=printable(found.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, tokens_in, cached, tokens_out, hidden, cost),
-            ended=ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.finish_reason or ""),
+            spent=Spent(1, usage.read, usage.cached, usage.written, usage.hidden, cost),
+            ended=ended,
         )
 
     async def worst_cost(self, question: Question) -> int | None:
@@ -157,22 +172,15 @@ class OpenAISummarizer:
         """
         if self._service.daily_budget is None:
             return None
-        tiers = {DEFAULT_TIER, self._service.tier or DEFAULT_TIER, *(DEAR if self._service.tier in MAY_BE_DEAR else ())}
-        prices = [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self._price(tier))]
+        prices = await self._prices.at_worst(self._service.tier)
         if not prices:
             raise ConfigFault(
                 f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
                 "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK."
             )
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
-        return max(price.of(sent, 0, self._dialect.room(question)) for price in prices)
-
-    async def _price(self, tier: str) -> Price | None:
-        if tier not in self._prices:
-            set_by_hand = price_set(self._service.price_in, self._service.price_out, tier)
-            listed = None if set_by_hand else await asyncio.to_thread(price_listed, self._service.model, tier)
-            self._prices[tier] = set_by_hand or listed
-        return self._prices[tier]
+        kept = sent if self._dialect.bills_cache else 0
+        return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
 
     async def check(self) -> str:
         """Whether the key, the address and the model are right: the list of models, then an answer of one token.
@@ -192,33 +200,22 @@ class OpenAISummarizer:
             return str(fault)
         return ""
 
-    def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
-        self._refuse_the_item(cause)
-        status, code = cause.status_code, error_code(cause.code or cause.type, "")
-        if status in (401, 403, 404):
+    def _refused(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
+        status, code, quote = refusal.status, refusal.code, refusal.quote(self._client.api_key)
+        if refusal.config:
             raise ProviderFault(
-                f"{self._where} answers {status} for model {self._service.model!r}; check OPENAI_API_KEY, OPENAI_MODEL "
-                "and OPENAI_BASE_URL.",
+                f"{self._where} answers {status} for model {self._service.model!r}{quote and f':{quote}'}; check "
+                "OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL.",
                 config=True,
                 unpaid=True,
-            ) from cause
+            )
         raise ProviderFault(
-            f"{self._where} answers {status}{f' ({code})' if code else ''}.",
-            retry_after=retry_after(cause.response.headers),
-            opens=code == "insufficient_quota",
-            cheap=code in NO_FLEX and self._dialect.is_flex(cheap=cheap),
+            f"{self._where} answers {status}{f' ({code})' if code else ''}{quote and f':{quote}'}.",
+            retry_after=refusal.wait,
+            opens="insufficient_quota" in refusal.codes or status == PAYMENT_REQUIRED,
+            cheap=not NO_FLEX.isdisjoint(refusal.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in NOT_SERVED,
-        ) from cause
-
-    def _refuse_the_item(self, cause: openai.APIStatusError) -> None:
-        """Raise ItemFault where it is this question that can't be served: by its code, else by what servers write."""
-        code = error_code(cause.code or cause.type, "")
-        reason = ITEM_CODES.get(code)
-        if reason is None and cause.status_code in (400, 413, 422):
-            reason = next((one for one, said in ITEM_WORDS.items() if said.search(cause.message)), None)
-        if reason is not None:
-            sentence = f"The LLM can't take this day's notes ({code or reason.value})."
-            raise ItemFault(reason, sentence, unpaid=reason is not ItemReason.TRUNCATED) from cause
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -228,7 +225,7 @@ class OpenAISummarizer:
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
     """A summarizer of that service."""
     client = client_of(key, base_url, limits)
-    return OpenAISummarizer(client, service, f"The LLM at {client.base_url.host}")
+    return OpenAISummarizer(client, service, f"The LLM at {place(client.base_url)}")
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:

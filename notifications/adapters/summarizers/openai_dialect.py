@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from notifications.adapters.summarizers.openai_refusals import Refusal
 from notifications.domain.recap.prompt import Question
 
 log = structlog.get_logger()
 
 FLEX = "flex"
 REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)", re.IGNORECASE)  # models that think before they answer
+# Models that bill what they keep of a prompt, unless they are told to keep nothing; a day's notes are never read again.
+BILLS_CACHE = re.compile(r"(?:^|/)gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|\d\d)", re.IGNORECASE)
 DEFAULT_EFFORT = "low"
 REASONING_TOKENS = 2_000  # hidden, and of the answer's room
 FORMS = ("json_schema", "json_object", "plain")
-FORM = re.compile(r"response_?format|json_?schema|json_?object", re.IGNORECASE)
-FORM_FIELDS = ("response_format", "response_format.type")
-UNKNOWN = re.compile(
-    r"un(?:known|recogni[sz]ed|supported|expected)|not (?:supported|permitted|allowed|recogni[sz]ed)|extra", re.I
+FORM = re.compile(
+    r"response_?format|response_?(?:json_?)?schema|json_?schema|json_?object|json mode|structured[ _]outputs?"
+    r"|additional_?properties|\bgrammars?\b|x?grammar\b|guided[ _]|\bschemas?\b|too many states",
+    re.IGNORECASE,
 )
-FLEX_REFUSED = re.compile(r"\bflex\b", re.IGNORECASE)
-OPTIONAL = ("service_tier", "reasoning_effort", "store", "max_completion_tokens")
+BARE = re.compile(r"request contains an invalid argument", re.IGNORECASE)  # all that Google says to some schemas
+UNKNOWN = re.compile(
+    r"un(?:known|recogni[sz]ed|supported|expected)|cannot find field|\bextra\b"
+    r"|(?:not|n't) (?:be )?(?:supported|support|permitted|allowed|recogni[sz]ed|available|enabled|valid)"
+    r"|must be one of|not one of|invalid",
+    re.IGNORECASE,
+)
+NO_SYSTEM = re.compile(
+    r"(?:system|developer) (?:role|message|prompt|instruction)s?.{0,40}"
+    r"(?:not|n't) (?:supported|allowed|enabled|permitted)"
+    r"|does(?: not|n't) support.{0,20}(?:system|developer) ",
+    re.IGNORECASE,
+)
+# A field of the question that can be left out, and how servers speak of it.
+OPTIONAL = {
+    "service_tier": re.compile(r"service[ _]?tier|\bflex\b|priority (?:processing|tier)|fast mode", re.IGNORECASE),
+    "reasoning_effort": re.compile(r"reasoning[ _]?effort|\bthink(?:ing)?\b", re.IGNORECASE),
+    "store": re.compile(r"(?<![\w-])store(?![\w-])"),
+    "prompt_cache_options": re.compile(r"prompt_cache_options"),
+    "max_completion_tokens": re.compile(r"max_completion_tokens"),
+}
+FLEX_NAMED = re.compile(r"\bflex\b", re.IGNORECASE)  # of a question that asked for it: enough, whatever the verb
+SYSTEM = "system role"
+MOST_REFUSALS = len(OPTIONAL) + len(FORMS)  # of one question: each field, each form but the last, and the system role
+LEARNT_BY_WORDS = (400, 404, 415, 422, 500, 501)
+NEVER_LEARNT = (401, 413, 429)
 
 
 class Dialect:
@@ -44,16 +72,18 @@ class Dialect:
         reasons = self._effort not in (None, "none") and "reasoning_effort" not in self._left_out
         return question.answer_tokens + (REASONING_TOKENS if reasons else 0)
 
+    @property
+    def bills_cache(self) -> bool:
+        """Whether the model bills what it keeps of a prompt at a price of its own."""
+        return BILLS_CACHE.search(self._model) is not None
+
     def arguments(self, question: Question, *, cheap: bool) -> dict[str, Any]:
         """As the client takes them."""
         form = FORMS[self._form]
         instructions = question.instructions if form == "json_schema" else question.instructions_with_schema
         given: dict[str, Any] = {
             "model": self._model,
-            "messages": [
-                {"role": "system", "content": instructions},
-                {"role": "user", "content": question.notes},
-            ],
+            "messages": self._messages(instructions, question.notes),
             "max_completion_tokens": self.room(question),
             "store": False,
         }
@@ -66,35 +96,54 @@ class Dialect:
             given["reasoning_effort"] = self._effort
         if self._tier and (cheap or self._tier != FLEX):
             given["service_tier"] = self._tier
+        if self.bills_cache:
+            given["prompt_cache_options"] = {"mode": "explicit"}
         if "max_completion_tokens" in self._left_out:
             given["max_tokens"] = given["max_completion_tokens"]
         return {name: value for name, value in given.items() if name not in self._left_out}
 
-    def learns(self, refused: str, param: str | None, asked: dict[str, Any]) -> bool:
+    def _messages(self, instructions: str, notes: str) -> list[dict[str, str]]:
+        if SYSTEM in self._left_out:
+            return [{"role": "user", "content": f"{instructions}\n{notes}"}]
+        return [{"role": "system", "content": instructions}, {"role": "user", "content": notes}]
+
+    def learns(self, refusal: Refusal, asked: Mapping[str, Any]) -> bool:
         """Whether a refusal names something that can be left out: then the same question may be asked again.
 
         Others may have been refused alike meanwhile: each form, and each field, is given up once.
         """
+        if refusal.status in NEVER_LEARNT:
+            return False
+        by_words = refusal.status in LEARNT_BY_WORDS
+        pointed = {part for path in refusal.named for part in re.split(r"[.\[\]]", path)[:2]}
+        names = [
+            name
+            for name, said in OPTIONAL.items()
+            if name in asked and (name in pointed or (by_words and refusal.says(said, UNKNOWN)))
+        ]
+        flex = asked.get("service_tier") == FLEX and "service_tier" not in names
+        if flex and by_words and refusal.says(FLEX_NAMED):
+            names.append("service_tier")
+        if by_words and asked["messages"][0]["role"] == "system" and refusal.says(NO_SYSTEM):
+            names.append(SYSTEM)
+        if names:
+            self._leave_out(names)
+            return True
         form = asked.get("response_format", {}).get("type")
-        if form and (param in FORM_FIELDS or FORM.search(refused)):
+        said = [FORM, BARE] if form == FORMS[0] else [FORM]
+        if form and (any(map(FORM.search, refusal.named)) or (by_words and any(map(refusal.says, said)))):
             self._give_up(form)
             return True
-        unknown = UNKNOWN.search(refused) is not None
-        named = [name for name in OPTIONAL if name in asked and (param == name or (unknown and _names(name, refused)))]
-        if not named and "service_tier" in asked and param in (None, "service_tier") and FLEX_REFUSED.search(refused):
-            named = ["service_tier"]
-        new = [name for name in named if name not in self._left_out]
-        self._left_out.update(named)
+        return False
+
+    def _leave_out(self, names: Sequence[str]) -> None:
+        new = [name for name in names if name not in self._left_out]
+        self._left_out.update(names)
         if new:
             log.warning("llm.takes_no", fields=", ".join(new))
-        return bool(named)
 
     def _give_up(self, form: str) -> None:
         following = FORMS.index(form) + 1
         if following > self._form:
             self._form = following
             log.warning("llm.answers_otherwise", form=FORMS[following])
-
-
-def _names(name: str, refused: str) -> bool:
-    return re.search(rf"(?<![\w-]){name}(?![\w-])", refused) is not None

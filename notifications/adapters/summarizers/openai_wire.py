@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import cast
+from typing import Annotated, Any, Self, cast
 
 from httpx2 import AsyncByteStream, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from notifications.domain.pace import Budget
 
@@ -21,6 +22,7 @@ DURATION_UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+STATUS = re.compile(r"[45][0-9]{2}", re.ASCII)
 DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 
 
@@ -58,60 +60,154 @@ async def bound(response: Response) -> None:
     response.stream = _Bounded(cast(AsyncByteStream, response.stream))
 
 
+def _count(value: object) -> int | None:
+    """A number of tokens in whatever writing, rounded up; None where it is none."""
+    try:
+        number = math.ceil(float(value)) if isinstance(value, (int, float, str)) else -1
+    except (ValueError, OverflowError):
+        return None
+    return min(number, MOST) if number >= 0 and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _mapping(value: object) -> object:
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: object) -> str:
+    """What is said: a text, or the texts among its parts; what was thought before is none of them."""
+    if isinstance(value, list):
+        texts = [one if isinstance(one, str) else one.get("text") for one in value if _is_said(one)]
+        return "".join(one for one in texts if isinstance(one, str))
+    return value if isinstance(value, str) else ""
+
+
+def _is_said(part: object) -> bool:
+    return isinstance(part, str) or (isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"))
+
+
+Count = Annotated[int | None, BeforeValidator(_count)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+
+
 class ReadDetails(BaseModel):
     """Of the tokens in."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
 
 
 class WrittenDetails(BaseModel):
     """Of the tokens out."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count = None
 
 
 class Usage(BaseModel):
-    """What the call cost, in tokens."""
+    """What the call cost, in tokens. What is told of it in another's words is read too."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: ReadDetails | None = None
-    completion_tokens_details: WrittenDetails | None = None
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    cached_tokens: Count = None
+    prompt_cache_hit_tokens: Count = None
+    cache_read_input_tokens: Count = None
+    prompt_tokens_details: Annotated[ReadDetails, BeforeValidator(_mapping)] = ReadDetails()
+    completion_tokens_details: Annotated[WrittenDetails, BeforeValidator(_mapping)] = WrittenDetails()
 
-    def counts(self) -> tuple[int, int, int, int]:
-        """Tokens in, of those cached, tokens out, of those hidden; what is not told, or can't be, is 0."""
-        read, written = self.prompt_tokens_details, self.completion_tokens_details
+    @property
+    def read(self) -> int:
+        """Tokens in; what is not told, or can't be, is 0."""
+        return self.prompt_tokens or 0
+
+    @property
+    def cached(self) -> int:
+        """Of those in, what the server had read before."""
         told = (
-            self.prompt_tokens,
-            read.cached_tokens if read else 0,
-            self.completion_tokens,
-            written.reasoning_tokens if written else 0,
+            self.prompt_tokens_details.cached_tokens,
+            self.cached_tokens,
+            self.prompt_cache_hit_tokens,
+            self.cache_read_input_tokens,
         )
-        tokens_in, cached, tokens_out, hidden = (min(max(0, one or 0), MOST) for one in told)
-        return tokens_in, cached, tokens_out, hidden
+        return max(one or 0 for one in told)
+
+    @property
+    def kept(self) -> int:
+        """Of those in, what the server keeps for a later call."""
+        return self.prompt_tokens_details.cache_write_tokens or 0
+
+    @property
+    def written(self) -> int:
+        """Tokens out."""
+        return self.completion_tokens or 0
+
+    @property
+    def hidden(self) -> int:
+        """Of those out, what was thought."""
+        return self.completion_tokens_details.reasoning_tokens or 0
+
+    @property
+    def told(self) -> bool:
+        """Whether it says what was read and what was written."""
+        return self.read > 0 and self.completion_tokens is not None
 
 
 class Message(BaseModel):
     """The words, or why there are none."""
 
-    content: str | None = None
-    refusal: str | None = None
+    content: Annotated[str, BeforeValidator(_words)] = ""
+    refusal: Any = None
 
 
 class Choice(BaseModel):
     """One answer and how it ended."""
 
-    finish_reason: str | None = None
-    message: Message = Message()
+    finish_reason: Text = None
+    message: Annotated[Message, BeforeValidator(_mapping)] = Message()
+    error: Any = None  # OpenRouter's, where its provider broke off
+
+    @property
+    def end(self) -> str:
+        """How it ended, in small letters and without what some add to it."""
+        said = re.match(r"[a-z_]*", (self.finish_reason or "").strip().lower())
+        return said[0] if said else ""
 
 
 class Completion(BaseModel):
-    """The part of a chat completion that is read here; servers add what they like."""
+    """The part of a chat completion that is read here; servers add what they like.
 
-    model: str | None = None
-    service_tier: str | None = None
-    choices: list[Choice] = Field(min_length=1)
-    usage: Usage | None = None
+    Without choices where a filter stopped the question. `error`: what OpenRouter sends with a status of 200.
+    """
+
+    model: Text = None
+    service_tier: Text = None
+    choices: list[Choice] | None = None
+    usage: Annotated[Usage, BeforeValidator(_mapping)] = Usage()
+    error: Any = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if "choices" not in self.model_fields_set and not self.error:
+            raise ValueError("no completion")
+        return self
+
+    @property
+    def failure(self) -> Any:
+        """What went wrong behind an answer that looks well."""
+        if not self.choices:
+            return self.error
+        first = self.choices[0]
+        return first.error or ({} if first.end == "error" else None)
+
+
+def status_of(failure: object) -> int:
+    """The status that an error of this kind has where it is sent as one; 502 where it does not say."""
+    code = failure.get("code") if isinstance(failure, dict) else None
+    if isinstance(code, str) and STATUS.fullmatch(code):
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:

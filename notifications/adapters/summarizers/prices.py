@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 from notifications.domain.spending import MTOK, Price
 
-FLEX, PRIORITY = "flex", "priority"
+DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
+MAY_BE_DEAR, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
 SAMPLE = 1_000  # tokens that are priced: a recap's call is in the bracket of short ones
+KEPT = Decimal("1.25")  # of a token in, what one costs that is kept for a later call
 SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price that is set by hand: the default tier's
 
 
@@ -17,7 +20,7 @@ def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> P
         return None
     share = SHARES.get(tier, Decimal(1))
     read, written = (Decimal(str(one)) * share for one in (tokens_in, tokens_out))
-    return Price(read, written, read)
+    return Price(read, written, read, read * KEPT)
 
 
 def price_listed(model: str, tier: str) -> Price | None:
@@ -28,15 +31,38 @@ def price_listed(model: str, tier: str) -> Price | None:
     from genai_prices import Usage, calc_price
 
     context = {"service_tier": tier}
+
+    def price_of(**tokens: int) -> Decimal:
+        cost = calc_price(Usage(**tokens), model_ref=model, provider_id="openai", price_context=context)
+        return Decimal(cost.total_price) * MTOK / SAMPLE
+
     try:
-        read = calc_price(Usage(input_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
-        cached = calc_price(
-            Usage(input_tokens=SAMPLE, cache_read_tokens=SAMPLE),
-            model_ref=model,
-            provider_id="openai",
-            price_context=context,
+        return Price(
+            tokens_in=price_of(input_tokens=SAMPLE),
+            tokens_out=price_of(output_tokens=SAMPLE),
+            cached=price_of(input_tokens=SAMPLE, cache_read_tokens=SAMPLE),
+            kept=price_of(input_tokens=SAMPLE, cache_write_tokens=SAMPLE),
         )
-        written = calc_price(Usage(output_tokens=SAMPLE), model_ref=model, provider_id="openai", price_context=context)
     except LookupError:
         return None
-    return Price(*(Decimal(one.total_price) * MTOK / SAMPLE for one in (read, written, cached)))
+
+
+class Prices:
+    """The prices of one model, each looked up once: `price_in` and `price_out` as set by hand, in USD a million."""
+
+    def __init__(self, model: str, price_in: float | None, price_out: float | None) -> None:
+        self._model = model
+        self._set = price_in, price_out
+        self._found: dict[str, Price | None] = {}
+
+    async def at(self, tier: str) -> Price | None:
+        """The price in that tier; None where it is not known."""
+        if tier not in self._found:
+            by_hand = price_set(*self._set, tier)
+            self._found[tier] = by_hand or await asyncio.to_thread(price_listed, self._model, tier)
+        return self._found[tier]
+
+    async def at_worst(self, asked: str | None) -> list[Price]:
+        """The known prices at which a call may be billed that asks for this tier, but the cheaper ones."""
+        tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in MAY_BE_DEAR else ())}
+        return [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self.at(tier))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,10 @@ from notifications.domain.text import bounded, one_emoji, plain
 
 MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
 READ_AT_MOST = 20  # sentences of one list
-BRACES_TRIED = 50  # where an object may begin, in an answer that is more than one
+# In an answer that is more than one object: where one may begin, and how much of all of them is read.
+BRACES_TRIED, MAX_CHARS_TRIED = 1_000, 20 * MAX_ANSWER_CHARS
+THOUGHT = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+THINKS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
 FORM_FAULTS = (ValueError, TypeError, KeyError, RecursionError)
 RECAP_KEYS = (
     *("headline", "overview", "day_emoji", "highlights"),
@@ -77,32 +81,58 @@ def _off_the_schema(cause: Exception) -> ItemFault:
 
 
 def _object(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    """The JSON object; without a fence, or the talk, that a server puts around it. What is JSON is left as it is."""
+    """The JSON object; without a fence, the talk or the thoughts that stand around it. What is JSON is left as it is.
+
+    Raises ItemFault (truncated) where the thoughts never ended.
+    """
     if len(text) > MAX_ANSWER_CHARS:
         raise ValueError("too long")
     try:
         found = json.loads(text)
     except ValueError:
-        found = _inside(text, keys)
+        text = _said(text)
+        found = _last_inside(text, keys)
         if found is None:
             raise
+    if not _fits(found, keys):
+        found = _last_inside(text, keys) or found
     if not isinstance(found, dict):
         raise TypeError("no object")
     return found
 
 
-def _inside(text: str, keys: Sequence[str]) -> object:
-    decoder, at = json.JSONDecoder(), -1
+def _said(text: str) -> str:
+    """What follows the thoughts of a model that writes them down: a draft in them is no answer."""
+    said = THOUGHT.split(text)[-1]
+    begun = THINKS.search(said)
+    if begun is None:
+        return said
+    if not said[: begun.start()].strip():
+        raise ItemFault(ItemReason.TRUNCATED, "The LLM's answer ends before its thoughts do.")
+    return said[: begun.start()]
+
+
+def _fits(found: object, keys: Sequence[str]) -> bool:
+    return isinstance(found, dict) and all(key in found for key in keys)
+
+
+def _last_inside(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
+    """The last object in the text that has these keys, looked for from its end; a bounded part of it is read."""
+    decoder, at, left = json.JSONDecoder(), len(text), MAX_CHARS_TRIED
     for _ in range(BRACES_TRIED):
-        at = text.find("{", at + 1)
-        if at < 0:
+        at = text.rfind("{", 0, at)
+        if at < 0 or left <= 0:
             break
         try:
-            found, _end = decoder.raw_decode(text, at)
-        except ValueError:
+            found, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as wrong:
+            left -= wrong.pos - at + 1
             continue
-        if isinstance(found, dict) and all(key in found for key in keys):
-            return found
+        except (ValueError, RecursionError):
+            break
+        left -= end - at
+        if _fits(found, keys):
+            return dict(found)
     return None
 
 
