@@ -214,14 +214,20 @@ class Push(Protocol):
 
     Calls `leaves` just before the first byte of the request is written: until then nothing was
     sent, whatever comes. Raises DependencyDown where nothing can be sent to anybody (the outbox's
-    disk is full). `where` is what a sentence calls it, with the setting that says so.
+    disk is full). `where` is what a sentence calls it, with the setting that says so; `aside` what
+    `doctor` puts behind "push" where no phone is reached.
+
+    `probe` asks what it says to a message that reaches nobody; `check` says the same in a sentence,
+    empty where all is well.
     """
 
     where: str
+    aside: str
 
     async def send(
         self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer: ...
+    async def probe(self) -> PushAnswer: ...
     async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -41,6 +41,14 @@ class Result(StrEnum):
         return self is not Result.UNKNOWN
 
 
+class Whose(StrEnum):
+    """Whom a used up quota or a refusal is about."""
+
+    PROJECT = "project"  # all that we send
+    DEVICE = "device"  # this device alone
+    UNSAID = "unsaid"  # the answer does not say
+
+
 @dataclass(frozen=True, slots=True)
 class PushAnswer:
     """One answer of the push service, in the domain's words."""
@@ -48,10 +56,23 @@ class PushAnswer:
     result: Result
     code: str = ""
     retry_after: timedelta | None = None
-    pauses_pushing: bool = False  # the quota is used up: every push of this run waits
-    config: bool = False  # our own credentials are refused: only a person can mend it
+    quota: bool = False  # a quota is used up; the project's: every push of this run waits
+    config: bool = False  # we are refused, not the message: only a person can mend it
+    whose: Whose = Whose.PROJECT  # of `quota` and `config`
+    says: str = ""  # of `config`: what is wrong and how to mend it, as a clause; empty where nobody knows
     retry_now: bool = False  # worth a few tries within the push deadline
     foreign: bool = False  # not the service's own words: a proxy, a sign-in page, a wrong address
+
+    @property
+    def pauses_pushing(self) -> bool:
+        """Whether every push of this run waits."""
+        return self.quota and self.whose is Whose.PROJECT
+
+    @property
+    def devices_own(self) -> PushAnswer:
+        """The same, once it is known that the service takes what we send otherwise."""
+        result = Result.REFUSED if self.config else self.result
+        return replace(self, result=result, config=False, says="", whose=Whose.DEVICE)
 
     @property
     def alerts(self) -> bool:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,9 +16,9 @@ from notifications.adapters.pushes.fcm import FcmPush, connect
 from notifications.adapters.pushes.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import collapse_id
-from notifications.domain.push import TTL, Message, Result
+from notifications.domain.push import TTL, Message, Result, Whose
 from tests.support.servers import free_port
-from tests.support.web import FakeFCM, fcm_error
+from tests.support.web import FakeFCM, fcm_error, project_quota_error
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
@@ -47,7 +48,9 @@ async def test_an_accepted_push_is_shown(fcm: FakeFCM, push: FcmPush) -> None:
         (lambda: fcm_error(400, "INVALID_ARGUMENT"), Result.REFUSED, "INVALID_ARGUMENT"),
         (lambda: fcm_error(503, "UNAVAILABLE"), Result.BUSY, "UNAVAILABLE"),
         (lambda: web.Response(status=502, text="<html>"), Result.UNKNOWN, "502"),
-        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), Result.REFUSED, "NOT_FOUND"),
+        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), Result.BUSY, "NOT_FOUND"),
+        (lambda: web.json_response({"error": {"code": 500, "status": "INTERNAL"}}), Result.UNKNOWN, "INTERNAL"),
+        (lambda: web.json_response({"name": ""}), Result.UNKNOWN, "200"),
         (lambda: web.json_response(["odd"], status=500), Result.BUSY, "500"),
     ],
 )
@@ -68,7 +71,53 @@ async def test_a_quota_answer_carries_its_wait(fcm: FakeFCM, push: FcmPush) -> N
 
     fcm.script = script
     said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
-    assert (said.retry_after, said.pauses_pushing) == (timedelta(seconds=7), True)
+    assert (said.retry_after, said.quota, said.whose) == (timedelta(seconds=7), True, Whose.UNSAID)
+
+
+async def project_over_quota(token: str) -> web.Response:
+    return project_quota_error()
+
+
+async def redirected(token: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+
+
+async def refused(token: str) -> web.Response:
+    return fcm_error(403, "SERVICE_DISABLED")
+
+
+async def invalid(token: str) -> web.Response:
+    return fcm_error(400, "INVALID_ARGUMENT")
+
+
+async def busy(token: str) -> web.Response:
+    return fcm_error(503, "UNAVAILABLE")
+
+
+async def cut_off(token: str) -> web.Response:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "sentence"),
+    [
+        (None, Result.ACCEPTED, ""),
+        (project_over_quota, Result.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
+        (redirected, Result.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
+        (refused, Result.BUSY, "says that the API fcm.googleapis.com is disabled; enable it."),
+        (invalid, Result.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
+        (busy, Result.BUSY, "takes no message of ours (UNAVAILABLE)."),
+        (cut_off, Result.UNKNOWN, "does not answer (ServerDisconnectedError)"),
+    ],
+)
+async def test_a_probe_reaches_nobody_and_is_judged_by_the_same_table(
+    fcm: FakeFCM, push: FcmPush, script: Any, result: Result, sentence: str
+) -> None:
+    fcm.script = script
+    assert (await push.probe()).result is result
+    said = await push.check()
+    assert sentence in said if sentence else said == ""
+    assert (fcm.probes, fcm.messages, dict(fcm.asked)) == (2, [], {})
 
 
 async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not(fcm: FakeFCM, push: FcmPush) -> None:

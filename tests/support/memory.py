@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import fnmatch
 import json
@@ -528,8 +529,12 @@ class MemoryPush:
     """The Push port: what each token got, or what the script answers instead."""
 
     where = "The push service in memory"
+    aside = ""
 
     def __init__(self) -> None:
+        self.probed = 0
+        self.says: PushAnswer = ACCEPTED  # to a probe
+        self.gate: asyncio.Event | None = None  # which a probe waits for
         self.got: dict[str, list[Message]] = {}
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
@@ -544,6 +549,12 @@ class MemoryPush:
             return said
         self.got.setdefault(token, []).append(message)
         return ACCEPTED
+
+    async def probe(self) -> PushAnswer:
+        self.probed += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.says
 
     async def check(self) -> str:
         return ""

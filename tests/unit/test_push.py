@@ -132,6 +132,6 @@ def test_what_an_answer_means_for_its_device(result: Result, closes: bool, left_
 
 @pytest.mark.parametrize("result", Result)
 def test_on_call_hears_of_what_only_a_person_can_mend(result: Result) -> None:
-    answer = PushAnswer(result, "code", timedelta(seconds=1), pauses_pushing=True, retry_now=True)
+    answer = PushAnswer(result, "code", timedelta(seconds=1), quota=True, retry_now=True)
     assert answer.alerts is (result is Result.REFUSED)
     assert PushAnswer(result, config=True).alerts is PushAnswer(result, foreign=True).alerts is True

@@ -33,6 +33,7 @@ class FcmPush:
     """The Push port."""
 
     where = "FCM (FCM_BASE_URL)"
+    aside = ""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
@@ -81,18 +82,40 @@ class FcmPush:
                 said += more
             return understood(answer.status, said, answer.headers)
 
-    async def check(self) -> str:
-        """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
+    async def probe(self) -> PushAnswer:
+        """What FCM says to a message that it only checks: our credentials, the API, what we may do, the quota.
+
+        A topic needs no device, and a message that is only checked reaches none of its subscribers.
+        """
+        left = asyncio.Event()
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                if self._tokens:
+                return await self._posted(PROBE, left.set, left)
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
+
+    async def check(self) -> str:
+        """Whether FCM would take a message of ours; nothing is pushed."""
+        try:
+            if self._tokens:
+                async with asyncio.timeout(CHECK_SECONDS):
                     await self._tokens.token()
-                async with self._session.get(self._url, allow_redirects=False):
-                    return ""
+        except TimeoutError:
+            return f"Google gives no token for {self.where} within {CHECK_SECONDS:g} s; check the network."
         except (ConfigFault, DependencyDown) as fault:
             return str(fault)
-        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return f"FCM does not answer ({type(cause).__name__}); check FCM_BASE_URL and the network."
+        answer = await self.probe()
+        if answer.result is Result.ACCEPTED:
+            return ""
+        if answer.config:
+            return f"{self.where} {answer.says or f'refuses our credentials ({answer.code})'}."
+        if answer.foreign:
+            return f"What answers is not {self.where}: {answer.code}; check the address and its proxies."
+        if answer.quota:
+            return f"{self.where} says that the quota is used up ({answer.code}); raise it, or spread the hours."
+        if answer.result in (Result.UNKNOWN, Result.UNSENT):
+            return f"{self.where} does not answer ({answer.code}); check the address and the network."
+        return f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -146,6 +169,11 @@ BODY_ROOM = 400  # bytes
 
 def _json(message: dict[str, Any]) -> bytes:
     return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
+
+
+PROBE = json.dumps(
+    {"validate_only": True, "message": {"topic": "daily-recap-check", "data": {"type": "day_summary"}}}
+).encode()
 
 
 async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:

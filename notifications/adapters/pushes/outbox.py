@@ -25,6 +25,7 @@ class Outbox:
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
         self.where = str(path)
+        self.aside = f" (none: {path.name})"
         self._path = path
         self._show = show
 
@@ -62,6 +63,10 @@ class Outbox:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
+
+    async def probe(self) -> PushAnswer:
+        """It takes whatever the disk has room for."""
+        return ACCEPTED
 
     async def check(self) -> str:
         """Whether the file can be written."""
