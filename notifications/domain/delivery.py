@@ -6,13 +6,13 @@ says in that same transaction. `read_time` is the store's own clock, as `sending
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from notifications.domain.model import Ledger, Recap, State, Summary, Window, collapse_id
-from notifications.domain.push import notice
+from notifications.domain.push import Wording, notice
 
 REPLACEABLE = frozenset({State.SKIPPED, State.MISSED, State.DEAD})  # by an operator's resend
 OPERATORS = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
@@ -80,6 +80,7 @@ class Opening:
     crashes: int = 0
     reason: str = ""  # the last failure's code
     operators: bool = False  # it is a resend that opens it
+    wording: Wording = field(default_factory=Wording)  # of its push
 
 
 NOBODY = Decision(Kind.NOBODY)
@@ -154,7 +155,7 @@ def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None,
 
 
 def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
-    note = notice(summary.headline, summary.overview, summary.day_emoji)
+    note = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
     return replace(
         _entry(op, rules, State.SENT, "legacy", seq),
         title=note.title,
@@ -191,7 +192,7 @@ def begin(
     seq = found.seq + 1 if found else 1
     if summary is not None:
         return settled(_legacy_entry(op, summary, rules, seq))
-    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
+    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji, op.wording)
     entry = replace(
         _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
         tries=1,

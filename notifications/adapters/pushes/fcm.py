@@ -125,30 +125,34 @@ class FcmPush:
 def wire(token: str, message: Message) -> dict[str, Any]:
     """The message in FCM's form, for Android, iOS and web. Change the payload here.
 
-    The three collapse keys are one, so that a second push for the same day replaces the first.
+    The three collapse keys are one, so that a second push for the same day replaces the first. A
+    silent one is shown without waking anybody; on Android 8 and later the app's own channel has the
+    last word on its sound.
     """
     ttl = int(TTL.total_seconds())
+    shown = {"title": message.title, "body": message.body}
+    android, aps, web = {"notification_priority": "PRIORITY_LOW"}, {"interruption-level": "passive"}, {"silent": True}
     return {
         "token": token,
-        "notification": {"title": message.title, "body": message.body},
+        "notification": shown,
         "data": message.data,
         "android": {
-            "priority": "HIGH",
+            "priority": "NORMAL" if message.silent else "HIGH",
             "ttl": f"{ttl}s",
-            "notification": {"tag": message.collapse_id},
+            "notification": {"tag": message.collapse_id} | (android if message.silent else {}),
         },
         "apns": {
             "headers": {
                 "apns-collapse-id": message.collapse_id,
                 "apns-push-type": "alert",
-                "apns-priority": "10",
+                "apns-priority": "5" if message.silent else "10",
                 "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs wants an instant
             },
-            "payload": {"aps": {"sound": "default"}},
+            "payload": {"aps": aps if message.silent else {"sound": "default"}},
         },
         "webpush": {
-            "headers": {"TTL": str(ttl), "Urgency": "high"},
-            "notification": {"tag": message.collapse_id},
+            "headers": {"TTL": str(ttl), "Urgency": "low" if message.silent else "high"},
+            "notification": shown | {"tag": message.collapse_id} | (web if message.silent else {}),
         },
     }
 
