@@ -122,7 +122,7 @@ class Store(Protocol):
     """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
 
     Lists come with how many documents were malformed. Discarded and locked conversations are left
-    out; each device token comes once. Pages are in the order of ids; `after` is the last that was
+    out; each device's token and fid come once. Pages are in the order of ids; `after` is the last that was
     listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
     `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
@@ -225,7 +225,7 @@ class Push(Protocol):
     aside: str
 
     async def send(
-        self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer: ...
     async def probe(self) -> PushAnswer: ...
     async def check(self) -> str: ...

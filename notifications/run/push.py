@@ -83,7 +83,7 @@ class Pusher:
         `noted` is the clock before the ledger was opened: where more than a push deadline has
         passed since, another sender may be at work, and nothing is sent.
         """
-        targets = {device.id: device for device in devices if device.id not in closed}
+        targets = {device.id: device for device in devices if not any(one in closed for one in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, Result.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
@@ -138,7 +138,7 @@ class Pusher:
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device.token, note, left, leaves)
+            answer = await self._push.send(device, note, left, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)

@@ -442,7 +442,10 @@ class MemoryWorld:
         return self._all(uid, "fcm_tokens")
 
     def put_token(self, uid: str, key: str, token: str) -> None:
-        self._put(uid, "fcm_tokens", key, {"token": token})
+        self.put_device(uid, key, {"token": token})
+
+    def put_device(self, uid: str, key: str, doc: Doc) -> None:
+        self._put(uid, "fcm_tokens", key, doc)
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
         return self._all(uid, "recap_deliveries")
@@ -539,7 +542,10 @@ class MemoryPush:
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
+        token = device.fid or device.token
         self.asked.append(token)
         said = self.script(token)
         if isinstance(said, Exception):

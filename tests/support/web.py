@@ -257,7 +257,7 @@ class FakeFCM(LoopbackServer):
         message = body.get("message", {})
         if body.get("validate_only"):
             return await self._only_check(request, message)
-        token = message.get("token", "")
+        token = message.get("token") or message.get("fid", "")
         self.asked[token] += 1
         self.bearers.append(request.headers.get("Authorization", ""))
         if _wrong_message(request.path, raw, message):
@@ -301,7 +301,7 @@ def _wrong_message(path: str, raw: bytes, message: dict[str, Any]) -> bool:
     return (
         not PATH.match(path)
         or len(raw) > MAX_MESSAGE
-        or not message.get("token")
+        or bool(message.get("token")) is bool(message.get("fid"))  # one target
         or len(tags) != 1
         or not tag
         or len(tag.encode()) > MAX_TAG

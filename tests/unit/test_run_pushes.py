@@ -238,3 +238,27 @@ async def test_those_who_are_refused_at_once_share_one_probe() -> None:
     report = await evening.tick()
     assert isinstance(report.trouble, ConfigFault)
     assert evening.push.probed == 1
+
+
+@pytest.mark.parametrize("known_by", ["token", "fid"])
+async def test_who_has_it_by_its_token_or_its_fid_is_not_pushed_to_under_the_other(known_by: str) -> None:
+    """An evening begun by a version that knew the token alone, or before the app wrote the other into the document."""
+    evening = Evening()
+    evening.add("ann", devices=2)
+    evening.world.put_device("ann", "d0", {known_by: "ann-0"})
+    evening.push.script = lambda token: BUSY if token == "ann-1" else None
+    await evening.tick()
+    evening.world.put_device("ann", "d0", {known_by: "ann-0", {"token": "fid", "fid": "token"}[known_by]: "other"})
+    evening.push.script = lambda token: None
+    assert endings(await evening.later(minutes=3)) == {"sent": 1}
+    assert (evening.got(), len(evening.ledger("ann")["devices"])) == ({"ann-0": 1, "ann-1": 1}, 2)
+
+
+async def test_the_document_of_a_dead_installation_is_deleted() -> None:
+    evening = Evening()
+    evening.add("ann", devices=1)
+    evening.world.put_device("ann", "d1", {"fid": "dead", "token": "dead-too"})
+    evening.push.script = {"dead": GONE}.get
+    report = await evening.tick()
+    assert (endings(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
+    assert sorted(evening.world.tokens("ann")) == ["d0"]

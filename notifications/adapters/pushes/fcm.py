@@ -15,11 +15,12 @@ import aiohttp
 
 from notifications.adapters.pushes.fcm_answers import UNCLEAR, understood
 from notifications.domain.errors import ConfigFault, DependencyDown
-from notifications.domain.push import TTL, Message, PushAnswer, Result
+from notifications.domain.push import TTL, Message, PushAnswer, Result, Whose
 from notifications.domain.text import bounded
 
 if TYPE_CHECKING:
     from notifications.adapters.google_tokens import GoogleTokens
+    from notifications.domain.model import Device
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
@@ -40,9 +41,16 @@ class FcmPush:
         self._url = url
         self._tokens = tokens
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
-        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
+        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
+
+        An installation is registered under its fid or under a token, and what it has registered last
+        ends the other: so the token is tried where its fid is refused. Both are dead, or none.
+        """
         left = asyncio.Event()
+        refused: list[PushAnswer] = []
 
         def written() -> None:
             left.set()
@@ -50,9 +58,15 @@ class FcmPush:
 
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                return await self._posted(body_of(token, message), written, left)
+                for target in targets(device):
+                    left.clear()  # a refusal is definite: nothing was taken
+                    answer = await self._posted(body_of(target, message), written, left)
+                    if not _for_good(answer):
+                        return answer
+                    refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
+        return next((answer for answer in refused if answer.result is not Result.GONE), refused[0])
 
     async def _posted(self, body: bytes, written: Callable[[], None], left: asyncio.Event) -> PushAnswer:
         """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
@@ -122,7 +136,20 @@ class FcmPush:
         await self._session.close()
 
 
-def wire(token: str, message: Message) -> dict[str, Any]:
+Target = tuple[str, str]  # what FCM's message calls it, and its value
+
+
+def targets(device: Device) -> list[Target]:
+    """Where a message to this device may go, the first to be tried first."""
+    return [one for one in (("fid", device.fid), ("token", device.token)) if one[1]]
+
+
+def _for_good(answer: PushAnswer) -> bool:
+    """Whether this target will never take it, as it is."""
+    return answer.result in (Result.GONE, Result.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
+
+
+def wire(target: Target, message: Message) -> dict[str, Any]:
     """The message in FCM's form, for Android, iOS and web. Change the payload here.
 
     The three collapse keys are one, so that a second push for the same day replaces the first. A
@@ -133,7 +160,7 @@ def wire(token: str, message: Message) -> dict[str, Any]:
     shown = {"title": message.title, "body": message.body}
     android, aps, web = {"notification_priority": "PRIORITY_LOW"}, {"interruption-level": "passive"}, {"silent": True}
     return {
-        "token": token,
+        target[0]: target[1],
         "notification": shown,
         "data": message.data,
         "android": {
@@ -157,14 +184,14 @@ def wire(token: str, message: Message) -> dict[str, Any]:
     }
 
 
-def body_of(token: str, message: Message) -> bytes:
+def body_of(target: Target, message: Message) -> bytes:
     """The request's body, as light as FCM takes it: what an old ledger holds may be longer than what is made today."""
-    body = _json(wire(token, message))
+    body = _json(wire(target, message))
     for room in (BODY_ROOM, BODY_ROOM // 4, 1):
         if len(body) <= MAX_MESSAGE_BYTES:
             break
         short = replace(message, title=bounded(message.title, room, room), body=bounded(message.body, room, room))
-        body = _json(wire(token, short))
+        body = _json(wire(target, short))
     return body
 
 
