@@ -34,6 +34,7 @@ class Pushed:
     results: dict[str, Result] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
     retry_after: timedelta = timedelta(0)
+    over_quota: dict[str, timedelta] = field(default_factory=dict)  # devices, each for itself, and their wait
     sent_nothing: bool = False
     defect: BaseException | None = None  # of ours, raised once everything is written down
 
@@ -53,6 +54,8 @@ class Pushed:
     def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long the open devices are left alone after that many tries."""
         asked = max(self.retry_after, limits.span("provider_retry"))
+        if self.over_quota and not {one for one, result in self.results.items() if result.open} - set(self.over_quota):
+            asked = max(asked, min(self.over_quota.values()))  # nobody else of this user waits for less
         if Result.UNKNOWN in self.results.values():
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
             return max(asked, limits.span("push_retry") * times)
@@ -190,7 +193,9 @@ class Pusher:
     def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
         """What an answer means beyond its device: for the run, for the token, for on-call."""
         facts = {"uid": note.uid, "device": device.id, "code": answer.code}
-        if answer.retry_after:
+        if answer.retry_after and answer.quota and answer.whose is Whose.DEVICE:
+            pushed.over_quota[device.id] = answer.retry_after
+        elif answer.retry_after:
             pushed.retry_after = max(pushed.retry_after, answer.retry_after)
         if answer.quota and answer.retry_after:
             if answer.pauses_pushing:

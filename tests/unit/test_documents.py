@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.imports import checked
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
 from notifications.ports import Listed
@@ -235,3 +236,11 @@ def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() ->
     assert documents.chosen(renewed, None) == [renewed[1]]
     assert documents.chosen([], {"fcm_token": "old"}) == [Device("old", None, "old")]
     assert [documents.chosen([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [[]] * 4
+
+
+@pytest.mark.parametrize("device", [{"fid": "f"}, {"token": "t"}, {"token": "t", "fid": "f"}])
+def test_a_device_is_imported_with_a_token_or_a_fid(device: dict[str, str]) -> None:
+    user = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+    assert checked("ann", user, {"phone": device}, {})["fcm_tokens"] == {"phone": device}
+    with pytest.raises(Malformed, match="fcm_tokens/phone: token is missing, or is no token, and there is no fid"):
+        checked("ann", user, {"phone": dict.fromkeys(device, "")}, {})

@@ -262,3 +262,18 @@ async def test_the_document_of_a_dead_installation_is_deleted() -> None:
     report = await evening.tick()
     assert (endings(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
     assert sorted(evening.world.tokens("ann")) == ["d0"]
+
+
+@pytest.mark.parametrize(
+    ("other", "minutes"),
+    [(None, 30), (BUSY, 1), (UNKNOWN, 1), (replace(QUOTA, retry_after=timedelta(minutes=20)), 20), (GONE, 30)],
+)
+async def test_a_users_other_device_does_not_wait_for_the_one_that_is_over_its_quota(
+    other: PushAnswer | None, minutes: int
+) -> None:
+    evening = Evening()
+    evening.add("ann", devices=2)
+    evening.push.script = {"ann-0": replace(QUOTA, retry_after=timedelta(minutes=90)), "ann-1": other}.get
+    await evening.tick()
+    left = evening.record("ann").until - evening.redis.ms
+    assert (evening.state("ann"), round(left / 60_000)) == ("pending", minutes)
