@@ -56,6 +56,7 @@ class Limits:
     start_gap_seconds: float = _number(0.004, 0.0001, 1)
     look_back_hours: int = _count(24, 0, 48)
     min_words: int = _count(30, 0, 10_000)
+    quiet_after_minutes: int = _count(30, 0, 1440)
     max_prompt_tokens: int = _count(60_000, 1_000, 2_000_000)
     max_parts: int = _count(12, 1, 50)
     daily_budget_usd: float | None = _unset(0.000001, 1_000_000)

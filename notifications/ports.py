@@ -128,7 +128,7 @@ class Store(Protocol):
     """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
 
     Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left
-    out, and those that the candidates leave out; each device token comes once. Pages are in the order of ids;
+    out, and those that the candidates leave out; each device's token and fid come once. Pages are in the order of ids;
     `after` is the last that was listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
     `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
@@ -222,14 +222,20 @@ class Push(Protocol):
 
     Calls `leaves` just before the first byte of the request is written: until then nothing was
     sent, whatever comes. Raises DependencyDown where nothing can be sent to anybody (the outbox's
-    disk is full). `where` is what a sentence calls it, with the setting that says so.
+    disk is full). `where` is what a sentence calls it, with the setting that says so; `aside` what
+    `doctor` puts behind "push" where no phone is reached.
+
+    `probe` asks what it says to a message that reaches nobody; `check` says the same in a sentence,
+    empty where all is well.
     """
 
     where: str
+    aside: str
 
     async def send(
-        self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer: ...
+    async def probe(self) -> PushAnswer: ...
     async def check(self) -> str: ...
     async def aclose(self) -> None: ...
 

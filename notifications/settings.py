@@ -24,7 +24,7 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
-    *("RECAP_HEARTBEAT_URL", "RECAP_STORE"),
+    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT"),
 )
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
@@ -45,6 +45,7 @@ class Settings:
     service_tier: str | None = None
     summarizer: str = "auto"
     fallback: str = "extract"
+    push_text: str = "recap"  # what a push shows: recap, headline or none
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
@@ -99,6 +100,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         reasoning_effort=_maybe_one_of("OPENAI_REASONING_EFFORT", env, EFFORTS),
         service_tier=_maybe_one_of("OPENAI_SERVICE_TIER", env, TIERS),
         fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
+        push_text=_one_of("RECAP_PUSH_TEXT", env.get("RECAP_PUSH_TEXT", "recap"), ("recap", "headline", "none")),
         summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
         store=_one_of("RECAP_STORE", env.get("RECAP_STORE", "auto"), ("auto", "sqlite")),
         fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from notifications.domain.push import Message
+from notifications.domain.push import Message, Shown
 from notifications.ports import Claims, Heartbeat, Push, Store, Summarizer, Telemetry
 from notifications.run.state import Parts, Untold
 from notifications.settings import Settings
@@ -113,10 +113,18 @@ async def open_parts(
         stack.push_async_callback(push.aclose)
         from notifications.adapters.summarizers.offline import sentences
 
-        falls_back = settings.fallback == "extract"
-        tasks = settings.task_count
         yield Parts(
-            claims, store, summarizer, push, BootClock(), settings.limits, sentences, tasks, falls_back, telemetry
+            claims,
+            store,
+            summarizer,
+            push,
+            BootClock(),
+            settings.limits,
+            sentences,
+            tasks=settings.task_count,
+            falls_back=settings.fallback == "extract",
+            telemetry=telemetry,
+            shown=Shown(settings.push_text),
         )
 
 

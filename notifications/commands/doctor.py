@@ -31,7 +31,7 @@ def doctor(*, fix: bool, write: bool = True) -> Operation:
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix, write=write)))
             told.append(await _checked("the LLM", parts.summarizer.check if parts.summarizer else _nobody_asked))
-            told.append(await _checked("push", parts.push.check))
+            told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
         return 0 if all(told) else 1
 
     return run

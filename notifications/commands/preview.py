@@ -11,7 +11,7 @@ from notifications.commands.recap_page import say_recap
 from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap, User
-from notifications.domain.push import notice
+from notifications.domain.push import Wording, notice
 from notifications.domain.recap.compose import compose
 from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.extract import extract
@@ -99,7 +99,8 @@ def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Seen) -> None:
     for text, reason in seen.dropped:
         say_wrapped(f"dropped ({reason}): {text}", "  ")
     say("")
-    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
+    wording = Wording(run.shown, found.language)
+    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji, wording)
     for name, title, body in SCREENS:
         say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")
         say_wrapped(bounded(note.body, body), " " * 10)

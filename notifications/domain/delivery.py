@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from notifications.domain.model import Ledger, Recap, State, Summary, Window, collapse_id
-from notifications.domain.push import notice
+from notifications.domain.push import Wording, notice
 
 REPLACEABLE = frozenset({State.SKIPPED, State.MISSED, State.DEAD})  # by an operator's resend
 OPERATORS = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
@@ -129,6 +129,7 @@ class Opening:
     crashes: int = 0
     reason: str = ""  # the last failure's code
     operators: bool = False  # it is a resend that opens it
+    wording: Wording = field(default_factory=Wording)  # of its push
 
 
 NOBODY = Decision(Kind.NOBODY)
@@ -220,7 +221,7 @@ def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None,
 
 
 def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
-    note = notice(summary.headline, summary.overview, summary.day_emoji)
+    note = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
     return replace(
         _entry(op, rules, State.SENT, "legacy", seq),
         title=note.title,
@@ -262,7 +263,7 @@ def begin(
         return settled(_legacy_entry(op, summary, rules, seq))
     if changed:
         return CHANGED
-    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji)
+    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji, op.wording)
     entry = replace(
         _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
         tries=1,

@@ -143,10 +143,11 @@ def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool
     return read_time - found.sent_at < rules.stale
 
 
-def message(uid: str, entry: Ledger, now: datetime) -> Message:
+def message(uid: str, entry: Ledger, now: datetime, *, silent: bool = False) -> Message:
     """What is pushed: always from the ledger, so that a second push says what the first said.
 
-    It is worth its time from the recap's making on; an operator's resend from now on.
+    It is worth its time from the recap's making on; an operator's resend from now on. `silent`: it
+    comes so long after its slot that it is shown without a sound.
     """
     since = entry.created_at if entry.seq == 1 and entry.created_at else now
     return Message(
@@ -157,4 +158,5 @@ def message(uid: str, entry: Ledger, now: datetime) -> Message:
         summary_id=entry.summary_id,
         created_at=entry.created_at,
         expires_at=since + TTL,
+        silent=silent,
     )

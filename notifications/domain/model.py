@@ -31,16 +31,25 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One place to push to. `key` is the token document's id, or None for the legacy field."""
+    """One place to push to: a registration token, the id of an installation of the app, or one installation's both.
+
+    `key` is its document's id, or None for the legacy field.
+    """
 
     token: str
     key: str | None
     version: object = None  # what "unchanged" means to the store that read it
+    fid: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every name by which a ledger may know it: first 16 hex of the SHA-256 of its token, and of its fid."""
+        return tuple(hashlib.sha256(name.encode()).hexdigest()[:16] for name in (self.token, self.fid) if name)
 
     @property
     def id(self) -> str:
-        """The name by which ledgers and logs know it: first 16 hex of sha256(token)."""
-        return hashlib.sha256(self.token.encode()).hexdigest()[:16]
+        """The name by which ledgers and logs know it: by its token, where it has one."""
+        return self.ids[0]
 
 
 @dataclass(frozen=True, slots=True)

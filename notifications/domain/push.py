@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -13,6 +13,21 @@ BODY_LENGTH, BODY_BYTES = 150, 450  # a phone shows no more; in any script far b
 TTL = timedelta(hours=20)  # a recap that a phone gets a day late would meet the next one
 NO_TEXT = "Your day in brief is ready."
 NO_HEADLINE = "Your daily recap"
+# A title and a body that say nothing of the day, by language.
+SAYS_NOTHING = {
+    "ar": ("ملخص يومك", "ملخص يومك جاهز."),
+    "de": ("Dein Tagesrückblick", "Dein Rückblick ist fertig."),
+    "en": (NO_HEADLINE, "Your recap is ready."),
+    "es": ("Tu resumen del día", "Tu resumen está listo."),
+    "fr": ("Votre récapitulatif du jour", "Votre récapitulatif est prêt."),
+    "hi": ("आपके दिन का सारांश", "आपका सारांश तैयार है।"),
+    "it": ("Il tuo riepilogo del giorno", "Il tuo riepilogo è pronto."),
+    "ja": ("今日のまとめ", "まとめの準備ができました。"),
+    "pl": ("Twoje podsumowanie dnia", "Twoje podsumowanie jest gotowe."),
+    "pt": ("O seu resumo do dia", "O seu resumo está pronto."),
+    "ru": ("Итоги вашего дня", "Ваши итоги дня готовы."),
+    "zh": ("你的每日回顾", "你的回顾已准备好。"),
+}
 
 
 class Result(StrEnum):
@@ -41,6 +56,14 @@ class Result(StrEnum):
         return self is not Result.UNKNOWN
 
 
+class Whose(StrEnum):
+    """Whom a used up quota or a refusal is about."""
+
+    PROJECT = "project"  # all that we send
+    DEVICE = "device"  # this device alone
+    UNSAID = "unsaid"  # the answer does not say
+
+
 @dataclass(frozen=True, slots=True)
 class PushAnswer:
     """One answer of the push service, in the domain's words."""
@@ -48,10 +71,23 @@ class PushAnswer:
     result: Result
     code: str = ""
     retry_after: timedelta | None = None
-    pauses_pushing: bool = False  # the quota is used up: every push of this run waits
-    config: bool = False  # our own credentials are refused: only a person can mend it
+    quota: bool = False  # a quota is used up; the project's: every push of this run waits
+    config: bool = False  # we are refused, not the message: only a person can mend it
+    whose: Whose = Whose.PROJECT  # of `quota` and `config`
+    says: str = ""  # of `config`: what is wrong and how to mend it, as a clause; empty where nobody knows
     retry_now: bool = False  # worth a few tries within the push deadline
     foreign: bool = False  # not the service's own words: a proxy, a sign-in page, a wrong address
+
+    @property
+    def pauses_pushing(self) -> bool:
+        """Whether every push of this run waits."""
+        return self.quota and self.whose is Whose.PROJECT
+
+    @property
+    def devices_own(self) -> PushAnswer:
+        """The same, once it is known that the service takes what we send otherwise."""
+        result = Result.REFUSED if self.config else self.result
+        return replace(self, result=result, config=False, says="", whose=Whose.DEVICE)
 
     @property
     def alerts(self) -> bool:
@@ -60,6 +96,28 @@ class PushAnswer:
 
 
 ACCEPTED = PushAnswer(Result.ACCEPTED, "200")
+
+
+class Shown(StrEnum):
+    """How much of a recap a push shows, on a lock screen too."""
+
+    RECAP = "recap"  # headline and the beginning of the overview
+    HEADLINE = "headline"
+    NONE = "none"  # that it is ready
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a push is put: how much it shows, and the language of what it says in place of the rest."""
+
+    shown: Shown = Shown.RECAP
+    language: str | None = None  # a language tag; English where it is unknown
+
+    @property
+    def says_nothing(self) -> Notice:
+        """The two lines where nothing is shown."""
+        primary = (self.language or "").partition("-")[0].lower()
+        return Notice(*SAYS_NOTHING.get(primary, SAYS_NOTHING["en"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +139,7 @@ class Message:
     summary_id: str
     created_at: datetime | None
     expires_at: datetime  # a phone that is off until then is not told any more
+    silent: bool = False  # it comes so late that it is shown without a sound
 
     @property
     def data(self) -> dict[str, str]:
@@ -92,13 +151,22 @@ class Message:
             "id": self.summary_id,
             "created_at": self.created_at.isoformat() if self.created_at else "",
             "text": self.body,
+            "sender": "ai",
+            "from_integration": "false",
         }
 
 
-def notice(headline: str, overview: str, emoji: str) -> Notice:
-    """Title: emoji and headline. Body: the overview cut at a word; never empty. Cleaned, whoever wrote it."""
+def notice(headline: str, overview: str, emoji: str, wording: Wording = Wording()) -> Notice:
+    """Title: emoji and headline. Body: the overview cut at a word; never empty. Cleaned, whoever wrote it.
+
+    Or less of it, as the wording says: this is what the ledger keeps, and all that is ever pushed.
+    """
+    if wording.shown is Shown.NONE:
+        return wording.says_nothing
     headline, overview = plain(headline), plain(overview)
     title = bounded(f"{one_emoji(emoji)} {headline or NO_HEADLINE}".strip(), TITLE_LENGTH, TITLE_BYTES)
+    if wording.shown is Shown.HEADLINE:
+        return Notice(title, wording.says_nothing.body)
     return Notice(title, bounded(overview or headline or NO_TEXT, BODY_LENGTH, BODY_BYTES))
 
 

@@ -20,6 +20,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Device, Ledger, State
+from notifications.domain.push import Wording
 from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
@@ -68,8 +69,16 @@ class Day:
         """The schedule's time: Redis TIME at the claim, and what has passed since."""
         return self.won.now + self.run.offset + self.used
 
-    def opening(self, given: DayInput | None = None, won: Reply | None = None) -> Opening:
-        """What a new ledger of this day starts with. A window whose start is not before its end is never stored."""
+    @property
+    def late(self) -> bool:
+        """Whether a push now comes so long after the slot that it must not ring."""
+        return self.now - self.slot > timedelta(minutes=self.run.limits.quiet_after_minutes)
+
+    def opening(self, given: DayInput | None = None, won: Reply | None = None, language: str | None = None) -> Opening:
+        """What a new ledger of this day starts with. A window whose start is not before its end is never stored.
+
+        `language`: of what its push says in place of what it does not show.
+        """
         reply = won or self.won
         opening = Opening(
             uid=self.uid,
@@ -80,6 +89,7 @@ class Day:
             crashes=reply.crashes,
             reason=reply.reason,
             operators=self.resend,
+            wording=Wording(self.run.shown, language),
         )
         if given is None:
             return opening

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
 
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 from notifications.domain.model import Device
-from notifications.domain.push import Message, PushAnswer, Result, deletions_allowed
+from notifications.domain.push import Message, PushAnswer, Result, Whose, deletions_allowed
 from notifications.domain.waits import jittered
 from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
@@ -23,6 +23,7 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 
 TRIES = 3  # of one device, where the service says that it is worth it
+MANY = 3  # devices over quota, of as many users and none accepted between: hardly each for itself
 UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer than the last: 1, 5, 25 min
 
 
@@ -33,6 +34,7 @@ class Pushed:
     results: dict[str, Result] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
     retry_after: timedelta = timedelta(0)
+    over_quota: dict[str, timedelta] = field(default_factory=dict)  # devices, each for itself, and their wait
     sent_nothing: bool = False
     defect: BaseException | None = None  # of ours, raised once everything is written down
 
@@ -52,6 +54,8 @@ class Pushed:
     def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long the open devices are left alone after that many tries."""
         asked = max(self.retry_after, limits.span("provider_retry"))
+        if self.over_quota and not {one for one, result in self.results.items() if result.open} - set(self.over_quota):
+            asked = max(asked, min(self.over_quota.values()))  # nobody else of this user waits for less
         if Result.UNKNOWN in self.results.values():
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
             return max(asked, limits.span("push_retry") * times)
@@ -73,6 +77,8 @@ class Pusher:
         self._counts = counts
         self._not_before = 0.0  # seconds of the clock
         self._dead: list[tuple[str, Device]] = []
+        self._over_quota: set[str] = set()  # users, each with a device, since the last that was let through
+        self._probing: asyncio.Task[PushAnswer] | None = None
 
     async def push(self, note: Message, devices: Sequence[Device], closed: Mapping[str, str], noted: float) -> Pushed:
         """Push to each device that the ledger has not closed. Never raises: what came of it must be written down.
@@ -80,7 +86,7 @@ class Pusher:
         `noted` is the clock before the ledger was opened: where more than a push deadline has
         passed since, another sender may be at work, and nothing is sent.
         """
-        targets = {device.id: device for device in devices if device.id not in closed}
+        targets = {device.id: device for device in devices if not any(one in closed for one in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, Result.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
@@ -135,15 +141,47 @@ class Pusher:
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device.token, note, left, leaves)
+            answer = await self._push.send(device, note, left, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)
             return None
         pushed.results[device.id] = answer.result
         pushed.codes[device.id] = answer.code
+        answer = await self._whose(note.uid, device, answer)
+        pushed.results[device.id] = answer.result
         self._heed(note, device, answer, pushed)
         return answer
+
+    async def _whose(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
+        """The answer, once it is known whom it is about.
+
+        Where it does not say, the service is asked about a message of its own, which reaches nobody:
+        does it take that, then this device alone is refused, and nobody else waits for it.
+        """
+        if not answer.quota:
+            if answer.result.definite and not answer.config:
+                self._over_quota.clear()
+        elif answer.whose is Whose.UNSAID:
+            if not self._over_quota & {uid, device.id}:  # another user, and another device
+                self._over_quota |= {uid, device.id}
+            if len(self._over_quota) < 2 * MANY:
+                return answer.devices_own
+        if answer.whose is not Whose.UNSAID or not (answer.quota or answer.config):
+            return answer
+        probed = await self._probed()
+        if probed.result is Result.ACCEPTED:
+            self._over_quota.clear()
+            return answer.devices_own
+        if answer.config and not probed.config and probed.result is not Result.REFUSED:
+            return replace(answer, config=False)  # it can't say now
+        return replace(answer, whose=Whose.PROJECT, says=probed.says or answer.says)
+
+    async def _probed(self) -> PushAnswer:
+        """What the service says to a message that reaches nobody; those who ask at once share one answer."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._push.probe())
+        return await asyncio.shield(self._probing)
 
     async def _rest(self, seconds: float, until: float) -> bool:
         """Sleep, if that leaves time to push before the deadline."""
@@ -155,11 +193,15 @@ class Pusher:
     def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
         """What an answer means beyond its device: for the run, for the token, for on-call."""
         facts = {"uid": note.uid, "device": device.id, "code": answer.code}
-        if answer.retry_after:
+        if answer.retry_after and answer.quota and answer.whose is Whose.DEVICE:
+            pushed.over_quota[device.id] = answer.retry_after
+        elif answer.retry_after:
             pushed.retry_after = max(pushed.retry_after, answer.retry_after)
-        if answer.pauses_pushing and answer.retry_after:
-            self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
-            log.warning("push.quota", wait_seconds=answer.retry_after.total_seconds(), **facts)
+        if answer.quota and answer.retry_after:
+            if answer.pauses_pushing:
+                self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
+            wait = answer.retry_after.total_seconds()
+            log.warning("push.quota", wait_seconds=wait, scope=answer.whose.value, **facts)
         if answer.result is Result.GONE:
             self._dead.append((note.uid, device))
         if answer.result is Result.REFUSED:
@@ -168,9 +210,8 @@ class Pusher:
             self._counts.pushes_refused += 1
             log.error("push.refused", **facts)
         if answer.config:
-            self.breaker.failed(
-                ConfigFault(f"{self._push.where} refuses our credentials ({answer.code})."), at_once=True
-            )
+            says = answer.says or f"refuses our credentials ({answer.code})"
+            self.breaker.failed(ConfigFault(f"{self._push.where} {says}."), at_once=True)
         elif answer.foreign:
             sentence = f"What answers is not {self._push.where}: {answer.code}; check the address and its proxies."
             self.breaker.failed(DependencyDown("push", sentence), counts=False)

@@ -12,6 +12,7 @@ import structlog
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
+from notifications.domain.push import Shown
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.domain.spending import Spent
@@ -60,6 +61,7 @@ class Parts:
     tasks: int = 1  # parallel tasks that share the providers
     falls_back: bool = True  # to the extract, where the LLM can't
     telemetry: Telemetry = field(default_factory=Untold)
+    shown: Shown = Shown.RECAP  # of a recap in its push
 
     @property
     def rules(self) -> Rules:
@@ -84,6 +86,7 @@ class Run:
     summarizer: Summarizer | None = field(init=False)
     split: Split = field(init=False)
     falls_back: bool = field(init=False)
+    shown: Shown = field(init=False)
     clock: Clock = field(init=False)
     limits: Limits = field(init=False)
     rules: Rules = field(init=False)
@@ -99,6 +102,7 @@ class Run:
         self.telemetry = parts.telemetry
         self.claims, self.store = parts.claims, parts.store
         self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
+        self.shown = parts.shown
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, self.limits, self.terminated)

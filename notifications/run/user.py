@@ -52,6 +52,7 @@ class Ready:
     devices: list[Device]
     recap: Recap | None
     given: DayInput | None = None
+    language: str | None = None
 
 
 async def claim_and_recap(
@@ -132,7 +133,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     if today is not None and not today.state.final:
         return Ready(await day.devices(), None)
     if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
-        return await _or_take(day, await run.writes.watch(store.legacy(day.opening(), summary)))
+        return await _or_take(day, await run.writes.watch(store.legacy(day.opening(language=user.language), summary)))
     if ledgers.candidates.inverted and day.replaces is None:
         return await _inverted(day, ledgers)
     given = await day.conversations(ledgers)
@@ -142,7 +143,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     if day.closing and not run.falls_back:
         return await _close(day, None, State.MISSED, "closed")
     draft = await (_extract(day, found, "closing") if day.closing else _written(day, found))
-    return Ready(await day.devices(), compose(found, draft, day.now), given)
+    return Ready(await day.devices(), compose(found, draft, day.now), given, found.language)
 
 
 async def _material(run: Run, given: DayInput) -> Material | None:
@@ -226,7 +227,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.kind is not Kind.PUSH or opened.entry is None:
             return await day.conclude(opened)
-        note = message(day.uid, opened.entry, day.now)
+        note = message(day.uid, opened.entry, day.now, silent=day.late)
         with day.run.telemetry.span("push"):
             pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
@@ -245,7 +246,7 @@ async def _begin_or_take(day: Day, ready: Ready) -> Decision:
     store = day.run.store
     if ready.recap is None:
         return await store.take(day.uid, day.date, day.token)
-    opening = day.opening(ready.given)
+    opening = day.opening(ready.given, language=ready.language)
     return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=day.replaces)
 
 

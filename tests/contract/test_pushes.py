@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,14 +15,16 @@ from aiohttp import web
 from notifications.adapters.pushes.fcm import FcmPush, connect
 from notifications.adapters.pushes.outbox import Outbox
 from notifications.domain.errors import DependencyDown
-from notifications.domain.model import collapse_id
-from notifications.domain.push import TTL, Message, Result
+from notifications.domain.model import Device, collapse_id
+from notifications.domain.push import TTL, Message, Result, Whose
 from tests.support.servers import free_port
-from tests.support.web import FakeFCM, fcm_error
+from tests.support.web import FakeFCM, fcm_error, project_quota_error
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
 TIMEOUT = timedelta(seconds=5)
+PHONE = Device("token-1", "d0")
+BOTH = Device("token-1", "d0", fid="fid-1")
 
 
 def nothing() -> None:
@@ -36,7 +39,7 @@ async def push(fcm: FakeFCM) -> AsyncIterator[FcmPush]:
 
 
 async def test_an_accepted_push_is_shown(fcm: FakeFCM, push: FcmPush) -> None:
-    assert (await push.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
     assert fcm.phones["token-1"].visible == {MESSAGE.collapse_id: "Body"}
 
 
@@ -47,7 +50,9 @@ async def test_an_accepted_push_is_shown(fcm: FakeFCM, push: FcmPush) -> None:
         (lambda: fcm_error(400, "INVALID_ARGUMENT"), Result.REFUSED, "INVALID_ARGUMENT"),
         (lambda: fcm_error(503, "UNAVAILABLE"), Result.BUSY, "UNAVAILABLE"),
         (lambda: web.Response(status=502, text="<html>"), Result.UNKNOWN, "502"),
-        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), Result.REFUSED, "NOT_FOUND"),
+        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), Result.BUSY, "NOT_FOUND"),
+        (lambda: web.json_response({"error": {"code": 500, "status": "INTERNAL"}}), Result.UNKNOWN, "INTERNAL"),
+        (lambda: web.json_response({"name": ""}), Result.UNKNOWN, "200"),
         (lambda: web.json_response(["odd"], status=500), Result.BUSY, "500"),
     ],
 )
@@ -58,7 +63,7 @@ async def test_each_answer_over_the_wire(
         return answer()
 
     fcm.script = script
-    said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
+    said = await push.send(PHONE, MESSAGE, TIMEOUT, nothing)
     assert (said.result, said.code) == (result, code)
 
 
@@ -67,8 +72,54 @@ async def test_a_quota_answer_carries_its_wait(fcm: FakeFCM, push: FcmPush) -> N
         return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "7"})
 
     fcm.script = script
-    said = await push.send("token-1", MESSAGE, TIMEOUT, nothing)
-    assert (said.retry_after, said.pauses_pushing) == (timedelta(seconds=7), True)
+    said = await push.send(PHONE, MESSAGE, TIMEOUT, nothing)
+    assert (said.retry_after, said.quota, said.whose) == (timedelta(seconds=7), True, Whose.UNSAID)
+
+
+async def project_over_quota(token: str) -> web.Response:
+    return project_quota_error()
+
+
+async def redirected(token: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+
+
+async def refused(token: str) -> web.Response:
+    return fcm_error(403, "SERVICE_DISABLED")
+
+
+async def invalid(token: str) -> web.Response:
+    return fcm_error(400, "INVALID_ARGUMENT")
+
+
+async def busy(token: str) -> web.Response:
+    return fcm_error(503, "UNAVAILABLE")
+
+
+async def cut_off(token: str) -> web.Response:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "sentence"),
+    [
+        (None, Result.ACCEPTED, ""),
+        (project_over_quota, Result.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
+        (redirected, Result.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
+        (refused, Result.BUSY, "says that the API fcm.googleapis.com is disabled; enable it."),
+        (invalid, Result.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
+        (busy, Result.BUSY, "takes no message of ours (UNAVAILABLE)."),
+        (cut_off, Result.UNKNOWN, "does not answer (ServerDisconnectedError)"),
+    ],
+)
+async def test_a_probe_reaches_nobody_and_is_judged_by_the_same_table(
+    fcm: FakeFCM, push: FcmPush, script: Any, result: Result, sentence: str
+) -> None:
+    fcm.script = script
+    assert (await push.probe()).result is result
+    said = await push.check()
+    assert sentence in said if sentence else said == ""
+    assert (fcm.probes, fcm.messages, dict(fcm.asked)) == (2, [], {})
 
 
 async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not(fcm: FakeFCM, push: FcmPush) -> None:
@@ -76,23 +127,23 @@ async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not
         raise ConnectionResetError
 
     fcm.after = cut
-    assert (await push.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNKNOWN
+    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.UNKNOWN
     assert fcm.accepted["token-1"] == 1
     nowhere = await connect(f"http://127.0.0.1:{free_port()}", "project-1", 1)
-    assert (await nowhere.send("token-1", MESSAGE, TIMEOUT, nothing)).result is Result.UNSENT
+    assert (await nowhere.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.UNSENT
     await nowhere.aclose()
 
 
 async def test_no_answer_in_time_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
     fcm.latency = 5
-    assert (await push.send("token-1", MESSAGE, timedelta(seconds=0.1), nothing)).result is Result.UNKNOWN
+    assert (await push.send(PHONE, MESSAGE, timedelta(seconds=0.1), nothing)).result is Result.UNKNOWN
 
 
 async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path) -> None:
     shown: list[str] = []
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: shown.append(device))
     for token in ("token-1", "token-2"):
-        assert (await outbox.send(token, MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+        assert (await outbox.send(Device(token, "d"), MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
     text = (tmp_path / "outbox.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["device"] for line in lines] == shown
@@ -103,7 +154,7 @@ async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path
 async def test_a_full_disk_is_named() -> None:
     outbox = Outbox(Path("/dev/full"), lambda message, device: None)
     with pytest.raises(DependencyDown, match="/dev/full can't be written"):
-        await outbox.send("token-1", MESSAGE, TIMEOUT, nothing)
+        await outbox.send(PHONE, MESSAGE, TIMEOUT, nothing)
 
 
 class Tokens:
@@ -122,6 +173,74 @@ async def test_a_definite_refusal_is_no_unknown_answer_however_long_a_new_token_
     fcm.script = ended
     push = await connect(fcm.url, "project-1", 1)
     push._tokens = Tokens()  # type: ignore[assignment]
-    answer = await push.send("token-1", MESSAGE, timedelta(seconds=1), nothing)
+    answer = await push.send(PHONE, MESSAGE, timedelta(seconds=1), nothing)
     assert (answer.result, fcm.asked["token-1"]) == (Result.UNSENT, 1)
     await push.aclose()
+
+
+async def unregistered(token: str) -> web.Response:
+    return fcm_error(404, "UNREGISTERED")
+
+
+async def unknown_field(token: str) -> web.Response | None:
+    return fcm_error(400, "INVALID_ARGUMENT") if token == "fid-1" else None
+
+
+async def only_fid_gone(token: str) -> web.Response | None:
+    return fcm_error(404, "UNREGISTERED") if token == "fid-1" else None
+
+
+async def fid_invalid_token_gone(token: str) -> web.Response:
+    return fcm_error(400, "INVALID_ARGUMENT") if token == "fid-1" else fcm_error(404, "UNREGISTERED")
+
+
+async def fid_gone_token_of_another(token: str) -> web.Response:
+    return fcm_error(404, "UNREGISTERED") if token == "fid-1" else fcm_error(403, "SENDER_ID_MISMATCH")
+
+
+async def fid_over_quota(token: str) -> web.Response | None:
+    return fcm_error(429, "QUOTA_EXCEEDED") if token == "fid-1" else None
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "asked", "shown"),
+    [
+        (None, Result.ACCEPTED, ["fid-1"], ["fid-1"]),
+        (only_fid_gone, Result.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (unknown_field, Result.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (unregistered, Result.GONE, ["fid-1", "token-1"], []),
+        (fid_invalid_token_gone, Result.REFUSED, ["fid-1", "token-1"], []),
+        (fid_gone_token_of_another, Result.REFUSED, ["fid-1", "token-1"], []),
+        (fid_over_quota, Result.BUSY, ["fid-1"], []),
+        (busy, Result.BUSY, ["fid-1"], []),
+        (cut_off, Result.UNKNOWN, ["fid-1"], []),
+    ],
+)
+async def test_one_installation_gets_one_push_by_its_fid_else_by_its_token(
+    fcm: FakeFCM, push: FcmPush, script: Any, result: Result, asked: list[str], shown: list[str]
+) -> None:
+    fcm.script = script
+    assert (await push.send(BOTH, MESSAGE, TIMEOUT, nothing)).result is result
+    assert (list(fcm.asked), list(fcm.phones)) == (asked, shown)
+    targets = [{name: sent[name] for name in ("fid", "token") if name in sent} for sent in fcm.messages]
+    assert targets == [{("fid" if name == "fid-1" else "token"): name} for name in shown]
+
+
+async def test_a_device_with_a_fid_alone_is_sent_it_as_fid(fcm: FakeFCM, push: FcmPush) -> None:
+    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+    [sent] = fcm.messages
+    assert (sent["fid"], "token" in sent) == ("fid-2", False)
+    fcm.script = unregistered
+    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is Result.GONE
+
+
+async def test_a_token_that_gets_no_answer_after_its_fid_was_refused_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
+    async def script(token: str) -> web.Response | None:
+        if token == "fid-1":
+            return fcm_error(404, "UNREGISTERED")
+        raise ConnectionResetError
+
+    fcm.script = script
+    left: list[int] = []
+    answer = await push.send(BOTH, MESSAGE, TIMEOUT, lambda: left.append(1))
+    assert (answer.result, len(left)) == (Result.UNKNOWN, 2)

@@ -300,6 +300,18 @@ async def test_a_dead_token_goes_only_if_its_document_is_unchanged(world: World,
     assert {key: doc["token"] for key, doc in world.tokens("two").items()} == {"b": "t3"}
 
 
+async def test_a_device_may_have_a_fid_beside_or_instead_of_a_token(world: World, store: Any) -> None:
+    world.put_user("fay", ON | {"fcm_token": "old"}, {}, {})
+    world.put_device("fay", "a", {"fid": "f1"})
+    world.put_device("fay", "b", {"fid": "f2", "token": "t2"})
+    world.put_device("fay", "c", {"token": "t2", "created_at": "2026-05-01"})
+    found, malformed = await store.devices("fay")
+    assert ([(d.key, d.token, d.fid) for d in found], malformed) == ([("a", "", "f1"), ("b", "t2", "f2")], 0)
+    world.put_device("fay", "b", {"fid": "f3", "token": "t2"})
+    assert [await store.forget_device("fay", device) for device in found] == [True, False]
+    assert sorted(world.tokens("fay")) == ["b", "c"]
+
+
 async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, store: Any) -> None:
     world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
     [device], _ = await store.devices("legacy")

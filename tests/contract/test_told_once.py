@@ -207,7 +207,7 @@ class History:
         self.runs += 1
         won = Reply(ClaimAnswer.WON, slot.at)
         terms = ClaimTerms("key", 0, 0, 0)
-        nothing: Any = None
+        nothing: Any = SimpleNamespace(shown=Shown.RECAP)
         return Day(nothing, "ann", slot.recap_date, slot.at, terms, f"run-{self.runs}", won, Phase.DUE, 0.0)
 
     async def _read(self, user: User, slot: Slot, day: Day) -> list[DayInput]:

@@ -90,13 +90,14 @@ PUSHES = """
 import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
 from notifications.adapters.pushes.fcm import connect
+from notifications.domain.model import Device
 from notifications.domain.push import Message
 
 async def main():
     push = await connect(sys.argv[1], None, 1, own_credentials=True)
     for line in sys.stdin:
         message = Message("ann", "tag", "T", "B", "s", None, datetime.now(UTC))
-        answer = await push.send(line.strip(), message, timedelta(seconds=30), lambda: None)
+        answer = await push.send(Device(line.strip(), None), message, timedelta(seconds=30), lambda: None)
         print(json.dumps([answer.result, answer.code]), flush=True)
     await push.aclose()
 

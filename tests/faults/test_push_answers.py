@@ -23,7 +23,7 @@ HTML = "<html><title>Sign in</title></html>"
 
 
 @pytest.mark.short
-@pytest.mark.parametrize("kind", ["html", "empty json", "302", "307", "no json", "null"])
+@pytest.mark.parametrize("kind", ["html", "empty json", "302", "307", "no json", "null", "no name", "error"])
 @on_sqlite
 def test_what_is_not_fcm_accepts_nothing(staged: FaultStage, kind: str) -> None:
     """Nothing is accepted, nothing is posted anywhere else, and it is told; once it is mended, one push."""
@@ -39,6 +39,8 @@ def test_what_is_not_fcm_accepts_nothing(staged: FaultStage, kind: str) -> None:
             "307": web.Response(status=307, headers=location),
             "no json": web.Response(text='{"name": "projects'),
             "null": web.json_response(None),
+            "no name": web.json_response({"name": ""}),
+            "error": web.json_response({"name": "projects/p/messages/1", "error": {"status": "INTERNAL"}}),
         }[kind]
 
     staged.fcm_rule = proxy

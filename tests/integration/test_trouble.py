@@ -11,7 +11,7 @@ from aiohttp import web
 from notifications.domain.claim import Stored
 from tests.support.jobs import Stage
 from tests.support.servers import free_port
-from tests.support.web import completion, fcm_error, llm_error
+from tests.support.web import completion, fcm_error, llm_error, project_quota_error
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_a_quota_answer_of_fcm_slows_the_run_and_loses_nobody(stage: Stage) -> N
     refused = iter([True])
 
     async def script(token: str) -> web.Response | None:
-        return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "1"}) if next(refused, False) else None
+        return project_quota_error(**{"Retry-After": "1"}) if next(refused, False) else None
 
     stage.fcm.script = script
     finished = stage.run(RECAP_CONCURRENCY="1")
     assert finished.code == 0
-    assert [event["wait_seconds"] for event in finished.named("push.quota")] == [1.0]
+    assert [(event["scope"], event["wait_seconds"]) for event in finished.named("push.quota")] == [("project", 1.0)]
     assert stage.fcm.accepted == {f"token-{uid}-0": 1 for uid in slots}
 
 

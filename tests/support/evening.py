@@ -11,6 +11,7 @@ from typing import Any
 from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules
+from notifications.domain.push import Shown
 from notifications.domain.recap.prompt import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
@@ -39,6 +40,7 @@ class Evening:
         self.slots: dict[str, Slot] = {}
         self.opened = 0
         self.falls_back = True
+        self.shown = Shown.RECAP
         rules = LedgerRules(
             self.limits.span("sending_stale"),
             self.limits.max_pushes,
@@ -74,6 +76,7 @@ class Evening:
             self.limits,
             sentences,
             falls_back=self.falls_back,
+            shown=self.shown,
         )
 
     def start(self, **changes: Any) -> Tick:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import fnmatch
 import json
@@ -462,7 +463,10 @@ class MemoryWorld:
         return self._all(uid, "fcm_tokens")
 
     def put_token(self, uid: str, key: str, token: str) -> None:
-        self._put(uid, "fcm_tokens", key, {"token": token})
+        self.put_device(uid, key, {"token": token})
+
+    def put_device(self, uid: str, key: str, doc: Doc) -> None:
+        self._put(uid, "fcm_tokens", key, doc)
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
         return self._all(uid, "recap_deliveries")
@@ -549,13 +553,20 @@ class MemoryPush:
     """The Push port: what each token got, or what the script answers instead."""
 
     where = "The push service in memory"
+    aside = ""
 
     def __init__(self) -> None:
+        self.probed = 0
+        self.says: PushAnswer = ACCEPTED  # to a probe
+        self.gate: asyncio.Event | None = None  # which a probe waits for
         self.got: dict[str, list[Message]] = {}
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
+        token = device.fid or device.token
         self.asked.append(token)
         said = self.script(token)
         if isinstance(said, Exception):
@@ -565,6 +576,12 @@ class MemoryPush:
             return said
         self.got.setdefault(token, []).append(message)
         return ACCEPTED
+
+    async def probe(self) -> PushAnswer:
+        self.probed += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.says
 
     async def check(self) -> str:
         return ""

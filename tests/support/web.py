@@ -216,11 +216,30 @@ class Phone:
     tags: list[str] = field(default_factory=list)
 
 
-def fcm_error(status: int, code: str, **headers: str) -> web.Response:
-    """An error as FCM writes it."""
+RPC = "type.googleapis.com/google.rpc"
+
+
+def fcm_error(status: int, code: str, *more: dict[str, Any], **headers: str) -> web.Response:
+    """An error as FCM writes it; `more` are further details."""
     kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-    error = {"code": status, "status": code, "message": "no", "details": [{"@type": kind, "errorCode": code}]}
+    details = [{"@type": kind, "errorCode": code}, *more]
+    error = {"code": status, "status": code, "message": "no", "details": details}
     return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def google_error(
+    status: int, kind: str, reason: str = "", headers: dict[str, str] | None = None, **metadata: str
+) -> web.Response:
+    """An error as the frontend of any Google API writes it, before FCM has seen the request."""
+    info = {"@type": f"{RPC}.ErrorInfo", "reason": reason, "domain": "googleapis.com", "metadata": metadata}
+    error = {"code": status, "status": kind, "message": "no", "details": [info] if reason else []}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def project_quota_error(**headers: str) -> web.Response:
+    """The project's pushes of this minute are used up."""
+    metric = {"quota_metric": "fcm.googleapis.com/send_requests", "quota_unit": "1/min/{project}"}
+    return google_error(429, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", headers, **metric)
 
 
 class FakeFCM(LoopbackServer):
@@ -232,6 +251,7 @@ class FakeFCM(LoopbackServer):
         self.phones: dict[str, Phone] = {}
         self.messages: list[dict[str, Any]] = []
         self.bearers: list[str] = []
+        self.probes = 0  # messages that are only checked
         self.script: Script | None = None
         self.after: Script | None = None
         self.latency = 0.0
@@ -239,8 +259,11 @@ class FakeFCM(LoopbackServer):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        message = json.loads(raw).get("message", {})
-        token = message.get("token", "")
+        body = json.loads(raw)
+        message = body.get("message", {})
+        if body.get("validate_only"):
+            return await self._only_check(request, message)
+        token = message.get("token") or message.get("fid", "")
         self.asked[token] += 1
         self.bearers.append(request.headers.get("Authorization", ""))
         if _wrong_message(request.path, raw, message):
@@ -253,6 +276,16 @@ class FakeFCM(LoopbackServer):
         if self.after and (scripted := await self.after(token)):
             return scripted
         return web.json_response({"name": f"{request.path}/{len(self.messages)}"})
+
+    async def _only_check(self, request: web.Request, message: dict[str, Any]) -> web.Response:
+        """Reaches nobody. A script sees the topic in place of a token."""
+        self.probes += 1
+        self.bearers.append(request.headers.get("Authorization", ""))
+        if not PATH.match(request.path) or not message.get("topic"):
+            return fcm_error(400, "INVALID_ARGUMENT")
+        if self.script and (scripted := await self.script(f"/topics/{message['topic']}")):
+            return scripted
+        return web.json_response({"name": f"{request.path}/fake_message_id"})
 
     def _deliver(self, token: str, message: dict[str, Any]) -> None:
         self.accepted[token] += 1
@@ -274,7 +307,7 @@ def _wrong_message(path: str, raw: bytes, message: dict[str, Any]) -> bool:
     return (
         not PATH.match(path)
         or len(raw) > MAX_MESSAGE
-        or not message.get("token")
+        or bool(message.get("token")) is bool(message.get("fid"))  # one target
         or len(tags) != 1
         or not tag
         or len(tag.encode()) > MAX_TAG

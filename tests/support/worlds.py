@@ -51,6 +51,7 @@ class World(Protocol):
     def user(self, uid: str) -> Doc | None: ...
     def tokens(self, uid: str) -> dict[str, Doc]: ...
     def put_token(self, uid: str, key: str, token: str) -> None: ...
+    def put_device(self, uid: str, key: str, doc: Doc) -> None: ...
     def ledgers(self, uid: str) -> dict[str, Doc]: ...
     def summaries(self, uid: str) -> dict[str, Doc]: ...
     def put_summary(self, uid: str, key: str, doc: Doc) -> None: ...
@@ -115,7 +116,10 @@ class FirestoreWorld:
         return self._all(uid, "fcm_tokens")
 
     def put_token(self, uid: str, key: str, token: str) -> None:
-        self._user(uid).collection("fcm_tokens").document(key).set({"token": token})
+        self.put_device(uid, key, {"token": token})
+
+    def put_device(self, uid: str, key: str, doc: Doc) -> None:
+        self._user(uid).collection("fcm_tokens").document(key).set(doc)
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
         return self._all(uid, "recap_deliveries")
@@ -183,7 +187,10 @@ class SqliteWorld:
         return {key: json.loads(doc) for key, doc in rows}
 
     def put_token(self, uid: str, key: str, token: str) -> None:
-        self.db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, json.dumps({"token": token})))
+        self.put_device(uid, key, {"token": token})
+
+    def put_device(self, uid: str, key: str, doc: Doc) -> None:
+        self.db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, json.dumps(doc)))
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
         rows = self.db.execute("SELECT date, doc FROM ledgers WHERE uid = ?", (uid,))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.imports import checked
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
 from notifications.ports import Listed
@@ -322,12 +323,40 @@ def test_devices_are_read_each_on_its_own() -> None:
         ("g", {"token": "x" * 2_048}, 7),
         ("h", {"token": "a\x00b"}, 8),
         ("i", {}, 9),
+        ("j", {"fid": " f1 "}, 10),
+        ("k", {"token": "t3", "fid": "f3"}, 11),
+        ("l", {"token": "has a space", "fid": "f4"}, 12),  # one can't hide the other
+        ("m", {"token": "t5", "fid": ["f5"]}, 13),
+        ("n", {"token": "", "fid": "a\x00b"}, 14),
+        ("o", {"token": "has a space", "fid": ""}, 15),
     ]
-    assert documents.devices_from(found) == ([Device("t1", "a", 1), Device("x" * 2_048, "g", 7)], 5)
+    read = [
+        Device("t1", "a", 1),
+        Device("x" * 2_048, "g", 7),
+        Device("", "j", 10, "f1"),
+        Device("t3", "k", 11, "f3"),
+        Device("", "l", 12, "f4"),
+        Device("t5", "m", 13),
+    ]
+    assert documents.devices_from(found) == (read, 7)
 
 
 def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() -> None:
     twice = [Device("t1", "a", 1), Device("t2", "b", 2), Device("t1", "c", 3)]
-    assert documents.chosen(twice, {"fcm_token": "old"}) == [Device("t1", "c", 3), Device("t2", "b", 2)]
+    assert documents.chosen(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
+    fids = [Device("", "a", 1, "f1"), Device("t1", "b", 2, "f1"), Device("t1", "c", 3), Device("", "d", 4, "f2")]
+    assert documents.chosen(fids, None) == [fids[1], fids[3]]  # who shares a token or a fid is one installation
+    alike = [Device("x", "a", 1), Device("", "b", 2, "x")]
+    assert documents.chosen(alike, None) == alike
+    renewed = [Device("t1", "a", 1, "f1"), Device("t2", "b", 2, "f1")]
+    assert documents.chosen(renewed, None) == [renewed[1]]
     assert documents.chosen([], {"fcm_token": "old"}) == [Device("old", None, "old")]
     assert [documents.chosen([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [[]] * 4
+
+
+@pytest.mark.parametrize("device", [{"fid": "f"}, {"token": "t"}, {"token": "t", "fid": "f"}])
+def test_a_device_is_imported_with_a_token_or_a_fid(device: dict[str, str]) -> None:
+    user = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+    assert checked("ann", user, {"phone": device}, {})["fcm_tokens"] == {"phone": device}
+    with pytest.raises(Malformed, match="fcm_tokens/phone: token is missing, or is no token, and there is no fid"):
+        checked("ann", user, {"phone": dict.fromkeys(device, "")}, {})

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from notifications.adapters.pushes.fcm_answers import QUOTA_WAIT, read_answer
-from notifications.domain.push import PushAnswer, Result
+from notifications.adapters.pushes.fcm_answers import NO_PROJECT, QUOTA_WAIT, Error, read_answer, understood
+from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
 
 MINUTE = timedelta(minutes=1)
+RPC = "type.googleapis.com/google.rpc"
+OWN = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+QUOTA = PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, quota=True, whose=Whose.UNSAID)
+REFUSED = PushAnswer(Result.BUSY, config=True, whose=Whose.UNSAID)
+BOTH = (
+    "refuses us ({}); the API fcm.googleapis.com must be enabled, and the account have cloudmessaging.messages.create"
+)
 
 
 @pytest.mark.parametrize(
@@ -19,23 +29,110 @@ MINUTE = timedelta(minutes=1)
         (302, "", None, PushAnswer(Result.BUSY, "REDIRECT_302", foreign=True)),
         (404, "UNREGISTERED", None, PushAnswer(Result.GONE, "UNREGISTERED")),
         (400, "UNREGISTERED", None, PushAnswer(Result.REFUSED, "UNREGISTERED")),  # only a 404 says that it is gone
-        (404, "NOT_FOUND", None, PushAnswer(Result.REFUSED, "NOT_FOUND")),  # the project, not the device
+        (404, "NOT_FOUND", None, replace(REFUSED, code="NOT_FOUND", says=NO_PROJECT)),  # the project, or this device
         (400, "INVALID_ARGUMENT", None, PushAnswer(Result.REFUSED, "INVALID_ARGUMENT")),
         (403, "SENDER_ID_MISMATCH", None, PushAnswer(Result.REFUSED, "SENDER_ID_MISMATCH")),
+        (403, "DENIED", None, replace(REFUSED, code="DENIED", says=BOTH.format("DENIED"))),
+        (403, "", None, replace(REFUSED, code="403", says=BOTH.format("403"))),
         (401, "THIRD_PARTY_AUTH_ERROR", None, PushAnswer(Result.REFUSED, "THIRD_PARTY_AUTH_ERROR")),
-        (401, "UNAUTHENTICATED", None, PushAnswer(Result.BUSY, "UNAUTHENTICATED", config=True)),
-        (429, "QUOTA_EXCEEDED", None, PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, pauses_pushing=True)),
-        (429, "QUOTA_EXCEEDED", 5 * MINUTE, PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", 5 * MINUTE, pauses_pushing=True)),
+        (401, "UNAUTHENTICATED", None, replace(REFUSED, code="UNAUTHENTICATED")),
+        (401, "SENDER_ID_MISMATCH", None, replace(REFUSED, code="SENDER_ID_MISMATCH")),  # with its own status alone
+        (429, "QUOTA_EXCEEDED", None, QUOTA),
+        (429, "QUOTA_EXCEEDED", 5 * MINUTE, replace(QUOTA, retry_after=5 * MINUTE)),
         (503, "UNAVAILABLE", MINUTE, PushAnswer(Result.BUSY, "UNAVAILABLE", MINUTE, retry_now=True)),
         (500, "INTERNAL", None, PushAnswer(Result.BUSY, "INTERNAL", retry_now=True)),
         (502, "", None, PushAnswer(Result.UNKNOWN, "502")),
     ],
-)
+)  # fmt: skip
 def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, answer: PushAnswer) -> None:
-    assert read_answer(status, code, asked) == answer
+    assert read_answer(status, Error(code), asked) == answer
 
 
 def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
-    assert read_answer(403, "SENDER_ID_MISMATCH").alerts
-    assert read_answer(401, "").alerts
-    assert not read_answer(404, "UNREGISTERED").alerts
+    assert read_answer(403, Error("SENDER_ID_MISMATCH")).alerts
+    assert read_answer(401, Error()).alerts
+    assert not read_answer(404, Error("UNREGISTERED")).alerts
+
+
+def told(status: int, *details: Any, **error: Any) -> PushAnswer:
+    said = {"error": {"code": status, "status": "SOME_STATUS", "details": list(details), **error}}
+    return understood(status, json.dumps(said).encode(), {})
+
+
+def info(reason: str, **metadata: Any) -> dict[str, Any]:
+    return {"@type": f"{RPC}.ErrorInfo", "reason": reason, "metadata": metadata}
+
+
+def violated(subject: Any, description: Any = "") -> dict[str, Any]:
+    return {"@type": f"{RPC}.QuotaFailure", "violations": [{"subject": subject, "description": description}]}
+
+
+@pytest.mark.parametrize(
+    ("details", "whose", "code"),
+    [
+        ([info("RATE_LIMIT_EXCEEDED", quota_unit="1/min/{project}")], Whose.PROJECT, "RATE_LIMIT_EXCEEDED"),
+        ([{"@type": OWN, "errorCode": "QUOTA_EXCEEDED"}, info("RATE_LIMIT_EXCEEDED")], Whose.PROJECT, "QUOTA_EXCEEDED"),
+        ([{"@type": OWN, "errorCode": "QUOTA_EXCEEDED"}, violated("project:12")], Whose.PROJECT, "QUOTA_EXCEEDED"),
+        ([{"@type": OWN, "errorCode": "QUOTA_EXCEEDED"}, violated("device:ab")], Whose.DEVICE, "QUOTA_EXCEEDED"),
+        ([violated("x", "Device message rate exceeded")], Whose.DEVICE, "SOME_STATUS"),
+        ([{"@type": OWN, "errorCode": "DEVICE_MESSAGE_RATE_EXCEEDED"}], Whose.DEVICE, "DEVICE_MESSAGE_RATE_EXCEEDED"),
+        ([{"@type": OWN, "errorCode": "QUOTA_EXCEEDED"}, violated("x")], Whose.UNSAID, "QUOTA_EXCEEDED"),
+        ([{"@type": OWN, "errorCode": "QUOTA_EXCEEDED"}, info("QUOTA_EXCEEDED")], Whose.UNSAID, "QUOTA_EXCEEDED"),
+        ([violated(None, [7]), {"@type": f"{RPC}.QuotaFailure", "violations": ["x"]}], Whose.UNSAID, "SOME_STATUS"),
+        ([{"@type": f"{RPC}.QuotaFailure", "violations": {"subject": "device"}}, 7, None], Whose.UNSAID, "SOME_STATUS"),
+        ([], Whose.UNSAID, "SOME_STATUS"),
+    ],
+)  # fmt: skip
+def test_whose_quota_is_used_up_is_told_by_the_details(details: list[Any], whose: Whose, code: str) -> None:
+    answer = told(429, *details)
+    assert (answer.quota, answer.whose, answer.code, answer.retry_after) == (True, whose, code, QUOTA_WAIT)
+    assert answer.pauses_pushing is (whose is Whose.PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("details", "whose", "says"),
+    [
+        ([info("SERVICE_DISABLED", service="fcm.example")], Whose.PROJECT, "the API fcm.example is disabled"),
+        ([info("SERVICE_DISABLED", service="an <odd> one")], Whose.PROJECT, "the API fcm.googleapis.com is disabled"),
+        ([{"@type": OWN, "errorCode": "SERVICE_DISABLED"}], Whose.PROJECT, "the API fcm.googleapis.com is disabled"),
+        ([info("IAM_PERMISSION_DENIED", permission="a.b.c")], Whose.PROJECT, "the account lacks a.b.c"),
+        ([info("IAM_PERMISSION_DENIED")], Whose.PROJECT, "the account lacks cloudmessaging.messages.create"),
+        ([{**info("IAM_PERMISSION_DENIED"), "metadata": 7}], Whose.PROJECT, "lacks cloudmessaging.messages.create"),
+        ([info("BILLING_DISABLED")], Whose.PROJECT, "refuses us (BILLING_DISABLED)"),
+        ([], Whose.UNSAID, "refuses us (SOME_STATUS)"),
+    ],
+)
+def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Whose, says: str) -> None:
+    answer = told(403, *details)
+    assert (answer.result, answer.config, answer.whose) == (Result.BUSY, True, whose)
+    assert says in answer.says
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"name": ""}, "200"),
+        ({"name": "  "}, "200"),
+        ({"name": 7}, "200"),
+        ({"name": None}, "200"),
+        ({"name": ["projects/p/messages/1"]}, "200"),
+        ({}, "200"),
+        ([{"name": "projects/p/messages/1"}], "200"),
+        ({"name": "projects/p/messages/1", "error": {"code": 500, "status": "INTERNAL"}}, "INTERNAL"),
+        ({"error": {"code": 404, "status": "NOT_FOUND", "details": [{"errorCode": "UNREGISTERED"}]}}, "UNREGISTERED"),
+        ({"error": {"code": 400, "status": "INVALID_ARGUMENT"}}, "INVALID_ARGUMENT"),
+        ({"error": "odd"}, "200"),
+    ],
+)
+def test_a_200_without_a_name_or_with_an_error_is_not_fcms(said: Any, code: str) -> None:
+    assert understood(200, json.dumps(said).encode(), {}) == PushAnswer(Result.UNKNOWN, code, foreign=True)
+
+
+@pytest.mark.parametrize("more", [{}, {"error": None}, {"error": {}}])
+def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
+    assert understood(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
+
+
+def test_only_a_200_accepts() -> None:
+    said = json.dumps({"name": "projects/p/messages/1"}).encode()
+    assert [understood(status, said, {}).result for status in (201, 202, 204)] == [Result.UNKNOWN] * 3

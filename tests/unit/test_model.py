@@ -51,6 +51,10 @@ def test_a_naive_datetime_is_no_instant(zone: tzinfo | None) -> None:
 
 def test_a_device_is_known_by_the_hash_of_its_token() -> None:
     assert Device("token", None).id == hashlib.sha256(b"token").hexdigest()[:16] == "3c469e9d6c5875d3"
+    fid = hashlib.sha256(b"fid").hexdigest()[:16]
+    assert Device("token", None, fid="fid").ids == ("3c469e9d6c5875d3", fid)
+    assert Device("token", None, fid="fid").id == "3c469e9d6c5875d3"  # as a former version knew it
+    assert Device("", None, fid="fid").id == fid
 
 
 def test_a_collapse_id_is_the_hash_of_user_and_day() -> None:

@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.pushes.fcm import wire
+from notifications.adapters.pushes.fcm import body_of, wire
 from notifications.domain.model import collapse_id
 from notifications.domain.push import (
     NO_HEADLINE,
     NO_TEXT,
+    SAYS_NOTHING,
     TTL,
     Message,
     Notice,
     PushAnswer,
     Result,
+    Shown,
+    Wording,
     deletions_allowed,
     notice,
 )
@@ -48,7 +51,7 @@ def test_the_wire_form_for_every_platform() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
     tag = collapse_id("u" * 1500, at.date())
     message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
-    sent = wire("token", message)
+    sent = wire(("token", "t"), message)
     assert sent["data"] == {
         "type": "day_summary",
         "notification_type": "daily_summary",
@@ -56,15 +59,72 @@ def test_the_wire_form_for_every_platform() -> None:
         "id": "2026-05-01",
         "created_at": "2026-05-01T20:00:00+00:00",
         "text": "Body",
+        "sender": "ai",
+        "from_integration": "false",
     }
     assert sent["notification"] == {"title": "🌤️ Head", "body": "Body"}
     assert sent["android"]["notification"]["tag"] == tag
     assert sent["apns"]["headers"]["apns-collapse-id"] == tag
-    assert sent["webpush"]["notification"]["tag"] == tag
+    assert sent["webpush"]["notification"] == {"title": "🌤️ Head", "body": "Body", "tag": tag}
     assert len(tag.encode()) == 32
     assert sent["android"]["ttl"] == "72000s"
     assert sent["webpush"]["headers"]["TTL"] == "72000"
     assert sent["apns"]["headers"]["apns-expiration"] == str(int(at.timestamp()) + 72000)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    sent = wire(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
+    rings = (
+        sent["android"]["priority"],
+        sent["android"]["notification"],
+        sent["apns"]["headers"]["apns-priority"],
+        sent["apns"]["payload"]["aps"],
+        sent["webpush"]["headers"]["Urgency"],
+        sent["webpush"]["notification"].get("silent"),
+    )
+    if silent:
+        low = {"tag": "tag", "notification_priority": "PRIORITY_LOW"}
+        assert rings == ("NORMAL", low, "5", {"interruption-level": "passive"}, "low", True)
+    else:
+        assert rings == ("HIGH", {"tag": "tag"}, "10", {"sound": "default"}, "high", None)
+    assert (sent["android"]["ttl"], sent["webpush"]["headers"]["TTL"]) == ("72000s", "72000")
+
+
+# What one letter takes in JSON: a quote two bytes, what is escaped by its number six.
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "\u0001", "\u6f22", "\U00020000"])
+@pytest.mark.parametrize("length", [150, 5_000])
+def test_no_message_is_heavier_than_fcm_takes(letter: str, length: int) -> None:
+    """Also one of an old ledger, which may hold longer texts than are made today."""
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    message = Message("u", "t" * 32, letter * length, letter * length, "i" * 64, at, at + TTL, silent=True)
+    assert len(body_of(("token", "t" * 200), message)) <= 4_096
+
+
+@pytest.mark.parametrize(
+    ("wording", "shown"),
+    [
+        (Wording(), Notice("🌤️ Head", "Over")),
+        (Wording(Shown.RECAP, "de"), Notice("🌤️ Head", "Over")),
+        (Wording(Shown.HEADLINE), Notice("🌤️ Head", "Your recap is ready.")),
+        (Wording(Shown.HEADLINE, "de-AT"), Notice("🌤️ Head", "Dein Rückblick ist fertig.")),
+        (Wording(Shown.NONE, "PT-br"), Notice("O seu resumo do dia", "O seu resumo está pronto.")),
+        (Wording(Shown.NONE, "zh-Hans"), Notice("你的每日回顾", "你的回顾已准备好。")),
+        (Wording(Shown.NONE, "sw"), Notice("Your daily recap", "Your recap is ready.")),
+        (Wording(Shown.NONE, "zhx"), Notice("Your daily recap", "Your recap is ready.")),
+        (Wording(Shown.NONE), Notice("Your daily recap", "Your recap is ready.")),
+    ],
+)
+def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) -> None:
+    assert notice("Head", "Over", "🌤️", wording) == shown
+
+
+@pytest.mark.parametrize("language", SAYS_NOTHING)
+def test_what_says_nothing_is_short_in_each_language(language: str) -> None:
+    for line in SAYS_NOTHING[language]:
+        assert plain(line) == line
+        assert 5 < len(line) <= 40
 
 
 @pytest.mark.parametrize(("devices", "allowed"), [(0, 10), (50, 10), (51, 10), (100, 20), (1000, 200)])
@@ -112,6 +172,8 @@ def test_a_message_without_a_time_of_making_says_none() -> None:
         "id": "id",
         "created_at": "",
         "text": "Body",
+        "sender": "ai",
+        "from_integration": "false",
     }
 
 
@@ -132,6 +194,6 @@ def test_what_an_answer_means_for_its_device(result: Result, closes: bool, left_
 
 @pytest.mark.parametrize("result", Result)
 def test_on_call_hears_of_what_only_a_person_can_mend(result: Result) -> None:
-    answer = PushAnswer(result, "code", timedelta(seconds=1), pauses_pushing=True, retry_now=True)
+    answer = PushAnswer(result, "code", timedelta(seconds=1), quota=True, retry_now=True)
     assert answer.alerts is (result is Result.REFUSED)
     assert PushAnswer(result, config=True).alerts is PushAnswer(result, foreign=True).alerts is True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +13,7 @@ from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
 )
-from notifications.domain.push import PushAnswer, Result
+from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
 from tests.support.evening import Evening, endings
 
 BUSY = PushAnswer(Result.BUSY, "UNAVAILABLE")
@@ -150,3 +152,128 @@ async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over()
     report = await evening.later(hours=2, minutes=40)
     assert (endings(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up undelivered", {})
     assert report.unserved > 0  # its shard went by, too
+
+
+QUOTA = PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", timedelta(seconds=60), quota=True, whose=Whose.UNSAID)
+UNSAID = PushAnswer(Result.BUSY, "UNAUTHENTICATED", config=True, whose=Whose.UNSAID)
+MANY = [f"user-{n:02}" for n in range(12)]
+
+
+async def test_many_devices_over_quota_are_each_their_own_where_the_service_takes_more() -> None:
+    """However many in a row: it was asked once for each three, and everybody else has theirs in the same run."""
+    evening = Evening(concurrency=1)
+    evening.add(*MANY)
+    evening.push.script = lambda token: QUOTA if token < "user-06" else None
+    report = await evening.tick()
+    assert (endings(report), evening.push.probed) == ({"sent": 6, "waiting": 6}, 2)
+    assert {evening.state(uid) for uid in MANY[:6]} == {"pending"}
+
+
+@pytest.mark.parametrize("says", [QUOTA, BUSY, UNKNOWN, REFUSED])
+async def test_many_devices_over_quota_are_the_projects_where_it_takes_nothing_else(says: PushAnswer) -> None:
+    evening = Evening(concurrency=1)
+    evening.add(*MANY)
+    evening.push.says = says
+    evening.push.script = lambda token: QUOTA
+    report = await evening.tick()
+    assert (endings(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 12}, 1, 3)
+    evening.push.script = lambda token: None
+    assert endings(await evening.later(minutes=3)) == {"sent": 12}
+
+
+async def test_one_users_devices_and_one_device_of_many_users_are_not_many() -> None:
+    evening = Evening(concurrency=1)
+    evening.add("ann", devices=5)
+    evening.add(*MANY)
+    for uid in MANY:
+        evening.world.put_token(uid, "d0", "shared")
+    evening.push.script = lambda token: QUOTA
+    report = await evening.tick()
+    assert (endings(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 13}, 0, 17)
+
+
+async def test_a_device_whose_quota_is_named_never_counts() -> None:
+    evening = Evening(concurrency=1)
+    evening.add(*MANY)
+    evening.push.script = lambda token: replace(QUOTA, whose=Whose.DEVICE) if token < "user-10" else None
+    report = await evening.tick()
+    assert (endings(report)["sent"], evening.push.probed) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("says", "trouble", "ended"),
+    [
+        (ACCEPTED, None, {"sent": 11, "waiting": 1}),  # it is this device's own
+        (BUSY, None, {"sent": 11, "waiting": 1}),  # nobody can say now
+        (UNKNOWN, None, {"sent": 11, "waiting": 1}),
+        (UNSAID, ConfigFault, {"waiting": 1, "stopped": 1}),
+        (REFUSED, ConfigFault, {"waiting": 1, "stopped": 1}),
+    ],
+)
+async def test_a_refusal_that_may_be_one_devices_own_is_decided_by_a_probe(
+    says: PushAnswer, trouble: type[Exception] | None, ended: dict[str, int]
+) -> None:
+    evening = Evening(concurrency=1)
+    evening.add(*MANY)
+    evening.push.says = says
+    evening.push.script = lambda token: UNSAID if token == "user-00-0" else None
+    report = await evening.tick()
+    assert (endings(report), evening.push.probed) == (ended, 1)
+    assert report.trouble is None if trouble is None else isinstance(report.trouble, trouble)
+    assert evening.state("user-00") == "pending"
+
+
+async def test_those_who_are_refused_at_once_share_one_probe() -> None:
+    evening = Evening(concurrency=12)
+    evening.add(*MANY)
+    evening.push.says = UNSAID
+    evening.push.gate = gate = asyncio.Event()
+
+    def refuse(token: str) -> PushAnswer:
+        if len(evening.push.asked) == len(MANY):
+            gate.set()
+        return UNSAID
+
+    evening.push.script = refuse
+    report = await evening.tick()
+    assert isinstance(report.trouble, ConfigFault)
+    assert evening.push.probed == 1
+
+
+@pytest.mark.parametrize("known_by", ["token", "fid"])
+async def test_who_has_it_by_its_token_or_its_fid_is_not_pushed_to_under_the_other(known_by: str) -> None:
+    """An evening begun by a version that knew the token alone, or before the app wrote the other into the document."""
+    evening = Evening()
+    evening.add("ann", devices=2)
+    evening.world.put_device("ann", "d0", {known_by: "ann-0"})
+    evening.push.script = lambda token: BUSY if token == "ann-1" else None
+    await evening.tick()
+    evening.world.put_device("ann", "d0", {known_by: "ann-0", {"token": "fid", "fid": "token"}[known_by]: "other"})
+    evening.push.script = lambda token: None
+    assert endings(await evening.later(minutes=3)) == {"sent": 1}
+    assert (evening.got(), len(evening.ledger("ann")["devices"])) == ({"ann-0": 1, "ann-1": 1}, 2)
+
+
+async def test_the_document_of_a_dead_installation_is_deleted() -> None:
+    evening = Evening()
+    evening.add("ann", devices=1)
+    evening.world.put_device("ann", "d1", {"fid": "dead", "token": "dead-too"})
+    evening.push.script = {"dead": GONE}.get
+    report = await evening.tick()
+    assert (endings(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
+    assert sorted(evening.world.tokens("ann")) == ["d0"]
+
+
+@pytest.mark.parametrize(
+    ("other", "minutes"),
+    [(None, 30), (BUSY, 1), (UNKNOWN, 1), (replace(QUOTA, retry_after=timedelta(minutes=20)), 20), (GONE, 30)],
+)
+async def test_a_users_other_device_does_not_wait_for_the_one_that_is_over_its_quota(
+    other: PushAnswer | None, minutes: int
+) -> None:
+    evening = Evening()
+    evening.add("ann", devices=2)
+    evening.push.script = {"ann-0": replace(QUOTA, retry_after=timedelta(minutes=90)), "ann-1": other}.get
+    await evening.tick()
+    left = evening.record("ann").until - evening.redis.ms
+    assert (evening.state("ann"), round(left / 60_000)) == ("pending", minutes)

@@ -15,11 +15,12 @@ import aiohttp
 
 from notifications.adapters.pushes.fcm_answers import UNCLEAR, understood
 from notifications.domain.errors import ConfigFault, DependencyDown
-from notifications.domain.push import TTL, Message, PushAnswer, Result
+from notifications.domain.push import TTL, Message, PushAnswer, Result, Whose
 from notifications.domain.text import bounded
 
 if TYPE_CHECKING:
     from notifications.adapters.google_tokens import GoogleTokens
+    from notifications.domain.model import Device
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
@@ -33,15 +34,23 @@ class FcmPush:
     """The Push port."""
 
     where = "FCM (FCM_BASE_URL)"
+    aside = ""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
         self._url = url
         self._tokens = tokens
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
-        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered."""
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
+        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
+
+        An installation is registered under its fid or under a token, and what it has registered last
+        ends the other: so the token is tried where its fid is refused. Both are dead, or none.
+        """
         left = asyncio.Event()
+        refused: list[PushAnswer] = []
 
         def written() -> None:
             left.set()
@@ -49,9 +58,15 @@ class FcmPush:
 
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                return await self._posted(body_of(token, message), written, left)
+                for target in targets(device):
+                    left.clear()  # a refusal is definite: nothing was taken
+                    answer = await self._posted(body_of(target, message), written, left)
+                    if not _for_good(answer):
+                        return answer
+                    refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
+        return next((answer for answer in refused if answer.result is not Result.GONE), refused[0])
 
     async def _posted(self, body: bytes, written: Callable[[], None], left: asyncio.Event) -> PushAnswer:
         """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
@@ -81,63 +96,102 @@ class FcmPush:
                 said += more
             return understood(answer.status, said, answer.headers)
 
-    async def check(self) -> str:
-        """Whether Google gives us a token, and the server answers at all; nothing is pushed."""
+    async def probe(self) -> PushAnswer:
+        """What FCM says to a message that it only checks: our credentials, the API, what we may do, the quota.
+
+        A topic needs no device, and a message that is only checked reaches none of its subscribers.
+        """
+        left = asyncio.Event()
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                if self._tokens:
+                return await self._posted(PROBE, left.set, left)
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
+
+    async def check(self) -> str:
+        """Whether FCM would take a message of ours; nothing is pushed."""
+        try:
+            if self._tokens:
+                async with asyncio.timeout(CHECK_SECONDS):
                     await self._tokens.token()
-                async with self._session.get(self._url, allow_redirects=False):
-                    return ""
+        except TimeoutError:
+            return f"Google gives no token for {self.where} within {CHECK_SECONDS:g} s; check the network."
         except (ConfigFault, DependencyDown) as fault:
             return str(fault)
-        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return f"FCM does not answer ({type(cause).__name__}); check FCM_BASE_URL and the network."
+        answer = await self.probe()
+        if answer.result is Result.ACCEPTED:
+            return ""
+        if answer.config:
+            return f"{self.where} {answer.says or f'refuses our credentials ({answer.code})'}."
+        if answer.foreign:
+            return f"What answers is not {self.where}: {answer.code}; check the address and its proxies."
+        if answer.quota:
+            return f"{self.where} says that the quota is used up ({answer.code}); raise it, or spread the hours."
+        if answer.result in (Result.UNKNOWN, Result.UNSENT):
+            return f"{self.where} does not answer ({answer.code}); check the address and the network."
+        return f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
 
 
-def wire(token: str, message: Message) -> dict[str, Any]:
+Target = tuple[str, str]  # what FCM's message calls it, and its value
+
+
+def targets(device: Device) -> list[Target]:
+    """Where a message to this device may go, the first to be tried first."""
+    return [one for one in (("fid", device.fid), ("token", device.token)) if one[1]]
+
+
+def _for_good(answer: PushAnswer) -> bool:
+    """Whether this target will never take it, as it is."""
+    return answer.result in (Result.GONE, Result.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
+
+
+def wire(target: Target, message: Message) -> dict[str, Any]:
     """The message in FCM's form, for Android, iOS and web. Change the payload here.
 
-    The three collapse keys are one, so that a second push for the same day replaces the first.
+    The three collapse keys are one, so that a second push for the same day replaces the first. A
+    silent one is shown without waking anybody; on Android 8 and later the app's own channel has the
+    last word on its sound.
     """
     ttl = int(TTL.total_seconds())
+    shown = {"title": message.title, "body": message.body}
+    android, aps, web = {"notification_priority": "PRIORITY_LOW"}, {"interruption-level": "passive"}, {"silent": True}
     return {
-        "token": token,
-        "notification": {"title": message.title, "body": message.body},
+        target[0]: target[1],
+        "notification": shown,
         "data": message.data,
         "android": {
-            "priority": "HIGH",
+            "priority": "NORMAL" if message.silent else "HIGH",
             "ttl": f"{ttl}s",
-            "notification": {"tag": message.collapse_id},
+            "notification": {"tag": message.collapse_id} | (android if message.silent else {}),
         },
         "apns": {
             "headers": {
                 "apns-collapse-id": message.collapse_id,
                 "apns-push-type": "alert",
-                "apns-priority": "10",
+                "apns-priority": "5" if message.silent else "10",
                 "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs wants an instant
             },
-            "payload": {"aps": {"sound": "default"}},
+            "payload": {"aps": aps if message.silent else {"sound": "default"}},
         },
         "webpush": {
-            "headers": {"TTL": str(ttl), "Urgency": "high"},
-            "notification": {"tag": message.collapse_id},
+            "headers": {"TTL": str(ttl), "Urgency": "low" if message.silent else "high"},
+            "notification": shown | {"tag": message.collapse_id} | (web if message.silent else {}),
         },
     }
 
 
-def body_of(token: str, message: Message) -> bytes:
+def body_of(target: Target, message: Message) -> bytes:
     """The request's body, as light as FCM takes it: what an old ledger holds may be longer than what is made today."""
-    body = _json(wire(token, message))
+    body = _json(wire(target, message))
     for room in (BODY_ROOM, BODY_ROOM // 4, 1):
         if len(body) <= MAX_MESSAGE_BYTES:
             break
         short = replace(message, title=bounded(message.title, room, room), body=bounded(message.body, room, room))
-        body = _json(wire(token, short))
+        body = _json(wire(target, short))
     return body
 
 
@@ -146,6 +200,11 @@ BODY_ROOM = 400  # bytes
 
 def _json(message: dict[str, Any]) -> bytes:
     return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
+
+
+PROBE = json.dumps(
+    {"validate_only": True, "message": {"topic": "daily-recap-check", "data": {"type": "day_summary"}}}
+).encode()
 
 
 async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:

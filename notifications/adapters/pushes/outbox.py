@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from notifications.adapters.private_files import PRIVATE_FILE, lock, private_folder
 from notifications.domain.errors import DependencyDown
+from notifications.domain.model import Device
 from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result
 
 
@@ -25,14 +25,16 @@ class Outbox:
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
         self.where = str(path)
+        self.aside = f" (none: {path.name})"
         self._path = path
         self._show = show
 
-    async def send(self, token: str, message: Message, timeout: timedelta, leaves: Callable[[], None]) -> PushAnswer:
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
         """Accepted, or UNSENT where the file stays locked. Raises DependencyDown where it can't be written."""
-        device = hashlib.sha256(token.encode()).hexdigest()[:16]
         line = {
-            "device": device,
+            "device": device.id,
             "uid": message.uid,
             "collapse_id": message.collapse_id,
             "title": message.title,
@@ -47,7 +49,7 @@ class Outbox:
         except OSError as cause:
             raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
         leaves()
-        self._show(message, device)
+        self._show(message, device.id)
         return ACCEPTED
 
     async def _append(self, line: bytes) -> None:
@@ -62,6 +64,10 @@ class Outbox:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
+
+    async def probe(self) -> PushAnswer:
+        """It takes whatever the disk has room for."""
+        return ACCEPTED
 
     async def check(self) -> str:
         """Whether the file can be written."""

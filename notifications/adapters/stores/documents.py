@@ -21,6 +21,7 @@ Doc = Mapping[str, Any]
 
 USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "daily_summary_hour_local"
 LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
+DEVICE_FIELDS = ("token", "fid")
 CONVERSATION_FIELDS = (
     "created_at",
     "started_at",
@@ -183,11 +184,19 @@ def _told_moment(value: object) -> datetime | None:
 
 
 def device_from(key: str, doc: object, version: object) -> Device | None:
-    """The device; None where the document holds no token. Raises Malformed."""
+    """The device; None where the document holds neither token nor fid. Raises Malformed."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"device {key} is not a map.")
-    token = _token(doc.get("token"))
-    return Device(token, key, version) if token else None
+    names, flaw = {}, None
+    for field in DEVICE_FIELDS:
+        try:
+            names[field] = _token(doc.get(field))
+        except Malformed as malformed:
+            flaw = malformed
+    device = Device(names.get("token", ""), key, version, names.get("fid", ""))
+    if flaw is not None and not device.ids:
+        raise flaw
+    return device if device.ids else None
 
 
 def devices_from(found: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
@@ -214,9 +223,18 @@ def _token(value: object) -> str:
 
 
 def chosen(devices: list[Device], user: object) -> list[Device]:
-    """Each token once; the legacy field of the user document only where no device document has one."""
+    """Each token and each fid once; the legacy field of the user document only where no device document has one.
+
+    Who shares a token or a fid is one installation. Of such documents the one with both counts, else the last.
+    """
     if devices:
-        return list({device.token: device for device in devices}.values())
+        kept: dict[tuple[str, str], int] = {}
+        whole_first = sorted(enumerate(devices), key=lambda one: (not (one[1].token and one[1].fid), -one[0]))
+        for at, device in whole_first:
+            names = [one for one in (("token", device.token), ("fid", device.fid)) if one[1]]
+            if not any(name in kept for name in names):
+                kept |= dict.fromkeys(names, at)
+        return [devices[at] for at in sorted(set(kept.values()))]
     try:
         legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
     except Malformed:

@@ -67,7 +67,7 @@ def _device(where: str, doc: documents.Doc) -> None:
     except Malformed:
         device = None
     if device is None:
-        raise Malformed(f"{where}: token is missing, or is no token.")
+        raise Malformed(f"{where}: token is missing, or is no token, and there is no fid.")
 
 
 def _conversation(where: str, doc: documents.Doc) -> None:

@@ -88,7 +88,8 @@ class Reading(FirestoreClient):
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         """The user's devices, each token once, and how many documents were malformed."""
-        tokens = await self._found(self._user(uid).collection("fcm_tokens").select(["token"]).limit(MAX_DEVICES))
+        fields = list(documents.DEVICE_FIELDS)
+        tokens = await self._found(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
         found, malformed = documents.devices_from((one.id, one.to_dict(), one.update_time) for one in tokens)
         if found:
             return documents.chosen(found, None), malformed
