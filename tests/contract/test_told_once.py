@@ -28,6 +28,7 @@ from notifications.commands.resend import Refused, _refuse_what_is_no_day
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, Kind, LedgerRules
 from notifications.domain.model import State, User
+from notifications.domain.push import Shown
 from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_on
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day

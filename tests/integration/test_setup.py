@@ -49,7 +49,9 @@ def test_from_nothing_and_again(cloud: Cloud) -> None:
     ]
     assert whole["secrets"] == {"daily-recap-openai-key": [KEY], "daily-recap-redis-url": [REDIS]}
     assert len(whole["indexes"]) == 1
-    assert sorted(whole["fields"]) == ["daily_summaries/date", "recap_deliveries/date", "recap_deliveries/state"]
+    named = ("daily_summaries/date", "recap_deliveries/date", "recap_deliveries/state", "recap_deliveries/told")
+    assert sorted(whole["fields"]) == [*named]
+    assert whole["fields"]["recap_deliveries/told"]["indexConfig"] == {"indexes": []}
     assert len(whole["ttls"]) == 2
     assert sorted(whole["metrics"]) == sorted(one.stem for one in (ROOT / "deploy/monitoring/metrics").iterdir())
     assert len(whole["policies"]) == len(list((ROOT / "deploy/monitoring/policies").iterdir()))
