@@ -20,7 +20,7 @@ REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfi
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 MOST_TASKS = 10_000
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
@@ -40,7 +40,7 @@ class Settings:
     firestore_database: str = DEFAULT_DATABASE
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
-    openai_model: str = "gpt-5-mini"
+    openai_model: str = "gpt-6-luna"
     reasoning_effort: str | None = None
     service_tier: str | None = None
     summarizer: str = "auto"

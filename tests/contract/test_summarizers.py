@@ -6,10 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiohttp import web
+from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
 from notifications.adapters.summarizers.openai_wire import budgets
@@ -21,12 +22,14 @@ from notifications.domain.recap.plan import plan
 from notifications.domain.recap.prompt import Question, recap_question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
+from notifications.settings import EFFORTS, Settings
 from tests.support.servers import free_port
 from tests.support.web import FakeLLM, Script, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
 DEADLINE = timedelta(seconds=20)
+DEFAULT_MODEL = Settings.openai_model
 
 
 def question() -> Question:
@@ -208,7 +211,7 @@ async def test_a_server_without_schemas_gets_them_in_words_and_is_asked_once_a_r
 async def test_what_a_server_does_not_know_is_left_out_for_the_rest_of_the_run(
     llm: FakeLLM, connected: Connect
 ) -> None:
-    summarizer = connected("gpt-5-mini", tier="flex")
+    summarizer = connected(DEFAULT_MODEL, tier="flex")
     refusing(llm, "service_tier", "reasoning_effort", "store")
     for _ in range(2):
         await summarizer.ask(question(), DEADLINE)
@@ -242,11 +245,11 @@ async def test_a_refusal_that_names_nothing_to_leave_out_is_told(llm: FakeLLM, s
     ("model", "effort", "sent", "room"),
     [
         ("test-model", None, None, 2_000),
-        ("gpt-5-mini", None, "low", 4_000),
+        (DEFAULT_MODEL, None, "low", 4_000),
         ("o4-mini", "high", "high", 4_000),
         ("gpt-5-chat-latest", None, None, 2_000),
         ("gpt-4o-mini", None, None, 2_000),
-        ("gpt-5-mini", "none", "none", 2_000),
+        (DEFAULT_MODEL, "none", "none", 2_000),
     ],
 )
 async def test_a_model_that_reasons_gets_room_for_it(
@@ -255,6 +258,11 @@ async def test_a_model_that_reasons_gets_room_for_it(
     summarizer = connected(model, effort=effort)
     await summarizer.ask(question(), DEADLINE)
     assert (llm.bodies[0].get("reasoning_effort"), llm.bodies[0]["max_completion_tokens"]) == (sent, room)
+
+
+def test_each_effort_that_the_api_knows_can_be_set() -> None:
+    [known, _none] = get_args(ReasoningEffort)
+    assert get_args(known) == EFFORTS
 
 
 def only_default(code: str) -> Any:
@@ -300,7 +308,7 @@ async def test_half_the_price_where_flex_served(llm: FakeLLM, connected: Connect
 
 async def test_the_kept_list_knows_openais_models_and_no_other(llm: FakeLLM, connected: Connect) -> None:
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
-    for model, tier, cost in (("gpt-5-mini", "default", 2_250_000), ("gpt-5-mini", "flex", 1_125_000), ("x", "", None)):
+    for model, tier, cost in ((DEFAULT_MODEL, "default", 600_000), (DEFAULT_MODEL, "flex", 300_000), ("x", "", None)):
         summarizer = connected(model)
         answering(llm, completion("{}", usage=usage, service_tier=tier))
         assert (await summarizer.ask(question(), DEADLINE)).spent.micro_usd == cost
@@ -413,7 +421,7 @@ async def test_what_servers_write_without_a_code_is_the_items_fault(
     ],
 )
 async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connected: Connect, message: str) -> None:
-    summarizer = connected("gpt-5-mini")
+    summarizer = connected(DEFAULT_MODEL)
     answering(llm, web.json_response({"error": {"message": message, "code": "odd"}}, status=400), None)
     with pytest.raises(ProviderFault):
         await summarizer.ask(question(), DEADLINE)
@@ -438,7 +446,7 @@ async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected
 
 async def test_the_worst_cost_is_of_the_dearest_tier_that_may_answer(llm: FakeLLM, connected: Connect) -> None:
     worst = [
-        await connected("gpt-5-mini", tier=tier, daily_budget=1.0).worst_cost(question())
+        await connected(DEFAULT_MODEL, tier=tier, daily_budget=1.0).worst_cost(question())
         for tier in (None, "flex", "auto", "priority")
     ]
     default, flex, auto, priority = (one or 0 for one in worst)
