@@ -15,7 +15,7 @@ from evals.days import FOLDER
 
 RECAPS = 1_000
 FLEX_SHARE = 0.52
-SAME = 0.001  # of the bill: the job rounds each call up to a millionth of a USD
+ROUNDED_USD = 0.000001  # the job rounds each call up to a millionth
 TIMES = ("created_at", "started_at", "finished_at")
 SOON = {
     "RECAP_SHARD_RETRY_MIN_SECONDS": "0.2",
@@ -40,7 +40,7 @@ class Cost:
     @property
     def same(self) -> bool:
         """Whether the job knows what it spent."""
-        return abs(self.bill - self.told) <= SAME * self.bill
+        return abs(self.bill - self.told) <= ROUNDED_USD * self.calls
 
 
 def money(recaps: int = RECAPS) -> Iterator[Row]:

@@ -93,6 +93,14 @@ class Answer:
     ended: ItemReason | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What trying a service gave. `trouble`: a sentence that says what to do, where it would not serve."""
+
+    trouble: str = ""
+    found: str = ""  # of what was seen, where it would
+
+
 class Claims(Protocol):
     """Redis: limits cost and spacing, decides nothing about delivery.
 
@@ -193,19 +201,21 @@ class Summarizer(Protocol):
 
     `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
     announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
-    at most, in millionths of a USD; None where nothing limits it. `check` asks whether it would
-    serve, at the cost of one token, and answers with a sentence where it would not. `where` is what a
+    at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
+    when the provider shuts the model down; None where it does not say. `where` is what a
     sentence calls it, with the settings that say so.
     """
 
     where: str
+    model: str
     calls: int
     tokens: int
     budgets: Mapping[str, Budget]
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer: ...
     async def worst_cost(self, question: Question) -> int | None: ...
-    async def check(self) -> str: ...
+    async def check(self) -> Checked: ...
+    async def last_day(self) -> date | None: ...
     async def aclose(self) -> None: ...
 
 

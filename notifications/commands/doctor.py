@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
 from notifications.domain.text import printable
-from notifications.ports import Listed, Store
+from notifications.ports import Listed, Store, Summarizer
+from notifications.run.last_day import WARNED_DAYS, days_left
 from notifications.run.state import Parts
 
 PAGE = 1_000
@@ -30,7 +32,7 @@ def doctor(*, fix: bool, write: bool = True) -> Operation:
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix, write=write)))
-            told.append(await _checked("the LLM", parts.summarizer.check if parts.summarizer else _nobody_asked))
+            told.append(await _tried(parts.summarizer, await context.claims.now()))
             told.append(await _checked("push", parts.push.check))
         return 0 if all(told) else 1
 
@@ -54,8 +56,24 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
     return True
 
 
-async def _nobody_asked() -> str:
-    return ""
+async def _tried(llm: Summarizer | None, now: datetime) -> bool:
+    """The LLM: a small recap of its own, and until when its provider offers the model."""
+    if llm is None:
+        say("ok    the LLM: none: recaps are extracts")
+        return True
+    found = await llm.check()
+    if found.trouble:
+        return _told("the LLM", found.trouble)
+    day = await llm.last_day()
+    if day is None:
+        say(f"ok    the LLM: {found.found}")
+        return True
+    left = days_left(day, now)
+    until = f"{found.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
+    if left <= WARNED_DAYS:
+        return _told("the LLM", f"{until}; set OPENAI_MODEL to another.")
+    say_wrapped(f"the LLM: {until}", "      ", "ok    ")
+    return True
 
 
 def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
@@ -371,16 +372,88 @@ async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, 
 async def test_a_server_without_a_list_of_models_serves_all_the_same(
     llm: FakeLLM, summarizer: OpenAISummarizer
 ) -> None:
-    assert await summarizer.check() == ""
-    assert [(body["max_completion_tokens"], len(body["messages"][1]["content"])) for body in llm.bodies] == [(1, 17)]
+    told = await summarizer.check()
+    assert (told.trouble, re.sub(r"\d\.\d", "0.0", told.found)) == ("", "answers by the schema, in 0.0 s")
+    assert [body["max_completion_tokens"] for body in llm.bodies] == [2_000]
+    assert await summarizer.last_day() is None
 
 
 async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected: Connect) -> None:
     answering(llm, llm_error(404, "model_not_found"))
-    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in await connected().check()
+    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in (await connected().check()).trouble
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    assert "does not answer" in await nowhere.check()
+    assert "does not answer" in (await nowhere.check()).trouble
+    assert await nowhere.last_day() is None
     await nowhere.aclose()
+
+
+@pytest.mark.parametrize(
+    ("description", "day"),
+    [
+        ({"shutdown_date": "2026-12-11"}, date(2026, 12, 11)),
+        ({"shutdown_date": None}, None),
+        ({"shutdown_date": "soon\x1b[2J"}, None),
+        ({"shutdown_date": 1}, None),
+        ([1], None),
+    ],
+)
+async def test_a_models_last_day_is_what_its_server_says_of_it(
+    llm: FakeLLM, summarizer: OpenAISummarizer, description: object, day: date | None
+) -> None:
+    llm.description = description
+    assert [await summarizer.last_day() for _ in range(2)] == [day, day]
+    assert llm.described == ["test-model"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "model_not_found", "The model `x` does not exist or you do not have access to it."),
+        (400, "model_decommissioned", "The model `x` has been decommissioned and is no longer supported."),
+        (404, None, "The model `x` has been deprecated, learn more here."),
+        (410, None, "Model x was retired."),
+    ],
+)
+async def test_a_model_that_is_gone_is_told_from_other_refusals(
+    llm: FakeLLM, connected: Connect, status: int, code: str | None, message: str
+) -> None:
+    error = {"error": {"message": message, "type": "invalid_request_error", "code": code, "param": None}}
+    for description, told in (
+        (None, "does not have the model 'test-model', or not for this key; check OPENAI_API_KEY, OPENAI_MODEL and"),
+        ({"shutdown_date": "2026-01-01"}, "the model 'test-model' was shut down on 2026-01-01; set OPENAI_MODEL to"),
+    ):
+        llm.description = description
+        answering(llm, web.json_response(error, status=status))
+        with pytest.raises(ProviderFault, match=told) as caught:
+            await connected().ask(question(), DEADLINE)
+        assert (caught.value.config, caught.value.unpaid) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "found"),
+    [
+        ((), json.dumps(recap_answer("ann")), "answers by the schema"),
+        (("json_schema",), json.dumps(recap_answer("ann")), "answers in JSON"),
+        (("json_schema", "json_object"), json.dumps(recap_answer("ann")), "answers in plain text"),
+        ((), f"Here it is:\n{json.dumps(recap_answer('ann'))}", "answers with JSON amid other words"),
+        ((), "You had a good day at the harbour.", ""),
+        ((), "{}", ""),
+    ],
+)
+async def test_the_form_of_a_small_recap_is_told_and_what_is_none_too(
+    llm: FakeLLM, summarizer: OpenAISummarizer, refused: tuple[str, ...], answer: str, found: str
+) -> None:
+    async def script(who: str) -> web.Response:
+        form = llm.bodies[-1].get("response_format", {}).get("type")
+        if form in refused:
+            error = {"message": f"response_format {form} is not supported", "code": None, "param": "response_format"}
+            return web.json_response({"error": error}, status=400)
+        return completion(answer)
+
+    llm.script = script
+    told = await summarizer.check()
+    assert told.found.partition(",")[0] == found
+    assert ("is no recap (invalid_answer)" in told.trouble, "harbour" in told.trouble) == (not found, False)
 
 
 async def test_users_who_are_refused_alike_give_a_form_up_once(llm: FakeLLM, connected: Connect) -> None:

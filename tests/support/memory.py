@@ -35,7 +35,7 @@ from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
-from notifications.ports import Answer, ClaimTerms, Found, Listed, Raw, Reply
+from notifications.ports import Answer, Checked, ClaimTerms, Found, Listed, Raw, Reply
 
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -475,6 +475,7 @@ class MemorySummarizer:
     """The Summarizer port: a recap, or a fact, that cites the first note; or what the script raises or answers."""
 
     where = "The summarizer in memory"
+    model = "memory"
 
     def __init__(self) -> None:
         self.calls = 0
@@ -501,8 +502,11 @@ class MemorySummarizer:
     async def worst_cost(self, question: Question) -> int | None:
         return self.worst
 
-    async def check(self) -> str:
-        return ""
+    async def check(self) -> Checked:
+        return Checked(found="answers")
+
+    async def last_day(self) -> date | None:
+        return None
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -26,6 +26,7 @@ def test_the_default_model_is_named_in_the_code_once_and_in_the_settings_list() 
     assert f"# OPENAI_MODEL={Settings.openai_model}\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
     folders = ("notifications", "evals", "benchmarks", "deploy", "docs")
     files = [ROOT / "job.py", ROOT / "README.md", *(one for each in folders for one in (ROOT / each).rglob("*.*"))]
+    files = [one for one in files if "__pycache__" not in one.parts]
     named = {str(one.relative_to(ROOT)) for one in files if MODEL.search(one.read_bytes())}
     assert named == {"notifications/settings.py"}
 

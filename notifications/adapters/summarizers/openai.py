@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn
 
 import openai
@@ -15,24 +16,25 @@ from httpx2 import Limits as Pool
 from pydantic import ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import OPTIONAL, Dialect
+from notifications.adapters.summarizers.openai_service import Described, form_of, is_gone, trial
 from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, bound, budgets
 from notifications.adapters.summarizers.prices import price_listed, price_set
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
-from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
+from notifications.domain.recap.prompt import Question
 from notifications.domain.spending import Price, Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.domain.waits import retry_after
 from notifications.limits import Limits
-from notifications.ports import Answer
+from notifications.ports import Answer, Checked
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
-CHECK_SECONDS = 10.0
+CHECK_SECONDS = 120.0  # for one recap: a model that thinks, on a machine of one's own, takes its time
+DESCRIBE_SECONDS = 5.0
 LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
 DEFAULT_TIER = "default"
-TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
 ITEM_CODES = {
     "context_length_exceeded": ItemReason.CONTEXT_LENGTH,
@@ -78,6 +80,8 @@ class OpenAISummarizer:
         self._prices: dict[str, Price | None] = {}
         self._where = where
         self.where = f"{where} (OPENAI_MODEL {service.model!r})"
+        self.model = service.model
+        self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
@@ -99,7 +103,7 @@ class OpenAISummarizer:
                     except (openai.BadRequestError, openai.UnprocessableEntityError) as refusal:
                         self._refuse_the_item(refusal)
                         if not self._dialect.learns(refusal.message, refusal.param, asked):
-                            self._refused(refusal, cheap=cheap)
+                            raise
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
@@ -107,6 +111,8 @@ class OpenAISummarizer:
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
         except openai.APIStatusError as refusal:
+            if is_gone(refusal):
+                await self._tell_gone(refusal)
             self._refused(refusal, cheap=cheap)
 
     async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
@@ -174,23 +180,47 @@ class OpenAISummarizer:
             self._prices[tier] = set_by_hand or listed
         return self._prices[tier]
 
-    async def check(self) -> str:
-        """Whether the key, the address and the model are right: the list of models, then an answer of one token.
+    async def check(self) -> Checked:
+        """Whether it writes a recap, of two sentences: in which form that comes, and in how many seconds."""
+        question, begun = trial(), time.monotonic()
+        try:
+            answer = await self.ask(question, timedelta(seconds=CHECK_SECONDS), cheap=False)
+            if answer.ended is not None:
+                return Checked(f"{self.where} gives no whole answer to two sentences ({answer.ended.value}).")
+            form = form_of(answer.text, question, self._dialect.form)
+        except ProviderFault as fault:
+            return Checked(str(fault))
+        except ItemFault as fault:
+            return Checked(
+                f"{self.where} answers, but what it says is no recap ({fault.reason.value}); set a model that can."
+            )
+        return Checked(found=f"answers {form}, in {time.monotonic() - begun:.1f} s")
 
-        Many servers have no list, or no description of a model, and serve all the same.
-        """
+    async def last_day(self) -> date | None:
+        """When the provider shuts the model down, as it describes it; None where it says nothing. Asked once."""
+        if self._last_day is None:
+            self._last_day = asyncio.create_task(self._described())
+        return await asyncio.shield(self._last_day)
+
+    async def _described(self) -> date | None:
+        models = self._client.models.with_raw_response
         try:
-            await self._client.models.list(timeout=CHECK_SECONDS)
-        except openai.APIStatusError as cause:
-            if cause.status_code in (401, 403):
-                return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY."
-        except openai.APIError as cause:
-            return f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
-        try:
-            await self.ask(TRIAL, timedelta(seconds=CHECK_SECONDS), cheap=False)
-        except (ItemFault, ProviderFault) as fault:
-            return str(fault)
-        return ""
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                found = await models.retrieve(self._service.model, timeout=DESCRIBE_SECONDS)
+                return Described.model_validate_json(found.http_response.content).last_day
+        except (openai.APIError, Packed, TooLong, ValidationError, RecursionError, TimeoutError):
+            return None  # most servers have no such address
+
+    async def _tell_gone(self, cause: openai.APIStatusError) -> NoReturn:
+        day = await self.last_day()
+        if day is not None and day <= datetime.now(UTC).date():
+            told = f": the model {self._service.model!r} was shut down on {day}; set OPENAI_MODEL to one that it has."
+        else:
+            told = (
+                f" does not have the model {self._service.model!r}, or not for this key; check OPENAI_API_KEY, "
+                "OPENAI_MODEL and OPENAI_BASE_URL."
+            )
+        raise ProviderFault(f"{self._where}{told}", config=True, unpaid=True) from cause
 
     def _refused(self, cause: openai.APIStatusError, *, cheap: bool) -> NoReturn:
         self._refuse_the_item(cause)
