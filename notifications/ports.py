@@ -83,6 +83,23 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person decided for users whose document lacks it. None, and False: nothing."""
+
+    zone: str | None = None
+    hour: int | None = None
+    enable: bool = False  # who has no switch
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Of one document: each changed field with what it was and is, and what is left for a person to decide."""
+
+    changes: Mapping[str, tuple[Any, Any]]
+    undecided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an LLM answered to one question. `ended`: why it is no whole answer; None where it is one."""
 
@@ -133,8 +150,8 @@ class Store(Protocol):
     out; each device token comes once. Pages are in the order of ids; `after` is the last that was
     listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
-    `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
-    is; without `write` it says what it would do.
+    `mend` changes in a document that the query can't see what has one right answer, or was decided; without `write` it
+    says what it would do.
 
     `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
     of what was asked.
@@ -188,7 +205,7 @@ class Store(Protocol):
     async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]: ...
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None: ...

@@ -13,12 +13,15 @@ from typing import TypeVar
 from notifications.commands.arguments import RESENDABLE, parser
 from notifications.commands.operation import Operation
 from notifications.domain.errors import UsageFault
+from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
+from notifications.ports import Decided
 from notifications.settings import Settings
 
 T = TypeVar("T")
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
+HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 TAKES_NOW = (None, "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
@@ -119,11 +122,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
             return preview(_required(_uid(asked.uid)), _date(asked.date))
         case "doctor":
-            from notifications.commands.doctor import doctor
-
-            if asked.only_told and not asked.fix:
-                raise UsageFault("--dry-run belongs to doctor --fix: without it nothing is changed anyway.")
-            return doctor(fix=asked.fix, write=not asked.only_told)
+            return _doctoring(asked)
         case "import":
             from notifications.commands.import_users import import_users
 
@@ -137,6 +136,31 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
         return dry_run(_uid(asked.user))
     return None
+
+
+def _doctoring(asked: argparse.Namespace) -> Operation:
+    """Checks alone, or with what is to be written into users that the query can't see."""
+    from notifications.commands.doctor import Fix, doctor
+
+    if asked.fix:
+        decided = Decided(_zone(asked.zone), _hour(asked.hour), asked.enable)
+        return doctor(Fix(decided, write=not asked.only_told))
+    given = {"--dry-run": asked.only_told, "--zone": asked.zone is not None, "--hour": asked.hour is not None}
+    if flags := [flag for flag, there in (given | {"--enable": asked.enable}).items() if there]:
+        raise UsageFault(f"{flags[0]} belongs to doctor --fix: without it nothing is changed anyway.")
+    return doctor()
+
+
+def _zone(text: str | None) -> str | None:
+    if text is not None and text not in zone_names():
+        raise UsageFault(f"--zone {printable(text, 60)!r} is no IANA time zone; names are exact, such as Europe/Paris.")
+    return text
+
+
+def _hour(text: str | None) -> int | None:
+    if text is not None and not HOUR.fullmatch(text):
+        raise UsageFault(f"--hour {printable(text, 60)!r} is no hour; write a whole number from 0 to 23.")
+    return None if text is None else int(text)
 
 
 def _resending(asked: argparse.Namespace) -> Operation:

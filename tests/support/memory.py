@@ -22,6 +22,7 @@ from notifications.adapters.stores.delivery_documents import (
 )
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
+from notifications.adapters.stores.mending import mended
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
 from notifications.domain.claim_table import Ask, Verb, decide
@@ -35,7 +36,7 @@ from notifications.domain.recap.document import recap_to
 from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
-from notifications.ports import Answer, Checked, ClaimTerms, Found, Listed, Raw, Reply
+from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -379,12 +380,13 @@ class MemoryStore(TransactionalLedger):
         )
         return [one for one in found if one > (uid, key)][:limit]
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
-        changes = documents.changes_of(kept.doc) if kept else {}
-        if kept and changes and write:
-            self._kept.put(self._kept.users, uid, kept.doc | documents.mended(kept.doc))
-        return changes
+        told = mended(kept.doc, decided) if kept else Mended({})
+        if kept and told.changes and write:
+            new = {name: value for name, (_, value) in told.changes.items()}
+            self._kept.put(self._kept.users, uid, kept.doc | new)
+        return told
 
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]

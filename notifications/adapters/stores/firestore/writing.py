@@ -25,11 +25,13 @@ from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger
+from notifications.adapters.stores.mending import mended
 from notifications.domain.delivery import Decision
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Ledger, Summary
 from notifications.domain.recap.document import recap_to
 from notifications.domain.waits import jittered
+from notifications.ports import Decided, Mended
 
 TRIES, ROLLBACK_SECONDS = 4, 0.3
 BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
@@ -179,12 +181,12 @@ class Writing(Reading, TransactionalLedger):
         holds = (found.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
         return holds and await self._update(found, {documents.LEGACY_TOKEN: firestore.DELETE_FIELD})
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
-        """Give an invisible user the stated defaults, unless the document changes meanwhile."""
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
+        """Mend an invisible user, unless the document changes meanwhile."""
         found = await self._read(self._user(uid))
-        changes = documents.changes_of(found.to_dict() or {}) if found.exists else {}
-        new = {name: value for name, (_, value) in changes.items()}
-        return changes if not write or (new and await self._update(found, new)) else {}
+        told = mended(found.to_dict() or {}, decided) if found.exists else Mended({})
+        new = {name: value for name, (_, value) in told.changes.items()}
+        return told if not write or not new or await self._update(found, new) else Mended({})
 
     async def _update(self, found: firestore.DocumentSnapshot, changes: dict[str, Any]) -> bool:
         """These fields, if the document is still as it was read."""

@@ -22,7 +22,7 @@ from notifications.domain.delivery import Decision, LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, Window
 from notifications.domain.shards import Range
-from notifications.ports import Listed
+from notifications.ports import Decided, Listed, Mended
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,9 +118,9 @@ class SqliteStore(TransactionalLedger):
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         return await self._do(rows.summaries_on, day, after, limit)
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[object, object]]:
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         """Give an invisible user the stated defaults; nothing where that was not needed any more."""
-        return await self._do(rows.mend, uid, write=write)
+        return await self._do(rows.mend, uid, decided, write=write)
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
