@@ -34,6 +34,7 @@ from notifications.commands.progress import Previews, shown
 from notifications.commands.telling import Ended, code_of, exit_code, tell
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import DependencyDown, Malformed, RecapError
+from notifications.outbound import outbound
 from notifications.ports import Claims
 from notifications.run.state import Parts, Untold
 from notifications.run.termination import Termination
@@ -52,6 +53,7 @@ def main(arguments: list[str]) -> int:
     try:
         command = parse(arguments)
         settings = load()
+        _set_outbound()
         log.configure(settings.log_format, on_platform=settings.on_platform)
         command.check(settings)
         if settings.summarizer == "extract":
@@ -61,6 +63,15 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
     except RecapError as error:
         return _refused(error)
+
+
+def _set_outbound() -> None:
+    """The same way out for each client that reads the environment."""
+    for name, value in outbound(os.environ).items():
+        if value:
+            os.environ[name] = value
+        else:
+            os.environ.pop(name, None)
 
 
 def _refused(error: RecapError) -> int:

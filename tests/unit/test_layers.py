@@ -25,6 +25,7 @@ MAY = {
     "ports": {"domain"},
     "limits": {"domain"},
     "log": {"domain"},
+    "outbound": {"domain"},
     "domain": set(),
 }
 VENDORS = {
