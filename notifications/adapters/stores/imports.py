@@ -15,6 +15,20 @@ INSTANTS = ("created_at", "started_at", "finished_at")
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language", documents.LEGACY_TOKEN)
 STRUCTURED = ("title", "overview", "category", "action_items", "events")
 LISTS = {"action_items": "description", "events": "title"}
+SEGMENT = "text"
+WORDS = (
+    "text",
+    "transcript",
+    "summary",
+    "overview",
+    "title",
+    "content",
+    "messages",
+    "segments",
+    "action_items",
+    "events",
+)
+TOLD_WORDS = ("summary", "text", "content", "transcript")  # of `structured`, where no overview is
 NEAR = 0.8  # how much alike a name is that nobody meant
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
@@ -77,6 +91,13 @@ def _conversation(where: str, doc: documents.Doc) -> None:
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
     structured = doc.get("structured") or {}
+    if not doc.keys() & {"structured", documents.TRANSCRIPT}:
+        _refuse_unread(where, doc, WORDS, f"structured and {documents.TRANSCRIPT} are")
+    if "overview" not in structured:
+        _refuse_unread(f"{where}: structured", structured, TOLD_WORDS, "overview is")
+    segments = doc.get(documents.TRANSCRIPT)
+    if isinstance(segments, list) and not all(isinstance(one, Mapping) and SEGMENT in one for one in segments):
+        raise Malformed(f"{where}: {documents.TRANSCRIPT} is not a list of {{{SEGMENT!r}: what was said}}.")
     _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
     for name, key in LISTS.items():
         found = structured.get(name) or []
@@ -84,9 +105,19 @@ def _conversation(where: str, doc: documents.Doc) -> None:
             raise Malformed(f"{where}: structured.{name} is not a list of {{{key!r}: text}}.")
 
 
+def _refuse_unread(where: str, doc: documents.Doc, words: Sequence[str], read: str) -> None:
+    """What was said, under a name that nobody reads: the recap would be made without it."""
+    for name in doc:
+        if name in words:
+            raise Malformed(f"{where}: {name!r} is no field that is read; {read}.")
+
+
 def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) -> None:
     """An app's own fields are its own; one that is nearly ours is a mistake."""
     for name in doc:
-        near = get_close_matches(str(name), known, 1, NEAR) if name not in known else []
-        if near and near[0] not in doc:
+        if name in known:
+            continue
+        near = [one for one in known if one == str(name).casefold()]
+        near = near or [one for one in get_close_matches(str(name), known, 1, NEAR) if one not in doc]
+        if near:
             raise Malformed(f"{where}: {printable(str(name), 60)!r} is no field that is read; {near[0]} is.")

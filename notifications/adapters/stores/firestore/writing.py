@@ -46,20 +46,31 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
                 await super()._rollback()
 
 
+AT_ONCE = 400  # documents of one commit
+
+
 class Writing(Reading, TransactionalLedger):
     """The half of the Store port that writes: the ledger's verbs, dead tokens, what is mended, what is imported."""
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents, in one commit. Raises Malformed for what the job could not read."""
+        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
+
+        In one commit, whose size is bounded: of more documents than that the first go in before, the user's own last.
+        """
         found = checked(uid, user, fcm_tokens, conversations)
-        batch = self._client.batch()
-        batch.set(self._user(uid), dict(user))
-        for name, collection in found.items():
-            for key, doc in collection.items():
+        below = [(name, key, doc) for name, collection in found.items() for key, doc in collection.items()]
+        while True:
+            batch = self._client.batch()
+            for name, key, doc in below[:AT_ONCE]:
                 batch.set(self._user(uid).collection(name).document(key), dict(doc))
-        await self._ask(batch.commit)
+            below = below[AT_ONCE:]
+            if not below:
+                batch.set(self._user(uid), dict(user))
+            await self._ask(batch.commit)
+            if not below:
+                break
 
     async def remove(self, uid: str) -> None:
         """Delete a user, and all that lies below."""
