@@ -94,7 +94,7 @@ def _change(one: Rig, mode: str) -> None:
 
 def _fill(one: Rig, users: int) -> None:
     """Users of one cohort, each with the conversations of one evaluation day, moved to today."""
-    days = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+    days = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
     slot = one.fill(users, talks=0)
     for n in range(users):
         day = days[n % len(days)]

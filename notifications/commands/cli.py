@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,12 +58,7 @@ class Command:
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command. Raises UsageFault; `--help` prints and exits 0."""
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
-    asked = parser().parse_args(arguments)
+    asked = parser().parse_args([_as_utf8(one) for one in arguments])
     _refuse_what_means_nothing(asked)
     return Command(
         now=_moment(asked.now),
@@ -74,6 +70,19 @@ def parse(arguments: Sequence[str]) -> Command:
         local=asked.command in ("import", "samples"),
         fills=_fills(asked),
     )
+
+
+def _as_utf8(argument: str) -> str:
+    """The argument as it was typed: in the locale C Python reads it as ASCII."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
+
+
+def _path(text: str) -> Path:
+    """A file by that name: its bytes are UTF-8, whatever the locale."""
+    return Path(os.fsdecode(text.encode()))
 
 
 def _fills(asked: argparse.Namespace) -> bool:
@@ -106,7 +115,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         case "report":
             from notifications.commands.report import report
 
-            return report(_date(asked.date), Path(asked.output) if asked.output else None)
+            return report(_date(asked.date), _path(asked.output) if asked.output else None)
         case "resend":
             return _resending(asked)
         case "why":
@@ -126,7 +135,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         case "import":
             from notifications.commands.import_users import import_users
 
-            return import_users(Path(asked.file))
+            return import_users(_path(asked.file))
         case "samples":
             from notifications.commands.samples import samples
 
