@@ -6,12 +6,22 @@ Exit codes: 0 all handled or safely waiting; 1 a defect; 2 usage; 3 bad configur
 
 from __future__ import annotations
 
-import asyncio
-import faulthandler
-import math
 import os
 import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # loading takes a moment
+
+    def _stopped(*_: object) -> None:
+        os.write(2, b"Stopped before it began; nothing was claimed.\n")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)  # as a shell expects of who was interrupted
+
+    signal.signal(signal.SIGINT, _stopped)
+
+import asyncio
+import faulthandler
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,7 +43,8 @@ from notifications.commands.operation import Context
 from notifications.commands.progress import Previews, shown
 from notifications.commands.telling import Ended, code_of, exit_code, tell
 from notifications.commands.terminal import complain, say, steady_streams
-from notifications.domain.errors import DependencyDown, Malformed, RecapError
+from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
+from notifications.outbound import outbound
 from notifications.ports import Claims
 from notifications.run.state import Parts, Untold
 from notifications.run.termination import Termination
@@ -52,8 +63,10 @@ def main(arguments: list[str]) -> int:
     try:
         command = parse(arguments)
         settings = load()
+        _set_outbound()
         log.configure(settings.log_format, on_platform=settings.on_platform)
         command.check(settings)
+        _check_folder(settings)
         if settings.summarizer == "extract":
             events.warning("summarizer.extract", reason="RECAP_SUMMARIZER=extract: recaps are made without an LLM.")
         if settings.on_platform and not settings.fcm:
@@ -61,6 +74,28 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
     except RecapError as error:
         return _refused(error)
+
+
+def _set_outbound() -> None:
+    """The same way out for each client that reads the environment."""
+    for name, value in outbound(os.environ).items():
+        if value:
+            os.environ[name] = value
+        else:
+            os.environ.pop(name, None)
+
+
+def _check_folder(settings: Settings) -> None:
+    """A path that begins where the job was started needs that folder."""
+    if settings.data_dir.is_absolute() or (settings.redis_url and settings.firestore):
+        return
+    try:
+        os.getcwd()
+    except OSError:
+        raise ConfigFault(
+            "The folder that the job was started in is gone; start it from one that is there, or set RECAP_DATA_DIR to "
+            "an absolute path."
+        ) from None
 
 
 def _refused(error: RecapError) -> int:

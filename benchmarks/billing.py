@@ -2,7 +2,8 @@
 
 Tokens are four bytes of what is sent and answered; a prefix that was sent before is cheaper from 1,024 tokens on, in
 steps of 128; hidden reasoning is paid as written. `POST /mode` with a mode's name changes how it behaves. It answers
-with the notes' own sentences, so that every check of the text lets them pass. Prices: OpenAI's of gpt-5-mini, 2026.
+with the notes' own sentences, so that every check of the text lets them pass. Prices: OpenAI's of the job's
+default model, 2026.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from aiohttp import web
 
 from benchmarks.servers import Loopback, serve
 
-PRICES = {"default": (0.25, 0.025, 2.0), "flex": (0.125, 0.0125, 1.0)}  # USD for a million tokens: in, cached, out
+PRICES = {"default": (0.10, 0.01, 0.50), "flex": (0.05, 0.005, 0.25)}  # USD for a million tokens: in, cached, out
 BYTES_A_TOKEN = 4
 REASONING = 192  # tokens, at low effort
 CACHED_FROM, CACHED_STEP = 1_024, 128

@@ -15,7 +15,7 @@ from evals.days import FOLDER
 
 RECAPS = 1_000
 FLEX_SHARE = 0.52
-SAME = 0.001  # of the bill: the job rounds each call up to a millionth of a USD
+ROUNDED_USD = 0.000001  # the job rounds each call up to a millionth
 TIMES = ("created_at", "started_at", "finished_at")
 SOON = {
     "RECAP_SHARD_RETRY_MIN_SECONDS": "0.2",
@@ -40,7 +40,7 @@ class Cost:
     @property
     def same(self) -> bool:
         """Whether the job knows what it spent."""
-        return abs(self.bill - self.told) <= SAME * self.bill
+        return abs(self.bill - self.told) <= ROUNDED_USD * self.calls
 
 
 def money(recaps: int = RECAPS) -> Iterator[Row]:
@@ -94,7 +94,7 @@ def _change(one: Rig, mode: str) -> None:
 
 def _fill(one: Rig, users: int) -> None:
     """Users of one cohort, each with the conversations of one evaluation day, moved to today."""
-    days = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+    days = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
     slot = one.fill(users, talks=0)
     for n in range(users):
         day = days[n % len(days)]

@@ -153,7 +153,7 @@ class Rig:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         wall = time.time() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
-        events = [json.loads(line) for line in said.read_text().splitlines() if line.startswith("{")]
+        events = [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
         stats = self.stats(reset=False)
         return Run(
             wall,
@@ -174,7 +174,7 @@ class Rig:
 def _peak_mb(pid: int) -> float:
     """The most memory that the process has held so far, in MB."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
     return 0.0

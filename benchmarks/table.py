@@ -42,19 +42,19 @@ def spread(values: Sequence[float], unit: str = "") -> str:
 def machine() -> str:
     """What it ran on, in one line."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
 def keep(rows: Sequence[Row], *, whole: bool) -> None:
     """Write the rows into RESULTS.md: the `whole` table is of one go; else rows of other cases stay as they were."""
-    text = RESULTS.read_text() if RESULTS.exists() else f"# Results\n\n{MARK}\n"
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{MARK}\n"
     before, _, table = text.partition(MARK)
     lines = [] if whole else table.splitlines()
     kept = {_what(line): line for line in lines if line.startswith("| ") and line not in HEAD}
     kept |= {_what(row.markdown): row.markdown for row in rows}
-    RESULTS.write_text("\n".join([f"{before}{MARK}", "", machine(), "", *HEAD, *kept.values(), ""]))
+    RESULTS.write_text("\n".join([f"{before}{MARK}", "", machine(), "", *HEAD, *kept.values(), ""]), encoding="utf-8")
 
 
 def _what(line: str) -> str:

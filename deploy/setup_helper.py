@@ -87,7 +87,7 @@ def _asked(method: str, url: str, token: str, body: dict[str, Any] | None = None
 
 def settings(file: Path, job: str) -> str:
     """The YAML with a line for each setting. Raises ValueError for a line that is none."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     told = [line for line in lines if line.strip() and not line.startswith("#")]
     pairs = [SETTING.fullmatch(line) for line in told]
     if None in pairs:
@@ -110,7 +110,7 @@ def main(kind: str, *given: str) -> int:
     except (OSError, ValueError) as cause:
         print(f"setup: {kind} {given[-1]}: {cause}", file=sys.stderr)
         return 1
-    found = json.loads(Path(given[0]).read_text())
+    found = json.loads(Path(given[0]).read_text(encoding="utf-8"))
     return composite(found) if kind == "composite" else ttl(found)
 
 

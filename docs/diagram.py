@@ -39,4 +39,4 @@ def redrawn(text: str) -> str:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(redrawn(path.read_text()))
+    path.write_text(redrawn(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -23,6 +23,7 @@ from notifications.domain.language.words import is_in_another_language
 from notifications.domain.model import Recap
 from notifications.domain.recap.checks import Checks
 from notifications.domain.text import plain
+from notifications.settings import Settings
 
 LEAST_RECALL, LEAST_RECALL_BY_PLACE = 0.60, 0.50  # of the extract
 MOST_TRUE_DROPPED = 0.02
@@ -117,7 +118,7 @@ def check_inventions(days: Sequence[Day]) -> bool:
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m evals")
     parser.add_argument("--base-url", help="of an OpenAI-compatible server")
-    parser.add_argument("--model", default="gpt-5-mini")
+    parser.add_argument("--model", default=Settings.openai_model)
     parser.add_argument("--days", type=int, help="only so many days of each summarizer but the extract")
     parser.add_argument("--threads", type=int, default=0, help="of the bundled model; unset: as many as cores")
     asked = parser.parse_args()

@@ -51,7 +51,7 @@ class Day:
 
 def load_days() -> list[Day]:
     """All of them, by name."""
-    return [_day(json.loads(path.read_text())) for path in sorted(FOLDER.glob("*.json"))]
+    return [_day(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*.json"))]
 
 
 def _day(doc: dict[str, object]) -> Day:

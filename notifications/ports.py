@@ -84,6 +84,23 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person decided for users whose document lacks it. None, and False: nothing."""
+
+    zone: str | None = None
+    hour: int | None = None
+    enable: bool = False  # who has no switch
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Of one document: each changed field with what it was and is, and what is left for a person to decide."""
+
+    changes: Mapping[str, tuple[Any, Any]]
+    undecided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an LLM answered to one question. `ended`: why it is no whole answer; None where it is one."""
 
@@ -92,6 +109,14 @@ class Answer:
     tier: str
     spent: Spent
     ended: ItemReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What trying a service gave. `trouble`: a sentence that says what to do, where it would not serve."""
+
+    trouble: str = ""
+    found: str = ""  # of what was seen, where it would
 
 
 class Claims(Protocol):
@@ -131,8 +156,8 @@ class Store(Protocol):
     out, and those that the candidates leave out; each device's token and fid come once. Pages are in the order of ids;
     `after` is the last that was listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
-    `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
-    is; without `write` it says what it would do.
+    `mend` changes in a document that the query can't see what has one right answer, or was decided; without `write` it
+    says what it would do.
 
     `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
     of what was asked.
@@ -188,7 +213,7 @@ class Store(Protocol):
     async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]: ...
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None: ...
@@ -201,19 +226,21 @@ class Summarizer(Protocol):
 
     `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
     announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
-    at most, in millionths of a USD; None where nothing limits it. `check` asks whether it would
-    serve, at the cost of one token, and answers with a sentence where it would not. `where` is what a
+    at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
+    when the provider shuts the model down; None where it does not say. `where` is what a
     sentence calls it, with the settings that say so.
     """
 
     where: str
+    model: str
     calls: int
     tokens: int
     budgets: Mapping[str, Budget]
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer: ...
     async def worst_cost(self, question: Question) -> int | None: ...
-    async def check(self) -> str: ...
+    async def check(self) -> Checked: ...
+    async def last_day(self) -> date | None: ...
     async def aclose(self) -> None: ...
 
 

@@ -20,11 +20,16 @@ REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfi
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 MOST_TASKS = 10_000
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT"),
+)
+OURS = (  # names by their beginning
+    *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
+    *("CLOUD_RUN_TASK_", "JOB_COMPLETION_INDEX", "OTEL_EXPORTER_OTLP_ENDPOINT", "SSL_CERT_", "SSLKEYLOGFILE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
@@ -40,7 +45,7 @@ class Settings:
     firestore_database: str = DEFAULT_DATABASE
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
-    openai_model: str = "gpt-5-mini"
+    openai_model: str = "gpt-6-luna"
     reasoning_effort: str | None = None
     service_tier: str | None = None
     summarizer: str = "auto"
@@ -88,6 +93,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises ConfigFault: one sentence that names the variable."""
     env = {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     _refuse_unknown(env)
+    _refuse_quotes(env)
     settings = Settings(
         limits=limits(env),
         redis_url=_redis_url(env.get("REDIS_URL")),
@@ -131,6 +137,13 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
         if name.startswith("RECAP_") and name not in known:
             nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise ConfigFault(f"{printable(name, 60)} is no setting; did you mean {nearest}?")
+
+
+def _refuse_quotes(env: Mapping[str, str]) -> None:
+    """docker's --env-file keeps the quotes that a shell takes away. No value is shown."""
+    for name, value in env.items():
+        if name.startswith(OURS) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            raise ConfigFault(f"{name} has quotes around its value, which an env file may keep; write it without them.")
 
 
 def _require_what_belongs_together(settings: Settings) -> None:

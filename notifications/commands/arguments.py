@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="one object a line for each user, then the sums")
     one = command("report", "one date as a page to look at", "--date 2026-11-25 -o report.html", "0")
     one.add_argument("--date", help="unset: yesterday's, in UTC", **DAY)
-    one.add_argument("-o", dest="output", metavar="FILE", help="unset: report-DATE.html")
+    one.add_argument("-o", dest="output", metavar="FILE", help="unset: report-DATE.html; - is stdout")
     one = command(
         "resend",
         "push a recap again, or make a missed one; with --where for many",
@@ -72,9 +72,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--dry-run", dest="only_told", action="store_true", help="of many: count them, send nothing")
     one = command("doctor", "checks everything, says what to do", "--fix --dry-run", "0 all well, 1 something to do")
     one.add_argument("--fix", action="store_true", help="mend users that the query can't see")
+    one.add_argument("--zone", metavar="ZONE", help="with --fix: for who has none, or one that is none")
+    one.add_argument("--hour", metavar="H", help="with --fix: for who has none, or one that is none")
+    one.add_argument("--enable", action="store_true", help="with --fix: switch on who has no switch")
     one.add_argument("--dry-run", dest="only_told", action="store_true", help="with --fix: say what would change")
     one = command("import", "users into the data folder or an emulator", "users.jsonl", "0 in, 1 a line was refused")
-    one.add_argument("file", metavar="FILE.jsonl", help="one user a line; docs/documents.md shows one")
+    one.add_argument("file", metavar="FILE.jsonl", help="one user a line, as in docs/documents.md; - is stdin")
     one = command("samples", "put sample users in, due now", "--remove", "0")
     one.add_argument("--remove", action="store_true", help="take them out, with all that was made for them")
     return top

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from typing import TypeVar
 from notifications.commands.arguments import RESENDABLE, parser
 from notifications.commands.operation import Operation
 from notifications.domain.errors import UsageFault
+from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
+from notifications.ports import Decided
 from notifications.settings import Settings
 
 T = TypeVar("T")
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
+HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 TAKES_NOW = (None, "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
@@ -54,12 +58,7 @@ class Command:
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command. Raises UsageFault; `--help` prints and exits 0."""
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
-    asked = parser().parse_args(arguments)
+    asked = parser().parse_args([_as_utf8(one) for one in arguments])
     _refuse_what_means_nothing(asked)
     return Command(
         now=_moment(asked.now),
@@ -71,6 +70,19 @@ def parse(arguments: Sequence[str]) -> Command:
         local=asked.command in ("import", "samples"),
         fills=_fills(asked),
     )
+
+
+def _as_utf8(argument: str) -> str:
+    """The argument as it was typed: in the locale C Python reads it as ASCII."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        raise UsageFault(f"the argument {printable(argument, 60)!r} is no UTF-8; write it as UTF-8.") from None
+
+
+def _path(text: str) -> Path:
+    """A file by that name: its bytes are UTF-8, whatever the locale."""
+    return Path(os.fsdecode(text.encode()))
 
 
 def _fills(asked: argparse.Namespace) -> bool:
@@ -103,7 +115,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
         case "report":
             from notifications.commands.report import report
 
-            return report(_date(asked.date), Path(asked.output) if asked.output else None)
+            return report(_date(asked.date), _path(asked.output) if asked.output else None)
         case "resend":
             return _resending(asked)
         case "why":
@@ -119,15 +131,11 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
             return preview(_required(_uid(asked.uid)), _date(asked.date))
         case "doctor":
-            from notifications.commands.doctor import doctor
-
-            if asked.only_told and not asked.fix:
-                raise UsageFault("--dry-run belongs to doctor --fix: without it nothing is changed anyway.")
-            return doctor(fix=asked.fix, write=not asked.only_told)
+            return _doctoring(asked)
         case "import":
             from notifications.commands.import_users import import_users
 
-            return import_users(Path(asked.file))
+            return import_users(_path(asked.file))
         case "samples":
             from notifications.commands.samples import samples
 
@@ -137,6 +145,31 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
         return dry_run(_uid(asked.user))
     return None
+
+
+def _doctoring(asked: argparse.Namespace) -> Operation:
+    """Checks alone, or with what is to be written into users that the query can't see."""
+    from notifications.commands.doctor import Fix, doctor
+
+    if asked.fix:
+        decided = Decided(_zone(asked.zone), _hour(asked.hour), asked.enable)
+        return doctor(Fix(decided, write=not asked.only_told))
+    given = {"--dry-run": asked.only_told, "--zone": asked.zone is not None, "--hour": asked.hour is not None}
+    if flags := [flag for flag, there in (given | {"--enable": asked.enable}).items() if there]:
+        raise UsageFault(f"{flags[0]} belongs to doctor --fix: without it nothing is changed anyway.")
+    return doctor()
+
+
+def _zone(text: str | None) -> str | None:
+    if text is not None and text not in zone_names():
+        raise UsageFault(f"--zone {printable(text, 60)!r} is no IANA time zone; names are exact, such as Europe/Paris.")
+    return text
+
+
+def _hour(text: str | None) -> int | None:
+    if text is not None and not HOUR.fullmatch(text):
+        raise UsageFault(f"--hour {printable(text, 60)!r} is no hour; write a whole number from 0 to 23.")
+    return None if text is None else int(text)
 
 
 def _resending(asked: argparse.Namespace) -> Operation:

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from notifications.commands.operation import Context, Operation
-from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
 from notifications.domain.text import printable
-from notifications.ports import Listed, Store
+from notifications.ports import Decided, Listed, Mended, Store, Summarizer
+from notifications.run.last_day import WARNED_DAYS, days_left
 from notifications.run.state import Parts
 
 PAGE = 1_000
 UIDS_SHOWN = 20
+SHOWN = 1_000  # characters
+MENDED_BY = {  # what is to be decided, and the flag that does
+    "no time zone": " (--zone ZONE)",
+    "a time zone that is none": " (--zone ZONE)",
+    "no hour": " (--hour H)",
+    "an hour that is none": " (--hour H)",
+    "no switch": " (--enable)",
+}
 
 
-def doctor(*, fix: bool, write: bool = True) -> Operation:
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """The wish to mend users that the query can't see. `write`: not only to say what would change."""
+
+    decided: Decided
+    write: bool = True
+
+
+def doctor(fix: Fix | None = None) -> Operation:
     """The operation: one line a check; exit 1 where something is to be done."""
 
     async def run(context: Context) -> int:
@@ -29,8 +47,8 @@ def doctor(*, fix: bool, write: bool = True) -> Operation:
         async with context.open_parts() as parts:
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
-            told.append(await _checked("users that the query can't see", _seen(parts.store, fix=fix, write=write)))
-            told.append(await _checked("the LLM", parts.summarizer.check if parts.summarizer else _nobody_asked))
+            told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
+            told.append(await _tried(parts.summarizer, await context.claims.now()))
             told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
         return 0 if all(told) else 1
 
@@ -54,8 +72,24 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
     return True
 
 
-async def _nobody_asked() -> str:
-    return ""
+async def _tried(llm: Summarizer | None, now: datetime) -> bool:
+    """The LLM: a small recap of its own, and until when its provider offers the model."""
+    if llm is None:
+        say("ok    the LLM: none: recaps are extracts")
+        return True
+    found = await llm.check()
+    if found.trouble:
+        return _told("the LLM", found.trouble)
+    day = await llm.last_day()
+    if day is None:
+        say(f"ok    the LLM: {found.found}")
+        return True
+    left = days_left(day, now)
+    until = f"{found.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
+    if left <= WARNED_DAYS:
+        return _told("the LLM", f"{until}; set OPENAI_MODEL to another.")
+    say_wrapped(f"the LLM: {until}", "      ", "ok    ")
+    return True
 
 
 def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
@@ -74,41 +108,57 @@ def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
     return check
 
 
-def _seen(store: Store, *, fix: bool, write: bool) -> Callable[[], Awaitable[str]]:
+def _seen(store: Store, fix: Fix | None) -> Callable[[], Awaitable[str]]:
     async def check() -> str:
-        flawed = mended = 0
+        flawed = changed = seen = 0
+        undecided: dict[str, list[str]] = {}
         after: str | None = None
         while page := await store.everybody(after, PAGE):
             for listed in page:
                 if listed.user is None:
                     flawed += 1
-                    changes = await store.mend(listed.uid, write=write) if fix else {}
-                    mended += bool(changes)
-                    if fix:
-                        _tell_changes(listed, changes, write=write)
-                    elif flawed <= UIDS_SHOWN:
-                        say_wrapped(listed.flaw, "      ")
+                    if fix is None:
+                        if flawed <= UIDS_SHOWN:
+                            say_wrapped(listed.flaw, "      ")
+                        continue
+                    told = await store.mend(listed.uid, fix.decided, write=fix.write)
+                    _tell_changes(listed, told, write=fix.write)
+                    changed += bool(told.changes)
+                    seen += bool(told.changes) and not told.undecided
+                    for kind in told.undecided:
+                        undecided.setdefault(kind, []).append(listed.uid)
             after = page[-1].uid
-        if not flawed:
-            return ""
-        if fix and not write:
-            return f"{mended} of {flawed} would be mended; doctor --fix does it."
-        if fix:
-            left = f"{flawed - mended} can't be mended; write their documents anew." if mended < flawed else ""
-            say(f"      {mended} mended; they got no recap before, which audit counts as unknown")
-            return left
-        return f"{flawed} get no recap; mend their documents, or run doctor --fix (hour 22, enabled, UTC)."
+        for kind, uids in sorted(undecided.items()):
+            shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
+            say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+        return _sum_of(fix, flawed, changed, seen)
 
     return check
 
 
-def _tell_changes(listed: Listed, changes: Mapping[str, tuple[Any, Any]], *, write: bool) -> None:
+def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
+    """What is left to be done; empty where nothing is."""
+    if not flawed:
+        return ""
+    if fix is None:
+        return f"{flawed} get no recap; doctor --fix mends what has one right answer, and lists the rest."
+    left = flawed - seen
+    rest = (
+        f"{several(left, 'user')} left: give --zone, --hour or --enable, or write their documents anew." if left else ""
+    )
+    if not fix.write:
+        return f"{changed} of {flawed} would be mended by doctor --fix.{f' {rest}' if rest else ''}"
+    say(f"      {changed} mended; they got no recap before, which audit counts as unknown")
+    return rest
+
+
+def _tell_changes(listed: Listed, told: Mended, *, write: bool) -> None:
     """Each changed user, with field, old and new."""
-    if not changes:
+    if told.changes:
+        words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in told.changes.items())
+        say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{words}", "      ")
+    elif not told.undecided:
         say_wrapped(f"{listed.flaw} It can't be mended.", "      ")
-        return
-    told = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in changes.items())
-    say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{told}", "      ")
 
 
 def _shown(value: object) -> str:

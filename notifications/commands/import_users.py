@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import json
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from notifications.commands.operation import Context, Operation
 from notifications.commands.reopen import reopen
-from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
@@ -22,6 +28,10 @@ NEXT = (
     "next: python job.py --dry-run says who of them is due; python job.py serves them, python job.py --user UID "
     "one of them at once (also where a run is at work on that hour already); python job.py why UID says why not."
 )
+MAX_LINE, SKIPPED = 64_000_000, 1_000_000  # bytes: of one line, and of what is passed over at a time
+MANY = 5_000  # conversations of one user, which take seconds
+TOLD_EVERY_SECONDS = 5.0
+Line = tuple[int, bytes | None]  # its number; None in place of one that is too long
 TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
@@ -33,45 +43,97 @@ def import_users(path: Path) -> Operation:
 
     async def run(context: Context) -> int:
         lines = _lines(path)
-        first = next(lines, None)
+        first = await _following(lines)
         if first is None:
             raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-        done: list[str] = []
-        refused = 0
+        so_far = _SoFar()
         async with context.open_parts() as parts:
             try:
-                for number, line in chain([first], lines):
-                    try:
-                        done.append(await _import(parts.store, line))
-                    except Malformed as flaw:
-                        refused += 1
-                        if refused <= TOLD_AT_MOST:
-                            say_wrapped(f"line {number}: {flaw}", "    ", "  ")
+                await _take(context, parts.store, first, lines, so_far)
             finally:  # whatever ended it, those who are in are found
-                await reopen(context, parts, done)
+                await reopen(context, parts, so_far.taken)
+        taken, refused = len(so_far.taken), so_far.refused
         if refused > TOLD_AT_MOST:
             say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
         more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
-        say_wrapped(f"{several(len(done), 'user')} imported{more}.")
-        if done:
+        say_wrapped(f"{several(taken, 'user')} imported{more}.")
+        if so_far.stopped_at:
+            say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
+        elif taken:
             say_wrapped(NEXT)
-        return 1 if refused else 0
+        return 1 if refused or so_far.stopped_at else 0
 
     return run
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each with its number; empty ones are left out. Raises UsageFault where the file can't be read."""
+@dataclass(slots=True)
+class _SoFar:
+    """Who is in, with the line of each; how many lines were refused; and after which one it was told to stop."""
+
+    taken: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
+    stopped_at: int = 0
+
+
+async def _take(context: Context, store: Store, first: Line, lines: Iterator[Line], so_far: _SoFar) -> None:
+    """Line after line, until the end or SIGTERM."""
+    one: Line | None = first
+    told = time.monotonic()
+    while one is not None:
+        number, line = one
+        try:
+            so_far.taken[await _import(store, number, line, so_far.taken)] = number
+        except Malformed as flaw:
+            so_far.refused += 1
+            if so_far.refused <= TOLD_AT_MOST:
+                say_wrapped(f"line {number}: {flaw}", "    ", "  ")
+        if context.terminated.is_set():
+            so_far.stopped_at = number
+            return
+        if time.monotonic() - told >= TOLD_EVERY_SECONDS:
+            told = time.monotonic()
+            say(f"  {several(len(so_far.taken), 'user')} so far, line {number:,}")
+        one = await _following(lines)
+
+
+async def _following(lines: Iterator[Line]) -> Line | None:
+    """The next line, read beside the loop: a pipe may be slow."""
+    return await asyncio.to_thread(next, lines, None)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, or stdin for `-`."""
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise UsageFault("stdin is closed; give a file in place of -.")
+        yield sys.stdin.buffer
+        return
+    with path.open("rb") as file:
+        yield file
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """Each with its number; None for one that is too long; empty ones are left out. Raises UsageFault."""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
+        with _opened(path) as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                    yield number, None
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(SKIPPED)
+                elif line.strip():
                     yield number, line
     except OSError as cause:
         raise UsageFault(f"{path} can't be read ({cause.strerror}); check its name.") from cause
 
 
-async def _import(store: Store, line: bytes) -> str:
+async def _import(store: Store, number: int, line: bytes | None, taken: dict[str, int]) -> str:
+    """The user of one line. `taken`: on which line each that is in stood."""
+    if line is None:
+        raise Malformed(f"it is longer than {MAX_LINE // 1_000_000} MB; one user's line is never as long.")
     told = _object(line)
     for name in told:
         if name not in FIELDS:
@@ -80,10 +142,14 @@ async def _import(store: Store, line: bytes) -> str:
     uid = told.get("uid")
     if not isinstance(uid, str) or not is_document_id(uid):
         raise Malformed("uid is missing, or is no id of a document.")
+    if uid in taken:
+        raise Malformed(f"{printable(uid, 60)!r} stands on line {taken[uid]} already; write one line a user.")
     user, *collections = (told.get(name, {}) for name in FIELDS[1:])
     for name, found in zip(FIELDS[1:], (user, *collections), strict=True):
         if not isinstance(found, dict):
             raise Malformed(f"{name} is not a map; docs/documents.md shows one.")
+    if len(collections[1]) >= MANY:
+        say(f"  line {number}: {several(len(collections[1]), 'conversation')}")
     await store.put(uid, user, *collections)
     return uid
 
@@ -94,18 +160,34 @@ def _fields() -> str:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line.strip().decode(), parse_constant=_no_number)
+        if line.startswith(codecs.BOM_UTF8):
+            raise Malformed("it begins with a byte order mark; write the file as UTF-8 without one.")
+        told = json.loads(line.strip().decode(), parse_constant=_no_number, object_pairs_hook=_once_each)
         json.dumps(told, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Malformed("it holds half of a surrogate pair.") from None
     except UnicodeDecodeError:
         raise Malformed("it is no UTF-8.") from None
     except (ValueError, RecursionError) as cause:
+        if isinstance(cause, _Twice):
+            raise Malformed(f"the name {printable(str(cause), 60)!r} stands twice in one object.") from None
         where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
         raise Malformed(f"it is no JSON{where}; write one whole object a line.") from None
     if not isinstance(told, dict):
         raise Malformed("it is no object; write one object a line.")
     return told
+
+
+class _Twice(ValueError):
+    """Two values under one name: JSON's readers keep the last, and say nothing."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise _Twice(name)
+    return made
 
 
 def _no_number(name: str) -> NoReturn:

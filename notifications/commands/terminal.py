@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -65,7 +66,10 @@ class Steady(io.TextIOBase):
         self._stream = stream
         self.beside: Callable[[], AbstractContextManager[None]] = nullcontext  # what stands there meanwhile
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # In the locale C Python takes ASCII, where it is kept from its UTF-8 mode.
+            plain = codecs.lookup(stream.encoding).name == "ascii" and "PYTHONIOENCODING" not in os.environ
+            encoding = "utf-8" if plain else stream.encoding
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """As much of it as can be written."""
@@ -113,4 +117,4 @@ def steady_streams() -> None:
 
 def _nowhere() -> TextIO:
     """In place of a stream that was closed before the start."""
-    return Path(os.devnull).open("w")
+    return Path(os.devnull).open("w", encoding="utf-8")

@@ -92,7 +92,7 @@ def tzdata_version() -> str:
 @cache
 def zone_names() -> tuple[str, ...]:
     """Every IANA name that the tzdata package knows, aliases included, sorted."""
-    return tuple(sorted((FOLDER / "zones").read_text().split()))
+    return tuple(sorted((FOLDER / "zones").read_text(encoding="utf-8").split()))
 
 
 @cache

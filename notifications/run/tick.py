@@ -53,6 +53,7 @@ class Tick:
         sweeps = due.sweep and await self._take_sweep(now)
         if not due.claimable and not sweeps:
             return Report(now, idle=True, unserved=unserved)
+        from notifications.run.last_day import tell_last_day
         from notifications.run.sweep import sweep
 
         swept = False
@@ -61,6 +62,8 @@ class Tick:
                 run = Run(parts, self.offset, self.terminated)
                 async with self.shown(lambda: run.counts.progress):
                     await self._serve(run, due.claimable)
+                    if due.claimable:
+                        await tell_last_day(run, now - self.offset)
                     swept = sweeps and await sweep(run, now)
                 await run.pusher.delete_dead_tokens(run.store)
                 return report_of(run, now, unserved)

@@ -20,7 +20,7 @@ from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of
 from notifications.domain.waits import jittered
-from notifications.ports import Store
+from notifications.ports import Decided, Mended, Store
 from tests.support.memory import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
@@ -279,6 +279,31 @@ async def test_an_apps_own_summary_has_its_time_as_text_without_an_offset(world:
     world.put_summary("ann", "theirs", {"date": DAY.isoformat(), "created_at": "2026-05-01T19:04:11.123456"})
     found = await store.summary("ann", DAY)
     assert found.created_at == datetime(2026, 5, 1, 19, 4, 11, 123456, tzinfo=UTC)
+
+
+async def test_a_user_of_more_documents_than_one_commit_holds_is_put_whole(store: Store) -> None:
+    """450 are two commits in Firestore; the user's own document comes with the last."""
+    said = {f"c{n}": {"created_at": (SLOT - timedelta(minutes=n + 1)).isoformat()} for n in range(450)}
+    for _ in range(2):  # the same again replaces
+        await store.put("big", ON, {"d": {"token": "t"}}, said)
+    found, malformed = await store.conversations_in("big", ALL_DAY)
+    assert (len(found), malformed, await store.user("big") is not None) == (450, 0, True)
+    with pytest.raises(Malformed):
+        await store.put("other", ON, {}, said | {"odd": {}})
+    assert await store.user("other") is None
+
+
+async def test_a_document_is_mended_where_that_has_one_right_answer(world: World, store: Store) -> None:
+    odd = {"time_zone": " Europe/Paris", "daily_summary_hour_local": "7", "name": "x"}
+    world.put_user("odd", odd, {}, {})
+    assert await store.mend("nobody") == Mended({})
+    changes = {"time_zone": (" Europe/Paris", "Europe/Paris"), "daily_summary_hour_local": ("7", 7)}
+    assert await store.mend("odd", write=False) == Mended(changes, ("no switch",))
+    assert world.user("odd") == odd
+    assert await store.mend("odd") == Mended(changes, ("no switch",))
+    decided = await store.mend("odd", Decided(zone="UTC", hour=22, enable=True))
+    assert decided == Mended({"daily_summary_enabled": (None, True)})
+    assert world.user("odd") == ON | {"daily_summary_hour_local": 7, "name": "x"}
 
 
 async def test_devices_once_each_and_the_legacy_field_only_without_them(world: World, store: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiohttp import web
+from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
 from notifications.adapters.summarizers.openai_wire import budgets
@@ -21,12 +23,14 @@ from notifications.domain.recap.plan import plan
 from notifications.domain.recap.prompt import Question, recap_question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
+from notifications.settings import EFFORTS, Settings
 from tests.support.servers import free_port
 from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 FOUND = Material(date(2026, 5, 1), (Conversation("c1", AT, overview="who=ann met SECRET friends."),), None)
 DEADLINE = timedelta(seconds=20)
+DEFAULT_MODEL = Settings.openai_model
 
 
 def question() -> Question:
@@ -208,7 +212,7 @@ async def test_a_server_without_schemas_gets_them_in_words_and_is_asked_once_a_r
 async def test_what_a_server_does_not_know_is_left_out_for_the_rest_of_the_run(
     llm: FakeLLM, connected: Connect
 ) -> None:
-    summarizer = connected("gpt-5-mini", tier="flex")
+    summarizer = connected(DEFAULT_MODEL, tier="flex")
     refusing(llm, "service_tier", "reasoning_effort", "store")
     for _ in range(2):
         await summarizer.ask(question(), DEADLINE)
@@ -242,11 +246,11 @@ async def test_a_refusal_that_names_nothing_to_leave_out_is_told(llm: FakeLLM, s
     ("model", "effort", "sent", "room"),
     [
         ("test-model", None, None, 2_000),
-        ("gpt-5-mini", None, "low", 4_000),
+        (DEFAULT_MODEL, None, "low", 4_000),
         ("o4-mini", "high", "high", 4_000),
         ("gpt-5-chat-latest", None, None, 2_000),
         ("gpt-4o-mini", None, None, 2_000),
-        ("gpt-5-mini", "none", "none", 2_000),
+        (DEFAULT_MODEL, "none", "none", 2_000),
     ],
 )
 async def test_a_model_that_reasons_gets_room_for_it(
@@ -255,6 +259,11 @@ async def test_a_model_that_reasons_gets_room_for_it(
     summarizer = connected(model, effort=effort)
     await summarizer.ask(question(), DEADLINE)
     assert (llm.bodies[0].get("reasoning_effort"), llm.bodies[0]["max_completion_tokens"]) == (sent, room)
+
+
+def test_each_effort_that_the_api_knows_can_be_set() -> None:
+    [known, _none] = get_args(ReasoningEffort)
+    assert get_args(known) == EFFORTS
 
 
 def only_default(code: str) -> Any:
@@ -300,7 +309,7 @@ async def test_half_the_price_where_flex_served(llm: FakeLLM, connected: Connect
 
 async def test_the_kept_list_knows_openais_models_and_no_other(llm: FakeLLM, connected: Connect) -> None:
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
-    for model, tier, cost in (("gpt-5-mini", "default", 2_250_000), ("gpt-5-mini", "flex", 1_125_000), ("x", "", None)):
+    for model, tier, cost in ((DEFAULT_MODEL, "default", 600_000), (DEFAULT_MODEL, "flex", 300_000), ("x", "", None)):
         summarizer = connected(model)
         answering(llm, completion("{}", usage=usage, service_tier=tier))
         assert (await summarizer.ask(question(), DEADLINE)).spent.micro_usd == cost
@@ -363,16 +372,88 @@ async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, 
 async def test_a_server_without_a_list_of_models_serves_all_the_same(
     llm: FakeLLM, summarizer: OpenAISummarizer
 ) -> None:
-    assert await summarizer.check() == ""
-    assert [(body["max_completion_tokens"], len(body["messages"][1]["content"])) for body in llm.bodies] == [(1, 17)]
+    told = await summarizer.check()
+    assert (told.trouble, re.sub(r"\d\.\d", "0.0", told.found)) == ("", "answers by the schema, in 0.0 s")
+    assert [body["max_completion_tokens"] for body in llm.bodies] == [2_000]
+    assert await summarizer.last_day() is None
 
 
 async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected: Connect) -> None:
     answering(llm, llm_error(404, "model_not_found"))
-    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in await connected().check()
+    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in (await connected().check()).trouble
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    assert "does not answer" in await nowhere.check()
+    assert "does not answer" in (await nowhere.check()).trouble
+    assert await nowhere.last_day() is None
     await nowhere.aclose()
+
+
+@pytest.mark.parametrize(
+    ("description", "day"),
+    [
+        ({"shutdown_date": "2026-12-11"}, date(2026, 12, 11)),
+        ({"shutdown_date": None}, None),
+        ({"shutdown_date": "soon\x1b[2J"}, None),
+        ({"shutdown_date": 1}, None),
+        ([1], None),
+    ],
+)
+async def test_a_models_last_day_is_what_its_server_says_of_it(
+    llm: FakeLLM, summarizer: OpenAISummarizer, description: object, day: date | None
+) -> None:
+    llm.description = description
+    assert [await summarizer.last_day() for _ in range(2)] == [day, day]
+    assert llm.described == ["test-model"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "model_not_found", "The model `x` does not exist or you do not have access to it."),
+        (400, "model_decommissioned", "The model `x` has been decommissioned and is no longer supported."),
+        (404, None, "The model `x` has been deprecated, learn more here."),
+        (410, None, "Model x was retired."),
+    ],
+)
+async def test_a_model_that_is_gone_is_told_from_other_refusals(
+    llm: FakeLLM, connected: Connect, status: int, code: str | None, message: str
+) -> None:
+    error = {"error": {"message": message, "type": "invalid_request_error", "code": code, "param": None}}
+    for description, told in (
+        (None, "does not have the model 'test-model', or not for this key; check OPENAI_API_KEY, OPENAI_MODEL and"),
+        ({"shutdown_date": "2026-01-01"}, "the model 'test-model' was shut down on 2026-01-01; set OPENAI_MODEL to"),
+    ):
+        llm.description = description
+        answering(llm, web.json_response(error, status=status))
+        with pytest.raises(ProviderFault, match=told) as caught:
+            await connected().ask(question(), DEADLINE)
+        assert (caught.value.config, caught.value.unpaid) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "found"),
+    [
+        ((), json.dumps(recap_answer("ann")), "answers by the schema"),
+        (("json_schema",), json.dumps(recap_answer("ann")), "answers in JSON"),
+        (("json_schema", "json_object"), json.dumps(recap_answer("ann")), "answers in plain text"),
+        ((), f"Here it is:\n{json.dumps(recap_answer('ann'))}", "answers with JSON amid other words"),
+        ((), "You had a good day at the harbour.", ""),
+        ((), "{}", ""),
+    ],
+)
+async def test_the_form_of_a_small_recap_is_told_and_what_is_none_too(
+    llm: FakeLLM, summarizer: OpenAISummarizer, refused: tuple[str, ...], answer: str, found: str
+) -> None:
+    async def script(who: str) -> web.Response:
+        form = llm.bodies[-1].get("response_format", {}).get("type")
+        if form in refused:
+            error = {"message": f"response_format {form} is not supported", "code": None, "param": "response_format"}
+            return web.json_response({"error": error}, status=400)
+        return completion(answer)
+
+    llm.script = script
+    told = await summarizer.check()
+    assert told.found.partition(",")[0] == found
+    assert ("is no recap (invalid_answer)" in told.trouble, "harbour" in told.trouble) == (not found, False)
 
 
 async def test_users_who_are_refused_alike_give_a_form_up_once(llm: FakeLLM, connected: Connect) -> None:
@@ -413,7 +494,7 @@ async def test_what_servers_write_without_a_code_is_the_items_fault(
     ],
 )
 async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connected: Connect, message: str) -> None:
-    summarizer = connected("gpt-5-mini")
+    summarizer = connected(DEFAULT_MODEL)
     answering(llm, web.json_response({"error": {"message": message, "code": "odd"}}, status=400), None)
     with pytest.raises(ProviderFault):
         await summarizer.ask(question(), DEADLINE)
@@ -438,7 +519,7 @@ async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected
 
 async def test_the_worst_cost_is_of_the_dearest_tier_that_may_answer(llm: FakeLLM, connected: Connect) -> None:
     worst = [
-        await connected("gpt-5-mini", tier=tier, daily_budget=1.0).worst_cost(question())
+        await connected(DEFAULT_MODEL, tier=tier, daily_budget=1.0).worst_cost(question())
         for tier in (None, "flex", "auto", "priority")
     ]
     default, flex, auto, priority = (one or 0 for one in worst)

@@ -152,6 +152,7 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
 
     from notifications.adapters.stores.sqlite import SqliteStore
     from notifications.domain.delivery import LedgerRules
+    from notifications.ports import Mended
 
     world = staged.stage.world
     assert isinstance(world, SqliteWorld)
@@ -165,5 +166,5 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
         await store.aclose()
         return mended
 
-    assert asyncio.run(mend()) == {}
+    assert asyncio.run(mend()) == Mended({})
     assert world.user("gone") is None

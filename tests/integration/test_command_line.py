@@ -31,6 +31,9 @@ REAL = {"GOOGLE_CLOUD_PROJECT": "real-project", "REDIS_URL": "", "OPENAI_API_KEY
 USAGE: list[tuple[tuple[str, ...], str]] = [
     (("--dry-run", "resend", "ann", "2026-05-01"), "--dry-run belongs to a tick"),
     (("--dry-run", "doctor", "--fix"), "--dry-run belongs to a tick"),
+    (("doctor", "--enable"), "--enable belongs to doctor --fix"),
+    (("doctor", "--fix", "--zone", "mars"), "--zone 'mars' is no IANA time zone"),
+    (("doctor", "--fix", "--hour", "24"), "--hour '24' is no hour"),
     (("--dry-run", "audit"), "--dry-run belongs to a tick"),
     (("--user", "ann", "resend", "bob", "2026-05-01"), "--user belongs to a tick"),
     (("--now", "2026-05-01T20:00:00Z", "doctor"), "--now belongs to a tick"),

@@ -88,6 +88,7 @@ CASES: dict[str, Callable[[Stage], tuple[str, ...]]] = {
 }
 CHANGES = (  # what differs from run to run
     (re.compile(r"tzdata [\d.]+, \d+ zones"), "tzdata VERSION, COUNT zones"),
+    (re.compile(r"in \d+\.\d s$", re.MULTILINE), "in SECONDS s"),
     (re.compile(r"Redis answers: [\d :-]+ UTC"), "Redis answers: NOW UTC"),
 )
 

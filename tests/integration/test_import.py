@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +18,15 @@ import pytest
 
 from notifications.adapters.stores import documents, samples
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
+from notifications.adapters.stores.sqlite import SqliteStore, file
 from notifications.domain.columns import width_of
+from notifications.domain.delivery import LedgerRules
+from notifications.domain.errors import StoreDown
 from tests.integration.test_command_line import bare
 from tests.support import app_documents
-from tests.support.jobs import Stage
+from tests.support.jobs import JOB, Stage
+from tests.support.servers import wait_for
+from tests.support.worlds import SqliteWorld
 
 PAGE = (Path(__file__).parents[2] / "docs" / "documents.md").read_text()
 EXAMPLE: dict[str, Any] = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
@@ -85,6 +96,14 @@ FLAWS: list[tuple[object, str]] = [
         ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "structured": {"action_items": ["Do it"]}}}),
         "not a list of",
     ),
+    (b"\xef\xbb\xbf{}", "it begins with a byte order mark"),
+    (b'{"uid": "x", "user": {"a": 1, "a": 2}}', "the name 'a' stands twice in one object"),
+    (ann(uid="first"), "'first' stands on line 1 already"),
+    (told(Structured={"title": "t"}, structured={}), "'Structured' is no field that is read; structured is"),
+    (told(STRUCTURED={}), "'STRUCTURED' is no field that is read; structured is"),
+    (told(text="Hello"), "'text' is no field that is read; structured and transcript_segments are"),
+    (told(structured={"summary": "s"}), "structured: 'summary' is no field that is read; overview is"),
+    (told(transcript_segments=[{"Text": "Hello"}]), "transcript_segments is not a list of {'text': text}"),
     (ann(conversations={"c": []}), "conversations/c is not a map"),
     (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "structured": 5}}), "structured is not a map"),
     (ann(conversations={"c": {"created_at": "2026-11-25T20:00:00Z", "finished_at": "x"}}), "finished_at is no time"),
@@ -111,10 +130,66 @@ def test_each_flaw_is_named_by_its_line_and_the_other_lines_go_in(stage: Stage) 
 
 
 def test_the_last_flaws_too(stage: Stage) -> None:
-    done = stage.run("import", write(stage, *[one for one, _ in FLAWS[20:]]))
+    done = stage.run("import", write(stage, ann(uid="first"), *[one for one, _ in FLAWS[20:]]))
     said = " ".join(done.out.split())
     assert [sentence in said for _, sentence in FLAWS[20:]] == [True] * len(FLAWS[20:])
     assert done.code == 1
+
+
+def test_stdin_is_read_for_a_dash_and_a_line_without_an_end_is_told_by_its_number(tmp_path: Path) -> None:
+    """What is beyond the bound is not kept: the process has less memory than the line is long."""
+    script = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_DATA, (380_000_000, 380_000_000)); "
+        "sys.argv = ['job.py', 'import', '-']; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    env = {"PATH": os.environ["PATH"], "RECAP_DATA_DIR": str(tmp_path / "data")}
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=JOB.parent, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        process.stdin.write(json.dumps(ann(uid="first")).encode() + b"\n")
+        for _ in range(400):
+            process.stdin.write(b"[" * 1_000_000)
+        process.stdin.write(b"\n" + json.dumps(ann(uid="last")).encode())
+        out, err = process.communicate(timeout=60)
+    said = out.decode()
+    assert (process.returncode, err.decode()) == (1, "")
+    assert "  line 2: it is longer than 64 MB;" in said
+    assert "2 users imported; 1 line refused" in said
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+def test_a_user_of_many_conversations_is_written_in_linear_time_and_lets_a_tick_in(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    times = [(slot.at - timedelta(hours=1, seconds=n)).isoformat() for n in range(12_000)]
+    many = {f"c{n}": {"created_at": at, "structured": {"overview": "w " * 20}} for n, at in enumerate(times)}
+    path = write(stage, {"uid": "big", "user": {**EXAMPLE["user"], "time_zone": "Asia/Tokyo"}, "conversations": many})
+    importing = stage.start("import", path)
+    assert isinstance(stage.world, SqliteWorld)
+    count = partial(stage.world.db.execute, "SELECT count(*) FROM conversations WHERE uid = 'big'")
+    wait_for(lambda: count().fetchone()[0] >= 5_000, "first batch")
+    assert stage.world.user("big") is None
+    ticked = stage.run()
+    assert (ticked.code, ticked.event("tick.finished")["sent"]) == (0, 1), ticked.err
+    done = stage.end(importing)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:2] == ["  line 1: 12,000 conversations", "1 user imported."]
+    assert count().fetchone() == (12_000,)
+    plan = stage.world.db.execute("EXPLAIN QUERY PLAN DELETE FROM conversations WHERE uid = 'big' AND id = 'c1'")
+    assert "conversations_by_id (uid=? AND id=?)" in plan.fetchone()[3]  # each of its own, not the user's all
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "BUSY_TIMEOUT_SECONDS", 0.01)
+    world = stage.world
+    assert isinstance(world, SqliteWorld)
+    path = world.folder / "recap.sqlite3"
+    with closing(file.open_file(path)) as other, file.immediate(other):
+        store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)))
+        with pytest.raises(StoreDown, match="it is busy: another process has been writing for"):
+            asyncio.run(store.remove("ann"))
 
 
 def test_a_file_that_is_not_there_or_empty_is_one_sentence(stage: Stage) -> None:

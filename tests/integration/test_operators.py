@@ -8,6 +8,7 @@ from redis import Redis
 
 from tests.support.jobs import Stage
 from tests.support.servers import free_port
+from tests.support.worlds import Doc
 
 
 def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
@@ -26,18 +27,56 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
         "the LLM": "look",
         "push": "look",
     }
-    assert "run doctor --fix" in finished.out
+    assert "doctor --fix" in finished.out
     assert "test-key" not in finished.out + finished.err
+
+
+def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_decide(stage: Stage) -> None:
+    on = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 20}
+    users: dict[str, Doc] = {
+        "bare": {"name": "x"},
+        "early": {**on, "daily_summary_hour_local": "22"},
+        "moved": {**on, "time_zone": "GMT+03:00"},
+        "off": {**on, "daily_summary_enabled": False},
+        "old": {**on, "time_zone": "US/Pacific-New"},
+        "space": {**on, "time_zone": "Asia/Kolkata ", "daily_summary_hour_local": 25},
+    }
+    for uid, doc in users.items():
+        stage.world.put_user(uid, doc, {}, {})
     would = stage.run("doctor", "--fix", "--dry-run")
+    said = " ".join(would.out.split())
     assert would.code == 1
-    told = 'users/bad: would be mended: daily_summary_hour_local null -> 22, time_zone "mars" -> "UTC"'
-    assert told in " ".join(would.out.split())
-    assert stage.world.user("bad") == {"time_zone": "mars", "daily_summary_enabled": True}
-    fixed = stage.run("doctor", "--fix").out
-    assert "1 mended" in fixed
-    assert 'users/bad: daily_summary_hour_local null -> 22, time_zone "mars" -> "UTC"' in " ".join(fixed.split())
-    user = stage.world.user("bad")
-    assert user == {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
+    assert 'users/space: would be mended: time_zone "Asia/Kolkata " -> "Asia/Kolkata"' in said
+    assert "3 of 5 would be mended by doctor --fix. 3 users left" in said
+    assert {uid: stage.world.user(uid) for uid in users} == users
+    fixed = stage.run("doctor", "--fix")
+    said = " ".join(fixed.out.split())
+    for line in (
+        'users/early: daily_summary_hour_local "22" -> 22',
+        'users/old: time_zone "US/Pacific-New" -> "America/Los_Angeles"',
+        "no time zone (--zone ZONE): 1: bare",
+        "a time zone that is none (--zone ZONE): 1: moved",
+        "no hour (--hour H): 1: bare",
+        "an hour that is none (--hour H): 1: space",
+        "no switch (--enable): 1: bare",
+        "3 mended",
+    ):
+        assert line in said
+    expected = {
+        **users,
+        "early": on | {"daily_summary_hour_local": 22},
+        "old": on | {"time_zone": "America/Los_Angeles"},
+        "space": on | {"time_zone": "Asia/Kolkata", "daily_summary_hour_local": 25},
+    }
+    assert (fixed.code, {uid: stage.world.user(uid) for uid in users}) == (1, expected)
+    decided = stage.run("doctor", "--fix", "--zone", "Europe/Paris", "--hour", "7", "--enable")
+    assert (decided.code, "3 mended" in decided.out) == (0, True)
+    paris = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 7}
+    assert {uid: stage.world.user(uid) for uid in users} == expected | {
+        "bare": {"name": "x"} | paris,
+        "moved": on | {"time_zone": "Europe/Paris"},
+        "space": on | {"time_zone": "Asia/Kolkata", "daily_summary_hour_local": 7},
+    }
 
 
 def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from notifications.settings import Settings
 from tests.support.jobs import Stage
 from tests.support.watchers import Collector, attributes_of
 from tests.support.web import llm_error
 
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
-MODEL = "gpt-5-mini"
+MODEL = Settings.openai_model
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ class TlsFirestore:
 
     def env(self) -> dict[str, str]:
         return {
-            "grpc_proxy": f"http://127.0.0.1:{self._proxy.port}",
+            "HTTPS_PROXY": f"http://127.0.0.1:{self._proxy.port}",
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self._roots),
         }
 

@@ -24,6 +24,7 @@ from notifications.adapters.stores.delivery_documents import (
 )
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
+from notifications.adapters.stores.mending import mended
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
 from notifications.domain.claim_table import Ask, Verb, decide
@@ -38,7 +39,7 @@ from notifications.domain.recap.prompt import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
-from notifications.ports import Answer, ClaimTerms, Found, Listed, Raw, Reply
+from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -401,12 +402,13 @@ class MemoryStore(TransactionalLedger):
         )
         return [one for one in found if one > (uid, key)][:limit]
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
-        changes = documents.changes_of(kept.doc) if kept else {}
-        if kept and changes and write:
-            self._kept.put(self._kept.users, uid, kept.doc | documents.mended(kept.doc))
-        return changes
+        told = mended(kept.doc, decided) if kept else Mended({})
+        if kept and told.changes and write:
+            new = {name: value for name, (_, value) in told.changes.items()}
+            self._kept.put(self._kept.users, uid, kept.doc | new)
+        return told
 
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
@@ -500,6 +502,7 @@ class MemorySummarizer:
     """The Summarizer port: a recap, or a fact, that cites the first note; or what the script raises or answers."""
 
     where = "The summarizer in memory"
+    model = "memory"
 
     def __init__(self) -> None:
         self.calls = 0
@@ -526,8 +529,11 @@ class MemorySummarizer:
     async def worst_cost(self, question: Question) -> int | None:
         return self.worst
 
-    async def check(self) -> str:
-        return ""
+    async def check(self) -> Checked:
+        return Checked(found="answers")
+
+    async def last_day(self) -> date | None:
+        return None
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -149,9 +149,13 @@ class FakeLLM(LoopbackServer):
         self.latency = 0.0
         self.at_once = 0
         self.most_at_once = 0
+        self.described: list[str] = []  # models that were asked about
+        self.description: object = None  # of the model, where the server has one
         super().__init__()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return self._described(request.path)
         body = await request.json()
         if wrong := _wrong_completion_request(request.path, body, self.needs_room, self.needs_system):
             return llm_error(400, wrong)
@@ -178,6 +182,11 @@ class FakeLLM(LoopbackServer):
         take = f"{who}, {TAKES[number % len(TAKES)]} take"
         answer = json.dumps(facts_answer(notes) if form == "daily_notes" else recap_answer(take), ensure_ascii=False)
         return self._billed(body, answer)
+
+    def _described(self, path: str) -> web.Response:
+        """What GET /v1/models/{id} answers; most servers know no such address."""
+        self.described.append(path.removeprefix("/v1/models/"))
+        return llm_error(404, "not_found") if self.description is None else web.json_response(self.description)
 
     def _billed(self, body: dict[str, Any], answer: str) -> web.Response:
         """As a provider counts: three bytes a token."""

@@ -13,9 +13,10 @@ import pytest
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.imports import checked
+from notifications.adapters.stores.mending import mended
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, User
-from notifications.ports import Listed
+from notifications.ports import Decided, Listed, Mended
 
 AT = datetime(2026, 5, 1, 9, 0, 0, 250_000, tzinfo=UTC)
 ON = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
@@ -78,21 +79,50 @@ def test_a_listed_user_has_the_stores_own_times() -> None:
     assert documents.listed("ann", [ON]).flaw == "users/ann is not a map of fields."
 
 
+ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_enabled"
+
+
 @pytest.mark.parametrize(
-    ("doc", "changes"),
+    ("doc", "changes", "undecided"),
     [
-        (ON, {}),
-        ({}, {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}),
-        (ON | {"daily_summary_enabled": None}, {"daily_summary_enabled": True}),
-        (ON | {"daily_summary_hour_local": True}, {"daily_summary_hour_local": 22}),
-        (ON | {"daily_summary_hour_local": "7"}, {"daily_summary_hour_local": 22}),
-        (ON | {"daily_summary_hour_local": 24}, {"daily_summary_hour_local": 22}),
-        (ON | {"time_zone": "paris"}, {"time_zone": "UTC"}),
-        (ON | {"time_zone": 7, "daily_summary_enabled": False}, {"time_zone": "UTC"}),
+        (ON, {}, ()),
+        ({}, {}, ("no time zone", "no switch", "no hour")),
+        (ON | {ZONE: "Asia/Kolkata "}, {ZONE: "Asia/Kolkata"}, ()),
+        (ON | {ZONE: "europe/paris"}, {ZONE: "Europe/Paris"}, ()),
+        (ON | {ZONE: "US/Pacific-New"}, {ZONE: "America/Los_Angeles"}, ()),
+        (ON | {ZONE: "US/Pacific"}, {}, ()),
+        (ON | {ZONE: "GMT+03:00"}, {}, ("a time zone that is none",)),
+        (ON | {ZONE: "paris"}, {}, ("a time zone that is none",)),
+        (ON | {ZONE: " "}, {}, ("no time zone",)),
+        (ON | {ZONE: 7, SWITCH: False}, {}, ("no time zone",)),
+        (ON | {SWITCH: None}, {}, ("no switch",)),
+        (ON | {SWITCH: "False"}, {SWITCH: False}, ()),
+        (ON | {SWITCH: 1}, {}, ("a switch that is neither on nor off",)),
+        (ON | {HOUR: " 7"}, {HOUR: 7}, ()),
+        (ON | {HOUR: 22.0}, {HOUR: 22}, ()),
+        (ON | {HOUR: "٢٢"}, {}, ("an hour that is none",)),
+        (ON | {HOUR: True}, {}, ("an hour that is none",)),
+        (ON | {HOUR: "24"}, {}, ("an hour that is none",)),
+        (ON | {HOUR: 10**400, ZONE: "UTC "}, {ZONE: "UTC"}, ("an hour that is none",)),
+        (ON | {HOUR: float("nan")}, {}, ("an hour that is none",)),
     ],
 )
-def test_only_what_is_wrong_is_mended(doc: dict[str, Any], changes: dict[str, Any]) -> None:
-    assert documents.mended(doc) == changes
+def test_only_what_has_one_right_answer_is_mended(
+    doc: dict[str, Any], changes: dict[str, Any], undecided: tuple[str, ...]
+) -> None:
+    told = mended(doc)
+    assert ({name: new for name, (_, new) in told.changes.items()}, told.undecided) == (changes, undecided)
+    assert {name: type(new) for name, (_, new) in told.changes.items()} == {n: type(v) for n, v in changes.items()}
+
+
+def test_what_is_decided_is_written_where_nothing_is_and_over_nothing_that_counts() -> None:
+    decided = Decided("Europe/Paris", 7, enable=True)
+    for doc in ({}, {ZONE: "GMT+03:00", HOUR: 99}):
+        told = mended(doc, decided)
+        new = {name: value for name, (_, value) in told.changes.items()}
+        assert (new, told.undecided) == ({ZONE: "Europe/Paris", SWITCH: True, HOUR: 7}, ())
+    assert mended(ON | {SWITCH: False}, decided) == Mended({})
+    assert mended(ON | {SWITCH: "no"}, decided) == Mended({}, ("a switch that is neither on nor off",))
 
 
 def test_recaps_are_wanted_where_the_switch_is_on_and_nowhere_else() -> None:

@@ -25,6 +25,7 @@ MAY = {
     "ports": {"domain"},
     "limits": {"domain"},
     "log": {"domain"},
+    "outbound": {"domain"},
     "domain": set(),
 }
 VENDORS = {
@@ -131,6 +132,23 @@ def test_lua_and_python_use_the_same_words_and_numbers() -> None:
     assert limits == [claim.MAX_LEASE_MS, claim.FOREIGN_TTL_MS, claim.EXPIRY_AFTER_LEASE_MS]
     final = set(re.findall(r"(\w+) = true", source))
     assert final == {state.value for state in claim.FINAL}
+
+
+def test_each_file_of_text_is_read_and_written_as_utf8() -> None:
+    """Whatever the locale: in C, without Python's UTF-8 mode, the default is ASCII."""
+    folders = ("notifications", "deploy", "benchmarks", "evals", "docs")
+    files = [ROOT / "job.py", *(one for name in folders for one in (ROOT / name).rglob("*.py"))]
+    calls = [
+        (path, node) for path in files for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call)
+    ]
+    bare = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, node in calls
+        if isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read_text", "write_text", "fdopen")
+        and "encoding" not in {one.arg for one in node.keywords}
+    ]
+    assert bare == []
 
 
 def test_modules_stay_small() -> None:

@@ -10,14 +10,25 @@ import pytest
 
 from docs.diagram import redrawn
 from notifications.limits import Limits
+from notifications.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+MODEL = re.compile(rb"\bgpt-\d[\w.]*-\w+")
 PAGES = ("README.md", "SECURITY.md", *sorted(f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")))
 
 
 def test_the_drawing_of_the_claim_states_is_the_tables() -> None:
     text = (ROOT / "docs" / "protocol.md").read_text()
     assert redrawn(text) == text
+
+
+def test_the_default_model_is_named_in_the_code_once_and_in_the_settings_list() -> None:
+    assert f"# OPENAI_MODEL={Settings.openai_model}\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
+    folders = ("notifications", "evals", "benchmarks", "deploy", "docs")
+    files = [ROOT / "job.py", ROOT / "README.md", *(one for each in folders for one in (ROOT / each).rglob("*.*"))]
+    files = [one for one in files if "__pycache__" not in one.parts]
+    named = {str(one.relative_to(ROOT)) for one in files if MODEL.search(one.read_bytes())}
+    assert named == {"notifications/settings.py"}
 
 
 def test_every_number_and_its_default_is_in_the_settings_list() -> None:

@@ -56,6 +56,9 @@ def test_each_part_is_replaced_by_its_own_setting() -> None:
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
+        ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY has quotes around its value"),
+        ({"RECAP_FALLBACK": "'none'"}, "RECAP_FALLBACK has quotes around its value"),
+        ({"GOOGLE_CLOUD_PROJECT": '""'}, "GOOGLE_CLOUD_PROJECT has quotes around its value"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL is malformed"),
         ({"REDIS_URL": "redis://h:notaport"}, "REDIS_URL is malformed"),
         ({"REDIS_URL": "redis://"}, "REDIS_URL is malformed"),

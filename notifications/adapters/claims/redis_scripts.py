@@ -17,14 +17,15 @@ from notifications.ports import Reply
 def script(verb: Verb) -> tuple[str, str]:
     """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
     folder = Path(__file__).parent / "lua"
-    source = f"{(folder / 'record.lua').read_text()}\n{(folder / f'{verb.value}.lua').read_text()}"
+    both = (folder / "record.lua", folder / f"{verb.value}.lua")
+    source = "\n".join(one.read_text(encoding="utf-8") for one in both)
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 @cache
 def spend_script() -> tuple[str, str]:
     """The script that counts money, which is no verb of a record, and its SHA1."""
-    source = (Path(__file__).parent / "lua" / "spend.lua").read_text()
+    source = (Path(__file__).parent / "lua" / "spend.lua").read_text(encoding="utf-8")
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
@@ -222,8 +223,14 @@ async def connect(base_url: str, project: str | None, connections: int, *, own_c
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         trace_configs=[_telling_when_it_leaves()],
+        proxy=_proxy(parts.scheme, parts.netloc),
     )
     return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """As the environment says. aiohttp's own reading of it would also take passwords out of ~/.netrc."""
+    return None if proxy_bypass(host) else getproxies_environment().get(scheme)
 
 
 async def _google(project: str | None) -> tuple[GoogleTokens, str]:

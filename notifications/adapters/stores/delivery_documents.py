@@ -12,6 +12,7 @@ from notifications.domain.model import Cited, Ledger, State, Summary
 from notifications.domain.text import clean
 
 MAX_WORDS = 20_000  # characters of another hand's text that are looked at
+MOST = 10**12  # of any count or figure
 MAX_ID = 300  # characters of a summary's id that a push carries
 PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
@@ -86,7 +87,7 @@ def ledger_from(day: date, doc: object) -> Ledger:
 def _ledger(day: date, doc: object) -> Ledger:
     if not isinstance(doc, Mapping):
         raise TypeError("no map")
-    given: dict[str, Any] = {name: moment(doc.get(name)) for name in LEDGER_INSTANTS}
+    given: dict[str, Any] = {name: _instant(doc.get(name)) for name in LEDGER_INSTANTS}
     given |= {name: _typed(doc[name], int) for name in LEDGER_COUNTS if name in doc}
     given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
     devices = doc.get("devices") or {}
@@ -99,11 +100,26 @@ def _ledger(day: date, doc: object) -> Ledger:
     return Ledger(date=day, state=state, **given)
 
 
+def _instant(value: object) -> datetime | None:
+    """None where it is not set; what is set and no instant of any life, such as the year 9999, is an error."""
+    found = moment(value)
+    if found is None and value is not None:
+        raise ValueError("no instant")
+    return found
+
+
 def _figure(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """None for what is no number; a number that no account can sum up is an error."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if not 0 <= value <= MOST:  # nor is NaN
+        raise ValueError("no figure")
+    return float(value)
 
 
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(kind.__name__)
+    if isinstance(value, int) and not 0 <= value <= MOST:
+        raise ValueError("no count")
     return value

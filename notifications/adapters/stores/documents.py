@@ -73,26 +73,6 @@ def listed(uid: str, doc: object, created: datetime | None = None, updated: date
         return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated)
 
 
-def mended(doc: Doc) -> dict[str, Any]:
-    """What a document that the query can't see lacks, with the stated defaults: hour 22, enabled, UTC."""
-    hour, name = doc.get(USER_HOUR), doc.get(USER_ZONE)
-    changes: dict[str, Any] = {}
-    if not isinstance(doc.get(USER_ENABLED), bool):
-        changes[USER_ENABLED] = True
-    if isinstance(hour, bool) or not isinstance(hour, int | float) or hour not in range(24):
-        changes[USER_HOUR] = 22
-    try:
-        zone(name if isinstance(name, str) else "")
-    except Malformed:
-        changes[USER_ZONE] = "UTC"
-    return changes
-
-
-def changes_of(doc: Doc) -> dict[str, tuple[Any, Any]]:
-    """Each field that `mended` changes: what it is, and what it becomes."""
-    return {name: (doc.get(name), value) for name, value in mended(doc).items()}
-
-
 def active(doc: object) -> bool:
     """Whether recaps are still wanted: the account is there and switched on."""
     return isinstance(doc, Mapping) and doc.get(USER_ENABLED) is True

@@ -17,6 +17,20 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 STRUCTURED = ("title", "overview", "sections", "category", "action_items", "events")
 LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "text"}
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
+READ = ("structured", *LISTS)  # where words are looked for
+WORDS = (
+    "text",
+    "transcript",
+    "summary",
+    "overview",
+    "title",
+    "content",
+    "messages",
+    "segments",
+    "action_items",
+    "events",
+)
+TOLD_WORDS = ("summary", "text", "content", "transcript")  # of `structured`, where no overview is
 NEAR = 0.8  # how much alike a name is that nobody meant
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
@@ -80,6 +94,10 @@ def _conversation(where: str, doc: documents.Doc) -> None:
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
     structured = doc.get("structured") or {}
+    if not doc.keys() & {*READ}:
+        _refuse_unread(where, doc, WORDS, f"structured and {TRANSCRIPT} are")
+    if not structured.keys() & {"overview", "sections"}:
+        _refuse_unread(f"{where}: structured", structured, TOLD_WORDS, "overview is")
     _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
     _refuse_other_lists(f"{where}: structured.", structured, LISTS_OF_STRUCTURED)
 
@@ -91,9 +109,19 @@ def _refuse_other_lists(where: str, doc: documents.Doc, lists: Mapping[str, str]
             raise Malformed(f"{where}{name} is not a list of {{{key!r}: text}}.")
 
 
+def _refuse_unread(where: str, doc: documents.Doc, words: Sequence[str], read: str) -> None:
+    """What was said, under a name that nobody reads: the recap would be made without it."""
+    for name in doc:
+        if name in words:
+            raise Malformed(f"{where}: {name!r} is no field that is read; {read}.")
+
+
 def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) -> None:
     """An app's own fields are its own; one that is nearly ours is a mistake."""
     for name in doc:
-        near = get_close_matches(str(name), known, 1, NEAR) if name not in known else []
-        if near and near[0] not in doc:
+        if name in known:
+            continue
+        near = [one for one in known if one == str(name).casefold()]
+        near = near or [one for one in get_close_matches(str(name), known, 1, NEAR) if one not in doc]
+        if near:
             raise Malformed(f"{where}: {printable(str(name), 60)!r} is no field that is read; {near[0]} is.")

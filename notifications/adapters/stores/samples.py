@@ -88,7 +88,7 @@ class Fillable(Protocol):
 def created(folder: Path) -> datetime | None:
     """When the data folder was first filled; None if it was not yet, or what says so can't be read."""
     try:
-        return datetime.fromisoformat((folder / MARKER).read_text())
+        return datetime.fromisoformat((folder / MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

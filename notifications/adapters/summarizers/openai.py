@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn
 
 import openai
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
 from notifications.adapters.summarizers.openai_reach import NEVER_SENT, place, unreachable
 from notifications.adapters.summarizers.openai_refusals import Refusal
+from notifications.adapters.summarizers.openai_service import Described, form_of, trial
 from notifications.adapters.summarizers.openai_window import Window
 from notifications.adapters.summarizers.openai_wire import (
     Completion,
@@ -28,18 +30,18 @@ from notifications.adapters.summarizers.openai_wire import (
 from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
-from notifications.domain.recap.prompt import EMPTY_SCHEMA, Question
+from notifications.domain.recap.prompt import Question
 from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.limits import Limits
-from notifications.ports import Answer
+from notifications.ports import Answer, Checked
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
-CHECK_SECONDS = 10.0
+CHECK_SECONDS = 120.0  # for one recap: a model that thinks, on a machine of one's own, takes its time
+DESCRIBE_SECONDS = 5.0
 LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
 MODEL_LENGTH = 100
-TRIAL = Question("trial", "Answer with the JSON object {}.", EMPTY_SCHEMA, "Nothing is asked.", "", 1)
 CHAT_TOKENS = 100  # that a message costs beside its text
 ITEM_ENDS = {
     "length": ItemReason.TRUNCATED,
@@ -87,6 +89,8 @@ class OpenAISummarizer:
         self._prices = Prices(service.model, service.price_in, service.price_out)
         self._where = where
         self.where = f"{where} (OPENAI_MODEL {service.model!r})"
+        self.model = service.model
+        self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
         self.budgets: Mapping[str, Budget] = {}
         self.tokens = 0
@@ -110,6 +114,7 @@ class OpenAISummarizer:
                         refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
                         refusal.blame_the_item()
                         if not self._dialect.learns(refusal, asked):
+                            await self._refuse_what_is_gone(refusal)
                             self._refused(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
@@ -182,23 +187,43 @@ class OpenAISummarizer:
         kept = sent if self._dialect.bills_cache else 0
         return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
 
-    async def check(self) -> str:
-        """Whether the key, the address and the model are right: the list of models, then an answer of one token.
+    async def check(self) -> Checked:
+        """Whether it writes a recap, of two sentences: in which form that comes, and in how many seconds."""
+        question, begun = trial(), time.monotonic()
+        try:
+            answer = await self.ask(question, timedelta(seconds=CHECK_SECONDS), cheap=False)
+            if answer.ended is not None:
+                return Checked(f"{self.where} gives no whole answer to two sentences ({answer.ended.value}).")
+            form = form_of(answer.text, question, self._dialect.form)
+        except ProviderFault as fault:
+            return Checked(str(fault))
+        except ItemFault as fault:
+            return Checked(
+                f"{self.where} answers, but what it says is no recap ({fault.reason.value}); set a model that can."
+            )
+        return Checked(found=f"answers {form}, in {time.monotonic() - begun:.1f} s")
 
-        Many servers have no list, or no description of a model, and serve all the same.
-        """
+    async def last_day(self) -> date | None:
+        """When the provider shuts the model down, as it describes it; None where it says nothing. Asked once."""
+        if self._last_day is None:
+            self._last_day = asyncio.create_task(self._described())
+        return await asyncio.shield(self._last_day)
+
+    async def _described(self) -> date | None:
+        models = self._client.models.with_raw_response
         try:
-            await self._client.models.list(timeout=CHECK_SECONDS)
-        except openai.APIStatusError as cause:
-            if cause.status_code in (401, 403):
-                return f"{self._where} answers {cause.status_code}; check OPENAI_API_KEY."
-        except openai.APIError as cause:
-            return f"{self._where} does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
-        try:
-            await self.ask(TRIAL, timedelta(seconds=CHECK_SECONDS), cheap=False)
-        except (ItemFault, ProviderFault) as fault:
-            return str(fault)
-        return ""
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                found = await models.retrieve(self._service.model, timeout=DESCRIBE_SECONDS)
+                return Described.model_validate_json(found.http_response.content).last_day
+        except (openai.APIError, Packed, TooLong, ValidationError, RecursionError, TimeoutError):
+            return None  # most servers have no such address
+
+    async def _refuse_what_is_gone(self, refusal: Refusal) -> None:
+        """Raise ProviderFault where the model was shut down, and the server still says when."""
+        day = await self.last_day() if refusal.gone else None
+        if day is not None and day <= datetime.now(UTC).date():
+            sentence = f"the model {self._service.model!r} was shut down on {day}; set OPENAI_MODEL to one that it has."
+            raise ProviderFault(f"{self._where}: {sentence}", config=True, unpaid=True)
 
     def _refused(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
         status, code, quote = refusal.status, refusal.code, refusal.quote(self._client.api_key)

@@ -63,6 +63,11 @@ class Dialect:
         self._form = 0
         self._left_out: set[str] = set()
 
+    @property
+    def form(self) -> str:
+        """In which form answers are asked for."""
+        return FORMS[self._form]
+
     def is_flex(self, *, cheap: bool) -> bool:
         """Whether a call would go to the slower tier at half the price."""
         return cheap and self._tier == FLEX and "service_tier" not in self._left_out
@@ -79,7 +84,7 @@ class Dialect:
 
     def arguments(self, question: Question, *, cheap: bool) -> dict[str, Any]:
         """As the client takes them."""
-        form = FORMS[self._form]
+        form = self.form
         instructions = question.instructions if form == "json_schema" else question.instructions_with_schema
         given: dict[str, Any] = {
             "model": self._model,

@@ -69,6 +69,13 @@ NO_KEY = re.compile(r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)|invalid
 NO_MODEL = re.compile(
     r"(?:invalid|unknown) model|not a valid model|\bmodel\b.{0,80}(?:does not exist|not found|decommissioned)", re.I
 )
+GONE_CODES = frozenset(("model_not_found", "model_decommissioned"))  # OpenAI's and Groq's; others have words alone
+GONE = re.compile(
+    r"\bmodel\b.{0,150}\b"
+    r"(?:deprecated|decommissioned|discontinued|retired|shut ?down|no longer (?:available|supported))",
+    re.IGNORECASE | re.DOTALL,
+)
+GONE_STATUSES = (400, 404, 410)
 WRONG_ADDRESS = (401, 403, 404, 405)
 
 
@@ -138,10 +145,17 @@ class Refusal:
             raise ItemFault(reason, sentence, unpaid=not paid)
 
     @property
+    def gone(self) -> bool:
+        """Whether the server says that it has no such model, or has it no more."""
+        return self.status in GONE_STATUSES and (not GONE_CODES.isdisjoint(self.codes) or self.says(GONE))
+
+    @property
     def config(self) -> bool:
         """Whether only a person can mend it: a refused key, an unknown model, a wrong address."""
-        return self.status in WRONG_ADDRESS or (
-            self.status in (400, 422) and (self.says(NO_KEY) or self.says(NO_MODEL))
+        return (
+            self.gone
+            or self.status in WRONG_ADDRESS
+            or (self.status in (400, 422) and (self.says(NO_KEY) or self.says(NO_MODEL)))
         )
 
     def quote(self, key: str) -> str:

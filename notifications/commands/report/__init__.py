@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import aclosing
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,8 @@ from notifications.commands.report.page import page
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import ONE_DAY
+
+STDOUT = "-"
 
 
 def report(day: date | None, output: Path | None) -> Operation:
@@ -28,6 +31,9 @@ def report(day: date | None, output: Path | None) -> Operation:
             async with aclosing(joined.rows()) as rows:
                 async for row in rows:
                     figures.add(row)
+        if str(path) == STDOUT:
+            sys.stdout.write(page(figures, now).encode("ascii", "xmlcharrefreplace").decode())  # in any locale
+            return 0
         try:
             path.write_text(page(figures, now), encoding="utf-8")
         except OSError as cause:

@@ -66,7 +66,6 @@ SCHEMA = _strict(
     decisions_made=_several(_SENTENCE),
     knowledge_nuggets=_several(_SENTENCE),
 )
-EMPTY_SCHEMA = _strict()
 PART_SCHEMA = _strict(facts=_several(_SENTENCE))
 
 

@@ -24,11 +24,13 @@ from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
+from notifications.adapters.stores.mending import mended
 from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Ledger, Summary
 from notifications.domain.recap.document import recap_to
 from notifications.domain.waits import jittered
+from notifications.ports import Decided, Mended
 
 TRIES, ROLLBACK_SECONDS = 4, 0.3
 BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
@@ -43,20 +45,31 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
                 await super()._rollback()
 
 
+AT_ONCE = 400  # documents of one commit
+
+
 class Writing(Reading, TransactionalLedger):
     """The half of the Store port that writes: the ledger's verbs, dead tokens, what is mended, what is imported."""
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents, in one commit. Raises Malformed for what the job could not read."""
+        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
+
+        In one commit, whose size is bounded: of more documents than that the first go in before, the user's own last.
+        """
         found = checked(uid, user, fcm_tokens, conversations)
-        batch = self._client.batch()
-        batch.set(self._user(uid), dict(user))
-        for name, collection in found.items():
-            for key, doc in collection.items():
+        below = [(name, key, doc) for name, collection in found.items() for key, doc in collection.items()]
+        while True:
+            batch = self._client.batch()
+            for name, key, doc in below[:AT_ONCE]:
                 batch.set(self._user(uid).collection(name).document(key), dict(doc))
-        await self._ask(batch.commit)
+            below = below[AT_ONCE:]
+            if not below:
+                batch.set(self._user(uid), dict(user))
+            await self._ask(batch.commit)
+            if not below:
+                break
 
     async def remove(self, uid: str) -> None:
         """Delete a user, and all that lies below."""
@@ -194,12 +207,12 @@ class Writing(Reading, TransactionalLedger):
         holds = (found.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
         return holds and await self._update(found, {documents.LEGACY_TOKEN: firestore.DELETE_FIELD})
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[Any, Any]]:
-        """Give an invisible user the stated defaults, unless the document changes meanwhile."""
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
+        """Mend an invisible user, unless the document changes meanwhile."""
         found = await self._read(self._user(uid))
-        changes = documents.changes_of(found.to_dict() or {}) if found.exists else {}
-        new = {name: value for name, (_, value) in changes.items()}
-        return changes if not write or (new and await self._update(found, new)) else {}
+        told = mended(found.to_dict() or {}, decided) if found.exists else Mended({})
+        new = {name: value for name, (_, value) in told.changes.items()}
+        return told if not write or not new or await self._update(found, new) else Mended({})
 
     async def _update(self, found: firestore.DocumentSnapshot, changes: dict[str, Any]) -> bool:
         """These fields, if the document is still as it was read."""

@@ -23,10 +23,19 @@ from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
-from notifications.ports import Listed
+from notifications.ports import Decided, Listed, Mended
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+TALKS_AT_ONCE = 5_000  # conversations of one commit: some 0.1 s
+LET_IN_SECONDS = 0.12  # between two commits: who waits for the file looks every 0.1 s
+BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
+MENDS = {
+    sqlite3.SQLITE_FULL: "the disk is full; make room",
+    sqlite3.SQLITE_BUSY: BUSY,
+    sqlite3.SQLITE_LOCKED: BUSY,
+}
 
 
 class SqliteStore(TransactionalLedger):
@@ -54,8 +63,8 @@ class SqliteStore(TransactionalLedger):
                 ItemReason.UNSTORABLE, f"SQLite can't hold what is to be stored ({type(cause).__name__})."
             ) from cause
         except sqlite3.Error as cause:
-            full = cause.sqlite_errorcode == sqlite3.SQLITE_FULL if hasattr(cause, "sqlite_errorcode") else False
-            mend = "the disk is full; make room" if full else f"{cause}; check the file and its folder"
+            code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary one
+            mend = MENDS.get(code, f"{cause}; check the file and its folder")
             raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
 
     async def due_users(
@@ -121,15 +130,24 @@ class SqliteStore(TransactionalLedger):
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         return await self._do(rows.summaries_on, day, after, limit)
 
-    async def mend(self, uid: str, *, write: bool = True) -> Mapping[str, tuple[object, object]]:
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         """Give an invisible user the stated defaults; nothing where that was not needed any more."""
-        return await self._do(rows.mend, uid, write=write)
+        return await self._do(rows.mend, uid, decided, write=write)
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents, in one commit. Raises Malformed for what the job could not read."""
-        await self._do(file.put, uid, user, checked(uid, user, fcm_tokens, conversations))
+        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
+
+        In one commit; of more conversations than that the first go in before, so that no other process waits for long.
+        """
+        found = checked(uid, user, fcm_tokens, conversations)
+        talks = list(found["conversations"].items())
+        while len(talks) > TALKS_AT_ONCE:
+            await self._do(file.put_talks, uid, dict(talks[:TALKS_AT_ONCE]))
+            talks = talks[TALKS_AT_ONCE:]
+            await asyncio.sleep(LET_IN_SECONDS)
+        await self._do(file.put, uid, user, found | {"conversations": dict(talks)})
 
     async def add_talks(self, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
         """More conversations of a user who is there; of nobody else."""

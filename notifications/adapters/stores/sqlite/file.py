@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS devices (
     uid TEXT, key TEXT, doc TEXT NOT NULL, PRIMARY KEY (uid, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS conversations (
     uid TEXT, created_at INTEGER, id TEXT, doc TEXT NOT NULL, PRIMARY KEY (uid, created_at, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS conversations_by_id ON conversations (uid, id);
 CREATE TABLE IF NOT EXISTS summaries (
     uid TEXT, date TEXT, id TEXT, doc TEXT NOT NULL, PRIMARY KEY (uid, date, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledgers (
@@ -72,6 +73,12 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def put_talks(db: sqlite3.Connection, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
+    """Some of the conversations that belong to a user who is put last."""
+    with immediate(db):
+        _put_talks(db, uid, conversations)
 
 
 def put(

@@ -19,6 +19,7 @@ from notifications.adapters.stores.delivery_documents import (
     unknown_fields,
 )
 from notifications.adapters.stores.ledgers import Decide, Seen, read_again
+from notifications.adapters.stores.mending import mended
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
 from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import Malformed
@@ -27,7 +28,7 @@ from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.recap.document import recap_to
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
-from notifications.ports import Listed
+from notifications.ports import Decided, Listed, Mended
 
 USER = "uid, doc, created_at, updated_at"
 
@@ -199,17 +200,17 @@ def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: in
     return list(rows)
 
 
-def mend(db: sqlite3.Connection, uid: str, *, write: bool) -> Mapping[str, tuple[object, object]]:
-    """Give an invisible user the stated defaults; an account that was erased meanwhile stays erased."""
+def mend(db: sqlite3.Connection, uid: str, decided: Decided | None, *, write: bool) -> Mended:
+    """Mend an invisible user; an account that was erased meanwhile stays erased."""
     with immediate(db):
         found = user(db, uid)
         if found is None or found.user is not None:
-            return {}
+            return Mended({})
         doc = _map(user_doc(db, uid))
-        changes = documents.changes_of(doc)
-        if write:
-            put_user(db, uid, {**doc, **documents.mended(doc)})
-    return changes
+        told = mended(doc, decided)
+        if write and told.changes:
+            put_user(db, uid, {**doc, **{name: new for name, (_, new) in told.changes.items()}})
+    return told
 
 
 def transaction(

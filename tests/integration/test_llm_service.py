@@ -1,0 +1,105 @@
+"""The LLM's service as its provider offers it: whether it serves, in which form, and until when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from redis import Redis
+
+from notifications.settings import Settings
+from tests.support.jobs import Stage
+from tests.support.web import completion
+
+MODEL = Settings.openai_model
+TODAY = datetime.now(UTC).date()
+on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
+PROSE = "Here is your recap: it was a good day at the harbour."
+
+
+def ends_on(days: int) -> dict[str, Any]:
+    """A model as GET /v1/models/{id} describes it."""
+    ends = (TODAY + timedelta(days=days)).isoformat()
+    return {"id": MODEL, "object": "model", "created": 1, "owned_by": "x", "shutdown_date": ends}
+
+
+@on_sqlite
+def test_a_tick_with_work_tells_once_a_day_that_the_model_ends_soon(stage: Stage) -> None:
+    stage.llm.description = ends_on(12)
+    stage.add_user("ann")
+    first = stage.run()
+    told = first.event("llm.shutdown")
+    assert (first.code, told["severity"], told["model"], told["days_left"]) == (0, "WARNING", MODEL, 12)
+    assert told["shuts_down_on"] == (TODAY + timedelta(days=12)).isoformat()
+    stage.add_user("bob", zone="Etc/GMT-1")
+    again = stage.run()
+    assert (again.code, again.named("llm.shutdown"), stage.llm.described) == (0, [], [MODEL])
+    with Redis(port=stage.redis.port) as client:
+        [key] = client.keys("daily_summary:shutdown:*")
+        assert 86_000_000 < client.pttl(key) <= 86_400_000
+        client.delete(key)
+    stage.nothing_is_due()
+    idle = stage.run()
+    assert (idle.event("tick.finished")["idle"], idle.named("llm.shutdown"), stage.llm.described) == (True, [], [MODEL])
+
+
+@on_sqlite
+def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage) -> None:
+    stage.add_user("ann")
+    error = {
+        "message": f"The model `{MODEL}` does not exist or you do not have access to it.",
+        "code": "model_not_found",
+    }
+
+    async def script(who: str) -> web.Response:
+        return web.json_response({"error": error}, status=404)
+
+    stage.llm.script = script
+    stage.llm.description = ends_on(-3)
+    finished = stage.run()
+    reason = finished.event("run.stops_claiming")["reason"]
+    assert (finished.code, finished.event("tick.finished")["waiting"]) == (3, 1)
+    gone = f"the model '{MODEL}' was shut down on {TODAY - timedelta(days=3)}; set OPENAI_MODEL to one that it has."
+    assert reason == f"The LLM at 127.0.0.1: {gone}"
+    doctor = stage.run("doctor")
+    assert (doctor.code, gone in " ".join(doctor.out.split())) == (1, True)
+
+
+@on_sqlite
+def test_doctor_asks_for_a_recap_and_tells_its_form_its_seconds_and_the_models_end(stage: Stage) -> None:
+    stage.llm.description = ends_on(200)
+    said = " ".join(stage.run("doctor").out.split())
+    assert "ok the LLM: answers by the schema, in 0." in said
+    assert f"; {MODEL!r} is shut down on {TODAY + timedelta(days=200)}, in 200 days" in said
+    notes = [body["messages"][1]["content"] for body in stage.llm.bodies]
+    assert (len(notes), "harbour" in notes[0], stage.llm.bodies[0]["response_format"]["type"]) == (
+        1,
+        True,
+        "json_schema",
+    )
+    stage.llm.description = ends_on(30)
+    soon = stage.run("doctor")
+    assert (soon.code, "look the LLM: " in " ".join(soon.out.split())) == (1, True)
+    assert f"{MODEL!r} is shut down on {TODAY + timedelta(days=30)}, in 30 days" in " ".join(soon.out.split())
+
+
+@on_sqlite
+def test_doctor_tells_prose_from_a_recap(stage: Stage) -> None:
+    async def prose(who: str) -> web.Response:
+        return completion(PROSE)
+
+    stage.llm.script = prose
+    told = stage.run("doctor")
+    said = " ".join(told.out.split())
+    assert (told.code, PROSE in said) == (1, False)
+    assert "look the LLM: " in said
+    assert "is no recap" in said
+
+
+@on_sqlite
+def test_doctor_says_that_without_an_llm_recaps_are_extracts(stage: Stage) -> None:
+    told = stage.run("doctor", RECAP_SUMMARIZER="extract")
+    assert "ok    the LLM: none: recaps are extracts\n" in told.out
+    assert stage.llm.bodies == []
