@@ -229,7 +229,7 @@ def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 
         summary_id=summary.id,
         created_at=summary.created_at,
         window_start=None,
-        window_end=min(summary.created_at, op.slot),
+        window_end=None if summary.created_at is None else min(summary.created_at, op.slot),
         read_from=None,
         told=None,  # all before its end
     )

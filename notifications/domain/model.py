@@ -253,7 +253,7 @@ class Summary:
     """A summary document that another hand wrote: an older deployment, or the app on demand."""
 
     id: str
-    created_at: datetime
+    created_at: datetime | None  # None: nobody knows up to when it tells
     headline: str
     overview: str
     day_emoji: str

@@ -91,5 +91,5 @@ async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Co
         if day < ledgers.slot.recap_date and one.state is State.SKIPPED and one.window_end:
             late = any(conversation.created_at < one.window_end for conversation in found)
             summary = await store.summary(ledgers.user.uid, day) if late else None
-            made += [summary.created_at] if summary else []
+            made += [summary.created_at] if summary and summary.created_at else []
     return max(made, default=None)

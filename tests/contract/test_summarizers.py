@@ -382,7 +382,7 @@ async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected
     answering(llm, llm_error(404, "model_not_found"))
     assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in (await connected().check()).trouble
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    assert "does not answer" in (await nowhere.check()).trouble
+    assert "refuses the connection" in (await nowhere.check()).trouble
     assert await nowhere.last_day() is None
     await nowhere.aclose()
 
@@ -419,7 +419,7 @@ async def test_a_model_that_is_gone_is_told_from_other_refusals(
 ) -> None:
     error = {"error": {"message": message, "type": "invalid_request_error", "code": code, "param": None}}
     for description, told in (
-        (None, "does not have the model 'test-model', or not for this key; check OPENAI_API_KEY, OPENAI_MODEL and"),
+        (None, f"answers {status} for model 'test-model': .*; check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL"),
         ({"shutdown_date": "2026-01-01"}, "the model 'test-model' was shut down on 2026-01-01; set OPENAI_MODEL to"),
     ):
         llm.description = description

@@ -112,7 +112,7 @@ def test_another_hands_summary_is_read_and_what_it_lacks_is_empty() -> None:
     doc = {"id": "own", "created_at": AT, "headline": " H\x1b[2J ", "overview": "O", "day_emoji": "🎈"}
     assert summary_from("key", doc) == Summary("own", AT, "H", "O", "🎈")
     assert summary_from("key", doc | {"created_at": AT.replace(tzinfo=None).isoformat()}).created_at == AT
-    bare = Summary("key", datetime.fromtimestamp(0, UTC), "", "", "")
+    bare = Summary("key", None, "", "", "")
     assert summary_from("key", {"id": 7, "headline": ["H"], "created_at": "soon"}) == bare
     long = summary_from("key", {"id": "i" * 999, "overview": "o" * 30_000})
     assert (len(long.id), len(long.overview)) == (300, 20_000)

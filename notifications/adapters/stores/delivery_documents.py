@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores.documents import Doc, moment
@@ -39,10 +39,10 @@ def part_from(doc: object) -> tuple[Cited, ...] | None:
 
 
 def summary_from(key: str, doc: Doc) -> Summary:
-    """A summary that another hand wrote; what it lacks is empty, and its time the epoch."""
+    """A summary that another hand wrote; what it lacks is empty."""
     return Summary(
         id=_words(doc.get("id"))[:MAX_ID] or key,
-        created_at=_written_at(doc.get("created_at")) or datetime.fromtimestamp(0, UTC),
+        created_at=_written_at(doc.get("created_at")),
         headline=_words(doc.get("headline")),
         overview=_words(doc.get("overview")),
         day_emoji=_words(doc.get("day_emoji")),
