@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,14 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
+from notifications.adapters.claims.redis_errors import (
+    AT_ONCE,
+    OURS_TO_TRANSLATE,
+    OVER_TLS,
+    UNREACHABLE,
+    lacks_a_command,
+    translated,
+)
 from notifications.adapters.claims.redis_scripts import reply_of, script, shown, spend_script, text_of
 from notifications.domain.claim import Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
@@ -201,8 +208,18 @@ class RedisClaims:
                 if attempt == TRIES:
                     raise translated(cause, self._where) from cause
             except OURS_TO_TRANSLATE as cause:
+                if lacks_a_command(cause) and await self._is_sentinel():
+                    raise ConfigFault(
+                        f"{self._where} is a Sentinel, which keeps no data; REDIS_URL wants the server that it watches."
+                    ) from None
                 raise translated(cause, self._where) from cause
         raise AssertionError("unreachable")
+
+    async def _is_sentinel(self) -> bool:
+        with suppress(*OURS_TO_TRANSLATE):
+            told = await self._client.info("server")
+            return "sentinel" in (told.get("redis_mode"), told.get("server_mode"))  # Redis' name for it, and Valkey's
+        return False
 
 
 @contextmanager
@@ -233,7 +250,8 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaim
     No handshake either, since an idle tick is worth three round trips.
     """
     parts = urlsplit(url)
-    where = f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    where = f"Redis at {host}:{parts.port or 6379}" if host else f"Redis at {parts.path}"
     where += OVER_TLS if parts.scheme == "rediss" else ""
     query = parse_qs(parts.query)
     cluster = query.pop("cluster", ["false"])[-1].lower() in ("1", "true", "yes")
@@ -253,6 +271,6 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaim
         pool = BlockingConnectionPool.from_url(
             plain_url, max_connections=connections, timeout=timeout_seconds, **common
         )
-    except ValueError as cause:
-        raise ConfigFault(f"REDIS_URL is malformed ({cause}); write redis://host:6379/0.") from None
+    except (ValueError, errors.RedisError, errors.RedisClusterException):  # what they say may quote it
+        raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0.") from None
     return RedisClaims(Redis.from_pool(pool), where, connections)
