@@ -26,12 +26,13 @@ REDIS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
+KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
 MOST_TASKS = 10_000
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
-    *("RECAP_HEARTBEAT_URL", "RECAP_STORE"),
+    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_KEY_PREFIX"),
 )
 ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
@@ -42,6 +43,7 @@ class Settings:
 
     limits: Limits = field(default_factory=Limits)
     redis_url: str | None = field(default=None, repr=False)
+    key_prefix: str = ""  # before every key in Redis
     project: str | None = None
     firestore_emulator: str | None = None
     firestore_database: str = DEFAULT_DATABASE
@@ -97,6 +99,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(
         limits=limits(env),
         redis_url=_redis_url(env.get("REDIS_URL")),
+        key_prefix=_key_prefix(env.get("RECAP_KEY_PREFIX", "")),
         project=_header("GOOGLE_CLOUD_PROJECT", env),
         firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
         firestore_database=_database(env.get("FIRESTORE_DATABASE", DEFAULT_DATABASE)),
@@ -211,6 +214,14 @@ def _database(name: str) -> str:
             "it has 4 to 63 lower-case letters, digits and hyphens."
         )
     return name
+
+
+def _key_prefix(prefix: str) -> str:
+    if not KEY_PREFIX.fullmatch(prefix):
+        raise ConfigFault(
+            f"RECAP_KEY_PREFIX is {printable(prefix, 40)!r}; set it to 64 letters, digits, -, _ and : at most."
+        )
+    return prefix
 
 
 def _redis_url(url: str | None) -> str | None:

@@ -130,7 +130,8 @@ class Asking:
         if budget is None or worst is None:
             return None
         try:
-            key, token = spend_key((await self.run.claims.now()).astimezone(UTC).date()), new_token()
+            today = (await self.run.claims.now()).astimezone(UTC).date()
+            key, token = spend_key(self.run.claims.environment, today), new_token()
             fits = await self.run.claims.reserve(key, token, worst, int(budget * MICROS))
         except (ClaimsDown, ConfigFault) as trouble:  # who is in flight ends the day without Redis
             self.run.stop_claiming(trouble)

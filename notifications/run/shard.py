@@ -14,18 +14,19 @@ import structlog
 from notifications.domain.claim import (
     EXPIRY_AFTER_SLOT_MS,
     SHARD_PREFIX,
-    SINCE_KEY,
     SINGLE_FILE_LANE,
-    SWEEP_KEY,
     ClaimAnswer,
     Stored,
+    cohort_keys,
     new_token,
+    since_key,
+    sweep_key,
 )
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import Phase, Rules, cohorts_between
-from notifications.domain.shards import Shard, shards_of
+from notifications.domain.shards import Shard, ended_cohorts, shards_of
 from notifications.limits import Limits
 from notifications.ports import Claims, Listed
 from notifications.run.outcome import Ending, Outcome
@@ -49,8 +50,10 @@ class Due:
 
 async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
     """The state of every shard, and of the sweep, by pipelined GETs: one round trip. Oldest slot first."""
-    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, shards)]
-    *records, swept, since = await claims.read([*(shard.key for shard in listed), SWEEP_KEY, SINCE_KEY])
+    place = claims.environment
+    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, place, shards)]
+    keys = [*(shard.key for shard in listed), sweep_key(place), since_key(place)]
+    *records, swept, since = await claims.read(keys)
     redis_now = int((now - offset).timestamp() * 1000)
     claimable_ones, unserved = [], []
     for shard, record in zip(listed, records, strict=True):
@@ -67,15 +70,13 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
 
 async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
     """Those whose cohort no other version ended either: one of another tzdata, or with another number of shards."""
-    ended: dict[tuple[str, str], set[int]] = {}
+    complete: list[str] = []
     with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never
-        async for found in claims.scan(f"{SHARD_PREFIX}*"):
-            cohort, _, place = found.key.rpartition(":")
-            index, _, count = place.partition("of")
-            if found.record.state is Stored.COMPLETE and index.isdecimal() and count.isdecimal():
-                ended.setdefault((cohort, count), set()).add(int(index))
-    whole = [cohort for (cohort, count), indexes in ended.items() if len(indexes) == int(count)]
-    return [shard for shard in unserved if not any(one.startswith(shard.of_any_version) for one in whole)]
+        complete = [
+            found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is Stored.COMPLETE
+        ]
+    ended = ended_cohorts(complete, claims.environment)
+    return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
 
 
 class HeldShard:

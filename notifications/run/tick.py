@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINCE_KEY, SINGLE_FILE_LANE, SWEEP_KEY
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.schedule import ONE_DAY, Phase, Rules, latest_slot
+from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINGLE_FILE_LANE, Stored, since_key, sweep_key, user_key
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unfinished
+from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, latest_slot
 from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
@@ -67,13 +67,14 @@ class Tick:
         finally:
             if sweeps and not swept:
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                    await self.claims.forget(SWEEP_KEY)  # the next run's turn
+                    await self.claims.forget(sweep_key(self.claims.environment))  # the next run's turn
 
     async def _take_sweep(self, now: datetime) -> bool:
         """This run's turn, and the word that from now on this Redis remembers what was served."""
-        if not await self.claims.take_turn(SWEEP_KEY, self.limits.span("sweep"), now - self.offset):
+        sweep, since = sweep_key(self.claims.environment), since_key(self.claims.environment)
+        if not await self.claims.take_turn(sweep, self.limits.span("sweep"), now - self.offset):
             return False
-        await self.claims.take_turn(SINCE_KEY, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset)
+        await self.claims.take_turn(since, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset)
         return True
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
@@ -134,6 +135,25 @@ class Tick:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
             else:
                 run.counts.due = 1
-                run.counts.add(await claim_and_recap(run, user, slot, SINGLE_FILE_LANE))
+                outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
+                run.counts.add(outcome)
+                if outcome.ending is Ending.DONE_BEFORE:
+                    await self._tell_strange(run, uid, slot)
                 await run.pusher.delete_dead_tokens(run.store)
             return report_of(run, now)
+
+    async def _tell_strange(self, run: Run, uid: str, slot: Slot) -> None:
+        """A claim that is `sent` without a ledger. It stays: two environments' runs would delete each other's."""
+        day = slot.recap_date
+        [record] = await self.claims.read([user_key(uid, day)])
+        if record.state is Stored.SENT and not await run.store.ledgers_between(uid, day, day):
+            again = f"python job.py resend {uid} {day}"
+            raise Unfinished(f"{sent_elsewhere(uid, day)} {again} makes it here.")
+
+
+def sent_elsewhere(uid: str, day: date) -> str:
+    """Of a claim without a ledger: what it means."""
+    return (
+        f"Redis says that {uid} {day} was sent, and the store has no ledger of it: "
+        "it was another environment's, or the store was emptied since."
+    )

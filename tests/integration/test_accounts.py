@@ -85,9 +85,9 @@ def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage)
     first = stage.run("--now", late.isoformat())
     assert (first.code, first.event("slots.unserved")["severity"]) == (0, "ERROR")
     with Redis(port=stage.redis.port) as client:
-        remembers = json.loads(client.get(claim.SINCE_KEY))
+        remembers = json.loads(client.get(claim.since_key(stage.world.environment)))
         remembers["u"] -= 3_600_000
-        client.set(claim.SINCE_KEY, json.dumps(remembers), keepttl=True)
+        client.set(claim.since_key(stage.world.environment), json.dumps(remembers), keepttl=True)
     again = stage.run("--now", late.isoformat())
     assert again.code == 5
     assert "slots went by unserved" in again.out
@@ -149,18 +149,18 @@ def test_an_audit_can_fail_for_each_kind_of_wrong(stage: Stage, kind: str) -> No
 @pytest.mark.parametrize("other", ["another tzdata", "another number of shards"])
 @on_sqlite
 def test_slots_that_another_version_finished_are_not_unserved(stage: Stage, other: str) -> None:
-    now = datetime.now(UTC)
+    now, place = datetime.now(UTC), stage.world.environment
     version, shards = ("2020.1", 1) if other == "another tzdata" else (tzdata_version(), 4)
     cohorts = cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=2))
     with Redis(port=stage.redis.port) as client:
         for cohort in cohorts:
             for index in range(shards):
-                key = claim.shard_key(cohort.slot, cohort.hour, version, index, shards)
+                key = claim.shard_key(cohort.slot, cohort.hour, version, place, index, shards)
                 client.set(key, '{"s":"complete","t":""}', px=3_600_000)
     finished = stage.run()
     assert finished.named("slots.unserved") == []
     with Redis(port=stage.redis.port) as client:  # one shard of them was never finished
         for cohort in cohorts:
-            client.delete(claim.shard_key(cohort.slot, cohort.hour, version, 0, shards))
+            client.delete(claim.shard_key(cohort.slot, cohort.hour, version, place, 0, shards))
     finished = stage.run()
     assert len(finished.named("slots.unserved")) == 1

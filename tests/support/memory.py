@@ -37,6 +37,7 @@ from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.ports import Answer, ClaimTerms, Found, Listed, Raw, Reply
 
+ENVIRONMENT = "memory"
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
 
@@ -90,6 +91,7 @@ class MemoryClaims:
     def __init__(self, redis: MemoryRedis | None = None) -> None:
         self._client = redis or MemoryRedis()
         self.told: list[str] = []
+        self.environment = ENVIRONMENT
 
     async def now(self) -> datetime:
         return self._client.clock()
@@ -159,8 +161,12 @@ class MemoryClaims:
         ends = max(terms.expire_ms, now + terms.lease_ms + claim.EXPIRY_AFTER_LEASE_MS)
         self._client.values[terms.key] = (json.dumps(short), ends)
 
-    async def forget(self, key: str) -> None:
-        self._client.values.pop(key, None)
+    async def forget(self, key: str, only: Record | None = None) -> bool:
+        found = self._record(key)
+        unchanged = only is None or (found.state, found.token) == (only.state, only.token)
+        if unchanged:
+            self._client.values.pop(key, None)
+        return unchanged
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         if self._client.look(key) is not None:
@@ -409,6 +415,7 @@ class MemoryWorld:
     """The documents as tests fill and read them: tests.support.worlds.World."""
 
     name = "memory"
+    environment = ENVIRONMENT
 
     def __init__(self, clock: Clock = wall_clock, long_ago: datetime = datetime(2020, 1, 1, tzinfo=UTC)) -> None:
         self.documents = MemoryDocuments(clock)

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 
 class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]

@@ -28,6 +28,14 @@ def spend_script() -> tuple[str, str]:
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
+@cache
+def forget_script() -> tuple[str, str]:
+    """The script that deletes a record which is still the one that was read, and its SHA1."""
+    folder = Path(__file__).parent / "lua"
+    source = f"{(folder / 'record.lua').read_text()}\n{(folder / 'forget.lua').read_text()}"
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
 def reply_of(raw: list[Any]) -> Reply:
     """The answer of a verb."""
     word, detail, failures, crashes, now, reason = raw

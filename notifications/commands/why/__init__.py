@@ -59,7 +59,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
     store, found = parts.store, slot.recap_date
     ledgers = await store.ledgers_between(user.uid, found - 3 * ONE_DAY, found + 2 * ONE_DAY)
     ledger = ledgers.pop(found, None)
-    shard = key_of(user.uid, slot.at, user.hour, parts.limits.shards)
+    shard = key_of(user.uid, slot.at, user.hour, context.claims.environment, parts.limits.shards)
     record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
     covered = window(slot, ledgers)
     if ledger is not None and ledger.window_start and ledger.window_end:
