@@ -131,6 +131,8 @@ class Store(Protocol):
     out; each device token comes once. Pages are in the order of ids; `after` is the last that was
     listed, and `user` is None where the job's query can't see a document: `flaw` says why.
 
+    `now` is the store's own clock, at the cost of a document.
+
     `mend` gives a document that the query can't see the stated defaults, and answers each field with what it was and
     is; without `write` it says what it would do.
 
@@ -147,6 +149,7 @@ class Store(Protocol):
     reads: int
     writes: int
 
+    async def now(self) -> datetime: ...
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[Listed]: ...

@@ -19,6 +19,8 @@ SINGLE_FILE_LANE = 2
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: what stands there is no record
+MOST_WHOLE = 2**53  # what Lua's numbers, and any clock's milliseconds, hold
 REASON_LENGTH = 40
 NO_REASON = re.compile(r"[^a-z0-9_]")
 
@@ -105,9 +107,11 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(value)
-    return value
+    if not -MOST_WHOLE <= value <= MOST_WHOLE or value != int(value):
+        raise ValueError(value)
+    return int(value)
 
 
 def _reason(value: object) -> str:

@@ -14,7 +14,7 @@ import structlog
 
 from notifications.domain.claim import pause_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.pace import longest_pause
+from notifications.domain.pace import MAX_PAUSE, longest_pause
 from notifications.ports import Claims, Clock, Summarizer
 from notifications.run.termination import Termination
 
@@ -64,7 +64,8 @@ class Pace:
         """
         while True:
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                self._pause(await self._claims.pause_left(pause_key(self._claims.environment)))
+                left = await self._claims.pause_left(pause_key(self._claims.environment))
+                self._pause(min(left, MAX_PAUSE))  # whatever a key says that nobody of us wrote
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)
 

@@ -13,6 +13,8 @@ import structlog
 
 from notifications.domain.claim import (
     EXPIRY_AFTER_SLOT_MS,
+    FOREIGN_TEXT,
+    FOREIGN_TYPE,
     SHARD_PREFIX,
     SINGLE_FILE_LANE,
     ClaimAnswer,
@@ -35,6 +37,7 @@ from notifications.run.state import Run
 log = structlog.get_logger()
 
 ZONES_AT_MOST = 30  # that one `in` takes
+SLACK_MS = 300_000  # that a clock may be set back by: what was written just before is no time to come
 SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
 
 
@@ -46,6 +49,7 @@ class Due:
     unserved: list[Shard]
     sweep: bool
     remembers_since: datetime  # what Redis says of the time before is nothing
+    odd: list[str]  # keys of the sweep's and of since that hold something else: as good as absent
 
 
 async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
@@ -64,8 +68,17 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
             claimable_ones.append(shard)
     if unserved:
         unserved = await _served_by_nobody(claims, unserved)
-    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if since.until else now
-    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT, remembers_since)
+    remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is Stored.COMPLETE
+    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if remembers else now
+    odd = [
+        key
+        for key, is_odd in (
+            (sweep_key(place), swept.state is Stored.FOREIGN),
+            (since_key(place), since.state is not Stored.ABSENT and not remembers),
+        )
+        if is_odd
+    ]
+    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT or bool(odd), remembers_since, odd)
 
 
 async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
@@ -177,13 +190,20 @@ class HeldShard:
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """The shard under our claim, or None where another run holds it or has ended it."""
-    token = new_token()
-    reply = await run.claims.claim(run.shard_terms(shard), token, SINGLE_FILE_LANE)
+    terms, token, begun = run.shard_terms(shard), new_token(), run.clock.seconds()
+    reply = await run.claims.claim(terms, token, SINGLE_FILE_LANE)
+    await run.trust(reply, terms, token, begun)
+    if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
+        raise KeyTrouble(
+            f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
+            "in two hours at most; look at it by python job.py inspect --keys, and delete it."
+        )
     if reply.answer is not ClaimAnswer.WON:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    due = run.rules.phase(shard.cohort.slot, reply.now + run.offset) is Phase.DUE
+    phase = run.rules.phase(shard.cohort.slot, reply.now + run.offset)
+    due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
     return HeldShard(run, shard, token, asks=due or not run.falls_back)
 
 

@@ -16,6 +16,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, latest_sl
 from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
+from notifications.run.clocks import APART_AT_MOST, host_clock
 from notifications.run.outcome import Ending, Outcome, Progress
 from notifications.run.shard import Due, due_shards
 from notifications.run.state import Parts, Report, Run, report_of
@@ -40,41 +41,59 @@ class Tick:
     tasks: int = 1
     shown: Shown = lambda progress: nullcontext()  # how far it is, to who watches
     since: datetime | None = None  # slots that ended before this installation are not missed
+    host: Callable[[], datetime] = host_clock
 
     async def run(self) -> Report:
         """Serve every due shard once, then sweep. Where Redis says that there is nothing to do, nothing is opened.
 
-        Nor is imported what only a run with work needs: most starts find none.
+        Nor is imported what only a run with work needs: most starts find none. Raises ClaimsDown where Redis' clock is
+        wrong: nothing is claimed, and nothing said of slots.
         """
         rules = Rules(self.limits.span("catch_up"), self.limits.span("grace"))
-        now = await self.claims.now() + self.offset
+        asked = await self.claims.now()
+        doubted = abs(asked - self.host()) > APART_AT_MOST
+        now = asked + self.offset
         due = await due_shards(self.claims, rules, self.limits.shards, now, self.offset)
-        unserved = self._tell_unserved(due, rules)
-        sweeps = due.sweep and await self._take_sweep(now)
-        if not due.claimable and not sweeps:
-            return Report(now, idle=True, unserved=unserved)
+        if not (due.claimable or due.sweep or doubted):
+            return Report(now, idle=True, unserved=self._tell_unserved(due, rules))
+        async with self.open_parts() as parts:
+            run = Run(parts, self.offset, self.terminated)
+            await run.agree_on_time(asked, self.host)
+            unserved = self._tell_unserved(due, rules)
+            sweeps = due.sweep and await self._take_sweep(due, rules, now)
+            if not due.claimable and not sweeps:
+                return Report(now, idle=True, unserved=unserved, documents_read=run.store.reads)
+            await self._work(run, due.claimable, now, sweeps=sweeps)
+            return report_of(run, now, unserved)
+
+    async def _work(self, run: Run, claimable: Sequence[Shard], now: datetime, *, sweeps: bool) -> None:
         from notifications.run.sweep import sweep
 
         swept = False
         try:
-            async with self.open_parts() as parts:
-                run = Run(parts, self.offset, self.terminated)
-                async with self.shown(lambda: run.counts.progress):
-                    await self._serve(run, due.claimable)
-                    swept = sweeps and await sweep(run, now)
-                await run.pusher.delete_dead_tokens(run.store)
-                return report_of(run, now, unserved)
+            async with self.shown(lambda: run.counts.progress):
+                await self._serve(run, claimable)
+                swept = sweeps and await sweep(run, now)
+            await run.pusher.delete_dead_tokens(run.store)
         finally:
             if sweeps and not swept:
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
                     await self.claims.forget(sweep_key(self.claims.environment))  # the next run's turn
 
-    async def _take_sweep(self, now: datetime) -> bool:
-        """This run's turn, and the word that from now on this Redis remembers what was served."""
+    async def _take_sweep(self, due: Due, rules: Rules, now: datetime) -> bool:
+        """This run's turn, and the word that from now on this Redis remembers what was served.
+
+        What else stands under these keys is told, and makes place: nobody but this job writes them.
+        """
         sweep, since = sweep_key(self.claims.environment), since_key(self.claims.environment)
+        for key in due.odd:
+            log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
+            await self.claims.forget(key)
         if not await self.claims.take_turn(sweep, self.limits.span("sweep"), now - self.offset):
             return False
-        await self.claims.take_turn(since, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset)
+        if await self.claims.take_turn(since, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset):
+            before = len(self._missed(due, rules))
+            log.info("redis.first_seen", key=since, unserved=before)
         return True
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
@@ -94,24 +113,27 @@ class Tick:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    def _tell_unserved(self, due: Due, rules: Rules) -> int:
-        """Slots whose catch-up and grace went by without any run ending them: the scheduler was down, or Redis forgot.
+    def _missed(self, due: Due, rules: Rules) -> list[Shard]:
+        """Slots whose catch-up and grace went by without any run ending them, since there was an installation."""
+        ended = rules.catch_up + rules.grace
+        return [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
 
-        Returns how many of them Redis would remember: their users' day ended without a recap.
+    def _tell_unserved(self, due: Due, rules: Rules) -> int:
+        """Of these how many Redis would remember: the scheduler was down, and their users' day ended without a recap.
+
+        Of the time before, an empty Redis knows nothing: a new installation has missed nobody.
         """
         ended = rules.catch_up + rules.grace
-        missed = [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
-        remembered = sum(shard.cohort.slot + ended > due.remembers_since for shard in missed)
+        missed = [shard for shard in self._missed(due, rules) if shard.cohort.slot + ended > due.remembers_since]
         if missed:
             log.error(
                 "slots.unserved",
                 shards=len(missed),
-                remembered=remembered,
                 first=missed[0].cohort.slot.isoformat(),
                 last=missed[-1].cohort.slot.isoformat(),
                 redis_remembers_since=due.remembers_since.isoformat(),
             )
-        return remembered
+        return len(missed)
 
     async def run_user(self, uid: str) -> Report:
         """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
@@ -123,6 +145,7 @@ class Tick:
         now = await self.claims.now() + self.offset
         async with self.open_parts() as parts:
             run = Run(parts, self.offset, self.terminated)
+            await run.agree_on_time(now - self.offset, self.host)
             listed = await run.store.user(uid)
             if listed is None or listed.user is None:
                 raise ConfigFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")

@@ -145,8 +145,13 @@ class MemoryClaims:
             final=after.state if transition.answer is ClaimAnswer.DONE else None,
             failures=after.failures,
             crashes=after.crashes,
-            reason=before.reason if ask.verb is Verb.CLAIM else after.reason,
+            reason=self._why_held(terms.key, before) if ask.verb is Verb.CLAIM else after.reason,
         )
+
+    def _why_held(self, key: str, before: Record) -> str:
+        if before.state is not Stored.FOREIGN:
+            return before.reason
+        return claim.FOREIGN_TYPE if isinstance(self._client.look(key), dict) else claim.FOREIGN_TEXT
 
     def _store(self, terms: ClaimTerms, now: int, record: Record) -> None:
         fields = {
@@ -163,7 +168,10 @@ class MemoryClaims:
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
         found = self._record(key)
-        unchanged = only is None or (found.state, found.token) == (only.state, only.token)
+        free = only is None or only.state is Stored.FOREIGN
+        if only is not None and only.state is Stored.ABSENT:
+            return True
+        unchanged = free or only is None or (found.state, found.token) == (only.state, only.token)
         if unchanged:
             self._client.values.pop(key, None)
         return unchanged
@@ -275,6 +283,9 @@ class MemoryStore(TransactionalLedger):
             )
 
         return [self._listed(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
+
+    async def now(self) -> datetime:
+        return self._kept.clock()
 
     async def user(self, uid: str) -> Listed | None:
         return self._listed(uid) if uid in self._kept.users else None

@@ -27,7 +27,15 @@ from notifications.adapters.claims.redis_errors import (
     lacks_a_command,
     translated,
 )
-from notifications.adapters.claims.redis_scripts import forget_script, reply_of, script, shown, spend_script, text_of
+from notifications.adapters.claims.redis_scripts import (
+    forget_script,
+    reply_of,
+    script,
+    shown,
+    span_of,
+    spend_script,
+    text_of,
+)
 from notifications.domain.claim import Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
@@ -122,7 +130,7 @@ class RedisClaims:
     async def pause_left(self, key: str) -> timedelta:
         """For how long nothing is to be started."""
         left = await self._patiently(lambda: self._client.pttl(self._prefix + key))
-        return timedelta(milliseconds=max(0, left))
+        return span_of(max(0, left))
 
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
         """Take an amount from what the key may hold in all; False where it does not fit any more."""
@@ -164,7 +172,7 @@ class RedisClaims:
 
     async def _ttl(self, key: str | bytes) -> timedelta | None:
         left = await self._client.pttl(key)
-        return timedelta(milliseconds=left) if left >= 0 else None
+        return span_of(left) if left >= 0 else None
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""

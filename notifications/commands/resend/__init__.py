@@ -51,6 +51,7 @@ def resend(uid: str, day: date) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
+            await run.agree_on_time()
             listed, _ = await usable_user(parts.store, uid)
             wished = await wish(run, listed, day)
             if wished.strange:
