@@ -129,6 +129,7 @@ class Tick:
             log.error(
                 "slots.unserved",
                 shards=len(missed),
+                remembered=len(missed),  # as alerts of former versions ask for
                 first=missed[0].cohort.slot.isoformat(),
                 last=missed[-1].cohort.slot.isoformat(),
                 redis_remembers_since=due.remembers_since.isoformat(),

@@ -1,8 +1,8 @@
 """A Redis whose clock is wrong: TIME, and all that the scripts make of it.
 
 A proxy asks the server for the shifted time in place of TIME, and runs each script with its TIME shifted. So leases,
-due times and expiries are stored as a server with that clock stores them. Not shifted: when the server itself lets a key
-expire.
+due times and expiries are stored as a server with that clock stores them. Not shifted: when the server itself lets
+a key expire.
 """
 
 from __future__ import annotations
