@@ -207,6 +207,14 @@ FOREIGN_VALUES: list[Any] = [
     '{"s":"unheard","t":"x"}',
     '"text"',
     "7",
+    '{"s":"sent","t":"x","u":1e999}',
+    '{"s":"sent","t":"x","u":1e300}',
+    '{"s":"idle","t":"x","u":0,"f":9007199254740994}',
+    '{"s":"idle","t":"x","u":0,"c":1.5}',
+    '{"s":"idle","t":"x","u":NaN}',
+    '{"s":"idle","t":"x","u":true}',
+    "[" * 100_000,
+    "x" * 1_000_000,
 ]
 
 
@@ -234,6 +242,26 @@ async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
     assert (await claims.claim(await terms(claims), "me", 0)).answer is ClaimAnswer.HELD
     assert await claims.read([KEY, "nothing"]) == [FOREIGN, ABSENT]
     assert await claims._client.hgetall(KEY) == {b"a": b"b"}
+
+
+async def test_a_record_is_deleted_only_while_it_is_the_one_that_was_read(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    await claims.claim(t, "me", 0)
+    [mine] = await claims.read([KEY])
+    for other in (replace(mine, token="you"), replace(mine, state=Stored.SENT), ABSENT):
+        assert await claims.forget(KEY, other) is (other is ABSENT)
+        assert await claims.read([KEY]) == [mine]
+    assert await claims.forget(KEY, mine)
+    assert await claims.forget(KEY, mine)  # a repeat, whose answer was lost
+    assert await claims.read([KEY]) == [ABSENT]
+
+
+async def test_a_turn_and_a_pause_are_an_environments_own(claims: RedisClaims) -> None:
+    now = await claims.now()
+    for place in ("e1", "e2"):
+        assert await claims.take_turn(claim.sweep_key(place), timedelta(minutes=10), now)
+    await claims.set_pause(claim.pause_key("e1"), timedelta(seconds=9))
+    assert await claims.pause_left(claim.pause_key("e2")) == timedelta(0)
 
 
 async def test_one_of_many_wins(claims: RedisClaims) -> None:

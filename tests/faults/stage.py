@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis_scripts import forget_script, script
 from notifications.domain import claim
 from notifications.domain.claim_table import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
@@ -103,8 +103,8 @@ class FaultStage:
     def learn_scripts(self) -> None:
         """Redis learns the scripts, so that from now on each verb is one message."""
         with self.redis() as client:
-            for verb in Verb:
-                client.script_load(script(verb)[0])
+            for source, _ in (*map(script, Verb), forget_script()):
+                client.script_load(source)
 
     def settle_in_real_time(self, seconds: float = 60) -> None:
         """As `run_until_settled`, but nothing ages: an open delivery is taken only once it is stale."""

@@ -168,13 +168,11 @@ class MemoryClaims:
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
         found = self._record(key)
-        free = only is None or only.state is Stored.FOREIGN
         if only is not None and only.state is Stored.ABSENT:
             return True
-        unchanged = free or only is None or (found.state, found.token) == (only.state, only.token)
-        if unchanged:
+        if only is None or only.state is Stored.FOREIGN or (found.state, found.token) == (only.state, only.token):
             self._client.values.pop(key, None)
-        return unchanged
+        return self._client.look(key) is None
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         if self._client.look(key) is not None:
