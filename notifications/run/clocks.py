@@ -60,10 +60,15 @@ async def compared(claims: Claims, store: Store, clock: Clock) -> Compared:
     """Ask the store, then Redis. Raises StoreDown or ClaimsDown."""
     begun = clock.seconds()
     stores = await store.now()
+    agreed = await read(claims, clock)
+    return Compared(agreed, agreed.redis - stores, timedelta(seconds=agreed.after - begun))
+
+
+async def read(claims: Claims, clock: Clock) -> Agreed:
+    """Redis' clock, beside the parts' own."""
     before = clock.seconds()
     redis = await claims.now()
-    after = clock.seconds()
-    return Compared(Agreed(redis, before, after), redis - stores, timedelta(seconds=after - begun))
+    return Agreed(redis, before, clock.seconds())
 
 
 def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:

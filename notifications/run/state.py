@@ -27,7 +27,7 @@ from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
 from notifications.run.breaker import Breaker, UselessAnswers, Writes
-from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped
+from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
 from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
 from notifications.run.push import Pusher
@@ -156,8 +156,10 @@ class Run:
             async with self.terminated.timeout(math.inf):
                 found = await compared(self.claims, self.store, self.clock)
         except StoreDown:
-            if host is None or abs(await self.claims.now() - host()) > APART_AT_MOST:
+            agreed = await read(self.claims, self.clock)
+            if host is None or abs(agreed.redis - host()) > APART_AT_MOST:
                 raise
+            self.agreed = agreed
             return
         host_ahead = host() - found.agreed.redis + found.ahead if host is not None else None
         if found.apart:

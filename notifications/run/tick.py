@@ -91,7 +91,7 @@ class Tick:
             await self.claims.forget(key)
         if not await self.claims.take_turn(sweep, self.limits.span("sweep"), now - self.offset):
             return False
-        if await self.claims.take_turn(since, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset):
+        if await self.claims.remember(since, now - self.offset, SINCE_EXPIRY_DAYS * ONE_DAY):
             before = len(self._missed(due, rules))
             log.info("redis.first_seen", key=since, unserved=before)
         return True

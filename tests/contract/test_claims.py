@@ -264,6 +264,17 @@ async def test_a_turn_and_a_pause_are_an_environments_own(claims: RedisClaims) -
     assert await claims.pause_left(claim.pause_key("e2")) == timedelta(0)
 
 
+async def test_since_when_redis_remembers_is_written_once_and_kept(claims: RedisClaims) -> None:
+    key, now = claim.since_key("e1"), await claims.now()
+    assert await claims.remember(key, now, timedelta(minutes=1))
+    assert not await claims.remember(key, now + timedelta(hours=1), timedelta(days=30))
+    [record] = await claims.read([key])
+    assert (record.until, record.state) == (int(now.timestamp() * 1000), Stored.COMPLETE)
+    [found] = [one async for one in claims.scan(key)]
+    assert found.ttl is not None
+    assert timedelta(days=29) < found.ttl <= timedelta(days=30)
+
+
 async def test_one_of_many_wins(claims: RedisClaims) -> None:
     t = await terms(claims)
     replies = await asyncio.gather(*(claims.claim(t, new_token(), 0) for _ in range(50)))

@@ -180,6 +180,13 @@ class MemoryClaims:
         await self._client.set(key, claim.turn(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
         return True
 
+    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+        if await self.take_turn(key, kept, at):
+            return True
+        value, _ = self._client.values[key]
+        self._client.values[key] = (value, self._client.ms + _ms(kept))
+        return False
+
     async def set_pause(self, key: str, rest: timedelta) -> None:
         if await self.pause_left(key) < rest:
             await self._client.set(key, "1", px=_ms(rest))

@@ -120,6 +120,13 @@ class RedisClaims:
         found = await self._patiently(lambda: self._client.get(self._prefix + key))
         return found is not None and text_of(found) == value  # our own reply was lost
 
+    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+        """Write down that instant where there is none yet, and keep it for so long from now. Says whether it is new."""
+        if await self.take_turn(key, kept, at):
+            return True
+        await self._patiently(lambda: self._client.pexpire(self._prefix + key, kept))
+        return False
+
     async def set_pause(self, key: str, rest: timedelta) -> None:
         """Tell every process to start nothing for that long, unless they were told to wait longer."""
         if await self.pause_left(key) >= rest:
