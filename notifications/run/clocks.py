@@ -77,19 +77,19 @@ def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:
     if host_ahead is not None and abs(host_ahead) > APART_AT_MOST:
         together = abs(host_ahead - ahead) <= APART_AT_MOST
         told += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
-    return f"{told}; set it right (by NTP). Nothing is claimed until they agree within 5 minutes."
+    return f"{told}; set what is wrong right (NTP), nothing is claimed until they agree within 5 minutes."
 
 
 def jumped(off: timedelta) -> str:
     """One sentence on a clock that moves while a run goes on."""
-    return f"Redis' clock has jumped: it is {off_by(off)} where it was; set it right (by NTP). Nothing more is claimed."
+    return f"Redis' clock has jumped, and is {off_by(off)} where it was; set it right (NTP), nothing more is claimed."
 
 
 def host_is_wrong(host_ahead: timedelta) -> str:
     """One sentence on this machine's clock, where Redis' and the store's agree. Empty where all do."""
     if abs(host_ahead) <= APART_AT_MOST:
         return ""
-    return f"This machine's clock is {off_by(host_ahead)} the store's and Redis'; set it right (by NTP)."
+    return f"This machine's clock is {off_by(host_ahead)} the store's and Redis'; set it right (NTP)."
 
 
 def off_by(span: timedelta) -> str:

@@ -54,7 +54,7 @@ def test_a_jump_is_what_both_clocks_can_not_have_moved(moved: int, before: float
 
 
 def test_the_sentences_say_which_clock_how_far_and_what_to_do() -> None:
-    then = "set it right (by NTP). Nothing is claimed until they agree within 5 minutes."
+    then = "set what is wrong right (NTP), nothing is claimed until they agree within 5 minutes."
     assert disagreement(DAY, None) == f"Redis' clock is 24 h 0 min ahead of the store's; {then}"
     assert disagreement(-DAY, timedelta(0)) == f"Redis' clock is 24 h 0 min behind the store's; {then}"
     together = disagreement(DAY, DAY + MINUTE)
@@ -128,7 +128,7 @@ async def test_a_clock_that_jumps_while_the_parts_are_opened_is_told() -> None:
     evening.add("ann")
     asked = iter([evening.now + DAY])
     evening.redis.clock = lambda: next(asked, evening.now)
-    with pytest.raises(ClaimsDown, match="has jumped: it is 24 h 0 min behind where it was"):
+    with pytest.raises(ClaimsDown, match="has jumped, and is 24 h 0 min behind where it was"):
         await evening.tick()
     assert evening.redis.values == {}
 
