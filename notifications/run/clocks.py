@@ -77,7 +77,7 @@ def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:
     if host_ahead is not None and abs(host_ahead) > APART_AT_MOST:
         together = abs(host_ahead - ahead) <= APART_AT_MOST
         told += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
-    return f"{told}; set what is wrong right (NTP), nothing is claimed until they agree within 5 minutes."
+    return f"{told}; set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
 
 
 def jumped(off: timedelta) -> str:

@@ -40,7 +40,7 @@ def test_a_clock_that_is_days_off_claims_nothing_and_writes_nothing(
     shifted.shift = shift
     finished = stage.run()
     said = one_sentence(finished.err)
-    assert (finished.code, f"Redis' clock is {told} the store's; set what is wrong right" in said) == (4, True), (
+    assert (finished.code, f"Redis' clock is {told} the store's; set the wrong clock right" in said) == (4, True), (
         finished.err
     )
     assert (stage.world.ledgers("ann"), keys_of(stage)) == ({}, 0)

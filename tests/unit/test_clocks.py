@@ -54,7 +54,7 @@ def test_a_jump_is_what_both_clocks_can_not_have_moved(moved: int, before: float
 
 
 def test_the_sentences_say_which_clock_how_far_and_what_to_do() -> None:
-    then = "set what is wrong right (NTP), nothing is claimed until they agree within 5 minutes."
+    then = "set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
     assert disagreement(DAY, None) == f"Redis' clock is 24 h 0 min ahead of the store's; {then}"
     assert disagreement(-DAY, timedelta(0)) == f"Redis' clock is 24 h 0 min behind the store's; {then}"
     together = disagreement(DAY, DAY + MINUTE)
