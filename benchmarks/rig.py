@@ -92,7 +92,9 @@ class Rig:
         hour = latest_hour(LONELY_ZONE, now)
         slot = latest_slot(LONELY_ZONE, hour, now)
         with Redis(port=self.redis.port) as client:
-            complete_other_shards(client, {slot.at}, {hour}, int(self.settings.get("RECAP_SHARDS", "1")))
+            complete_other_shards(
+                client, self.world.environment, {slot.at}, {hour}, int(self.settings.get("RECAP_SHARDS", "1"))
+            )
         doc = {"time_zone": LONELY_ZONE, "daily_summary_enabled": True, "daily_summary_hour_local": hour}
         if isinstance(self.world, SqliteWorld):
             self.world.db.execute("PRAGMA synchronous = OFF")

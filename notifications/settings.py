@@ -16,15 +16,23 @@ from notifications.limits import WHOLE, Limits, limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REDIS_OPTIONS = ("cluster",)
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
+REDIS_CHOICES = {  # and what else the client would take for one, or trip over
+    "cluster": (*TRUE, *FALSE),
+    "ssl_cert_reqs": ("required", "optional", "none"),
+    "ssl_check_hostname": (*TRUE, *FALSE),
+}
+REDIS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
+KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
 MOST_TASKS = 10_000
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
-    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT"),
+    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX"),
 )
 OURS = (  # names by their beginning
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
@@ -40,6 +48,7 @@ class Settings:
 
     limits: Limits = field(default_factory=Limits)
     redis_url: str | None = field(default=None, repr=False)
+    key_prefix: str = ""  # before every key in Redis
     project: str | None = None
     firestore_emulator: str | None = None
     firestore_database: str = DEFAULT_DATABASE
@@ -97,6 +106,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(
         limits=limits(env),
         redis_url=_redis_url(env.get("REDIS_URL")),
+        key_prefix=_key_prefix(env.get("RECAP_KEY_PREFIX", "")),
         project=_header("GOOGLE_CLOUD_PROJECT", env),
         firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
         firestore_database=_database(env.get("FIRESTORE_DATABASE", DEFAULT_DATABASE)),
@@ -221,29 +231,60 @@ def _database(name: str) -> str:
     return name
 
 
+def _key_prefix(prefix: str) -> str:
+    if not KEY_PREFIX.fullmatch(prefix):
+        raise ConfigFault(
+            f"RECAP_KEY_PREFIX is {printable(prefix, 40)!r}; set it to 64 letters, digits, -, _ and : at most."
+        )
+    return prefix
+
+
 def _redis_url(url: str | None) -> str | None:
+    """The URL, where the client can use it. No part of it is shown: any may be of a password that was not encoded."""
     if url is None:
         return None
     parts = _split(url)
-    if parts is None or parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+    behind = url if parts is None else "" if parts.scheme == "unix" else f"{parts.path}?{parts.query}"
+    if "#" in url or "@" in behind:
+        raise ConfigFault("REDIS_URL can't be read; write a # / ? or @ of its password as %23, %2F, %3F or %40.")
+    if parts is None or not _names_a_server(parts):
         raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0, rediss://… for TLS, or unix:///path.")
     _check_redis_options(parts)
     return url
 
 
+def _names_a_server(parts: SplitResult) -> bool:
+    if parts.scheme == "unix":
+        return parts.hostname is None and len(parts.path) > 1
+    return parts.scheme in ("redis", "rediss") and parts.hostname is not None
+
+
 def _check_redis_options(parts: SplitResult) -> None:
     known = (*REDIS_OPTIONS, *(REDIS_TLS_OPTIONS if parts.scheme == "rediss" else ()))
-    unknown = [name for name in parse_qs(parts.query, keep_blank_values=True) if name not in known]
-    if "ssl" in unknown:
+    given = {name: values[-1].lower() for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    if "ssl" in given:
         raise ConfigFault("REDIS_URL has ?ssl=…; write rediss:// for TLS.")
-    if unknown:
+    if not given.keys() <= set(known):
         raise ConfigFault(
-            f"REDIS_URL has the option {printable(unknown[0], 40)!r}, which means nothing here; "
-            f"it may have {', '.join(known)}."
+            f"REDIS_URL has an option that means nothing here; it may have {', '.join(known)}, "
+            "and a ? of its password is written %3F."
         )
-    database = parts.path.strip("/")
-    if parts.scheme != "unix" and database and not WHOLE.fullmatch(database):
-        raise ConfigFault(f"REDIS_URL names the database {printable(database, 40)!r}; databases are numbers, most 0.")
+    for name, choices in REDIS_CHOICES.items():
+        if given.get(name, choices[0]) not in choices:
+            raise ConfigFault(f"The option {name} of REDIS_URL has a wrong value; set it to {' or '.join(choices)}.")
+    for name, [path] in parse_qs(parts.query).items():
+        if name in REDIS_FILES and not os.access(path, os.R_OK):
+            raise ConfigFault(f"The option {name} of REDIS_URL names a file that can't be read; check the file.")
+    if "ssl_keyfile" in given and "ssl_certfile" not in given:
+        raise ConfigFault("REDIS_URL has an ssl_keyfile without an ssl_certfile; name both, or neither.")
+    if parts.scheme != "unix" and parts.path not in ("", "/") and not WHOLE.fullmatch(parts.path[1:]):
+        raise ConfigFault("REDIS_URL names a database that is no number; most have 0 to 15.")
+    if given.get("cluster") not in TRUE:
+        return
+    if parts.scheme == "unix":
+        raise ConfigFault("REDIS_URL has ?cluster=true and a unix:// socket; a Redis Cluster is reached by redis://.")
+    if parts.path.strip("/0"):
+        raise ConfigFault("REDIS_URL has ?cluster=true and a database; a Redis Cluster has database 0 alone.")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, Shown
 from notifications.ports import Claims, Heartbeat, Push, Store, Summarizer, Telemetry
 from notifications.run.state import Parts, Untold
@@ -76,6 +77,20 @@ async def redis_url(settings: Settings) -> AsyncIterator[str]:
         yield embedded.url
 
 
+async def environment(settings: Settings) -> str:
+    """Whose keys these are on a Redis that others may share. Raises DependencyDown where the data folder can't be used.
+
+    Of Firestore: the project, the database, and whether it is an emulator's. Not the emulator's address, since one
+    emulator has many (localhost, a container's name). Of a data folder: an id of its own, which moves along with it.
+    """
+    if settings.project is not None:
+        kind = "emulator" if settings.firestore_emulator else "firestore"
+        return environment_of(kind, settings.project, settings.firestore_database)
+    from notifications.adapters.private_files import id_of
+
+    return environment_of("folder", await id_of(settings.data_dir))
+
+
 @asynccontextmanager
 async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
     """Claims, with a pool sized from the concurrency: one script takes under 0.1 ms of a connection."""
@@ -84,7 +99,13 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
     limits = settings.limits
     async with redis_url(settings) as url:
         connections = limits.shards_at_once + max(4, limits.concurrency // 8)
-        claims = connect(url, connections=connections, timeout_seconds=limits.redis_timeout_seconds)
+        claims = connect(
+            url,
+            connections=connections,
+            timeout_seconds=limits.redis_timeout_seconds,
+            environment=await environment(settings),
+            prefix=settings.key_prefix,
+        )
         try:
             yield claims
         finally:

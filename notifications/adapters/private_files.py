@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from notifications.domain.errors import DependencyDown
+
+ID_FILE, ID = "environment", re.compile(r"[0-9a-f]{16}", re.ASCII)
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 LOOK_AGAIN_SECONDS = 0.02
 
@@ -38,6 +43,30 @@ def write_whole(path: Path, text: str) -> None:
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+async def id_of(folder: Path) -> str:
+    """The folder's random id, made once. Raises DependencyDown where the folder can't be used."""
+    path = folder / ID_FILE
+    try:
+        if (found := _id_in(path)) is not None:
+            return found
+        private_folder(folder)
+        async with locked(folder / "fill.lock"):
+            if (found := _id_in(path)) is None:
+                found = secrets.token_hex(8)
+                write_whole(path, found)
+            return found
+    except OSError as cause:
+        raise DependencyDown("disk", f"{folder} can't be used ({cause.strerror}); check the disk.") from cause
+
+
+def _id_in(path: Path) -> str | None:
+    try:
+        found = path.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return found if ID.fullmatch(found) else None
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
 from notifications.domain.text import printable
 from notifications.ports import Decided, Listed, Mended, Store, Summarizer
+from notifications.run.clocks import compared, disagreement, host_clock, host_is_wrong
 from notifications.run.last_day import WARNED_DAYS, days_left
 from notifications.run.state import Parts
 
@@ -45,6 +46,7 @@ def doctor(fix: Fix | None = None) -> Operation:
         told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
         say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
         async with context.open_parts() as parts:
+            told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
@@ -90,6 +92,15 @@ async def _tried(llm: Summarizer | None, now: datetime) -> bool:
         return _told("the LLM", f"{until}; set OPENAI_MODEL to another.")
     say_wrapped(f"the LLM: {until}", "      ", "ok    ")
     return True
+
+
+def _agreeing(parts: Parts) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        found = await compared(parts.claims, parts.store, parts.clock)
+        host_ahead = host_clock() - found.agreed.redis + found.ahead
+        return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
+
+    return check
 
 
 def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:

@@ -15,12 +15,11 @@ from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, day_of
 from notifications.domain.schedule import ONE_DAY, nominal_date, slot_on
 from notifications.ports import Claims, Found, Store
-from notifications.run.pace import PAUSE_KEY
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
 DAYS_BACK, PAGE = 30, 1_000
 PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
-OTHER_KEYS = ("daily_summary:*", PAUSE_KEY)  # shards, the sweep, since when Redis remembers, the day's money
+OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
 def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
@@ -53,7 +52,7 @@ def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operati
     async def run(context: Context) -> int:
         count = 0
         table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
-        for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), *OTHER_KEYS]:
+        for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
             async for raw in context.claims.keys(pattern):
                 count += 1
                 ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None

@@ -21,7 +21,7 @@ async def reopen(context: Context, parts: Parts, uids: Iterable[str]) -> None:
     for key in sorted(keys):
         [record] = await context.claims.read([key])
         if record.state is Stored.COMPLETE:
-            await context.claims.forget(key)
+            await context.claims.forget(key, record)
 
 
 async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | None:
@@ -31,7 +31,7 @@ async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | 
         return None
     slot = latest_slot(listed.user.zone, listed.user.hour, now)
     over = parts.rules.phase(slot.at, now) is Phase.OVER
-    return None if over else key_of(uid, slot.at, listed.user.hour, parts.limits.shards)
+    return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
 
 
 async def forget_claims(context: Context, uid: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -16,9 +17,10 @@ EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
 SINGLE_FILE_LANE = 2
 SHARD_PREFIX = "daily_summary:cohort:v2:"
-SINCE_KEY = "daily_summary:since"  # since when this Redis remembers what was served: `u` of the record
 SINCE_EXPIRY_DAYS = 30
-SWEEP_KEY = "daily_summary:sweep"  # held for as long as nobody needs to sweep again
+ENVIRONMENT_LENGTH = 12
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: what stands there is no record
+MOST_WHOLE = 2**53  # what Lua's numbers, and any clock's milliseconds, hold
 REASON_LENGTH = 40
 NO_REASON = re.compile(r"[^a-z0-9_]")
 
@@ -106,9 +108,11 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(value)
-    return value
+    if not -MOST_WHOLE <= value <= MOST_WHOLE or value != int(value):
+        raise ValueError(value)
+    return int(value)
 
 
 def _reason(value: object) -> str:
@@ -135,6 +139,34 @@ def turn(token: str, at: int) -> str:
     return json.dumps({"s": Stored.COMPLETE.value, "t": token, "u": at})
 
 
-def shard_key(slot: datetime, hour: int, tzdata: str, shard: int, shards: int) -> str:
+def environment_of(*names: str) -> str:
+    """What stands in the keys of all that is one store's own: of what the store is called, never of how it is reached.
+
+    Two environments on one Redis so have shards, sweeps and money of their own; users' keys they share.
+    """
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:ENVIRONMENT_LENGTH]
+
+
+def cohort_keys(slot: datetime, hour: int) -> str:
+    """What the keys of this cohort's shards begin with, whatever version and environment made them."""
+    return f"{SHARD_PREFIX}{slot.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}:{hour}:"
+
+
+def shard_key(slot: datetime, hour: int, tzdata: str, environment: str, shard: int, shards: int) -> str:
     """The key of one shard of a cohort. `slot` is written to the second, in UTC."""
-    return f"{SHARD_PREFIX}{slot.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}:{hour}:{tzdata}:{shard}of{shards}"
+    return f"{cohort_keys(slot, hour)}{tzdata}:{environment}:{shard}of{shards}"
+
+
+def sweep_key(environment: str) -> str:
+    """Held for as long as nobody needs to sweep again."""
+    return f"daily_summary:sweep:{environment}"
+
+
+def since_key(environment: str) -> str:
+    """Since when this Redis remembers what was served: `u` of the record."""
+    return f"daily_summary:since:{environment}"
+
+
+def pause_key(environment: str) -> str:
+    """Held for as long as the LLM's provider asked everybody to wait."""
+    return f"daily_summary:pause:{environment}"

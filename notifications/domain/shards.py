@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,11 +31,6 @@ class Shard:
     ids: Range
     key: str
 
-    @property
-    def of_any_version(self) -> str:
-        """What the keys of this cohort begin with, whatever tzdata and number of shards they were made with."""
-        return self.key.rpartition(":")[0].rpartition(":")[0] + ":"
-
 
 def id_range(index: int, count: int) -> Range:
     """The index-th of `count` ranges over base-62 first characters; the two ends are open."""
@@ -43,17 +38,32 @@ def id_range(index: int, count: int) -> Range:
     return Range(cuts[index], cuts[index + 1])
 
 
-def shards_of(cohort: Cohort, count: int) -> list[Shard]:
+def shards_of(cohort: Cohort, environment: str, count: int) -> list[Shard]:
     """The cohort cut into that many."""
     tzdata = tzdata_version()
-    keys = (shard_key(cohort.slot, cohort.hour, tzdata, index, count) for index in range(count))
+    keys = (shard_key(cohort.slot, cohort.hour, tzdata, environment, index, count) for index in range(count))
     return [Shard(cohort, index, id_range(index, count), key) for index, key in enumerate(keys)]
 
 
-def key_of(uid: str, slot: datetime, hour: int, count: int) -> str:
+def key_of(uid: str, slot: datetime, hour: int, environment: str, count: int) -> str:
     """The key of the shard that this user is in."""
     index = next(index for index in range(count) if (end := id_range(index, count).end) is None or uid < end)
-    return shard_key(slot, hour, tzdata_version(), index, count)
+    return shard_key(slot, hour, tzdata_version(), environment, index, count)
+
+
+def ended_cohorts(complete: Iterable[str], environment: str) -> set[str]:
+    """What the keys of those cohorts begin with of which all shards are complete, by the keys of complete ones.
+
+    Whatever tzdata and number of shards they were made with; up to version 1.0 without an environment's name.
+    """
+    ended: dict[tuple[str, str], set[int]] = {}
+    for key in complete:
+        made_by, _, place = key.rpartition(":")
+        index, _, count = place.partition("of")
+        if index.isdecimal() and count.isdecimal():
+            ended.setdefault((made_by, count), set()).add(int(index))
+    whole = [made_by.removesuffix(f":{environment}") for (made_by, count), of in ended.items() if len(of) == int(count)]
+    return {made_by[: made_by.rfind(":") + 1] for made_by in whole}
 
 
 def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[Shard]:

@@ -83,6 +83,6 @@ class Price:
         return math.ceil(usd * MICROS / MTOK)
 
 
-def spend_key(day: date) -> str:
-    """Where a UTC day's money is counted, over all processes."""
-    return f"{SPEND_PREFIX}{day.isoformat()}"
+def spend_key(environment: str, day: date) -> str:
+    """Where a UTC day's money is counted, over all processes of an environment."""
+    return f"{SPEND_PREFIX}{environment}:{day.isoformat()}"

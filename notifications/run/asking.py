@@ -129,14 +129,16 @@ class Asking:
         worst = await self.llm.worst_cost(question) if budget is not None else None
         if budget is None or worst is None:
             return None
+        key, token = "", new_token()
         try:
-            key, token = spend_key((await self.run.claims.now()).astimezone(UTC).date()), new_token()
+            today = (await self.run.claims.now()).astimezone(UTC).date()
+            key = spend_key(self.run.claims.environment, today)
             fits = await self.run.claims.reserve(key, token, worst, int(budget * MICROS))
         except (ClaimsDown, ConfigFault) as trouble:  # who is in flight ends the day without Redis
             self.run.stop_claiming(trouble)
             raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
         except KeyTrouble as trouble:
-            raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
+            raise OverBudget(f"The day's budget can't be counted under {key}: {trouble}") from trouble
         if not fits:
             raise OverBudget(f"RECAP_DAILY_BUDGET_USD is {budget:g}; what is left of it is less than a call can cost.")
         return key, token

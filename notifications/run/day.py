@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import ClaimAnswer, Stored, new_token
+from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, Stored, new_token
 from notifications.domain.delivery import Decision, Kind, Opening
 from notifications.domain.errors import (
     MAY_BE_THE_PROVIDERS,
@@ -52,7 +52,7 @@ class Day:
     @property
     def closing(self) -> bool:
         """Whether its catch-up is over: no new LLM call. An operator's resend has no catch-up."""
-        return not self.resend and self.phase is not Phase.DUE
+        return not self.resend and self.phase not in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
 
     @property
     def facts(self) -> dict[str, str]:
@@ -281,5 +281,8 @@ async def claim_day(
     """Ask Redis for one user's day; `won` is its answer. Raises ClaimsDown, ConfigFault or KeyTrouble."""
     terms, token, since = run.user_terms(uid, date, slot), new_token(), run.clock.seconds()
     reply = await run.claims.claim(terms, token, lane)
+    await run.trust(reply, terms, token, since)
+    if reply.reason == FOREIGN_TYPE:  # no older deployment's lock, which is a text
+        raise KeyTrouble(f"{terms.key} holds another type in Redis; look at it by inspect --keys, and delete it.")
     phase = run.rules.phase(slot, reply.now + run.offset)
     return Day(run, uid, date, slot, terms, token, reply, phase, since, replaces, resend, leave_place)

@@ -12,14 +12,14 @@ from datetime import timedelta
 
 import structlog
 
+from notifications.domain.claim import pause_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.pace import longest_pause
+from notifications.domain.pace import MAX_PAUSE, longest_pause
 from notifications.ports import Claims, Clock, Summarizer
 from notifications.run.termination import Termination
 
 log = structlog.get_logger()
 
-PAUSE_KEY = "recap:llm_pause"
 ASK_EVERY_SECONDS = 1.0
 WORTH_TELLING = timedelta(milliseconds=100)
 
@@ -55,7 +55,7 @@ class Pace:
         if rest > WORTH_TELLING and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers
-                await self._claims.set_pause(PAUSE_KEY, rest)
+                await self._claims.set_pause(pause_key(self._claims.environment), rest)
 
     async def follow(self) -> None:
         """Keep to the pauses that other processes were told of, until cancelled.
@@ -64,7 +64,8 @@ class Pace:
         """
         while True:
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                self._pause(await self._claims.pause_left(PAUSE_KEY))
+                left = await self._claims.pause_left(pause_key(self._claims.environment))
+                self._pause(min(left, MAX_PAUSE))  # whatever a key says that nobody of us wrote
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)
 

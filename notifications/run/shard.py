@@ -13,19 +13,22 @@ import structlog
 
 from notifications.domain.claim import (
     EXPIRY_AFTER_SLOT_MS,
+    FOREIGN_TEXT,
+    FOREIGN_TYPE,
     SHARD_PREFIX,
-    SINCE_KEY,
     SINGLE_FILE_LANE,
-    SWEEP_KEY,
     ClaimAnswer,
     Stored,
+    cohort_keys,
     new_token,
+    since_key,
+    sweep_key,
 )
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import Phase, Rules, cohorts_between
-from notifications.domain.shards import Shard, shards_of
+from notifications.domain.shards import Shard, ended_cohorts, shards_of
 from notifications.limits import Limits
 from notifications.ports import Claims, Listed
 from notifications.run.outcome import Ending, Outcome
@@ -34,6 +37,7 @@ from notifications.run.state import Run
 log = structlog.get_logger()
 
 ZONES_AT_MOST = 30  # that one `in` takes
+SLACK_MS = 300_000  # that a clock may be set back by: what was written just before is no time to come
 SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
 
 
@@ -45,12 +49,15 @@ class Due:
     unserved: list[Shard]
     sweep: bool
     remembers_since: datetime  # what Redis says of the time before is nothing
+    odd: list[str]  # keys of the sweep's and of since that hold something else: as good as absent
 
 
 async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
     """The state of every shard, and of the sweep, by pipelined GETs: one round trip. Oldest slot first."""
-    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, shards)]
-    *records, swept, since = await claims.read([*(shard.key for shard in listed), SWEEP_KEY, SINCE_KEY])
+    place = claims.environment
+    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, place, shards)]
+    keys = [*(shard.key for shard in listed), sweep_key(place), since_key(place)]
+    *records, swept, since = await claims.read(keys)
     redis_now = int((now - offset).timestamp() * 1000)
     claimable_ones, unserved = [], []
     for shard, record in zip(listed, records, strict=True):
@@ -61,21 +68,28 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
             claimable_ones.append(shard)
     if unserved:
         unserved = await _served_by_nobody(claims, unserved)
-    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if since.until else now
-    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT, remembers_since)
+    remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is Stored.COMPLETE
+    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if remembers else now
+    odd = [
+        key
+        for key, is_odd in (
+            (sweep_key(place), swept.state is Stored.FOREIGN),
+            (since_key(place), since.state is not Stored.ABSENT and not remembers),
+        )
+        if is_odd
+    ]
+    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT or bool(odd), remembers_since, odd)
 
 
 async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
     """Those whose cohort no other version ended either: one of another tzdata, or with another number of shards."""
-    ended: dict[tuple[str, str], set[int]] = {}
+    complete: list[str] = []
     with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never
-        async for found in claims.scan(f"{SHARD_PREFIX}*"):
-            cohort, _, place = found.key.rpartition(":")
-            index, _, count = place.partition("of")
-            if found.record.state is Stored.COMPLETE and index.isdecimal() and count.isdecimal():
-                ended.setdefault((cohort, count), set()).add(int(index))
-    whole = [cohort for (cohort, count), indexes in ended.items() if len(indexes) == int(count)]
-    return [shard for shard in unserved if not any(one.startswith(shard.of_any_version) for one in whole)]
+        complete = [
+            found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is Stored.COMPLETE
+        ]
+    ended = ended_cohorts(complete, claims.environment)
+    return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
 
 
 class HeldShard:
@@ -176,13 +190,20 @@ class HeldShard:
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """The shard under our claim, or None where another run holds it or has ended it."""
-    token = new_token()
-    reply = await run.claims.claim(run.shard_terms(shard), token, SINGLE_FILE_LANE)
+    terms, token, begun = run.shard_terms(shard), new_token(), run.clock.seconds()
+    reply = await run.claims.claim(terms, token, SINGLE_FILE_LANE)
+    await run.trust(reply, terms, token, begun)
+    if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
+        raise KeyTrouble(
+            f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
+            "in two hours at most; look at it by python job.py inspect --keys, and delete it."
+        )
     if reply.answer is not ClaimAnswer.WON:
         return None
     if reply.crashes:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    due = run.rules.phase(shard.cohort.slot, reply.now + run.offset) is Phase.DUE
+    phase = run.rules.phase(shard.cohort.slot, reply.now + run.offset)
+    due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
     return HeldShard(run, shard, token, asks=due or not run.falls_back)
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, user_key
-from notifications.domain.errors import ConfigFault, DependencyDown, ItemReason, ProviderFault, RecapError
+from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, ClaimAnswer, user_key
+from notifications.domain.errors import (
+    ClaimsDown,
+    ConfigFault,
+    DependencyDown,
+    ItemReason,
+    ProviderFault,
+    RecapError,
+    StoreDown,
+)
 from notifications.domain.push import Shown
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
-from notifications.ports import Claims, ClaimTerms, Clock, Push, Store, Summarizer, Telemetry
+from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
 from notifications.run.breaker import Breaker, UselessAnswers, Writes
+from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
 from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
 from notifications.run.push import Pusher
@@ -79,6 +89,7 @@ class Run:
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
+    agreed: Agreed | None = None  # when Redis' clock was found right; before that no claim is held against it
     served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
     telemetry: Telemetry = field(init=False)
     claims: Claims = field(init=False)
@@ -138,6 +149,44 @@ class Run:
         """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
         down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
         return self.trouble or next((cause for cause in down if cause), None)
+
+    async def agree_on_time(self, asked: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
+        """Before the first claim: whether Redis' clock is right, by the store's. `asked`: what it showed before.
+
+        Raises ClaimsDown where it is not. A store that does not answer is no judge: where this machine's clock has
+        nothing to say against Redis' either, the run goes on, and finds out by its first page what ails the store.
+        """
+        try:
+            async with self.terminated.timeout(math.inf):
+                found = await compared(self.claims, self.store, self.clock)
+        except StoreDown:
+            agreed = await read(self.claims, self.clock)
+            if host is None or abs(agreed.redis - host()) > APART_AT_MOST:
+                raise
+            self.agreed = agreed
+            return
+        host_ahead = host() - found.agreed.redis + found.ahead if host is not None else None
+        if found.apart:
+            raise ClaimsDown("redis", disagreement(found.ahead, host_ahead))
+        if asked is not None and abs(found.agreed.redis - asked) > APART_AT_MOST:
+            raise ClaimsDown("redis", jumped(found.agreed.redis - asked))
+        self.agreed = found.agreed
+        if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
+            log.warning("clock.host", reason=sentence)
+
+    async def trust(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
+        """After each claim, begun at that reading of the parts' clock: whether Redis' clock has jumped since the check.
+
+        Raises ClaimsDown where it has. What was won is given back first, due again by the time that it should be.
+        """
+        ended = self.clock.seconds()
+        if self.agreed is None or not (off := self.agreed.jumped(reply.now, begun, ended)):
+            return
+        if reply.answer is ClaimAnswer.WON:
+            due = int(self.agreed.time_at(begun).timestamp() * 1000)
+            back = replace(terms, until_ms=min(terms.until_ms, due))
+            await self.claims.fail(back, token, timedelta(0), 0, "clock")
+        raise ClaimsDown("redis", jumped(off))
 
     def redis_ms(self, moment: datetime) -> int:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""

@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINCE_KEY, SINGLE_FILE_LANE, SWEEP_KEY
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.schedule import ONE_DAY, Phase, Rules, latest_slot
+from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINGLE_FILE_LANE, Stored, since_key, sweep_key, user_key
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unfinished
+from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, latest_slot
 from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
+from notifications.run.clocks import APART_AT_MOST, host_clock
 from notifications.run.outcome import Ending, Outcome, Progress
 from notifications.run.shard import Due, due_shards
 from notifications.run.state import Parts, Report, Run, report_of
@@ -40,43 +41,62 @@ class Tick:
     tasks: int = 1
     shown: Shown = lambda progress: nullcontext()  # how far it is, to who watches
     since: datetime | None = None  # slots that ended before this installation are not missed
+    host: Callable[[], datetime] = host_clock
 
     async def run(self) -> Report:
         """Serve every due shard once, then sweep. Where Redis says that there is nothing to do, nothing is opened.
 
-        Nor is imported what only a run with work needs: most starts find none.
+        Nor is imported what only a run with work needs: most starts find none. Raises ClaimsDown where Redis' clock is
+        wrong: nothing is claimed, and nothing said of slots.
         """
         rules = Rules(self.limits.span("catch_up"), self.limits.span("grace"))
-        now = await self.claims.now() + self.offset
+        asked = await self.claims.now()
+        doubted = abs(asked - self.host()) > APART_AT_MOST
+        now = asked + self.offset
         due = await due_shards(self.claims, rules, self.limits.shards, now, self.offset)
-        unserved = self._tell_unserved(due, rules)
-        sweeps = due.sweep and await self._take_sweep(now)
-        if not due.claimable and not sweeps:
-            return Report(now, idle=True, unserved=unserved)
+        if not (due.claimable or due.sweep or doubted):
+            return Report(now, idle=True, unserved=self._tell_unserved(due, rules))
+        async with self.open_parts() as parts:
+            run = Run(parts, self.offset, self.terminated)
+            await run.agree_on_time(asked, self.host)
+            unserved = self._tell_unserved(due, rules)
+            sweeps = due.sweep and await self._take_sweep(due, rules, now)
+            if not due.claimable and not sweeps:
+                return Report(now, idle=True, unserved=unserved, documents_read=run.store.reads)
+            await self._work(run, due.claimable, now, sweeps=sweeps)
+            return report_of(run, now, unserved)
+
+    async def _work(self, run: Run, claimable: Sequence[Shard], now: datetime, *, sweeps: bool) -> None:
         from notifications.run.last_day import tell_last_day
         from notifications.run.sweep import sweep
 
         swept = False
         try:
-            async with self.open_parts() as parts:
-                run = Run(parts, self.offset, self.terminated)
-                async with self.shown(lambda: run.counts.progress):
-                    await self._serve(run, due.claimable)
-                    if due.claimable:
-                        await tell_last_day(run, now - self.offset)
-                    swept = sweeps and await sweep(run, now)
-                await run.pusher.delete_dead_tokens(run.store)
-                return report_of(run, now, unserved)
+            async with self.shown(lambda: run.counts.progress):
+                await self._serve(run, claimable)
+                if claimable:
+                    await tell_last_day(run, now - self.offset)
+                swept = sweeps and await sweep(run, now)
+            await run.pusher.delete_dead_tokens(run.store)
         finally:
             if sweeps and not swept:
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                    await self.claims.forget(SWEEP_KEY)  # the next run's turn
+                    await self.claims.forget(sweep_key(self.claims.environment))  # the next run's turn
 
-    async def _take_sweep(self, now: datetime) -> bool:
-        """This run's turn, and the word that from now on this Redis remembers what was served."""
-        if not await self.claims.take_turn(SWEEP_KEY, self.limits.span("sweep"), now - self.offset):
+    async def _take_sweep(self, due: Due, rules: Rules, now: datetime) -> bool:
+        """This run's turn, and the word that from now on this Redis remembers what was served.
+
+        What else stands under these keys is told, and makes place: nobody but this job writes them.
+        """
+        sweep, since = sweep_key(self.claims.environment), since_key(self.claims.environment)
+        for key in due.odd:
+            log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
+            await self.claims.forget(key)
+        if not await self.claims.take_turn(sweep, self.limits.span("sweep"), now - self.offset):
             return False
-        await self.claims.take_turn(SINCE_KEY, SINCE_EXPIRY_DAYS * ONE_DAY, now - self.offset)
+        if await self.claims.remember(since, now - self.offset, SINCE_EXPIRY_DAYS * ONE_DAY):
+            before = len(self._missed(due, rules))
+            log.info("redis.first_seen", key=since, unserved=before)
         return True
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
@@ -96,24 +116,28 @@ class Tick:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    def _tell_unserved(self, due: Due, rules: Rules) -> int:
-        """Slots whose catch-up and grace went by without any run ending them: the scheduler was down, or Redis forgot.
+    def _missed(self, due: Due, rules: Rules) -> list[Shard]:
+        """Slots whose catch-up and grace went by without any run ending them, since there was an installation."""
+        ended = rules.catch_up + rules.grace
+        return [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
 
-        Returns how many of them Redis would remember: their users' day ended without a recap.
+    def _tell_unserved(self, due: Due, rules: Rules) -> int:
+        """Of these how many Redis would remember: the scheduler was down, and their users' day ended without a recap.
+
+        Of the time before, an empty Redis knows nothing: a new installation has missed nobody.
         """
         ended = rules.catch_up + rules.grace
-        missed = [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
-        remembered = sum(shard.cohort.slot + ended > due.remembers_since for shard in missed)
+        missed = [shard for shard in self._missed(due, rules) if shard.cohort.slot + ended > due.remembers_since]
         if missed:
             log.error(
                 "slots.unserved",
                 shards=len(missed),
-                remembered=remembered,
+                remembered=len(missed),  # as alerts of former versions ask for
                 first=missed[0].cohort.slot.isoformat(),
                 last=missed[-1].cohort.slot.isoformat(),
                 redis_remembers_since=due.remembers_since.isoformat(),
             )
-        return remembered
+        return len(missed)
 
     async def run_user(self, uid: str) -> Report:
         """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
@@ -125,6 +149,7 @@ class Tick:
         now = await self.claims.now() + self.offset
         async with self.open_parts() as parts:
             run = Run(parts, self.offset, self.terminated)
+            await run.agree_on_time(now - self.offset, self.host)
             listed = await run.store.user(uid)
             if listed is None or listed.user is None:
                 raise ConfigFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
@@ -137,6 +162,25 @@ class Tick:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
             else:
                 run.counts.due = 1
-                run.counts.add(await claim_and_recap(run, user, slot, SINGLE_FILE_LANE))
+                outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
+                run.counts.add(outcome)
+                if outcome.ending is Ending.DONE_BEFORE:
+                    await self._tell_strange(run, uid, slot)
                 await run.pusher.delete_dead_tokens(run.store)
             return report_of(run, now)
+
+    async def _tell_strange(self, run: Run, uid: str, slot: Slot) -> None:
+        """A claim that is `sent` without a ledger. It stays: two environments' runs would delete each other's."""
+        day = slot.recap_date
+        [record] = await self.claims.read([user_key(uid, day)])
+        if record.state is Stored.SENT and not await run.store.ledgers_between(uid, day, day):
+            again = f"python job.py resend {uid} {day}"
+            raise Unfinished(f"{sent_elsewhere(uid, day)} {again} makes it here.")
+
+
+def sent_elsewhere(uid: str, day: date) -> str:
+    """Of a claim without a ledger: what it means."""
+    return (
+        f"Redis says that {uid} {day} was sent, and the store has no ledger of it: "
+        "it was another environment's, or the store was emptied since."
+    )

@@ -208,6 +208,14 @@ FOREIGN_VALUES: list[Any] = [
     '{"s":"unheard","t":"x"}',
     '"text"',
     "7",
+    '{"s":"sent","t":"x","u":1e999}',
+    '{"s":"sent","t":"x","u":1e300}',
+    '{"s":"idle","t":"x","u":0,"f":9007199254740994}',
+    '{"s":"idle","t":"x","u":0,"c":1.5}',
+    '{"s":"idle","t":"x","u":NaN}',
+    '{"s":"idle","t":"x","u":true}',
+    "[" * 100_000,
+    "x" * 1_000_000,
 ]
 
 
@@ -235,6 +243,37 @@ async def test_a_hash_under_our_key_is_held(claims: RedisClaims) -> None:
     assert (await claims.claim(await terms(claims), "me", 0)).answer is ClaimAnswer.FOREIGN
     assert await claims.read([KEY, "nothing"]) == [FOREIGN, ABSENT]
     assert await claims._client.hgetall(KEY) == {b"a": b"b"}
+
+
+async def test_a_record_is_deleted_only_while_it_is_the_one_that_was_read(claims: RedisClaims) -> None:
+    t = await terms(claims)
+    await claims.claim(t, "me", 0)
+    [mine] = await claims.read([KEY])
+    for other in (replace(mine, token="you"), replace(mine, state=Stored.SENT), ABSENT):
+        assert await claims.forget(KEY, other) is (other is ABSENT)
+        assert await claims.read([KEY]) == [mine]
+    assert await claims.forget(KEY, mine)
+    assert await claims.forget(KEY, mine)  # a repeat, whose answer was lost
+    assert await claims.read([KEY]) == [ABSENT]
+
+
+async def test_a_turn_and_a_pause_are_an_environments_own(claims: RedisClaims) -> None:
+    now = await claims.now()
+    for place in ("e1", "e2"):
+        assert await claims.take_turn(claim.sweep_key(place), timedelta(minutes=10), now)
+    await claims.set_pause(claim.pause_key("e1"), timedelta(seconds=9))
+    assert await claims.pause_left(claim.pause_key("e2")) == timedelta(0)
+
+
+async def test_since_when_redis_remembers_is_written_once_and_kept(claims: RedisClaims) -> None:
+    key, now = claim.since_key("e1"), await claims.now()
+    assert await claims.remember(key, now, timedelta(minutes=1))
+    assert not await claims.remember(key, now + timedelta(hours=1), timedelta(days=30))
+    [record] = await claims.read([key])
+    assert (record.until, record.state) == (int(now.timestamp() * 1000), Stored.COMPLETE)
+    [found] = [one async for one in claims.scan(key)]
+    assert found.ttl is not None
+    assert timedelta(days=29) < found.ttl <= timedelta(days=30)
 
 
 async def test_one_of_many_wins(claims: RedisClaims) -> None:

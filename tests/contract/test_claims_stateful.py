@@ -73,7 +73,7 @@ class Claims(RuleBasedStateMachine):
 
     @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, Stored.CLAIMED, Stored.IDLE})))
     def forget(self, token: str, state: Stored) -> None:
-        done = self.run(self.claims.forget_read(KEY, Record(state, token)))
+        done = self.run(self.claims.forget(KEY, Record(state, token)))
         transition = decide(Ask(Verb.FORGET, token, 0, outcome=state), self.model)
         [self.model] = self.run(self.claims.read([KEY]))
         assert (done, self.model) == (transition.answer is ClaimAnswer.OK, transition.after)

@@ -80,6 +80,13 @@ async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
     return await store.begin(opening(by), RECAP, **given)
 
 
+async def test_a_store_tells_its_own_time_at_the_cost_of_a_document(store: Store) -> None:
+    read = store.reads
+    told = await store.now()
+    assert (abs(told - datetime.now(UTC)) < timedelta(minutes=1), told.tzinfo is not None) == (True, True)
+    assert store.reads - read <= 1
+
+
 async def test_pages_hold_whom_the_query_sees_by_id(world: World, store: Any) -> None:
     for n in range(7):
         world.put_user(f"user-{n}", ON | {"time_zone": ("Europe/Paris", "Europe/Berlin")[n % 2]}, {}, {})

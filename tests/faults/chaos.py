@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from notifications.domain.claim import SWEEP_KEY, Stored
+from notifications.domain.claim import Stored, sweep_key
 from tests.faults.stage import MAX_TICKS, SCALED, FaultStage
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer, redis_binaries, shared_emulator, stop_shared_emulator
@@ -161,7 +161,7 @@ class Chaos:
                 return
             self.faults.age()
             with self.faults.redis() as client:
-                client.delete(SWEEP_KEY)
+                client.delete(sweep_key(self.faults.stage.world.environment))
             finished = self.stage.run()
             assert finished.code in (0, 4, 5), finished.err
         raise AssertionError("a delivery stays open")

@@ -13,6 +13,8 @@ from tests.faults.director import Director
 PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS, END_STREAM = 0, 1, 0x1
 COMMIT, CONVERSATIONS = "firestore commit", "firestore conversations"
+CLOCK = "the clock of firestore"  # no message of a page or a ledger
+CLOCK_MARK = b"recap_clock"
 CONVERSATIONS_MARK = b"conversations"  # what only these messages name
 
 
@@ -125,6 +127,8 @@ class Http2Proxy(Proxy):
     def _name_of(self, data: bytes) -> str:
         if _writes_a_ledger(data):
             return COMMIT
+        if CLOCK_MARK in data:
+            return CLOCK
         return CONVERSATIONS if CONVERSATIONS_MARK in data else self.name
 
 

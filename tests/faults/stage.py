@@ -103,8 +103,8 @@ class FaultStage:
     def learn_scripts(self) -> None:
         """Redis learns the scripts, so that from now on each verb is one message."""
         with self.redis() as client:
-            for verb in Verb:
-                client.script_load(script(verb)[0])
+            for source, _ in map(script, Verb):
+                client.script_load(source)
 
     def settle_in_real_time(self, seconds: float = 60) -> None:
         """As `run_until_settled`, but nothing ages: an open delivery is taken only once it is stale."""
@@ -138,12 +138,12 @@ class FaultStage:
         hours = {self.stage.world.user(uid)["daily_summary_hour_local"] for uid in self.slots}  # type: ignore[index]
         at = {slot.at for slot in self.slots.values()}
         with self.redis() as client:
-            complete_other_shards(client, at, hours)
+            complete_other_shards(client, self.stage.world.environment, at, hours)
 
     def complete_other_shards_of_nobody(self) -> None:
         """Every due shard counts as served."""
         with self.redis() as client:
-            complete_other_shards(client, set(), set())
+            complete_other_shards(client, self.stage.world.environment, set(), set())
 
     def start(self, *arguments: str) -> Job:
         process = self.stage.start(*arguments, **self.behind_proxies(), **self.under_test)
@@ -233,7 +233,7 @@ class FaultStage:
         now = datetime.now(UTC)
         with self.redis() as client:
             for cohort in cohorts_between(now - timedelta(hours=3), now):
-                key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), 0, 1)
+                key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), self.stage.world.environment, 0, 1)
                 if cohort.slot in at and claim.parse(client.get(key)).state is not claim.Stored.COMPLETE:
                     return True
         return False
@@ -316,4 +316,4 @@ def record(faults: FaultStage, uid: str) -> claim.Record:
 
 def sweep_is_due(staged: FaultStage) -> None:
     with staged.redis() as client:
-        client.delete("daily_summary:sweep")
+        client.delete(claim.sweep_key(staged.stage.world.environment))

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import Stored, sweep_key
 from tests.faults.proxies import COMMIT
 from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
 from tests.support.web import fcm_error
@@ -133,7 +133,7 @@ def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage)
     staged.add_users("ann")
     staged.run_until_settled()
     with Redis(port=staged.stage.redis.port) as client:
-        assert 0 < client.pttl("daily_summary:sweep") <= 600_000
+        assert 0 < client.pttl(sweep_key(staged.stage.world.environment)) <= 600_000
     event = staged.stage.run().event("tick.finished")
     assert (event["idle"], event["documents_read"]) == (True, 0)
 
@@ -156,7 +156,7 @@ def test_a_sweep_that_can_not_push_gives_way(staged: FaultStage) -> None:
     assert (finished.code, finished.event("tick.finished")["swept"]) == (4, 1), finished.err
     assert staged.stage.fcm.asked.total() - asked == 1
     with Redis(port=staged.stage.redis.port) as client:
-        assert client.exists("daily_summary:sweep") == 0
+        assert client.exists(sweep_key(staged.stage.world.environment)) == 0
     staged.fcm_rule = None
     staged.age()
     assert staged.stage.run().code == 0

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import Stored
+from tests.faults.proxies import CLOCK
 from tests.faults.stage import PATIENT, FaultStage, on_firestore, on_sqlite, record
 from tests.support.servers import wait_for
 
@@ -32,15 +33,19 @@ def test_sigterm_at_any_effect_ends_in_time_and_charges_nobody(staged: FaultStag
         assert (staged.ledger("ann")["state"], record(staged, "ann").crashes) == ("sent", 0)
 
 
+@pytest.mark.parametrize(("message", "claimed"), [(CLOCK, 0), ("firestore", 1)])
 @on_firestore
-def test_sigterm_while_a_page_hangs_frees_the_shard(staged: FaultStage) -> None:
-    """SIGTERM while the store does not answer: the run ends in time, and its shard is free for the next."""
+def test_sigterm_while_a_page_hangs_frees_the_shard(staged: FaultStage, message: str, claimed: int) -> None:
+    """SIGTERM while the store does not answer: the run ends in time, and its shard is free for the next.
+
+    Where it is asked for its time nothing is claimed yet.
+    """
     staged.under_test = PATIENT
     staged.add_users("ann")
-    finished = staged.stage.end(staged.strike("firestore", "before", "hold"))
+    finished = staged.stage.end(staged.strike(message, "before", "hold"))
     staged.director.thawed.set()
     assert finished.code == 0, finished.err
-    assert len(finished.named("shard.stopped")) == 1
+    assert len(finished.named("shard.stopped")) == claimed
     assert staged.stage.run().code == 0
     staged.check_delivered()
 

@@ -71,7 +71,7 @@ def test_a_newer_tzdata_repeats_nobody(staged: FaultStage) -> None:
 @pytest.mark.parametrize("value", ["1", "", "null", "[]", "{}", "hash", "no-ttl"])
 @on_sqlite
 def test_another_makers_value_is_held_and_touches_nobody_else(staged: FaultStage, value: str) -> None:
-    """Another maker's value under a user's key is held; the other users are untouched."""
+    """Another maker's value under a user's key is held, and one of another type told; the other users are untouched."""
     staged.add_users("ann", "bob")
     key = claim.user_key("ann", staged.slots["ann"].recap_date)
     with staged.redis() as client:
@@ -80,7 +80,9 @@ def test_another_makers_value_is_held_and_touches_nobody_else(staged: FaultStage
         else:
             client.set(key, "1" if value == "no-ttl" else value, px=None if value == "no-ttl" else 60_000)
     finished = staged.stage.run()
-    assert (finished.code, finished.event("tick.finished")["held"]) == (0, 1)
+    event, by_type = finished.event("tick.finished"), int(value == "hash")
+    assert (finished.code, event["held"], event["failed"]) == (by_type, 1 - by_type, by_type)
+    assert [key in told["reason"] for told in finished.named("recap.trouble")] == [True] * by_type
     assert staged.pushes() == {"token-bob-0": 1}
     with staged.redis() as client:
         left = client.pttl(key)

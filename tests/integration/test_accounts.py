@@ -83,13 +83,18 @@ def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage)
     stage.world.put_user("ann", DOC, {}, {"t": talk("ann", SLOT - timedelta(hours=1))})
     late = SLOT + timedelta(hours=2, minutes=30)
     first = stage.run("--now", late.isoformat())
-    assert (first.code, first.event("slots.unserved")["severity"]) == (0, "ERROR")
+    assert (first.code, first.named("slots.unserved")) == (0, [])
+    seen = first.event("redis.first_seen")
+    assert (seen["severity"], seen["unserved"] > 0) == ("INFO", True)
+    assert [event["event"] for event in stage.run("--now", late.isoformat()).events] == ["tick.finished"]  # told once
     with Redis(port=stage.redis.port) as client:
-        remembers = json.loads(client.get(claim.SINCE_KEY))
+        remembers = json.loads(client.get(claim.since_key(stage.world.environment)))
         remembers["u"] -= 3_600_000
-        client.set(claim.SINCE_KEY, json.dumps(remembers), keepttl=True)
+        client.set(claim.since_key(stage.world.environment), json.dumps(remembers), keepttl=True)
     again = stage.run("--now", late.isoformat())
     assert again.code == 5
+    assert again.event("slots.unserved")["severity"] == "ERROR"
+    assert again.named("redis.first_seen") == []
     assert "slots went by unserved" in again.out
 
 
@@ -149,18 +154,20 @@ def test_an_audit_can_fail_for_each_kind_of_wrong(stage: Stage, kind: str) -> No
 @pytest.mark.parametrize("other", ["another tzdata", "another number of shards"])
 @on_sqlite
 def test_slots_that_another_version_finished_are_not_unserved(stage: Stage, other: str) -> None:
-    now = datetime.now(UTC)
+    now, place = datetime.now(UTC), stage.world.environment
     version, shards = ("2020.1", 1) if other == "another tzdata" else (tzdata_version(), 4)
     cohorts = cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=2))
     with Redis(port=stage.redis.port) as client:
         for cohort in cohorts:
             for index in range(shards):
-                key = claim.shard_key(cohort.slot, cohort.hour, version, index, shards)
+                key = claim.shard_key(cohort.slot, cohort.hour, version, place, index, shards)
                 client.set(key, '{"s":"complete","t":""}', px=3_600_000)
+        remembers = int((now - timedelta(hours=5)).timestamp() * 1000)
+        client.set(claim.since_key(place), f'{{"s":"complete","t":"","u":{remembers}}}', px=3_600_000)
     finished = stage.run()
     assert finished.named("slots.unserved") == []
     with Redis(port=stage.redis.port) as client:  # one shard of them was never finished
         for cohort in cohorts:
-            client.delete(claim.shard_key(cohort.slot, cohort.hour, version, 0, shards))
+            client.delete(claim.shard_key(cohort.slot, cohort.hour, version, place, 0, shards))
     finished = stage.run()
     assert len(finished.named("slots.unserved")) == 1

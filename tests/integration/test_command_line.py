@@ -16,7 +16,7 @@ from redis import Redis
 from notifications.domain.claim import Stored
 from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import JOB, Stage
-from tests.support.servers import wait_for
+from tests.support.servers import Sentinel, redis_binaries, wait_for
 from tests.support.web import LoopbackServer, llm_error
 from tests.support.worlds import SqliteWorld
 
@@ -104,8 +104,12 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
     (REAL, "REDIS_URL, OPENAI_API_KEY or OPENAI_BASE_URL"),
     (REAL | {"REDIS_URL": "redis://127.0.0.1:1/0"}, "RECAP_SUMMARIZER=extract"),
     ({"REDIS_URL": "redis://127.0.0.1:1/0?ssl=true"}, "write rediss:// for TLS"),
-    ({"REDIS_URL": "redis://127.0.0.1:1/0?foo=bar"}, "the option 'foo'"),
-    ({"REDIS_URL": "redis://127.0.0.1:1/prod"}, "names the database 'prod'"),
+    ({"REDIS_URL": "redis://127.0.0.1:1/0?foo=pw"}, "an option that means nothing here"),
+    ({"REDIS_URL": "redis://127.0.0.1:1/pw"}, "names a database that is no number"),
+    ({"REDIS_URL": "redis://u:1/pw@127.0.0.1:1/0"}, "as %23, %2F, %3F or %40"),
+    ({"REDIS_URL": "redis://127.0.0.1:1/1?cluster=true"}, "a Redis Cluster has database 0 alone"),
+    ({"REDIS_URL": "unix:///tmp/redis.sock?cluster=true"}, "a Redis Cluster is reached by redis://"),
+    ({"REDIS_URL": "rediss://127.0.0.1:1?ssl_cert_reqs=CERT_NONE"}, "ssl_cert_reqs of REDIS_URL has a wrong value"),
 ]
 
 
@@ -142,6 +146,16 @@ def test_a_redis_that_is_none_is_one_sentence(stage: Stage) -> None:
     web_server.stop()
     assert (finished := stage.run(REDIS_URL=f"rediss://127.0.0.1:{stage.redis.port}/0")).code == 4
     assert "a server without TLS wants redis://" in one_sentence(finished.err)
+
+
+@pytest.mark.parametrize("binary", redis_binaries(), ids=str)
+@pytest.mark.parametrize("database", ["0", "1"])
+def test_a_sentinel_is_named(tmp_path: Path, binary: Path, database: str) -> None:
+    """It answers on a port of its own, and most commands with an error."""
+    sentinel = Sentinel(tmp_path / "sentinel", binary=binary)
+    done = bare(tmp_path, REDIS_URL=f"redis://127.0.0.1:{sentinel.port}/{database}")
+    sentinel.kill()
+    assert (done.returncode, "is a Sentinel" in one_sentence(done.stderr)) == (3, True), done.stderr
 
 
 def bare(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -65,7 +65,7 @@ class CountingProxy:
 def test_an_idle_tick_loads_and_asks_next_to_nothing(stage: Stage, tmp_path: Path) -> None:
     hour = latest_hour("UTC", stage.now)
     with Redis(port=stage.redis.port) as client:  # the next cohort too, if its slot comes while this runs
-        complete_other_shards(client, {latest_slot("UTC", hour, stage.now).at}, {hour})
+        complete_other_shards(client, stage.world.environment, {latest_slot("UTC", hour, stage.now).at}, {hour})
     stage.add_user("ann")
     assert stage.run().code == 0
     proxy = CountingProxy(stage.redis.port)

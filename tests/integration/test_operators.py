@@ -21,6 +21,7 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
     assert found == {
         "time zones": "ok  ",
         "Redis answers": "ok  ",
+        "the clocks of Redis, the store and this machine": "ok  ",
         "users and their index": "ok  ",
         "open deliveries and their index": "ok  ",
         "users that the query can't see": "look",
@@ -143,7 +144,7 @@ def test_inspect_shows_every_key_of_the_job_and_no_other(stage: Stage) -> None:
     assert stage.run().code == 0
     claim = f"users:ann:daily_summary_lock:{slot.recap_date}"
     with Redis(port=stage.redis.port) as client:
-        client.set("recap:llm_pause", "1", px=60_000)
+        client.set("daily_summary:pause:e1", "1", px=60_000)
         client.rpush("daily_summary:by_another_hand", "x")
         client.set("users:ann:profile", "the app's own", ex=600)
         client.set("daily_summary:steers\x1b[2J", b"\xff\n", ex=600)
@@ -153,7 +154,10 @@ def test_inspect_shows_every_key_of_the_job_and_no_other(stage: Stage) -> None:
     assert set(found) == ours
     assert json.loads(found[claim]["value"])["s"] == "sent"
     assert 0 < found[claim]["ttl_seconds"] <= 3 * 3600
-    assert (found["recap:llm_pause"]["value"], 0 < found["recap:llm_pause"]["ttl_seconds"] <= 60) == ("1", True)
+    assert (found["daily_summary:pause:e1"]["value"], 0 < found["daily_summary:pause:e1"]["ttl_seconds"] <= 60) == (
+        "1",
+        True,
+    )
     by_another = found["daily_summary:by_another_hand"]
     assert (by_another["value"], by_another["ttl_seconds"]) == ("(list)", None)
     shown = stage.run("inspect", "--keys").out

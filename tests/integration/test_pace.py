@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.run.pace import PAUSE_KEY
+from notifications.domain.claim import pause_key
 from tests.support.jobs import Stage
 from tests.support.web import completion, recap_answer
 
@@ -32,7 +32,7 @@ def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> N
     with Redis(port=stage.redis.port) as client:
 
         async def script(who: str) -> web.Response:
-            paused.append(client.exists(PAUSE_KEY))
+            paused.append(client.exists(pause_key(stage.world.environment)))
             return announcing(
                 who,
                 x_ratelimit_limit_requests="100",
@@ -41,7 +41,7 @@ def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> N
             )
 
         stage.llm.script = script
-        client.set(PAUSE_KEY, "1", px=1500)  # as another process would
+        client.set(pause_key(stage.world.environment), "1", px=1500)  # as another process would
         finished = stage.run()
     assert finished.event("tick.finished")["sent"] == 3
     assert [event["seconds"] for event in finished.named("llm.pause")] == [0.6, 0.6, 0.6]

@@ -80,7 +80,7 @@ class Evening:
         )
 
     def start(self, **changes: Any) -> Tick:
-        return replace(Tick(self.claims, self.limits, self._open, self.terminated), **changes)
+        return replace(Tick(self.claims, self.limits, self._open, self.terminated, host=lambda: self.now), **changes)
 
     async def tick(self, **changes: Any) -> Report:
         return await self.start(**changes).run()

@@ -144,7 +144,7 @@ class Stage:
     def nothing_is_due(self) -> None:
         """Every shard counts as served, those of the next minutes too."""
         with Redis(port=self.redis.port) as client:
-            complete_other_shards(client, set(), set())
+            complete_other_shards(client, self.world.environment, set(), set())
 
     def record(self, uid: str, slot: Slot) -> claim.Record:
         """The user's claim record."""
@@ -155,14 +155,16 @@ class Stage:
         return claim.parse(value)
 
 
-def complete_other_shards(client: Redis, slots: set[datetime], hours: set[int], shards: int = 1) -> None:
+def complete_other_shards(
+    client: Redis, environment: str, slots: set[datetime], hours: set[int], shards: int = 1
+) -> None:
     """Every due shard but those of these cohorts counts as served: a run reads nothing but what is asked about."""
     now = datetime.now(UTC)
     for cohort in cohorts_between(now - timedelta(hours=3), now + timedelta(minutes=10)):
         if cohort.slot in slots and cohort.hour in hours:
             continue
         for index in range(shards):
-            key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), index, shards)
+            key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), environment, index, shards)
             client.set(key, '{"s":"complete","t":""}', px=3 * 3_600_000)
 
 

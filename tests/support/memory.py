@@ -41,6 +41,7 @@ from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
 from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 
+ENVIRONMENT = "memory"
 Doc = dict[str, Any]
 Clock = Callable[[], datetime]
 
@@ -94,6 +95,7 @@ class MemoryClaims:
     def __init__(self, redis: MemoryRedis | None = None) -> None:
         self._client = redis or MemoryRedis()
         self.told: list[str] = []
+        self.environment = ENVIRONMENT
 
     async def now(self) -> datetime:
         return self._client.clock()
@@ -149,8 +151,13 @@ class MemoryClaims:
             final=after.state if transition.answer is ClaimAnswer.DONE else None,
             failures=after.failures,
             crashes=after.crashes,
-            reason=before.reason if ask.verb is Verb.CLAIM else after.reason,
+            reason=self._why_held(terms.key, before) if ask.verb is Verb.CLAIM else after.reason,
         )
+
+    def _why_held(self, key: str, before: Record) -> str:
+        if before.state is not Stored.FOREIGN:
+            return before.reason
+        return claim.FOREIGN_TYPE if isinstance(self._client.look(key), dict) else claim.FOREIGN_TEXT
 
     def _store(self, terms: ClaimTerms, now: int, record: Record) -> None:
         fields = {
@@ -168,18 +175,25 @@ class MemoryClaims:
     async def free(self, terms: ClaimTerms, token: str) -> Reply:
         return self._carry_out(Ask(Verb.FREE, token, self._client.ms), terms)
 
-    async def forget_read(self, key: str, record: Record) -> bool:
-        ask = Ask(Verb.FORGET, record.token, self._client.ms, outcome=record.state)
+    async def forget(self, key: str, only: Record | None = None) -> bool:
+        if only is None:
+            self._client.values.pop(key, None)
+            return True
+        ask = Ask(Verb.FORGET, only.token, self._client.ms, outcome=only.state)
         return self._carry_out(ask, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
-
-    async def forget(self, key: str) -> None:
-        self._client.values.pop(key, None)
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         if self._client.look(key) is not None:
             return False
         await self._client.set(key, claim.turn(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
         return True
+
+    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+        if await self.take_turn(key, kept, at):
+            return True
+        value, _ = self._client.values[key]
+        self._client.values[key] = (value, self._client.ms + _ms(kept))
+        return False
 
     async def set_pause(self, key: str, rest: timedelta) -> None:
         if await self.pause_left(key) < rest:
@@ -282,6 +296,9 @@ class MemoryStore(TransactionalLedger):
             )
 
         return [self._listed(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
+
+    async def now(self) -> datetime:
+        return self._kept.clock()
 
     async def user(self, uid: str) -> Listed | None:
         return self._listed(uid) if uid in self._kept.users else None
@@ -433,6 +450,7 @@ class MemoryWorld:
     """The documents as tests fill and read them: tests.support.worlds.World."""
 
     name = "memory"
+    environment = ENVIRONMENT
 
     def __init__(self, clock: Clock = wall_clock, long_ago: datetime = datetime(2020, 1, 1, tzinfo=UTC)) -> None:
         self.documents = MemoryDocuments(clock)

@@ -135,6 +135,18 @@ class RedisServer:
             self.process = None
 
 
+class Sentinel(RedisServer):
+    """One that watches nobody."""
+
+    def start(self, *, wait: bool = True) -> None:
+        conf = self.folder / "sentinel.conf"
+        conf.write_text(f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n")
+        self.process = subprocess.Popen(
+            [str(self.binary), str(conf), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(self.answers, "Sentinel")
+
+
 def emulator_jar() -> Path | None:
     """The Firestore emulator of the Google Cloud CLI; None where either it or Java is missing."""
     gcloud = shutil.which("gcloud")

@@ -14,6 +14,7 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from notifications.adapters.stores.documents import moment
 from notifications.adapters.stores.sqlite import file as sqlite
+from notifications.domain.claim import environment_of
 
 Doc = dict[str, Any]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -43,6 +44,7 @@ class World(Protocol):
     """One store, empty at first."""
 
     name: str
+    environment: str  # as it stands in Redis' keys
 
     def env(self) -> dict[str, str]: ...
     def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None: ...
@@ -74,6 +76,7 @@ class FirestoreWorld:
         self.host = host
         self.project = f"test-{uuid.uuid4().hex[:12]}"
         self.database = database
+        self.environment = environment_of("emulator", self.project, database)
         self.db = firestore.Client(project=self.project, credentials=AnonymousCredentials(), database=database)
 
     def roll_back(self, transaction: bytes) -> None:
@@ -155,6 +158,8 @@ class SqliteWorld:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "created").write_text(LONG_AGO.isoformat())  # no sample users
+        (folder / "environment").write_text(made := uuid.uuid4().hex[:16])
+        self.environment = environment_of("folder", made)
         self.db = sqlite.open_file(folder / "recap.sqlite3")
 
     def env(self) -> dict[str, str]:

@@ -127,8 +127,8 @@ def test_a_user_and_day_have_the_key_that_older_deployments_take() -> None:
 
 
 def test_a_shards_key_names_its_cohort_and_its_part() -> None:
-    key = shard_key(datetime(2026, 5, 1, 9, 30, 7, tzinfo=UTC), 8, "2026.1", 2, 16)
-    assert key == "daily_summary:cohort:v2:2026-05-01T09:30:07Z:8:2026.1:2of16"
+    key = shard_key(datetime(2026, 5, 1, 9, 30, 7, tzinfo=UTC), 8, "2026.1", "e1", 2, 16)
+    assert key == "daily_summary:cohort:v2:2026-05-01T09:30:07Z:8:2026.1:e1:2of16"
 
 
 def test_a_turn_is_read_like_any_record() -> None:
@@ -146,4 +146,4 @@ def test_a_value_that_is_too_deep_to_read_is_another_makers() -> None:
 
 def test_the_key_of_a_shard_is_in_utc_whatever_zone_its_slot_is_given_in() -> None:
     vienna = datetime(2026, 5, 1, 22, tzinfo=timezone(timedelta(hours=2)))
-    assert shard_key(vienna, 22, "2026a", 0, 1) == "daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:2026a:0of1"
+    assert shard_key(vienna, 22, "2026a", "e1", 0, 1) == "daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:2026a:e1:0of1"

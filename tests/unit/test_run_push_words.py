@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from notifications.commands.resend import carry_out, wish
-from notifications.domain.claim import SWEEP_KEY
+from notifications.domain.claim import sweep_key
 from notifications.domain.push import PushAnswer, Result, Shown
 from notifications.run.state import Run
 from tests.support.evening import Evening
+from tests.support.memory import ENVIRONMENT
 
 BUSY = PushAnswer(Result.BUSY, "UNAVAILABLE")
 
@@ -63,7 +64,7 @@ async def test_what_the_sweep_finds_is_as_late_as_the_slot_that_began_it(minutes
     await evening.tick()
     evening.world.update_user("ann", {"daily_summary_hour_local": 5})
     evening.push.script = lambda token: None
-    await evening.claims.forget(SWEEP_KEY)
+    await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=minutes)
     assert (report.counts.swept, silent(evening, "ann")) == (1, [late])
 

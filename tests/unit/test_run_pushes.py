@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.domain.claim import SWEEP_KEY
+from notifications.domain.claim import sweep_key
 from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
 )
 from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
 from tests.support.evening import Evening, endings
+from tests.support.memory import ENVIRONMENT
 
 BUSY = PushAnswer(Result.BUSY, "UNAVAILABLE")
 UNKNOWN = PushAnswer(Result.UNKNOWN, "TimeoutError")
@@ -117,7 +118,7 @@ async def test_an_open_delivery_of_who_moved_away_is_swept() -> None:
     evening.world.update_user("ann", {"daily_summary_hour_local": 5})
     evening.push.script = lambda token: None
     await evening.later(minutes=5)
-    await evening.claims.forget(SWEEP_KEY)
+    await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (report.counts.swept, endings(report), evening.state("ann"), evening.got()) == (
         1,
@@ -138,7 +139,7 @@ async def test_an_open_delivery_of_who_is_gone_is_given_up(deed: str) -> None:
     else:
         evening.world.delete_user("ann")
     evening.push.script = lambda token: None
-    await evening.claims.forget(SWEEP_KEY)
+    await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (endings(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up user_gone_or_off", {})
 

@@ -16,7 +16,7 @@ from notifications.domain.spending import spend_key
 from notifications.ports import Answer
 from notifications.run import recap
 from tests.support.evening import EIGHT, Evening, endings
-from tests.support.memory import RECAP, answered
+from tests.support.memory import ENVIRONMENT, RECAP, answered
 from tests.support.web import NOTE
 
 LONG = "You talked about the garden and the fence, with all that belongs to it and more. " * 12
@@ -247,7 +247,7 @@ async def test_beyond_the_budget_everybody_gets_the_extract_and_nobody_is_asked(
     report = await evening.tick()
     assert (endings(report), evening.summarizer.calls) == ({"sent": 6}, 2)
     assert (report.counts.extracts, report.counts.over_budget, report.counts.micro_usd) == (4, 4, 100)
-    assert evening.redis.look(spend_key(EIGHT.date())) == {"total": 100}
+    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 100}
     assert set(evening.got().values()) == {1}
 
 
@@ -258,7 +258,7 @@ async def test_a_call_of_which_nobody_knows_what_it_cost_keeps_its_worst_cost() 
     faults = iter([ProviderFault("Too slow."), ProviderFault("Busy.", unpaid=True)])
     evening.summarizer.script = lambda question: next(faults)
     await evening.tick()
-    assert evening.redis.look(spend_key(EIGHT.date()))["total"] == 120
+    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date()))["total"] == 120
 
 
 async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from notifications.domain.claim import pause_key
 from notifications.domain.errors import (
     ConfigFault,
 )
 from notifications.run.shard import due_shards
 from tests.support.evening import Evening, endings
+from tests.support.memory import ENVIRONMENT
 
 
 async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_theirs() -> None:
@@ -79,7 +81,7 @@ async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> 
 async def test_a_pause_that_another_process_was_told_of_is_kept_before_the_claim() -> None:
     evening = Evening()
     evening.add("ann")
-    await evening.claims.set_pause("recap:llm_pause", timedelta(seconds=0.05))
+    await evening.claims.set_pause(pause_key(ENVIRONMENT), timedelta(seconds=0.05))
     running = asyncio.create_task(evening.tick())
     await asyncio.sleep(0)
     evening.now += timedelta(seconds=1)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.claim import Stored, user_key
+from notifications.domain.claim import Stored, pause_key, user_key
 from notifications.domain.errors import (
     ClaimsDown,
     StoreDown,
 )
 from tests.support.evening import Evening, endings, of
+from tests.support.memory import ENVIRONMENT
 
 
 async def _terms(evening: Evening, uid: str) -> Any:
@@ -177,6 +178,6 @@ async def test_who_waits_for_no_llm_is_not_held_up_by_its_pause() -> None:
     evening = Evening()
     evening.add("ann")
     evening.now += timedelta(hours=2, minutes=1)
-    await evening.claims.set_pause("recap:llm_pause", timedelta(minutes=10))
+    await evening.claims.set_pause(pause_key(ENVIRONMENT), timedelta(minutes=10))
     async with asyncio.timeout(5):
         assert endings(await evening.tick()) == {"sent": 1}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifications.domain.claim import cohort_keys
 from notifications.domain.schedule import Cohort, tzdata_version
-from notifications.domain.shards import BASE62, Range, Shard, batches, id_range, shards_of, spread
+from notifications.domain.shards import BASE62, Range, Shard, batches, ended_cohorts, id_range, shards_of, spread
 
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 COHORT = Cohort(SLOT, 22, {"Europe/Paris": date(2026, 5, 1)})
@@ -59,16 +60,34 @@ def test_shards_hold_first_characters_as_evenly_as_they_divide(count: int) -> No
 
 
 def test_a_cohorts_shards_have_their_ranges_and_keys() -> None:
-    begins = f"daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:{tzdata_version()}"
-    assert shards_of(COHORT, 2) == [
+    begins = f"daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:{tzdata_version()}:e1"
+    assert shards_of(COHORT, "e1", 2) == [
         Shard(COHORT, 0, Range(None, "V"), f"{begins}:0of2"),
         Shard(COHORT, 1, Range("V", None), f"{begins}:1of2"),
     ]
 
 
-def test_one_cohorts_keys_begin_alike_whatever_made_them() -> None:
-    [of_one], [_, of_two] = shards_of(COHORT, 1), shards_of(COHORT, 2)
-    assert of_one.of_any_version == of_two.of_any_version == "daily_summary:cohort:v2:2026-05-01T20:00:00Z:22:"
+@pytest.mark.parametrize(
+    ("keys", "ended"),
+    [
+        (["22:2026.1:e1:0of1"], True),
+        (["22:2025.9:e1:0of1"], True),
+        (["22:2026.1:e1:0of2", "22:2026.1:e1:1of2"], True),
+        (["22:2026.1:0of1"], True),  # up to version 1.0
+        (["22:2026.1:0of2", "22:2026.1:1of2"], True),
+        (["22:2026.1:e1:0of2"], False),
+        (["22:2026.1:e1:0of2", "22:2025.9:e1:1of2"], False),
+        (["22:2026.1:e1:0of2", "22:2026.1:1of2"], False),
+        (["22:2026.1:e2:0of1"], False),  # another environment's
+        (["21:2026.1:e1:0of1"], False),
+        (["2:2026.1:e1:0of1"], False),
+        (["22:2026.1:e1:xof1", "22:e1:0of1:", "0of1"], False),
+        ([], False),
+    ],
+)
+def test_a_cohort_has_ended_under_any_version_of_its_own_environment(keys: list[str], ended: bool) -> None:
+    named = [f"daily_summary:cohort:v2:2026-05-01T20:00:00Z:{key}" for key in keys]
+    assert (cohort_keys(SLOT, 22) in ended_cohorts(named, "e1")) is ended
 
 
 def order(shards: list[Shard], task: int, tasks: int, count: int) -> list[int]:
@@ -89,12 +108,12 @@ def order(shards: list[Shard], task: int, tasks: int, count: int) -> list[int]:
     ],
 )
 def test_each_task_begins_at_its_own_place_of_the_ring(task: int, tasks: int, count: int, indexes: list[int]) -> None:
-    assert order(shards_of(COHORT, count), task, tasks, count) == indexes
+    assert order(shards_of(COHORT, "e1", count), task, tasks, count) == indexes
 
 
 def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
     early = Cohort(SLOT, 8, {})
-    given_shards = [*shards_of(LATER, 2), *shards_of(COHORT, 2), *shards_of(early, 2)]
+    given_shards = [*shards_of(LATER, "e1", 2), *shards_of(COHORT, "e1", 2), *shards_of(early, "e1", 2)]
     found = [(shard.cohort.slot, shard.cohort.hour, shard.index) for shard in spread(given_shards, 1, 2, 2)]
     assert found == [
         (SLOT, 8, 1),
@@ -122,13 +141,13 @@ HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]
     ],
 )
 def test_of_one_cohort_a_task_holds_its_share_at_most(count: int, tasks: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in batches(shards_of(COHORT, count), count, tasks, 8)] == sizes
+    assert [len(batch) for batch in batches(shards_of(COHORT, "e1", count), count, tasks, 8)] == sizes
 
 
 @pytest.mark.parametrize(("count", "tasks", "held"), [(1, 1, 8), (1, 4, 8), (16, 1, 8), (16, 16, 8)])
 def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
     """One cohort's slowest user holds up no more than its batch: most cohorts are small."""
-    shards = spread([one for cohort in HOURS for one in shards_of(cohort, count)], 0, tasks, count)
+    shards = spread([one for cohort in HOURS for one in shards_of(cohort, "e1", count)], 0, tasks, count)
     found = list(batches(shards, count, tasks, 8))
     assert len(found[0]) == held
     assert sorted(one.key for batch in found for one in batch) == sorted(one.key for one in shards)
@@ -137,6 +156,6 @@ def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
 @given(st.integers(1, 62), st.integers(1, 70))
 def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> None:
     """Each task's first batch, in the order in which it goes through them: together they are all shards."""
-    shards = shards_of(COHORT, count)
+    shards = shards_of(COHORT, "e1", count)
     first = [next(batches(spread(shards, task, tasks, count), count, tasks, count)) for task in range(tasks)]
     assert {shard.index for batch in first for shard in batch} == set(range(count))

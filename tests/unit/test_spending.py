@@ -57,4 +57,4 @@ def test_a_price_is_set_by_hand_or_listed_and_flex_is_half() -> None:
 
 
 def test_a_day_of_money_is_a_utc_day() -> None:
-    assert spend_key(date(2026, 5, 1)) == "daily_summary:spend:2026-05-01"
+    assert spend_key("e1", date(2026, 5, 1)) == "daily_summary:spend:e1:2026-05-01"

@@ -166,6 +166,13 @@ async def came_late(evening: Evening) -> None:
     await evening.claims.forget(user_key("ann", day))
 
 
+async def sent_elsewhere(evening: Evening) -> None:
+    await evening.tick()
+    day = evening.slots["ann"].recap_date.isoformat()
+    evening.world.delete_ledger("ann", day)
+    evening.world.delete_summary("ann", day)
+
+
 async def foreign(evening: Evening) -> None:
     await evening.redis.set(user_key("ann", evening.slots["ann"].recap_date), "theirs", px=7_200_000)
 
@@ -179,6 +186,7 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     ),
     (extract, 0, r"recap: stored, the day's own sentences, by no LLM", r"resend ann 2026-05-01 pushes it once more"),
     (legacy, 0, r"made by another hand", "nothing; it had its recap"),
+    (sent_elsewhere, 1, r"claim: ended: sent", "python job.py resend ann 2026-05-01 makes it here"),
     (skipped, 0, r"0 conversations told.*its key is free again.*too little was said", "in the next recap"),
     (
         pending,

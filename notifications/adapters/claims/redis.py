@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -19,8 +19,22 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.claims.redis_errors import AT_ONCE, OURS_TO_TRANSLATE, OVER_TLS, UNREACHABLE, translated
-from notifications.adapters.claims.redis_scripts import reply_of, script, shown, spend_script, text_of
+from notifications.adapters.claims.redis_errors import (
+    AT_ONCE,
+    OURS_TO_TRANSLATE,
+    OVER_TLS,
+    UNREACHABLE,
+    lacks_a_command,
+    translated,
+)
+from notifications.adapters.claims.redis_scripts import (
+    reply_of,
+    script,
+    shown,
+    span_of,
+    spend_script,
+    text_of,
+)
 from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
 from notifications.domain.claim_table import Verb
 from notifications.domain.errors import ConfigFault, KeyTrouble
@@ -38,9 +52,11 @@ SETTLES = -1  # in place of a budget
 class RedisClaims:
     """The Claims port. One instance belongs to one event loop."""
 
-    def __init__(self, client: Any, where: str, connections: int) -> None:
+    def __init__(self, client: Any, where: str, connections: int, environment: str = "", prefix: str = "") -> None:
         self._client = client  # Redis or RedisCluster: the same commands, which their annotations don't say
         self._where = where
+        self.environment = environment
+        self._prefix = prefix  # of every key
         self._free = asyncio.Semaphore(connections)  # a cluster's pool raises where a single server's waits
 
     async def now(self) -> datetime:
@@ -52,10 +68,11 @@ class RedisClaims:
         """The records of these keys, in order; FOREIGN for what can't be read as one."""
         found: list[Record] = []
         for start in range(0, len(keys), READ_BATCH):
-            found += await self._patiently(partial(self._get, keys[start : start + READ_BATCH]))
+            named = [self._prefix + key for key in keys[start : start + READ_BATCH]]
+            found += await self._patiently(partial(self._get, named))
         return found
 
-    async def _get(self, keys: Sequence[str]) -> list[Record]:
+    async def _get(self, keys: Sequence[str | bytes]) -> list[Record]:
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
             pipe.get(key)
@@ -81,40 +98,47 @@ class RedisClaims:
         """Delete the own claim: of a day that was skipped."""
         return await self._run(Verb.FREE, terms, token)
 
-    async def forget_read(self, key: str, record: Record) -> bool:
-        """Delete one key, if its record is still the one that was read."""
-        reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), record.token, record.state.value)
-        return reply.answer is ClaimAnswer.OK
-
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
         """Give the own claim back, to be tried after `wait` (30 min at most)."""
         wait_ms = max(0, wait // timedelta(milliseconds=1))
         given = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
         return await self._run(Verb.FAIL, terms, token, *given)
 
-    async def forget(self, key: str) -> None:
-        """Delete one key, whatever it holds."""
-        await self._patiently(lambda: self._client.delete(key))
+    async def forget(self, key: str, only: Record | None = None) -> bool:
+        """Delete one key; with a record, only where the key still holds it. Says whether it is gone."""
+        if only is None:
+            await self._patiently(lambda: self._client.delete(self._prefix + key))
+            return True
+        reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), only.token, only.state.value)
+        return reply.answer is ClaimAnswer.OK
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         """Whether it is this run's turn to do what is done once in that time over all processes."""
         value, span = turn(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
-        taken = await self._patiently(lambda: self._client.set(key, value, nx=True, px=span))
+        taken = await self._patiently(lambda: self._client.set(self._prefix + key, value, nx=True, px=span))
         if taken:
             return True
-        found = await self._patiently(lambda: self._client.get(key))
+        found = await self._patiently(lambda: self._client.get(self._prefix + key))
         return found is not None and text_of(found) == value  # our own reply was lost
+
+    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+        """Write down that instant where there is none yet, and keep it for so long from now. Says whether it is new."""
+        if await self.take_turn(key, kept, at):
+            return True
+        await self._patiently(lambda: self._client.pexpire(self._prefix + key, kept))
+        return False
 
     async def set_pause(self, key: str, rest: timedelta) -> None:
         """Tell every process to start nothing for that long, unless they were told to wait longer."""
         if await self.pause_left(key) >= rest:
             return
-        await self._patiently(lambda: self._client.set(key, "1", px=max(1, rest // timedelta(milliseconds=1))))
+        span = max(1, rest // timedelta(milliseconds=1))
+        await self._patiently(lambda: self._client.set(self._prefix + key, "1", px=span))
 
     async def pause_left(self, key: str) -> timedelta:
         """For how long nothing is to be started."""
-        left = await self._patiently(lambda: self._client.pttl(key))
-        return timedelta(milliseconds=max(0, left))
+        left = await self._patiently(lambda: self._client.pttl(self._prefix + key))
+        return span_of(max(0, left))
 
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
         """Take an amount from what the key may hold in all; False where it does not fit any more."""
@@ -125,22 +149,22 @@ class RedisClaims:
         await self._spend(key, token, amount, SETTLES)
 
     async def _spend(self, key: str, token: str, amount: int, most: int) -> int:
-        given = (key, token, amount, most, SPEND_SECONDS)
+        given = (self._prefix + key, token, amount, most, SPEND_SECONDS)
         return int(await self._patiently(partial(self._evaluated, *spend_script(), *given)))
 
     async def scan(self, pattern: str) -> AsyncIterator[Found]:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
         try:
-            async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
-                [record] = await self.read([key])
-                yield Found(shown(key), record, await self._ttl(key))
+            async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
+                [record] = await self._patiently(partial(self._get, [key]))
+                yield Found(shown(key[len(self._prefix) :]), record, await self._ttl(key))
         except OURS_TO_TRANSLATE as cause:
             raise translated(cause, self._where) from cause
 
     async def keys(self, pattern: str) -> AsyncIterator[Raw]:
-        """Every key that matches, with its value and TTL: a hash as JSON, of other types the type's name."""
+        """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
         try:
-            async for key in self._client.scan_iter(match=pattern, count=SCAN_BATCH):
+            async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
                 kind = shown(await self._client.type(key))
                 if kind == "string":
                     value = shown(await self._client.get(key) or "")
@@ -156,7 +180,7 @@ class RedisClaims:
 
     async def _ttl(self, key: str | bytes) -> timedelta | None:
         left = await self._client.pttl(key)
-        return timedelta(milliseconds=left) if left >= 0 else None
+        return span_of(left) if left >= 0 else None
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""
@@ -188,7 +212,7 @@ class RedisClaims:
         await self._client.aclose()
 
     async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
-        given = (terms.key, token, terms.lease_ms, terms.expire_ms, *args)
+        given = (self._prefix + terms.key, token, terms.lease_ms, terms.expire_ms, *args)
         return reply_of(await self._patiently(partial(self._evaluated, *script(verb), *given)))
 
     async def _evaluated(self, source: str, sha: str, *given: str | int) -> Any:
@@ -210,8 +234,18 @@ class RedisClaims:
                 if attempt == TRIES:
                     raise translated(cause, self._where) from cause
             except OURS_TO_TRANSLATE as cause:
+                if lacks_a_command(cause) and await self._is_sentinel():
+                    raise ConfigFault(
+                        f"{self._where} is a Sentinel, which keeps no data; REDIS_URL wants the server that it watches."
+                    ) from None
                 raise translated(cause, self._where) from cause
         raise AssertionError("unreachable")
+
+    async def _is_sentinel(self) -> bool:
+        with suppress(*OURS_TO_TRANSLATE):
+            told = await self._client.info("server")
+            return "sentinel" in (told.get("redis_mode"), told.get("server_mode"))  # Redis' name for it, and Valkey's
+        return False
 
 
 @contextmanager
@@ -234,15 +268,18 @@ def _wrong_type(value: Exception) -> bool:
     return isinstance(value, errors.ResponseError) and str(value).startswith("WRONGTYPE")
 
 
-def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaims:
+def connect(
+    url: str, *, connections: int, timeout_seconds: float, environment: str = "", prefix: str = ""
+) -> RedisClaims:
     """Claims over a pool of at most `connections`; a caller waits for a free one rather than fail.
 
-    `timeout_seconds` bounds connecting, each answer, and the wait for a connection. The
-    client's own retries are off: a retry that hides a lost answer can't keep its token.
-    No handshake either, since an idle tick is worth three round trips.
+    `timeout_seconds` bounds connecting, each answer, and the wait for a connection. `prefix` goes before every key.
+    The client's own retries are off: a retry that hides a lost answer can't keep its token. No handshake either, since
+    an idle tick is worth three round trips.
     """
     parts = urlsplit(url)
-    where = f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    where = f"Redis at {host}:{parts.port or 6379}" if host else f"Redis at {parts.path}"
     where += OVER_TLS if parts.scheme == "rediss" else ""
     query = parse_qs(parts.query)
     cluster = query.pop("cluster", ["false"])[-1].lower() in ("1", "true", "yes")
@@ -256,12 +293,11 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> RedisClaim
     }
     try:
         if cluster:
-            return RedisClaims(
-                RedisCluster.from_url(plain_url, max_connections=connections, **common), where, connections
-            )
+            nodes = RedisCluster.from_url(plain_url, max_connections=connections, **common)
+            return RedisClaims(nodes, where, connections, environment, prefix)
         pool = BlockingConnectionPool.from_url(
             plain_url, max_connections=connections, timeout=timeout_seconds, **common
         )
-    except ValueError as cause:
-        raise ConfigFault(f"REDIS_URL is malformed ({cause}); write redis://host:6379/0.") from None
-    return RedisClaims(Redis.from_pool(pool), where, connections)
+    except (ValueError, errors.RedisError, errors.RedisClusterException):  # what they say may quote it
+        raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0.") from None
+    return RedisClaims(Redis.from_pool(pool), where, connections, environment, prefix)

@@ -50,6 +50,11 @@ def translated(cause: Exception, where: str) -> Exception:
     )
 
 
+def lacks_a_command(cause: Exception) -> bool:
+    """Whether the server does not know what it was asked."""
+    return isinstance(cause, errors.ResponseError) and "unknown command" in str(cause)
+
+
 def _by_code(cause: errors.ResponseError, where: str) -> Exception:
     text = str(cause)
     code = text.split(" ", 1)[0]
@@ -59,8 +64,10 @@ def _by_code(cause: errors.ResponseError, where: str) -> Exception:
         return ConfigFault(f"{where} has no database of the number in REDIS_URL; most have 0 to 15.")
     if code == "DENIED":
         return ConfigFault(f"{where} is in protected mode and takes nobody from here; give it a password, or bind it.")
-    if "unknown command" in text:
-        return ConfigFault(f"{where} lacks a command that claims need; a proxy or rename-command may hide EVALSHA.")
+    if lacks_a_command(cause):
+        return ConfigFault(
+            f"{where} lacks a command that claims need; it is a Sentinel or a proxy, or rename-command hides EVALSHA."
+        )
     if code == "WRONGTYPE":
         return KeyTrouble(f"{where} holds another type under one key ({code}).")
     return _serves_not(where, code if code.isalnum() else "an error without a code")

@@ -12,6 +12,8 @@ from notifications.domain.claim import ClaimAnswer, Stored
 from notifications.domain.claim_table import Verb
 from notifications.ports import Reply
 
+LONGEST_MS = 10 * 366 * 86_400_000
+
 
 @cache
 def script(verb: Verb) -> tuple[str, str]:
@@ -36,12 +38,17 @@ def reply_of(raw: list[Any]) -> Reply:
     return Reply(
         answer=answer,
         now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
-        wait=timedelta(milliseconds=0 if answer is ClaimAnswer.DONE else int(detail)),
+        wait=span_of(0 if answer is ClaimAnswer.DONE else int(detail)),
         final=Stored(text_of(detail)) if answer is ClaimAnswer.DONE else None,
         failures=failures,
         crashes=crashes,
         reason=text_of(reason),
     )
+
+
+def span_of(milliseconds: int) -> timedelta:
+    """A span as Redis tells it, whose keys may outlive what a timedelta holds."""
+    return timedelta(milliseconds=min(milliseconds, LONGEST_MS))
 
 
 def shown(value: str | bytes) -> str:

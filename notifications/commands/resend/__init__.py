@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from notifications.commands.joined import slot_of
 from notifications.commands.operation import Context, Operation, usable_user
-from notifications.commands.terminal import say
+from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Decision, Kind
 from notifications.domain.errors import Unfinished, UsageFault
@@ -18,6 +18,7 @@ from notifications.domain.schedule import ONE_DAY, Slot
 from notifications.ports import Listed
 from notifications.run.outcome import Ending, Outcome
 from notifications.run.state import Run
+from notifications.run.tick import sent_elsewhere
 from notifications.run.user import claim_and_recap
 
 LOOK_AGAIN = timedelta(seconds=1)
@@ -41,6 +42,7 @@ class Wish:
     user: User
     slot: Slot
     asked: Decision
+    strange: bool = False  # Redis said that it was sent, and the store knew nothing of it
 
 
 def resend(uid: str, day: date) -> Operation:
@@ -49,8 +51,12 @@ def resend(uid: str, day: date) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
+            await run.agree_on_time()
             listed, _ = await usable_user(parts.store, uid)
-            entry = await carry_out(run, await wish(run, listed, day))
+            wished = await wish(run, listed, day)
+            if wished.strange:
+                say_wrapped(sent_elsewhere(uid, day), "  ")
+            entry = await carry_out(run, wished)
         say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
         return 0 if entry.state is State.SENT else 1
 
@@ -72,11 +78,11 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
         raise Refused(sentence, "had theirs" if sent else "being sent", wait)
     record = await _claim_of(run, user.uid, day)
     left = live_for(record, await run.claims.now())
-    if left or not await run.claims.forget_read(user_key(user.uid, day), record):  # another's command came first
+    if left or not await run.claims.forget(user_key(user.uid, day), record):  # another's command, or a run, came first
         raise Refused(
             f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN
         )
-    return Wish(user, slot, asked)
+    return Wish(user, slot, asked, strange=asked.entry is None and record.state is Stored.SENT)
 
 
 async def _claim_of(run: Run, uid: str, day: date) -> Record:

@@ -28,6 +28,7 @@ def resend_many(which: Which, *, write: bool) -> Operation:
     async def run(context: Context) -> int:
         async with context.open_parts() as parts:
             run = Run(parts, context.offset, context.terminated)
+            await run.agree_on_time()
             now = await context.claims.now() + context.offset
             joined = Joined(parts.store, Asked(which.day, now, parts.rules, context.since))
             many = Many(run, which)

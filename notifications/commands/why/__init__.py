@@ -60,7 +60,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
     store, found = parts.store, slot.recap_date
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     ledger = ledgers.today
-    shard = key_of(user.uid, slot.at, user.hour, parts.limits.shards)
+    shard = key_of(user.uid, slot.at, user.hour, context.claims.environment, parts.limits.shards)
     record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
     given = await read_conversations(store, ledgers)
     tells = material(found, given.conversations, user.language, user.zone, parts.limits.min_words) is not None

@@ -14,6 +14,7 @@ from notifications.domain.schedule import Phase, Slot, zone
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
+from notifications.run.tick import sent_elsewhere
 
 STATES = {
     State.SENT: "ended: sent",
@@ -198,6 +199,8 @@ def following(f: Facts) -> str:
     again = f"python job.py resend {f.user.uid} {f.slot.recap_date}"
     if f.ledger is not None:
         return _next_of_ledger(f, f.ledger, again)
+    if f.record.state is Stored.SENT:
+        return f"nothing by itself: {sent_elsewhere(f.user.uid, f.slot.recap_date)} {again} makes it here."
     if not f.user.enabled:
         return "nothing; the user has switched recaps off."
     if f.passed_by and f.phase in (Phase.DUE, Phase.CLOSING):
@@ -255,5 +258,7 @@ def went_wrong(f: Facts) -> bool:
             State.GAVE_UP,
             State.UNREADABLE,
         )
+    if f.record.state is Stored.SENT:
+        return True  # by another environment, or the store was emptied since
     younger = f.listed.created is not None and f.slot.at < f.listed.created
     return f.phase is Phase.OVER and f.user.enabled and not younger

@@ -1,7 +1,8 @@
 -- claim.lua: take the record for one lease, or say why not.
 -- ARGV[4]  the lane of this pass: 0, 1 or 2
 -- ARGV[5]  max_crashes; 0 means none
--- Answers won | held (ms) | foreign (ms) | wait (ms) | later | done (state).
+-- Answers won | held (ms) | foreign (ms) | wait (ms) | later | done (state). Of what is no record the reason says
+-- another_maker (a text) or another_type.
 
 local lane, max_crashes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -9,7 +10,7 @@ local taken = redis.pcall('SET', key, open_record('claimed', token, now + lease,
 if refused(taken) then return taken end
 if taken then return answer('won') end
 
-local r, refusal = read()
+local r, refusal, made_by = read()
 if refusal then return refusal end
 if not r then
   local left = redis.call('PTTL', key)
@@ -18,7 +19,7 @@ if not r then
     if refused(said) then return said end
     left = FOREIGN_TTL
   end
-  return answer('foreign', left)
+  return answer('foreign', left, {f = 0, c = 0, r = made_by})
 end
 
 local function win(crashes)

@@ -10,6 +10,7 @@
 
 local key, token, lease, expiry = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local MAX_LEASE, FOREIGN_TTL, EXPIRY_AFTER_LEASE = 900000, 7200000, 600000
+local MOST_WHOLE = 9007199254740992
 local FINAL = {sent = true, skipped = true, dead = true, missed = true, complete = true}
 
 local time = redis.call('TIME')
@@ -23,21 +24,21 @@ end
 
 local function whole(n)
   if n == nil then return 0 end
-  if type(n) == 'number' and n == math.floor(n) then return n end
+  if type(n) == 'number' and n == math.floor(n) and math.abs(n) <= MOST_WHOLE then return n end
 end
 
--- The record, or nil where another maker wrote the value (any type: pcall); second, Redis' refusal.
+-- The record, or nil where another maker wrote the value (any type: pcall); second, Redis' refusal; third, what it is.
 local function read()
   local raw = redis.pcall('GET', key)
   if raw == false then return {s = 'absent'} end
   if refused(raw) and not string.find(raw.err, 'WRONGTYPE', 1, true) then return nil, raw end
-  if type(raw) ~= 'string' then return nil end
+  if type(raw) ~= 'string' then return nil, nil, 'another_type' end
   local ok, r = pcall(cjson.decode, raw)
-  if not ok or type(r) ~= 'table' or type(r.s) ~= 'string' or type(r.t) ~= 'string' then return nil end
+  if not ok or type(r) ~= 'table' or type(r.s) ~= 'string' or type(r.t) ~= 'string' then return nil, nil, 'another_maker' end
   r.u, r.f, r.c = whole(r.u), whole(r.f), whole(r.c)
-  if not (r.u and r.f and r.c) then return nil end
+  if not (r.u and r.f and r.c) then return nil, nil, 'another_maker' end
   if type(r.r) ~= 'string' or string.find(r.r, '[^a-z0-9_]') then r.r = '' end
-  if not FINAL[r.s] and r.s ~= 'claimed' and r.s ~= 'idle' then return nil end
+  if not FINAL[r.s] and r.s ~= 'claimed' and r.s ~= 'idle' then return nil, nil, 'another_maker' end
   return r
 end
 

@@ -6,12 +6,16 @@
 -- ARGV[4]  for how long the key is kept, s
 -- Answers 1, or 0 where the amount would be over the budget. A refusal of Redis is answered as it is.
 
+local MOST = 9007199254740992
 local key, token, amount, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local taken = redis.pcall('HGET', key, token)
 if type(taken) == 'table' and taken.err then return taken end
 taken = tonumber(taken or nil)
 local total = tonumber(redis.call('HGET', key, 'total') or 0)
+if not total or not (total >= 0 and total <= MOST) then
+  return redis.error_reply('WRONGTYPE the total is no amount of money')
+end
 
 if most == -1 then
   if not taken then return 1 end

@@ -22,6 +22,7 @@ CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
 CHANGED = (exceptions.FailedPrecondition, exceptions.NotFound)  # what a condition of a write answers
 AWAY = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
 RETRY = AsyncRetry(AWAY, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
+API = "firestore.googleapis.com"
 NAME = "__name__"  # a document's own, as a field of queries
 
 
@@ -52,15 +53,14 @@ class FirestoreClient:
                         raise
                     await self._token(refused=token)
                     return await call()
-        except (exceptions.Forbidden, exceptions.Unauthorized) as cause:
-            raise ConfigFault(
-                f"{self._where} refuses our credentials ({_code(cause)}); see GOOGLE_APPLICATION_CREDENTIALS."
-            ) from None
-        except exceptions.FailedPrecondition as cause:
-            if "index" in cause.message:
-                raise ConfigFault(
-                    f"{self._where} lacks an index that a query needs, or still builds it; run deploy/setup.sh."
-                ) from None
+        except (
+            exceptions.Forbidden,
+            exceptions.Unauthorized,
+            exceptions.NotFound,
+            exceptions.FailedPrecondition,
+        ) as cause:
+            if sentence := refusal(cause):
+                raise ConfigFault(f"{self._where} {sentence}.") from None
             raise self._down(cause) from cause
         except (exceptions.GoogleAPIError, GoogleAuthError, OSError) as cause:
             raise self._down(cause) from cause
@@ -121,6 +121,31 @@ class FirestoreClient:
         """Close the channel: the client has no public way to."""
         if self._client._firestore_api_internal is not None:
             await self._client._transport.close()
+
+
+def refusal(cause: exceptions.GoogleAPICallError) -> str:
+    """What a person has to mend, or nothing where waiting may. Firestore's own words are read, and never shown.
+
+    A document that is missing is no error to Firestore, and a write's own condition is answered before this: a
+    NOT_FOUND, which may come without a word, is of the database.
+    """
+    said = cause.message.lower()
+    match cause:
+        case exceptions.NotFound():
+            return "does not exist; set FIRESTORE_DATABASE to a database of this project, or create it"
+        case exceptions.FailedPrecondition() if "not available for" in said and "datastore" in said:
+            return "is in Datastore mode; set FIRESTORE_DATABASE to a database in Native mode"
+        case exceptions.FailedPrecondition() if "index" in said:
+            return "lacks an index that a query needs, or still builds it; run deploy/setup.sh"
+        case exceptions.Forbidden() if cause.reason == "SERVICE_DISABLED" or "or it is disabled" in said:
+            return "is not served, since the Cloud Firestore API is off; run gcloud services enable " + API
+        case exceptions.Forbidden() if cause.reason == "BILLING_DISABLED":
+            return "is not served, since the project's billing is off; enable it"
+        case exceptions.Forbidden() if cause.reason == "CONSUMER_INVALID":
+            return "is of a project that does not exist; correct GOOGLE_CLOUD_PROJECT"
+        case exceptions.Forbidden() | exceptions.Unauthorized():
+            return f"refuses our credentials ({_code(cause)}); see GOOGLE_APPLICATION_CREDENTIALS"
+    return ""
 
 
 def _code(cause: Exception) -> str:

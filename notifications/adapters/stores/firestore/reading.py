@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
@@ -19,6 +19,7 @@ from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
+CLOCK = ("recap_clock", "now")  # nobody writes it
 MAX_DEVICES = 200
 TALKS_A_PAGE = 500
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -26,6 +27,11 @@ USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR,
 
 class Reading(FirestoreClient):
     """The half of the Store port that only looks."""
+
+    async def now(self) -> datetime:
+        """Firestore's clock: the read time of a document, which need not be there."""
+        read: datetime = (await self._read(self._client.document(*CLOCK), [NAME])).read_time
+        return read
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int

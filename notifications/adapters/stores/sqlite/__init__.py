@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -66,6 +66,10 @@ class SqliteStore(TransactionalLedger):
             code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary one
             mend = MENDS.get(code, f"{cause}; check the file and its folder")
             raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
+
+    async def now(self) -> datetime:
+        """The host's clock, which stands for the store's."""
+        return datetime.now(UTC)
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int

@@ -1,0 +1,99 @@
+"""Whether Redis' clock is right. It decides what is due, and one that is a day ahead would end tomorrow for everybody.
+
+The store's clock judges it. This machine's is a witness: it may ask for that judgement, and never gives one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from notifications.ports import Claims, Clock, Store
+
+APART_AT_MOST = timedelta(minutes=5)  # more than clocks that are kept right ever differ; less than any wait
+
+
+def host_clock() -> datetime:
+    """This machine's clock: a witness against Redis', and judge of nothing."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Redis' time when it was found right, and between which readings of the parts' clock that was, in seconds."""
+
+    redis: datetime
+    before: float
+    after: float
+
+    def time_at(self, seconds: float) -> datetime:
+        """What Redis' clock should show at a later reading of the parts' clock."""
+        return self.redis + timedelta(seconds=seconds - self.before)
+
+    def jumped(self, redis: datetime, before: float, after: float) -> timedelta:
+        """By how much more, or less, Redis' clock has moved than the parts' clock; nothing within five minutes.
+
+        `before` and `after`: the parts' clock when Redis was asked, and when it had answered. A process may be frozen
+        at any point between.
+        """
+        moved = redis - self.redis
+        least, most = timedelta(seconds=before - self.after), timedelta(seconds=after - self.before)
+        off = min(moved - least, timedelta(0)) or max(moved - most, timedelta(0))
+        return off if abs(off) > APART_AT_MOST else timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Redis' clock and the store's, read one after the other."""
+
+    agreed: Agreed
+    ahead: timedelta  # Redis' of the store's; negative: behind
+    read_in: timedelta
+
+    @property
+    def apart(self) -> bool:
+        """Whether one of them is wrong, whatever passed between the two readings."""
+        return not -APART_AT_MOST <= self.ahead <= APART_AT_MOST + self.read_in
+
+
+async def compared(claims: Claims, store: Store, clock: Clock) -> Compared:
+    """Ask the store, then Redis. Raises StoreDown or ClaimsDown."""
+    begun = clock.seconds()
+    stores = await store.now()
+    agreed = await read(claims, clock)
+    return Compared(agreed, agreed.redis - stores, timedelta(seconds=agreed.after - begun))
+
+
+async def read(claims: Claims, clock: Clock) -> Agreed:
+    """Redis' clock, beside the parts' own."""
+    before = clock.seconds()
+    redis = await claims.now()
+    return Agreed(redis, before, clock.seconds())
+
+
+def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:
+    """One sentence on Redis' clock, and on this machine's where that is wrong too. Told against the store's."""
+    told = f"Redis' clock is {off_by(ahead)} the store's"
+    if host_ahead is not None and abs(host_ahead) > APART_AT_MOST:
+        together = abs(host_ahead - ahead) <= APART_AT_MOST
+        told += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
+    return f"{told}; set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
+
+
+def jumped(off: timedelta) -> str:
+    """One sentence on a clock that moves while a run goes on."""
+    return f"Redis' clock has jumped, and is {off_by(off)} where it was; set it right (NTP), nothing more is claimed."
+
+
+def host_is_wrong(host_ahead: timedelta) -> str:
+    """One sentence on this machine's clock, where Redis' and the store's agree. Empty where all do."""
+    if abs(host_ahead) <= APART_AT_MOST:
+        return ""
+    return f"This machine's clock is {off_by(host_ahead)} the store's and Redis'; set it right (NTP)."
+
+
+def off_by(span: timedelta) -> str:
+    """How far, and in which direction."""
+    minutes = round(abs(span).total_seconds() / 60)
+    long = f"{minutes // 1440} days" if minutes >= 2880 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{long} {'ahead of' if span > timedelta(0) else 'behind'}"
