@@ -63,7 +63,7 @@ async def id_of(folder: Path) -> str:
 
 def _id_in(path: Path) -> str | None:
     try:
-        found = path.read_text()
+        found = path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     return found if ID.fullmatch(found) else None
