@@ -284,6 +284,8 @@ class History:
         naive = now.replace(tzinfo=None).isoformat()  # as the app writes it
         self.world.put_summary("ann", f"app-{key}", {"id": f"app-{key}", "date": key, "created_at": naive})
         self.assumed = max(self.assumed, now)
+        of_the_day = [key for key, begun in self.stored.items() if slot.at - LOOK_BACK <= begun < slot.at]
+        self.told.update(key for key in of_the_day if self.readable[key] <= now and not self.told[key])
 
     def check(self, said: list[Talk]) -> None:
         """Never twice; and once, where a recap could read it."""
