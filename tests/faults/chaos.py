@@ -13,17 +13,21 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from notifications.domain.claim import Stored, sweep_key
+from notifications.domain.schedule import ONE_DAY
+from notifications.domain.told import hashes_in, told_hash
 from tests.faults.stage import MAX_TICKS, SCALED, FaultStage
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer, redis_binaries, shared_emulator, stop_shared_emulator
+from tests.support.shifted import ShiftedRedis
 from tests.support.web import FakeFCM, FakeLLM, completion, fcm_error, llm_error
-from tests.support.worlds import FirestoreWorld, SqliteWorld, World
+from tests.support.worlds import FirestoreWorld, SqliteWorld, World, talk
 
 ZONES = (
     "UTC",
@@ -48,6 +52,8 @@ class Struck:
     llm: Counter[str] = field(default_factory=Counter)
     cuts: Counter[str] = field(default_factory=Counter)  # answers of FCM that were lost
     moved: Counter[str] = field(default_factory=Counter)  # changes of a user's zone
+    jumps: int = 0  # of Redis' clock
+    late: dict[str, list[str]] = field(default_factory=dict)  # conversations that came in after the slot
     broken: int = 0  # processes that could print nothing
 
     def pushes_allowed(self, token: str) -> int:
@@ -56,20 +62,23 @@ class Struck:
 
     def calls_allowed(self, uid: str) -> int:
         """One, and one for each failed call and each run that may have died or lost its claim in between."""
-        return 1 + self.llm[uid] + self.stops + self.forgets
+        return 1 + self.llm[uid] + self.stops + self.forgets + 2 * self.jumps
 
 
 class Chaos:
     """One round over fresh users; raises AssertionError with the account that does not add up."""
 
-    def __init__(self, dice: random.Random, world: World, folder: Path) -> None:
+    def __init__(self, dice: random.Random, world: World, elsewhere: World, folder: Path) -> None:
         self.dice = dice
         self.struck = Struck()
         self.llm, self.fcm = FakeLLM(), FakeFCM()
         self.redis = RedisServer(folder / "redis", "--appendfsync", "always", binary=dice.choice(redis_binaries()))
         self.stage = Stage(world, self.redis, self.llm, self.fcm, folder, settings=dict(SETTINGS))
         self.faults = FaultStage(self.stage)
-        self.stage.settings |= SETTINGS
+        self.other = FaultStage(Stage(elsewhere, self.redis, self.llm, self.fcm, folder / "elsewhere"))
+        self.clock = ShiftedRedis(self.redis.port)
+        for one in (self.faults, self.other):  # two environments on one Redis
+            one.stage.settings |= SETTINGS | {"REDIS_URL": self.clock.url}
         self.calm = False
         self.llm.script, self.fcm.script, self.fcm.after = self._llm, self._fcm, self._fcm_after
 
@@ -100,38 +109,48 @@ class Chaos:
         return None
 
     def round(self, seconds: float) -> None:
-        users = [f"user-{n}" for n in range(self.dice.randint(6, 30))]
-        for uid in users:
-            slot = self.stage.add_user(uid, zone=self.dice.choice(ZONES), devices=self.dice.randint(1, 3))
-            self.faults.slots[uid] = slot
-        self.faults.complete_other_shards()
+        for faults, names, most in ((self.faults, "user", 30), (self.other, "other", 8)):
+            for n in range(self.dice.randint(3, most)):
+                zone, devices = self.dice.choice(ZONES), self.dice.randint(1, 3)
+                faults.slots[f"{names}-{n}"] = faults.stage.add_user(f"{names}-{n}", zone=zone, devices=devices)
+            faults.complete_other_shards()
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             self._something()
-        for process in list(self.stage.running):
-            process.send_signal(signal.SIGCONT)
-            self.stage.end(process)
-        self.calm = True
-        self.faults.complete_other_shards()
-        self.faults.run_until_settled()
-        self._sweep_up()
-        for uid in users:
-            self.prove(uid)
+        for faults in (self.faults, self.other):
+            for process in list(faults.stage.running):
+                process.send_signal(signal.SIGCONT)
+                faults.stage.end(process)
+        self.calm, self.clock.shift = True, 0
+        for faults in (self.faults, self.other):
+            faults.complete_other_shards()
+            faults.run_until_settled()
+            self._sweep_up(faults)
+            for uid in faults.slots:
+                self.prove(faults, uid)
+        for uid in self.struck.late:
+            self.prove_told(uid)
 
     def _something(self) -> None:
-        running = self.stage.running
+        faults = self.other if self.dice.random() < 0.25 else self.faults
+        running = faults.stage.running
         deeds: dict[str, float] = {"start": 4 if len(running) < 3 else 0, "rest": 3, "kill": 1, "freeze": 1, "term": 1}
-        deeds |= {"restart": 0.4, "flush": 0.3, "reap": 2, "move": 0.7}
+        deeds |= {"restart": 0.4, "flush": 0.3, "reap": 2, "move": 0.7, "late": 0.7, "jump": 0.5}
         deed = self.dice.choices(list(deeds), list(deeds.values()))[0]
         process = self.dice.choice(running) if running else None
         if deed == "start":
             broken = self.dice.random() < 0.3
             self.struck.broken += broken
-            self.stage.start_without_a_terminal() if broken else self.stage.start()
+            faults.stage.start_without_a_terminal() if broken else faults.stage.start()
         elif deed == "move":
-            uid = self.dice.choice(list(self.faults.slots))
+            uid = self.dice.choice(list(faults.slots))
             self.struck.moved[uid] += 1
-            self.stage.world.update_user(uid, {"time_zone": self.dice.choice(ZONES)})
+            faults.stage.world.update_user(uid, {"time_zone": self.dice.choice(ZONES)})
+        elif deed == "late":
+            self._comes_late(self.dice.choice(list(self.faults.slots)))
+        elif deed == "jump":
+            self.struck.jumps += 1
+            self.clock.shift = self.dice.choice([0, 0, -86_400, -3_600, 3_600, 7_200, 86_400])
         elif deed == "restart":
             self.struck.forgets += 1
             self.redis.kill(self.dice.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -140,9 +159,10 @@ class Chaos:
             self.struck.forgets += 1
             self.redis.ask("FLUSHALL")
             self.faults.complete_other_shards()
+            self.other.complete_other_shards()
         elif deed == "reap":
             for one in [one for one in running if one.poll() is not None]:
-                self.stage.end(one)
+                faults.stage.end(one)
         elif process is not None and process.poll() is None and deed in ("kill", "freeze", "term"):
             self.struck.stops += 1
             how = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM}[deed]
@@ -153,26 +173,49 @@ class Chaos:
         else:
             time.sleep(self.dice.uniform(0.02, 0.4))
 
-    def _sweep_up(self) -> None:
+    def _comes_late(self, uid: str) -> None:
+        """An upload of what was recorded before the slot, with what the day's recap may or may not have seen."""
+        keys = self.struck.late.setdefault(uid, [])
+        keys.append(f"late-{len(keys)}")
+        begun = self.faults.slots[uid].at - timedelta(hours=self.dice.uniform(0.5, 20))
+        self.stage.world.put_talk(uid, keys[-1], talk(uid, begun))
+
+    def _sweep_up(self, faults: FaultStage) -> None:
         """Runs until no ledger is open: whoever moved away is in no cohort, and found by the sweep alone."""
         for _ in range(MAX_TICKS):
-            ledgers = [one for uid in self.faults.slots for one in self.stage.world.ledgers(uid).values()]
+            ledgers = [one for uid in faults.slots for one in faults.stage.world.ledgers(uid).values()]
             if not any(ledger["state"] in ("sending", "pending") for ledger in ledgers):
                 return
-            self.faults.age()
-            with self.faults.redis() as client:
-                client.delete(sweep_key(self.faults.stage.world.environment))
-            finished = self.stage.run()
+            faults.age()
+            with faults.redis() as client:
+                client.delete(sweep_key(faults.stage.world.environment))
+            finished = faults.stage.run()
             assert finished.code in (0, 4, 5), finished.err
         raise AssertionError("a delivery stays open")
 
-    def prove_moved(self, uid: str) -> None:
+    def prove_told(self, uid: str) -> None:
+        """The next day's recap tells what came late: each conversation is in one of the two."""
+        if self.struck.moved[uid]:
+            return
+        slot, world = self.faults.slots[uid], self.stage.world
+        days = [(slot.recap_date + n * ONE_DAY).isoformat() for n in (0, 1)]
+        tomorrow = (slot.at + timedelta(hours=24, minutes=5)).isoformat()
+        for _ in range(MAX_TICKS):
+            finished = self.stage.run("--user", uid, "--now", tomorrow)
+            assert finished.code in (0, 4, 5), finished.err
+            if world.ledgers(uid).get(days[1], {}).get("state") in ("sent", "skipped"):
+                break
+        told = Counter(one for day in days for one in hashes_in(world.ledgers(uid)[day].get("told", "")))
+        expected = dict.fromkeys((told_hash(uid, key) for key in ("t1", "t2", *self.struck.late[uid])), 1)
+        assert told == expected, (uid, world.ledgers(uid), self.struck)
+
+    def prove_moved(self, world: World, uid: str) -> None:
         """Whoever changed zones has one ledger a date, each ended, and no push beyond what each of them allows."""
-        ledgers, struck = self.stage.world.ledgers(uid), self.struck
+        ledgers, struck = world.ledgers(uid), self.struck
         story: Any = (uid, ledgers, struck)
         assert {one["state"] for one in ledgers.values()} <= {"sent", "skipped", "dead", "gave_up"}, story
         bodies = {one["collapse_id"]: one.get("body") for one in ledgers.values()}
-        for device in self.stage.world.tokens(uid).values():
+        for device in world.tokens(uid).values():
             token = device["token"]
             phone = self.fcm.phones.get(token)
             assert self.fcm.accepted[token] <= max(1, len(ledgers)) * struck.pushes_allowed(token), (token, story)
@@ -183,25 +226,26 @@ class Chaos:
                     assert phone is not None, story
                     assert one["collapse_id"] in phone.visible, story
 
-    def prove(self, uid: str) -> None:
+    def prove(self, faults: FaultStage, uid: str) -> None:
         """One ledger, ended; one stored text; every push with it; one notification seen on each phone."""
+        world = faults.stage.world
         if self.struck.moved[uid]:
-            self.prove_moved(uid)
+            self.prove_moved(world, uid)
             return
-        ledger, struck = self.faults.ledger(uid), self.struck
-        record = self.stage.record(uid, self.faults.slots[uid])
+        ledger, struck = faults.ledger(uid), self.struck
+        record = faults.stage.record(uid, faults.slots[uid])
         story: Any = (uid, ledger, record, struck)
         ends = {"sent": Stored.SENT, "dead": Stored.DEAD, "gave_up": Stored.DEAD}
         assert record.state is ends.get(ledger.get("state", "")), story
         if ledger["state"] == "dead":
             assert ledger["failures"] >= 3 or ledger["crashes"] >= 4, story
-            assert self.stage.world.summaries(uid) == {}, story
+            assert world.summaries(uid) == {}, story
             return
         if ledger["state"] == "gave_up":
             assert ledger["tries"] >= 3 or ledger["outcome"] in ("crashes", "failures", "undelivered"), story
-        [summary] = self.stage.world.summaries(uid).values()
+        [summary] = world.summaries(uid).values()
         assert summary["overview"] == ledger["body"], story
-        for device in self.stage.world.tokens(uid).values():
+        for device in world.tokens(uid).values():
             token = device["token"]
             phone = self.fcm.phones.get(token)
             if ledger["state"] == "sent":
@@ -213,8 +257,10 @@ class Chaos:
         assert self.llm.calls[uid] <= struck.calls_allowed(uid), story
 
     def close(self) -> None:
-        self.stage.stop_all()
-        self.faults.stop()
+        for faults in (self.faults, self.other):
+            faults.stage.stop_all()
+            faults.stop()
+        self.clock.stop()
         self.redis.kill()
         self.llm.stop()
         self.fcm.stop()
@@ -231,8 +277,9 @@ def run(seconds: float, seed: int, store: str, folder: Path) -> str:
         place.mkdir(parents=True)
         host = shared_emulator(folder / "emulator") if store == "firestore" else None
         world: World = FirestoreWorld(host) if host else SqliteWorld(place / "data")
+        elsewhere: World = FirestoreWorld(host) if host else SqliteWorld(place / "elsewhere" / "data")
         dice = random.Random(f"{seed}-{rounds}")  # noqa: S311 - dice, no secrets
-        chaos = Chaos(dice, world, place)
+        chaos = Chaos(dice, world, elsewhere, place)
         try:
             chaos.round(min(ROUND_SECONDS, max(3.0, ends - time.monotonic())))
         except AssertionError as failure:
@@ -240,9 +287,11 @@ def run(seconds: float, seed: int, store: str, folder: Path) -> str:
         finally:
             chaos.close()
             world.close()
-        users += len(chaos.faults.slots)
+            elsewhere.close()
+        users += len(chaos.faults.slots) + len(chaos.other.slots)
         total += Counter(stops=chaos.struck.stops, forgets=chaos.struck.forgets)
         total += Counter(moves=chaos.struck.moved.total(), broken_terminals=chaos.struck.broken)
+        total += Counter(clock_jumps=chaos.struck.jumps, late_conversations=sum(map(len, chaos.struck.late.values())))
         total += Counter(llm_failures=chaos.struck.llm.total(), lost_answers=chaos.struck.cuts.total())
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(total.items()))
     return f"seed {seed}: {rounds} rounds, {users} users, {told}; every account proven."

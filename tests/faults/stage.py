@@ -127,7 +127,8 @@ class FaultStage:
         with self.redis() as client:
             client.flushall()
         for uid, slot in self.slots.items():
-            self.stage.world.delete_summary(uid, slot.recap_date.isoformat())
+            for key in self.stage.world.summaries(uid):
+                self.stage.world.delete_summary(uid, key)
             self.stage.world.delete_ledger(uid, slot.recap_date.isoformat())
         for counted in (self.stage.llm.calls, self.stage.fcm.asked, self.stage.fcm.accepted, self.stage.fcm.phones):
             counted.clear()

@@ -37,10 +37,16 @@ class ShiftedRedis:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                threading.Thread(target=self._commands, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+                self._connect(self._listener.accept()[0])
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # it restarts: who asks is cut off, too
+            client.close()
+            return
+        threading.Thread(target=self._commands, args=(client, server), daemon=True).start()
+        threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
 
     def _commands(self, client: socket.socket, server: socket.socket) -> None:
         with client, server, contextlib.suppress(OSError), client.makefile("rb") as said:
