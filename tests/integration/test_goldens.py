@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from notifications.domain.columns import width_of
+from notifications.domain.told import told_hash
 from tests.support.jobs import JOB, Finished, Stage
 from tests.support.worlds import talk
 
@@ -35,6 +36,7 @@ SENT = {
     "sent_at": AT + timedelta(seconds=40),
     "window_start": AT - timedelta(days=1),
     "window_end": AT,
+    "told": told_hash("ann", "t"),
 }
 
 

@@ -85,6 +85,10 @@ def _gates(f: Facts) -> list[str]:
 def _window_line(f: Facts) -> str:
     """What the recap covers: as its ledger has it, else as the next run would read it."""
     candidates, malformed, entry = f.given.ledgers.candidates, f.given.malformed, f.ledger
+    if entry is not None and entry.told is None and entry.window_end is not None:
+        # An older version's, or of another hand's recap. Read now, it would lack what the ledgers around have told.
+        since = f"{_utc(entry.window_start)} to" if entry.window_start else "up to"
+        return f"{since} {_utc(entry.window_end)} UTC; which conversations it told is not stored."
     left_out = f", {malformed} malformed and left out" if malformed else ""
     if f.given.encrypted:
         left_out += f", {f.given.encrypted} encrypted, whose words only the app can read"
