@@ -57,11 +57,10 @@ class DayInput:
     def neighbours(self) -> Neighbours:
         """The ledgers that are read again when the day is written.
 
-        None where nothing was read and a window is around: nothing can be told twice then, and a ledger more around
-        would only have let less be read.
+        None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
         """
-        windows = any(one.window_end is not None for one in self.ledgers.around.values())
-        return ALONE if windows and not self.conversations else self.ledgers.neighbours
+        alone = not self.conversations and self.ledgers.candidates.as_far_as_ever
+        return ALONE if alone else self.ledgers.neighbours
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:

@@ -160,7 +160,8 @@ async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
     """
     if day.closing:
         return await _close(day, None, State.MISSED, "inverted_window")
-    late = [date for date, one in ledgers.around.items() if one.window_end and one.window_end > ledgers.slot.at]
+    at = ledgers.slot.at
+    late = [date for date, one in ledgers.around.items() if one.told is None and one.window_end and one.window_end > at]
     raise Malformed(
         f"users/{day.uid}/recap_deliveries/{min(late)} has a window that ends after the slot of {day.date}; "
         "delete it if a clock that was ahead made it."
