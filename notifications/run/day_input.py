@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from notifications.domain.delivery import ALONE, Neighbours, neighbours
 from notifications.domain.model import Conversation, Ledger, State, User
-from notifications.domain.schedule import ONE_DAY, Slot
+from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
 from notifications.domain.told import Candidates, candidates, first_and_last, told_of
 from notifications.ports import Store
 
@@ -81,14 +81,17 @@ async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
 
 
 async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Conversation]) -> datetime | None:
-    """Up to when another writer has told what a skipped day before had not: who was skipped may have asked the app.
+    """Up to when another writer has told what a day before had not: who was skipped may have asked the app.
 
-    Looked for only where something from before that day's slot can be read now.
+    Its recap of a date tells what was said until then, and nothing from after that date, or that day's slot. It is
+    looked for only where something from before that can be read now.
     """
     made: list[datetime] = []
+    tz = zone(ledgers.user.zone)
     for day, one in ledgers.around.items():
         if day < ledgers.slot.recap_date and one.state is State.SKIPPED and one.window_end:
-            late = any(conversation.created_at < one.window_end for conversation in found)
+            ends = max(one.window_end, slot_instant(tz, day + ONE_DAY, 0))
+            late = any(conversation.created_at < ends for conversation in found)
             summary = await store.summary(ledgers.user.uid, day) if late else None
-            made += [summary.created_at] if summary and summary.created_at else []
+            made += [min(summary.created_at, ends)] if summary and summary.created_at else []
     return max(made, default=None)

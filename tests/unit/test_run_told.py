@@ -37,6 +37,12 @@ def put(evening: Evening, days: int, **fields: object) -> None:
     evening.world.put_ledger("ann", day(evening, days), kept)
 
 
+def put_apps(evening: Evening, hours: int) -> None:
+    """The app's own recap of the first evening, made so many hours after the slot, as the app writes its time."""
+    made = (EIGHT + hours * HOUR).replace(tzinfo=None).isoformat()
+    evening.world.put_summary("ann", "app", {"id": "app", "date": day(evening), "created_at": made})
+
+
 async def said(evening: Evening, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """What `why` says comes next for the first evening, and why a resend of it is refused."""
     context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
@@ -69,6 +75,27 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     await evening.tick()
     out = capsys.readouterr().out
     assert (f"recap_deliveries/{day(evening, 2)}" in out, f"recap_deliveries/{day(evening, 1)}" in out) == (True, False)
+
+
+async def test_what_was_said_before_the_app_made_the_skipped_day_is_told_there() -> None:
+    evening = Evening()
+    evening.add("ann", talks=0)
+    await evening.tick()
+    evening.world.put_talk("ann", "night", talk("ann", EIGHT + 2 * HOUR))
+    put_apps(evening, hours=3)
+    await evening.later(days=1)
+    assert (evening.state("ann"), told(evening, 1)) == ("skipped no_content", set())
+
+
+async def test_the_apps_recap_of_a_skipped_day_tells_nothing_of_the_next_morning() -> None:
+    evening = Evening()
+    evening.add("ann", talks=0)
+    await evening.tick()
+    evening.world.put_talk("ann", "upload", talk("ann", EIGHT - 2 * HOUR))
+    evening.world.put_talk("ann", "morning", talk("ann", EIGHT + 12 * HOUR))
+    put_apps(evening, hours=14)
+    await evening.later(days=1)
+    assert told(evening, 1) == {"morning"}
 
 
 @pytest.mark.parametrize("state", ["missed", None])
