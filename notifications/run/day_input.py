@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.domain.delivery import ALONE, Neighbours, neighbours
-from notifications.domain.model import Conversation, Ledger, State, User
+from notifications.domain.delivery import ALONE, MAY_CHANGE, Neighbours, neighbours
+from notifications.domain.model import Conversation, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
-from notifications.domain.told import Candidates, candidates, first_and_last, told_of
+from notifications.domain.told import DAYS_BEFORE, Candidates, candidates, first_and_last, told_of
 from notifications.ports import Store
 
 
@@ -81,17 +81,21 @@ async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
 
 
 async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Conversation]) -> datetime | None:
-    """Up to when another writer has told what a day before had not: who was skipped may have asked the app.
+    """Up to when another writer has told what no recap of ours had: who got none may have asked the app.
 
     Its recap of a date tells what was said until then, and nothing from after that date, or that day's slot. It is
-    looked for only where something from before that can be read now.
+    looked for only where something from before that can be read now; and of a day without a ledger only where there
+    are others, since before the first each summary is a former deployment's.
     """
     made: list[datetime] = []
-    tz = zone(ledgers.user.zone)
-    for day, one in ledgers.around.items():
-        if day < ledgers.slot.recap_date and one.state is State.SKIPPED and one.window_end:
-            ends = max(one.window_end, slot_instant(tz, day + ONE_DAY, 0))
-            late = any(conversation.created_at < ends for conversation in found)
-            summary = await store.summary(ledgers.user.uid, day) if late else None
+    tz, today = zone(ledgers.user.zone), ledgers.slot.recap_date
+    for day in (today - (n + 1) * ONE_DAY for n in range(DAYS_BEFORE if ledgers.around else 0)):
+        one = ledgers.around.get(day)
+        ends = slot_instant(tz, day + ONE_DAY, 0)
+        if one is not None:
+            ends = max(ends, one.window_end or ends)
+        told_by_us = one is not None and one.state not in MAY_CHANGE
+        if not told_by_us and any(conversation.created_at < ends for conversation in found):
+            summary = await store.summary(ledgers.user.uid, day)
             made += [min(summary.created_at, ends)] if summary and summary.created_at else []
     return max(made, default=None)

@@ -98,6 +98,19 @@ async def test_the_apps_recap_of_a_skipped_day_tells_nothing_of_the_next_morning
     assert told(evening, 1) == {"morning"}
 
 
+@pytest.mark.parametrize("state", ["missed", "dead", None])
+async def test_what_the_app_told_of_a_day_without_a_recap_of_ours_is_not_told_again(state: str | None) -> None:
+    evening = Evening()
+    evening.add("ann")
+    put(evening, -1)
+    if state is not None:
+        put(evening, 0, state=state, told=None, window_start=None, window_end=None)
+    evening.world.put_talk("ann", "morning", talk("ann", EIGHT + 12 * HOUR))
+    put_apps(evening, hours=5)
+    await evening.later(days=1)
+    assert told(evening, 1) == {"morning"}
+
+
 @pytest.mark.parametrize("state", ["missed", None])
 @pytest.mark.parametrize("talks", [0, 1])
 async def test_who_asks_for_a_day_that_the_next_has_told_hears_the_same_of_why_and_of_resend(
