@@ -46,11 +46,6 @@ class Candidates:
         return self.window.end
 
     @property
-    def inverted(self) -> bool:
-        """Whether a ledger that names no conversations claims all of them up to a time after the slot."""
-        return self.told_before is not None and self.told_before > self.until
-
-    @property
     def nothing(self) -> bool:
         """Whether nothing can be left to read."""
         return self.since >= self.until

@@ -27,6 +27,13 @@ class Ledgers:
     candidates: Candidates
 
     @property
+    def inverted_by(self) -> date | None:
+        """The first ledger that names no conversations, and claims all of them up to a time after the slot."""
+        at = self.slot.at
+        late = [day for day, one in self.around.items() if one.told is None and one.window_end and one.window_end > at]
+        return min(late, default=None)
+
+    @property
     def neighbours(self) -> Neighbours:
         """What the text rests on."""
         first, last = first_and_last(self.slot.recap_date)

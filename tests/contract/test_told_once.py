@@ -219,7 +219,7 @@ class History:
         if ledgers.today is None and (summary := await self.store.summary("ann", slot.recap_date)):
             await self.store.legacy(day.opening(), summary)
             return []
-        return [] if ledgers.candidates.inverted else [await read_conversations(self.store, ledgers)]
+        return [] if ledgers.inverted_by else [await read_conversations(self.store, ledgers)]
 
     async def _write(self, user: User, given: DayInput, day: Day, read_at: datetime, *, thin: bool) -> None:
         """Steps 2 to 6, made anew where a ledger around has changed."""

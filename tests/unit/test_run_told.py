@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from notifications.commands.operation import Context
+from notifications.commands.preview import preview
 from notifications.commands.resend import Refused, resend
 from notifications.commands.why import why
 from notifications.domain.schedule import ONE_DAY
@@ -75,6 +76,12 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     await evening.tick()
     out = capsys.readouterr().out
     assert (f"recap_deliveries/{day(evening, 2)}" in out, f"recap_deliveries/{day(evening, 1)}" in out) == (True, False)
+    context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
+    await why("ann", None)(context)
+    following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
+    assert following.startswith("it waits for a person, then it is missed: users/ann/recap_deliveries/2026-05-03 has a")
+    assert await preview("ann", None)(context) == 1
+    assert f"not known, since the ledger of {day(evening, 2)} ends after" in " ".join(capsys.readouterr().out.split())
 
 
 async def test_what_was_said_before_the_app_made_the_skipped_day_is_told_there() -> None:

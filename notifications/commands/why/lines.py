@@ -207,6 +207,11 @@ def following(f: Facts) -> str:
         return "nothing; the account is younger than this slot."
     if f.phase is Phase.OVER and (reason := not_made_anew(f.slot, f.given.ledgers.around)):
         return f"nothing; {reason}."
+    if (late := f.given.ledgers.inverted_by) is not None and f.phase in (Phase.DUE, Phase.CLOSING):
+        return (
+            f"it waits for a person, then it is missed: users/{f.user.uid}/recap_deliveries/{late} has a window that "
+            "ends after its slot; delete it if a clock that was ahead made it."
+        )
     match f.phase:
         case Phase.EARLY:
             return f"it is made in the first run after {_utc(f.slot.at)} UTC."
