@@ -95,7 +95,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
         return "due: an open delivery would be taken over"
     if await store.summary(user.uid, slot.recap_date):
         return "skipped: legacy"
-    if ledgers.candidates.inverted:
+    if ledgers.inverted_by is not None:
         return "stuck: a ledger around ends after its slot"
     said = (await read_conversations(store, ledgers)).conversations
     if material(slot.recap_date, said, user.language, user.zone, parts.limits.min_words) is None:

@@ -5,7 +5,7 @@ Three ordered readings are joined by uid page by page, so that memory stays cons
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -118,6 +118,18 @@ def slot_of(listed: Listed, day: date) -> Slot | None:
     """When the user's day was due, by the zone and the hour of today; None for who can't be served."""
     user = listed.user
     return slot_on(user.zone, nominal_date(day, user.hour), user.hour) if user is not None else None
+
+
+def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
+    """Why a day that has no recap gets none any more: a later day has looked at its conversations. Empty: it may."""
+    for day, one in sorted(ledgers.items()):
+        begun_before = one.window_start is not None and one.window_start < slot.at
+        all_told = one.told is None and one.window_end is not None and one.window_end > slot.at
+        if day > slot.recap_date and (begun_before or all_told):
+            if one.state is State.SKIPPED:
+                return f"its conversations were looked at for {day}, which was skipped"
+            return f"its conversations are in the recap of {day}"
+    return ""
 
 
 def left_by_a_resend(ledger: Ledger | None) -> bool:

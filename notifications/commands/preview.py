@@ -19,7 +19,7 @@ from notifications.domain.recap.material import Material, material
 from notifications.domain.schedule import Slot, latest_slot, nominal_date, slot_on
 from notifications.domain.text import bounded
 from notifications.run.asking import Asking
-from notifications.run.day_input import read_conversations, read_ledgers
+from notifications.run.day_input import Ledgers, read_conversations, read_ledgers
 from notifications.run.recap import Writing
 from notifications.run.state import Run
 
@@ -45,7 +45,12 @@ def preview(uid: str, day: date | None) -> Operation:
             _, user = await usable_user(parts.store, uid)
             now = await context.claims.now() + context.offset
             slot = _slot(user, day) if day else latest_slot(user.zone, user.hour, now)
-            found = await _material(run, user, slot)
+            ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+            if (late := ledgers.inverted_by) is not None:
+                why = f"the ledger of {late} ends after its slot, and names nothing that it told"
+                say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
+                return 1
+            found = await _material(run, ledgers)
             if found is None:
                 say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
                 return 1
@@ -62,10 +67,9 @@ def _slot(user: User, day: date) -> Slot:
     return slot_on(user.zone, nominal_date(day, user.hour), user.hour)
 
 
-async def _material(run: Run, user: User, slot: Slot) -> Material | None:
-    ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
-    given = await read_conversations(run.store, ledgers)
-    return material(slot.recap_date, given.conversations, user.language, user.zone, run.limits.min_words)
+async def _material(run: Run, ledgers: Ledgers) -> Material | None:
+    user, given = ledgers.user, await read_conversations(run.store, ledgers)
+    return material(ledgers.slot.recap_date, given.conversations, user.language, user.zone, run.limits.min_words)
 
 
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:

@@ -33,6 +33,7 @@ class Candidates:
     live_since: datetime
     told: frozenset[str] = frozenset()
     told_before: datetime | None = None
+    as_far_as_ever: bool = False  # whether no ledger more around could make it reach further back
 
     @property
     def since(self) -> datetime:
@@ -43,11 +44,6 @@ class Candidates:
     def until(self) -> datetime:
         """The slot: what was created then, or later, is for the next recap."""
         return self.window.end
-
-    @property
-    def inverted(self) -> bool:
-        """Whether a ledger that names no conversations claims all of them up to a time after the slot."""
-        return self.told_before is not None and self.told_before > self.until
 
     @property
     def nothing(self) -> bool:
@@ -92,11 +88,12 @@ def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) 
     conversation may have been created that could not be read yet.
     """
     past = [one for one in around.values() if one.window_end and instant(one.window_end) <= slot.at]
-    earliest = slot.at - WINDOW_AT_MOST
+    earliest, as_far_as_ever = slot.at - WINDOW_AT_MOST, False
     if past:
         start = max(earliest, *(instant(one.window_end) for one in past if one.window_end))
         known_since = min((instant(one.window_start) for one in past if one.window_start), default=earliest)
         read_from = min(start, max(start - look_back, earliest, known_since))
+        as_far_as_ever = known_since <= max(start - look_back, earliest)
     else:
         lost = [days for days in (2, 1) if _ended_without(around.get(slot.recap_date - days * ONE_DAY))]
         start = read_from = max(earliest, slot.back(lost[0] + 1 if lost else 1))
@@ -107,6 +104,7 @@ def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) 
         live_since=slot.at - look_back,
         told=frozenset(key for one in around.values() for key in hashes_in(one.told or "")),
         told_before=max(untold, default=None),
+        as_far_as_ever=as_far_as_ever,
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.domain.delivery import ALONE, Neighbours, neighbours
-from notifications.domain.model import Conversation, Ledger, State, User
-from notifications.domain.schedule import ONE_DAY, Slot
-from notifications.domain.told import Candidates, candidates, first_and_last, told_of
+from notifications.domain.delivery import ALONE, MAY_CHANGE, Neighbours, neighbours
+from notifications.domain.model import Conversation, Ledger, User
+from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
+from notifications.domain.told import DAYS_BEFORE, Candidates, candidates, first_and_last, told_of
 from notifications.ports import Store
 
 
@@ -25,6 +25,13 @@ class Ledgers:
     today: Ledger | None
     around: Mapping[date, Ledger]
     candidates: Candidates
+
+    @property
+    def inverted_by(self) -> date | None:
+        """The first ledger that names no conversations, and claims all of them up to a time after the slot."""
+        at = self.slot.at
+        late = [day for day, one in self.around.items() if one.told is None and one.window_end and one.window_end > at]
+        return min(late, default=None)
 
     @property
     def neighbours(self) -> Neighbours:
@@ -57,11 +64,10 @@ class DayInput:
     def neighbours(self) -> Neighbours:
         """The ledgers that are read again when the day is written.
 
-        None where nothing was read and a window is around: nothing can be told twice then, and a ledger more around
-        would only have let less be read.
+        None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
         """
-        windows = any(one.window_end is not None for one in self.ledgers.around.values())
-        return ALONE if windows and not self.conversations else self.ledgers.neighbours
+        alone = not self.conversations and self.ledgers.candidates.as_far_as_ever
+        return ALONE if alone else self.ledgers.neighbours
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
@@ -82,14 +88,21 @@ async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
 
 
 async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Conversation]) -> datetime | None:
-    """Up to when another writer has told what a skipped day before had not: who was skipped may have asked the app.
+    """Up to when another writer has told what no recap of ours had: who got none may have asked the app.
 
-    Looked for only where something from before that day's slot can be read now.
+    Its recap of a date tells what was said until then, and nothing from after that date, or that day's slot. It is
+    looked for only where something from before that can be read now; and of a day without a ledger only where there
+    are others, since before the first each summary is a former deployment's.
     """
     made: list[datetime] = []
-    for day, one in ledgers.around.items():
-        if day < ledgers.slot.recap_date and one.state is State.SKIPPED and one.window_end:
-            late = any(conversation.created_at < one.window_end for conversation in found)
-            summary = await store.summary(ledgers.user.uid, day) if late else None
-            made += [summary.created_at] if summary and summary.created_at else []
+    tz, today = zone(ledgers.user.zone), ledgers.slot.recap_date
+    for day in (today - (n + 1) * ONE_DAY for n in range(DAYS_BEFORE if ledgers.around else 0)):
+        one = ledgers.around.get(day)
+        ends = slot_instant(tz, day + ONE_DAY, 0)
+        if one is not None:
+            ends = max(ends, one.window_end or ends)
+        told_by_us = one is not None and one.state not in MAY_CHANGE
+        if not told_by_us and any(conversation.created_at < ends for conversation in found):
+            summary = await store.summary(ledgers.user.uid, day)
+            made += [min(summary.created_at, ends)] if summary and summary.created_at else []
     return max(made, default=None)

@@ -134,7 +134,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return Ready(await day.devices(), None)
     if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
         return await _or_take(day, await run.writes.watch(store.legacy(day.opening(language=user.language), summary)))
-    if ledgers.candidates.inverted and day.replaces is None:
+    if ledgers.inverted_by is not None and day.replaces is None:
         return await _inverted(day, ledgers)
     given = await day.conversations(ledgers)
     found = await _material(run, given)
@@ -160,9 +160,8 @@ async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
     """
     if day.closing:
         return await _close(day, None, State.MISSED, "inverted_window")
-    late = [date for date, one in ledgers.around.items() if one.window_end and one.window_end > ledgers.slot.at]
     raise Malformed(
-        f"users/{day.uid}/recap_deliveries/{min(late)} has a window that ends after the slot of {day.date}; "
+        f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
         "delete it if a clock that was ahead made it."
     )
 

@@ -282,6 +282,15 @@ async def test_an_own_summary_is_found_by_the_id_that_its_ledger_names(world: Wo
     assert (await store.summary_document("ann", DAY, "erased")) is not None
 
 
+@pytest.mark.parametrize("key", ["a/b", "..", "__app__"])
+async def test_a_summary_that_calls_itself_what_no_document_can_be_called_is_found_by_its_date(
+    world: World, store: Any, key: str
+) -> None:
+    world.put_summary("ann", "app", {"id": key, "date": DAY.isoformat(), "headline": "Theirs"})
+    assert (await store.summary("ann", DAY)).id == key
+    assert (await store.summary_document("ann", DAY, key))["headline"] == "Theirs"
+
+
 async def test_an_apps_own_summary_has_its_time_as_text_without_an_offset(world: World, store: Any) -> None:
     world.put_summary("ann", "theirs", {"date": DAY.isoformat(), "created_at": "2026-05-01T19:04:11.123456"})
     found = await store.summary("ann", DAY)

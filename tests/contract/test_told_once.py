@@ -29,7 +29,7 @@ from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, Kind, LedgerRules
 from notifications.domain.model import State, User
 from notifications.domain.push import Shown
-from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_on
+from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
@@ -111,6 +111,8 @@ class History:
     stored: dict[str, datetime] = field(default_factory=dict)  # what stands in the store, and when it began
     readable: dict[str, datetime] = field(default_factory=dict)
     too_early: list[str] = field(default_factory=list)  # told while it was under way
+    by_the_app: dict[str, datetime] = field(default_factory=dict)  # what its recaps tell, and when each was made
+    told_again: list[str] = field(default_factory=list)  # by a recap of ours after that
 
     async def carry_out(self, plan: list[Served], said: list[Talk], wishes: list[Again]) -> None:
         slots = [slot_on(one.zone, FIRST + n * ONE_DAY, one.hour) for n, one in enumerate(plan)]
@@ -219,7 +221,7 @@ class History:
         if ledgers.today is None and (summary := await self.store.summary("ann", slot.recap_date)):
             await self.store.legacy(day.opening(), summary)
             return []
-        return [] if ledgers.candidates.inverted else [await read_conversations(self.store, ledgers)]
+        return [] if ledgers.inverted_by else [await read_conversations(self.store, ledgers)]
 
     async def _write(self, user: User, given: DayInput, day: Day, read_at: datetime, *, thin: bool) -> None:
         """Steps 2 to 6, made anew where a ledger around has changed."""
@@ -246,6 +248,8 @@ class History:
             return
         replaced = given.ledgers.today
         self.told.update(keys)
+        if decision.entry.state is not State.SKIPPED:
+            self.told_again += [key for key in keys if self.by_the_app.get(key, read_at) < read_at]
         fresh = given.ledgers.slot.at - LOOK_BACK
         begun = {one.id: one.created_at for one in given.conversations}
         self.too_early += [key for key in keys if read_at < self.readable[key] and begun[key] >= fresh]
@@ -284,13 +288,14 @@ class History:
         naive = now.replace(tzinfo=None).isoformat()  # as the app writes it
         self.world.put_summary("ann", f"app-{key}", {"id": f"app-{key}", "date": key, "created_at": naive})
         self.assumed = max(self.assumed, now)
-        of_the_day = [key for key, begun in self.stored.items() if slot.at - LOOK_BACK <= begun < slot.at]
-        self.told.update(key for key in of_the_day if self.readable[key] <= now and not self.told[key])
+        midnight, ends = (slot_instant(zone(slot.zone), slot.recap_date + n * ONE_DAY, 0) for n in (0, 1))
+        its = [one for one, begun in self.stored.items() if midnight <= begun < min(ends, now)]
+        self.by_the_app |= {one: now for one in its if self.readable[one] <= now}
 
     def check(self, said: list[Talk]) -> None:
         """Never twice; and once, where a recap could read it."""
         assert {key: times for key, times in self.told.items() if times > 1} == {}
-        assert self.too_early == []
+        assert (self.too_early, self.told_again) == ([], [])
         for n, one in enumerate(said):
             begun = START + timedelta(hours=one.begins)
             readable = begun + timedelta(hours=one.readable_after)
@@ -342,6 +347,7 @@ UPLOAD = Talk(15, 23, live=False)
 @example(([PLAIN, MISSED, replace(SLOW, how="thin"), *[PLAIN] * 4], [SPOKEN], [Again(1, 23.9, 10, by_the_app=False)]))
 @example(([PLAIN, THIN, MISSED, *[PLAIN] * 4], [Talk(30, 15, live=False)], [Again(1, 3, 0, by_the_app=True)]))
 @example(([PLAIN, THIN, *[PLAIN] * 5], [Talk(30, 15, live=False)], [Again(1, 3, 0, by_the_app=True)]))
+@example(([PLAIN] * DAYS, [Talk(20.5, 0, live=False)], [Again(0, 1, 0, by_the_app=True)]))
 @settings(max_examples=200)
 @given(histories)
 def test_each_conversation_is_in_exactly_one_recap(history: tuple[list[Served], list[Talk], list[Again]]) -> None:

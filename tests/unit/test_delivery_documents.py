@@ -161,4 +161,14 @@ def test_each_state_is_read(state: State) -> None:
     ],
 )
 def test_a_ledger_that_is_none_of_ours_is_never_guessed_at(doc: object) -> None:
-    assert ledger_from(DAY, doc) == Ledger(DAY, State.UNREADABLE)
+    found = ledger_from(DAY, doc)
+    assert replace(found, window_start=None, window_end=None) == Ledger(DAY, State.UNREADABLE)
+
+
+def test_what_a_ledger_that_is_none_of_ours_covers_and_tells_is_still_read() -> None:
+    odd = DOC | {"state": "from-the-future", "told": "A" * 10}
+    start, end = AT - timedelta(days=1), AT
+    read = Ledger(DAY, State.UNREADABLE, window_start=start, window_end=end, told="A" * 10)
+    assert ledger_from(DAY, odd) == read
+    assert ledger_from(DAY, odd | {"told": 7}) == replace(read, told=None)
+    assert ledger_from(DAY, odd | {"window_end": "soon"}) == replace(read, window_end=None)

@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from notifications.domain.delivery import neighbours
-from notifications.domain.model import Conversation, Ledger, State
+from notifications.domain.model import Conversation, Ledger, State, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_on
 from notifications.domain.told import candidates, hashes_in, told_hash, told_of
+from notifications.run.day_input import Ledgers
 
 SLOT = slot_on("UTC", date(2026, 5, 10), 20)
 HOUR, LOOK_BACK = timedelta(hours=1), timedelta(hours=24)
@@ -56,7 +57,7 @@ def test_nothing_from_before_the_first_recap_is_read_nor_from_over_72_hours_back
 def test_a_later_recap_says_what_it_told_and_nothing_of_where_this_one_starts() -> None:
     later = ledger(-1, told_hash("ann", "c1"), hours=48)
     found = candidates(SLOT, around(ledger(1), later), LOOK_BACK)
-    assert (found.window.start, found.read_from, found.inverted) == (SLOT.back(1), SLOT.back(2), False)
+    assert (found.window.start, found.read_from, found.nothing) == (SLOT.back(1), SLOT.back(2), False)
     assert found.leave_out("ann", "c1")
 
 
@@ -69,13 +70,14 @@ def test_a_ledger_of_an_older_version_has_told_all_before_its_end() -> None:
     assert candidates(SLOT, around(without, ledger(2)), LOOK_BACK).told_before is None
 
 
-@pytest.mark.parametrize(("hours", "inverted"), [(-1, False), (0, False), (1, True)])
+@pytest.mark.parametrize(("hours", "by"), [(-1, None), (0, None), (1, day(-1))])
 def test_an_older_versions_ledger_that_ends_after_the_slot_leaves_nothing_and_is_trouble(
-    hours: int, inverted: bool
+    hours: int, by: date | None
 ) -> None:
     odd = Ledger(day(-1), State.SKIPPED, window_end=SLOT.at + hours * HOUR)
     found = candidates(SLOT, around(odd), LOOK_BACK)
-    assert (found.inverted, found.nothing) == (inverted, hours >= 0)
+    assert found.nothing == (hours >= 0)
+    assert Ledgers(User("ann", "UTC", 20), SLOT, None, around(odd), found).inverted_by == by
     assert not candidates(
         SLOT, around(Ledger(odd.date, odd.state, window_end=odd.window_end, told="")), LOOK_BACK
     ).nothing

@@ -77,11 +77,17 @@ def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
 
 
 def ledger_from(day: date, doc: object) -> Ledger:
-    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: never guessed at."""
+    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: never guessed at.
+
+    What can be read of its window, and of what it told, still counts for the days around it.
+    """
     try:
         return _ledger(day, doc)
     except (ValueError, TypeError, AttributeError):
-        return Ledger(date=day, state=State.UNREADABLE)
+        given = doc if isinstance(doc, Mapping) else {}
+        told, (start, end) = given.get("told"), (moment(given.get(name)) for name in ("window_start", "window_end"))
+        told = told if isinstance(told, str) else None
+        return Ledger(date=day, state=State.UNREADABLE, window_start=start, window_end=end, told=told)
 
 
 def _ledger(day: date, doc: object) -> Ledger:

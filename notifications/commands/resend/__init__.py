@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.commands.joined import slot_of
+from notifications.commands.joined import not_made_anew, slot_of
 from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
@@ -143,10 +143,8 @@ async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state in (State.SKIPPED, State.MISSED, State.DEAD)
-    for later, entry in sorted(ledgers.items()):
-        if made_anew and entry.window_start is not None and entry.window_start < slot.at:
-            sentence = f"{uid} {day} is not made anew: its conversations are in the recap of {later}."
-            raise Refused(sentence, "in a later recap")
+    if made_anew and (reason := not_made_anew(slot, ledgers)):
+        raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 
 def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifications.commands.joined import left_by_a_resend
+from notifications.commands.joined import left_by_a_resend, not_made_anew
 from notifications.domain.claim import Record, Stored
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import Phase, Slot, zone
@@ -212,6 +212,13 @@ def following(f: Facts) -> str:
         return f"nothing by itself: {tomorrow}. python job.py --user {f.user.uid} makes it now."
     if f.phase is Phase.OVER and f.listed.created is not None and f.slot.at < f.listed.created:
         return "nothing; the account is younger than this slot."
+    if f.phase is Phase.OVER and (reason := not_made_anew(f.slot, f.given.ledgers.around)):
+        return f"nothing; {reason}."
+    if (late := f.given.ledgers.inverted_by) is not None and f.phase in (Phase.DUE, Phase.CLOSING):
+        return (
+            f"it waits for a person, then it is missed: users/{f.user.uid}/recap_deliveries/{late} has a window that "
+            "ends after its slot; delete it if a clock that was ahead made it."
+        )
     match f.phase:
         case Phase.EARLY:
             return f"it is made in the first run after {_utc(f.slot.at)} UTC."
@@ -234,7 +241,10 @@ def following(f: Facts) -> str:
 def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
     if left_by_a_resend(entry) and f.record.state is not Stored.CLAIMED:
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
+    reason = not_made_anew(f.slot, f.given.ledgers.around)
     match entry.state:
+        case State.SKIPPED | State.MISSED | State.DEAD if reason:
+            return f"nothing; {reason}."
         case State.SENT if entry.outcome == "no_devices" and not f.devices:
             return (
                 f"nothing; the recap is in the app, and there is no device to push to. python job.py show {f.user.uid}."

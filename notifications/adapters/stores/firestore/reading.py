@@ -128,7 +128,7 @@ class Reading(FirestoreClient):
 
     async def summary_document(self, uid: str, day: date, key: str = "") -> Mapping[str, Any] | None:
         """The summary of that id, else one whose `date` is that day, as it is stored, whoever wrote it."""
-        named = await self._read(self._summary(uid, key)) if key else None
+        named = await self._read(self._summary(uid, key)) if _can_be_a_name(key) else None
         found = named if named is not None and named.exists else await self._summary_of(uid, day)
         return found.to_dict() if found else None
 
@@ -163,6 +163,11 @@ class Reading(FirestoreClient):
 
     def _on(self, day: date, collection: str) -> AsyncQuery:
         return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+
+
+def _can_be_a_name(key: str) -> bool:
+    """Whether a document can have this id. What another writer calls a summary inside it may be any text."""
+    return key not in ("", ".", "..") and "/" not in key and not (key.startswith("__") and key.endswith("__"))
 
 
 def _owner(found: DocumentSnapshot) -> str:
