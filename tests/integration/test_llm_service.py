@@ -62,7 +62,7 @@ def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage
     reason = finished.event("run.stops_claiming")["reason"]
     assert (finished.code, finished.event("tick.finished")["waiting"]) == (3, 1)
     gone = f"the model '{MODEL}' was shut down on {TODAY - timedelta(days=3)}; set OPENAI_MODEL to one that it has."
-    assert reason == f"The LLM at 127.0.0.1: {gone}"
+    assert reason == f"The LLM at 127.0.0.1:{stage.llm.port}: {gone}"
     doctor = stage.run("doctor")
     assert (doctor.code, gone in " ".join(doctor.out.split())) == (1, True)
 

@@ -103,7 +103,7 @@ def test_preview_makes_the_recap_and_stores_and_sends_nothing(stage: Stage) -> N
     assert shown.code == 0, shown.err
     check_readable(shown.out)
     assert "  dropped (number): You paid 4,711 euros." in shown.out
-    assert "100 tokens in (0 cached), 20 out (0 hidden), 0.0001 USD." in " ".join(shown.out.split())
+    assert "100 tokens in (0 cached), 20 out (0 hidden), 0.0000 USD." in " ".join(shown.out.split())
     assert [line.split()[0] for line in shown.out.splitlines()[-6::2]] == ["Android", "iOS", "web"]
     assert (stage.world.summaries("ann"), stage.world.ledgers("ann"), dict(stage.fcm.asked)) == ({}, {}, {})
     assert stage.llm.calls["ann"] == 1

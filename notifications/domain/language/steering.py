@@ -28,7 +28,9 @@ MACHINE = re.compile(r"(?<![^\W_])(?:AI|A\.I\.|KI|IA|ИИ|ШІ|एआई)(?![^\W
 MAX_LINE, OVERLAP = 4_000, 500  # characters that are looked at in one go
 NEAR = 40  # characters between what is to be ignored and the word that says so
 LINES_AFTER = 3  # of a line that steers: a forged message has several
-FIELD = re.compile(r"^[^.!?]{1,80}[:|][^.!?]{0,80}$")  # `reference: X`, of which the next line says what to do with it
+FIELD = re.compile(
+    r"^[^.!?]{1,80}[:|;][^.!?]{0,80}$"
+)  # `reference: X`, or a table's row, of which the next line says what to do with it
 WORDS = re.compile(r"[^\W_]")
 SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’»)]*(?:\s+|$)|(?<=[。！？؟।])[”’」]*\s*(?![A-Za-z])|\n")
 

@@ -39,6 +39,8 @@ BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
 class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
     """The client's own, but for its rollback: that lets go of the locks, and must neither hang nor hide the cause."""
 
+    has_read = False  # so that what is refused from then on is its commit
+
     async def _rollback(self) -> None:
         with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
             async with asyncio.timeout(ROLLBACK_SECONDS):
@@ -46,6 +48,10 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
 
 
 AT_ONCE = 400  # documents of one commit
+
+
+class _Changed(Exception):
+    """A document is not as this transaction read it: the whole of it is tried again."""
 
 
 class Writing(Reading, TransactionalLedger):
@@ -93,9 +99,9 @@ class Writing(Reading, TransactionalLedger):
             for tries_left in reversed(range(TRIES)):
                 try:
                     return await self._once(uid, day, decide, other, user=user, rests_on=rests_on)
-                except (exceptions.AlreadyExists, exceptions.FailedPrecondition):
+                except _Changed as changed:
                     if not tries_left:
-                        raise
+                        raise self._down(exceptions.Aborted("")) from changed
                 except exceptions.Aborted:
                     if not tries_left:
                         raise
@@ -122,6 +128,7 @@ class Writing(Reading, TransactionalLedger):
                 asked = self._client.get_all(references, transaction=transaction, retry=RETRY)
                 found = {snapshot.reference.path: snapshot async for snapshot in asked}
                 self.reads += len(found)
+                transaction.has_read = True
                 return found
 
             expected = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
@@ -154,6 +161,10 @@ class Writing(Reading, TransactionalLedger):
         transaction = Transaction(self._client)
         try:
             decision: Decision = await decided(transaction)
+        except (exceptions.AlreadyExists, exceptions.FailedPrecondition) as cause:
+            if transaction.has_read:
+                raise _Changed from cause
+            raise
         except ValueError as cause:  # what the client makes of the last of its tries
             if isinstance(cause.__cause__, exceptions.Aborted):
                 raise cause.__cause__ from None
