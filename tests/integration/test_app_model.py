@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -133,6 +134,12 @@ NOTES = """\
 |---|---|
 | Maya | signs `the order` |
 """
+
+
+LONG_TALK = (
+    "who=ann talked for long with Noah about the house by the sea, the old boat, the new school, the harvest, "
+    "and what the summer will bring to all of them after so much rain."
+)
 
 
 @dataclass
@@ -278,6 +285,36 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
     why = evening.stage.run("--now", evening.at(21, 6).isoformat(), "why", "ann")
     assert "1 malformed and left out, 1 encrypted" in " ".join(why.out.split())
     assert (evening.stage.world.summaries("bob"), evening.stage.world.ledgers("bob")) == ({}, {})
+
+    # the next day: the stub has ended, a phone has uploaded what it recorded yesterday, and nothing is told twice
+    evening.write(
+        app.conversation("stub", evening.at(9, 30), 300, structured=app.structured(overview=LONG_TALK)),
+        app.conversation("recorder", evening.at(15), structured=app.structured(overview="The recorder was offline.")),
+        app.conversation("today", evening.at(10, days=1), structured=app.structured(overview="Tea with the choir.")),
+    )
+    second_run = evening.run(1)
+    assert second_run.event("tick.finished")["sent"] == 1, second_run.err
+    dated = f"{evening.at(9).astimezone(BERLIN):%A %Y-%m-%d}"
+    assert evening.notes() == [
+        f"[1] {dated} 09:30, 300 min.\n{LONG_TALK}",
+        f"[2] {dated} 15:00, 20 min.\nThe recorder was offline.",
+        "[3] 10:00, 20 min.\nTea with the choir.",
+    ]
+    first, second = evening.summary(), evening.summary(1)
+    assert (second.stats.total_conversations, uuid.UUID(second.id).version, first.id != second.id) == (3, 4, True)
+    assert evening.stage.fcm.messages[-1]["data"]["navigate_to"] == f"/daily-summary/{second.id}"
+
+    # a day that the app made on demand is not made again
+    theirs = {**evening.stage.world.summaries("ann")[second.id], "id": str(uuid.uuid4()), "headline": "The app's own"}
+    day = (evening.day + timedelta(days=2)).isoformat()
+    theirs |= {"date": day, "created_at": evening.at(19, days=2).replace(tzinfo=None).isoformat()}  # as text, in UTC
+    evening.stage.world.put_summary("ann", theirs["id"], theirs)
+    evening.write(
+        app.conversation("late", evening.at(10, days=2), structured=app.structured(overview="who=ann spoke."))
+    )
+    assert evening.run(2).event("tick.finished")["skipped_by_reason"] == {"legacy": 1}
+    assert (evening.summary(2).headline, evening.stage.llm.calls["ann"]) == ("The app's own", 2)
+    assert evening.stage.fcm.accepted["token-ann"] == 2
 
 
 def test_headings_and_list_marks_end_a_sentence_of_the_extract(evening: Evening) -> None:
