@@ -6,7 +6,7 @@ a summarizer raises ItemFault or ProviderFault.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -129,7 +129,7 @@ class Claims(Protocol):
     `reserve` takes an amount of money, in millionths of a USD, from what a key may hold in all, and says whether it
     fits; `settle` replaces it by what was really spent. Both may be repeated under their token.
 
-    `free` deletes the own claim of a day that was skipped.
+    `free` deletes the own claim of a day that was skipped. `add_names` puts names into a key's set, `names` reads it.
     """
 
     environment: str
@@ -142,6 +142,8 @@ class Claims(Protocol):
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
     async def free(self, terms: ClaimTerms, token: str) -> Reply: ...
     async def forget(self, key: str, only: Record | None = None) -> bool: ...
+    async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None: ...
+    async def names(self, key: str) -> frozenset[str]: ...
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool: ...
     async def remember(self, key: str, at: datetime, kept: timedelta) -> bool: ...
     async def set_pause(self, key: str, rest: timedelta) -> None: ...

@@ -17,6 +17,7 @@ EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
 SINGLE_FILE_LANE = 2
 SHARD_PREFIX = "daily_summary:cohort:v2:"
+SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
 FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: what stands there is no record
@@ -155,6 +156,11 @@ def cohort_keys(slot: datetime, hour: int) -> str:
 def shard_key(slot: datetime, hour: int, tzdata: str, environment: str, shard: int, shards: int) -> str:
     """The key of one shard of a cohort. `slot` is written to the second, in UTC."""
     return f"{cohort_keys(slot, hour)}{tzdata}:{environment}:{shard}of{shards}"
+
+
+def skipped_key(shard: str) -> str:
+    """Whose day was skipped in a shard that was left open: their own keys are free, and need not be claimed again."""
+    return f"{SKIPPED_PREFIX}{shard.removeprefix(SHARD_PREFIX)}"
 
 
 def sweep_key(environment: str) -> str:

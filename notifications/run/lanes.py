@@ -110,7 +110,7 @@ async def pass_over(
             if outcome is LATER:
                 later.append((shard, user))
                 return
-            shard.note(outcome)
+            shard.note(user.uid, outcome)
             if not outcome.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
         finally:

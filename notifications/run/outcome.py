@@ -59,6 +59,7 @@ class Outcome:
     ending: Ending
     wait: timedelta = timedelta(0)
     reason: str = ""
+    freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
 
     @property
     def done(self) -> bool:

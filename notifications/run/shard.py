@@ -22,6 +22,7 @@ from notifications.domain.claim import (
     cohort_keys,
     new_token,
     since_key,
+    skipped_key,
     sweep_key,
 )
 from notifications.domain.claim_table import claimable
@@ -36,6 +37,8 @@ from notifications.run.state import Run
 
 log = structlog.get_logger()
 
+LEFT_OPEN = "open"  # why a shard's claim was given back
+SKIPPED_AT_MOST = 10_000  # names that are kept of one shard
 ZONES_AT_MOST = 30  # that one `in` takes
 SLACK_MS = 300_000  # that a clock may be set back by: what was written just before is no time to come
 SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
@@ -95,7 +98,9 @@ async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[S
 class HeldShard:
     """One shard under our claim, and what its users answered."""
 
-    def __init__(self, run: Run, shard: Shard, token: str, *, asks: bool = True) -> None:
+    def __init__(
+        self, run: Run, shard: Shard, token: str, *, asks: bool = True, skipped: frozenset[str] = frozenset()
+    ) -> None:
         self.shard = shard
         self.asks = asks  # the LLM, for its users: not in the closing pass
         self.lost = False
@@ -106,6 +111,8 @@ class HeldShard:
         self._seen = 0
         self._done = 0
         self._waits: list[timedelta] = []
+        self._skipped_before = skipped
+        self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
         """Its users, page by page; the next page is fetched while the last is served.
@@ -118,7 +125,9 @@ class HeldShard:
                 async for listed in self._pages(zones[start : start + ZONES_AT_MOST], limits):
                     self._seen += 1
                     self._run.counts.due += 1
-                    if listed.user is not None:
+                    if listed.uid in self._skipped_before:
+                        self.note(listed.uid, Outcome(Ending.DONE_BEFORE))
+                    elif listed.user is not None:
                         yield listed.user
                     else:
                         self._unreadable(listed)
@@ -133,7 +142,7 @@ class HeldShard:
     def _unreadable(self, listed: Listed) -> None:
         self._run.defects += 1
         log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-        self.note(Outcome(Ending.UNREADABLE))
+        self.note(listed.uid, Outcome(Ending.UNREADABLE))
 
     async def _pages(self, zones: Sequence[str], limits: Limits) -> AsyncGenerator[Listed]:
         following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
@@ -153,9 +162,11 @@ class HeldShard:
         size = self._run.limits.page_size
         return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, uid: str, outcome: Outcome) -> None:
         """One user's answer, counted once. Only an answer of "done" lets the shard end."""
         self._run.counts.add(outcome)
+        if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
+            self._skipped.add(uid)
         if outcome.done:
             self._done += 1
         else:
@@ -184,8 +195,11 @@ class HeldShard:
         wait = max(least, min([most, *self._waits])) if everybody_answered else least
         if self._run.terminated.is_set():
             wait = timedelta(0)  # released: the next run may go on at once
-        await claims.fail(self._terms, self._token, wait, 0, "open")
+        await claims.fail(self._terms, self._token, wait, 0, LEFT_OPEN)
         log.info("shard.open", key=self.shard.key, users=self._seen, done=self._done, wait_seconds=wait.total_seconds())
+        if self._skipped:
+            with suppress(KeyTrouble):  # then they are claimed once more, and their ledgers say that they have ended
+                await claims.add_names(skipped_key(self.shard.key), self._skipped, self._terms.expire_ms)
 
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
@@ -204,7 +218,11 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
     phase = run.rules.phase(shard.cohort.slot, reply.now + run.offset)
     due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, asks=due or not run.falls_back)
+    skipped: frozenset[str] = frozenset()
+    if reply.reason == LEFT_OPEN:
+        with suppress(KeyTrouble):
+            skipped = await run.claims.names(skipped_key(shard.key))
+    return HeldShard(run, shard, token, asks=due or not run.falls_back, skipped=skipped)
 
 
 async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:

@@ -257,6 +257,17 @@ async def test_a_record_is_deleted_only_while_it_is_the_one_that_was_read(claims
     assert await claims.read([KEY]) == [ABSENT]
 
 
+async def test_names_are_kept_together_until_their_time(claims: RedisClaims) -> None:
+    now = int((await claims.now()).timestamp() * 1000)
+    assert await claims.names("daily_summary:skipped:x") == frozenset()
+    await claims.add_names("daily_summary:skipped:x", {f"user-{n}" for n in range(1_200)}, now + HOUR)
+    await claims.add_names("daily_summary:skipped:x", {"user-0", "émile"}, now + HOUR)
+    assert await claims.names("daily_summary:skipped:x") == {*(f"user-{n}" for n in range(1_200)), "émile"}
+    [found] = [one async for one in claims.keys("daily_summary:skipped:*")]
+    assert found.ttl is not None
+    assert timedelta(minutes=59) < found.ttl <= timedelta(hours=1)
+
+
 async def test_a_turn_and_a_pause_are_an_environments_own(claims: RedisClaims) -> None:
     now = await claims.now()
     for place in ("e1", "e2"):

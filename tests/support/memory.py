@@ -7,7 +7,7 @@ import copy
 import fnmatch
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -182,6 +182,12 @@ class MemoryClaims:
         ask = Ask(Verb.FORGET, only.token, self._client.ms, outcome=only.state)
         return self._carry_out(ask, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
 
+    async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None:
+        self._client.values[key] = (frozenset({*(self._client.look(key) or ()), *names}), expire_ms)
+
+    async def names(self, key: str) -> frozenset[str]:
+        return self._client.look(key) or frozenset()
+
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         if self._client.look(key) is not None:
             return False
@@ -229,7 +235,7 @@ class MemoryClaims:
             held = self._client.look(found.key)
             if isinstance(held, dict):
                 held = json.dumps({name: str(amount) for name, amount in sorted(held.items())})
-            yield Raw(found.key, held, found.ttl)
+            yield Raw(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
 
     async def warnings(self) -> list[str]:
         return self.told

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.claim import pause_key
+from notifications.domain.claim import SKIPPED_PREFIX, pause_key
 from notifications.domain.errors import (
     ConfigFault,
 )
+from notifications.domain.push import PushAnswer, Result
 from notifications.run.shard import due_shards
 from tests.support.evening import Evening, endings
 from tests.support.memory import ENVIRONMENT
@@ -51,6 +52,32 @@ async def test_two_tasks_side_by_side_serve_everybody_once() -> None:
     reports = await asyncio.gather(*(evening.tick(task=task, tasks=2) for task in range(2)))
     assert sum(endings(report).get("sent", 0) for report in reports) == 12
     assert set(evening.got().values()) == {1}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_shard_that_is_left_open_asks_nobody_again_whose_day_was_skipped(lost: bool) -> None:
+    """Their keys are free for the app; who else has ended is known by the claim. A set that is lost costs a look."""
+    evening = Evening()
+    evening.add("ann", "bob", "cat", talks=0)
+    evening.add("dan")
+    evening.push.script = lambda token: PushAnswer(Result.BUSY, "503")
+    asked: list[str] = []
+    look = evening.store.ledgers_between
+
+    async def looked(uid: str, *between: Any) -> Any:
+        asked.append(uid)
+        return await look(uid, *between)
+
+    evening.store.ledgers_between = looked
+    assert endings(await evening.tick()) == {"skipped": 3, "waiting": 1}
+    [kept] = [key for key in evening.redis.values if key.startswith(SKIPPED_PREFIX)]
+    if lost:
+        del evening.redis.values[kept]
+    asked.clear()
+    evening.push.script = lambda token: None
+    assert endings(await evening.later(minutes=6)) == {"done_before": 3, "sent": 1}
+    assert sorted(set(asked)) == (["ann", "bob", "cat", "dan"] if lost else ["dan"])
+    assert (await evening.later(minutes=1)).idle
 
 
 async def test_one_user_is_served_alone_and_only_once() -> None:

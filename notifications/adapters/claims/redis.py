@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -111,6 +111,23 @@ class RedisClaims:
             return True
         reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), only.token, only.state.value)
         return reply.answer is ClaimAnswer.OK
+
+    async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None:
+        """Put names into the set under this key, which ends at that time. Raises KeyTrouble for another type."""
+        listed = sorted(names)
+
+        async def added() -> None:
+            pipe = self._client.pipeline(transaction=False)
+            for start in range(0, len(listed), READ_BATCH):
+                pipe.sadd(self._prefix + key, *listed[start : start + READ_BATCH])
+            pipe.pexpireat(self._prefix + key, expire_ms)
+            await pipe.execute()
+
+        await self._patiently(added)
+
+    async def names(self, key: str) -> frozenset[str]:
+        """The set under this key; empty where there is none. Raises KeyTrouble for another type."""
+        return frozenset(map(text_of, await self._patiently(lambda: self._client.smembers(self._prefix + key))))
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         """Whether it is this run's turn to do what is done once in that time over all processes."""
