@@ -16,6 +16,7 @@ from redis import Redis
 from notifications.domain.claim import Stored
 from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import JOB, Stage
+from tests.support.sampled import sample_besides
 from tests.support.servers import Sentinel, redis_binaries, wait_for
 from tests.support.web import LoopbackServer, llm_error
 from tests.support.worlds import SqliteWorld
@@ -212,8 +213,9 @@ def test_inspect_shows_a_key_whose_date_is_none_as_it_is(stage: Stage) -> None:
 
 def test_a_resend_of_a_day_before_the_account_is_refused(tmp_path: Path) -> None:
     """It wrote a skipped ledger for a day in 1990."""
+    uid = sample_besides()
     assert bare(tmp_path).returncode == 0
-    done = bare(tmp_path, "resend", "sample-03", "1990-05-01")
+    done = bare(tmp_path, "resend", uid, "1990-05-01")
     assert (done.returncode, "has no recap: the account is of" in done.stderr) == (2, True), done.stderr
 
 

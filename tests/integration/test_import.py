@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.stores import documents, samples
+from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.sqlite import SqliteStore, file
 from notifications.domain.columns import width_of
@@ -25,6 +25,7 @@ from notifications.domain.errors import StoreDown
 from tests.integration.test_command_line import bare
 from tests.support import app_documents
 from tests.support.jobs import JOB, Stage
+from tests.support.sampled import sample_besides
 from tests.support.servers import wait_for
 from tests.support.worlds import SqliteWorld
 
@@ -245,13 +246,6 @@ def test_samples_that_are_taken_out_of_a_new_folder_stay_out(tmp_path: Path) -> 
     assert bare(tmp_path, "samples", "--remove").returncode == 0
     assert " nobody due;" in bare(tmp_path).stdout
     assert bare(tmp_path, "why", "sample-00").returncode == 1
-
-
-def sample_besides(uid: str) -> str:
-    """A sample user who is put in now and in the next minutes: whose slot ended unserved by then is left out."""
-    now = datetime.now(UTC)
-    put_in = [{one[0] for one in samples.samples(now + later)} for later in (timedelta(0), timedelta(minutes=15))]
-    return min(set.intersection(*put_in) - {uid})
 
 
 def test_who_only_has_a_samples_uid_stays(stage: Stage) -> None:
