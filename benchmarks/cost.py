@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -86,12 +86,12 @@ NAMED = {
 }
 
 
-def documents(users: int = 20) -> Iterator[Row]:
+def documents(users: int = 20, *, names: Collection[str] = tuple(NAMED)) -> Iterator[Row]:
     """Documents read and written per due user, by outcome; what the pages and the sweep read is left out."""
     kinds: dict[str, dict[str, Any]] = {"sent": {}, "skipped": {"talks": 0}, "without devices": {"devices": 0}}
     kinds |= {f"{kind}, after a week": {**kinds[kind], "history": True} for kind in ("sent", "skipped")}
     with rig("firestore", 0.0, 0.0) as one:
-        for kind, changes in kinds.items():
+        for kind, changes in ((name, kinds[name]) for name in names):
             found = []
             for count in (users, 2 * users):
                 with one.another_project():

@@ -14,5 +14,5 @@ from tests.faults.chaos import run
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [7, None])
 def test_a_short_chaos(tmp_path: Path, seed: int | None) -> None:
-    told = run(20, secrets.randbelow(1_000_000) if seed is None else seed, "sqlite", tmp_path)
+    told = run(12, secrets.randbelow(1_000_000) if seed is None else seed, "sqlite", tmp_path)
     assert "every account proven" in told
