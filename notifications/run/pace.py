@@ -58,16 +58,17 @@ class Pace:
                 await self._claims.set_pause(pause_key(self._claims.environment), rest)
 
     async def follow(self) -> None:
-        """Keep to the pauses that other processes were told of, until cancelled.
-
-        Asked once at the start, then only where the provider announces budgets at all.
-        """
+        """Keep to the pauses that others are told of, until cancelled: where the provider announces budgets."""
         while True:
-            with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                left = await self._claims.pause_left(pause_key(self._claims.environment))
-                self._pause(min(left, MAX_PAUSE))  # whatever a key says that nobody of us wrote
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Keep to the pause that other processes were told of: before the first user is served, too."""
+        with suppress(ClaimsDown, ConfigFault, KeyTrouble):
+            left = await self._claims.pause_left(pause_key(self._claims.environment))
+            self._pause(min(left, MAX_PAUSE))  # whatever a key says that nobody of us wrote
 
     def _pause(self, rest: timedelta) -> bool:
         until = self._clock.seconds() + rest.total_seconds()

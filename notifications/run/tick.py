@@ -106,6 +106,7 @@ class Tick:
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
         shards = spread(claimable, self.task, self.tasks, self.limits.shards)
+        await run.pace.look()
         following = asyncio.create_task(run.pace.follow())
         try:
             for batch in batches(shards, self.limits.shards, self.tasks, self.limits.shards_at_once):

@@ -55,5 +55,5 @@ def test_without_the_job_only_the_databases_part_is_made(cloud: Cloud) -> None:
     assert done.returncode == 0, done.stderr
     made = cloud.made
     assert (made["jobs"], made["minute"], made["secrets"], made["policies"]) == ({}, {}, {}, [])
-    assert (len(made["indexes"]), len(made["fields"]), len(made["ttls"])) == (1, 3, 2)
+    assert (len(made["indexes"]), len(made["fields"]), len(made["ttls"])) == (1, 4, 2)
     assert list(made["accounts"]) == ["daily-recap@my-app.iam.gserviceaccount.com"]

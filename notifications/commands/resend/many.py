@@ -59,6 +59,7 @@ def is_meant(row: Row, where: frozenset[str]) -> bool:
 
 async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:
     run = many.run
+    await run.pace.look()
     following = asyncio.create_task(run.pace.follow())
     try:
         await many.served(chosen)
