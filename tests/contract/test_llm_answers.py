@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,30 +11,17 @@ import pytest
 import structlog
 from aiohttp import web
 
-from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
+from notifications.adapters.summarizers.openai import Service, connect
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
+from tests.contract.conftest import Connect
 from tests.contract.test_summarizers import answering, question, refusing
 from tests.support.servers import free_port
 from tests.support.web import FakeLLM, completion, llm_error
 
 DEADLINE = timedelta(seconds=20)
 SAID = '{"headline": "x"}'
-Connect = Callable[..., OpenAISummarizer]
-
-
-@pytest.fixture
-async def connected(llm: FakeLLM) -> AsyncIterator[Connect]:
-    made: list[OpenAISummarizer] = []
-
-    def connect_once_more(model: str = "test-model", **service: Any) -> OpenAISummarizer:
-        made.append(connect("sk-very-secret", f"{llm.url}/v1", Service(model, **service), Limits(concurrency=4)))
-        return made[-1]
-
-    yield connect_once_more
-    for one in made:
-        await one.aclose()
 
 
 @pytest.mark.parametrize(

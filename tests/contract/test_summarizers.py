@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
@@ -24,6 +23,7 @@ from notifications.domain.recap.prompt import Question, recap_question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from notifications.settings import EFFORTS, Settings
+from tests.contract.conftest import Connect
 from tests.support.servers import free_port
 from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
 
@@ -36,23 +36,6 @@ DEFAULT_MODEL = Settings.openai_model
 def question() -> Question:
     [notes] = plan(FOUND, 60_000, 12, lambda c: "").parts
     return recap_question(FOUND, notes)
-
-
-Connect = Callable[..., OpenAISummarizer]
-
-
-@pytest.fixture
-async def connected(llm: FakeLLM) -> AsyncIterator[Connect]:
-    """Connects, and closes every connection at the end."""
-    made: list[OpenAISummarizer] = []
-
-    def connect_once_more(model: str = "test-model", **service: Any) -> OpenAISummarizer:
-        made.append(connect("sk-very-secret", f"{llm.url}/v1", Service(model, **service), Limits(concurrency=4)))
-        return made[-1]
-
-    yield connect_once_more
-    for one in made:
-        await one.aclose()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,36 +10,20 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support.google import TokenServer
+from tests.support.google import ThreadedServer, TokenServer, pump
 from tests.support.jobs import Stage
 from tests.support.watchers import Beats, Collector
 
 SECRET = "proxy-user:proxy-secret"
 
 
-class CountingProxy:
+class CountingProxy(ThreadedServer):
     """Forwards to the port of the host that is asked for; a host without one gets 502."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()  # connections by host
         self.ports: dict[str, int] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.01))
-        self._loop.close()
+        super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -52,24 +35,11 @@ class CountingProxy:
             return
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self.ports[host])
         downstream.write(head)
-        await asyncio.gather(_pump(reader, downstream), _pump(upstream, writer), return_exceptions=True)
+        await asyncio.gather(pump(reader, downstream), pump(upstream, writer), return_exceptions=True)
 
     @property
     def env(self) -> dict[str, str]:
         return dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://{SECRET}@127.0.0.1:{self.port}")
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65_536):
-            sink.write(data)
-            await sink.drain()
-    finally:
-        sink.close()
 
 
 @pytest.fixture

@@ -103,11 +103,10 @@ class TlsFirestore:
         self._server.stop()
 
 
-class ConnectProxy:
-    """An HTTP proxy that leads every CONNECT to one port of this machine."""
+class ThreadedServer:
+    """A TCP server with an event loop and a thread of its own, so that synchronous tests can use it too."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -127,17 +126,28 @@ class ConnectProxy:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(_pump(reader, downstream), _pump(upstream, writer), return_exceptions=True)
+        raise NotImplementedError
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+class ConnectProxy(ThreadedServer):
+    """An HTTP proxy that leads every CONNECT to one port of this machine."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        super().__init__()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pump(reader, downstream), pump(upstream, writer), return_exceptions=True)
+
+
+async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     while data := await source.read(65536):
         sink.write(data)
     sink.close()
