@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
+from notifications.domain.language.scripts import is_written_in, script_of
+from notifications.domain.language.words import is_in_another_language
+from notifications.recap.checks import Checks
 
 from evals.days import PLACES, Day, load_days, text_of
 from evals.inventions import Sentence, seeded
 from evals.summarizers import Made, Maker, bundled, server, small_model
-from notifications.domain.language.scripts import is_written_in, script_of
-from notifications.domain.language.words import is_in_another_language
 from notifications.domain.model import Recap
-from notifications.domain.recap.checks import Checks
 from notifications.domain.text import plain
 from notifications.settings import Settings
 

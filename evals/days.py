@@ -10,7 +10,7 @@ from pathlib import Path
 
 from notifications.adapters.stores.documents import conversation_from
 from notifications.domain.model import Conversation, Recap
-from notifications.domain.recap.material import Material, material
+from notifications.recap.material import Material, material
 
 FOLDER = Path(__file__).parent / "days"
 PLACES = ("start", "middle", "end")

@@ -17,11 +17,11 @@ from notifications.adapters.summarizers.offline import sentences
 from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, client_of, connect
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
-from notifications.domain.recap.compose import compose
-from notifications.domain.recap.extract import extract
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from notifications.limits import Limits
 from notifications.ports import Answer, Summarizer
+from notifications.recap.compose import compose
+from notifications.recap.extract import extract
 from notifications.run.asking import Asking
 from notifications.run.recap import Writing
 from notifications.run.state import Run

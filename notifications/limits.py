@@ -66,7 +66,7 @@ class Limits:
     max_crashes: int = _count(4, 1, 100)
     max_pushes: int = _count(3, 1, 20)
     max_provider_failures: int = _count(10, 1, 1000)
-    concurrency: int = _count(64, 1, 2000)
+    concurrency: int = _count(128, 1, 2000)
     shards: int = _count(1, 1, 62)
     shards_at_once: int = _count(8, 1, 62)
     page_size: int = _count(300, 1, 1000)

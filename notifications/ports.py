@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from notifications.domain.claim import ClaimAnswer, Record, Stored
 from notifications.domain.errors import ItemReason
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Recap, State, Summary, User
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Recap, State, Summary, User
 from notifications.domain.pace import Budget
 from notifications.domain.push import Message, PushAnswer, Result
 from notifications.domain.shards import Range
@@ -22,7 +22,7 @@ from notifications.domain.spending import Spent
 
 if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
     from notifications.domain.delivery import Decision, Opening
-    from notifications.domain.recap.prompt import Question
+    from notifications.domain.question import Question
     from notifications.domain.told import Candidates
 
 
@@ -169,7 +169,7 @@ class Store(Protocol):
     says what it would do.
 
     `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
-    of what was asked.
+    of what was asked; `kept_draft` and `keep_draft`: a draft that is paid, and waits for its second look.
 
     `put` writes one user with devices and conversations, in one commit; Malformed says what the job could not read.
     `remove` deletes one with all that lies below. Both are for local stores: the app writes its own.
@@ -199,6 +199,8 @@ class Store(Protocol):
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None: ...
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None: ...
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None: ...
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None: ...
 
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision: ...
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
@@ -238,10 +240,11 @@ class Summarizer(Protocol):
     announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
     at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
     when the provider shuts the model down; None where it does not say. `where` is what a
-    sentence calls it, with the settings that say so.
+    sentence calls it, with the settings that say so; `named_by` is the one that names the model.
     """
 
     where: str
+    named_by: str
     model: str
     calls: int
     tokens: int

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from notifications.domain.errors import ConfigFault
-from notifications.domain.text import printable
+from notifications.domain.text import clean, printable
 from notifications.limits import WHOLE, Limits, limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -28,11 +28,12 @@ DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
 MOST_TASKS = 10_000
+STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
-    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX"),
+    *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
 )
 OURS = (  # names by their beginning
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
@@ -55,6 +56,9 @@ class Settings:
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_model: str = "gpt-6-luna"
+    verify_model: str | None = None  # of the second look; None: the same
+    verify: bool = True
+    style: str = ""  # what the operator wishes of every recap
     reasoning_effort: str | None = None
     service_tier: str | None = None
     summarizer: str = "auto"
@@ -113,6 +117,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         openai_key=_header("OPENAI_API_KEY", env),
         openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
         openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
+        verify_model=_header("OPENAI_VERIFY_MODEL", env),
+        verify=_one_of("RECAP_VERIFY", env.get("RECAP_VERIFY", "on"), ("on", "off")) == "on",
+        style=_style(env.get("RECAP_STYLE", "")),
         reasoning_effort=_maybe_one_of("OPENAI_REASONING_EFFORT", env, EFFORTS),
         service_tier=_maybe_one_of("OPENAI_SERVICE_TIER", env, TIERS),
         fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
@@ -163,6 +170,8 @@ def _require_what_belongs_together(settings: Settings) -> None:
         raise ConfigFault("FIRESTORE_DATABASE is set without GOOGLE_CLOUD_PROJECT; set the project that it is in.")
     if settings.store == "sqlite" and settings.project:
         raise ConfigFault("RECAP_STORE=sqlite and GOOGLE_CLOUD_PROJECT are both set; unset the one that is not meant.")
+    if settings.verify_model and not settings.verify:
+        raise ConfigFault("OPENAI_VERIFY_MODEL is set with RECAP_VERIFY=off; unset the one that is not meant.")
     if settings.task_index >= settings.task_count:
         raise ConfigFault(
             f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
@@ -229,6 +238,14 @@ def _database(name: str) -> str:
             "it has 4 to 63 lower-case letters, digits and hyphens."
         )
     return name
+
+
+def _style(text: str) -> str:
+    """One line for the prompt. It is the operator's own, and still never shown."""
+    words = clean(text)
+    if len(words) > STYLE_LENGTH:
+        raise ConfigFault(f"RECAP_STYLE has {len(words)} characters; it may have {STYLE_LENGTH}.")
+    return words
 
 
 def _key_prefix(prefix: str) -> str:

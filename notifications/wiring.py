@@ -128,8 +128,12 @@ async def open_parts(
         store = await _store(settings, claims, offset, fills=fills, sends=sends)
         stack.push_async_callback(store.aclose)
         summarizer = _summarizer(settings)
+        verifier = summarizer if settings.verify else None
         if summarizer is not None:
             stack.push_async_callback(summarizer.aclose)
+            if settings.verify and settings.verify_model not in (None, settings.openai_model):
+                verifier = _llm(settings, settings.verify_model, None, None)
+                stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
         from notifications.adapters.summarizers.offline import sentences
@@ -146,6 +150,8 @@ async def open_parts(
             falls_back=settings.fallback == "extract",
             telemetry=telemetry,
             shown=Shown(settings.push_text),
+            verifier=verifier,
+            style=settings.style,
         )
 
 
@@ -203,15 +209,22 @@ def _summarizer(settings: Settings) -> Summarizer | None:
     """The LLM; None where none is set: then each recap is the extract."""
     if not settings.openai:
         return None
+    limits = settings.limits
+    return _llm(settings, settings.openai_model, limits.price_in_usd_per_mtok, limits.price_out_usd_per_mtok)
+
+
+def _llm(settings: Settings, model: str, price_in: float | None, price_out: float | None) -> Summarizer:
+    """One model of the LLM's server; its prices in USD for a million tokens, where they are set."""
     from notifications.adapters.summarizers import openai
 
     service = openai.Service(
-        settings.openai_model,
+        model,
         settings.reasoning_effort,
         settings.service_tier,
-        settings.limits.price_in_usd_per_mtok,
-        settings.limits.price_out_usd_per_mtok,
+        price_in,
+        price_out,
         settings.limits.daily_budget_usd,
+        named_by="OPENAI_MODEL" if model == settings.openai_model else "OPENAI_VERIFY_MODEL",
     )
     return openai.connect(settings.openai_key, settings.openai_base_url, service, settings.limits)
 

@@ -50,6 +50,7 @@ class Account:
     tokens: int = 0
     usd: float = 0.0
     unpriced: int = 0  # recaps by the LLM whose price is not known
+    unverified: int = 0  # recaps by the LLM that no second look checked
 
     def add(self, row: Row) -> None:
         """One user's day more."""
@@ -67,6 +68,7 @@ class Account:
             self.tokens += entry.tokens
             self.usd += entry.usd or 0.0
             self.unpriced += entry.usd is None and entry.tokens > 0
+            self.unverified += entry.verified is False
 
     @property
     def wrong(self) -> bool:
@@ -110,6 +112,7 @@ def _say_row(row: Row) -> None:
     told: dict[str, Any] = {"uid": row.uid, "kinds": row.kinds}
     if row.ledger is not None:
         told |= {"outcome": row.ledger.outcome, "reason": row.ledger.reason, "source": row.ledger.source}
+        told |= {"unverified": row.ledger.verified is False}
     say(json.dumps({name: value for name, value in told.items() if value}))
 
 
@@ -122,6 +125,7 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
         "tokens": account.tokens,
         "usd": round(account.usd, 6),
         "without_a_price": account.unpriced,
+        "unverified": account.unverified,
     }
 
 
@@ -133,7 +137,8 @@ def _tell(day: date, account: Account, read: int) -> None:
     if account.sources:
         by = ", ".join(f"{account.sources[name]} {word}" for name, word in MADE if account.sources[name])
         unknown = f" ({account.unpriced} without a known price)" if account.unpriced else ""
-        say_wrapped(f"{day}: {by}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
+        unverified = f"; {account.unverified} without a second look" if account.unverified else ""
+        say_wrapped(f"{day}: {by}{unverified}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
     for kind in WRONG:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")

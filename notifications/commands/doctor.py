@@ -50,7 +50,10 @@ def doctor(fix: Fix | None = None) -> Operation:
             told.append(await _checked("users and their index", _queried(parts)))
             told.append(await _checked("open deliveries and their index", _open_listed(parts)))
             told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
-            told.append(await _tried(parts.summarizer, await context.claims.now()))
+            now = await context.claims.now()
+            told.append(await _tried("the LLM", parts.summarizer, now))
+            if parts.verifier is not parts.summarizer and parts.verifier is not None:
+                told.append(await _tried("the second look's LLM", parts.verifier, now))
             told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
         return 0 if all(told) else 1
 
@@ -74,23 +77,23 @@ async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
     return True
 
 
-async def _tried(llm: Summarizer | None, now: datetime) -> bool:
+async def _tried(name: str, llm: Summarizer | None, now: datetime) -> bool:
     """The LLM: a small recap of its own, and until when its provider offers the model."""
     if llm is None:
         say("ok    the LLM: none: recaps are extracts")
         return True
     found = await llm.check()
     if found.trouble:
-        return _told("the LLM", found.trouble)
+        return _told(name, found.trouble)
     day = await llm.last_day()
     if day is None:
-        say(f"ok    the LLM: {found.found}")
+        say(f"ok    {name}: {found.found}")
         return True
     left = days_left(day, now)
     until = f"{found.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
     if left <= WARNED_DAYS:
-        return _told("the LLM", f"{until}; set OPENAI_MODEL to another.")
-    say_wrapped(f"the LLM: {until}", "      ", "ok    ")
+        return _told(name, f"{until}; set {llm.named_by} to another.")
+    say_wrapped(f"{name}: {until}", "      ", "ok    ")
     return True
 
 

@@ -14,7 +14,6 @@ from notifications.domain.claim import FINAL, Record, Stored, user_key
 from notifications.domain.claim_table import claimable
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
-from notifications.domain.recap.material import material
 from notifications.domain.schedule import (
     Phase,
     Slot,
@@ -23,6 +22,7 @@ from notifications.domain.schedule import (
     slot_on,
 )
 from notifications.domain.shards import Range
+from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts

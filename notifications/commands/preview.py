@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.recap_page import say_recap
-from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap, User
 from notifications.domain.push import Wording, notice
-from notifications.domain.recap.compose import compose
-from notifications.domain.recap.document import recap_to
-from notifications.domain.recap.extract import extract
-from notifications.domain.recap.material import Material, material
 from notifications.domain.schedule import Slot, latest_slot, nominal_date, slot_on
 from notifications.domain.text import bounded
+from notifications.recap.compose import compose
+from notifications.recap.document import recap_to
+from notifications.recap.extract import extract
+from notifications.recap.material import Material, material
 from notifications.run.asking import Asking
 from notifications.run.day_input import Ledgers, read_conversations, read_ledgers
 from notifications.run.recap import Writing
@@ -32,8 +32,7 @@ class Seen:
     """What came of it, beside the recap."""
 
     fault: str = ""
-    asking: Asking | None = None
-    dropped: list[tuple[str, str]] = field(default_factory=list)
+    writing: Writing | None = None
 
 
 def preview(uid: str, day: date | None) -> Operation:
@@ -74,14 +73,12 @@ async def _material(run: Run, ledgers: Ledgers) -> Material | None:
 
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:
     if run.summarizer is not None:
-        seen.asking = Asking(run, run.summarizer, run.limits.span("user_deadline"))
-        writing = Writing(run, uid, slot.recap_date, found, seen.asking, keeps=False)
+        asking = Asking(run, run.summarizer, run.limits.span("user_deadline"))
+        seen.writing = Writing(run, uid, slot.recap_date, found, asking, keeps=False)
         try:
-            return await writing.draft()
+            return await seen.writing.draft()
         except (ItemFault, ProviderFault, OverBudget) as fault:
             seen.fault = str(fault)
-        finally:
-            seen.dropped = [one for checks in writing.checked for one in checks.dropped_texts]
     return await asyncio.to_thread(extract, found, run.split)
 
 
@@ -91,20 +88,38 @@ def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Seen) -> None:
     say_recap(recap_to(recap))
     if seen.fault:
         say_wrapped(f"The LLM's own was not used: {seen.fault} This is the extract.")
-    if seen.asking is not None:
-        spent = seen.asking.spent
-        usd = "price not known" if spent.usd is None else f"{spent.usd:.4f} USD"
-        say_wrapped(
-            f"Asked in {spent.calls} calls of {seen.asking.bytes_sent} bytes in all: {spent.tokens_in} tokens in "
-            f"({spent.tokens_cached} cached), {spent.tokens_out} out ({spent.tokens_reasoning} hidden), {usd}."
-        )
-    if found.left_out:
-        say_wrapped(f"Left out, since it speaks to a summarizer: {found.left_out}")
-    for text, reason in seen.dropped:
-        say_wrapped(f"dropped ({reason}): {text}", "  ")
+    if seen.writing is not None:
+        _say_calls("Written", seen.writing.asking)
+        if seen.writing.looking is not None:
+            _say_calls("Looked at", seen.writing.looking)
+        _say_evidence(recap.draft, seen.writing)
     say("")
     wording = Wording(run.shown, found.language)
-    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji, wording)
+    note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
     for name, title, body in SCREENS:
         say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")
         say_wrapped(bounded(note.body, body), " " * 10)
+
+
+def _say_calls(what: str, asking: Asking) -> None:
+    spent = asking.spent
+    usd = "price not known" if spent.usd is None else f"{spent.usd:.4f} USD"
+    say_wrapped(
+        f"{what} in {several(spent.calls, 'call')} of {asking.bytes_sent} bytes in all: {spent.tokens_in} tokens in "
+        f"({spent.tokens_cached} cached), {spent.tokens_out} out ({spent.tokens_reasoning} hidden), {usd}."
+    )
+
+
+def _say_evidence(draft: Draft, writing: Writing) -> None:
+    """Each sentence with the words that it rests on; then what did not stand, and what the second look said of it."""
+    lists = (draft.overview, draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets)
+    say("")
+    for one in (*(item for h in draft.highlights for item in h.items), *(item for items in lists for item in items)):
+        say_wrapped(f"{one.text}{' (confided)' if one.confided else ''}", "    ", "  ")
+        say_wrapped(f"quote: {one.quote}", "      ", "    ")
+    for text, reason in writing.dropped:
+        say_wrapped(f"dropped ({reason}): {text}", "    ", "  ")
+    for verdict in writing.verdicts.values():
+        if not verdict.supported:
+            say_wrapped(f"not supported ({verdict.role}): {verdict.text}", "    ", "  ")
+            say_wrapped(f"the second look: {verdict.problem or 'no reason given'}", "      ", "    ")

@@ -76,9 +76,22 @@ def _made(meta: Mapping[str, Any]) -> str:
 def _covered(coverage: Mapping[str, Any], checks: Mapping[str, Any]) -> str:
     words = (("whole", "whole"), ("part", "in part"), ("extract", "as their extract"))
     told = ", ".join(f"{coverage[name]} {word}" for name, word in words if coverage.get(name))
-    dropped = ", ".join(f"{count} {clean(str(name))}" for name, count in checks.items() if name != "kept" and count)
+    dropped = ", ".join(f"{count} {clean(name)}" for name, count in dropped_by_reason(checks).items())
     kept = f" {checks['kept']} sentences kept, dropped: {dropped or 'none'}." if "kept" in checks else ""
+    kept += f" {second_look(checks)}" if second_look(checks) else ""
     return f"Of the conversations: {told}.{kept}" if told else kept.strip()
+
+
+def dropped_by_reason(checks: Mapping[str, Any]) -> dict[str, int]:
+    """How many sentences did not stand, by why."""
+    counts = {name: count for name, count in checks.items() if isinstance(count, int) and not isinstance(count, bool)}
+    return {name: count for name, count in counts.items() if name != "kept" and count}
+
+
+def second_look(checks: Mapping[str, Any]) -> str:
+    """Whether a second look checked it; empty for an extract, or an older version's."""
+    said = {True: "A second look checked it.", False: "No second look checked it."}
+    return said.get(checks.get("verified"), "")  # type: ignore[arg-type]
 
 
 def _counted(value: object, one: str, several: str = "") -> str:

@@ -263,7 +263,7 @@ def begin(
         return settled(_legacy_entry(op, summary, rules, seq))
     if changed:
         return CHANGED
-    note = notice(recap.draft.headline, recap.draft.overview, recap.draft.day_emoji, op.wording)
+    note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
     entry = replace(
         _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
         tries=1,
@@ -285,6 +285,7 @@ def _cost(recap: Recap) -> dict[str, Any]:
     usd, seconds = told.get("usd"), told.get("llm_seconds")
     return {
         "source": str(told.get("source", "")),
+        "verified": None if recap.extracted else recap.draft.checks.get("verified") is True,
         "tokens": int(told.get("tokens_in", 0)) + int(told.get("tokens_out", 0)),
         "usd": None if usd is None else float(usd),
         "llm_seconds": None if seconds is None else float(seconds),

@@ -66,6 +66,8 @@ class ItemReason(StrEnum):
     TRUNCATED = "truncated"
     INVALID_ANSWER = "invalid_answer"
     UNFOUNDED = "unfounded"  # it says what the notes do not
+    UNSUPPORTED = "unsupported"  # the second look left nothing of it
+    NOTHING_SAID = "nothing_said"  # a well-formed answer without a sentence
     UNSTORABLE = "unstorable"  # the store refuses this very document for good
 
 

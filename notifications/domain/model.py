@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -69,6 +70,17 @@ class Place:
     address: str = ""
 
 
+WEARER = "You"  # the speaker who wears the recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one speaker said in a row: WEARER, a name, or a number such as `Speaker 2`; empty where it is not known."""
+
+    speaker: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation of the window, cut down to what a recap can use."""
@@ -82,7 +94,7 @@ class Conversation:
     category: str = ""
     action_items: tuple[ActionItem, ...] = ()
     events: tuple[str, ...] = ()
-    transcript: str = ""  # only kept where there is no overview
+    turns: tuple[Turn, ...] = ()  # what was said; only kept where there is no overview
     encrypted: bool = False  # whether what was said in it can't be read for that
     language: str | None = None
     place: Place | None = None
@@ -92,13 +104,19 @@ class Conversation:
     @property
     def tells_something(self) -> bool:
         """A title alone is not worth a recap: it says that there was talk, not what of."""
-        return bool(self.overview or self.action_items or self.events or self.transcript)
+        return bool(self.overview or self.action_items or self.events or self.turns)
 
     @property
     def size(self) -> int:
         """Its characters, whatever they say; and 50 that looking at one costs, however short."""
         planned = (*self.events, *(item.description for item in self.action_items))
-        return 50 + len(self.title) + len(self.overview) + len(self.transcript) + sum(map(len, planned))
+        said = sum(len(turn.text) for turn in self.turns)
+        return 50 + len(self.title) + len(self.overview) + said + sum(map(len, planned))
+
+    @property
+    def lines(self) -> tuple[Turn, ...]:
+        """Its words line by line: what was written of it, else what was said."""
+        return tuple(Turn("", line) for line in self.overview.splitlines()) if self.overview else self.turns
 
     @property
     def minutes(self) -> float:
@@ -122,21 +140,35 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """One sentence, the conversations that it comes from, and the words of the first of them that it rests on.
+
+    `confided`: nothing for a lock screen.
+    """
+
+    text: str
+    conversation_ids: tuple[str, ...] = ()
+    quote: str = ""
+    confided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Highlight:
     """One topic of the day."""
 
     topic: str
     emoji: str
-    summary: str
-    conversation_ids: tuple[str, ...] = ()
+    items: tuple[Cited, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """Its sentences as one text."""
+        return joined([item.text for item in self.items])
 
-@dataclass(frozen=True, slots=True)
-class Cited:
-    """One sentence, and the conversations that it comes from."""
-
-    text: str
-    conversation_ids: tuple[str, ...] = ()
+    @property
+    def conversation_ids(self) -> tuple[str, ...]:
+        """Every conversation that it comes from, once."""
+        return tuple(dict.fromkeys(key for item in self.items for key in item.conversation_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +176,27 @@ class Draft:
     """What a summarizer answers: the text, what became of its sentences, and what it cost."""
 
     headline: str
-    overview: str
+    overview: tuple[Cited, ...]
     day_emoji: str
     highlights: tuple[Highlight, ...] = ()
     unresolved_questions: tuple[Cited, ...] = ()
     decisions_made: tuple[Cited, ...] = ()
     knowledge_nuggets: tuple[Cited, ...] = ()
-    checks: Mapping[str, int] = field(default_factory=dict)  # sentences kept, and dropped by reason
+    checks: Mapping[str, int | bool] = field(default_factory=dict)  # sentences kept, dropped by reason; `verified`
     coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as an extract
     metadata: Mapping[str, str | int | float] = field(default_factory=dict)  # of which model, and what it cost
+    push: str = ""  # one sentence, for a phone's lock screen
+    dropped: tuple[str, ...] = ()  # sentences that did not stand: for who looks at one recap, never stored
+
+    @property
+    def text(self) -> str:
+        """The overview as one text."""
+        return joined([item.text for item in self.overview])
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether neither an overview nor a highlight is there."""
+        return not self.overview and not self.highlights
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +285,7 @@ class Ledger:
     crashes: int = 0
     reason: str = ""  # the last failure's code: of what it is dead, or why it waits
     source: str = ""  # of the recap: llm or extract
+    verified: bool | None = None  # whether a second look checked it; None for an extract, or an older version's
     tokens: int = 0  # that its making took, in and out
     usd: float | None = None  # what its making cost; None where the price is not known
     llm_seconds: float | None = None  # until the LLM's answers were there, all calls together; None without one
@@ -257,6 +302,18 @@ class Summary:
     headline: str
     overview: str
     day_emoji: str
+
+
+def joined(sentences: Sequence[str]) -> str:
+    """Sentences as one text; a full stop follows each that has no mark of its own."""
+    return " ".join([*map(_ended, sentences[:-1]), *sentences[-1:]])
+
+
+def _ended(sentence: str) -> str:
+    if not sentence[-1:].isalnum():
+        return sentence
+    east_asian = unicodedata.east_asian_width(sentence[-1]) in "WF"
+    return sentence + ("。" if east_asian else ".")
 
 
 def collapse_id(uid: str, day: date) -> str:

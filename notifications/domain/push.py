@@ -6,28 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifications.domain.own_words import own_words
 from notifications.domain.text import bounded, one_emoji, plain
 
 TITLE_LENGTH, TITLE_BYTES = 100, 300
 BODY_LENGTH, BODY_BYTES = 150, 450  # a phone shows no more; in any script far below what a push may weigh
 TTL = timedelta(hours=20)  # a recap that a phone gets a day late would meet the next one
-NO_TEXT = "Your day in brief is ready."
-NO_HEADLINE = "Your daily recap"
-# A title and a body that say nothing of the day, by language.
-SAYS_NOTHING = {
-    "ar": ("ملخص يومك", "ملخص يومك جاهز."),
-    "de": ("Dein Tagesrückblick", "Dein Rückblick ist fertig."),
-    "en": (NO_HEADLINE, "Your recap is ready."),
-    "es": ("Tu resumen del día", "Tu resumen está listo."),
-    "fr": ("Votre récapitulatif du jour", "Votre récapitulatif est prêt."),
-    "hi": ("आपके दिन का सारांश", "आपका सारांश तैयार है।"),
-    "it": ("Il tuo riepilogo del giorno", "Il tuo riepilogo è pronto."),
-    "ja": ("今日のまとめ", "まとめの準備ができました。"),
-    "pl": ("Twoje podsumowanie dnia", "Twoje podsumowanie jest gotowe."),
-    "pt": ("O seu resumo do dia", "O seu resumo está pronto."),
-    "ru": ("Итоги вашего дня", "Ваши итоги дня готовы."),
-    "zh": ("你的每日回顾", "你的回顾已准备好。"),
-}
 
 
 class Result(StrEnum):
@@ -101,7 +85,7 @@ ACCEPTED = PushAnswer(Result.ACCEPTED, "200")
 class Shown(StrEnum):
     """How much of a recap a push shows, on a lock screen too."""
 
-    RECAP = "recap"  # headline and the beginning of the overview
+    RECAP = "recap"  # headline and the recap's sentence for a lock screen
     HEADLINE = "headline"
     NONE = "none"  # that it is ready
 
@@ -116,8 +100,8 @@ class Wording:
     @property
     def says_nothing(self) -> Notice:
         """The two lines where nothing is shown."""
-        primary = (self.language or "").partition("-")[0].lower()
-        return Notice(*SAYS_NOTHING.get(primary, SAYS_NOTHING["en"]))
+        words = own_words(self.language)
+        return Notice(words.title, words.ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +140,18 @@ class Message:
         }
 
 
-def notice(headline: str, overview: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline. Body: the overview cut at a word; never empty. Cleaned, whoever wrote it.
+def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
+    """Title: emoji and headline. Body: what is said of the day, cut at a word; never empty. Cleaned, whoever wrote it.
 
     Or less of it, as the wording says: this is what the ledger keeps, and all that is ever pushed.
     """
     if wording.shown is Shown.NONE:
         return wording.says_nothing
-    headline, overview = plain(headline), plain(overview)
-    title = bounded(f"{one_emoji(emoji)} {headline or NO_HEADLINE}".strip(), TITLE_LENGTH, TITLE_BYTES)
+    headline, said = plain(headline), plain(said)
+    title = bounded(f"{one_emoji(emoji)} {headline or wording.says_nothing.title}".strip(), TITLE_LENGTH, TITLE_BYTES)
     if wording.shown is Shown.HEADLINE:
         return Notice(title, wording.says_nothing.body)
-    return Notice(title, bounded(overview or headline or NO_TEXT, BODY_LENGTH, BODY_BYTES))
+    return Notice(title, bounded(said or headline or wording.says_nothing.body, BODY_LENGTH, BODY_BYTES))
 
 
 def deletions_allowed(devices: int) -> int:

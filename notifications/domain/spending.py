@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -10,6 +11,7 @@ from decimal import Decimal
 SPEND_PREFIX = "daily_summary:spend:"
 SPEND_KEPT_SECONDS = 3 * 86_400
 MICROS = 1_000_000  # of a USD: what money is counted in
+TOKENS = ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning")
 MTOK = 1_000_000  # prices are told for so many tokens
 
 
@@ -38,6 +40,19 @@ class Spent:
             self.seconds + other.seconds,
         )
 
+    @classmethod
+    def from_metadata(cls, told: Mapping[str, str | int | float]) -> Spent:
+        """What stands on a recap, as it was spent; nothing where nothing stands."""
+        if not told.get("calls"):
+            return cls()
+        usd = told.get("usd")
+        return cls(
+            calls=int(told["calls"]),
+            micro_usd=None if usd is None else round(float(usd) * MICROS),
+            seconds=float(told.get("llm_seconds", 0)),
+            **{name: int(told.get(name, 0)) for name in TOKENS},
+        )
+
     @property
     def tokens(self) -> int:
         """In and out."""
@@ -50,13 +65,7 @@ class Spent:
 
     def as_metadata(self) -> dict[str, int | float]:
         """As it stands on a recap."""
-        told: dict[str, int | float] = {
-            "calls": self.calls,
-            "tokens_in": self.tokens_in,
-            "tokens_cached": self.tokens_cached,
-            "tokens_out": self.tokens_out,
-            "tokens_reasoning": self.tokens_reasoning,
-        }
+        told: dict[str, int | float] = {"calls": self.calls, **{name: getattr(self, name) for name in TOKENS}}
         if self.seconds:
             told["llm_seconds"] = round(self.seconds, 3)
         return told if self.usd is None else {**told, "usd": self.usd}

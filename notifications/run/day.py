@@ -21,10 +21,10 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import Device, Ledger, State
 from notifications.domain.push import Wording
-from notifications.domain.recap.bounds import MAX_READ
 from notifications.domain.schedule import Phase
 from notifications.domain.waits import jittered
 from notifications.ports import ClaimTerms, Reply
+from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
 from notifications.run.outcome import COMPLETES_AS, Ending, Outcome, tell_end
 from notifications.run.state import Run

@@ -10,6 +10,7 @@ import structlog
 
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.schedule import ONE_DAY
+from notifications.ports import Summarizer
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -20,9 +21,12 @@ WARNED_DAYS = 30
 
 async def tell_last_day(run: Run, now: datetime) -> None:
     """Log `llm.shutdown` where it is this run's turn to ask, and the model ends soon. `now`: Redis time."""
-    llm = run.summarizer
-    if llm is None or run.stops:
-        return
+    for llm in run.llms:
+        if not run.stops:
+            await _tell_last_day_of(run, llm, now)
+
+
+async def _tell_last_day_of(run: Run, llm: Summarizer, now: datetime) -> None:
     with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # whoever needs Redis says so
         if await run.claims.take_turn(turn_key(llm.where), ONE_DAY, now):
             day = await llm.last_day()

@@ -34,7 +34,6 @@ class Pace:
         self._announced = asyncio.Event()
         self._reserve = reserve
         self._not_before = 0.0
-        self._answers = 0
 
     async def turn_to_ask(self) -> None:
         """Wait until the LLM's provider has budget again. Before the claim: a pause is nobody's deadline."""
@@ -45,11 +44,10 @@ class Pace:
 
     async def heed(self, summarizer: Summarizer) -> None:
         """Pause, here and in the other processes, where an answer announced that a limit is near."""
-        self._answers += 1
         if not summarizer.budgets:
             return
         self._announced.set()
-        average = summarizer.tokens / self._answers
+        average = summarizer.tokens / max(1, summarizer.calls)
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
         rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.budgets.items())
         if rest > WORTH_TELLING and self._pause(rest):

@@ -1,35 +1,53 @@
-"""One recap by the LLM, from the day's material to the draft: planned, asked in parts where it is long, checked."""
+"""One recap by the LLM, from the day's material to the draft: planned, written, held against its evidence, looked at
+a second time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
-from notifications.domain.errors import ItemFault, ItemReason, StoreDown
+import structlog
+
+from notifications.domain.errors import ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
 from notifications.domain.model import Cited, Draft
-from notifications.domain.recap.answer import read_answer, read_facts
-from notifications.domain.recap.bounds import MAX_SENTENCE
-from notifications.domain.recap.checks import Checks
-from notifications.domain.recap.extract import digest
-from notifications.domain.recap.material import Material
-from notifications.domain.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
-from notifications.domain.recap.prompt import Question, join_question, part_hash, part_question, recap_question
+from notifications.domain.question import Question
+from notifications.domain.spending import Spent
 from notifications.domain.text import bounded
-from notifications.run.asking import Asking
+from notifications.recap import verify
+from notifications.recap.answer import read_answer, read_facts, unfounded
+from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
+from notifications.recap.evidence import Evidence
+from notifications.recap.extract import digest
+from notifications.recap.finish import finished
+from notifications.recap.material import Material
+from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, Plan, halves, plan
+from notifications.recap.prompt import join_question, once_more, part_question, question_hash, recap_question
+from notifications.recap.verify import Judged
+from notifications.run.asking import Asking, Reserved
 from notifications.run.state import Run
 from notifications.run.threads import beside_the_loop
 
+log = structlog.get_logger()
+
 MAX_HALVINGS = 3  # of what a server finds too long: a guess of ours is no user's fault
 MAX_USELESS_PARTS = 1  # that enter as their extract; more are no accident
+LISTED_BYTES = 20_000  # of the sentences that a second look is asked about
+UNVERIFIED: Mapping[str, bool] = {"verified": False}
+
+Verdicts = Mapping[tuple[str, str], Judged]
 
 
 @dataclass(slots=True)
 class Writing:
-    """One day's recap in the making. `keeps`: whether what parts give is stored, so that nobody pays it twice."""
+    """One day's recap in the making.
+
+    `keeps`: whether what is paid is stored, so that it is not paid twice. `resumes`: whether an earlier run may have
+    stored a draft for want of a second look. `may_wait`: whether another run can give the second look later.
+    """
 
     run: Run
     uid: str
@@ -37,21 +55,73 @@ class Writing:
     m: Material
     asking: Asking
     keeps: bool = True
+    resumes: bool = False
+    may_wait: bool = False
     coverage: Counter[str] = field(default_factory=lambda: Counter(NOTHING_COVERED))
     useless_parts: int = 0
-    checked: list[Checks] = field(default_factory=list)  # of each answer, in order
+    drafts: list[Draft] = field(default_factory=list)  # what each whole answer left, in order
+    dropped: list[tuple[str, str]] = field(default_factory=list)  # of all answers, and why: for `preview`
+    verdicts: Verdicts = field(default_factory=dict)  # of the second look that counts
+    looking: Asking | None = None
+    _plan: Plan | None = None
+    _question: Question | None = None  # that the last whole answer came to
+    _look_reserved: Reserved | None = None
+
+    @property
+    def spent(self) -> Spent:
+        """What all calls of it took so far."""
+        return self.asking.spent + (self.looking.spent if self.looking is not None else Spent())
 
     async def draft(self) -> Draft:
-        """The draft. Raises ItemFault, ProviderFault, OverBudget."""
-        limits = self.run.limits
-        shortened = partial(digest, split=self.run.split, language=self.m.language)
-        bounds = limits.max_prompt_tokens, limits.max_parts
-        planned = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)
-        parts, halvings = planned.parts, 0
+        """The draft, ready to be stored. Raises ItemFault, ProviderFault, OverBudget."""
+        await self._make_plan()
+        written = await self.kept_draft() if self.resumes else None
+        try:
+            if written is None:
+                written = await self._written()
+            looked_at = await self._looked_at(written)
+        finally:
+            await self._return_reserved()
+        return self._finished(looked_at)
+
+    async def kept_draft(self) -> Draft | None:
+        """The draft that an earlier run stored for want of a second look; None where there is none of this material."""
+        await self._make_plan()
+        with suppress(StoreDown):
+            return await self.run.reads.watch(self.run.store.kept_draft(self.uid, self.day, self._draft_key()))
+        return None
+
+    async def unverified(self) -> Draft | None:
+        """That draft as it is, where no LLM is asked any more."""
+        kept = await self.kept_draft()
+        return None if kept is None else self._finished(_unverified(kept))
+
+    async def _make_plan(self) -> None:
+        if self._plan is None:
+            limits = self.run.limits
+            shortened = partial(digest, split=self.run.split, language=self.m.language)
+            bounds = limits.max_prompt_tokens, limits.max_parts
+            self._plan = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)
+
+    @property
+    def _parts(self) -> Sequence[Sequence[Note]]:
+        assert self._plan is not None  # noqa: S101 - made first
+        return self._plan.parts
+
+    @property
+    def _notes(self) -> list[Note]:
+        return [note for part in self._parts for note in part]
+
+    def _draft_key(self) -> str:
+        return question_hash(*(recap_question(self.m, part, self.run.style) for part in self._parts))
+
+    async def _written(self) -> Draft:
+        """What the LLM writes, in parts where the day is long. Raises ItemFault, ProviderFault, OverBudget."""
+        parts, halvings = self._parts, 0
         if len(parts) == 1:
             try:
                 self.coverage.update(note.how for note in parts[0])
-                return await self._recap_of(recap_question(self.m, parts[0]), [note.number for note in parts[0]])
+                return await self._recap_of(recap_question(self.m, parts[0], self.run.style))
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
@@ -60,24 +130,45 @@ class Writing:
         facts: list[Cited] = []
         for part in filter(None, parts):
             facts += await self._facts_of(part, halvings)
-        return await self._joined(facts)
+        return await self._recap_of(self._join(facts))
 
-    async def _recap_of(self, question: Question, numbers: Sequence[int]) -> Draft:
-        def read(text: str) -> Draft:
-            return read_answer(text, self._checks(question, numbers))
+    async def _recap_of(self, question: Question) -> Draft:
+        """The answer of which more is left, where the first was asked for again."""
+        self._question = question
+        reserved = await self._reserve_both(question)
+        reader = partial(self._read_recap, question)
+        try:
+            draft = await self.asking.read(question, reader, self.m.size, reserved=reserved)
+        except (ItemFault, ProviderFault, OverBudget):
+            draft = self._best()
+            if draft.says_nothing:
+                raise
+        return draft
 
-        draft = await self.asking.read(question, read, self.m.size)
-        metadata: dict[str, str | int | float] = {"model": self.asking.model, "tier": self.asking.tier, "source": "llm"}
-        return replace(
+    def _best(self) -> Draft:
+        return max(self.drafts, key=verify.survivors, default=Draft("", (), ""))
+
+    def _read_recap(self, question: Question, text: str) -> Draft:
+        evidence = Evidence(self.m, self._notes, question.marker)
+        draft = read_answer(text, evidence)
+        self.dropped += evidence.dropped
+        if not evidence.counts.total():
+            raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
+        draft = replace(
             draft,
+            checks={**evidence.counts},
             coverage={**NOTHING_COVERED, **self.coverage},
-            metadata={**metadata, **self.asking.spent.as_metadata()},
+            dropped=tuple(text for text, _ in evidence.dropped if text),
         )
+        self.drafts.append(draft)
+        if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():
+            raise unfounded(evidence)
+        return draft
 
     async def _facts_of(self, part: Sequence[Note], halvings: int) -> list[Cited]:
         """What is in a part of the day; what was once paid for is not paid again."""
         question = part_question(self.m, part)
-        key = part_hash(question)
+        key = question_hash(question)
         stored = await self.run.reads.watch(self.run.store.part(self.uid, self.day, key)) if self.keeps else None
         if stored is None:
             try:
@@ -93,11 +184,11 @@ class Writing:
         return list(facts)
 
     def _read_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
-        return read_facts(text, self._checks(question, [note.number for note in part]))
-
-    def _checks(self, question: Question, numbers: Sequence[int]) -> Checks:
-        self.checked.append(Checks(self.m, numbers, question.instructions, question.marker))
-        return self.checked[-1]
+        evidence = Evidence(self.m, part, question.marker)
+        try:
+            return read_facts(text, evidence)
+        finally:
+            self.dropped += evidence.dropped
 
     async def _instead(self, part: Sequence[Note], halvings: int, fault: ItemFault) -> list[Cited]:
         """Half of what was too long; of what the LLM can't do, its conversations' own words."""
@@ -110,22 +201,169 @@ class Writing:
         self.useless_parts += 1
         self.coverage[EXTRACT] += len(part)
         talks = [self.m.conversations[note.number - 1] for note in part]
-        told = [(digest(c, self.run.split, self.m.language), c.id) for c in talks]
-        return [Cited(bounded(words, MAX_SENTENCE), (key,)) for words, key in told if words]
+        said = [(digest(c, self.run.split, self.m.language), c.id) for c in talks]
+        return [Cited(bounded(words, MAX_SENTENCE), (key,), bounded(words, MAX_QUOTE)) for words, key in said if words]
 
-    async def _joined(self, facts: Sequence[Cited]) -> Draft:
+    def _join(self, facts: Sequence[Cited]) -> Question:
         numbers = {c.id: n for n, c in enumerate(self.m.conversations, start=1)}
-        room = int(self.run.limits.max_prompt_tokens * BYTES_A_TOKEN)
-        fitting = _fitting([one for one in facts if set(one.conversation_ids) <= numbers.keys()], room)
+        fitting = _fitting([one for one in facts if set(one.conversation_ids) <= numbers.keys()], self._room)
         if not fitting:
             raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM found nothing in any part of this day.")
-        question = join_question(self.m, fitting, numbers)
-        return await self._recap_of(question, sorted({numbers[key] for one in fitting for key in one.conversation_ids}))
+        return join_question(self.m, fitting, numbers, self.run.style)
+
+    @property
+    def _room(self) -> int:
+        """Bytes of one prompt's notes."""
+        return int(self.run.limits.max_prompt_tokens * BYTES_A_TOKEN)
+
+    async def _looked_at(self, draft: Draft) -> Draft:
+        """What the second look left of it, or of a second answer where over half was refused.
+
+        Raises ItemFault where nothing is left; ProviderFault where another run is to look.
+        """
+        verdicts = await self._second_look(draft)
+        if verdicts is None:
+            return _unverified(draft)
+        kept = verify.judged(draft, verdicts)
+        self.verdicts = verdicts
+        if verify.most_refused(verdicts) and self._question is not None and self.asking.may_ask_again:
+            kept = await self._better(kept)
+        if kept.says_nothing:
+            raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
+        return kept
+
+    async def _better(self, kept: Draft) -> Draft:
+        """A second answer, where it was paid, looked at, and more is left of it. No fault of it costs the first."""
+        assert self._question is not None  # noqa: S101 - the caller saw to it
+        self.asking.begin_again()
+        question = once_more(self._question, "most of its sentences do not follow from the notes.")
+        waits, self.may_wait = self.may_wait, False
+        try:
+            reserved = await self._reserve_both(question)
+            reader = partial(self._read_recap, question)
+            draft = await self.asking.read(question, reader, self.m.size, reserved=reserved, once=True)
+            verdicts = await self._second_look(draft)
+        except (ItemFault, ProviderFault, OverBudget) as fault:
+            log.info("recap.not_better", **self._facts, reason=str(fault))
+            return kept
+        finally:
+            self.may_wait = waits
+        if verdicts is None:
+            return kept
+        again = verify.judged(draft, verdicts)
+        if verify.survivors(again) <= verify.survivors(kept):
+            return kept
+        self.verdicts = verdicts
+        return again
+
+    async def _second_look(self, draft: Draft) -> Verdicts | None:
+        """The verdicts; None where there are none to believe. Raises ProviderFault where another run is to look.
+
+        No fault of the second look loses a recap that is paid.
+        """
+        verifier = self.run.verifier
+        if verifier is None:
+            return None
+        if self.looking is None:
+            self.looking = self.asking.second_look(verifier)
+        try:
+            return await self._ask_the_judge(self.looking, draft)
+        except (ItemFault, OverBudget) as fault:
+            log.warning("second_look.failed", **self._facts, reason=str(fault))
+        except ProviderFault as fault:
+            if fault.config:
+                self.run.end_second_looks(fault)
+            elif self.may_wait and await self._keep(draft):
+                raise ProviderFault(
+                    str(fault), name=verify.NAME, retry_after=fault.retry_after, opens=fault.opens, unpaid=fault.unpaid
+                ) from fault
+            else:
+                log.warning("second_look.failed", **self._facts, reason=str(fault))
+        except Exception:  # the one place that keeps a defect of ours from a recap that is paid
+            self.run.defects += 1
+            log.exception("second_look.defect", **self._facts)
+        return None
+
+    async def _ask_the_judge(self, looking: Asking, draft: Draft) -> Verdicts | None:
+        evidence = Evidence(self.m, self._notes)
+        look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, self._room)
+        reserved, self._look_reserved = self._look_reserved, None
+        if reserved and len(look.question.notes.encode()) > self._worst_look_bytes(self._question):
+            await looking.settle(reserved, 0)
+            reserved = None
+        verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
+        if verdicts is None:
+            log.warning("second_look.unbelievable", **self._facts)
+        return verdicts
+
+    async def _keep(self, draft: Draft) -> bool:
+        """Store a draft that is paid, for a run that can have it looked at; whether that is done."""
+        if not self.keeps:
+            return False
+        paid = replace(draft, metadata=self._metadata(draft))
+        try:
+            await self.run.reads.watch(self.run.store.keep_draft(self.uid, self.day, self._draft_key(), paid))
+        except StoreDown:
+            return False
+        return True
+
+    async def _reserve_both(self, question: Question) -> Reserved | None:
+        """The worst cost of writing, and of the second look at it, before the first is asked for. Raises OverBudget."""
+        reserved = await self.asking.reserve(question)
+        if reserved is None or self.run.verifier is None:
+            return reserved
+        if self.looking is None:
+            self.looking = self.asking.second_look(self.run.verifier)
+        worst = replace(
+            question,
+            instructions=verify.INSTRUCTIONS,
+            schema=verify.SCHEMA,
+            notes=" " * self._worst_look_bytes(question),
+            answer_tokens=verify.VERDICT_TOKENS,
+        )
+        try:
+            self._look_reserved = await self.looking.reserve(worst)
+        except OverBudget:
+            await self.asking.settle(reserved, 0)
+            raise
+        return reserved
+
+    def _worst_look_bytes(self, question: Question | None) -> int:
+        whole = len(question.notes.encode()) if question is not None and len(self._parts) == 1 else self._room
+        return whole + LISTED_BYTES
+
+    async def _return_reserved(self) -> None:
+        if self.looking is not None and self._look_reserved is not None:
+            await self.looking.settle(self._look_reserved, 0)
+
+    def _finished(self, draft: Draft) -> Draft:
+        return replace(finished(draft, self.m), metadata=self._metadata(draft))
+
+    def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
+        """Of which models it is and what it cost, an earlier run's share included."""
+        before = draft.metadata
+        spent = Spent.from_metadata(before) + self.spent
+        told: dict[str, str | int | float] = {
+            "model": self.asking.model or before.get("model", ""),
+            "tier": self.asking.tier or before.get("tier", ""),
+            "source": "llm",
+        }
+        if self.looking is not None and self.looking.spent.calls:
+            told["verify_model"] = self.looking.model
+        return {**told, **spent.as_metadata()}
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        return {"uid": self.uid, "date": str(self.day)}
+
+
+def _unverified(draft: Draft) -> Draft:
+    return replace(draft, checks={**draft.checks, **UNVERIFIED})
 
 
 def _fitting(facts: Sequence[Cited], room: int) -> list[Cited]:
     """Facts from all over the day, as many as one call holds."""
-    size = sum(len(one.text.encode()) + 8 * len(one.conversation_ids) + 16 for one in facts)
+    size = sum(len(f"{one.text}{one.quote}".encode()) + 8 * len(one.conversation_ids) + 40 for one in facts)
     if size <= room:
         return list(facts)
     kept = max(1, len(facts) * room // size)

@@ -35,7 +35,7 @@ from notifications.run.push import Pusher
 from notifications.run.termination import Termination
 
 if TYPE_CHECKING:
-    from notifications.domain.recap.extract import Split
+    from notifications.recap.extract import Split
 
 log = structlog.get_logger()
 
@@ -72,6 +72,8 @@ class Parts:
     falls_back: bool = True  # to the extract, where the LLM can't
     telemetry: Telemetry = field(default_factory=Untold)
     shown: Shown = Shown.RECAP  # of a recap in its push
+    verifier: Summarizer | None = None  # who takes the second look, maybe the summarizer itself; None: nobody
+    style: str = ""  # what the operator wishes of every recap (RECAP_STYLE)
 
     @property
     def rules(self) -> Rules:
@@ -89,6 +91,7 @@ class Run:
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None  # the first that stopped the claiming
     defects: int = 0
+    no_second_looks: ConfigFault | None = None  # why there are no further ones
     agreed: Agreed | None = None  # when Redis' clock was found right; before that no claim is held against it
     served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
     telemetry: Telemetry = field(init=False)
@@ -98,6 +101,7 @@ class Run:
     split: Split = field(init=False)
     falls_back: bool = field(init=False)
     shown: Shown = field(init=False)
+    style: str = field(init=False)
     clock: Clock = field(init=False)
     limits: Limits = field(init=False)
     rules: Rules = field(init=False)
@@ -113,14 +117,34 @@ class Run:
         self.telemetry = parts.telemetry
         self.claims, self.store = parts.claims, parts.store
         self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
-        self.shown = parts.shown
+        self.shown, self.style = parts.shown, parts.style
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, self.limits, self.terminated)
         self.llm = Breaker(self.stop_claiming, self.limits.max_provider_failures)
         self.useless_answers = UselessAnswers(self._all_answers_useless)
         self.pusher = Pusher(parts.push, self.clock, self.limits, self.terminated, pushes, self.counts)
-        self.pace = Pace(self.claims, self.clock, self.terminated, reserve=self.limits.concurrency * parts.tasks)
+        calls = 1 if parts.verifier is None else 2
+        self.pace = Pace(
+            self.claims, self.clock, self.terminated, reserve=calls * self.limits.concurrency * parts.tasks
+        )
+
+    @property
+    def verifier(self) -> Summarizer | None:
+        """Who takes the second look; None where nobody does, or nobody can any more."""
+        return None if self.no_second_looks is not None else self.parts.verifier
+
+    @property
+    def llms(self) -> list[Summarizer]:
+        """Every LLM of this run, each once."""
+        both = (self.parts.summarizer, self.parts.verifier)
+        return list({id(one): one for one in both if one is not None}.values())
+
+    def end_second_looks(self, fault: ProviderFault) -> None:
+        """No further second look in this run: only a person can mend what is wrong. Recaps go on without."""
+        if self.no_second_looks is None:
+            self.no_second_looks = ConfigFault(str(fault))
+            log.error("second_look.ended", reason=str(fault))
 
     def stop_claiming(self, trouble: RecapError) -> None:
         """No further claims in this run. The first trouble is the one that the exit code tells."""
@@ -148,7 +172,7 @@ class Run:
     def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
         down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
-        return self.trouble or next((cause for cause in down if cause), None)
+        return self.trouble or self.no_second_looks or next((cause for cause in down if cause), None)
 
     async def agree_on_time(self, asked: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
         """Before the first claim: whether Redis' clock is right, by the store's. `asked`: what it showed before.
@@ -223,6 +247,7 @@ class Report:
     idle: bool = False
     counts: Counts = field(default_factory=Counts)
     trouble: RecapError | None = None
+    stopped_early: bool = False
     defects: int = 0
     llm_calls: int = 0
     tokens_used: int = 0
@@ -241,21 +266,22 @@ class Report:
             "documents_written": self.documents_written,
             "unserved_shards": self.unserved,
             "idle": self.idle,
-            "stopped_early": self.trouble is not None,
+            "stopped_early": self.stopped_early,
             "trouble": str(self.trouble or ""),
         }
 
 
 def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
     """The report of a run that had work, told to who measures it."""
-    summarizer = run.summarizer
+    trouble = run.stopped_by
     report = Report(
         now,
         counts=run.counts,
-        trouble=run.stopped_by,
+        trouble=trouble,
+        stopped_early=trouble is not None and trouble is not run.no_second_looks,
         defects=run.defects,
-        llm_calls=summarizer.calls if summarizer else 0,
-        tokens_used=summarizer.tokens if summarizer else 0,
+        llm_calls=sum(one.calls for one in run.llms),
+        tokens_used=sum(one.tokens for one in run.llms),
         unserved=unserved,
         documents_read=run.store.reads,
         documents_written=run.store.writes,

@@ -16,6 +16,7 @@ from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
     ItemFault,
+    ItemReason,
     KeyTrouble,
     Malformed,
     OverBudget,
@@ -23,11 +24,12 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
-from notifications.domain.recap.compose import compose
-from notifications.domain.recap.extract import extract
-from notifications.domain.recap.material import Material, material
 from notifications.domain.schedule import Slot
 from notifications.domain.spending import NOTHING, Spent
+from notifications.recap import verify
+from notifications.recap.compose import compose
+from notifications.recap.extract import extract, tells_something
+from notifications.recap.material import Material, material
 from notifications.run.asking import Asking
 from notifications.run.day import Day, claim_day
 from notifications.run.day_input import DayInput, Ledgers, read_ledgers
@@ -40,6 +42,7 @@ from notifications.run.threads import beside_the_loop
 log = structlog.get_logger()
 
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
+SECOND_LOOK = f"provider_{verify.NAME}"  # why a user waits whose draft lacks its second look alone
 LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
 BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
@@ -142,7 +145,9 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return await _close(day, given, State.SKIPPED, "no_content")
     if day.closing and not run.falls_back:
         return await _close(day, None, State.MISSED, "closed")
-    draft = await (_extract(day, found, "closing") if day.closing else _written(day, found))
+    draft = await (_closing(day, found) if day.closing else _written(day, found))
+    if draft is None:
+        return await _close(day, given, State.SKIPPED, "no_content")
     return Ready(await day.devices(), compose(found, draft, day.now), given, found.language)
 
 
@@ -166,16 +171,22 @@ async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
     )
 
 
-async def _written(day: Day, found: Material) -> Draft:
-    """Step 3: by the LLM; by the day's own sentences where it can't do this day. Raises ItemFault or ProviderFault."""
+async def _written(day: Day, found: Material) -> Draft | None:
+    """Step 3: by the LLM; by the day's own sentences where it can't do this day. None where neither has one to tell.
+
+    Raises ItemFault, ProviderFault, or OverBudget.
+    """
     run = day.run
     if run.summarizer is None:
         return await _extract(day, found, "")
     left = _left_of_deadline(day)
     asking = Asking(run, run.summarizer, left)
+    writing = Writing(
+        run, day.uid, day.date, found, asking, resumes=_may_have_kept_a_draft(day), may_wait=_another_pass_comes(day)
+    )
     try:
         async with asyncio.timeout(left.total_seconds() * WITH_CHECKS):
-            draft = await Writing(run, day.uid, day.date, found, asking).draft()
+            draft = await writing.draft()
     except TimeoutError:
         raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
     except OverBudget as reason:
@@ -183,16 +194,46 @@ async def _written(day: Day, found: Material) -> Draft:
             raise
         run.counts.over_budget += 1
         log.warning("llm.over_budget", **day.facts, reason=str(reason))
-        return await _extract(day, found, "budget", asking.spent)
+        return await _extract(day, found, "budget", writing.spent)
     except ItemFault as fault:
+        if fault.reason is ItemReason.NOTHING_SAID:
+            run.llm.answered()
+            return await _where_the_llm_found_nothing(day, found, writing.spent)
         if not run.falls_back:
             raise
         run.useless_answers.answered_uselessly(fault)
-        return await _extract(day, found, fault.reason.value, asking.spent)
+        return await _extract(day, found, fault.reason.value, writing.spent)
     run.llm.answered()
     run.useless_answers.answered_well()
-    await run.pace.heed(run.summarizer)
     return draft
+
+
+async def _where_the_llm_found_nothing(day: Day, found: Material, spent: Spent) -> Draft | None:
+    """The extract, if a sentence of the day is worth it; None where the day has nothing to tell."""
+    if day.run.falls_back and await asyncio.to_thread(tells_something, found, day.run.split):
+        return await _extract(day, found, ItemReason.NOTHING_SAID.value, spent)
+    return None
+
+
+async def _closing(day: Day, found: Material) -> Draft:
+    """After the catch-up no LLM is asked: a draft that only lacks its second look is sent without, else the extract."""
+    if day.run.summarizer is not None and _may_have_kept_a_draft(day):
+        asking = Asking(day.run, day.run.summarizer, timedelta(0))
+        if draft := await Writing(day.run, day.uid, day.date, found, asking).unverified():
+            return draft
+    return await _extract(day, found, "closing")
+
+
+def _may_have_kept_a_draft(day: Day) -> bool:
+    """Whether an earlier run may have stored one: it failed for want of a second look, or died meanwhile."""
+    return day.won.reason == SECOND_LOOK or day.won.crashes > 0
+
+
+def _another_pass_comes(day: Day) -> bool:
+    """Whether this user is served again before the catch-up ends, where this try fails."""
+    limits = day.run.limits
+    longest = 2 * limits.span("provider_retry") + limits.span("shard_retry_max")
+    return not day.resend and day.now + longest < day.slot + limits.span("catch_up")
 
 
 async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHING) -> Draft:

@@ -17,11 +17,12 @@ from notifications.adapters.summarizers.openai_wire import budgets
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.pace import Budget
-from notifications.domain.recap.material import Material
-from notifications.domain.recap.plan import plan
-from notifications.domain.recap.prompt import Question, recap_question
+from notifications.domain.question import Question
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
+from notifications.recap.material import Material
+from notifications.recap.plan import plan
+from notifications.recap.prompt import recap_question
 from notifications.settings import EFFORTS, Settings
 from tests.contract.conftest import Connect
 from tests.support.servers import free_port

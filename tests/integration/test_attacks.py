@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from bastioncorpus import load_corpus
-
 from notifications.domain.language.steering import steers
-from notifications.domain.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS, Question
+
+from notifications.domain.question import Question
+from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
 from tests.support.evening import Evening
 from tests.support.hostile import hostile
 from tests.support.worlds import Doc

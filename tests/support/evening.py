@@ -12,7 +12,7 @@ from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import Shown
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
 from notifications.run.state import Parts, Report
@@ -41,6 +41,8 @@ class Evening:
         self.opened = 0
         self.falls_back = True
         self.shown = Shown.RECAP
+        self.verifies = False
+        self.style = ""
         rules = LedgerRules(
             self.limits.span("sending_stale"),
             self.limits.max_pushes,
@@ -77,6 +79,8 @@ class Evening:
             sentences,
             falls_back=self.falls_back,
             shown=self.shown,
+            verifier=self.summarizer if self.verifies else None,
+            style=self.style,
         )
 
     def start(self, **changes: Any) -> Tick:

@@ -14,7 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.web import TAKES, WHO, LoopbackServer, facts_answer, recap_answer
+from tests.support.answers import answer_to, asked_for, recap_answer
+from tests.support.web import TAKES, WHO, LoopbackServer
 
 JSON = dict[str, Any]
 COMMON = frozenset({"model", "messages", "response_format", "temperature", "top_p", "stop", "stream", "n"})
@@ -341,6 +342,7 @@ class VendorLLM(LoopbackServer):
     def __init__(self, vendor: Vendor) -> None:
         self.vendor = vendor
         self.calls: Counter[str] = Counter()
+        self.looks: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[JSON] = []
         self.cut = 0  # prompts that it shortened in silence
@@ -352,15 +354,14 @@ class VendorLLM(LoopbackServer):
         body = await request.json()
         notes = body["messages"][-1]["content"]
         who = (WHO.search(notes) or ["", "nobody"])[1]
-        self.calls[who] += 1
+        (self.looks if asked_for(body) == "second_look" else self.calls)[who] += 1
         self.bodies.append(body)
         tokens = sum(len(message["content"].encode()) for message in body["messages"]) // 4
         if no := self._refusal(body, who, tokens):
             return no
         self.answered[who] += 1
-        form = "25 facts" in body["messages"][0]["content"]
         take = f"{who}, {TAKES[self.answered[who] % len(TAKES)]} take"
-        content = json.dumps(facts_answer(notes) if form else recap_answer(take))
+        content = json.dumps(answer_to(asked_for(body), notes, take))
         told = tokens
         if tokens > self.vendor.most:
             told = self.vendor.most // 2 + 2

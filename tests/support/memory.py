@@ -6,7 +6,6 @@ import asyncio
 import copy
 import fnmatch
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,10 +14,11 @@ from typing import Any
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import (
     PART_KEPT,
+    Facts,
+    kept_from,
+    kept_to,
     ledger_from,
     ledger_to,
-    part_from,
-    part_to,
     summary_from,
     unknown_fields,
 )
@@ -30,16 +30,17 @@ from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, r
 from notifications.domain.claim_table import Ask, Verb, decide
 from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemReason, Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, day_of
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
 from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
-from notifications.domain.recap.bounds import MAX_READ
-from notifications.domain.recap.document import recap_to
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
 from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
+from notifications.recap.bounds import MAX_READ
+from notifications.recap.document import recap_to
+from tests.support.answers import answer_to
 
 ENVIRONMENT = "memory"
 Doc = dict[str, Any]
@@ -398,14 +399,24 @@ class MemoryStore(TransactionalLedger):
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
-        return part_from(kept.doc) if kept else None
+        return kept_from(Facts, kept.doc) if kept else None
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        self._keep(uid, day, key, kept_to(Facts, tuple(facts), self._kept.clock() + PART_KEPT))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
+        return kept_from(Draft, kept.doc) if kept else None
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        self._keep(uid, day, key, kept_to(Draft, draft, self._kept.clock() + PART_KEPT))
+
+    def _keep(self, uid: str, day: date, key: str, doc: Doc) -> None:
         account = self._kept.users.get(uid)
         if account is None or not documents.active(account.doc):
             return
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
-        self._kept.put(place, key, part_to(facts, self._kept.clock() + PART_KEPT))
+        self._kept.put(place, key, doc)
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
@@ -526,6 +537,7 @@ class MemorySummarizer:
     """The Summarizer port: a recap, or a fact, that cites the first note; or what the script raises or answers."""
 
     where = "The summarizer in memory"
+    named_by = "OPENAI_MODEL"
     model = "memory"
 
     def __init__(self) -> None:
@@ -545,10 +557,7 @@ class MemorySummarizer:
         if isinstance(said, Answer):
             return said
         self.tokens += 120
-        [number] = re.findall(rf"^{question.marker} \[(\d+)", question.notes, re.MULTILINE)[:1]
-        told = [{"text": "You talked.", "notes": [int(number)]}]
-        good = {"facts": told} if question.name == "daily_notes" else RECAP | {"overview": told}
-        return answered(said or json.dumps(good))
+        return answered(said or json.dumps(answer_to(question.name, question.notes, "memory")))
 
     async def worst_cost(self, question: Question) -> int | None:
         return self.worst
@@ -561,17 +570,6 @@ class MemorySummarizer:
 
     async def aclose(self) -> None:
         """Nothing is open."""
-
-
-RECAP: Doc = {
-    "headline": "A day",
-    "overview": [{"text": "You talked.", "notes": [1]}],
-    "day_emoji": "🌤️",
-    "highlights": [],
-    "unresolved_questions": [],
-    "decisions_made": [],
-    "knowledge_nuggets": [],
-}
 
 
 def answered(text: str, ended: ItemReason | None = None, micro_usd: int | None = 50) -> Answer:

@@ -14,9 +14,10 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.answers import MARKER, SECOND_MARKER, answer_to, asked_for
+from tests.support.answers import recap_answer as recap_answer
+
 WHO = re.compile(r"who=(\S+)")
-NOTE = re.compile(r"^\w{5} \[(\d+)\]", re.MULTILINE)
-MARKER = re.compile(r"The marker of this day: (\w{5})")
 TAKES = ("tenth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 PATH = re.compile(r"^/v1/projects/[\w-]+/messages:send$")
 MAX_MESSAGE = 4096
@@ -81,28 +82,6 @@ class LoopbackServer:
         self._thread.join(10)
 
 
-def recap_answer(who: str, **changes: Any) -> dict[str, Any]:
-    """A recap that follows the schema, different for each call of each user."""
-    return {
-        "headline": f"A day of {who}",
-        "overview": [
-            {"text": f"You talked about {who} and more.", "notes": [1]},
-            {"text": "It went well.", "notes": [1]},
-        ],
-        "day_emoji": "🌤️",
-        "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "notes": [1]}],
-        "unresolved_questions": [{"text": "What next?", "notes": [1]}],
-        "decisions_made": [],
-        "knowledge_nuggets": [],
-    } | changes
-
-
-def facts_answer(notes: str) -> dict[str, Any]:
-    """What an LLM takes down of a part: of each note one fact, in its own words."""
-    numbers = [int(number) for number in NOTE.findall(notes)]
-    return {"facts": [{"text": "You talked about the garden.", "notes": [number]} for number in numbers[:25]]}
-
-
 def completion(
     content: str | None,
     finish: str = "stop",
@@ -132,10 +111,12 @@ def llm_error(status: int, code: str, **headers: str) -> web.Response:
 
 
 class FakeLLM(LoopbackServer):
-    """Counts calls per user: the notes of a test user say `who=UID`."""
+    """Counts calls per user: the notes of a test user say `who=UID`. Second looks are counted and scripted apart."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.looks: Counter[str] = Counter()
+        self.look_script: Script | None = None
         self.prompts: list[str] | None = None  # a test that wants to read them gives a list
         self.rooms: list[int] = []  # what each answer may take, in tokens
         self.bodies: list[dict[str, Any]] = []
@@ -160,7 +141,9 @@ class FakeLLM(LoopbackServer):
         if wrong := _wrong_completion_request(request.path, body, self.needs_room, self.needs_system):
             return llm_error(400, wrong)
         who = (WHO.search(body["messages"][-1]["content"]) or ["", "nobody"])[1]
-        self.calls[who] += 1
+        name = asked_for(body)
+        looks = name == "second_look"
+        (self.looks if looks else self.calls)[who] += 1
         self.bodies.append(body)
         ASKED.set(body)
         self.rooms.append(body.get("max_completion_tokens", 0))
@@ -172,16 +155,15 @@ class FakeLLM(LoopbackServer):
         try:
             if self.latency:
                 await asyncio.sleep(self.latency)
-            scripted = await self.script(who) if self.script else None
+            script = self.look_script if looks else self.script
+            scripted = await script(who) if script else None
         finally:
             self.at_once -= 1
         if scripted:
             return scripted
         notes = body["messages"][-1]["content"]
-        form = body.get("response_format", {}).get("json_schema", {}).get("name", "daily_recap")
         take = f"{who}, {TAKES[number % len(TAKES)]} take"
-        answer = json.dumps(facts_answer(notes) if form == "daily_notes" else recap_answer(take), ensure_ascii=False)
-        return self._billed(body, answer)
+        return self._billed(body, json.dumps(answer_to(name, notes, take), ensure_ascii=False))
 
     def _described(self, path: str) -> web.Response:
         """What GET /v1/models/{id} answers; most servers know no such address."""
@@ -197,7 +179,9 @@ class FakeLLM(LoopbackServer):
         share = 0.5 if tier == "flex" else 1.0
         self.billed += share * (tokens_in * self.price[0] + tokens_out * self.price[1]) / 1_000_000
         notes = body["messages"][-1]["content"]
-        self.paid.append(notes.replace((MARKER.search(notes) or ["", " "])[1], ""))
+        for mark in filter(None, (MARKER.search(notes), SECOND_MARKER.search(notes))):
+            notes = notes.replace(mark[1], "")
+        self.paid.append(notes)
         usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
         return completion(answer, usage=usage, service_tier=tier)
 

@@ -8,12 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from notifications.recap.checks import Checks
 
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
-from notifications.domain.recap.answer import MAX_ANSWER_CHARS, read_answer
-from notifications.domain.recap.checks import Checks
-from notifications.domain.recap.material import Material
+from notifications.recap.answer import MAX_ANSWER_CHARS, read_answer
+from notifications.recap.material import Material
 from tests.support.web import recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)

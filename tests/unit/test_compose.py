@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.domain.model import ActionItem, Conversation, Draft, Place, Recap, Stop, Task
-from notifications.domain.recap.compose import compose
-from notifications.domain.recap.material import Material
+from notifications.recap.compose import compose
+from notifications.recap.material import Material
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, summary_from
 from notifications.domain.model import Cited, Draft, Highlight, Ledger, Place, Recap, State, Stop, Summary, Task
-from notifications.domain.recap.document import recap_to
+from notifications.recap.document import recap_to
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)

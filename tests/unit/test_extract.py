@@ -10,8 +10,8 @@ import pytest
 
 from notifications.adapters.summarizers.offline import sentences
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
-from notifications.domain.recap.extract import CANDIDATES, extract
-from notifications.domain.recap.material import Material
+from notifications.recap.extract import CANDIDATES, extract
+from notifications.recap.material import Material
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)

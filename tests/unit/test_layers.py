@@ -17,17 +17,19 @@ from notifications.domain.claim_table import Verb
 ROOT = Path(__file__).parents[2]
 # From the top down: what each room may import, beside itself. A room is a folder, a port's folder, or a module.
 MAY = {
-    "commands": {"run", "settings", "ports", "domain"},
+    "commands": {"run", "settings", "ports", "recap", "domain"},
     "wiring": {"run", "adapters", "settings", "ports", "domain"},
-    "run": {"limits", "ports", "domain"},
-    "adapters": {"limits", "ports", "domain"},
+    "run": {"limits", "ports", "recap", "domain"},
+    "adapters": {"limits", "ports", "recap", "domain"},
     "settings": {"limits", "domain"},
     "ports": {"domain"},
     "limits": {"domain"},
     "log": {"domain"},
     "outbound": {"domain"},
+    "recap": {"domain"},
     "domain": set(),
 }
+DATA = {"regex", "stopwordsiso"}  # libraries of words and letters, which the recap may use
 VENDORS = {
     "redis",
     "google",
@@ -98,13 +100,13 @@ def test_no_port_imports_another_ports_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_domain_uses_the_standard_library_alone(path: Path) -> None:
-    if room(path) == "domain":
+def test_the_core_uses_the_standard_library_and_the_recap_data_besides(path: Path) -> None:
+    if room(path) in ("domain", "recap"):
         outside = {name.split(".")[0] for name in imports(path)} - {"notifications"}
-        assert outside <= sys.stdlib_module_names
+        assert outside <= sys.stdlib_module_names | (DATA if room(path) == "recap" else set())
 
 
-@pytest.mark.parametrize("folder", ["domain", "run"])
+@pytest.mark.parametrize("folder", ["domain", "recap", "run"])
 def test_the_core_knows_no_vendor(folder: str) -> None:
     """Not even by name: an app may push by another service, and keep its documents elsewhere."""
     named = {

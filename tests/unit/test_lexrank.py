@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from notifications.domain.recap.lexrank import apart, cosine, lexrank, weighed, words
+from notifications.recap.lexrank import apart, cosine, lexrank, weighed, words
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from notifications.adapters.summarizers.openai_dialect import Dialect
 from notifications.adapters.summarizers.openai_refusals import Refusal
 from notifications.adapters.summarizers.openai_wire import Completion, status_of
 from notifications.domain.errors import ItemReason
-from notifications.domain.recap.prompt import SCHEMA, Question
+from notifications.domain.question import Question
+from notifications.recap.prompt import SCHEMA
 
 KEY = "sk-test-0123456789abcdef"
 QUESTION = Question(

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-
 from notifications.domain.language.words import words_in
+
 from notifications.domain.model import ActionItem, Conversation
-from notifications.domain.recap.material import Material, held_at, material
+from notifications.recap.material import Material, held_at, material
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)

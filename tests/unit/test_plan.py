@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.domain.model import ActionItem, Cited, Conversation
-from notifications.domain.recap.material import Material
-from notifications.domain.recap.plan import BYTES_A_TOKEN, Note, Plan, halves, level, plan
-from notifications.domain.recap.prompt import (
+from notifications.recap.material import Material
+from notifications.recap.plan import BYTES_A_TOKEN, Note, Plan, halves, level, plan
+from notifications.recap.prompt import (
     INSTRUCTIONS,
     PART_INSTRUCTIONS,
     PART_SCHEMA,
@@ -184,7 +184,7 @@ def test_the_marker_is_of_one_call_and_stands_in_no_note(monkeypatch: pytest.Mon
     made = {recap_question(Material(DAY, (), None), asked).marker for _ in range(200)}
     assert (len(made), {len(one) for one in made}) == (200, {5})
     letters = iter("bcdfg" + "hjkmn")
-    monkeypatch.setattr("notifications.domain.recap.prompt.secrets.choice", lambda alphabet: next(letters))
+    monkeypatch.setattr("notifications.recap.prompt.secrets.choice", lambda alphabet: next(letters))
     assert recap_question(Material(DAY, (), None), asked).marker == "hjkmn"
 
 

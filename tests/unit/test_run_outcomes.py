@@ -14,7 +14,7 @@ from notifications.domain.errors import (
     ItemReason,
     ProviderFault,
 )
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from tests.support.evening import Evening, endings, of
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from notifications.domain.errors import ClaimsDown, ItemFault, ItemReason, ProviderFault
-from notifications.domain.recap import answer
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from notifications.domain.spending import spend_key
 from notifications.ports import Answer
+from notifications.recap import answer
 from notifications.run import recap
 from tests.support.evening import EIGHT, Evening, endings
 from tests.support.memory import ENVIRONMENT, RECAP, answered

@@ -12,12 +12,19 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.markdown import without_marks
-from notifications.domain.recap.bounds import MAX_TEXT
+from notifications.domain.model import WEARER, Turn
+from notifications.domain.text import clean
+from notifications.recap.bounds import MAX_TEXT
 
 TRANSCRIPT = "transcript_segments"
 MAX_RESULTS = 100  # of apps, and sections, that are looked at
 MAX_SEGMENTS = 20_000  # of a transcript: in a day without a pause some 30,000 sentences are said
 MAX_UNPACKED = 40 * MAX_TEXT  # bytes of a compressed transcript: with times and speakers, in letters of six bytes
+MAX_NAME = 40  # characters of a speaker's name
+NUMBERED = re.compile(
+    r"(?:speaker|spk|person|unknown)?[ _-]*\d*", re.IGNORECASE
+)  # what a recorder calls whom it can't name
+COLON = re.compile(r"[:：﹕︓]")
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -60,22 +67,52 @@ def is_encrypted(segments: object) -> bool:
     return isinstance(segments, str) and bool(segments.strip())
 
 
-def transcript(key: str, segments: object) -> tuple[str, bool]:
-    """What was said, a line for each segment, and whether it was too long to be read to its end. Raises Malformed."""
+def transcript(key: str, segments: object) -> tuple[tuple[Turn, ...], bool]:
+    """What was said, turn by turn, and whether it was too long to be read to its end. Raises Malformed.
+
+    Segments of one speaker in a row are one turn; where the data names no speaker each stays a turn of its own.
+    """
     try:
         found, cut = _segments(segments)
     except (zlib.error, ValueError, TypeError, RecursionError) as cause:
         what = f"{TRANSCRIPT} is no list, nor a compressed one ({type(cause).__name__})"
         raise Malformed(f"conversation {key}: {what}.") from None
-    lines: list[str] = []
+    said: list[tuple[str, list[str]]] = []
+    numbers: dict[str, str] = {}
     room = MAX_TEXT
     for segment in found:
-        line = text(segment.get("text"))
-        lines.append(line[:room])
-        room -= len(line)
+        words = " ".join(text(segment.get("text")).split())  # so that no segment can pretend to be two
+        speaker = _speaker(segment, numbers)
+        if kept := words[:room]:
+            if speaker and said and said[-1][0] == speaker:
+                said[-1][1].append(kept)
+            else:
+                said.append((speaker, [kept]))
+        room -= len(words)
         if room < 0:
             break
-    return "\n".join(line for line in lines if line), cut or room < 0
+    return tuple(Turn(speaker, " ".join(parts)) for speaker, parts in said), cut or room < 0
+
+
+def _speaker(segment: Mapping[str, Any], numbers: dict[str, str]) -> str:
+    """Who speaks: the wearer, else a name that the data has, else a number in order of appearance; empty if unknown."""
+    if segment.get("is_user") is True:
+        return WEARER
+    for field in ("speaker_name", "speaker"):
+        if name := _name(segment.get(field)):
+            return name
+    for field in ("person_id", "speaker_id", "speaker"):
+        value = segment.get(field)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return numbers.setdefault(f"{field} {value}", f"Speaker {len(numbers) + 1}")
+    return ""
+
+
+def _name(value: object) -> str:
+    """A speaker's name as it may stand before what they say; empty for a mere number, or the wearer's own label."""
+    words = clean(COLON.sub(" ", value[: 4 * MAX_NAME])) if isinstance(value, str) else ""
+    unnamed = NUMBERED.fullmatch(words) or words.casefold() == WEARER.casefold()
+    return "" if unnamed else words[:MAX_NAME].strip()
 
 
 def _segments(value: object) -> tuple[list[Mapping[str, Any]], bool]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
 from notifications.domain.errors import Malformed
-from notifications.domain.model import ActionItem, Conversation, Device, Place, User
+from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
 from notifications.domain.schedule import zone
 from notifications.domain.text import language_tag
 from notifications.ports import Listed
@@ -97,7 +97,8 @@ def conversation_from(key: str, doc: object) -> Conversation | None:
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
     overview, cut = written(doc, structured)
     segments = None if overview else doc.get(TRANSCRIPT)
-    encrypted, said = is_encrypted(segments), ""
+    encrypted = is_encrypted(segments)
+    said: tuple[Turn, ...] = ()
     if segments and not encrypted:
         said, cut = transcript(key, segments)
     return Conversation(
@@ -110,7 +111,7 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
         category=text(structured.get("category")),
         action_items=tuple(_action_items(structured.get("action_items"))),
         events=tuple(_titles(structured.get("events"))),
-        transcript=said,
+        turns=said,
         encrypted=encrypted,
         language=language_tag(text(doc.get("language"))),
         place=_place(doc.get("geolocation")),

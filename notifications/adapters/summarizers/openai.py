@@ -30,7 +30,7 @@ from notifications.adapters.summarizers.openai_wire import (
 from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.pace import Budget
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
@@ -54,6 +54,7 @@ ITEM_ENDS = {
     "prohibited_content": ItemReason.CONTENT_POLICY,
     "refusal": ItemReason.REFUSAL,
 }
+PRICES = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
 PAYMENT_REQUIRED = 402
 NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
 NO_FLEX = frozenset(("resource_unavailable", "capacity_exceeded"))
@@ -69,6 +70,7 @@ class Service:
     price_in: float | None = None  # USD for a million tokens
     price_out: float | None = None
     daily_budget: float | None = None  # USD
+    named_by: str = "OPENAI_MODEL"  # the setting that names the model
 
 
 class _Failed(Exception):
@@ -88,7 +90,8 @@ class OpenAISummarizer:
         self._dialect = Dialect(service.model, service.effort, service.tier)
         self._prices = Prices(service.model, service.price_in, service.price_out)
         self._where = where
-        self.where = f"{where} (OPENAI_MODEL {service.model!r})"
+        self.where = f"{where} ({service.named_by} {service.model!r})"
+        self.named_by = service.named_by
         self.model = service.model
         self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
@@ -181,7 +184,7 @@ class OpenAISummarizer:
         if not prices:
             raise ConfigFault(
                 f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
-                "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK."
+                f"{PRICES if self.named_by == 'OPENAI_MODEL' else f'{self.named_by} to one that is listed'}."
             )
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
         kept = sent if self._dialect.bills_cache else 0
@@ -222,7 +225,8 @@ class OpenAISummarizer:
         """Raise ProviderFault where the model was shut down, and the server still says when."""
         day = await self.last_day() if refusal.gone else None
         if day is not None and day <= datetime.now(UTC).date():
-            sentence = f"the model {self._service.model!r} was shut down on {day}; set OPENAI_MODEL to one that it has."
+            gone = f"the model {self._service.model!r} was shut down on {day}"
+            sentence = f"{gone}; set {self.named_by} to one that it has."
             raise ProviderFault(f"{self._where}: {sentence}", config=True, unpaid=True)
 
     def _refused(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
@@ -230,7 +234,7 @@ class OpenAISummarizer:
         if refusal.config:
             raise ProviderFault(
                 f"{self._where} answers {status} for model {self._service.model!r}{quote and f':{quote}'}; check "
-                "OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL.",
+                f"OPENAI_API_KEY, {self.named_by} and OPENAI_BASE_URL.",
                 config=True,
                 unpaid=True,
             )

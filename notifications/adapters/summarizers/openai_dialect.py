@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from notifications.adapters.summarizers.openai_refusals import Refusal
-from notifications.domain.recap.prompt import Question
+from notifications.domain.question import Question
 
 log = structlog.get_logger()
 

@@ -7,18 +7,20 @@ from datetime import UTC, date, datetime
 
 from pydantic import BaseModel
 
-from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Conversation
-from notifications.domain.recap.answer import read_answer
-from notifications.domain.recap.checks import Checks
-from notifications.domain.recap.material import Material
-from notifications.domain.recap.plan import plan
-from notifications.domain.recap.prompt import Question, recap_question
+from notifications.domain.question import Question
+from notifications.recap.answer import read_answer
+from notifications.recap.evidence import Evidence
+from notifications.recap.material import Material
+from notifications.recap.plan import plan
+from notifications.recap.prompt import recap_question
 
 FORMS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 TRIAL_WORDS = "Mia and Noah met at the harbour to look at boats. They chose the blue one, and will sail on Sunday."
 TRIAL = Material(AT.date(), (Conversation("trial", AT, overview=TRIAL_WORDS, language="en"),), "en")
+
+[TRIAL_NOTES] = plan(TRIAL, 60_000, 1, lambda c: "").parts
 
 
 class Described(BaseModel):
@@ -37,17 +39,15 @@ class Described(BaseModel):
 
 def trial() -> Question:
     """The question for the recap of two sentences of ours."""
-    [notes] = plan(TRIAL, 60_000, 1, lambda c: "").parts
-    return recap_question(TRIAL, notes)
+    return recap_question(TRIAL, TRIAL_NOTES)
 
 
 def form_of(text: str, question: Question, asked: str) -> str:
-    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap."""
-    try:
-        read_answer(text, Checks(TRIAL, [1], question.instructions, question.marker))
-    except ItemFault as fault:
-        if fault.reason is not ItemReason.UNFOUNDED:  # a recap it is; a run asks once more, or sends the extract
-            raise
+    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap.
+
+    What of it would stand is not asked: a run asks once more, or sends the extract.
+    """
+    read_answer(text, Evidence(TRIAL, TRIAL_NOTES, question.marker))
     try:
         json.loads(text)
     except ValueError:

@@ -14,8 +14,8 @@ from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import State
-from notifications.domain.recap.material import material
 from notifications.ports import Listed
+from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.outcome import Progress
 from notifications.run.state import Run

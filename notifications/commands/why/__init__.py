@@ -9,10 +9,10 @@ from notifications.commands.terminal import say_wrapped
 from notifications.commands.why.lines import Facts, following, ledger_line, lines, went_wrong
 from notifications.domain.claim import Stored, user_key
 from notifications.domain.model import User
-from notifications.domain.recap.material import material
 from notifications.domain.schedule import latest_slot, nominal_date, slot_on
 from notifications.domain.shards import key_of
 from notifications.ports import Listed, Store
+from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.state import Parts
 

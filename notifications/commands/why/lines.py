@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from notifications.commands.joined import left_by_a_resend, not_made_anew
+from notifications.commands.recap_page import dropped_by_reason, second_look
 from notifications.domain.claim import Record, Stored
 from notifications.domain.model import Ledger, State, User
 from notifications.domain.schedule import Phase, Slot, zone
+from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
@@ -193,9 +195,10 @@ def _recap_line(doc: Mapping[str, Any]) -> str:
     used = [count for name in ("tokens_in", "tokens_out") if isinstance(count := meta.get(name), int)]
     tokens = f", {sum(used)} tokens" if used else ""
     checks = doc.get("checks")
-    dropped = {k: v for k, v in checks.items() if k != "kept" and v} if isinstance(checks, Mapping) else {}
-    said = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {said}' if said else ''}."
+    checks = checks if isinstance(checks, Mapping) else {}
+    said = ", ".join(f"{count} {printable(reason, 40)}" for reason, count in dropped_by_reason(checks).items())
+    looked = f" {second_look(checks)}" if second_look(checks) else ""
+    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {said}' if said else ''}.{looked}"
 
 
 def following(f: Facts) -> str:

@@ -10,14 +10,14 @@ from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.delivery_documents import ledger_from, part_from, summary_from
+from notifications.adapters.stores.delivery_documents import Facts, kept_from, ledger_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, State, Summary, day_of
-from notifications.domain.recap.bounds import MAX_READ
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, State, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Listed
+from notifications.recap.bounds import MAX_READ
 
 CLOCK = ("recap_clock", "now")  # nobody writes it
 MAX_DEVICES = 200
@@ -139,7 +139,11 @@ class Reading(FirestoreClient):
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         """What an LLM made of a part of a long day."""
-        return part_from((await self._read(self._part(uid, day, key))).to_dict())
+        return kept_from(Facts, (await self._read(self._part(uid, day, key))).to_dict())
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        """A draft that waits for its second look."""
+        return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
         """User documents by id."""

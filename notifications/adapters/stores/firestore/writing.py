@@ -16,9 +16,10 @@ from google.cloud.firestore import AsyncDocumentReference, DocumentSnapshot
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import (
     PART_KEPT,
+    Facts,
+    kept_to,
     ledger_changes,
     ledger_from,
-    part_to,
 )
 from notifications.adapters.stores.firestore.client import RETRY
 from notifications.adapters.stores.firestore.reading import Reading
@@ -27,10 +28,10 @@ from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLed
 from notifications.adapters.stores.mending import mended
 from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Device, Ledger, Summary
-from notifications.domain.recap.document import recap_to
+from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
 from notifications.domain.waits import jittered
 from notifications.ports import Decided, Mended
+from notifications.recap.document import recap_to
 
 TRIES, ROLLBACK_SECONDS = 4, 0.3
 BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
@@ -185,11 +186,15 @@ class Writing(Reading, TransactionalLedger):
         return done
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        """Keep what an LLM made of a part of a long day, of who is there and wants recaps.
+        """Keep what an LLM made of a part of a long day."""
+        await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + PART_KEPT))
 
-        Its end is of the worker's clock, and days away.
-        """
-        doc = part_to(facts, datetime.now(UTC) + PART_KEPT)
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        """Keep a draft that waits for its second look."""
+        await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + PART_KEPT))
+
+    async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:
+        """Store what is paid, of who is there and wants recaps. Its end is of the worker's clock, and days away."""
 
         @firestore.async_transactional  # type: ignore[untyped-decorator]
         async def kept(transaction: firestore.AsyncTransaction) -> None:
@@ -203,7 +208,7 @@ class Writing(Reading, TransactionalLedger):
             try:
                 await kept(transaction)
             except ValueError as cause:  # what the client makes of the last of its tries
-                raise StoreDown("firestore", f"{self._where} keeps no part of a long day.") from cause
+                raise StoreDown("firestore", f"{self._where} does not keep what an LLM was paid for.") from cause
             self.writes += len(transaction.write_results)
 
         await self._ask(asked)

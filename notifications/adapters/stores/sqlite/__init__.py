@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.stores import documents
+from notifications.adapters.stores.delivery_documents import Facts
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows
 from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
@@ -111,11 +112,19 @@ class SqliteStore(TransactionalLedger):
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         """What an LLM made of a part of a long day."""
-        return await self._do(rows.part, uid, day, key)
+        return await self._do(rows.kept, Facts, uid, day, key)
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
         """Keep it for some days."""
-        await self._do(rows.put_part, uid, day, key, facts)
+        await self._do(rows.keep, Facts, uid, day, key, tuple(facts))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        """A draft that waits for its second look."""
+        return await self._do(rows.kept, Draft, uid, day, key)
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        """Keep it for some days."""
+        await self._do(rows.keep, Draft, uid, day, key, draft)
 
     async def _transact(
         self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None

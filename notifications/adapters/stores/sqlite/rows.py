@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import islice
+from typing import TypeVar
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.delivery_documents import (
     PART_KEPT,
+    kept_from,
+    kept_to,
     ledger_from,
     ledger_to,
-    part_from,
-    part_to,
     summary_from,
     unknown_fields,
 )
@@ -23,13 +24,14 @@ from notifications.adapters.stores.mending import mended
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
 from notifications.domain.delivery import Decision, Opening
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Ledger, Summary, day_of
-from notifications.domain.recap.bounds import MAX_READ
-from notifications.domain.recap.document import recap_to
+from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
+from notifications.recap.bounds import MAX_READ
+from notifications.recap.document import recap_to
 
+T = TypeVar("T")
 USER = "uid, doc, created_at, updated_at"
 
 
@@ -144,17 +146,17 @@ def summary_on(db: sqlite3.Connection, uid: str, day: date) -> Summary | None:
     return summary_from(row[0], _map(from_json(row[1]))) if row else None
 
 
-def part(db: sqlite3.Connection, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-    """What an LLM made of a part of a long day; None where nobody asked it, or long ago."""
+def kept(db: sqlite3.Connection, kind: type[T], uid: str, day: date, key: str) -> T | None:
+    """What an LLM made and was paid for; None where nobody asked it, or long ago."""
     asked = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
     row = db.execute(asked, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
-    return part_from(from_json(row[0])) if row else None
+    return kept_from(kind, from_json(row[0])) if row else None
 
 
-def put_part(db: sqlite3.Connection, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+def keep(db: sqlite3.Connection, kind: type[T], uid: str, day: date, key: str, paid: T) -> None:
     """Keep it for some days, of who is there and wants recaps; what has had its time goes."""
     now = datetime.now(UTC)
-    doc = to_json(part_to(facts, now + PART_KEPT))
+    doc = to_json(kept_to(kind, paid, now + PART_KEPT))
     with immediate(db):
         db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
         if not documents.active(user_doc(db, uid)):

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from notifications.domain.model import Conversation
-from notifications.domain.recap.material import Material, held_at
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean
+from notifications.recap.material import Material, held_at
 
 BYTES_A_TOKEN = 2.3  # of emoji; seven languages have 3.2 to 7.7
 MAX_TITLE, MAX_ITEM, MAX_ITEMS = 200, 400, 100
@@ -29,18 +30,29 @@ NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, EXTRACT: 0}
 Digest = Callable[[Conversation], str]  # a conversation's own words in a sentence or two
 
 
+class Line(NamedTuple):
+    """One line of a note. `label`: who says it, or what it is; empty where that is not known."""
+
+    label: str
+    text: str
+
+    def __str__(self) -> str:
+        """As it is sent."""
+        return f"{self.label}: {self.text}" if self.label else self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """One conversation as it is asked about. `number`: from 1, in the material's order."""
 
     number: int
-    lines: tuple[str, ...]
+    lines: tuple[Line, ...]
     how: str = WHOLE
 
     @property
     def size(self) -> int:
         """Its bytes, with what marks each line."""
-        return sum(len(line.encode()) + LINE_BYTES for line in self.lines)
+        return sum(len(str(line).encode()) + LINE_BYTES for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,8 @@ def _fitted(notes: Sequence[Note], digested: Callable[[int], str], capacity: int
             return fitting
         if note.size > DIGEST + LINE_BYTES * 2:
             words = digested(note.number)
-            short = _cut(Note(note.number, (note.lines[0], words) if words else note.lines[:1], EXTRACT), DIGEST)
+            lines = (note.lines[0], Line("", words)) if words else note.lines[:1]
+            short = _cut(Note(note.number, lines, EXTRACT), DIGEST)
             short = replace(short, how=EXTRACT)
             fitting[note.number - 1] = short
             over -= note.size - short.size
@@ -145,13 +158,13 @@ def _cut(note: Note, most: int) -> Note:
     """The note in so many bytes: its first lines, and of the last of them what fits."""
     if note.size <= most:
         return note
-    left, kept = most, list[str]()
+    left, kept = most, list[Line]()
     for line in note.lines:
-        left -= len(line.encode()) + LINE_BYTES
+        left -= len(str(line).encode()) + LINE_BYTES
         if left < 0:
-            whole = line.encode()
+            whole = line.text.encode()
             fits = whole[: max(0, len(whole) + left - len(ELLIPSIS.encode()))]
-            kept.append(fits.decode(errors="ignore").rstrip() + ELLIPSIS)
+            kept.append(Line(line.label, fits.decode(errors="ignore").rstrip() + ELLIPSIS))
             break
         kept.append(line)
     return replace(note, lines=tuple(kept), how=EXTRACT if note.how == EXTRACT else PART)
@@ -161,11 +174,11 @@ def _note(number: int, c: Conversation, m: Material, tz: ZoneInfo) -> Note:
     """The user's own time of day; weekday and date too where it was not held on the day that the recap is about."""
     begun = held_at(c).astimezone(tz)
     when = f"{begun:%H:%M}" if begun.date() == m.date else f"{begun:%A %Y-%m-%d %H:%M}"
-    lines = [f"[{number}] {when}, {c.minutes:.0f} min. {clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]}".rstrip()]
-    lines += [clean(line) for line in (c.overview or c.transcript).splitlines()]
-    lines += [f"- event: {clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]}" for event in c.events[:MAX_ITEMS]]
-    tasks = [
-        (item.completed, clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]) for item in c.action_items[:MAX_ITEMS]
-    ]
-    lines += [f"- {'done' if done else 'to do'}: {words}" for done, words in tasks]
-    return Note(number, tuple(line for line in lines if line), PART if c.cut else WHOLE)
+    title = clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]
+    lines = [Line("", f"[{number}] {when}, {c.minutes:.0f} min. {title}".rstrip())]
+    lines += [Line(turn.speaker, clean(turn.text)) for turn in c.lines]
+    lines += [Line("- event", clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]) for event in c.events[:MAX_ITEMS]]
+    for item in c.action_items[:MAX_ITEMS]:
+        words = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
+        lines.append(Line("- done" if item.completed else "- to do", words))
+    return Note(number, tuple(line for line in lines if line.text), PART if c.cut else WHOLE)

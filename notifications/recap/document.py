@@ -16,7 +16,8 @@ def recap_to(recap: Recap) -> dict[str, Any]:
         "date": recap.date.isoformat(),
         "created_at": recap.created_at,
         "headline": draft.headline,
-        "overview": draft.overview,
+        "overview": draft.text,
+        "overview_items": [_item(one) for one in draft.overview],
         "day_emoji": draft.day_emoji,
         "stats": {
             "total_conversations": recap.total_conversations,
@@ -29,6 +30,7 @@ def recap_to(recap: Recap) -> dict[str, Any]:
                 "emoji": h.emoji,
                 "summary": h.summary,
                 "conversation_ids": list(h.conversation_ids),
+                "items": [_item(one) for one in h.items],
             }
             for h in draft.highlights
         ],
@@ -60,12 +62,21 @@ def recap_to(recap: Recap) -> dict[str, Any]:
     }
 
 
+def _item(one: Cited) -> dict[str, str]:
+    """A sentence, and the words of a conversation that it rests on, so that an app can show them."""
+    return {
+        "text": one.text,
+        "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
+        "quote": one.quote,
+    }
+
+
 def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
     """As the app reads them: an object each, with its first conversation; all of them stand beside it."""
     return [
         {
             name: one.text,
-            "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
+            **{key: value for key, value in _item(one).items() if key != "text"},
             "conversation_ids": list(one.conversation_ids),
         }
         for one in sentences

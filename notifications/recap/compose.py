@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import islice
 
 from notifications.domain.model import Draft, Recap, Stop, Task
-from notifications.domain.recap.bounds import MAX_LISTED
-from notifications.domain.recap.material import Material, held_at
 from notifications.domain.schedule import zone
 from notifications.domain.text import bounded, plain
+from notifications.recap.bounds import MAX_LISTED
+from notifications.recap.material import Material, held_at
 
 MAX_TASKS, MAX_READ_TASKS = 10, 500
 MAX_STOPS, MAX_ADDRESS = 50, 200

@@ -6,9 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from notifications.domain.language.words import WORD, writes_no_spaces
+from notifications.recap.words import WORD, writes_no_spaces
 
 ALIKE = 0.1  # cosine from which two sentences speak for each other
+SAME = 0.45  # cosine from which two sentences say the same
+RELEVANCE = 0.65  # of what a sentence is worth, beside how much it is like those that were chosen
 DAMPING = 0.85
 ROUNDS = 30
 
@@ -19,7 +21,7 @@ def words(text: str) -> Counter[str]:
     """The words of a sentence, without case; pairs of letters where its script writes no spaces."""
     found: Counter[str] = Counter()
     for word in WORD.findall(text.casefold()):
-        if any(map(writes_no_spaces, word)):
+        if writes_no_spaces(word):
             found.update(word[n : n + 2] for n in range(max(1, len(word) - 1)))
         else:
             found[word] += 1
@@ -78,12 +80,22 @@ def _neighbours(vectors: Sequence[Weights]) -> list[dict[int, float]]:
     return found
 
 
-def apart(places: Iterable[int], vectors: Sequence[Weights], most: int, likeness: float) -> list[int]:
-    """The first `most` of these places of which no two are that much alike."""
+def diverse(
+    places: Sequence[int], worth: Sequence[float], vectors: Sequence[Weights], most: int, beside: Iterable[int] = ()
+) -> list[int]:
+    """The `most` places that are worth most and alike least: maximal marginal relevance (Carbonell, Goldstein 1998).
+
+    None is much like another, or like one of `beside`, which were chosen before.
+    """
     chosen: list[int] = []
-    for place in places:
-        if len(chosen) == most:
-            break
-        if all(cosine(vectors[place], vectors[one]) < likeness for one in chosen):
-            chosen.append(place)
+    likeness = {place: max((cosine(vectors[place], vectors[one]) for one in beside), default=0.0) for place in places}
+    left = [place for place in places if likeness[place] < SAME]
+    best = max((worth[place] for place in places), default=0.0) or 1.0
+    while left and len(chosen) < most:
+        place = max(left, key=lambda n: (RELEVANCE * worth[n] / best - (1 - RELEVANCE) * likeness[n], -n))
+        chosen.append(place)
+        left.remove(place)
+        for one in left:
+            likeness[one] = max(likeness[one], cosine(vectors[place], vectors[one]))
+        left = [one for one in left if likeness[one] < SAME]
     return chosen

@@ -1,0 +1,322 @@
+"""A recap without an LLM: the day's own sentences, chosen and never rewritten. The same day gives the same extract."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import regex
+
+from notifications.domain.model import WEARER, Cited, Conversation, Draft, Highlight, Turn, joined
+from notifications.domain.own_words import own_words
+from notifications.domain.schedule import zone
+from notifications.domain.spending import NOTHING, Spent
+from notifications.domain.text import bounded, plain
+from notifications.recap.bounds import (
+    MAX_HEADLINE,
+    MAX_HIGHLIGHTS,
+    MAX_ITEMS,
+    MAX_PUSH,
+    MAX_QUOTE,
+    MAX_SENTENCE,
+    MAX_TOPIC,
+)
+from notifications.recap.compose import MAX_TASKS
+from notifications.recap.finish import BETWEEN_TOPICS, counted
+from notifications.recap.lexrank import SAME, Weights, cosine, diverse, lexrank, weighed, words
+from notifications.recap.material import Material, held_at
+from notifications.recap.spoken import begins_with_a_pronoun, has_a_day, has_a_number, without_fillers
+from notifications.recap.words import content_stems, words_in
+
+Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
+
+MODEL = "extract"
+CANDIDATES = 240  # sentences that are compared
+READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hold up the other users
+LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
+MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
+OVERVIEW_SENTENCES = 6
+DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
+LONG, FAIR, SHORT = 185, 90, 42  # characters of a spoken sentence: endless, of fair length, hardly one
+LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
+BEST = 3  # sentences of a conversation by which it counts
+# What makes a sentence worth more, as factors; found on the evaluation's days.
+OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 0.9, 0.7, 0.4, 0.14, 8
+OF_A_QUESTION, OF_A_SHORT_ONE, OF_A_PRONOUN, OF_THE_WEARER = 0.45, 0.6, 0.7, 1.1
+OF_BACKGROUND, OF_A_SILENT_ONE = 0.15, 0.6  # where the wearer says nothing: without a title, and with one
+OF_A_TASK = 0.3  # how much more a conversation counts for each thing to do
+TELLING_STEMS = 5  # content words of a sentence that is worth a recap though it names no day, name or figure
+ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
+QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
+ENDED = re.compile(r"[.!?…。！？؟।]\W*$")
+FIGURE = regex.compile(r"\p{N}")
+NAME = regex.compile(r"(?<=[\p{L}\p{N},;] )\p{Lu}[\p{L}\p{M}]+")
+CLAUSES = re.compile(r"(?<=[,;:–—、，；])\s*")
+EMOJI = {
+    "work": "💼",
+    "business": "💼",
+    "technology": "💻",
+    "education": "📚",
+    "health": "🏃",
+    "family": "🏡",
+    "social": "💬",
+    "travel": "✈️",
+    "finance": "💶",
+    "food": "🍲",
+}
+ANY_EMOJI = "🗓️"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One sentence of the day. `base`: what it is worth by its own words; `fact`: it has a figure, a day or a name."""
+
+    text: str
+    at: int  # place of its conversation
+    base: float
+    fact: bool
+    names: frozenset[str] = frozenset()
+    needs_more: bool = False  # it begins with a pronoun
+
+
+def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
+    """The recap of this material from its own sentences. `spent`: on an LLM, to no use."""
+    said = _candidates(m, split)
+    vectors = weighed([words(one.text) for one in said])
+    worth = _worth(said, lexrank(vectors))
+    places = _without_corrected(range(len(said)), said, vectors)
+    talks = _by_weight(m, said, worth, places)
+    weighted = [worth[n] * _of_conversation(m, said[n].at) for n in range(len(said))]
+    overview = sorted(diverse(places, weighted, vectors, OVERVIEW_SENTENCES))
+    highlights = tuple(_highlights(m, talks, places, said, weighted, vectors, overview))
+    best = sorted(places, key=lambda n: (-weighted[n], n))
+    return Draft(
+        headline=_headline(m, talks, said, best),
+        overview=(*(_cited(m, said[n]) for n in overview), *_more(m, len(highlights))),
+        day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
+        push=_push(m, said, best),
+        highlights=highlights,
+        coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
+        metadata={"model": MODEL, "source": "extract", **(spent.as_metadata() if spent.calls else {})},
+    )
+
+
+def tells_something(m: Material, split: Split) -> bool:
+    """Whether a sentence of the day is worth a recap, where an LLM found none: or a thing to do, or an event."""
+    if any(c.action_items or c.events for c in m.conversations):
+        return True
+    return any(one.fact or len(content_stems(one.text, m.language)) >= TELLING_STEMS for one in _candidates(m, split))
+
+
+def digest(c: Conversation, split: Split, language: str | None) -> str:
+    """A conversation in a sentence or two of its own: those that speak for the rest of it."""
+    said = list(_sentences(0, c, language, split, DIGEST_READS))
+    vectors = weighed([words(one.text) for one in said])
+    worth = _worth(said, lexrank(vectors))
+    best = sorted(range(len(said)), key=lambda n: (-worth[n], n))[:DIGEST_SENTENCES]
+    return joined([said[n].text for n in sorted(best)])
+
+
+def _candidates(m: Material, split: Split) -> list[Said]:
+    """The best sentences by their own words, those of each conversation first, in the day's order."""
+    each = max(LEAST_READ, READ_AT_MOST // max(1, len(m.conversations)))
+    by_talk = [list(_sentences(at, c, m.language, split, each)) for at, c in enumerate(m.conversations)]
+    ranked = [sorted(range(len(talk)), key=lambda n: (-talk[n].base, n)) for talk in by_talk]
+    deepest = max(map(len, ranked), default=0)
+    in_turn = [(at, ranks[depth]) for depth in range(deepest) for at, ranks in enumerate(ranked) if depth < len(ranks)]
+    return [by_talk[at][n] for at, n in sorted(in_turn[:CANDIDATES])]
+
+
+def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
+    tongue = c.language or language
+    before, found = "", 0
+    for speaker, sentence in _split_lines(c, tongue, split, length):
+        text = without_fillers(sentence, tongue) if c.turns else sentence
+        one = _judged(text, speaker, at, tongue)
+        if one is not None and one.needs_more:
+            both = joined([before, text]) if before and not begins_with_a_pronoun(before, tongue) else ""
+            one = replace(one, text=both) if both and len(both) <= MAX_SENTENCE else one
+            one = replace(one, base=one.base * (1 if both else OF_A_PRONOUN), needs_more=not both)
+        before = text
+        if one is not None and len(one.text) <= MAX_SENTENCE:
+            found += 1
+            yield one
+    if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
+        others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
+        said = joined([turn.text for turn in c.lines])
+        rest = [words for words in (plain(one, LEAST_READ) for one in (said, *others)) if words]
+        if text := bounded(joined(rest), MAX_SENTENCE):
+            yield Said(text, at, 1.0, fact=True)
+
+
+def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | None:
+    """A sentence and what it is worth by its own words; None for what tells nothing."""
+    count = words_in(text)
+    if count < LEAST_WORDS or text.endswith(ANNOUNCES):
+        return None
+    names = frozenset(NAME.findall(text))
+    figure, day = has_a_number(text, language), has_a_day(text, language)
+    stems = min(MOST_CONTENT, len(content_stems(text, language)))
+    base = 1 + OF_A_FIGURE * figure + OF_A_DAY * day + OF_A_NAME * bool(names) + OF_CONTENT * stems
+    if QUESTION.search(text):
+        base *= OF_A_QUESTION
+    if count < SHORT_WORDS:
+        base *= OF_A_SHORT_ONE
+    if speaker == WEARER:
+        base *= OF_THE_WEARER
+    fact = figure or day or bool(names)
+    return Said(text, at, base, fact, names, begins_with_a_pronoun(text, language))
+
+
+def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[str, str]]:
+    """Speaker and sentence, in order. What was written ends with its line; what one speaker said may go on."""
+    left = length
+    for turn in _whole_turns(c.lines):
+        if left <= 0:
+            return
+        words = plain(turn.text[:left], left)
+        left -= len(turn.text)
+        sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
+        for sentence in _in_fair_pieces(sentences) if c.turns else sentences:
+            yield turn.speaker, sentence
+
+
+def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
+    """Segments without a speaker, put together where one goes on in the next."""
+    parts: list[str] = []
+    for turn in lines:
+        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1]) and turn.text[:1].islower()
+        if parts and not goes_on:
+            yield Turn("", " ".join(parts))
+            parts = []
+        if turn.speaker:
+            yield turn
+        else:
+            parts.append(turn.text)
+    if parts:
+        yield Turn("", " ".join(parts))
+
+
+def _in_fair_pieces(sentences: Iterable[str]) -> list[str]:
+    """What one speaker said in pieces of fair length: a short sentence goes with the one before it, and of one that is
+    endless, since nobody set a full stop, each piece has as many clauses as fit."""
+    found: list[str] = []
+    for sentence in sentences:
+        clauses = CLAUSES.split(sentence) if len(sentence) > LONG else [sentence]
+        for n, clause in enumerate(clauses):
+            room = FAIR if n else LONG - FAIR
+            if found and len(found[-1]) + len(clause) < room and (n or min(len(found[-1]), len(clause)) < SHORT):
+                found[-1] = f"{found[-1]} {clause}"
+            else:
+                found.append(clause)
+    return [one.rstrip(",;:–—、，； ") for one in found]
+
+
+def _worth(said: Sequence[Said], ranks: Sequence[float]) -> list[float]:
+    """What each sentence is worth: by its own words, and more where it speaks for others."""
+    return [one.base * (1 + rank * len(said)) for one, rank in zip(said, ranks, strict=True)]
+
+
+def _without_corrected(places: Iterable[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:
+    """Of two sentences of one conversation that say the same of the same names, the later: it may correct the other."""
+    kept: list[int] = []
+    for n in places:
+        same = [
+            one
+            for one in kept
+            if said[one].at == said[n].at
+            and said[one].names == said[n].names
+            and cosine(vectors[one], vectors[n]) >= SAME
+        ]
+        kept = [one for one in kept if one not in same] + [n]
+    return kept
+
+
+def _of_conversation(m: Material, at: int) -> float:
+    """What a sentence counts for by where it was said: background audio has no title, and the wearer says nothing."""
+    c = m.conversations[at]
+    silent = bool(c.turns) and all(turn.speaker != WEARER for turn in c.turns)
+    if not (m.knows_the_wearer and silent):
+        return 1.0
+    return OF_A_SILENT_ONE if c.title else OF_BACKGROUND
+
+
+def _by_weight(m: Material, said: Sequence[Said], worth: Sequence[float], places: Sequence[int]) -> list[int]:
+    """Conversations by their best sentences and their things to do, not by their minutes."""
+    best: dict[int, list[float]] = defaultdict(list)
+    for n in places:
+        best[said[n].at].append(worth[n])
+    weights = {at: sum(sorted(found, reverse=True)[:BEST]) for at, found in best.items()}
+    for at, c in enumerate(m.conversations):
+        weights[at] = weights.get(at, 0.0) * (1 + OF_A_TASK * min(BEST, len(c.action_items))) * _of_conversation(m, at)
+    return sorted(weights, key=lambda at: (-weights[at], at))
+
+
+def _highlights(
+    m: Material,
+    talks: Sequence[int],
+    places: Sequence[int],
+    said: Sequence[Said],
+    worth: Sequence[float],
+    vectors: Sequence[Weights],
+    overview: Sequence[int],
+) -> Iterable[Highlight]:
+    """The heaviest conversations, each by its best sentences that stand nowhere else; in the day's order."""
+    told, found = [*overview], dict[int, list[int]]()
+    for at in talks:
+        if len(found) == MAX_HIGHLIGHTS:
+            break
+        own = [n for n in places if said[n].at == at and n not in told and not said[n].needs_more]
+        if chosen := diverse(own, worth, vectors, MAX_ITEMS, told):
+            found[at] = sorted(chosen)
+            told += chosen
+    for at, chosen in sorted(found.items()):
+        c = m.conversations[at]
+        yield Highlight(_topic(c, m), EMOJI.get(c.category, ANY_EMOJI), tuple(_cited(m, said[n]) for n in chosen))
+
+
+def _topic(c: Conversation, m: Material) -> str:
+    """Its title; without one, when it was held and who spoke, where the data has names."""
+    title = plain(c.title, MAX_TITLE)
+    if 0 < len(title) <= MAX_TOPIC:
+        return title
+    named = [one for one in dict.fromkeys(turn.speaker for turn in c.turns) if one and one != WEARER]
+    time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
+    with_names = f"{time} {', '.join(name for name in named if not FIGURE.search(name))}".strip()
+    return with_names if len(with_names) <= MAX_TOPIC else time
+
+
+def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Sequence[int]) -> str:
+    """The titles of the heaviest conversations; else the best sentence that is short; else the counts."""
+    titles = [title for at in talks if (title := plain(m.conversations[at].title, MAX_TITLE))]
+    two, one = BETWEEN_TOPICS.join(dict.fromkeys(titles[:2])), titles[0] if titles else ""
+    short = (said[n].text for n in best if said[n].fact and not said[n].needs_more)
+    fitting = (text for text in (two, one, *short) if 0 < len(text) <= MAX_HEADLINE)
+    return next(fitting, counted(m))
+
+
+def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
+    """The best sentences that fit whole, none of which needs another; where none tells a fact, the counts."""
+    chosen: list[str] = []
+    for n in best:
+        one = said[n]
+        if not one.needs_more and (one.fact or chosen) and len(joined([*chosen, one.text])) <= MAX_PUSH:
+            chosen.append(one.text)
+    return joined(chosen) or counted(m)
+
+
+def _more(m: Material, shown: int) -> Iterable[Cited]:
+    """What is not shown, counted in the user's language."""
+    tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
+    hidden = max(0, len(m.conversations) - max(shown, 1)), max(0, tasks - MAX_TASKS)
+    return [Cited(one) for one in own_words(m.language).more(*hidden)]
+
+
+def _cited(m: Material, one: Said) -> Cited:
+    return Cited(one.text, (m.conversations[one.at].id,), bounded(one.text, MAX_QUOTE))
+
+
+def _emoji(category: list[tuple[str, int]]) -> str:
+    return EMOJI.get(category[0][0], ANY_EMOJI) if category else ANY_EMOJI

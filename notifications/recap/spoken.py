@@ -1,0 +1,57 @@
+"""Speech, as the extract knows it: fillers, spoken days and numbers, and pronouns that a sentence begins with."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import regex
+
+from notifications.recap.languages import LINKS, known, primary, words_of
+
+UNSPACED = frozenset({"ja", "zh", "ko"})  # whose words stand within others
+# No language's words: uh, hmm, ähm, euh, э-э.
+SOUNDS = r"u+h+m*|um{2,}|h+m+|m{2,}|mhm|erm+|[äö]+h+m*|e+u+h+m*|heu+|e+hm+|э-э+|э{2,}м*|м{2,}|y{2,}|e{3,}"
+DOUBLED = regex.compile(r"(?<![\w'’-])([^\W\d][\w'’]*)(?:[,…-]?\s+\1(?![\w'’-]))+", regex.IGNORECASE)
+
+
+def has_a_day(text: str, language: str | None) -> bool:
+    """Whether it names a weekday, a month, or a day from today."""
+    return _any_of("days", primary(language)).search(text) is not None
+
+
+def has_a_number(text: str, language: str | None) -> bool:
+    """Whether it has a figure, or a number in words from eleven on."""
+    return any(map(str.isdecimal, text)) or _any_of("numbers", primary(language)).search(text) is not None
+
+
+def begins_with_a_pronoun(text: str, language: str | None) -> bool:
+    """Whether it can't be understood without the sentence before."""
+    return _opening(primary(language)).search(text) is not None
+
+
+def without_fillers(text: str, language: str | None) -> str:
+    """The text without fillers, and without a word that is said twice in a row; nothing else is changed."""
+    kept = DOUBLED.sub(r"\1", _fillers(primary(language)).sub("", text)).strip(" ,…")
+    return " ".join(kept.split())
+
+
+@cache
+def _any_of(kind: str, tag: str) -> regex.Pattern[str]:
+    words = "|".join(word.replace("*", r"\w*") for word in words_of(kind, tag))
+    return regex.compile(words if tag in UNSPACED else rf"(?<!\w)(?:{words})(?!\w)", regex.IGNORECASE)
+
+
+@cache
+def _opening(tag: str) -> regex.Pattern[str]:
+    pronouns, links = ("|".join(map(regex.escape, words)) for words in (words_of("pronouns", tag), LINKS))
+    end = "" if tag in UNSPACED else r"(?!\w)"
+    return regex.compile(rf"^[\W_]*(?:(?:{links}),?\s+)?(?:{pronouns}){end}", regex.IGNORECASE)
+
+
+@cache
+def _fillers(tag: str) -> regex.Pattern[str]:
+    own = known(tag).get("fillers", "").split()
+    if tag in UNSPACED:
+        return regex.compile(rf"(?:{'|'.join(own)})[、，,。…]*\s*" if own else r"(?!)")
+    sounds = "|".join([SOUNDS, *own])
+    return regex.compile(rf"(?<![\w'’-])(?<!\d )(?:{sounds})(?![\w'’-])[,.…]*\s*", regex.IGNORECASE)
