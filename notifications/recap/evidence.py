@@ -58,7 +58,8 @@ class Ground:
 
     def find(self, quote: str) -> Span | None:
         """Where its text holds the quote: to the letter, else nearly; None where it does not."""
-        wanted = letters_of(self._unlabelled(quote))
+        quote = self._unlabelled(quote).strip()
+        wanted = letters_of(quote)
         if len(quote.encode()) < LEAST_QUOTE_BYTES or len(wanted) < _run_of(wanted):
             return self._span(self.letters.find(wanted), len(wanted)) if wanted and wanted in self.turns else None
         at = self.letters.find(wanted)

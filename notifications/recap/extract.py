@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import regex
@@ -92,9 +92,11 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     overview = sorted(diverse(places, weighted, vectors, OVERVIEW_SENTENCES))
     highlights = tuple(_highlights(m, talks, places, said, weighted, vectors, overview))
     best = sorted(places, key=lambda n: (-weighted[n], n))
+    told = [_cited(m, said[n]) for n in overview]
+    shown = {one.conversation_ids for one in told} | {one.conversation_ids for h in highlights for one in h.items}
     return Draft(
         headline=_headline(m, talks, said, best),
-        overview=(*(_cited(m, said[n]) for n in overview), *_more(m, len(highlights))),
+        overview=(*told, *_more(m, shown)),
         day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
         push=_push(m, said, best),
         highlights=highlights,
@@ -307,10 +309,10 @@ def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
     return joined(chosen) or counted(m)
 
 
-def _more(m: Material, shown: int) -> Iterable[Cited]:
+def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
     """What is not shown, counted in the user's language."""
     tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
-    hidden = max(0, len(m.conversations) - max(shown, 1)), max(0, tasks - MAX_TASKS)
+    hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
     return [Cited(one) for one in own_words(m.language).more(*hidden)]
 
 

@@ -15,7 +15,18 @@ from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening, Version
 from notifications.domain.errors import Malformed, StoreDown
-from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight, Recap, State, Task, Turn, Window
+from notifications.domain.model import (
+    ActionItem,
+    Cited,
+    Conversation,
+    Draft,
+    Highlight,
+    Recap,
+    State,
+    Task,
+    Turn,
+    Window,
+)
 from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of

@@ -121,7 +121,9 @@ def test_what_is_no_sentence_costs_itself_alone(odd: Any) -> None:
     assert dict(held.counts) == {"kept": 5, "malformed": 2}
 
 
-@pytest.mark.parametrize("odd", [1, None, {}, {"topic": "T", "emoji": "", "items": "none"}, {"topic": "T", "items": []}])
+@pytest.mark.parametrize(
+    "odd", [1, None, {}, {"topic": "T", "emoji": "", "items": "none"}, {"topic": "T", "items": []}]
+)
 def test_what_is_no_highlight_costs_itself_alone(odd: Any) -> None:
     answer = WHOLE | {"highlights": [odd, *WHOLE["highlights"]]}
     held = evidence()

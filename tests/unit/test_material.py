@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from notifications.domain.model import WEARER, ActionItem, Conversation, Turn
 from notifications.recap.material import Material, held_at, material
 from notifications.recap.words import words_in
@@ -42,7 +43,13 @@ def test_what_says_nothing_is_left_out_and_the_rest_is_in_the_order_it_was_held(
         ({"overview": "Hi.", "action_items": (ActionItem("Call"),)}, True),
         ({"overview": "Hi.", "events": ("Dinner",)}, True),
         ({"overview": "", "turns": (Turn("You", WORDS),)}, True),
-        ({"overview": "", "turns": (Turn("You", "one two three four five"), Turn("Ann", "six seven eight nine ten"))}, True),
+        (
+            {
+                "overview": "",
+                "turns": (Turn("You", "one two three four five"), Turn("Ann", "six seven eight nine ten")),
+            },
+            True,
+        ),
         ({"overview": "", "turns": (Turn("You", "Yes, sure."),) * 500}, False),
         ({"overview": "", "turns": (Turn("You", "Yes, sure."), Turn("", "one two three four five six seven"))}, False),
         ({"overview": "", "turns": (Turn("", "今日は公園に行きました。楽しかったですね。"),)}, True),
@@ -88,7 +95,11 @@ def test_the_language_is_the_users_else_the_conversations() -> None:
 def test_the_wearer_is_known_where_any_turn_is_theirs() -> None:
     written, spoken = talk("a"), talk("b", "", turns=(Turn("Speaker 1", WORDS), Turn("", WORDS)))
     worn = talk("c", "", turns=(Turn(WEARER, WORDS),))
-    for talks, known in (((written,), (False, False)), ((written, spoken), (True, False)), ((spoken, worn), (True, True))):
+    for talks, known in (
+        ((written,), (False, False)),
+        ((written, spoken), (True, False)),
+        ((spoken, worn), (True, True)),
+    ):
         found = material(DAY, talks, None)
         assert found is not None
         assert (found.spoken, found.knows_the_wearer) == known

@@ -63,7 +63,14 @@ def test_a_note_has_the_users_own_time_and_all_that_is_known() -> None:
         events=("Dinner at eight",),
         action_items=(ActionItem("Buy seeds"), ActionItem("Call", completed=True)),
     )
-    spoken = talk("b", "", title="", turns=(Turn(WEARER, "Hello."), Turn("Ann", "Yes."), Turn("", "No.")), started_at=None, finished_at=None)
+    spoken = talk(
+        "b",
+        "",
+        title="",
+        turns=(Turn(WEARER, "Hello."), Turn("Ann", "Yes."), Turn("", "No.")),
+        started_at=None,
+        finished_at=None,
+    )
     late = talk("c", started_at=AT - timedelta(days=2))
     night = talk("d", started_at=AT + timedelta(hours=14, minutes=30), finished_at=AT + timedelta(hours=15))
     assert notes(Material(DAY, (whole, spoken, late, night), None, "Asia/Tokyo")) == [
