@@ -150,10 +150,9 @@ class Evidence:
             return None
         self.counts[KEPT] += 1
         self._said.add(letters_of(text))
-        number, (start, end) = found
+        number, words = found
         ids = [self._m.conversations[n - 1].id for n in [number, *cited]]
-        span = " ".join(self._grounds[number].text[start:end].split())
-        return Cited(text, tuple(dict.fromkeys(ids)), bounded(plain(span), MAX_QUOTE), confided)
+        return Cited(text, tuple(dict.fromkeys(ids)), words, confided)
 
     def fragment(self, text: str, most: int, least_words: int = 1) -> str:
         """A topic, a headline or a push, which has no quote; empty where it can't stand."""
@@ -178,11 +177,14 @@ class Evidence:
     def _is_said(self, name: str) -> bool:
         return any(name in ground.text for ground in self._grounds.values())
 
-    def _found(self, quote: str, cited: Sequence[int]) -> tuple[int, Span] | None:
-        """The first cited note that holds the quote, and where."""
+    def _found(self, quote: str, cited: Sequence[int]) -> tuple[int, str] | None:
+        """The first cited note that holds the quote, and its own words there; a link alone is none."""
         for number in cited:
-            if span := self._grounds[number].find(quote):
-                return number, span
+            ground = self._grounds[number]
+            if span := ground.find(quote):
+                words = bounded(plain(" ".join(ground.text[slice(*span)].split())), MAX_QUOTE)
+                if words:
+                    return number, words
         return None
 
     def drop(self, text: str, reason: str) -> None:
@@ -194,6 +196,11 @@ class Evidence:
     def without_evidence(self) -> int:
         """How many sentences were dropped since nothing showed where they come from."""
         return self.counts[UNCITED] + self.counts[UNQUOTED]
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The sentences that were dropped and stand nowhere: what was said twice stands where it was said first."""
+        return tuple(text for text, reason in self.dropped if text and reason != TWICE)
 
     @property
     def told(self) -> str:

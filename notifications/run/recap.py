@@ -158,7 +158,7 @@ class Writing:
             draft,
             checks={**evidence.counts},
             coverage={**NOTHING_COVERED, **self.coverage},
-            dropped=tuple(text for text, _ in evidence.dropped if text),
+            dropped=evidence.lost,
         )
         self.drafts.append(draft)
         if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():

@@ -67,7 +67,9 @@ def test_an_answer_is_read_whole() -> None:
 
 
 def test_an_empty_answer_is_an_answer() -> None:
-    empty = {name: [] for name in ("highlights", "decisions", "open_questions", "worth_knowing", "overview")}
+    empty: dict[str, Any] = {
+        name: [] for name in ("highlights", "decisions", "open_questions", "worth_knowing", "overview")
+    }
     draft = read(**empty, headline="", push="", day_emoji="")
     assert (draft, draft.says_nothing) == (Draft("", (), ""), True)
     assert counts(WHOLE | empty) == {"kept": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,6 +18,7 @@ from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 MARKER = "q7k3x"
 TEXT = "You will pay the rent."
+Form = Literal["NFC", "NFD"]
 
 
 def talk(key: str, *turns: tuple[str, str], **changes: Any) -> Conversation:
@@ -203,7 +204,7 @@ def test_every_script_is_quoted(note: str, quote: str, span: str) -> None:
         "각자 내기로 했어요 내일",
     ],
 )
-def test_an_accent_of_its_own_and_a_composed_one_are_the_same(note: str, forms: tuple[str, str]) -> None:
+def test_an_accent_of_its_own_and_a_composed_one_are_the_same(note: str, forms: tuple[Form, Form]) -> None:
     of_note, of_quote = (unicodedata.normalize(form, note) for form in forms)
     assert stored(written(of_note), of_quote, text=note) == note
 
@@ -419,3 +420,21 @@ def test_a_quote_that_is_not_found_again_shows_the_notes_beginning() -> None:
     evidence = written("They met at noon and " + "talked on and on " * 200)
     [excerpt] = evidence.excerpts([Cited("Lost.", ("a",), "no such words")], around=40)
     assert excerpt == ["[1] 09:00, 0 min.", "They met at noon and t…"]
+
+
+def test_what_was_said_twice_is_not_lost() -> None:
+    evidence = written(RENT)
+    for text, quote in (
+        (TEXT, "the rent of 900 euros"),
+        (TEXT, "the rent of 900 euros"),
+        ("Tom sold it.", "no such words"),
+    ):
+        evidence.sentence(text, quote, [1])
+    evidence.drop("", "malformed")
+    assert evidence.dropped == [(TEXT, "twice"), ("Tom sold it.", "unquoted"), ("", "malformed")]
+    assert evidence.lost == ("Tom sold it.",)
+
+
+def test_a_link_alone_is_no_evidence() -> None:
+    assert why(written("https://evil.example/abcdef"), TEXT, "https://evil.example/abcdef") == "unquoted"
+    assert stored(written("See https://evil.example/abcdef"), "See https://evil.example/abcdef") == "See"

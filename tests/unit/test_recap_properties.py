@@ -231,7 +231,7 @@ def odd_material(data: st.DataObject) -> Material:
     for n in range(data.draw(st.integers(1, 3))):
         speakers = data.draw(st.lists(st.sampled_from(["", WEARER, "Ann"]), max_size=3))
         turns = tuple(Turn(speaker, text()) for speaker in speakers)
-        told = {
+        told: dict[str, Any] = {
             "title": text(),
             "overview": "" if turns else text() or "x",
             "action_items": tuple(ActionItem(text()) for _ in range(data.draw(st.integers(0, 2)))),
