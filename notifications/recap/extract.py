@@ -41,6 +41,7 @@ OVERVIEW_SENTENCES = 6
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 LONG, FAIR, SHORT = 185, 90, 42  # characters of a spoken sentence: endless, of fair length, hardly one
 LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
+PUSHED_FROM = 8  # of the best sentences
 BEST = 3  # sentences of a conversation by which it counts
 # What makes a sentence worth more, as factors; found on the evaluation's days.
 OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 0.9, 0.7, 0.4, 0.14, 8
@@ -94,7 +95,7 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     best = sorted(places, key=lambda n: (-weighted[n], n))
     return Draft(
         headline=_headline(m, talks, said, best),
-        overview=(*(_cited(m, said[n]) for n in overview), *_more(m, len(highlights))),
+        overview=(*(_cited(m, said[n]) for n in overview), *_more(m, overview, said, highlights)),
         day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
         push=_push(m, said, best),
         highlights=highlights,
@@ -131,18 +132,18 @@ def _candidates(m: Material, split: Split) -> list[Said]:
 
 def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
     tongue = c.language or language
-    before, found = "", 0
-    for speaker, sentence in _split_lines(c, tongue, split, length):
+    before, found = ("", -1), 0
+    for turn, speaker, sentence in _split_lines(c, tongue, split, length):
         text = without_fillers(sentence, tongue) if c.turns else sentence
         one = _judged(text, speaker, at, tongue)
         if one is not None and one.needs_more:
-            both = joined([before, text]) if before and not begins_with_a_pronoun(before, tongue) else ""
-            one = replace(one, text=both) if both and len(both) <= MAX_SENTENCE else one
-            one = replace(one, base=one.base * (1 if both else OF_A_PRONOUN), needs_more=not both)
-        before = text
+            can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
+            both = joined([before[0], text]) if can_be_joined else ""
+            one = replace(one, text=both, needs_more=False) if 0 < len(both) <= MAX_SENTENCE else one
+        before = text, turn
         if one is not None and len(one.text) <= MAX_SENTENCE:
             found += 1
-            yield one
+            yield replace(one, base=one.base * OF_A_PRONOUN) if one.needs_more else one
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
         others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
         said = joined([turn.text for turn in c.lines])
@@ -170,17 +171,17 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
     return Said(text, at, base, fact, names, begins_with_a_pronoun(text, language))
 
 
-def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[str, str]]:
-    """Speaker and sentence, in order. What was written ends with its line; what one speaker said may go on."""
+def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[int, str, str]]:
+    """Turn, speaker and sentence, in order. What was written is one turn; of a transcript each speaker's words are."""
     left = length
-    for turn in _whole_turns(c.lines):
+    for number, turn in enumerate(_whole_turns(c.lines)):
         if left <= 0:
             return
         words = plain(turn.text[:left], left)
         left -= len(turn.text)
         sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
         for sentence in _in_fair_pieces(sentences) if c.turns else sentences:
-            yield turn.speaker, sentence
+            yield number if c.turns else 0, turn.speaker, sentence
 
 
 def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
@@ -300,17 +301,20 @@ def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Seq
 def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
     """The best sentences that fit whole, none of which needs another; where none tells a fact, the counts."""
     chosen: list[str] = []
-    for n in best:
+    for n in best[:PUSHED_FROM]:
         one = said[n]
         if not one.needs_more and (one.fact or chosen) and len(joined([*chosen, one.text])) <= MAX_PUSH:
             chosen.append(one.text)
     return joined(chosen) or counted(m)
 
 
-def _more(m: Material, shown: int) -> Iterable[Cited]:
+def _more(m: Material, overview: Sequence[int], said: Sequence[Said], highlights: Iterable[Highlight]) -> list[Cited]:
     """What is not shown, counted in the user's language."""
+    shown = {m.conversations[said[n].at].id for n in overview} | {
+        key for one in highlights for key in one.conversation_ids
+    }
     tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
-    hidden = max(0, len(m.conversations) - max(shown, 1)), max(0, tasks - MAX_TASKS)
+    hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
     return [Cited(one) for one in own_words(m.language).more(*hidden)]
 
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from notifications.domain.errors import ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
+from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
 from notifications.domain.model import Cited, Draft
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
@@ -308,7 +308,10 @@ class Writing:
         return True
 
     async def _reserve_both(self, question: Question) -> Reserved | None:
-        """The worst cost of writing, and of the second look at it, before the first is asked for. Raises OverBudget."""
+        """The worst cost of writing, and of the second look at it, before the first is asked for.
+
+        Raises OverBudget; ConfigFault where what one of the two costs is not known.
+        """
         reserved = await self.asking.reserve(question)
         if reserved is None or self.run.verifier is None:
             return reserved
@@ -323,7 +326,7 @@ class Writing:
         )
         try:
             self._look_reserved = await self.looking.reserve(worst)
-        except OverBudget:
+        except (OverBudget, ConfigFault):
             await self.asking.settle(reserved, 0)
             raise
         return reserved
