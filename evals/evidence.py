@@ -162,19 +162,22 @@ class Judgement:
 
 
 def _drafts(day: Day) -> Iterable[tuple[Draft, list[Sentence]]]:
-    """The day's sentences as two drafts: a draft has one headline and one push."""
+    """The day's sentences as two drafts, since a draft has one headline and one push; and what is judged in each.
+
+    The second holds the true sentences once more, so that its headline and push have all the notes of the day.
+    """
     for which in (True, False):
-        of_both = [one for one in day.sentences if one.role not in ("headline", "push")]
+        body = [one for one in day.sentences if one.role not in ("headline", "push") and (which or one.true)]
         mine = [one for one in day.sentences if one.role in ("headline", "push") and one.true is which]
-        rows = [*of_both[which::2], *mine]
-        cited = {one: kept_by_evidence(day, one) for one in rows}
+        cited = {one: kept_by_evidence(day, one) for one in [*body, *mine]}
+        rows = [*body, *mine] if which else mine
 
         def of(role: str, cited: dict[Sentence, Cited | None] = cited) -> tuple[Cited, ...]:
             return tuple(found for one, found in cited.items() if one.role == role and found)
 
         facts = of("fact")
         highlights = [Highlight("", "", of("highlight"))]
-        highlights += [Highlight(one.text, "", of("overview") or facts) for one in cited if one.role == "topic"]
+        highlights += [Highlight(one.text, "", (_of_notes(one, facts),)) for one in cited if one.role == "topic"]
         said = {role: next((one.text for one in cited if one.role == role), "") for role in ("headline", "push")}
         draft = Draft(
             said["headline"],
@@ -187,6 +190,12 @@ def _drafts(day: Day) -> Iterable[tuple[Draft, list[Sentence]]]:
             push=said["push"],
         )
         yield draft, rows
+
+
+def _of_notes(topic: Sentence, sentences: Sequence[Cited]) -> Cited:
+    """A sentence below a topic, from the topic's own notes."""
+    fitting = [one for one in sentences if set(topic.notes) & {*one.conversation_ids}] or sentences
+    return replace(fitting[0], conversation_ids=tuple(dict.fromkeys((*fitting[0].conversation_ids, *topic.notes))))
 
 
 async def judge(llm: Summarizer, days: Sequence[Day]) -> Judgement:

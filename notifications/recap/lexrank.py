@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from notifications.recap.words import WORD, writes_no_spaces
 
 ALIKE = 0.1  # cosine from which two sentences speak for each other
-SAME = 0.45  # cosine from which two sentences say the same
-RELEVANCE = 0.65  # of what a sentence is worth, beside how much it is like those that were chosen
+SAME = 0.57  # cosine from which two sentences say the same
+RELEVANCE = 0.5  # of what a sentence is worth, beside how much it is like those that were chosen
 DAMPING = 0.85
 ROUNDS = 30
 
