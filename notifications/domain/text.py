@@ -34,7 +34,7 @@ DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 def clean(text: str) -> str:
     """One line of words: no control, bidirectional, zero-width or private character, no half of a surrogate pair."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return " ".join(text.split())
     text = ESCAPE_SEQUENCE.sub("", text)
     kept = [_kept(text, place) for place in range(len(text))]

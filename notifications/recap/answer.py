@@ -177,9 +177,13 @@ def _sentence(one: Any, evidence: Evidence) -> Cited | None:
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
     for one in _list(value)[:MAX_HIGHLIGHTS]:
-        topic, emoji = evidence.fragment(_fragment(one["topic"]), MAX_TOPIC), one_emoji(_fragment(one["emoji"]))
-        if items := _sentences(one["items"], evidence, MAX_ITEMS):
-            yield Highlight(topic, emoji, items)
+        try:
+            topic, emoji, items = _fragment(one["topic"]), _fragment(one["emoji"]), _list(one["items"])
+        except FORM_FAULTS:
+            evidence.drop("", MALFORMED)
+            continue
+        if kept := _sentences(items, evidence, MAX_ITEMS):
+            yield Highlight(evidence.fragment(topic, MAX_TOPIC), one_emoji(emoji), kept)
 
 
 def _numbers(value: object) -> list[int]:

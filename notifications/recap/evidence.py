@@ -6,11 +6,12 @@ Whether the sentence follows from its quote is not for code to tell: recap/verif
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 
 import regex
 
@@ -52,13 +53,19 @@ class Ground:
         return "".join(map(folded, self.text))
 
     @cached_property
+    def places(self) -> list[int]:
+        """How many letters its text has up to each character, with that."""
+        return list(accumulate(len(folded(character)) for character in self.text))
+
+    @cached_property
     def turns(self) -> frozenset[str]:
         """The letters of each line."""
         return frozenset(letters_of(line.text) for line in self.note.lines)
 
     def find(self, quote: str) -> Span | None:
         """Where its text holds the quote: to the letter, else nearly; None where it does not."""
-        wanted = letters_of(self._unlabelled(quote))
+        quote = self._unlabelled(quote).strip()
+        wanted = letters_of(quote)
         if len(quote.encode()) < LEAST_QUOTE_BYTES or len(wanted) < _run_of(wanted):
             return self._span(self.letters.find(wanted), len(wanted)) if wanted and wanted in self.turns else None
         at = self.letters.find(wanted)
@@ -109,14 +116,7 @@ class Ground:
 
     def _span(self, at: int, length: int) -> Span:
         """A span of its letters as one of its text, widened to whole words."""
-        passed, start, end = 0, 0, len(self.text)
-        for place, character in enumerate(self.text):
-            if passed <= at:
-                start = place
-            passed += len(folded(character))
-            if passed >= at + length:
-                end = place + 1
-                break
+        start, end = bisect_right(self.places, at), bisect_left(self.places, at + length) + 1
         if not writes_no_spaces(self.text[start:end]):
             while start > 0 and self.text[start - 1].isalnum():
                 start -= 1

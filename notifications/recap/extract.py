@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import regex
@@ -93,9 +93,11 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     overview = sorted(diverse(places, weighted, vectors, OVERVIEW_SENTENCES))
     highlights = tuple(_highlights(m, talks, places, said, weighted, vectors, overview))
     best = sorted(places, key=lambda n: (-weighted[n], n))
+    told = [_cited(m, said[n]) for n in overview]
+    shown = {one.conversation_ids for one in told} | {one.conversation_ids for h in highlights for one in h.items}
     return Draft(
         headline=_headline(m, talks, said, best),
-        overview=(*(_cited(m, said[n]) for n in overview), *_more(m, overview, said, highlights)),
+        overview=(*told, *_more(m, shown)),
         day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
         push=_push(m, said, best),
         highlights=highlights,
@@ -139,7 +141,7 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
         if one is not None and one.needs_more:
             can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
             both = joined([before[0], text]) if can_be_joined else ""
-            one = replace(one, text=both, needs_more=False) if 0 < len(both) <= MAX_SENTENCE else one
+            one = (len(both) <= MAX_SENTENCE and _judged(both, speaker, at, tongue)) or one
         before = text, turn
         if one is not None and len(one.text) <= MAX_SENTENCE:
             found += 1
@@ -308,11 +310,8 @@ def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
     return joined(chosen) or counted(m)
 
 
-def _more(m: Material, overview: Sequence[int], said: Sequence[Said], highlights: Iterable[Highlight]) -> list[Cited]:
+def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
     """What is not shown, counted in the user's language."""
-    shown = {m.conversations[said[n].at].id for n in overview} | {
-        key for one in highlights for key in one.conversation_ids
-    }
     tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
     hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
     return [Cited(one) for one in own_words(m.language).more(*hidden)]

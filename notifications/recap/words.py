@@ -20,7 +20,7 @@ WORD = regex.compile(
 )
 LETTER = regex.compile(r"\p{L}")
 UNSPACED = regex.compile(
-    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}\p{scx=Tibetan}&&\p{L}]",
+    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}\p{scx=Tibetan}&&\p{L}]\p{M}*",
     regex.VERSION1,
 )
 CHARACTERS_A_WORD = 2  # in scripts that write no spaces

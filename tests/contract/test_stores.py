@@ -15,7 +15,18 @@ from notifications.adapters.stores import firestore
 from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening, Version
 from notifications.domain.errors import Malformed, StoreDown
-from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight, Recap, State, Task, Window
+from notifications.domain.model import (
+    ActionItem,
+    Cited,
+    Conversation,
+    Draft,
+    Highlight,
+    Recap,
+    State,
+    Task,
+    Turn,
+    Window,
+)
 from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of
@@ -32,13 +43,13 @@ ON: Doc = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_su
 ON_ZONE = "Europe/Paris"
 DRAFT = Draft(
     "Head",
-    "Over",
+    (Cited("Over", ("t1",), "over there"),),
     "🌤️",
-    (Highlight("T", "e", "S", ("t1",)),),
-    (Cited("Q?", ("t1",)),),
-    (Cited("D", ("t1", "t2")),),
+    (Highlight("T", "e", (Cited("S", ("t1",), "so said", confided=True),)),),
+    (Cited("Q?", ("t1",), "who asks"),),
+    (Cited("D", ("t1", "t2"), "done"),),
     (Cited("K"),),
-    {"kept": 5},
+    {"kept": 5, "verified": True},
     {"whole": 2},
     {"source": "llm", "tokens_in": 100, "tokens_out": 20, "usd": 0.0002},
 )
@@ -168,13 +179,13 @@ async def test_conversations_of_a_window(world: World, store: Any) -> None:
     assert found[0].id == "first"
     assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
     assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
-    assert by_id["spoken"].transcript == "Hello\nthere"
+    assert by_id["spoken"].turns == (Turn("", "Hello"), Turn("", "there"))
     assert not by_id["titled"].tells_something
     assert by_id["no-times"].minutes == 0
     assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
     assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
     assert [c.id for c in found if c.encrypted] == ["encrypted"]
-    assert by_id["tasks-and-words"].transcript == "Hello"
+    assert by_id["tasks-and-words"].turns == (Turn("", "Hello"),)
 
 
 @pytest.mark.parametrize("kind", ["memory", "firestore"])
@@ -190,7 +201,7 @@ async def test_a_compressed_transcript_where_a_store_has_bytes(kind: str, reques
     store = await connect(world)
     found, malformed = await store.conversations_in("ann", ALL_DAY)
     await store.aclose()
-    assert [(c.id, c.transcript) for c in found] == [("packed", "Hello\nthere"), ("written", "")]
+    assert [(c.id, c.turns) for c in found] == [("packed", (Turn("", "Hello"), Turn("", "there"))), ("written", ())]
     assert malformed == 1
 
 
@@ -375,7 +386,16 @@ async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) 
     assert (key, doc["id"], doc["date"], doc["headline"]) == ("5b7c", "5b7c", "2026-05-01", "Head")
     assert ledger["summary_id"] == "5b7c"
     assert doc["stats"] == {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 1}
-    assert doc["highlights"] == [{"topic": "T", "emoji": "e", "summary": "S", "conversation_ids": ["t1"]}]
+    assert doc["highlights"] == [
+        {
+            "topic": "T",
+            "emoji": "e",
+            "summary": "S",
+            "conversation_ids": ["t1"],
+            "items": [{"text": "S", "conversation_id": "t1", "quote": "so said"}],
+        }
+    ]
+    assert doc["overview_items"] == [{"text": "Over", "conversation_id": "t1", "quote": "over there"}]
     assert doc["metadata"] == DRAFT.metadata
 
 
@@ -578,7 +598,7 @@ async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
     late = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
     assert late.kind is Kind.REFUSED
     again = await store.take("ann", DAY, "operator")
-    assert (again.kind, again.entry.title, again.entry.body) == (Kind.PUSH, "🌤️ Head", "Over")
+    assert (again.kind, again.entry.title, again.entry.body) == (Kind.PUSH, "🌤️ Head", "Head")
 
 
 async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Any) -> None:
@@ -589,7 +609,7 @@ async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store
 
 
 async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(store: Store) -> None:
-    facts = (Cited("They met.", ("t1", "t2")), Cited("祭りに行った。", ("t3",)))
+    facts = (Cited("They met.", ("t1", "t2"), "we met", confided=True), Cited("祭りに行った。", ("t3",), "祭り"))
     assert await store.part("ann", DAY, "a" * 32) is None
     await store.put_part("ann", DAY, "a" * 32, facts)
     await store.put_part("ann", DAY, "b" * 32, ())
@@ -599,21 +619,34 @@ async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(store: Store) -
     assert await store.part("ann", DAY + timedelta(days=1), "a" * 32) is None
 
 
+async def test_a_draft_that_waits_for_its_second_look_is_kept_beside_the_parts(store: Store) -> None:
+    draft = replace(DRAFT, push="Push", dropped=("What did not stand.",))
+    assert await store.kept_draft("ann", DAY, "a" * 32) is None
+    await store.keep_draft("ann", DAY, "a" * 32, draft)
+    kept = await store.kept_draft("ann", DAY, "a" * 32)
+    assert kept == draft
+    assert await store.part("ann", DAY, "a" * 32) is None  # one key, and no part under it
+    for uid, day, key in (("bob", DAY, "a"), ("ann", DAY + timedelta(days=1), "a"), ("ann", DAY, "b")):
+        assert await store.kept_draft(uid, day, key * 32) is None
+
+
 async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_is(store: Store, world: World) -> None:
     world.put_user("ann", ON, {}, {})
     assert await store.summary_document("ann", DAY) is None
     await store.begin(opening("a"), RECAP, has_devices=False, replaces=None)
     entry = (await store.ledgers_between("ann", DAY, DAY))[DAY]
-    assert (entry.source, entry.tokens, entry.usd) == ("llm", 120, 0.0002)
+    assert (entry.source, entry.verified, entry.tokens, entry.usd) == ("llm", True, 120, 0.0002)
     doc = await store.summary_document("ann", DAY)
     assert doc is not None
     assert (doc["headline"], doc["metadata"]["usd"]) == ("Head", 0.0002)
 
 
 @pytest.mark.parametrize("gone", ["erased", "switched off"])
-async def test_no_part_is_kept_of_who_is_gone(store: Store, world: World, gone: str) -> None:
+async def test_neither_part_nor_draft_is_kept_of_who_is_gone(store: Store, world: World, gone: str) -> None:
     world.update_user("ann", {"daily_summary_enabled": False})
     if gone == "erased":
         world.delete_user("ann")
     await store.put_part("ann", DAY, "a" * 32, (Cited("They met.", ("t1",)),))
+    await store.keep_draft("ann", DAY, "b" * 32, DRAFT)
     assert await store.part("ann", DAY, "a" * 32) is None
+    assert await store.kept_draft("ann", DAY, "b" * 32) is None

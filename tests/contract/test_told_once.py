@@ -27,7 +27,7 @@ from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.commands.resend import Refused, _refuse_what_is_no_day
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, Kind, LedgerRules
-from notifications.domain.model import State, User
+from notifications.domain.model import Cited, State, User
 from notifications.domain.push import Shown
 from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
@@ -320,7 +320,7 @@ def floor_of(given: DayInput) -> datetime:
 def recap_of(slot: Slot, run: int) -> Any:
     from notifications.domain.model import Draft, Recap
 
-    return Recap(f"id-{run}", slot.recap_date, slot.at, Draft("H", "O", ""), 1, 1)
+    return Recap(f"id-{run}", slot.recap_date, slot.at, Draft("H", (Cited("O"),), ""), 1, 1)
 
 
 async def carried_out(world: World, store: Any, plan: list[Served], said: list[Talk], wishes: list[Again]) -> None:

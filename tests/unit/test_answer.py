@@ -1,4 +1,4 @@
-"""What the LLM answered: read, cited, cleaned and bounded, or refused."""
+"""What the LLM answered: read, held against its evidence, cleaned and bounded, or refused."""
 
 from __future__ import annotations
 
@@ -8,97 +8,226 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from notifications.recap.checks import Checks
 
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
-from notifications.recap.answer import MAX_ANSWER_CHARS, read_answer
+from notifications.recap.answer import MAX_ANSWER_CHARS, read_answer, read_facts
+from notifications.recap.evidence import Evidence
 from notifications.recap.material import Material
-from tests.support.web import recap_answer
+from notifications.recap.plan import plan
+from tests.support.answers import item, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
-SAID = "They met and ate soup, food and words, and they want to paint and fly. It costs 40. Who pays? The twentieth."
-FOUND = Material(date(2026, 5, 1), tuple(Conversation(key, AT, overview=SAID) for key in "ab"), None)
+SAID = "They met and ate soup at noon. They want to paint the fence. It costs 40 euros. Who pays for it?"
+M = Material(date(2026, 5, 1), tuple(Conversation(key, AT, overview=SAID) for key in "ab"), None)
+[NOTES] = plan(M, 60_000, 1, lambda c: "").parts
+MET, PAINT, COSTS, PAYS = "They met and ate soup", "want to paint the fence", "It costs 40 euros", "Who pays for it?"
 WHOLE = {
+    "highlights": [{"topic": "Food", "emoji": "🍲", "items": [item("You ate soup.", MET, [2])]}],
+    "decisions": [item("To paint the fence.", PAINT, [2])],
+    "open_questions": [item("Who pays for it?", PAYS, [1])],
+    "worth_knowing": [item("It costs 40 euros.", COSTS, [1, 2], confided=True)],
+    "overview": [item("You met them.", MET, [1, 2, 1]), item("They ate at noon.", MET, [2])],
     "headline": "A day",
-    "overview": [{"text": "They met.", "notes": [1, 2, 1]}, {"text": "They ate.", "notes": [2]}],
+    "push": "You met them at noon.",
     "day_emoji": "🌤️ sunny",
-    "highlights": [{"topic": "Food", "emoji": "🍲", "summary": "Soup.", "notes": [2]}],
-    "unresolved_questions": [{"text": "Who pays?", "notes": [1]}],
-    "decisions_made": [{"text": "To paint.", "notes": [2]}],
-    "knowledge_nuggets": [{"text": "It costs 40.", "notes": [1, 2]}],
 }
 
 
-def checks() -> Checks:
-    return Checks(FOUND, [1, 2], "These are the instructions.", "q7k3x")
+def evidence() -> Evidence:
+    return Evidence(M, NOTES, "q7k3x")
 
 
 def read(**changes: Any) -> Draft:
-    return read_answer(json.dumps(WHOLE | changes), checks())
+    return read_answer(json.dumps(WHOLE | changes), evidence())
 
 
-def cited(text: str, *notes: Any) -> dict[str, Any]:
-    return {"text": text, "notes": list(notes)}
+def counts(answer: dict[str, Any]) -> dict[str, int]:
+    held = evidence()
+    read_answer(json.dumps(answer), held)
+    return dict(held.counts)
+
+
+def texts(sentences: tuple[Cited, ...]) -> list[str]:
+    return [one.text for one in sentences]
 
 
 def test_an_answer_is_read_whole() -> None:
-    assert read_answer(json.dumps(WHOLE), checks()) == Draft(
+    assert read() == Draft(
         headline="A day",
-        overview="They met. They ate.",
+        overview=(Cited("You met them.", ("a", "b"), MET), Cited("They ate at noon.", ("b",), MET)),
         day_emoji="🌤️",
-        highlights=(Highlight("Food", "🍲", "Soup.", ("b",)),),
-        unresolved_questions=(Cited("Who pays?", ("a",)),),
-        decisions_made=(Cited("To paint.", ("b",)),),
-        knowledge_nuggets=(Cited("It costs 40.", ("a", "b")),),
-        checks={"kept": 6},
+        push="You met them at noon.",
+        highlights=(Highlight("Food", "🍲", (Cited("You ate soup.", ("b",), MET),)),),
+        decisions_made=(Cited("To paint the fence.", ("b",), PAINT),),
+        unresolved_questions=(Cited("Who pays for it?", ("a",), "Who pays for it"),),
+        knowledge_nuggets=(Cited("It costs 40 euros.", ("a", "b"), COSTS, confided=True),),
     )
+    assert counts(WHOLE) == {"kept": 6}
 
 
-@pytest.mark.parametrize("notes", [[], [0], [3], [-1], [1_234_567_890], [True], ["1"], [1.0]])
+def test_an_empty_answer_is_an_answer() -> None:
+    empty = {name: [] for name in ("highlights", "decisions", "open_questions", "worth_knowing", "overview")}
+    draft = read(**empty, headline="", push="", day_emoji="")
+    assert (draft, draft.says_nothing) == (Draft("", (), ""), True)
+    assert counts(WHOLE | empty) == {"kept": 0}
+
+
+@pytest.mark.parametrize("notes", [[0], [3], [-1], [1_234_567_890], [True], ["1"], [1.0]])
 def test_a_sentence_without_a_citation_that_exists_is_dropped_and_counted(notes: list[Any]) -> None:
-    draft = read(
-        overview=[cited("They met.", 1), cited("They flew.", *notes)],
-        decisions_made=[cited("To fly.", *notes)],
-        highlights=[{"topic": "T", "emoji": "", "summary": "S", "notes": notes}],
-    )
-    assert (draft.overview, draft.decisions_made, draft.highlights) == ("They met.", (), ())
-    assert draft.checks == {"kept": 3, "uncited": 3}
+    answer = WHOLE | {
+        "overview": [item("You met them.", MET), item("They flew away.", MET, notes)],
+        "decisions": [item("To fly away.", MET, notes)],
+        "highlights": [{"topic": "T", "emoji": "", "items": [item("You ate soup.", MET, notes)]}],
+    }
+    draft = read_answer(json.dumps(answer), evidence())
+    assert (texts(draft.overview), draft.decisions_made, draft.highlights) == (["You met them."], (), ())
+    assert counts(answer) == {"kept": 3, "uncited": 3}
+
+
+def test_no_number_at_all_is_no_citation() -> None:
+    assert counts(WHOLE | {"decisions": [item("To paint it.", PAINT) | {"notes": []}]}) == {"kept": 5, "uncited": 1}
 
 
 def test_a_citation_counts_where_one_of_its_numbers_exists() -> None:
-    assert read(decisions_made=[cited("To paint.", 9, 2, 1, 2)]).decisions_made == (Cited("To paint.", ("b", "a")),)
+    draft = read(decisions=[item("To paint it.", PAINT, [9, 2, 1, 2])])
+    assert draft.decisions_made == (Cited("To paint it.", ("b", "a"), PAINT),)
 
 
-def test_lists_and_texts_are_bounded_by_code() -> None:
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        7,
+        "They met.",
+        [],
+        {},
+        {"text": "They met.", "quote": MET},
+        {"text": 7, "quote": MET, "notes": [1]},
+        {"text": "They met them.", "quote": None, "notes": [1]},
+        {"text": "They met them.", "quote": MET, "notes": 1},
+        {"text": "They met them \ud83d.", "quote": MET, "notes": [1]},
+        {"text": "They met them.", "quote": MET + " \ud83d", "notes": [1]},
+    ],
+)
+def test_what_is_no_sentence_costs_itself_alone(odd: Any) -> None:
+    answer = WHOLE | {
+        "overview": [odd, item("You met them.", MET)],
+        "highlights": [{"topic": "Food", "emoji": "🍲", "items": [item("You ate soup.", MET), odd]}],
+    }
+    held = evidence()
+    draft = read_answer(json.dumps(answer), held)
+    assert (texts(draft.overview), texts(draft.highlights[0].items)) == (["You met them."], ["You ate soup."])
+    assert dict(held.counts) == {"kept": 5, "malformed": 2}
+
+
+@pytest.mark.parametrize(
+    "odd", [1, None, {}, {"topic": "T", "emoji": "", "items": "none"}, {"topic": "T", "items": []}]
+)
+def test_what_is_no_highlight_costs_itself_alone(odd: Any) -> None:
+    answer = WHOLE | {"highlights": [odd, *WHOLE["highlights"]]}
+    held = evidence()
+    draft = read_answer(json.dumps(answer), held)
+    assert [one.topic for one in draft.highlights] == ["Food"]
+    assert dict(held.counts) == {"kept": 6, "malformed": 1}
+
+
+@pytest.mark.parametrize("odd", [None, 7, ["A day"], "A day \ud83d", "word " * 80, "q7k3x says so"])
+def test_a_headline_a_push_or_a_topic_that_can_not_stand_is_empty_and_costs_nothing_else(odd: Any) -> None:
+    topics = [{"topic": odd, "emoji": odd, "items": [item("You ate soup.", MET)]}]
+    draft = read(headline=odd, push=odd, day_emoji=odd, highlights=topics)
+    assert (draft.headline, draft.push, draft.day_emoji) == ("", "", "")
+    assert draft.highlights == (Highlight("", "", (Cited("You ate soup.", ("a",), MET),)),)
+    assert len(draft.overview) == 2
+
+
+def test_lists_are_bounded_by_code() -> None:
+    sentences = [item(f"They met for the {n}. time.", MET) for n in range(9)]
+    topics = [
+        {"topic": f"Talk {n}", "emoji": "💬", "items": [item(f"You ate soup {n} and {m}.", MET) for m in range(5)]}
+        for n in range(6)
+    ]
     draft = read(
-        headline="soup " * 100,
-        overview=[cited("word " * 200, 1)] * 9,
-        highlights=[{"topic": "food, " * 99, "emoji": "no", "summary": "soup " * 999, "notes": [1]}] * 6,
-        knowledge_nuggets=[cited("", 1), *[cited("soup " * 200, 1)] * 5],
+        highlights=topics, decisions=sentences, open_questions=sentences, worth_knowing=sentences, overview=sentences
     )
-    assert (len(draft.headline) <= 120, len(draft.overview) <= 1_500, draft.overview[-1]) == (True, True, "…")
-    assert [(len(h.topic) <= 80, len(h.summary) <= 600, h.emoji) for h in draft.highlights] == [(True, True, "")] * 4
-    assert [len(one.text) for one in draft.knowledge_nuggets] == [400] * 3
+    assert [one.topic for one in draft.highlights] == ["Talk 0", "Talk 1", "Talk 2", "Talk 3"]
+    assert [texts(one.items) for one in draft.highlights] == [
+        [f"You ate soup {n} and {m}." for m in range(3)] for n in range(4)
+    ]
+    assert texts(draft.decisions_made) == [f"They met for the {n}. time." for n in range(3)]
+    # What was said in one list is not said again in the next, and makes room for what was not; the overview may.
+    assert texts(draft.unresolved_questions) == [f"They met for the {n}. time." for n in range(3, 6)]
+    assert texts(draft.knowledge_nuggets) == [f"They met for the {n}. time." for n in range(6, 9)]
+    assert texts(draft.overview) == [f"They met for the {n}. time." for n in range(4)]
+
+
+def test_a_sentence_that_does_not_fit_is_left_out_whole() -> None:
+    exact = "They met " + "and met " * 48 + "again."
+    assert (len(exact), len(exact + "!")) == (399, 400)
+    held = evidence()
+    answer = WHOLE | {"overview": [item(exact + "!", MET), item(exact + "!!", MET)]}
+    assert texts(read_answer(json.dumps(answer), held).overview) == [exact + "!"]
+    assert held.counts["too_long"] == 1
+
+
+@pytest.mark.parametrize(("name", "most"), [("headline", 120), ("push", 140)])
+def test_a_headline_or_push_that_does_not_fit_is_left_out_whole(name: str, most: int) -> None:
+    exact = ("A day of soup and paint " * 9)[:most].strip()
+    exact += "x" * (most - len(exact))
+    assert [getattr(read(**{name: text}), name) for text in (exact, exact + "x")] == [exact, ""]
+
+
+def test_a_topic_that_does_not_fit_is_left_out_whole() -> None:
+    topics = [{"topic": "t" * n, "emoji": "", "items": [item(f"You ate soup {n}.", MET)]} for n in (80, 81)]
+    assert [one.topic for one in read(highlights=topics).highlights] == ["t" * 80, ""]
 
 
 def test_a_list_without_end_is_read_to_its_twentieth() -> None:
-    draft = read(decisions_made=[cited("", 1)] * 19 + [cited("The twentieth.", 1), cited("Beyond.", 1)])
-    assert draft.decisions_made == (Cited("The twentieth.", ("a",)),)
+    dropped = item("It was never said.", "no such words are anywhere")
+    twentieth, beyond = item("This is the twentieth.", MET), item("This is beyond it.", MET)
+    draft = read(decisions=[dropped] * 19 + [twentieth, beyond])
+    assert texts(draft.decisions_made) == ["This is the twentieth."]
 
 
-def test_a_highlight_without_a_topic_is_named_by_its_summary_and_an_empty_one_is_none() -> None:
-    untold = {"topic": "", "emoji": "💬", "summary": "", "notes": [1]}
-    assert read(highlights=[untold, untold | {"summary": "Soup."}]).highlights == (
-        Highlight("Soup.", "💬", "Soup.", ("a",)),
-    )
+def test_confided_is_what_says_so_and_nothing_else() -> None:
+    told = [item(f"You met them {n}.", MET) | {"confided": odd} for n, odd in enumerate([True, 1, "true", None])]
+    bare = {key: value for key, value in item("You met them.", MET).items() if key != "confided"}
+    assert [one.confided for one in read(overview=told).overview] == [True, False, False, False]
+    assert [one.confided for one in read(overview=[bare]).overview] == [False]
+
+
+@pytest.mark.parametrize("garbage", ["...", "Má", "", "?!", "ok", "Da da", "🙂🙂🙂", "- - -"])
+def test_garbage_is_no_sentence_and_no_push(garbage: str) -> None:
+    draft = read(overview=[item(garbage, MET)], push=garbage)
+    assert (draft.overview, draft.push) == ((), "")
+
+
+def test_facts_of_a_part_are_read_by_the_same_rules() -> None:
+    facts = [item("You met them.", MET), item("They flew away.", "no such words at all"), item("To paint it.", PAINT)]
+    found = read_facts(json.dumps({"facts": facts}), evidence())
+    assert found == (Cited("You met them.", ("a",), MET), Cited("To paint it.", ("a",), PAINT))
+    assert read_facts('{"facts": []}', evidence()) == ()
+
+
+def test_thirty_facts_of_a_part_are_read() -> None:
+    facts = [item(f"They met for the {n}. time.", MET) for n in range(40)]
+    assert len(read_facts(json.dumps({"facts": facts}), evidence())) == 30
+
+
+def test_facts_most_of_which_have_no_evidence_are_refused_and_not_quoted() -> None:
+    facts = [item("You met them.", MET), item("They flew away.", "no such words"), item("They swam.", MET, [9])]
+    facts.append(item("They swam away.", MET, [9]))
+    with pytest.raises(ItemFault) as caught:
+        read_facts(json.dumps({"facts": facts}), evidence())
+    assert str(caught.value) == "The LLM says what the notes do not (1 empty, 1 uncited, 1 unquoted)."
+    assert caught.value.reason is ItemReason.UNFOUNDED
 
 
 def test_an_answer_may_be_as_long_as_no_recap_is() -> None:
     text = json.dumps(WHOLE)
-    assert read_answer(text + " " * (MAX_ANSWER_CHARS - len(text)), checks()).headline == "A day"
+    assert read_answer(text + " " * (MAX_ANSWER_CHARS - len(text)), evidence()).headline == "A day"
     with pytest.raises(ItemFault, match="ValueError"):
-        read_answer(text + " " * (MAX_ANSWER_CHARS - len(text) + 1), checks())
+        read_answer(text + " " * (MAX_ANSWER_CHARS - len(text) + 1), evidence())
 
 
 @pytest.mark.parametrize(
@@ -108,24 +237,22 @@ def test_an_answer_may_be_as_long_as_no_recap_is() -> None:
         ("not json", "JSONDecodeError"),
         ("[]", "TypeError"),
         ("null", "TypeError"),
-        ("{}", "no 'overview'"),
-        (json.dumps(recap_answer("x", overview=[])), "ValueError"),
+        ("{}", "no 'highlights'"),
         (json.dumps(recap_answer("x", overview="They met.")), "TypeError"),
-        (json.dumps(recap_answer("x", overview=[{"text": 7, "notes": [1]}])), "TypeError"),
-        (json.dumps(recap_answer("x", highlights=[1])), "TypeError"),
-        (json.dumps(recap_answer("secret words", decisions_made="none")), "TypeError"),
-        (json.dumps(recap_answer("x") | {"headline": "A day \ud83d"}), "UnicodeEncodeError"),
+        (json.dumps(recap_answer("x", highlights=None)), "TypeError"),
+        (json.dumps(recap_answer("secret words", decisions="none")), "TypeError"),
+        (json.dumps({key: value for key, value in WHOLE.items() if key != "push"}), "no 'push'"),
         ("[" * 100_000, "RecursionError"),
     ],
 )
 def test_an_answer_off_the_schema_is_an_item_fault_that_quotes_nothing(text: str, why: str) -> None:
     with pytest.raises(ItemFault) as caught:
-        read_answer(text, checks())
+        read_answer(text, evidence())
     assert str(caught.value) == f"The LLM's answer does not follow the recap's schema ({why})."
     assert caught.value.reason is ItemReason.INVALID_ANSWER
 
 
-DRAFT = json.dumps(WHOLE | {"headline": "The draft", "overview": [cited("They flew.", 1)]})
+DRAFT = json.dumps(WHOLE | {"headline": "The draft", "overview": [item("They flew away.", MET)]})
 THINKS = f"<think>Perhaps {DRAFT}, or {{this}}</think>"
 TALK = "{so} " * 60
 
@@ -148,18 +275,18 @@ TALK = "{so} " * 60
     ],
 )
 def test_what_counts_follows_the_thoughts_and_is_the_last_that_fits(text: str) -> None:
-    assert read_answer(text, checks()).overview == "They met. They ate."
+    assert read_answer(text, evidence()) == read()
 
 
 def test_an_answer_that_speaks_of_thoughts_is_left_as_it_is() -> None:
-    said = read(overview=[cited("They met.", 1), cited("They ate </think> soup.", 1)])
-    assert said.overview.startswith("They met. They ate")
+    said = read(overview=[item("They met them.", MET), item("They ate </think> soup.", MET)])
+    assert texts(said.overview) == ["They met them.", "They ate soup."]
 
 
 @pytest.mark.parametrize("text", [f"<think>Perhaps {DRAFT}", f" \n<thinking>{DRAFT} </thin", f"{THINKS}<think>{DRAFT}"])
 def test_thoughts_that_never_end_are_no_answer_but_one_that_was_cut(text: str) -> None:
     with pytest.raises(ItemFault) as caught:
-        read_answer(text, checks())
+        read_answer(text, evidence())
     assert (caught.value.reason, "draft" in str(caught.value)) == (ItemReason.TRUNCATED, False)
 
 
@@ -167,5 +294,5 @@ def test_thoughts_that_never_end_are_no_answer_but_one_that_was_cut(text: str) -
 def test_no_answer_takes_longer_than_its_length_is_worth(piece: str) -> None:
     begun = time.process_time()
     with pytest.raises(ItemFault):
-        read_answer(piece * (MAX_ANSWER_CHARS // len(piece)), checks())
+        read_answer(piece * (MAX_ANSWER_CHARS // len(piece)), evidence())
     assert time.process_time() - begun < 1

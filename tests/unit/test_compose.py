@@ -6,13 +6,13 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from notifications.domain.model import ActionItem, Conversation, Draft, Place, Recap, Stop, Task
+from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Place, Recap, Stop, Task
 from notifications.recap.compose import compose
 from notifications.recap.material import Material
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
-DRAFT = Draft("Head", "Over", "🌤️")
+DRAFT = Draft("Head", (Cited("Over"),), "🌤️")
 
 
 def talk(key: str, *tasks: ActionItem, **changes: Any) -> Conversation:

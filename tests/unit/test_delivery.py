@@ -10,7 +10,7 @@ import pytest
 
 from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Decision, Kind, LedgerRules, Opening
-from notifications.domain.model import Draft, Ledger, Recap, State, Summary, Window, collapse_id
+from notifications.domain.model import Cited, Draft, Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import Result
 
 NOW = datetime(2026, 5, 1, 20, 5, tzinfo=UTC)
@@ -19,7 +19,7 @@ DAY = date(2026, 5, 1)
 TERMS = LedgerRules(stale=timedelta(seconds=120), max_pushes=3, retention=timedelta(days=30))
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ME = Opening("u", DAY, "me", SLOT, WINDOW)
-RECAP = Recap("2026-05-01", DAY, NOW, Draft("Head", "Over", "🌤️"), 2, 30)
+RECAP = Recap("2026-05-01", DAY, NOW, Draft("Head", (Cited("Over"),), "🌤️", push="Push"), 2, 30)
 THEIRS = Summary("2026-05-01", NOW, "Their head", "Their text", "🎈")
 FRESH, STALE = NOW - timedelta(seconds=119), NOW - timedelta(seconds=120)
 ENDED = [state for state in State if state.final]
@@ -102,7 +102,7 @@ def test_begin_creates_ledger_and_summary_together() -> None:
     made = written(decision)
     assert (decision.kind, decision.recap, decision.stamp_sending) == (Kind.PUSH, RECAP, True)
     assert (made.state, made.by, made.tries, made.seq) == (State.SENDING, "me", 1, 1)
-    assert (made.title, made.body, made.summary_id) == ("🌤️ Head", "Over", "2026-05-01")
+    assert (made.title, made.body, made.summary_id) == ("🌤️ Head", "Push", "2026-05-01")
     assert (made.window_start, made.window_end) == (WINDOW.start, WINDOW.end)
 
 

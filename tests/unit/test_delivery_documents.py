@@ -35,6 +35,7 @@ WHOLE = Ledger(
     crashes=3,
     reason="push",
     source="llm",
+    verified=True,
     tokens=1_200,
     usd=0.0021,
     sent_at=AT + timedelta(minutes=1),
@@ -61,6 +62,7 @@ DOC: dict[str, Any] = {
     "crashes": 3,
     "reason": "push",
     "source": "llm",
+    "verified": True,
     "tokens": 1_200,
     "usd": 0.0021,
     "sent_at": AT + timedelta(minutes=1),
@@ -71,15 +73,17 @@ DOC: dict[str, Any] = {
 def test_a_recap_is_stored_as_the_app_reads_it() -> None:
     draft = Draft(
         "Head",
-        "Over",
+        (Cited("Over.", ("t1",), "over it", confided=True), Cited("And 2 more.")),
         "🌤️",
-        (Highlight("T", "💬", "S", ("t1", "t2")),),
-        (Cited("Q?", ("t1",)),),
-        (Cited("D.", ("t2", "t1")),),
+        (Highlight("T", "💬", (Cited("S", ("t1",), "so"), Cited("R.", ("t2", "t1"), "are"))),),
+        (Cited("Q?", ("t1",), "who asks"),),
+        (Cited("D.", ("t2", "t1"), "done"),),
         (Cited("K."),),
-        {"kept": 5},
+        {"kept": 5, "verified": False},
         {"whole": 2, "part": 0, "extract": 0},
         {"model": "m", "source": "llm"},
+        push="Not stored here.",
+        dropped=("Nor this.",),
     )
     tasks = (Task("Call", False, "t1"), Task("Buy", True, "t2"))
     stops = (Stop(Place(48.2, 16.4, "Ring 1"), "t1", "11:05"),)
@@ -88,22 +92,41 @@ def test_a_recap_is_stored_as_the_app_reads_it() -> None:
         "date": "2026-05-01",
         "created_at": AT,
         "headline": "Head",
-        "overview": "Over",
+        "overview": "Over. And 2 more.",
+        "overview_items": [
+            {"text": "Over.", "conversation_id": "t1", "quote": "over it"},
+            {"text": "And 2 more.", "conversation_id": "", "quote": ""},
+        ],
         "day_emoji": "🌤️",
         "stats": {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 2},
-        "highlights": [{"topic": "T", "emoji": "💬", "summary": "S", "conversation_ids": ["t1", "t2"]}],
+        "highlights": [
+            {
+                "topic": "T",
+                "emoji": "💬",
+                "summary": "S. R.",
+                "conversation_ids": ["t1", "t2"],
+                "items": [
+                    {"text": "S", "conversation_id": "t1", "quote": "so"},
+                    {"text": "R.", "conversation_id": "t2", "quote": "are"},
+                ],
+            }
+        ],
         "action_items": [
             {"description": "Call", "completed": False, "priority": "high", "source_conversation_id": "t1"},
             {"description": "Buy", "completed": True, "priority": "medium", "source_conversation_id": "t2"},
         ],
-        "unresolved_questions": [{"question": "Q?", "conversation_id": "t1", "conversation_ids": ["t1"]}],
-        "decisions_made": [{"decision": "D.", "conversation_id": "t2", "conversation_ids": ["t2", "t1"]}],
-        "knowledge_nuggets": [{"insight": "K.", "conversation_id": "", "conversation_ids": []}],
+        "unresolved_questions": [
+            {"question": "Q?", "conversation_id": "t1", "quote": "who asks", "conversation_ids": ["t1"]}
+        ],
+        "decisions_made": [
+            {"decision": "D.", "conversation_id": "t2", "quote": "done", "conversation_ids": ["t2", "t1"]}
+        ],
+        "knowledge_nuggets": [{"insight": "K.", "conversation_id": "", "quote": "", "conversation_ids": []}],
         "locations": [
             {"latitude": 48.2, "longitude": 16.4, "address": "Ring 1", "conversation_id": "t1", "time": "11:05"}
         ],
         "coverage": {"whole": 2, "part": 0, "extract": 0},
-        "checks": {"kept": 5},
+        "checks": {"kept": 5, "verified": False},
         "metadata": {"model": "m", "source": "llm"},
     }
 

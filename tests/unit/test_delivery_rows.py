@@ -123,7 +123,15 @@ def test_another_hands_summary_changes_no_ledger_that_is_there(state: State) -> 
 
 
 def test_begin_is_written_whole() -> None:
-    sending = replace(NEW, tries=1, title="🌤️ Head", body="Over", summary_id="2026-05-01", created_at=RECAP.created_at)
+    sending = replace(
+        NEW,
+        tries=1,
+        title="🌤️ Head",
+        body="Push",
+        summary_id="2026-05-01",
+        created_at=RECAP.created_at,
+        verified=False,
+    )
     assert begin() == Decision(Kind.PUSH, sending, write=True, stamp_sending=True, recap=RECAP)
     done = replace(sending, state=State.SENT, outcome="no_devices", tries=0)
     assert begin(has_devices=False) == Decision(Kind.FINAL, done, write=True, stamp_sent=True, recap=RECAP)

@@ -15,7 +15,7 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.mending import mended
 from notifications.domain.errors import Malformed
-from notifications.domain.model import ActionItem, Conversation, Device, Place, User
+from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
 from notifications.ports import Decided, Listed, Mended
 
 AT = datetime(2026, 5, 1, 9, 0, 0, 250_000, tzinfo=UTC)
@@ -141,20 +141,24 @@ def test_a_conversation_is_read_whole() -> None:
         category="work",
         action_items=(ActionItem("Buy", completed=True), ActionItem("Call")),
         events=("Dinner",),
-        transcript="",
         language="pt-BR",
         place=Place(48.0, 16.5, "Ring 1"),
     )
 
 
+def said(*texts: str) -> tuple[Turn, ...]:
+    """Turns of nobody in particular."""
+    return tuple(Turn("", text) for text in texts)
+
+
 def test_a_conversation_of_words_alone_is_its_transcript() -> None:
     segments = [{"text": " Hello. "}, {"text": ""}, "odd", {"words": 1}, {"text": "Yes."}]
     bare = documents.conversation_from("t", {"created_at": AT.isoformat(), "transcript_segments": segments})
-    assert bare == Conversation("t", AT, transcript="Hello.\nYes.")
+    assert bare == Conversation("t", AT, turns=said("Hello.", "Yes."))
     for length, cut in ((75_000, False), (75_001, True)):
         long = [{"text": "x" * 75_000}, {"text": "y" * length}]
         found = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
-        assert found == Conversation("t", AT, transcript="x" * 75_000 + "\n" + "y" * 75_000, cut=cut)
+        assert found == Conversation("t", AT, turns=said("x" * 75_000, "y" * 75_000), cut=cut)
     told = documents.conversation_from("t", {"created_at": AT, "structured": {"overview": "x" * 150_001}})
     assert told == Conversation("t", AT, overview="x" * 150_000, cut=True)
 
@@ -168,7 +172,7 @@ def spoken(segments: object, **changes: Any) -> Conversation | None:
 
 def test_a_compressed_transcript_is_read() -> None:
     for packed in (zlib.compress(json.dumps(SAID).encode()), zlib.compress(json.dumps(SAID, indent=2).encode())):
-        assert spoken(packed) == Conversation("t", AT, transcript="Hello.\nGrüße 🌱 {[,]}")
+        assert spoken(packed) == Conversation("t", AT, turns=(Turn("You", "Hello."), Turn("", "Grüße 🌱 {[,]}")))
     nothings: list[object] = [zlib.compress(b"[]"), zlib.compress(b" [ ] "), b"", "", [], None]
     for nothing in nothings:
         assert spoken(nothing) == Conversation("t", AT)
@@ -178,15 +182,15 @@ def test_a_long_transcript_is_read_as_far_as_it_is_looked_at() -> None:
     many = zlib.compress(json.dumps([{"text": "Yes."}] * 20_001).encode())
     found = spoken(many)
     assert found is not None
-    assert (found.transcript.count("\n"), found.cut) == (19_999, True)
+    assert (len(found.turns), found.cut) == (20_000, True)
     long = zlib.compress(json.dumps([{"text": "é" * 50, "words": "x" * 999}] * 8_000).encode())  # 10 MB
     found = spoken(long)
     assert found is not None
-    assert (found.transcript.count("\n"), len(found.transcript), found.cut) == (2_999, 152_999, True)
+    assert (len(found.turns), {len(turn.text) for turn in found.turns}, found.cut) == (3_000, {50}, True)
     wide = zlib.compress(json.dumps([{"text": "Yes.", "words": "x" * 9_962}] * 700).encode())  # 10,000 bytes each
     found = spoken(wide)
     assert found is not None
-    assert (found.transcript.count("\n"), found.cut) == (599, True)
+    assert (len(found.turns), found.cut) == (600, True)
 
 
 def test_an_encrypted_transcript_is_told_as_one_where_nothing_else_was_written() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.summarizers.offline import sentences
-from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
+from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.extract import CANDIDATES, extract
 from notifications.recap.material import Material
 
@@ -40,19 +40,27 @@ PAINT = talk(
 DOG = talk("dog", "The dog ran through the garden all morning. It came home wet.", 10, category="family")
 
 
+def texts(items: tuple[Cited, ...]) -> list[str]:
+    return [one.text for one in items]
+
+
+def said(key: str, *turns: tuple[str, str], **changes: Any) -> Conversation:
+    return talk(key, "", turns=tuple(Turn(*turn) for turn in turns), **changes)
+
+
 def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> None:
-    assert extracted(PAINT, DOG) == Draft(
-        headline="Title paint · Title dog",
-        overview="The team agreed to paint the old harbour blue. The harbour paint costs 40 euros a can. "
-        "The dog ran through the garden all morning. It came home wet.",
-        day_emoji="💼",
-        highlights=(
-            Highlight("Title paint", "💼", "The harbour paint costs 40 euros a can.", ("paint",)),
-            Highlight("Title dog", "🏡", "It came home wet.", ("dog",)),
+    first, second = "Anna Berger pays 40 euros for the blue paint.", "On Friday the ferry to Split leaves at seven."
+    third, fourth = "The neighbours want a new garden fence before winter.", "Nobody has found the old ladder so far."
+    assert extracted(talk("a", f"{first} {third}", category="work"), talk("b", f"{second} {fourth}")) == Draft(
+        headline="Title a · Title b",
+        overview=(
+            Cited(first, ("a",), first),
+            Cited(third, ("a",), third),
+            Cited(second, ("b",), second),
+            Cited(fourth, ("b",), fourth),
         ),
-        unresolved_questions=(Cited("Who buys the paint?", ("paint",)),),
-        decisions_made=(Cited("The team agreed to paint the old harbour blue.", ("paint",)),),
-        knowledge_nuggets=(Cited("The harbour paint costs 40 euros a can.", ("paint",)),),
+        day_emoji="💼",
+        push=f"{first} {second} {fourth}",
         coverage={"whole": 0, "part": 0, "extract": 2},
         metadata={"model": "extract", "source": "extract"},
     )
@@ -64,94 +72,117 @@ def test_the_same_day_gives_the_same_extract() -> None:
 
 def test_an_overview_tells_of_different_conversations_and_says_nothing_twice() -> None:
     twice = [
-        talk(str(n), "The harbour was painted blue by the whole team today. Then it rained a bit.") for n in range(9)
+        talk(str(n), "The harbour was painted blue by the whole team today. Then rain fell a bit.") for n in range(9)
     ]
     draft = extracted(*twice, DOG)
-    assert draft.overview.count("painted blue") == 1
-    assert "The dog ran" in draft.overview
-    assert len({h.summary for h in draft.highlights}) == len(draft.highlights)
+    told = [*texts(draft.overview), *(text for h in draft.highlights for text in texts(h.items))]
+    assert sum("painted blue" in one for one in told) == 1
+    assert sum("The dog ran" in one for one in told) == 1
+    assert len(set(told)) == len(told)
+
+
+def test_no_lists_are_guessed() -> None:
+    draft = extracted(talk("a", "We agreed on 40 euros for the paint. Was it agreed to use 3 cans? There are 7 dogs."))
+    assert (draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets) == ((), (), ())
 
 
 def test_a_day_of_questions_still_says_something() -> None:
-    draft = extracted(talk("a", "Who will buy the blue paint? Where is the big dog?"))
-    assert draft.overview == "Who will buy the blue paint? Where is the big dog?"
-    assert draft.unresolved_questions == (
-        Cited("Who will buy the blue paint?", ("a",)),
-        Cited("Where is the big dog?", ("a",)),
-    )
-    assert (draft.decisions_made, draft.knowledge_nuggets) == ((), ())
-
-
-def test_what_is_asked_is_no_decision_and_what_is_decided_is_no_nugget() -> None:
-    draft = extracted(talk("a", "We agreed on 40 euros for the paint. Was it agreed to use 3 cans? There are 7 dogs."))
-    assert [one.text for one in draft.decisions_made] == ["We agreed on 40 euros for the paint."]
-    assert [one.text for one in draft.knowledge_nuggets] == ["There are 7 dogs."]
-
-
-@pytest.mark.parametrize(
-    ("language", "decided"),
-    [
-        ("de", "Wir haben beschlossen, das Haus zu streichen."),
-        ("fr", "Nous avons décidé de peindre la maison."),
-        ("es", "Decidimos pintar la casa vieja."),
-        ("pt", "Ficou combinado pintar a casa."),
-        ("it", "Abbiamo deciso di dipingere la casa."),
-        ("nl", "We hebben afgesproken het huis te verven."),
-        ("pl", "Postanowiliśmy pomalować dom."),
-        ("ru", "Мы решили покрасить дом."),
-        ("tr", "Evi boyamaya karar verdik."),
-        ("ja", "家を塗ることにしました。"),
-        ("zh", "我们决定粉刷房子。"),
-        ("ko", "집을 칠하기로 했다."),
-        ("ar", "لقد اتفقنا على طلاء المنزل."),
-        ("hi", "हमने घर रंगने का फैसला किया।"),
-    ],
-)
-def test_decisions_are_found_in_many_languages(language: str, decided: str) -> None:
-    draft = extract(Material(DAY, (talk("a", decided),), language), sentences)
-    assert draft.decisions_made == (Cited(decided, ("a",)),)
-
-
-@pytest.mark.parametrize(
-    ("language", "asked"), [("ja", "誰が買いますか？"), ("ar", "من سيشتري الطلاء؟"), ("el", "Πότε;")]
-)
-def test_a_question_is_known_by_its_own_mark(language: str, asked: str) -> None:
-    draft = extract(Material(DAY, (talk("a", asked),), language), sentences)
-    assert draft.unresolved_questions == ((Cited(asked, ("a",)),) if language != "el" else ())
+    draft = extracted(talk("a", "Will anybody buy the blue paint? Where is the big dog?"))
+    assert texts(draft.overview) == ["Will anybody buy the blue paint?", "Where is the big dog?"]
 
 
 def test_what_was_not_said_in_sentences_stands_for_it() -> None:
-    bare = talk("a", "", title="", events=("Dinner",), action_items=(ActionItem("Buy seeds"),))
-    draft = extracted(bare)
-    assert (draft.headline, draft.overview) == ("Dinner. Buy seeds", "Dinner. Buy seeds")
-    assert draft.highlights == (Highlight("Dinner. Buy seeds", "🗓️", "Dinner. Buy seeds", ("a",)),)
-    short = extracted(talk("b", "Hi there."))
-    assert short.overview == "Hi there."
+    draft = extracted(talk("a", "", title="", events=("Dinner",), action_items=(ActionItem("Buy seeds"),)))
+    words = "Dinner. Buy seeds"
+    assert (draft.headline, draft.push, draft.overview) == (words, words, (Cited(words, ("a",), words),))
+    assert texts(extracted(talk("b", "Hi there.")).overview) == ["Hi there."]
 
 
 def test_a_line_of_what_was_written_ends_a_sentence_and_a_heading_is_none() -> None:
     draft = extracted(
-        talk("a", "What was decided:\nThe team agreed to paint the fence blue\nPaint costs 40 euros\nWho pays for it?"),
+        talk("a", "What was decided:\nThe team agreed to paint the fence blue\nPaint costs 40 euros"),
         talk("b", "議題：\n予算は四十万円に決まった\n来週また会う予定です"),
     )
-    assert draft.overview == (
+    assert texts(draft.overview) == [
+        "The team agreed to paint the fence blue",
+        "Paint costs 40 euros",
+        "予算は四十万円に決まった",
+        "来週また会う予定です",
+    ]
+    assert draft.text == (
         "The team agreed to paint the fence blue. Paint costs 40 euros. 予算は四十万円に決まった。 来週また会う予定です"
     )
-    assert draft.decisions_made == (
-        Cited("The team agreed to paint the fence blue", ("a",)),
-        Cited("予算は四十万円に決まった", ("b",)),
+
+
+def test_conversations_that_are_not_shown_are_counted_and_those_that_are_shown_are_not() -> None:
+    two = extracted(PAINT, DOG)
+    assert [one for one in texts(two.overview) if one.startswith("And ")] == []
+    alike = [talk(str(n), "The harbour was painted blue by the whole team.") for n in range(9)]
+    assert texts(extracted(*alike, DOG).overview)[-1] == "And 8 more conversations."
+
+
+def test_things_to_do_that_are_not_shown_are_counted() -> None:
+    tasks = tuple(ActionItem(f"Water plant {n}") for n in range(12))
+    assert texts(extracted(talk("a", "They met at noon today.", action_items=tasks)).overview) == [
+        "They met at noon today.",
+        "And 2 more things to do.",
+    ]
+
+
+def test_what_nobody_is_known_to_have_said_may_go_on_in_the_next_line() -> None:
+    spoken = said("a", ("", "So we take the blue paint"), ("", "for the old garden fence then."))
+    assert texts(extracted(spoken).overview) == ["So we take the blue paint for the old garden fence then."]
+
+
+def test_what_two_people_say_is_never_one_sentence() -> None:
+    spoken = said("a", (WEARER, "We take the blue paint"), ("Ann", "for the old garden fence perhaps."))
+    assert texts(extracted(spoken).overview) == ["We take the blue paint", "for the old garden fence perhaps."]
+
+
+def test_fillers_and_doubled_words_go_and_nothing_else_changes() -> None:
+    spoken = said("a", (WEARER, "Um, the the ferry, uh, leaves at seven on Friday."))
+    assert texts(extracted(spoken, language="en").overview) == ["the ferry, leaves at seven on Friday."]
+    written = talk("a", "Um, the the ferry leaves at seven on Friday.")
+    assert texts(extracted(written, language="en").overview) == ["Um, the the ferry leaves at seven on Friday."]
+
+
+def test_a_sentence_that_begins_with_a_pronoun_comes_with_the_one_before_it_and_is_no_push() -> None:
+    draft = extracted(talk("a", "The ferry to Split is blue. It leaves at seven on Friday."), language="en")
+    assert texts(draft.overview)[-1] == "The ferry to Split is blue. It leaves at seven on Friday."
+    alone = extracted(talk("a", "He must answer the letter by Monday."), language="en")
+    assert (texts(alone.overview), alone.push) == (["He must answer the letter by Monday."], "1 conversation")
+
+
+def test_background_audio_does_not_win_by_its_minutes() -> None:
+    radio = said(
+        "radio",
+        *(
+            (f"Speaker {n % 2 + 1}", f"The striker Nunez scored goal number {n} in the {n}th minute.")
+            for n in range(40)
+        ),
+        title="",
+        finished_at=AT + timedelta(hours=5),
     )
-    assert draft.unresolved_questions == (Cited("Who pays for it?", ("a",)),)
+    own = said("own", (WEARER, "I told Clara that the rent of 900 euros is due on Friday."), ("Clara", "Fine with me."))
+    draft = extracted(radio, own, language="en")
+    assert draft.push.startswith("I told Clara that the rent of 900 euros is due on Friday.")
+    assert draft.headline == "Title own"
 
 
-def test_what_was_said_may_go_on_in_the_next_line() -> None:
-    spoken = talk("a", "", transcript="So we take the blue paint\nfor the old garden fence then.")
-    assert extracted(spoken).overview == "So we take the blue paint for the old garden fence then."
+def test_of_two_that_say_the_same_of_the_same_names_the_later_stands() -> None:
+    spoken = said(
+        "a",
+        (WEARER, "The dinner with Clara is at seven on Friday."),
+        ("Clara", "Sounds lovely, thanks a lot for asking."),
+        (WEARER, "The dinner with Clara is at eight on Friday."),
+    )
+    told = texts(extracted(spoken, language="en").overview)
+    assert [one for one in told if "dinner" in one] == ["The dinner with Clara is at eight on Friday."]
 
 
 def test_what_others_wrote_is_cleaned() -> None:
     draft = extracted(talk("a", "See <b>this</b> https://evil.example/x now, please do. \x1b[2JBye for now, friend."))
-    assert draft.overview == "See this now, please do. Bye for now, friend."
+    assert texts(draft.overview) == ["See this now, please do.", "Bye for now, friend."]
 
 
 def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
@@ -167,7 +198,11 @@ def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
     )
     draft = extract(Material(DAY, talks, None), counted)
     assert (len(asked), draft.coverage["extract"], CANDIDATES) == (300, 300, 240)
-    assert all(sentence.startswith("Alpha") for sentence in SENTENCE.split(draft.overview))
+    *told, more = texts(draft.overview)
+    assert [one.startswith("Alpha") for one in told] == [True] * 6
+    shown = {key for one in draft.overview for key in one.conversation_ids}
+    shown |= {key for h in draft.highlights for key in h.conversation_ids}
+    assert more == f"And {300 - len(shown)} more conversations."
 
 
 @pytest.mark.parametrize(
@@ -196,27 +231,31 @@ def test_each_conversation_is_cut_by_its_own_language_else_the_days() -> None:
     assert asked == [("Wir gingen in den Park.", "de"), ("We went to the park.", "pt")]
 
 
-def test_a_word_or_two_is_no_sentence_and_twelve_letters_are() -> None:
-    assert (
-        extracted(talk("a", "Yes, it is. Big dogs ran. Small cats slept.")).overview
-        == "Big dogs ran. Small cats slept."
-    )
-    assert extracted(talk("a", "公園。 It was a fine day.")).overview.startswith("公園")
+def test_two_words_are_no_sentence_and_six_letters_without_a_space_are() -> None:
+    assert texts(extracted(talk("a", "No way. Big dogs ran. Small cats slept.")).overview) == [
+        "Big dogs ran.",
+        "Small cats slept.",
+    ]
+    draft = extract(Material(DAY, (talk("a", "公園。公園で会いました。"),), "ja"), sentences)
+    assert texts(draft.overview) == ["公園で会いました。"]
 
 
-def test_lists_end_and_the_longest_talks_come_first() -> None:
-    said = (
-        "Harbour doors number 17 altogether. Who paints every blue gate? Anna agreed to sail north.",
-        "Garden roses cost 23 crowns each. Where do tulips grow best? Bruno decided against wooden fences.",
-        "Kitchen tiles weigh 31 kilos together. When does our oven arrive? Carla approved those copper pans.",
-        "Library shelves hold 47 atlases now. Why was that novel missing? David chose leather armchairs instead.",
-        "Station clocks lost 59 seconds overnight. Which platform closes tomorrow? Elena settled on night trains.",
+def test_lists_end_and_the_heaviest_talks_come_first() -> None:
+    spoken = (
+        "Harbour doors number 17 altogether. Nothing else happened there. Anna agreed to sail north.",
+        "Garden roses cost 23 crowns each. Tulips grow best inside. Bruno decided against wooden fences.",
+        "Kitchen tiles weigh 31 kilos together. Our oven arrives late. Carla approved those copper pans.",
+        "Library shelves hold 47 atlases now. That novel was missing. David chose leather armchairs instead.",
+        "Station clocks lost 59 seconds overnight. Platforms close early. Elena settled on night trains.",
     )
-    draft = extracted(*(talk(str(n), one, 10 * n) for n, one in enumerate(said)))
-    lists = (draft.highlights, draft.unresolved_questions, draft.decisions_made, draft.knowledge_nuggets)
-    assert [len(one) for one in lists] == [4, 3, 3, 3]
-    assert draft.headline == "Title 4 · Title 3"
-    assert len(SENTENCE.split(draft.overview)) == 4
+    tasks = (ActionItem("Call"), ActionItem("Buy"), ActionItem("Sell"))
+    talks = [talk(str(n), one, action_items=tasks[:n]) for n, one in enumerate(spoken)]
+    draft = extracted(*talks)
+    assert len(draft.overview) == 6
+    assert [len(one.items) for one in draft.highlights] == [2, 2, 1, 2]
+    assert draft.headline == "Title 4 · Title 2"
+    assert len(draft.push) <= 140
+    assert draft.push.endswith(".")
 
 
 def test_the_days_emoji_is_that_of_most_of_its_talks_and_any_where_none_is_known() -> None:

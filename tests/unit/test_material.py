@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from notifications.domain.language.words import words_in
 
-from notifications.domain.model import ActionItem, Conversation
+from notifications.domain.model import WEARER, ActionItem, Conversation, Turn
 from notifications.recap.material import Material, held_at, material
+from notifications.recap.words import words_in
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -40,10 +40,19 @@ def test_what_says_nothing_is_left_out_and_the_rest_is_in_the_order_it_was_held(
     [
         ({"overview": WORDS}, True),
         ({"overview": "one two three four five six seven eight nine"}, False),
-        ({"overview": "one two three four five", "transcript": "six seven eight nine ten"}, True),
         ({"overview": "Hi.", "action_items": (ActionItem("Call"),)}, True),
         ({"overview": "Hi.", "events": ("Dinner",)}, True),
-        ({"overview": "", "transcript": WORDS}, True),
+        ({"overview": "", "turns": (Turn("You", WORDS),)}, True),
+        (
+            {
+                "overview": "",
+                "turns": (Turn("You", "one two three four five"), Turn("Ann", "six seven eight nine ten")),
+            },
+            True,
+        ),
+        ({"overview": "", "turns": (Turn("You", "Yes, sure."),) * 500}, False),
+        ({"overview": "", "turns": (Turn("You", "Yes, sure."), Turn("", "one two three four five six seven"))}, False),
+        ({"overview": "", "turns": (Turn("", "今日は公園に行きました。楽しかったですね。"),)}, True),
     ],
 )
 def test_a_day_is_worth_a_recap_by_what_is_said_to_do_and_to_come(told: dict[str, Any], worth: bool) -> None:
@@ -64,7 +73,8 @@ def test_the_words_of_all_conversations_count_together() -> None:
         ("Über den  Garten.", 3),
         ("今日は公園に行きました", 5),  # eleven letters without a space
         ("今日 park 公園", 3),
-        ("วันนี้ดี", 4),
+        ("วันนี้ดี", 2),  # a vowel above its letter is no letter more
+        ("ခင်ဗျား", 1),
         ("오늘은 공원에 갔다", 3),  # Korean has spaces
         ("नमस्ते दुनिया", 2),
     ],
@@ -80,3 +90,16 @@ def test_the_language_is_the_users_else_the_conversations() -> None:
     silent = material(DAY, [talk("a")], None)
     assert silent is not None
     assert (silent.language, silent.zone) == (None, "UTC")
+
+
+def test_the_wearer_is_known_where_any_turn_is_theirs() -> None:
+    written, spoken = talk("a"), talk("b", "", turns=(Turn("Speaker 1", WORDS), Turn("", WORDS)))
+    worn = talk("c", "", turns=(Turn(WEARER, WORDS),))
+    for talks, known in (
+        ((written,), (False, False)),
+        ((written, spoken), (True, False)),
+        ((spoken, worn), (True, True)),
+    ):
+        found = material(DAY, talks, None)
+        assert found is not None
+        assert (found.spoken, found.knows_the_wearer) == known

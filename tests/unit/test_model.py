@@ -14,6 +14,7 @@ from notifications.domain.model import (
     Device,
     Ledger,
     State,
+    Turn,
     Window,
     collapse_id,
     day_of,
@@ -69,7 +70,7 @@ def test_a_collapse_id_is_the_hash_of_user_and_day() -> None:
         (Conversation("c", AT, overview="words"), True),
         (Conversation("c", AT, action_items=(ActionItem("call"),)), True),
         (Conversation("c", AT, events=("dinner",)), True),
-        (Conversation("c", AT, transcript="words"), True),
+        (Conversation("c", AT, turns=(Turn("", "words"),)), True),
     ],
 )
 def test_what_was_talked_of_makes_a_recap_and_a_title_does_not(told: Conversation, tells: bool) -> None:

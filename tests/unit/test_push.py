@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from notifications.adapters.pushes.fcm import body_of, wire
 from notifications.domain.model import collapse_id
+from notifications.domain.own_words import OWN_WORDS
 from notifications.domain.push import (
-    NO_HEADLINE,
-    NO_TEXT,
-    SAYS_NOTHING,
     TTL,
     Message,
     Notice,
@@ -27,6 +25,7 @@ from notifications.domain.push import (
 from notifications.domain.text import bounded, plain
 
 MINUTE = timedelta(minutes=1)
+TITLE, READY = "Your daily recap", "Your recap is ready."
 
 
 @given(st.text(max_size=400), st.text(max_size=60))
@@ -43,7 +42,7 @@ def test_a_long_overview_is_cut_after_a_whole_word() -> None:
     assert bounded("one two three four", 12) == "one two…"
     assert bounded("one two, three", 9) == "one two…"
     assert bounded("short", 12) == "short"
-    assert notice("", "", "").body == NO_TEXT
+    assert notice("", "", "").body == READY
     assert bounded("", 5) == ""
 
 
@@ -120,9 +119,11 @@ def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) ->
     assert notice("Head", "Over", "🌤️", wording) == shown
 
 
-@pytest.mark.parametrize("language", SAYS_NOTHING)
+@pytest.mark.parametrize("language", OWN_WORDS)
 def test_what_says_nothing_is_short_in_each_language(language: str) -> None:
-    for line in SAYS_NOTHING[language]:
+    shown = notice("Head", "Over", "🌤️", Wording(Shown.NONE, language))
+    assert shown == Notice(OWN_WORDS[language].title, OWN_WORDS[language].ready)
+    for line in (shown.title, shown.body):
         assert plain(line) == line
         assert 5 < len(line) <= 40
 
@@ -137,11 +138,11 @@ def test_a_run_deletes_a_fifth_of_its_devices_at_most(devices: int, allowed: int
     [
         (("Head", "Over", "🌤️"), Notice("🌤️ Head", "Over")),
         (("Head", "Over", "sunny"), Notice("Head", "Over")),
-        (("", "Over", "🌤️"), Notice(f"🌤️ {NO_HEADLINE}", "Over")),
+        (("", "Over", "🌤️"), Notice(f"🌤️ {TITLE}", "Over")),
         (("Head", "", ""), Notice("Head", "Head")),
-        (("", "", ""), Notice("Your daily recap", "Your day in brief is ready.")),
+        (("", "", ""), Notice(TITLE, READY)),
         ((" **Head** ", "See https://evil.example <b>now</b>", ""), Notice("Head", "See now")),
-        (("<br>", "\x1b[2J", "\u202e"), Notice(NO_HEADLINE, NO_TEXT)),
+        (("<br>", "\x1b[2J", "\u202e"), Notice(TITLE, READY)),
     ],
 )
 def test_what_a_device_shows_whoever_wrote_it(said: tuple[str, str, str], shown: Notice) -> None:

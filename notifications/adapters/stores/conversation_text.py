@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
+from unicodedata import normalize
 
 from notifications.domain.errors import Malformed
 from notifications.domain.markdown import without_marks
@@ -111,7 +112,7 @@ def _speaker(segment: Mapping[str, Any], numbers: dict[str, str]) -> str:
 def _name(value: object) -> str:
     """A speaker's name as it may stand before what they say; empty for a mere number, or the wearer's own label."""
     words = clean(COLON.sub(" ", value[: 4 * MAX_NAME])) if isinstance(value, str) else ""
-    unnamed = NUMBERED.fullmatch(words) or words.casefold() == WEARER.casefold()
+    unnamed = NUMBERED.fullmatch(words) or normalize("NFKC", words).casefold() == WEARER.casefold()
     return "" if unnamed else words[:MAX_NAME].strip()
 
 
