@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from notifications.commands.operation import Context, Operation, usable_user
 from notifications.commands.table import Table
 from notifications.commands.terminal import say_line
-from notifications.domain.claim import FINAL, Record, Stored, user_key
-from notifications.domain.claim_table import claimable
+from notifications.domain.claim import FINAL, Record, Stored, claimable, user_key
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
 from notifications.domain.schedule import (

@@ -19,13 +19,13 @@ from notifications.domain.claim import (
     SINGLE_FILE_LANE,
     ClaimAnswer,
     Stored,
+    claimable,
     cohort_keys,
     new_token,
     since_key,
     skipped_key,
     sweep_key,
 )
-from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import Phase, Rules, cohorts_between

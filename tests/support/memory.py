@@ -26,8 +26,7 @@ from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
 from notifications.adapters.stores.mending import mended
 from notifications.domain import claim
-from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
-from notifications.domain.claim_table import Ask, Verb, decide
+from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
 from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of

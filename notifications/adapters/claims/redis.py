@@ -35,8 +35,7 @@ from notifications.adapters.claims.redis_scripts import (
     spend_script,
     text_of,
 )
-from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
-from notifications.domain.claim_table import Verb
+from notifications.domain.claim import ClaimAnswer, Record, Stored, Verb, new_token, parse, reason_code, turn
 from notifications.domain.errors import ConfigFault, KeyTrouble
 from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from notifications.domain.claim import ClaimAnswer, Stored
-from notifications.domain.claim_table import Verb
+from notifications.domain.claim import ClaimAnswer, Stored, Verb
 from notifications.ports import Reply
 
 LONGEST_MS = 10 * 366 * 86_400_000
