@@ -15,8 +15,8 @@ from notifications.domain.shards import Range
 from notifications.domain.text import printable
 from notifications.ports import Decided, Listed, Mended, Store, Summarizer
 from notifications.run.clocks import compared, disagreement, host_clock, host_is_wrong
-from notifications.run.last_day import WARNED_DAYS, days_left
 from notifications.run.state import Parts
+from notifications.run.tick import WARNED_DAYS, days_left
 
 PAGE = 1_000
 UIDS_SHOWN = 20

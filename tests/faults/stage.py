@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis import script
 from notifications.domain import claim
 from notifications.domain.claim import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version

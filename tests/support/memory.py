@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import (
+from notifications.adapters.stores.documents import (
     PART_KEPT,
     Facts,
     kept_from,
@@ -30,12 +30,12 @@ from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, d
 from notifications.domain.delivery import Decision, LedgerRules, Opening
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
-from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.question import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
+from notifications.domain.waits import Budget
 from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

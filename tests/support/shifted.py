@@ -12,7 +12,7 @@ import socket
 import threading
 from typing import BinaryIO
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis import script
 from notifications.domain.claim import Verb
 
 ASKED = "redis.call('TIME')"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis import script
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Verb
 

@@ -6,11 +6,13 @@ Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -19,24 +21,8 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.claims.redis_errors import (
-    AT_ONCE,
-    OURS_TO_TRANSLATE,
-    OVER_TLS,
-    UNREACHABLE,
-    lacks_a_command,
-    translated,
-)
-from notifications.adapters.claims.redis_scripts import (
-    reply_of,
-    script,
-    shown,
-    span_of,
-    spend_script,
-    text_of,
-)
 from notifications.domain.claim import ClaimAnswer, Record, Stored, Verb, new_token, parse, reason_code, turn
-from notifications.domain.errors import ConfigFault, KeyTrouble
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply
 
@@ -317,3 +303,129 @@ def connect(
     except (ValueError, errors.RedisError, errors.RedisClusterException):  # what they say may quote it
         raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0.") from None
     return RedisClaims(Redis.from_pool(pool), where, connections, environment, prefix)
+
+
+LONGEST_MS = 10 * 366 * 86_400_000
+
+
+@cache
+def script(verb: Verb) -> tuple[str, str]:
+    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
+    folder = Path(__file__).parent / "lua"
+    both = (folder / "record.lua", folder / f"{verb.value}.lua")
+    source = "\n".join(one.read_text(encoding="utf-8") for one in both)
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+@cache
+def spend_script() -> tuple[str, str]:
+    """The script that counts money, which is no verb of a record, and its SHA1."""
+    source = (Path(__file__).parent / "lua" / "spend.lua").read_text(encoding="utf-8")
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def reply_of(raw: list[Any]) -> Reply:
+    """The answer of a verb."""
+    word, detail, failures, crashes, now, reason = raw
+    answer = ClaimAnswer(text_of(word))
+    return Reply(
+        answer=answer,
+        now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
+        wait=span_of(0 if answer is ClaimAnswer.DONE else int(detail)),
+        final=Stored(text_of(detail)) if answer is ClaimAnswer.DONE else None,
+        failures=failures,
+        crashes=crashes,
+        reason=text_of(reason),
+    )
+
+
+def span_of(milliseconds: int) -> timedelta:
+    """A span as Redis tells it, whose keys may outlive what a timedelta holds."""
+    return timedelta(milliseconds=min(milliseconds, LONGEST_MS))
+
+
+def shown(value: str | bytes) -> str:
+    """What Redis holds, for a person: bytes that are no text are escaped."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def text_of(value: str | bytes) -> str:
+    """What Redis sends, as text."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+SERVER_TROUBLE: dict[type[Exception], str] = {  # before the classes that these derive from
+    errors.OutOfMemoryError: "OOM",
+    errors.ReadOnlyError: "READONLY",
+    errors.BusyLoadingError: "LOADING",
+    errors.MasterDownError: "MASTERDOWN",
+    errors.ClusterDownError: "CLUSTERDOWN",
+    errors.TryAgainError: "TRYAGAIN",
+}
+CODES_WITHOUT_A_CLASS = frozenset({"MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED"})
+REFUSED = (errors.AuthenticationError, errors.AuthorizationError, errors.AuthenticationWrongNumberOfArgsError)
+UNREACHABLE = (errors.ConnectionError, errors.TimeoutError, OSError)
+CLUSTER = (errors.RedisClusterException, errors.ClusterError)
+OURS_TO_TRANSLATE = (errors.RedisError, errors.RedisClusterException, OSError, ValueError)
+UNAUTHENTICATED = "unauthenticated"  # a call of more than ten words by who has not logged in has no code of its own
+OVER_TLS = " over TLS"
+AT_ONCE = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try tells nothing new
+
+
+def translated(cause: Exception, where: str) -> Exception:
+    """Whether to stop claiming (ClaimsDown), to mend the settings (ConfigFault), or that one key is odd."""
+    if isinstance(cause, REFUSED) or UNAUTHENTICATED in str(cause):
+        return ConfigFault(f"{where} refuses the user or password in REDIS_URL; correct them.")
+    if isinstance(cause, errors.NoPermissionError):
+        return ConfigFault(f"{where} does not permit this user what claims need; correct its ACL.")
+    if isinstance(cause, errors.AskError):  # MOVED is one too
+        return ConfigFault(f"{where} is a Redis Cluster; add ?cluster=true to REDIS_URL.")
+    for kind, code in SERVER_TROUBLE.items():
+        if isinstance(cause, kind):
+            return _serves_not(where, code)
+    if isinstance(cause, CLUSTER):
+        return ClaimsDown(
+            "redis",
+            f"{where} is no whole Redis Cluster ({type(cause).__name__}); check its nodes, "
+            "or take ?cluster=true out of REDIS_URL.",
+        )
+    if isinstance(cause, UNREACHABLE):
+        return ClaimsDown("redis", f"{where} does not answer ({_why(cause, where)}); check REDIS_URL and the server.")
+    if isinstance(cause, errors.ResponseError):
+        return _by_code(cause, where)
+    return ClaimsDown(
+        "redis", f"{where} does not speak as Redis does ({type(cause).__name__}); check REDIS_URL and the server."
+    )
+
+
+def lacks_a_command(cause: Exception) -> bool:
+    """Whether the server does not know what it was asked."""
+    return isinstance(cause, errors.ResponseError) and "unknown command" in str(cause)
+
+
+def _by_code(cause: errors.ResponseError, where: str) -> Exception:
+    text = str(cause)
+    code = text.split(" ", 1)[0]
+    if code in CODES_WITHOUT_A_CLASS:
+        return _serves_not(where, code)
+    if "DB index is out of range" in text:  # the one answer to SELECT that has no code
+        return ConfigFault(f"{where} has no database of the number in REDIS_URL; most have 0 to 15.")
+    if code == "DENIED":
+        return ConfigFault(f"{where} is in protected mode and takes nobody from here; give it a password, or bind it.")
+    if lacks_a_command(cause):
+        return ConfigFault(
+            f"{where} lacks a command that claims need; it is a Sentinel or a proxy, or rename-command hides EVALSHA."
+        )
+    if code == "WRONGTYPE":
+        return KeyTrouble(f"{where} holds another type under one key ({code}).")
+    return _serves_not(where, code if code.isalnum() else "an error without a code")
+
+
+def _serves_not(where: str, code: str) -> ClaimsDown:
+    return ClaimsDown("redis", f"{where} answers {code}; nothing is claimed until it serves again.")
+
+
+def _why(cause: BaseException, where: str) -> str:
+    """The cause's class; over TLS also what is behind most of it."""
+    hint = "; a server without TLS wants redis://" if where.endswith(OVER_TLS) else ""
+    return f"{type(cause).__name__}{hint}"

@@ -10,7 +10,7 @@ from google.cloud.firestore import AsyncQuery, DocumentSnapshot, FieldFilter
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.delivery_documents import Facts, kept_from, ledger_from, summary_from
+from notifications.adapters.stores.documents import Facts, kept_from, ledger_from, summary_from
 from notifications.adapters.stores.firestore.client import NAME, FirestoreClient
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, State, Summary, day_of

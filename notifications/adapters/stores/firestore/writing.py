@@ -14,7 +14,7 @@ from google.cloud import firestore
 from google.cloud.firestore import AsyncDocumentReference, DocumentSnapshot
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import (
+from notifications.adapters.stores.documents import (
     PART_KEPT,
     Facts,
     kept_to,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import Facts
+from notifications.adapters.stores.documents import Facts
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
 from notifications.adapters.stores.sqlite import file, rows

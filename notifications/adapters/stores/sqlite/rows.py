@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import (
+from notifications.adapters.stores.documents import (
     PART_KEPT,
     kept_from,
     kept_to,
