@@ -23,11 +23,11 @@ from notifications.adapters.stores.documents import (
     unknown_fields,
 )
 from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.adapters.stores.mending import mended
 from notifications.domain import claim
 from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
-from notifications.domain.delivery import Decision, LedgerRules, Opening
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
 from notifications.domain.push import ACCEPTED, Message, PushAnswer

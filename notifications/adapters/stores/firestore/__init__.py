@@ -25,9 +25,9 @@ from notifications.adapters.stores.documents import (
 )
 from notifications.adapters.stores.firestore.reading import RETRY, Reading
 from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.adapters.stores.mending import mended
-from notifications.domain.delivery import Decision, LedgerRules, Opening
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
 from notifications.domain.waits import jittered

@@ -19,10 +19,10 @@ from notifications.adapters.stores.documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.ledgers import Decide, Seen, read_again
+from notifications.adapters.stores.ledgers import Decide, read_again
 from notifications.adapters.stores.mending import mended
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
-from notifications.domain.delivery import Decision, Opening
+from notifications.domain.delivery import Decision, Opening, Seen
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
