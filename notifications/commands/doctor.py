@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
@@ -38,26 +38,22 @@ class Fix:
     write: bool = True
 
 
-def doctor(fix: Fix | None = None) -> Operation:
-    """The operation: one line a check; exit 1 where something is to be done."""
-
-    async def run(context: Context) -> int:
-        say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
-        told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
-        say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
-        async with context.open_parts() as parts:
-            told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
-            told.append(await _checked("users and their index", _queried(parts)))
-            told.append(await _checked("open deliveries and their index", _open_listed(parts)))
-            told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
-            now = await context.claims.now()
-            told.append(await _tried("the LLM", parts.summarizer, now))
-            if parts.verifier is not parts.summarizer and parts.verifier is not None:
-                told.append(await _tried("the second look's LLM", parts.verifier, now))
-            told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
-        return 0 if all(told) else 1
-
-    return run
+async def doctor(fix: Fix | None, context: Context) -> int:
+    """One line a check; exit 1 where something is to be done."""
+    say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
+    told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
+    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+    async with context.open_parts() as parts:
+        told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
+        told.append(await _checked("users and their index", _queried(parts)))
+        told.append(await _checked("open deliveries and their index", _open_listed(parts)))
+        told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
+        now = await context.claims.now()
+        told.append(await _tried("the LLM", parts.summarizer, now))
+        if parts.verifier is not parts.summarizer and parts.verifier is not None:
+            told.append(await _tried("the second look's LLM", parts.verifier, now))
+        told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
+    return 0 if all(told) else 1
 
 
 def _told(name: str, sentence: str) -> bool:

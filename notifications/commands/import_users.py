@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context
 from notifications.commands.reopen import reopen
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import Malformed, UsageFault
@@ -35,35 +35,31 @@ Line = tuple[int, bytes | None]  # its number; None in place of one that is too 
 TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
-def import_users(path: Path) -> Operation:
-    """The operation: the next tick finds those whose hour is being served.
+async def import_users(path: Path, context: Context) -> int:
+    """The next tick finds those whose hour is being served.
 
     Exit 1 where a line was refused: the others are in, and the same file may be imported again.
     """
-
-    async def run(context: Context) -> int:
-        lines = _lines(path)
-        first = await _following(lines)
-        if first is None:
-            raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-        so_far = _SoFar()
-        async with context.open_parts() as parts:
-            try:
-                await _take(context, parts.store, first, lines, so_far)
-            finally:  # whatever ended it, those who are in are found
-                await reopen(context, parts, so_far.taken)
-        taken, refused = len(so_far.taken), so_far.refused
-        if refused > TOLD_AT_MOST:
-            say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
-        more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
-        say_wrapped(f"{several(taken, 'user')} imported{more}.")
-        if so_far.stopped_at:
-            say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
-        elif taken:
-            say_wrapped(NEXT)
-        return 1 if refused or so_far.stopped_at else 0
-
-    return run
+    lines = _lines(path)
+    first = await _following(lines)
+    if first is None:
+        raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
+    so_far = _SoFar()
+    async with context.open_parts() as parts:
+        try:
+            await _take(context, parts.store, first, lines, so_far)
+        finally:  # whatever ended it, those who are in are found
+            await reopen(context, parts, so_far.taken)
+    taken, refused = len(so_far.taken), so_far.refused
+    if refused > TOLD_AT_MOST:
+        say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
+    more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
+    say_wrapped(f"{several(taken, 'user')} imported{more}.")
+    if so_far.stopped_at:
+        say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
+    elif taken:
+        say_wrapped(NEXT)
+    return 1 if refused or so_far.stopped_at else 0
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from datetime import date
 
-from notifications.commands.operation import Context, Operation, usable_user
-from notifications.commands.recap_page import say_recap
+from notifications.commands.operation import Context, usable_user
+from notifications.commands.show import say_recap
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap, User
@@ -35,31 +35,27 @@ class Seen:
     writing: Writing | None = None
 
 
-def preview(uid: str, day: date | None) -> Operation:
-    """The operation. Exit 1 where the day has nothing to say."""
-
-    async def run(context: Context) -> int:
-        async with context.open_parts() as parts:
-            run = Run(parts, context.offset, context.terminated)
-            _, user = await usable_user(parts.store, uid)
-            now = await context.claims.now() + context.offset
-            slot = _slot(user, day) if day else latest_slot(user.zone, user.hour, now)
-            ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
-            if (late := ledgers.inverted_by) is not None:
-                why = f"the ledger of {late} ends after its slot, and names nothing that it told"
-                say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
-                return 1
-            found = await _material(run, ledgers)
-            if found is None:
-                say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
-                return 1
-            seen = Seen()
-            draft = await _draft(run, uid, slot, found, seen)
-            recap = compose(found, draft, now)
-            _say(run, uid, recap, found, seen)
-            return 0
-
-    return run
+async def preview(uid: str, day: date | None, context: Context) -> int:
+    """Exit 1 where the day has nothing to say."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        _, user = await usable_user(parts.store, uid)
+        now = await context.claims.now() + context.offset
+        slot = _slot(user, day) if day else latest_slot(user.zone, user.hour, now)
+        ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+        if (late := ledgers.inverted_by) is not None:
+            why = f"the ledger of {late} ends after its slot, and names nothing that it told"
+            say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
+            return 1
+        found = await _material(run, ledgers)
+        if found is None:
+            say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
+            return 1
+        seen = Seen()
+        draft = await _draft(run, uid, slot, found, seen)
+        recap = compose(found, draft, now)
+        _say(run, uid, recap, found, seen)
+        return 0
 
 
 def _slot(user: User, day: date) -> Slot:
