@@ -52,7 +52,6 @@ class Account:
     unverified: int = 0  # recaps by the LLM that no second look checked
 
     def add(self, row: Row) -> None:
-        """One user's day more."""
         if row.ledger is not None:
             self._spend(row.ledger)
         for kind in row.kinds:

@@ -44,7 +44,6 @@ class Row:
 
     @property
     def uid(self) -> str:
-        """Whose it is."""
         return self.listed.uid
 
     @property

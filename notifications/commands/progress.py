@@ -66,7 +66,6 @@ class Previews:
         self._pushes = 0
 
     def __call__(self, message: Message, device: str) -> None:
-        """A push that went to the outbox."""
         self._pushes += 1
         if self._pushes <= PREVIEWS and sys.stdout.isatty():
             say_wrapped(f"push to {message.uid} (device {device}): {message.title}", "    ", "  ")

@@ -53,7 +53,6 @@ class Figures:
     more_people: int = 0
 
     def add(self, row: Row) -> None:
-        """One user's day more."""
         kind = kind_of(row)
         invisible = row.listed.user is None
         self.invisible += invisible

@@ -1,4 +1,4 @@
-"""`show UID [DATE]`: a stored recap as an app would show it. It may be of another hand: nothing is taken for granted."""
+"""`show UID [DATE]`: a stored recap as an app shows it. Another hand may have made it: nothing is taken for granted."""
 
 from __future__ import annotations
 

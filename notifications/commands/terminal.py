@@ -94,11 +94,9 @@ class Steady(io.TextIOBase):
         return self._stream
 
     def isatty(self) -> bool:
-        """Whether a person watches."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The stream's own."""
         return self._stream.fileno()
 
     def _mute(self) -> None:

@@ -99,7 +99,6 @@ class Wording:
 
     @property
     def says_nothing(self) -> Notice:
-        """The two lines where nothing is shown."""
         words = own_words(self.language)
         return Notice(words.title, words.ready)
 

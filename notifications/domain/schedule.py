@@ -70,7 +70,6 @@ class Slot:
 
     @property
     def previous(self) -> datetime:
-        """The slot of the nominal date before."""
         return self.back(1)
 
 

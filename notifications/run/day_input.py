@@ -35,7 +35,6 @@ class Ledgers:
 
     @property
     def neighbours(self) -> Neighbours:
-        """What the text rests on."""
         first, last = first_and_last(self.slot.recap_date)
         return neighbours(
             self.slot.recap_date, self.around, [first + n * ONE_DAY for n in range((last - first).days + 1)]
@@ -57,7 +56,6 @@ class DayInput:
 
     @property
     def told(self) -> str:
-        """What the ledger stores as told."""
         return told_of(self.ledgers.user.uid, self.conversations)
 
     @property

@@ -145,7 +145,6 @@ class Place:
         self._free: asyncio.Semaphore | None = free
 
     def leave(self) -> None:
-        """Another user may be served now."""
         if self._free is not None:
             self._free.release()
             self._free = None

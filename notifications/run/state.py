@@ -44,7 +44,6 @@ class Untold:
     """Telemetry where none is set."""
 
     def span(self, name: str) -> AbstractContextManager[None]:
-        """Nothing is measured."""
         return nullcontext()
 
     def asked(self, spent: Spent, error: str = "") -> None:

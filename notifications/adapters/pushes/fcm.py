@@ -133,7 +133,6 @@ class FcmPush:
         return f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._session.close()
 
 

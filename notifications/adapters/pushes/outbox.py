@@ -66,11 +66,9 @@ class Outbox:
             os.close(descriptor)
 
     async def probe(self) -> PushAnswer:
-        """It takes whatever the disk has room for."""
         return ACCEPTED
 
     async def check(self) -> str:
-        """Whether the file can be written."""
         return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."
 
     async def aclose(self) -> None:

@@ -39,20 +39,8 @@ USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "dail
 LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
 DEVICE_FIELDS = ("token", "fid")
 CONVERSATION_FIELDS = (
-    "created_at",
-    "started_at",
-    "finished_at",
-    "discarded",
-    "is_locked",
-    "status",
-    "deferred",
-    "deleted",
-    "language",
-    "user_title",
-    "structured",
-    "apps_results",
-    "plugins_results",
-    "geolocation",
+    *("created_at", "started_at", "finished_at", "discarded", "is_locked", "status", "deferred", "deleted"),
+    *("language", "user_title", "structured", "apps_results", "plugins_results", "geolocation"),
 )
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,11 +16,10 @@ import openai
 import structlog
 from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
 from notifications.adapters.summarizers.openai_refusals import Refusal
-from notifications.adapters.summarizers.openai_service import Described, form_of, trial
 from notifications.adapters.summarizers.openai_wire import (
     Completion,
     Packed,
@@ -31,6 +31,7 @@ from notifications.adapters.summarizers.openai_wire import (
 )
 from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
+from notifications.domain.model import Conversation
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
@@ -38,6 +39,11 @@ from notifications.domain.text import printable
 from notifications.domain.waits import Budget
 from notifications.limits import Limits
 from notifications.ports import Answer, Checked
+from notifications.recap.answer import read_answer
+from notifications.recap.evidence import Evidence
+from notifications.recap.material import Material
+from notifications.recap.plan import plan
+from notifications.recap.prompt import recap_question
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
 CHECK_SECONDS = 120.0  # for one recap: a model that thinks, on a machine of one's own, takes its time
@@ -249,7 +255,6 @@ class OpenAISummarizer:
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._client.close()
 
 
@@ -339,3 +344,43 @@ class Window:
             )
             log.warning("llm.cuts_prompts", reason=reason)
         return True
+
+
+FORMS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
+AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
+TRIAL_WORDS = "Mia and Noah met at the harbour to look at boats. They chose the blue one, and will sail on Sunday."
+TRIAL = Material(AT.date(), (Conversation("trial", AT, overview=TRIAL_WORDS, language="en"),), "en")
+
+[TRIAL_NOTES] = plan(TRIAL, 60_000, 1, lambda c: "").parts
+
+
+class Described(BaseModel):
+    """The part of GET /v1/models/{id} that is read."""
+
+    shutdown_date: str | None = None
+
+    @property
+    def last_day(self) -> date | None:
+        """The date; None for what is none."""
+        try:
+            return date.fromisoformat(self.shutdown_date or "")
+        except ValueError:
+            return None
+
+
+def trial() -> Question:
+    """The question for the recap of two sentences of ours."""
+    return recap_question(TRIAL, TRIAL_NOTES)
+
+
+def form_of(text: str, question: Question, asked: str) -> str:
+    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap.
+
+    What of it would stand is not asked: a run asks once more, or sends the extract.
+    """
+    read_answer(text, Evidence(TRIAL, TRIAL_NOTES, question.marker))
+    try:
+        json.loads(text)
+    except ValueError:
+        return "with JSON amid other words"
+    return FORMS[asked]

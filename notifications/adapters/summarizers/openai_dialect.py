@@ -65,7 +65,6 @@ class Dialect:
 
     @property
     def form(self) -> str:
-        """In which form answers are asked for."""
         return FORMS[self._form]
 
     def is_flex(self, *, cheap: bool) -> bool:
@@ -83,7 +82,6 @@ class Dialect:
         return BILLS_CACHE.search(self._model) is not None
 
     def arguments(self, question: Question, *, cheap: bool) -> dict[str, Any]:
-        """As the client takes them."""
         form = self.form
         instructions = question.instructions if form == "json_schema" else question.instructions_with_schema
         given: dict[str, Any] = {

@@ -49,7 +49,6 @@ class _Bounded(AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the body."""
         await self._stream.aclose()
 
 
@@ -140,7 +139,6 @@ class Usage(BaseModel):
 
     @property
     def written(self) -> int:
-        """Tokens out."""
         return self.completion_tokens or 0
 
     @property

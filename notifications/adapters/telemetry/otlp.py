@@ -98,7 +98,6 @@ class Telemetry:
         }
 
     def asked(self, spent: Spent, error: str = "") -> None:
-        """One call to the LLM more."""
         facts = self._of_the_llm
         self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
@@ -140,7 +139,6 @@ class _Spans(OTLPSpanExporter):  # type: ignore[misc]
     refused = False
 
     def export(self, *given: Any, **more: Any) -> SpanExportResult:
-        """As its parent."""
         result = super().export(*given, **more)
         self.refused |= result is not SpanExportResult.SUCCESS
         return result
@@ -152,7 +150,6 @@ class _Metrics(OTLPMetricExporter):  # type: ignore[misc]
     refused = False
 
     def export(self, *given: Any, **more: Any) -> MetricExportResult:
-        """As its parent."""
         result = super().export(*given, **more)
         self.refused |= result is not MetricExportResult.SUCCESS
         return result

@@ -56,7 +56,6 @@ class Many:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
         done = self.counts.total()
         return Progress(done, done + len(self.serving) + len(self.later), len(self.later))
 

@@ -80,11 +80,9 @@ class FirestoreStore(Reading, TransactionalLedger):
                 break
 
     async def remove(self, uid: str) -> None:
-        """Delete a user, and all that lies below."""
         await self._ask(lambda: self._client.recursive_delete(self._user(uid)), self._page_seconds)
 
     async def empty(self) -> bool:
-        """Whether there is no user at all."""
         return not await self._found(self._client.collection("users").limit(1))
 
     async def _transact(
@@ -187,11 +185,9 @@ class FirestoreStore(Reading, TransactionalLedger):
         return done
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        """Keep what an LLM made of a part of a long day."""
         await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + PART_KEPT))
 
     async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        """Keep a draft that waits for its second look."""
         await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + PART_KEPT))
 
     async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:

@@ -158,7 +158,6 @@ class Reading:
         return [_listed(found) for found in await self._page(query, last, limit, self._page_seconds)]
 
     async def user(self, uid: str) -> Listed | None:
-        """One user, whatever their switch says; None where there is no such document."""
         found = await self._read(self._user(uid))
         return _listed(found) if found.exists else None
 
@@ -199,7 +198,6 @@ class Reading:
         return kept, malformed
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
-        """The user's devices, each token once, and how many documents were malformed."""
         fields = list(documents.DEVICE_FIELDS)
         tokens = await self._found(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
         found, malformed = documents.devices_from((one.id, one.to_dict(), one.update_time) for one in tokens)
@@ -209,7 +207,6 @@ class Reading:
         return documents.chosen([], legacy.to_dict()), malformed
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
-        """The ledgers of first … last, one range query."""
         query = (
             self._user(uid)
             .collection("recap_deliveries")
@@ -220,7 +217,6 @@ class Reading:
         return {day: ledger_from(day, doc) for day, doc in days if day is not None}
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
-        """Ledgers in sending and pending of everybody, by uid and date: one query over all users."""
         still_open = FieldFilter("state", "in", [state.value for state in State if state.open])
         query = self._client.collection_group("recap_deliveries").where(filter=still_open)
         found = await self._page(query, None if after is None else self._ledger(*after), limit)
@@ -228,12 +224,10 @@ class Reading:
         return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
 
     async def summary(self, uid: str, day: date) -> Summary | None:
-        """A summary whose `date` is that day."""
         found = await self._summary_of(uid, day)
         return summary_from(found.id, found.to_dict() or {}) if found else None
 
     async def summary_document(self, uid: str, day: date, key: str = "") -> Mapping[str, Any] | None:
-        """The summary of that id, else one whose `date` is that day, as it is stored, whoever wrote it."""
         named = await self._read(self._summary(uid, key)) if _can_be_a_name(key) else None
         found = named if named is not None and named.exists else await self._summary_of(uid, day)
         return found.to_dict() if found else None
@@ -244,22 +238,18 @@ class Reading:
         return found[0] if found else None
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        """What an LLM made of a part of a long day."""
         return kept_from(Facts, (await self._read(self._part(uid, day, key))).to_dict())
 
     async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        """A draft that waits for its second look."""
         return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
 
     async def everybody(self, after: str | None, limit: int) -> list[Listed]:
-        """User documents by id."""
         query = self._client.collection("users").select(USER_FIELDS)
         return [
             _listed(found) for found in await self._page(query, None if after is None else self._user(after), limit)
         ]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
-        """The ledgers of one date, by uid: one query over all users."""
         last = None if after is None else self._ledger(after, day)
         found = await self._page(self._on(day, "recap_deliveries"), last, limit)
         return [(_owner(one), ledger_from(day, one.to_dict())) for one in found]

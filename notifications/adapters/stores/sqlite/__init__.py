@@ -125,11 +125,9 @@ class SqliteStore(TransactionalLedger):
         await self._do(file.put, uid, user, found | {"conversations": dict(talks)})
 
     async def empty(self) -> bool:
-        """Whether there is no user at all."""
         return await self._do(lambda db: db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is None)
 
     async def aclose(self) -> None:
-        """Close the file."""
         if self._db is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
