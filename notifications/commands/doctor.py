@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,7 +52,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         told.append(await _tried("the LLM", parts.summarizer, now))
         if parts.verifier is not parts.summarizer and parts.verifier is not None:
             told.append(await _tried("the second look's LLM", parts.verifier, now))
-        told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
+        told.append(await _checked(f"push{parts.push.aside}", parts.push.check()))
     return 0 if all(told) else 1
 
 
@@ -61,10 +61,10 @@ def _told(name: str, sentence: str) -> bool:
     return False
 
 
-async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
+async def _checked(name: str, check: Awaitable[str]) -> bool:
     """The check's own sentence; an empty one is all well."""
     try:
-        sentence = await check()
+        sentence = await check
     except RecapError as trouble:
         sentence = str(trouble)
     if sentence:
@@ -93,57 +93,45 @@ async def _tried(name: str, llm: Summarizer | None, now: datetime) -> bool:
     return True
 
 
-def _agreeing(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        found = await compared(parts.claims, parts.store, parts.clock)
-        host_ahead = host_clock() - found.agreed.redis + found.ahead
-        return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
-
-    return check
+async def _agreeing(parts: Parts) -> str:
+    found = await compared(parts.claims, parts.store, parts.clock)
+    host_ahead = host_clock() - found.agreed.redis + found.ahead
+    return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
 
 
-def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        await parts.store.due_users(["UTC"], 22, Range(), None, 1)
-        return ""
-
-    return check
+async def _queried(parts: Parts) -> str:
+    await parts.store.due_users(["UTC"], 22, Range(), None, 1)
+    return ""
 
 
-def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        await parts.store.open_ledgers(None, 1)
-        return ""
-
-    return check
+async def _open_listed(parts: Parts) -> str:
+    await parts.store.open_ledgers(None, 1)
+    return ""
 
 
-def _seen(store: Store, fix: Fix | None) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        flawed = changed = seen = 0
-        undecided: dict[str, list[str]] = {}
-        after: str | None = None
-        while page := await store.everybody(after, PAGE):
-            for listed in page:
-                if listed.user is None:
-                    flawed += 1
-                    if fix is None:
-                        if flawed <= UIDS_SHOWN:
-                            say_wrapped(listed.flaw, "      ")
-                        continue
-                    told = await store.mend(listed.uid, fix.decided, write=fix.write)
-                    _tell_changes(listed, told, write=fix.write)
-                    changed += bool(told.changes)
-                    seen += bool(told.changes) and not told.undecided
-                    for kind in told.undecided:
-                        undecided.setdefault(kind, []).append(listed.uid)
-            after = page[-1].uid
-        for kind, uids in sorted(undecided.items()):
-            shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
-            say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
-        return _sum_of(fix, flawed, changed, seen)
-
-    return check
+async def _seen(store: Store, fix: Fix | None) -> str:
+    flawed = changed = seen = 0
+    undecided: dict[str, list[str]] = {}
+    after: str | None = None
+    while page := await store.everybody(after, PAGE):
+        for listed in page:
+            if listed.user is None:
+                flawed += 1
+                if fix is None:
+                    if flawed <= UIDS_SHOWN:
+                        say_wrapped(listed.flaw, "      ")
+                    continue
+                told = await store.mend(listed.uid, fix.decided, write=fix.write)
+                _tell_changes(listed, told, write=fix.write)
+                changed += bool(told.changes)
+                seen += bool(told.changes) and not told.undecided
+                for kind in told.undecided:
+                    undecided.setdefault(kind, []).append(listed.uid)
+        after = page[-1].uid
+    for kind, uids in sorted(undecided.items()):
+        shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
+        say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+    return _sum_of(fix, flawed, changed, seen)
 
 
 def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:

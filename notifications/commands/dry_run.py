@@ -12,13 +12,7 @@ from notifications.commands.terminal import Table, say_line
 from notifications.domain.claim import FINAL, Record, Stored, claimable, user_key
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
-from notifications.domain.schedule import (
-    Phase,
-    Slot,
-    cohorts_between,
-    latest_slot,
-    slot_on,
-)
+from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
 from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers

@@ -357,14 +357,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _failed),
     Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, ClaimAnswer.OK, _unchanged),
-    Row(
-        Verb.FAIL,
-        _set(Stored.DEAD),
-        "a repeat of the last failure",
-        _mine,
-        ClaimAnswer.DONE,
-        _unchanged,
-    ),
+    Row(Verb.FAIL, _set(Stored.DEAD), "a repeat of the last failure", _mine, ClaimAnswer.DONE, _unchanged),
 )
 
 

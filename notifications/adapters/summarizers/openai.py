@@ -20,15 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
 from notifications.adapters.summarizers.openai_refusals import Refusal
-from notifications.adapters.summarizers.openai_wire import (
-    Completion,
-    Packed,
-    TooLong,
-    Usage,
-    bound,
-    budgets,
-    status_of,
-)
+from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
 from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
@@ -148,8 +140,7 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} {unreachable(cause)}",
-                unpaid=isinstance(cause.__cause__, NEVER_SENT),
+                f"{self._where} {unreachable(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
             ) from cause
         except Packed:
             raise ProviderFault(

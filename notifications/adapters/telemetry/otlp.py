@@ -91,11 +91,7 @@ class Telemetry:
 
     @property
     def _of_the_llm(self) -> dict[str, str]:
-        return {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
-            "gen_ai.request.model": self._model,
-        }
+        return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": self._model}
 
     def asked(self, spent: Spent, error: str = "") -> None:
         facts = self._of_the_llm

@@ -16,13 +16,7 @@ from google.cloud.firestore import AsyncClient, AsyncDocumentReference, Document
 
 from notifications.adapters.google_tokens import GoogleTokens, default_credentials
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.documents import (
-    PART_KEPT,
-    Facts,
-    kept_to,
-    ledger_changes,
-    ledger_from,
-)
+from notifications.adapters.stores.documents import PART_KEPT, Facts, kept_to, ledger_changes, ledger_from
 from notifications.adapters.stores.firestore.reading import RETRY, Reading
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again

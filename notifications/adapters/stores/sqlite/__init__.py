@@ -29,11 +29,7 @@ T = TypeVar("T")
 TALKS_AT_ONCE = 5_000  # conversations of one commit: some 0.1 s
 LET_IN_SECONDS = 0.12  # between two commits: who waits for the file looks every 0.1 s
 BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
-MENDS = {
-    sqlite3.SQLITE_FULL: "the disk is full; make room",
-    sqlite3.SQLITE_BUSY: BUSY,
-    sqlite3.SQLITE_LOCKED: BUSY,
-}
+MENDS = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
 
 
 def _in_thread(
