@@ -75,10 +75,7 @@ class Account:
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
-    """Without a date, yesterday's in UTC; exit 1 where something is wrong.
-
-    As JSON: one object a line for each user that is counted, then one with all the counts.
-    """
+    """Without a date, yesterday's in UTC; exit 1 where something is wrong. As JSON: a line a user, then the counts."""
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
     async with context.open_parts() as parts:

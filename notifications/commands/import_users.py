@@ -36,10 +36,7 @@ TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
 async def import_users(path: Path, context: Context) -> int:
-    """The next tick finds those whose hour is being served.
-
-    Exit 1 where a line was refused: the others are in, and the same file may be imported again.
-    """
+    """Exit 1 where a line was refused: the others are in, and the same file may be imported again."""
     lines = _lines(path)
     first = await _following(lines)
     if first is None:

@@ -22,10 +22,7 @@ OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers,
 
 
 async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """One line, or one JSON object, for each claim, and for each ledger that has none any more.
-
-    Without a user or a date: of the ledgers those that are open.
-    """
+    """One line, or JSON object, for each claim, and for each ledger that has none (unasked: the open ones)."""
     claims = context.claims
     count = 0
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")

@@ -1,7 +1,4 @@
-"""One date's users, ledgers and summaries, joined: how each user's day stands.
-
-Three ordered readings are joined by uid page by page, so that memory stays constant whatever the number of users.
-"""
+"""One date's users, ledgers and summaries, joined by uid page by page in constant memory: how each day stands."""
 
 from __future__ import annotations
 

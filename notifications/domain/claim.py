@@ -142,10 +142,7 @@ def turn(token: str, at: int) -> str:
 
 
 def environment_of(*names: str) -> str:
-    """What stands in the keys of all that is one store's own: of what the store is called, never of how it is reached.
-
-    Two environments on one Redis so have shards, sweeps and money of their own; users' keys they share.
-    """
+    """What stands in the keys of one store's shards, sweep and money: of its name, not of how it is reached."""
     return hashlib.sha256("\0".join(names).encode()).hexdigest()[:ENVIRONMENT_LENGTH]
 
 

@@ -1,8 +1,4 @@
-"""The delivery ledger's transitions (docs/protocol.md, section 4), as pure functions.
-
-A store reads the documents in one transaction, asks here, and writes what the decision
-says in that same transaction. `read_time` is the store's own clock, as `sending_at` is.
-"""
+"""The delivery ledger's transitions (docs/protocol.md, section 4), as pure functions of what a transaction read."""
 
 from __future__ import annotations
 
@@ -111,10 +107,7 @@ def neighbours(day: date, around: Mapping[date, Ledger], dates: Iterable[date]) 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `begin` and `close` write about a day that has no ledger yet.
-
-    `told` is None where nothing was read. `zone` and `hour` are the user's as they were listed.
-    """
+    """What `begin` and `end_day` write about a day that has no ledger yet. `told` is None where nothing was read."""
 
     uid: str
     date: date
@@ -183,10 +176,7 @@ def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelt
 
 
 def from_the_future(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
-    """Of a sender that a clock ahead has stamped: stamped anew, so that it is stale `stale` later; None for any other.
-
-    Called stale at once, a live sender beside a host whose clock stepped back would be overtaken.
-    """
+    """BUSY for a sender that a clock ahead has stamped, stamped anew: a live one is not overtaken. None for others."""
     if entry.state is not State.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
         return None
     again = replace(entry, sending_at=read_time)

@@ -81,10 +81,7 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
 
 
 def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
-    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
-
-    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
-    """
+    """Take what no cohort would find any more. `over`: its slot's catch-up and grace have passed."""
     found = seen.ledger
     if found is None:
         return NOBODY

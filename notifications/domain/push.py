@@ -140,10 +140,7 @@ class Message:
 
 
 def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline. Body: what is said of the day, cut at a word; never empty. Cleaned, whoever wrote it.
-
-    Or less of it, as the wording says: this is what the ledger keeps, and all that is ever pushed.
-    """
+    """Title: emoji and headline; body: what is said of the day, cut at a word. Cleaned; less where the wording says so."""
     if wording.shown is Shown.NONE:
         return wording.says_nothing
     headline, said = plain(headline), plain(said)

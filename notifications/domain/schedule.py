@@ -151,11 +151,7 @@ def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
 
 
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
-    """Every cohort with after < slot <= until, oldest slot first, then by hour.
-
-    A local day that a zone skipped whole shares its slot with the next day; the later
-    date wins.
-    """
+    """Every cohort with after < slot <= until, by slot and hour. Of a local day that a zone skipped, the later date wins."""
     found: dict[tuple[datetime, int], dict[str, date]] = {}
     for names in _alike():
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):

@@ -59,10 +59,7 @@ def _joins(letter: str) -> bool:
 
 
 def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
-    """Cleaned words without links and without markup: what an LLM wrote, before it is stored or pushed.
-
-    Of no more than `length` characters: nobody's text may hold up the event loop.
-    """
+    """Cleaned words of an LLM without links and markup, of no more than `length` characters."""
     text = text[:length]
     for _ in range(3):  # one inside another
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))

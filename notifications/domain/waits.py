@@ -14,10 +14,7 @@ SECONDS = re.compile(r"[0-9]{1,30}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """`Retry-After` in seconds or as a date against the answer's own `Date` (RFC 9110); None without one.
-
-    LONGEST at most, so that nothing which is computed from it later can overflow.
-    """
+    """`Retry-After` in seconds, or as a date against the answer's `Date` (RFC 9110), at most LONGEST; else None."""
     text = _header(headers, "Retry-After")
     if SECONDS.fullmatch(text):
         return timedelta(seconds=min(float(text), LONGEST.total_seconds()))
@@ -56,10 +53,7 @@ class Budget:
 
 
 def pause(budget: Budget, reserve: float) -> timedelta:
-    """How long to start nothing, so that `reserve` is left for what may already be on its way.
-
-    A budget refills evenly: of what is used, all comes back within `reset`.
-    """
+    """How long to start nothing, so that `reserve` is left for what is on its way: a budget refills evenly."""
     kept = min(reserve, budget.limit * RESERVE_AT_MOST)
     used = budget.limit - budget.remaining
     if budget.remaining >= kept or used <= 0:

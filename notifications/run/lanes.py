@@ -1,7 +1,4 @@
-"""A batch of shards: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
-
-So a user whose turn kills the process ends up alone, and takes nobody's day along.
-"""
+"""A batch of shards: all its users at once, then the few, then who may kill the process alone (section 6, step 4)."""
 
 from __future__ import annotations
 

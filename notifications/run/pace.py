@@ -1,8 +1,4 @@
-"""A run's pace: it waits where the LLM's provider announced that its budget ends.
-
-A pause is told to the other processes through Redis, and theirs is asked for once a second: no
-round trip of any user's.
-"""
+"""A run's pace: it waits where the LLM's provider announced that its budget ends, and tells the other processes."""
 
 from __future__ import annotations
 

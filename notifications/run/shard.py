@@ -115,10 +115,7 @@ class HeldShard:
         self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
-        """Its users, page by page; the next page is fetched while the last is served.
-
-        A document that can't be served is counted and told, and keeps nobody else from theirs.
-        """
+        """Its users, the next page fetched meanwhile. A document that can't be served is counted and passed over."""
         limits, zones = self._run.limits, sorted(self.shard.cohort.zones)
         try:
             for start in range(0, len(zones), ZONES_AT_MOST):

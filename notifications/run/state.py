@@ -175,10 +175,7 @@ class Run:
             log.warning("clock.host", reason=sentence)
 
     async def trust(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
-        """After each claim, begun at that reading of the parts' clock: whether Redis' clock has jumped since the check.
-
-        Raises ClaimsDown where it has. What was won is given back first, due again by the time that it should be.
-        """
+        """Raises ClaimsDown where Redis' clock has jumped since the check; what was won is given back first."""
         ended = self.clock.seconds()
         if self.agreed is None or not (off := self.agreed.jumped(reply.now, begun, ended)):
             return

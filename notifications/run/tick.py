@@ -85,10 +85,7 @@ class Tick:
                     await self.claims.forget(sweep_key(self.claims.environment))  # the next run's turn
 
     async def _take_sweep(self, due: Due, rules: Rules, now: datetime) -> bool:
-        """This run's turn, and the word that from now on this Redis remembers what was served.
-
-        What else stands under these keys is told, and makes place: nobody but this job writes them.
-        """
+        """This run's turn, and the word that Redis remembers from now on. What else has these keys makes place."""
         sweep, since = sweep_key(self.claims.environment), since_key(self.claims.environment)
         for key in due.odd:
             log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
@@ -124,10 +121,7 @@ class Tick:
         return [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
 
     def _tell_unserved(self, due: Due, rules: Rules) -> int:
-        """Of these how many Redis would remember: the scheduler was down, and their users' day ended without a recap.
-
-        Of the time before, an empty Redis knows nothing: a new installation has missed nobody.
-        """
+        """How many missed slots Redis would remember: their users' day ended without a recap."""
         ended = rules.catch_up + rules.grace
         missed = [shard for shard in self._missed(due, rules) if shard.cohort.slot + ended > due.remembers_since]
         if missed:
@@ -142,10 +136,7 @@ class Tick:
         return len(missed)
 
     async def run_user(self, uid: str) -> Report:
-        """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
-
-        Raises ConfigFault where there is no such user, or its document can't be served.
-        """
+        """This user only, without a shard: their latest slot, if still served. Raises ConfigFault where there is none."""
         from notifications.run.user import claim_and_recap
 
         now = await self.claims.now() + self.offset

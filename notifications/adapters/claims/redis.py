@@ -1,7 +1,4 @@
-"""Claims in Redis: one Lua file per verb, run with one key (docs/protocol.md, section 3).
-
-Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
-"""
+"""Claims in Redis 6.2 or later, or a cluster: one Lua file a verb, run with one key (docs/protocol.md, section 3)."""
 
 from __future__ import annotations
 

@@ -98,10 +98,7 @@ class FcmPush:
             return understood(answer.status, said, answer.headers)
 
     async def probe(self) -> PushAnswer:
-        """What FCM says to a message that it only checks: our credentials, the API, what we may do, the quota.
-
-        A topic needs no device, and a message that is only checked reaches none of its subscribers.
-        """
+        """What FCM says to a message for a topic that it only checks: it reaches nobody."""
         left = asyncio.Event()
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -208,10 +205,7 @@ PROBE = json.dumps(
 
 
 async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
-    """Pushes to `base_url`. A loopback http:// address needs no credentials, unless they are given. Raises ConfigFault.
-
-    TCP only and no cookies: one session for the whole run.
-    """
+    """Pushes to `base_url`. An http:// loopback needs no credentials, unless they are given. Raises ConfigFault."""
     parts = urlsplit(base_url)
     loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     tokens = None

@@ -17,10 +17,7 @@ from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result
 
 
 class Outbox:
-    """The Push port over one file that many processes append to; each line is one write.
-
-    `show` is told of each line after it was written, and can't undo it.
-    """
+    """The Push port over one file that many processes append to; `show` is told of each line after it was written."""
 
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)

@@ -1,8 +1,4 @@
-"""Users, their devices and conversations: an existing app's documents, to the domain's nouns.
-
-Datetimes stay datetimes here; a store that has no type for them writes ISO 8601 and may
-hand that back.
-"""
+"""An existing app's documents, and ours, to the domain's nouns. Datetimes may come back as ISO 8601."""
 
 from __future__ import annotations
 
@@ -300,10 +296,7 @@ def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
 
 
 def ledger_from(day: date, doc: object) -> Ledger:
-    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: never guessed at.
-
-    What can be read of its window, and of what it told, still counts for the days around it.
-    """
+    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: only its window counts then."""
     try:
         return _ledger(day, doc)
     except (ValueError, TypeError, AttributeError):

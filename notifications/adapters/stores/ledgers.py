@@ -1,7 +1,4 @@
-"""The ledger's verbs over any store that can run one decision in one transaction.
-
-Both stores inherit them, so that docs/protocol.md, section 4 is carried out in one place.
-"""
+"""The ledger's verbs (docs/protocol.md, section 4) over any store that runs one decision in one transaction."""
 
 from __future__ import annotations
 

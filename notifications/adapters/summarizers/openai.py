@@ -256,10 +256,7 @@ def connect(key: str | None, base_url: str | None, service: Service, limits: Lim
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
-    """A client with a connection for each concurrent call: waiting for one would count as its timeout.
-
-    A local server needs no key; the client library insists on one.
-    """
+    """A client with a connection for each concurrent call: waiting for one would count as its time-out."""
     connections = limits.concurrency + 8
     return openai.AsyncOpenAI(
         api_key=key or "none",
@@ -365,10 +362,7 @@ def trial() -> Question:
 
 
 def form_of(text: str, question: Question, asked: str) -> str:
-    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap.
-
-    What of it would stand is not asked: a run asks once more, or sends the extract.
-    """
+    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap."""
     read_answer(text, Evidence(TRIAL, TRIAL_NOTES, question.marker))
     try:
         json.loads(text)

@@ -111,10 +111,7 @@ class Dialect:
         return [{"role": "system", "content": instructions}, {"role": "user", "content": notes}]
 
     def learns(self, refusal: Refusal, asked: Mapping[str, Any]) -> bool:
-        """Whether a refusal names something that can be left out: then the same question may be asked again.
-
-        Others may have been refused alike meanwhile: each form, and each field, is given up once.
-        """
+        """Whether a refusal names something to leave out, once each: then the same question may be asked again."""
         if refusal.status in NEVER_LEARNT:
             return False
         by_words = refusal.status in LEARNT_BY_WORDS

@@ -56,10 +56,7 @@ class FirestoreStore(Reading, TransactionalLedger):
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
-
-        In one commit, whose size is bounded: of more documents than that the first go in before, the user's own last.
-        """
+        """One user's documents, the user's own last, in bounded commits. Raises Malformed, and nothing is written."""
         found = checked(uid, user, fcm_tokens, conversations)
         below = [(name, key, doc) for name, collection in found.items() for key, doc in collection.items()]
         while True:

@@ -162,10 +162,7 @@ class Reading:
         return _listed(found) if found.exists else None
 
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
-        """What a recap may be made of, oldest first, and how many were malformed: page by page, the newest first.
-
-        Transcripts are large: they are read only where nothing was written of a conversation.
-        """
+        """As the port says, page by page, the newest first. A transcript is read only where nothing was written."""
         newest_first = (
             self._user(uid)
             .collection("conversations")

@@ -108,10 +108,7 @@ class SqliteStore(TransactionalLedger):
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
-
-        In one commit; of more conversations than that the first go in before, so that no other process waits for long.
-        """
+        """One user's documents in one commit, of many conversations the first ones before. Raises Malformed."""
         found = checked(uid, user, fcm_tokens, conversations)
         talks = list(found["conversations"].items())
         while len(talks) > TALKS_AT_ONCE:
