@@ -15,8 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from notifications.domain.columns import COLUMNS, wrapped
-from notifications.domain.text import printable
+from notifications.domain.text import COLUMNS, printable, wrapped
 
 FEW = 5  # events of a kind that a person is told one by one
 INDENT = 9

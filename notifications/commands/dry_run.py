@@ -14,7 +14,6 @@ from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
 from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
-from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts
@@ -85,8 +84,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
         return "skipped: legacy"
     if ledgers.inverted_by is not None:
         return "stuck: a ledger around ends after its slot"
-    said = (await read_conversations(store, ledgers)).conversations
-    if material(slot.recap_date, said, user.language, user.zone, parts.limits.min_words) is None:
+    if (await read_conversations(store, ledgers)).material(parts.limits.min_words) is None:
         return "skipped: no_content"
     if phase is not Phase.CLOSING:
         return "due"

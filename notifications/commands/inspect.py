@@ -12,7 +12,7 @@ from notifications.commands.operation import Context
 from notifications.commands.terminal import Table, say
 from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, day_of
-from notifications.domain.schedule import ONE_DAY, nominal_date, slot_on
+from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, Found, Store
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
@@ -109,8 +109,7 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user(uid)
     if listed is not None and listed.user is not None:
-        slot = slot_on(listed.user.zone, nominal_date(day, listed.user.hour), listed.user.hour)
-        row["slot"] = slot.at.isoformat()
+        row["slot"] = slot_of_day(listed.user.zone, day, listed.user.hour).at.isoformat()
     if ledger is not None:
         row |= {
             "ledger": ledger.state.value,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from notifications.domain.delivery import OPERATORS
 from notifications.domain.model import Ledger, State
-from notifications.domain.schedule import Phase, Rules, Slot, nominal_date, slot_on
+from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
 from notifications.ports import Listed, Store
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def _order(uid: str) -> bytes:
 def slot_of(listed: Listed, day: date) -> Slot | None:
     """When the user's day was due, by the zone and the hour of today; None for who can't be served."""
     user = listed.user
-    return slot_on(user.zone, nominal_date(day, user.hour), user.hour) if user is not None else None
+    return slot_of_day(user.zone, day, user.hour) if user is not None else None
 
 
 def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:

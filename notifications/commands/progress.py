@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from notifications.commands.terminal import Steady, say, say_wrapped
-from notifications.domain.columns import COLUMNS
 from notifications.domain.push import Message
+from notifications.domain.text import COLUMNS
 from notifications.run.outcome import Progress
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0

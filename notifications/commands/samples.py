@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from notifications.commands.import_users import forget_claims, reopen
 from notifications.commands.operation import Context
-from notifications.commands.reopen import forget_claims, reopen
 from notifications.commands.terminal import say_wrapped, several
 from notifications.ports import Store
 

@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
-from notifications.domain.columns import COLUMNS, width_of, wrapped
-from notifications.domain.text import printable
+from notifications.domain.text import COLUMNS, printable, width_of, wrapped
 
 ANY_LENGTH = sys.maxsize
 

@@ -13,12 +13,11 @@ from notifications.commands.show import dropped_by_reason, second_look
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, State, User
-from notifications.domain.schedule import Phase, Slot, latest_slot, nominal_date, slot_on, zone
+from notifications.domain.schedule import Phase, Slot, latest_slot, slot_of_day, zone
 from notifications.domain.shards import key_of
 from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed, Store
-from notifications.recap.material import material
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
 from notifications.run.state import Parts
 from notifications.run.tick import sent_elsewhere
@@ -321,14 +320,13 @@ async def _not_served(store: Store, uid: str, listed: Listed | None, day: date |
 async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day: date | None, now: datetime) -> Facts:
     slot = latest_slot(user.zone, user.hour, now)
     if day is not None:
-        slot = slot_on(user.zone, nominal_date(day, user.hour), user.hour)
+        slot = slot_of_day(user.zone, day, user.hour)
     store, found = parts.store, slot.recap_date
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     ledger = ledgers.today
     shard = key_of(user.uid, slot.at, user.hour, context.claims.environment, parts.limits.shards)
     record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
     given = await read_conversations(store, ledgers)
-    tells = material(found, given.conversations, user.language, user.zone, parts.limits.min_words) is not None
     return Facts(
         listed=listed,
         user=user,
@@ -340,6 +338,6 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         passed_by=shard_record.state is Stored.COMPLETE,
         summary=await store.summary_document(user.uid, found, ledger.summary_id if ledger else ""),
         given=given,
-        tells=tells,
+        tells=given.material(parts.limits.min_words) is not None,
         devices=len((await store.devices(user.uid))[0]),
     )

@@ -140,7 +140,7 @@ class Message:
 
 
 def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline; body: what is said of the day, cut at a word. Cleaned; less where the wording says so."""
+    """Title: emoji and headline; body: what is said of the day, cut at a word; less as the wording says. Cleaned."""
     if wording.shown is Shown.NONE:
         return wording.says_nothing
     headline, said = plain(headline), plain(said)

@@ -222,7 +222,7 @@ class Pusher:
             self.breaker.answered()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete tokens that the service no longer knows, in bounded time; past a fifth of the devices it is our error."""
+        """Delete dead tokens, in bounded time; those of more than a fifth of the devices are an error of ours."""
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

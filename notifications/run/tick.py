@@ -136,7 +136,7 @@ class Tick:
         return len(missed)
 
     async def run_user(self, uid: str) -> Report:
-        """This user only, without a shard: their latest slot, if still served. Raises ConfigFault where there is none."""
+        """This user only, without a shard: their latest slot, if still served. Raises ConfigFault for nobody."""
         from notifications.run.user import claim_and_recap
 
         now = await self.claims.now() + self.offset

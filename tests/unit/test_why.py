@@ -11,9 +11,9 @@ import pytest
 from notifications.commands.operation import Context
 from notifications.commands.why import why
 from notifications.domain.claim import user_key
-from notifications.domain.columns import width_of
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.push import PushAnswer, Result
+from notifications.domain.text import width_of
 from notifications.run.state import Run
 from notifications.settings import Settings
 from tests.support.evening import Evening

@@ -21,7 +21,6 @@ from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import State
 from notifications.ports import Listed
-from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
@@ -167,9 +166,8 @@ async def likely_answer(run: Run, listed: Listed, day: date) -> str:
     today = ledgers.today
     if today is not None and today.state in (State.GAVE_UP, State.SENDING, State.PENDING):
         return "sent"  # its recap is stored
-    said = (await read_conversations(run.store, ledgers)).conversations
-    tells = material(day, said, user.language, user.zone, run.limits.min_words) is not None
-    return "sent" if tells else NOTHING_TO_SAY
+    found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
+    return "sent" if found is not None else NOTHING_TO_SAY
 
 
 LEFT_WITHOUT = ("missed", "dead", "gave_up", "unreadable document")
