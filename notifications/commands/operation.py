@@ -42,3 +42,4 @@ async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
 
 
 Operation = Callable[[Context], Awaitable[int]]
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # how a day stands that `resend` ends

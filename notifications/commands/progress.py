@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from notifications.commands.terminal import Steady, say, say_wrapped
-from notifications.domain.columns import COLUMNS
 from notifications.domain.push import Message
+from notifications.domain.text import COLUMNS
 from notifications.run.outcome import Progress
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
@@ -66,7 +66,6 @@ class Previews:
         self._pushes = 0
 
     def __call__(self, message: Message, device: str) -> None:
-        """A push that went to the outbox."""
         self._pushes += 1
         if self._pushes <= PREVIEWS and sys.stdout.isatty():
             say_wrapped(f"push to {message.uid} (device {device}): {message.title}", "    ", "  ")

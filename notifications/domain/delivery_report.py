@@ -13,6 +13,8 @@ from notifications.domain.delivery import (
     Decision,
     Kind,
     LedgerRules,
+    Seen,
+    busy_sender,
     from_the_future,
     gave_up,
     settled,
@@ -78,38 +80,23 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     return any(result.open and device not in devices for device, result in results.items())
 
 
-def sweep(
-    by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
-) -> Decision:
-    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
-
-    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
-    """
+def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
+    """Take what no cohort would find any more. `over`: its slot's catch-up and grace have passed."""
+    found = seen.ledger
     if found is None:
         return NOBODY
     if found.state.final:
         return Decision(Kind.FINAL, found)
-    if found.by != by and (ahead := from_the_future(found, read_time, rules)):
-        return ahead
-    left = stale_in(found, read_time, rules)
-    if found.state is State.SENDING and left > timedelta(0) and found.by != by:
-        return Decision(Kind.BUSY, found, wait=left)
-    if not active:
+    if found.by != by and (busy := busy_sender(found, seen.read_time, rules)) is not None:
+        return busy
+    if not seen.active:
         return gave_up(found, "user_gone_or_off")
     if over:
         return gave_up(found, "undelivered")
-    return take(by, found=found, read_time=read_time, rules=rules)
+    return take(by, seen, rules)
 
 
-def resend(
-    *,
-    active: bool,
-    found: Ledger | None,
-    claim_live: bool,
-    read_time: datetime,
-    rules: LedgerRules,
-    again: bool = True,
-) -> Decision:
+def resend(seen: Seen, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
     Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too, and
@@ -118,7 +105,8 @@ def resend(
     RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
     without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
     """
-    if not active:
+    found, read_time = seen.ledger, seen.read_time
+    if not seen.active:
         return NOBODY
     if found is not None and (ahead := from_the_future(found, read_time, rules)):
         return replace(ahead, kind=Kind.REFUSED)

@@ -27,10 +27,7 @@ class ConfigFault(RecapError):
 
 
 class DependencyDown(RecapError):
-    """A server that the run needs does not serve (exit 4).
-
-    `name` is the dependency in lower case: redis, llm, push, or the store that it is.
-    """
+    """A server that the run needs does not serve (exit 4). `name`: redis, llm, push, or the store that it is."""
 
     def __init__(self, name: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -76,10 +73,7 @@ MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWE
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item (docs/protocol.md, section 5, step 3): counted, dead at the limit.
-
-    `unpaid`: it is known that the call costs nothing.
-    """
+    """The summarizer can't do this item: counted, dead at the limit. `unpaid`: it is known that it costs nothing."""
 
     def __init__(self, reason: ItemReason, sentence: str, *, unpaid: bool = False) -> None:
         super().__init__(sentence)

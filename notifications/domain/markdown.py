@@ -1,7 +1,4 @@
-"""Markdown that an app keeps as a conversation's text, to plain lines: the marks go, the words and the lines stay.
-
-A closed subset, line by line, each pattern linear: headings, lists, quotations, tables, code, emphasis and links.
-"""
+"""Markdown that an app keeps as a conversation's text, to plain lines: the marks go, the words and the lines stay."""
 
 from __future__ import annotations
 

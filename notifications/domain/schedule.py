@@ -70,7 +70,6 @@ class Slot:
 
     @property
     def previous(self) -> datetime:
-        """The slot of the nominal date before."""
         return self.back(1)
 
 
@@ -144,6 +143,11 @@ def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
     return Slot(slot_instant(zone(tz_name), nominal, hour), recap_date(nominal, hour), tz_name, hour)
 
 
+def slot_of_day(tz_name: str, day: date, hour: int) -> Slot:
+    """The slot of one user's recap date."""
+    return slot_on(tz_name, nominal_date(day, hour), hour)
+
+
 def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
     """The last slot at or before `now`: the one that a run for this user alone serves."""
     today = instant(now).astimezone(zone(tz_name)).date()
@@ -152,11 +156,7 @@ def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
 
 
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
-    """Every cohort with after < slot <= until, oldest slot first, then by hour.
-
-    A local day that a zone skipped whole shares its slot with the next day; the later
-    date wins.
-    """
+    """Every cohort with after < slot <= until, by slot and hour. Of a day that a zone skipped the later date wins."""
     found: dict[tuple[datetime, int], dict[str, date]] = {}
     for names in _alike():
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):

@@ -75,10 +75,7 @@ class Day:
         return self.now - self.slot > timedelta(minutes=self.run.limits.quiet_after_minutes)
 
     def opening(self, given: DayInput | None = None, won: Reply | None = None, language: str | None = None) -> Opening:
-        """What a new ledger of this day starts with. A window whose start is not before its end is never stored.
-
-        `language`: of what its push says in place of what it does not show.
-        """
+        """What a new ledger of this day starts with. `language`: of what its push says in place of the recap."""
         reply = won or self.won
         opening = Opening(
             uid=self.uid,

@@ -1,7 +1,4 @@
-"""A batch of shards: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
-
-So a user whose turn kills the process ends up alone, and takes nobody's day along.
-"""
+"""A batch of shards: all its users at once, then the few, then who may kill the process alone (section 6, step 4)."""
 
 from __future__ import annotations
 
@@ -145,7 +142,6 @@ class Place:
         self._free: asyncio.Semaphore | None = free
 
     def leave(self) -> None:
-        """Another user may be served now."""
         if self._free is not None:
             self._free.release()
             self._free = None

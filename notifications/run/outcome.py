@@ -102,7 +102,6 @@ class Counts:
     unpriced_calls: int = 0
 
     def spend(self, spent: Spent) -> None:
-        """One LLM call more."""
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 

@@ -222,10 +222,7 @@ class Pusher:
             self.breaker.answered()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete the tokens that the push service no longer knows; past a fifth of the run's devices it is our error.
-
-        Bounded in time, and ended by SIGTERM and by the first trouble: the next push finds them dead again.
-        """
+        """Delete dead tokens, in bounded time; those of more than a fifth of the devices are an error of ours."""
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

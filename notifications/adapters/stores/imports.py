@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
@@ -19,16 +18,8 @@ LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "t
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
 READ = ("structured", *LISTS)  # where words are looked for
 WORDS = (
-    "text",
-    "transcript",
-    "summary",
-    "overview",
-    "title",
-    "content",
-    "messages",
-    "segments",
-    "action_items",
-    "events",
+    *("text", "transcript", "summary", "overview", "title"),
+    *("content", "messages", "segments", "action_items", "events"),
 )
 TOLD_WORDS = ("summary", "text", "content", "transcript")  # of `structured`, where no overview is
 NEAR = 0.8  # how much alike a name is that nobody meant
@@ -64,23 +55,15 @@ def _collection(name: str, found: Mapping[str, object], check: Callable[[str, do
     return made
 
 
-def _instants(where: str, doc: documents.Doc) -> dict[str, Any]:
-    return {name: _instant(f"{where}: {name}", doc[name]) for name in INSTANTS if doc.get(name) is not None}
-
-
-def _instant(where: str, told: object) -> datetime:
-    found = documents.moment(told)
-    if found is None:
-        raise Malformed(f"{where} is no time; {HOW}.")
+def _instants(where: str, doc: documents.Doc) -> dict[str, datetime | None]:
+    found = {name: documents.moment(doc[name]) for name in INSTANTS if doc.get(name) is not None}
+    for name in (name for name, moment in found.items() if moment is None):
+        raise Malformed(f"{where}: {name} is no time; {HOW}.")
     return found
 
 
 def _device(where: str, doc: documents.Doc) -> None:
-    try:
-        device = documents.device_from("", doc, None)
-    except Malformed:
-        device = None
-    if device is None:
+    if not documents.devices_from([("", doc, None)])[0]:
         raise Malformed(f"{where}: token is missing, or is no token, and there is no fid.")
 
 

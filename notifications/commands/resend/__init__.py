@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from notifications.commands.joined import not_made_anew, slot_of
-from notifications.commands.operation import Context, Operation, usable_user
+from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Decision, Kind
@@ -45,22 +45,18 @@ class Wish:
     strange: bool = False  # Redis said that it was sent, and the store knew nothing of it
 
 
-def resend(uid: str, day: date) -> Operation:
-    """The operation. Killed at any point, the same command finishes what it began."""
-
-    async def run(context: Context) -> int:
-        async with context.open_parts() as parts:
-            run = Run(parts, context.offset, context.terminated)
-            await run.agree_on_time()
-            listed, _ = await usable_user(parts.store, uid)
-            wished = await wish(run, listed, day)
-            if wished.strange:
-                say_wrapped(sent_elsewhere(uid, day), "  ")
-            entry = await carry_out(run, wished)
-        say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
-        return 0 if entry.state is State.SENT else 1
-
-    return run
+async def resend(uid: str, day: date, context: Context) -> int:
+    """Killed at any point, the same command finishes what it began."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        await run.agree_on_time()
+        listed, _ = await usable_user(parts.store, uid)
+        wished = await wish(run, listed, day)
+        if wished.strange:
+            say_wrapped(sent_elsewhere(uid, day), "  ")
+        entry = await carry_out(run, wished)
+    say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
+    return 0 if entry.state is State.SENT else 1
 
 
 async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:

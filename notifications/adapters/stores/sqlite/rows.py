@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import (
+from notifications.adapters.stores.documents import (
     PART_KEPT,
     kept_from,
     kept_to,
@@ -19,10 +19,10 @@ from notifications.adapters.stores.delivery_documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.ledgers import Decide, Seen, read_again
+from notifications.adapters.stores.ledgers import Decide, read_again
 from notifications.adapters.stores.mending import mended
 from notifications.adapters.stores.sqlite.file import from_json, from_micros, immediate, micros, put_user, to_json
-from notifications.domain.delivery import Decision, Opening
+from notifications.domain.delivery import Decision, Opening, Seen
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
@@ -165,7 +165,7 @@ def keep(db: sqlite3.Connection, kind: type[T], uid: str, day: date, key: str, p
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
 
 
-def summary_document(db: sqlite3.Connection, uid: str, day: date, key: str) -> documents.Doc | None:
+def summary_document(db: sqlite3.Connection, uid: str, day: date, key: str = "") -> documents.Doc | None:
     """The summary of that id, else one whose `date` is that day, as it is stored, whoever wrote it."""
     row = db.execute(
         "SELECT doc FROM summaries WHERE uid = ? AND date = ? ORDER BY id != ? LIMIT 1", (uid, day.isoformat(), key)
@@ -202,7 +202,7 @@ def summaries_on(db: sqlite3.Connection, day: date, after: str | None, limit: in
     return list(rows)
 
 
-def mend(db: sqlite3.Connection, uid: str, decided: Decided | None, *, write: bool) -> Mended:
+def mend(db: sqlite3.Connection, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
     """Mend an invisible user; an account that was erased meanwhile stays erased."""
     with immediate(db):
         found = user(db, uid)
@@ -222,8 +222,8 @@ def transaction(
     decide: Decide,
     *,
     user: bool,
-    summary: bool,
-    rests_on: Opening | None,
+    summary: bool = False,
+    rests_on: Opening | None = None,
 ) -> Decision:
     """Read, decide and write in one transaction."""
     with immediate(db):

@@ -1,21 +1,25 @@
-"""What `why` says: one line for each gate of a user's day, and what happens next."""
+"""`why UID [DATE]`: every gate of one user's day in its order, with the values that decided, and what comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.commands.joined import left_by_a_resend, not_made_anew
-from notifications.commands.recap_page import dropped_by_reason, second_look
-from notifications.domain.claim import Record, Stored
+from notifications.commands.operation import Context
+from notifications.commands.show import dropped_by_reason, second_look
+from notifications.commands.terminal import say_wrapped
+from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, State, User
-from notifications.domain.schedule import Phase, Slot, zone
+from notifications.domain.schedule import Phase, Slot, latest_slot, slot_of_day, zone
+from notifications.domain.shards import key_of
 from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
-from notifications.ports import Listed
-from notifications.run.day_input import DayInput
+from notifications.ports import Listed, Store
+from notifications.run.day_input import DayInput, read_conversations, read_ledgers
+from notifications.run.state import Parts
 from notifications.run.tick import sent_elsewhere
 
 STATES = {
@@ -279,3 +283,61 @@ def went_wrong(f: Facts) -> bool:
         return True  # by another environment, or the store was emptied since
     younger = f.listed.created is not None and f.slot.at < f.listed.created
     return f.phase is Phase.OVER and f.user.enabled and not younger
+
+
+def _say(line: str) -> None:
+    say_wrapped(line, "    ", "  ")
+
+
+async def why(uid: str, day: date | None, context: Context) -> int:
+    """Exit 1 where the day went, or goes, wrong."""
+    async with context.open_parts() as parts:
+        now = await context.claims.now() + context.offset
+        listed = await parts.store.user(uid)
+        if listed is None or listed.user is None:
+            return await _not_served(parts.store, uid, listed, day)
+        facts = await _facts(context, parts, listed, listed.user, day, now)
+        for line in lines(facts):
+            _say(line)
+        _say(f"next: {following(facts)}")
+        return 1 if went_wrong(facts) else 0
+
+
+async def _not_served(store: Store, uid: str, listed: Listed | None, day: date | None) -> int:
+    """Who has no document, or one that the query can't see."""
+    if listed is not None:
+        _say(f"document: not seen by the job: {listed.flaw}")
+        _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.")
+        return 1
+    _say(f"document: users/{uid} does not exist; erased, or never there.")
+    ledger = (await store.ledgers_between(uid, day, day)).get(day) if day else None
+    if ledger is not None:
+        _say(f"ledger: {ledger_line(ledger)}")
+    _say("next: nothing; check the uid.")
+    return 1
+
+
+async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day: date | None, now: datetime) -> Facts:
+    slot = latest_slot(user.zone, user.hour, now)
+    if day is not None:
+        slot = slot_of_day(user.zone, day, user.hour)
+    store, found = parts.store, slot.recap_date
+    ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
+    ledger = ledgers.today
+    shard = key_of(user.uid, slot.at, user.hour, context.claims.environment, parts.limits.shards)
+    record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
+    given = await read_conversations(store, ledgers)
+    return Facts(
+        listed=listed,
+        user=user,
+        slot=slot,
+        phase=parts.rules.phase(slot.at, now),
+        now=now,
+        ledger=ledger,
+        record=record,
+        passed_by=shard_record.state is Stored.COMPLETE,
+        summary=await store.summary_document(user.uid, found, ledger.summary_id if ledger else ""),
+        given=given,
+        tells=given.material(parts.limits.min_words) is not None,
+        devices=len((await store.devices(user.uid))[0]),
+    )
