@@ -37,7 +37,7 @@ def without_fillers(text: str, language: str | None) -> str:
 
 @cache
 def _any_of(kind: str, tag: str) -> regex.Pattern[str]:
-    words = "|".join(word.replace("*", r"\w*") for word in words_of(kind, tag))
+    words = "|".join(word.replace("*", r"\w*").replace("'", "['’]") for word in words_of(kind, tag))
     return regex.compile(words if tag in UNSPACED else rf"(?<!\w)(?:{words})(?!\w)", regex.IGNORECASE)
 
 
@@ -54,4 +54,5 @@ def _fillers(tag: str) -> regex.Pattern[str]:
     if tag in UNSPACED:
         return regex.compile(rf"(?:{'|'.join(own)})[、，,。…]*\s*" if own else r"(?!)")
     sounds = "|".join([SOUNDS, *own])
-    return regex.compile(rf"(?<![\w'’-])(?<!\d )(?:{sounds})(?![\w'’-])[,.…]*\s*", regex.IGNORECASE)
+    no_acronym = r"(?-i:(?!\p{Lu}{2}))"  # the ER is a place
+    return regex.compile(rf"(?<![\w'’-])(?<!\d ){no_acronym}(?:{sounds})(?![\w'’-])[,.…]*\s*", regex.IGNORECASE)

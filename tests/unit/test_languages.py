@@ -1,0 +1,108 @@
+"""The tables of languages: each has what it needs, and nothing that no code reads."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+
+import pytest
+import regex
+
+from notifications.domain.own_words import OWN_WORDS, own_words
+from notifications.domain.text import plain
+from notifications.recap.languages import LINKS, OTHERS, TABLE, english_name, known, primary, words_of
+from notifications.recap.words import SCRIPTS, is_written_in, stop_words
+
+KINDS = ("days", "numbers", "pronouns", "fillers")
+WRITTEN = [(tag, kind) for tag, known in TABLE.items() for kind in KINDS if kind in known]
+PATTERNS = ("ja", "zh", "ko")  # whose numbers are patterns, since their words stand within others
+COUNTED = ("talks", "tasks", "more_talks", "more_tasks")
+
+
+@pytest.mark.parametrize("tag", TABLE)
+def test_each_language_has_a_name_a_script_and_nothing_unknown(tag: str) -> None:
+    language = TABLE[tag]
+    assert regex.fullmatch("[a-z]{2,3}", tag)
+    assert set(language) <= {"name", "script", *KINDS}
+    assert regex.fullmatch(r"[A-Z]\p{L}+(?:[ -]\p{L}+)*", language["name"])
+    assert language["script"] in SCRIPTS
+
+
+def test_only_tags_of_one_language_share_a_name() -> None:
+    names = Counter(language["name"] for language in TABLE.values())
+    assert {tag for tag, language in TABLE.items() if names[language["name"]] > 1} == {"he", "iw", "nb", "nn", "no"}
+
+
+@pytest.mark.parametrize(("tag", "kind"), WRITTEN)
+def test_the_words_of_a_kind_are_small_composed_each_once_and_in_the_languages_script(tag: str, kind: str) -> None:
+    found = words_of(kind, tag)
+    assert found
+    assert [one for one, count in Counter(found).items() if count > 1] == []
+    for word in found:
+        assert word == unicodedata.normalize("NFC", word).lower()
+        assert "_" not in word
+        if tag not in PATTERNS:
+            assert regex.fullmatch(r"\*?[\p{L}\p{M}'+?-]+\*?", word), word
+        assert is_written_in(regex.sub(r"\W", "", word), TABLE[tag]["script"]), word
+
+
+@pytest.mark.parametrize("tag", OWN_WORDS)
+def test_each_language_that_a_user_reads_is_known_to_the_extract(tag: str) -> None:
+    assert {"days", "numbers", "pronouns"} <= set(TABLE[tag])
+    assert len(stop_words(tag)) > 50
+
+
+def test_a_language_without_words_of_a_kind_has_those_of_english() -> None:
+    assert words_of("days", "cy") == words_of("days", OTHERS) == words_of("days", "tlh")
+    assert "monday*" in words_of("days", "")
+    assert words_of("days", "de") != words_of("days", OTHERS)
+
+
+def test_words_of_many_languages_may_stand_before_a_pronoun() -> None:
+    assert {"and", "und", "et", "y", "и", "और"} <= set(LINKS)
+
+
+@pytest.mark.parametrize(
+    ("tag", "first"), [("pt-BR", "pt"), ("DE", "de"), ("zh-Hans-CN", "zh"), ("en", "en"), ("", ""), (None, "")]
+)
+def test_what_counts_of_a_tag_is_its_first_part(tag: str | None, first: str) -> None:
+    assert primary(tag) == first
+
+
+def test_a_language_is_called_by_its_name_and_an_unknown_one_by_its_tag() -> None:
+    assert [english_name(tag) for tag in ("de", "pt-BR", "tlh", "")] == ["German (de)", "Portuguese (pt-BR)", "tlh", ""]
+    assert known("tlh") == known(None) == {}
+
+
+@pytest.mark.parametrize("tag", OWN_WORDS)
+def test_our_own_words_are_plain_and_short_in_each_language(tag: str) -> None:
+    words = OWN_WORDS[tag]
+    for line in (words.title, words.ready):
+        assert plain(line) == line
+        assert 5 < len(line) <= 40
+    for name in COUNTED:
+        forms = getattr(words, name)
+        assert (name, len(forms), [form.count("{}") for form in forms]) == (name, 2, [1, 1])
+        for form in forms:
+            told = form.format(12)
+            assert (plain(told), "{" in told, len(told) <= 45) == (told, False, True)
+    assert is_written_in(words.ready, TABLE[tag]["script"])
+
+
+@pytest.mark.parametrize("tag", OWN_WORDS)
+def test_what_is_not_there_is_not_counted(tag: str) -> None:
+    words = OWN_WORDS[tag]
+    assert words.counts(0, 0) == words.ready
+    assert words.counts(1, 0) == words.talks[0].format(1)
+    assert words.counts(3, 2) == f"{words.talks[1].format(3)}, {words.tasks[1].format(2)}"
+    assert (words.more(0, 0), words.more(0, 1), words.more(2, 0)) == (
+        [],
+        [words.more_tasks[0].format(1)],
+        [words.more_talks[1].format(2)],
+    )
+
+
+def test_who_reads_another_language_reads_english() -> None:
+    assert own_words("de-AT") is OWN_WORDS["de"]
+    assert own_words("PT") is OWN_WORDS["pt"]
+    assert own_words("sw") is own_words(None) is own_words("") is OWN_WORDS["en"]

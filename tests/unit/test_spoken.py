@@ -1,0 +1,128 @@
+"""Speech, as the extract knows it."""
+
+from __future__ import annotations
+
+import pytest
+import regex
+
+from notifications.recap.languages import TABLE, words_of
+from notifications.recap.spoken import begins_with_a_pronoun, has_a_day, has_a_number, without_fillers
+
+PLAIN = regex.compile(r"[\p{L}\p{M}'-]+")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "day"),
+    [
+        ("en", "We meet on Friday.", True),
+        ("en", "We meet on FRIDAYS!", True),
+        ("en", "We meet at five o’clock.", True),
+        ("en", "We meet at five o'clock.", True),
+        ("en", "The bimonthly mayor spoke.", False),
+        ("en", "Nothing is planned.", False),
+        (None, "We meet tomorrow.", True),
+        ("tlh", "We meet tomorrow.", True),
+        ("de", "Wir treffen uns übermorgen.", True),
+        ("de-AT", "Im Jänner fahren wir.", True),
+        ("de", "Das ist ein Tag wie jeder.", False),
+        ("fr", "On se voit vendredi.", True),
+        ("ja", "明日の会議は三時です。", True),
+        ("zh", "我们下周二去上海。", True),
+        ("uk", "Зустріч у п’ятницю.", True),
+        ("hi", "हम कल मिलेंगे।", True),
+    ],
+)
+def test_a_day_is_named_in_the_languages_own_words(language: str | None, text: str, day: bool) -> None:
+    assert has_a_day(text, language) is day
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "number"),
+    [
+        ("en", "It costs 40.", True),
+        ("en", "It costs forty euros.", True),
+        ("en", "It costs seventy-nine.", True),
+        ("en", "One of two came.", False),
+        ("de", "Es kostet dreiundzwanzig.", True),
+        ("de", "Es kostet eins.", False),
+        ("hi", "इसका दाम ४० है", True),
+        ("ar", "ثمنه ٤٠", True),
+        ("ar", "عشرين بالشهر", True),
+        ("zh", "火车票一百二十块", True),
+        ("zh", "我们去上海", False),
+        ("ja", "三十人が来た", True),
+        (None, "Nobody came.", False),
+        ("en", "x² is no figure", False),
+    ],
+)
+def test_a_number_is_a_figure_or_a_word_from_eleven_on(language: str | None, text: str, number: bool) -> None:
+    assert has_a_number(text, language) is number
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "begins"),
+    [
+        ("en", "He must answer by Monday.", True),
+        ("en", "— he must answer.", True),
+        ("en", "And then she left.", True),
+        ("en", "But, it rained.", True),
+        ("en", "Helen must answer.", False),
+        ("en", "Clara said that he must.", False),
+        ("de", "Er muss antworten.", True),
+        ("de", "Und dann kam er.", True),
+        ("de", "Erika muss antworten.", False),
+        ("fr", "Ils partent demain.", True),
+        ("zh", "他明天来。", True),
+        ("zh", "田中明天来。", False),
+        ("ja", "それは明日です。", True),
+        (None, "They left.", True),
+    ],
+)
+def test_a_sentence_that_begins_with_a_pronoun_needs_another(language: str | None, text: str, begins: bool) -> None:
+    assert begins_with_a_pronoun(text, language) is begins
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "kept"),
+    [
+        ("en", "Um, so the, uh, rent is due.", "so the, rent is due."),
+        ("en", "the the rent is is due", "the rent is due"),
+        ("en", "The, the rent is due", "The rent is due"),
+        ("en", "I mean, hmm… fine", "I mean, fine"),
+        ("en", "The umbrella is human.", "The umbrella is human."),
+        ("en", "It takes 5 mm of uh-huh", "It takes 5 mm of uh-huh"),
+        ("en", "Call 20 20 20", "Call 20 20 20"),
+        ("de", "Ähm, die Miete, äh, ist fällig", "die Miete, ist fällig"),
+        ("en", "Er, she is in the ER now", "she is in the ER now"),
+        ("pt", "O aluguel não é caro, hum, e é alto", "O aluguel não é caro, e é alto"),
+        ("fr", "Euh, le loyer euh est dû", "le loyer est dû"),
+        ("ja", "えっと、家賃は金曜日です。", "家賃は金曜日です。"),
+        ("zh", "嗯，房租周五交。", "房租周五交。"),
+        ("ru", "Э-э, квартира", "квартира"),
+        (None, "", ""),
+    ],
+)
+def test_fillers_and_doubled_words_go_and_nothing_else_changes(language: str | None, said: str, kept: str) -> None:
+    assert without_fillers(said, language) == kept
+
+
+@pytest.mark.parametrize("tag", [tag for tag in TABLE if "days" in TABLE[tag]])
+def test_every_plain_word_of_the_table_is_found_in_a_sentence(tag: str) -> None:
+    for kind, finds in (("days", has_a_day), ("numbers", has_a_number)):
+        for word in words_of(kind, tag) if kind in TABLE[tag] else ():
+            told = word.strip("*")
+            if PLAIN.fullmatch(told):
+                assert finds(f"Xyz {told}, xyz.", tag), (kind, word)
+                assert finds(f"{told.upper()}.", tag) or told.upper().lower() != told, (kind, word)
+    for word in words_of("pronouns", tag) if "pronouns" in TABLE[tag] else ():
+        assert begins_with_a_pronoun(f"{word} xyz.", tag), word
+        assert begins_with_a_pronoun(f"“{word.capitalize()}”, xyz.", tag), word
+
+
+@pytest.mark.parametrize("tag", [*TABLE, "tlh", ""])
+def test_nothing_is_found_where_nothing_is_said(tag: str) -> None:
+    for text in ("", "…", "Xyzq wvk."):
+        assert not has_a_day(text, tag)
+        assert not has_a_number(text, tag)
+        assert not begins_with_a_pronoun(text, tag)
+    assert without_fillers("Xyzq wvk.", tag) == "Xyzq wvk."
