@@ -176,7 +176,6 @@ def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
 
 
 def _operation(asked: argparse.Namespace) -> Operation | None:
-    """What was asked for; each command's module is imported when it is asked for."""
     match asked.command:
         case "inspect":
             from notifications.commands.inspect import inspect, inspect_keys
@@ -223,7 +222,6 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
 
 def _doctoring(asked: argparse.Namespace) -> Operation:
-    """Checks alone, or with what is to be written into users that the query can't see."""
     from notifications.commands.doctor import Fix, doctor
 
     if asked.fix:
@@ -236,7 +234,6 @@ def _doctoring(asked: argparse.Namespace) -> Operation:
 
 
 def _resending(asked: argparse.Namespace) -> Operation:
-    """One user's day, or the days of many."""
     if asked.where is None:
         if asked.uid is None or asked.only_date is None or asked.date or asked.limit or asked.only_told:
             raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")

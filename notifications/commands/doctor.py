@@ -135,7 +135,6 @@ async def _seen(store: Store, fix: Fix | None) -> str:
 
 
 def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
-    """What is left to be done; empty where nothing is."""
     if not flawed:
         return ""
     if fix is None:
@@ -151,7 +150,6 @@ def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
 
 
 def _tell_changes(listed: Listed, told: Mended, *, write: bool) -> None:
-    """Each changed user, with field, old and new."""
     if told.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in told.changes.items())
         say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{words}", "      ")

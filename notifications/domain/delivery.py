@@ -273,7 +273,6 @@ def begin(
 
 
 def _cost(recap: Recap) -> dict[str, Any]:
-    """What the day's accounts sum up, without a look at the recaps."""
     told = recap.draft.metadata
     usd, seconds = told.get("usd"), told.get("llm_seconds")
     return {

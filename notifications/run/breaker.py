@@ -44,7 +44,6 @@ class Breaker:
             self._opens(cause)
 
     def answered(self) -> None:
-        """It works: the failures in a row are over."""
         self._in_a_row = 0
         self._ever_answered = True
         self._cause = None
@@ -115,7 +114,6 @@ class UselessAnswers:
         self.waiting = 0
 
     def answered_well(self) -> None:
-        """The provider works."""
         self._in_a_row = 0
         self.decide(items=True)
 
@@ -131,7 +129,6 @@ class UselessAnswers:
         return self._in_a_row
 
     def decide(self, *, items: bool) -> None:
-        """Tell everybody who waits."""
         verdict, self._verdict = self._verdict, None
         if verdict is not None and not verdict.done():
             verdict.set_result(items)

@@ -156,7 +156,6 @@ async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
 
 
 async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_place: Callable[[], None]) -> Outcome:
-    """Claim one user and carry them through."""
     if shard.lost:
         return Outcome(Ending.LOST)
     cohort = shard.shard.cohort

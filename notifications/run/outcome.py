@@ -77,7 +77,6 @@ class Progress:
 
     @property
     def in_flight(self) -> int:
-        """Those that are being served."""
         return self.due - self.done - self.waiting
 
 

@@ -121,7 +121,6 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
 
 
 def _place(value: object) -> Place | None:
-    """Where it was; None for what is no place on Earth."""
     if not isinstance(value, Mapping):
         return None
     latitude, longitude = value.get("latitude"), value.get("longitude")

@@ -107,19 +107,15 @@ class Reading:
     async def _page(
         self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
     ) -> list[DocumentSnapshot]:
-        """The next so many documents by name."""
         query = query.order_by(NAME).limit(limit)
         return await self._found(query.start_after({NAME: after}) if after else query, seconds)
 
     async def _read(self, document: AsyncDocumentReference, fields: list[str] | None = None) -> DocumentSnapshot:
-        """One document; these fields alone."""
         snapshot = await self._ask(lambda: document.get(field_paths=fields, retry=RETRY))
         self.reads += 1
         return snapshot
 
     async def _if_unchanged(self, write: Callable[[], Awaitable[Any]]) -> bool:
-        """Whether a write's own condition held."""
-
         async def asked() -> bool:
             try:
                 await write()
@@ -305,5 +301,4 @@ def _owner(found: DocumentSnapshot) -> str:
 
 
 def _listed(found: DocumentSnapshot) -> Listed:
-    """A user document, whether or not the job can use it."""
     return documents.listed(found.id, found.to_dict() or {}, found.create_time, found.update_time)
