@@ -100,8 +100,7 @@ class Limits:
                 self.user_lease_seconds > whole_turn,
                 f"RECAP_USER_LEASE_SECONDS is {self.user_lease_seconds:.12g}; it must be over "
                 "RECAP_USER_DEADLINE_SECONDS + RECAP_PUSH_DEADLINE_SECONDS + 2 x RECAP_STORE_TIMEOUT_SECONDS "
-                f"= {whole_turn:.12g}, "
-                "or a claim ends while its user is still being served.",
+                f"= {whole_turn:.12g}, or a claim ends while its user is still being served.",
             ),
             (
                 self.sending_stale_seconds > sending,
@@ -112,8 +111,7 @@ class Limits:
             (
                 self.shard_renew_seconds < self.shard_lease_seconds / 3,
                 f"RECAP_SHARD_RENEW_SECONDS is {self.shard_renew_seconds:.12g}; it must be under a third of "
-                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:.12g}, "
-                "so that two lost renewals cost no shard.",
+                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:.12g}, so that two lost renewals cost no shard.",
             ),
             (
                 self.shard_retry_min_seconds <= self.shard_retry_max_seconds,

@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(asked),
         sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
         local=asked.command in ("import", "samples"),
-        fills=_fills(asked),
+        fills=asked.remove if asked.command == "samples" else asked.command is None and not asked.dry_run,
     )
 
 
@@ -158,11 +158,6 @@ def _as_utf8(argument: str) -> str:
 def _path(text: str) -> Path:
     """A file by that name: its bytes are UTF-8, whatever the locale."""
     return Path(os.fsdecode(text.encode()))
-
-
-def _fills(asked: argparse.Namespace) -> bool:
-    """A tick fills a new data folder; who takes the samples out has them out for good."""
-    return (asked.command is None and not asked.dry_run) or (asked.command == "samples" and bool(asked.remove))
 
 
 def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:

@@ -101,10 +101,7 @@ class Writes(Breaker):
 
 
 class UselessAnswers:
-    """Whose fault they are: the item's, once another item was answered well; the provider's, where ten are alike.
-
-    Nobody is charged before that is known. It is the item's too where nobody is left to ask.
-    """
+    """Whose fault they are: the item's, once another was answered well; the provider's, where ten are alike."""
 
     def __init__(self, theirs: Callable[[ItemReason], None]) -> None:
         self._theirs = theirs

@@ -61,11 +61,6 @@ class Outcome:
     reason: str = ""
     freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
 
-    @property
-    def done(self) -> bool:
-        """Whether this user keeps no shard open."""
-        return self.ending.done
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:

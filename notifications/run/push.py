@@ -153,11 +153,7 @@ class Pusher:
         return answer
 
     async def _whose(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
-        """The answer, once it is known whom it is about.
-
-        Where it does not say, the service is asked about a message of its own, which reaches nobody:
-        does it take that, then this device alone is refused, and nobody else waits for it.
-        """
+        """The answer, once it is known whom it is about: where it does not say, a message that reaches nobody tells."""
         if not answer.quota:
             if answer.result.definite and not answer.config:
                 self._over_quota.clear()

@@ -259,11 +259,7 @@ class Reading:
 
 
 def refusal(cause: exceptions.GoogleAPICallError) -> str:
-    """What a person has to mend, or nothing where waiting may. Firestore's own words are read, and never shown.
-
-    A document that is missing is no error to Firestore, and a write's own condition is answered before this: a
-    NOT_FOUND, which may come without a word, is of the database.
-    """
+    """What a person has to mend; empty where waiting may. A NOT_FOUND that comes here is of the database."""
     said = cause.message.lower()
     match cause:
         case exceptions.NotFound():

@@ -1,8 +1,4 @@
-"""Users, conversations, summaries, devices and ledgers in one SQLite file (the embedded profile).
-
-The host's clock, read inside BEGIN IMMEDIATE, stands for the store's. One thread owns the
-connection, so the event loop never waits for the disk.
-"""
+"""All documents in one SQLite file, owned by one thread. The host's clock stands for the store's."""
 
 from __future__ import annotations
 
