@@ -111,7 +111,8 @@ class Limits:
             (
                 self.shard_renew_seconds < self.shard_lease_seconds / 3,
                 f"RECAP_SHARD_RENEW_SECONDS is {self.shard_renew_seconds:.12g}; it must be under a third of "
-                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:.12g}, so that two lost renewals cost no shard.",
+                f"RECAP_SHARD_LEASE_SECONDS = {self.shard_lease_seconds:.12g}, "
+                "so that two lost renewals cost no shard.",
             ),
             (
                 self.shard_retry_min_seconds <= self.shard_retry_max_seconds,
