@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 m
     from notifications.domain.told import Candidates
 
 
+Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
     """On what terms one key is claimed. Instants are Redis time, durations milliseconds."""

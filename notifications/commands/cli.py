@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(asked),
         sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
         local=asked.command in ("import", "samples"),
-        fills=_fills(asked),
+        fills=asked.remove if asked.command == "samples" else asked.command is None and not asked.dry_run,
     )
 
 
@@ -160,11 +160,6 @@ def _path(text: str) -> Path:
     return Path(os.fsdecode(text.encode()))
 
 
-def _fills(asked: argparse.Namespace) -> bool:
-    """A tick fills a new data folder; who takes the samples out has them out for good."""
-    return (asked.command is None and not asked.dry_run) or (asked.command == "samples" and bool(asked.remove))
-
-
 def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
     """Each flag belongs to its command: one that would be ignored is a wish that nobody heard."""
     given = {"--dry-run": asked.dry_run, "--user": asked.user is not None, "--every-minute": asked.every_minute}
@@ -176,7 +171,6 @@ def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
 
 
 def _operation(asked: argparse.Namespace) -> Operation | None:
-    """What was asked for; each command's module is imported when it is asked for."""
     match asked.command:
         case "inspect":
             from notifications.commands.inspect import inspect, inspect_keys
@@ -223,7 +217,6 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
 
 def _doctoring(asked: argparse.Namespace) -> Operation:
-    """Checks alone, or with what is to be written into users that the query can't see."""
     from notifications.commands.doctor import Fix, doctor
 
     if asked.fix:
@@ -236,7 +229,6 @@ def _doctoring(asked: argparse.Namespace) -> Operation:
 
 
 def _resending(asked: argparse.Namespace) -> Operation:
-    """One user's day, or the days of many."""
     if asked.where is None:
         if asked.uid is None or asked.only_date is None or asked.date or asked.limit or asked.only_told:
             raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")

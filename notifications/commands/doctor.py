@@ -44,10 +44,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
     async with context.open_parts() as parts:
+        store = parts.store
         told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
-        told.append(await _checked("users and their index", _queried(parts)))
-        told.append(await _checked("open deliveries and their index", _open_listed(parts)))
-        told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
+        told.append(await _checked("users and their index", _answered(store.due_users(["UTC"], 22, Range(), None, 1))))
+        told.append(await _checked("open deliveries and their index", _answered(store.open_ledgers(None, 1))))
+        told.append(await _checked("users that the query can't see", _seen(store, fix)))
         now = await context.claims.now()
         told.append(await _tried("the LLM", parts.summarizer, now))
         if parts.verifier is not parts.summarizer and parts.verifier is not None:
@@ -99,13 +100,8 @@ async def _agreeing(parts: Parts) -> str:
     return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
 
 
-async def _queried(parts: Parts) -> str:
-    await parts.store.due_users(["UTC"], 22, Range(), None, 1)
-    return ""
-
-
-async def _open_listed(parts: Parts) -> str:
-    await parts.store.open_ledgers(None, 1)
+async def _answered(query: Awaitable[object]) -> str:
+    await query
     return ""
 
 
@@ -135,7 +131,6 @@ async def _seen(store: Store, fix: Fix | None) -> str:
 
 
 def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
-    """What is left to be done; empty where nothing is."""
     if not flawed:
         return ""
     if fix is None:
@@ -151,7 +146,6 @@ def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
 
 
 def _tell_changes(listed: Listed, told: Mended, *, write: bool) -> None:
-    """Each changed user, with field, old and new."""
     if told.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in told.changes.items())
         say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{words}", "      ")

@@ -63,7 +63,6 @@ async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerato
 
 
 async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta) -> str:
-    """Why this user would, or would not, get a recap now."""
     store = parts.store
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     today = ledgers.today

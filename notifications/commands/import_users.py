@@ -74,7 +74,6 @@ class _SoFar:
 
 
 async def _take(context: Context, store: Store, first: Line, lines: Iterator[Line], so_far: _SoFar) -> None:
-    """Line after line, until the end or SIGTERM."""
     one: Line | None = first
     told = time.monotonic()
     while one is not None:
@@ -95,13 +94,11 @@ async def _take(context: Context, store: Store, first: Line, lines: Iterator[Lin
 
 
 async def _following(lines: Iterator[Line]) -> Line | None:
-    """The next line, read beside the loop: a pipe may be slow."""
     return await asyncio.to_thread(next, lines, None)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, or stdin for `-`."""
     if str(path) == "-":
         if sys.stdin is None:
             raise UsageFault("stdin is closed; give a file in place of -.")

@@ -137,7 +137,6 @@ COLUMN = ("uid", "date", "claim", "ledger")
 
 
 def _more(row: dict[str, Any]) -> str:
-    """What has no column of its own, where it says something."""
     shown = {name: value for name, value in row.items() if name not in COLUMN and value not in (None, "", {}, 0)}
     if (devices := shown.pop("devices", None)) is not None:
         answers = list(devices.values())

@@ -124,7 +124,6 @@ def _listed(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _made(meta: Mapping[str, Any]) -> str:
-    """Who made it, and what that took."""
     if meta.get("source") == "extract":
         made = "Made of the day's own sentences, by no LLM"
     else:

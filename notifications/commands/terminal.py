@@ -113,7 +113,6 @@ def steady_streams() -> None:
 
 
 def _nowhere() -> TextIO:
-    """In place of a stream that was closed before the start."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
 

@@ -304,7 +304,6 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 
 
 async def _not_served(store: Store, uid: str, listed: Listed | None, day: date | None) -> int:
-    """Who has no document, or one that the query can't see."""
     if listed is not None:
         _say(f"document: not seen by the job: {listed.flaw}")
         _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.")

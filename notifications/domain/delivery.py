@@ -40,11 +40,7 @@ class LedgerRules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to tell the caller and, if `write`, which ledger to store.
-
-    `stamp_sending` and `stamp_sent` ask the store to put its own clock into `sending_at`
-    and `sent_at`; `recap` is stored in the same commit.
-    """
+    """What to tell the caller and, if `write`, what to store. `stamp_…`: that time is the store's own clock."""
 
     kind: Kind
     entry: Ledger | None = None
@@ -52,7 +48,7 @@ class Decision:
     write: bool = False
     stamp_sending: bool = False
     stamp_sent: bool = False
-    recap: Recap | None = None
+    recap: Recap | None = None  # stored in the same commit
     version: object = None  # the ledger's, as this left it, in the store's own terms; None where it has none
 
     def to_store(self, now: datetime) -> Ledger | None:
@@ -273,7 +269,6 @@ def begin(
 
 
 def _cost(recap: Recap) -> dict[str, Any]:
-    """What the day's accounts sum up, without a look at the recaps."""
     told = recap.draft.metadata
     usd, seconds = told.get("usd"), told.get("llm_seconds")
     return {

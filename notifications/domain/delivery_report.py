@@ -35,12 +35,7 @@ def report(
     reason: str = "",
     found: Ledger | None,
 ) -> Decision:
-    """Write down what the push service answered, device by device.
-
-    `sent_nothing`: the push deadline had passed before the first push. `last_chance`: no
-    further run will come in time, so what stays open is given up. `reason`: the code of what
-    keeps a device open.
-    """
+    """What the push service answered, device by device. `last_chance`: what stays open is given up."""
     if found is None:
         return NOBODY
     if found.seq != seq:
@@ -99,11 +94,8 @@ def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
 def resend(seen: Seen, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
-    Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too, and
-    a device that accepted is not pushed to once more.
-
-    RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
-    without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
+    Not `again`: what was sent meanwhile is REFUSED too, and a device that accepted is not pushed to once more. RETRY:
+    the ledger is open for a taker. FINAL: the day has no recap; the caller runs the user and `begin` replaces it.
     """
     found, read_time = seen.ledger, seen.read_time
     if not seen.active:
@@ -132,11 +124,7 @@ def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool
 
 
 def message(uid: str, entry: Ledger, now: datetime, *, silent: bool = False) -> Message:
-    """What is pushed: always from the ledger, so that a second push says what the first said.
-
-    It is worth its time from the recap's making on; an operator's resend from now on. `silent`: it
-    comes so long after its slot that it is shown without a sound.
-    """
+    """What is pushed, always from the ledger. It is worth its time from the recap's making on; a resend from now on."""
     since = entry.created_at if entry.seq == 1 and entry.created_at else now
     return Message(
         uid=uid,

@@ -1,8 +1,4 @@
-"""What can go wrong, in the words of the job and not of a vendor.
-
-Each message is one sentence for a person: what and where, and what to do. None of
-them ever carries conversation text, a whole device token or a key.
-"""
+"""What can go wrong: each message is one sentence for a person, without conversation text, tokens or keys."""
 
 from __future__ import annotations
 
@@ -88,11 +84,8 @@ class OverBudget(RecapError):
 class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user; feeds the breaker.
 
-    `retry_after` is what the provider asked for, if it did. `opens` says that waiting
-    in this run is useless (quota used up). `config` says that only a person can mend
-    it (a refused key, an unknown model): the breaker opens at once and the run exits 3.
-    `cheap`: it was the cheaper tier alone that failed, so the same question may be asked at the full price at once.
-    `unpaid`: it is known that the call costs nothing.
+    `opens`: waiting in this run is useless (quota used up). `config`: only a person can mend it (a refused key, an
+    unknown model); the run exits 3. `cheap`: it was the cheaper tier alone. `unpaid`: the call is known to be free.
     """
 
     def __init__(

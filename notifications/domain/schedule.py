@@ -1,8 +1,4 @@
-"""Slots, recap dates, windows, cohorts and shards, from IANA zones (docs/protocol.md, section 2).
-
-Zones come from the tzdata package alone, so that its version, which is part of a
-cohort's key, is the truth about every instant computed here.
-"""
+"""Slots, recap dates and cohorts from the tzdata package's IANA zones alone (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 
@@ -103,11 +99,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def slot_instant(tz: ZoneInfo, nominal: date, hour: int) -> datetime:
-    """The instant of that hour on that nominal local date, in UTC.
-
-    A repeated local time gives the first of the two. A nonexistent one gives the first
-    valid instant after the gap, which neither value of `fold` does by itself.
-    """
+    """That hour on that local date, in UTC: the first of a repeated time, the first valid instant after a gap."""
     wall = datetime.combine(nominal, time(hour), tzinfo=tz)
     first = wall.astimezone(UTC)
     if _on_the_wall(first, tz) == wall.replace(tzinfo=None):

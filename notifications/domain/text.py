@@ -182,7 +182,6 @@ def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
 
 
 def _pieces(word: str, room: int) -> list[str]:
-    """A word that no line holds, in pieces that lines hold."""
     if width_of(word) <= room:
         return [word]
     found = [""]

@@ -154,7 +154,7 @@ class Day:
     async def free(self, ending: Ending, reason: str = "") -> Outcome:
         """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
         outcome = self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
-        return replace(outcome, freed=outcome.done)
+        return replace(outcome, freed=outcome.ending.done)
 
     def _done(self, reply: Reply, verb: str, ending: Ending, reason: str) -> Outcome:
         if reply.answer is ClaimAnswer.OK:

@@ -1,7 +1,4 @@
-"""What one user's day is made of: the ledgers around it, and the conversations that no recap has told.
-
-A run, `preview`, `why`, `--dry-run` and `resend` all ask here, so that none of them can see a day otherwise.
-"""
+"""What one user's day is made of. Runs and commands all ask here, so that none can see a day otherwise."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class HeldShard:
         self._run.counts.add(outcome)
         if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
             self._skipped.add(uid)
-        if outcome.done:
+        if outcome.ending.done:
             self._done += 1
         else:
             self._waits.append(outcome.wait)

@@ -98,7 +98,6 @@ class Tick:
         return True
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
-        """Batch after batch of shards, at the pace that the LLM's provider announces."""
         from notifications.run.lanes import serve_batch
 
         for sentence in await self.claims.warnings():

@@ -22,9 +22,8 @@ from notifications.adapters.stores.documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.imports import checked
+from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
-from notifications.adapters.stores.mending import mended
 from notifications.domain import claim
 from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen

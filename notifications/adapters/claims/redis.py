@@ -241,10 +241,7 @@ class RedisClaims:
 
 @contextmanager
 def cancellation_kept() -> Iterator[None]:
-    """Cancelled inside means cancelled: Python 3.11's `wait_for`, which the client uses, may answer instead.
-
-    Who waits for the cancelled task would wait forever (python/cpython issue 86296, mended in 3.12).
-    """
+    """Cancelled inside means cancelled: Python 3.11's `wait_for` may answer instead (python/cpython issue 86296)."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:

@@ -227,7 +227,6 @@ def _proxy(scheme: str, host: str) -> str | None:
 
 
 async def _google(project: str | None) -> tuple[GoogleTokens, str]:
-    """Tokens of the machine's own credentials, and whose devices these are."""
     from notifications.adapters.google_tokens import GoogleTokens, default_credentials
 
     try:

@@ -121,7 +121,6 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
 
 
 def _place(value: object) -> Place | None:
-    """Where it was; None for what is no place on Earth."""
     if not isinstance(value, Mapping):
         return None
     latitude, longitude = value.get("latitude"), value.get("longitude")
@@ -204,10 +203,7 @@ def _token(value: object) -> str:
 
 
 def chosen(devices: list[Device], user: object) -> list[Device]:
-    """Each token and each fid once; the legacy field of the user document only where no device document has one.
-
-    Who shares a token or a fid is one installation. Of such documents the one with both counts, else the last.
-    """
+    """Each token and each fid once: the document with both counts, else the last; the legacy field only without any."""
     if devices:
         kept: dict[tuple[str, str], int] = {}
         whole_first = sorted(enumerate(devices), key=lambda one: (not (one[1].token and one[1].fid), -one[0]))

@@ -173,10 +173,7 @@ class OpenAISummarizer:
         )
 
     async def worst_cost(self, question: Question) -> int | None:
-        """What one call can cost at most, in millionths of a USD: no tokenizer makes more tokens than bytes.
-
-        None where no budget is set. Raises ConfigFault where one is, and the price is not known.
-        """
+        """In millionths of a USD, a token a byte; None without a budget. Raises ConfigFault where no price is known."""
         if self._service.daily_budget is None:
             return None
         prices = await self._prices.at_worst(self._service.tier)

@@ -1,8 +1,4 @@
-"""Metrics and traces by OpenTelemetry, over OTLP/HTTP. Where they go is read by the SDK itself, from OTEL_….
-
-Names are the semantic conventions' where these have any (gen_ai.…), else ours (recap.…). No series and no span names a
-user: docs/events.md lists all of them.
-"""
+"""Metrics and traces over OTLP/HTTP, as OTEL_… says; docs/events.md lists their names, none of which names a user."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) 
         replaces = asked.entry if asked.kind is Kind.FINAL else None
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
         ledger = (await run.store.ledgers_between(uid, day, day)).get(day)
-        if ledger is not None and (outcome.done or _final_at(ledger, asked)):
+        if ledger is not None and (outcome.ending.done or _final_at(ledger, asked)):
             return ledger
         _end_what_can_not_end(run, uid, day, outcome)
         wait = min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT)
@@ -149,7 +149,7 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
         raise run.trouble
     if run.stops:
         raise Unfinished(f"{uid} {day} is unfinished; the same command finishes it.")
-    if outcome.done or outcome.ending is Ending.SKIPPED:
+    if outcome.ending.done or outcome.ending is Ending.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
     if outcome.ending is Ending.FAILED:
         raise Unfinished(f"{uid} {day} failed ({outcome.reason or 'see the log'}); the same command tries again.")

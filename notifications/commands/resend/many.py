@@ -221,7 +221,6 @@ async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:
 
 
 def _tell(many: Many) -> None:
-    """Whatever ended it, what came of each."""
     run = many.run
     many.counts[UNFINISHED] += len(many.later)
     if many.told > TOLD_AT_MOST:

@@ -18,9 +18,8 @@ from notifications.adapters.google_tokens import GoogleTokens, default_credentia
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import PART_KEPT, Facts, kept_to, ledger_changes, ledger_from
 from notifications.adapters.stores.firestore.reading import RETRY, Reading
-from notifications.adapters.stores.imports import checked
+from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
-from notifications.adapters.stores.mending import mended
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
@@ -165,7 +164,6 @@ class FirestoreStore(Reading, TransactionalLedger):
         return replace(decision, version=first.update_time) if first else decision
 
     async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
-        """Write what changes, on condition that nobody has written the ledger since."""
         changes = _changes(left, decision)
         if not changes:
             return False
@@ -219,7 +217,6 @@ class FirestoreStore(Reading, TransactionalLedger):
         return told if not write or not new or await self._update(found, new) else Mended({})
 
     async def _update(self, found: firestore.DocumentSnapshot, changes: dict[str, Any]) -> bool:
-        """These fields, if the document is still as it was read."""
         as_read = self._client.write_option(last_update_time=found.update_time)
         return await self._if_unchanged(lambda: found.reference.update(changes, option=as_read, retry=None))
 

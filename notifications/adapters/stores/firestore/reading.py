@@ -107,19 +107,15 @@ class Reading:
     async def _page(
         self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
     ) -> list[DocumentSnapshot]:
-        """The next so many documents by name."""
         query = query.order_by(NAME).limit(limit)
         return await self._found(query.start_after({NAME: after}) if after else query, seconds)
 
     async def _read(self, document: AsyncDocumentReference, fields: list[str] | None = None) -> DocumentSnapshot:
-        """One document; these fields alone."""
         snapshot = await self._ask(lambda: document.get(field_paths=fields, retry=RETRY))
         self.reads += 1
         return snapshot
 
     async def _if_unchanged(self, write: Callable[[], Awaitable[Any]]) -> bool:
-        """Whether a write's own condition held."""
-
         async def asked() -> bool:
             try:
                 await write()
@@ -263,11 +259,7 @@ class Reading:
 
 
 def refusal(cause: exceptions.GoogleAPICallError) -> str:
-    """What a person has to mend, or nothing where waiting may. Firestore's own words are read, and never shown.
-
-    A document that is missing is no error to Firestore, and a write's own condition is answered before this: a
-    NOT_FOUND, which may come without a word, is of the database.
-    """
+    """What a person has to mend; empty where waiting may. A NOT_FOUND that comes here is of the database."""
     said = cause.message.lower()
     match cause:
         case exceptions.NotFound():
@@ -305,5 +297,4 @@ def _owner(found: DocumentSnapshot) -> str:
 
 
 def _listed(found: DocumentSnapshot) -> Listed:
-    """A user document, whether or not the job can use it."""
     return documents.listed(found.id, found.to_dict() or {}, found.create_time, found.update_time)

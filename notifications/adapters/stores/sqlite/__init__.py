@@ -1,8 +1,4 @@
-"""Users, conversations, summaries, devices and ledgers in one SQLite file (the embedded profile).
-
-The host's clock, read inside BEGIN IMMEDIATE, stands for the store's. One thread owns the
-connection, so the event loop never waits for the disk.
-"""
+"""All documents in one SQLite file, owned by one thread. The host's clock stands for the store's."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import Facts
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import TransactionalLedger
-from notifications.adapters.stores.sqlite import file, rows
+from notifications.adapters.stores.sqlite import file
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Draft
@@ -76,34 +72,34 @@ class SqliteStore(TransactionalLedger):
         """The host's clock, which stands for the store's."""
         return datetime.now(UTC)
 
-    due_users = _in_thread(rows.due_users)
-    user = _in_thread(rows.user)
-    conversations_in = _in_thread(rows.conversations_in)
-    devices = _in_thread(rows.devices)
-    forget_device = _in_thread(rows.forget_device)
-    ledgers_between = _in_thread(rows.ledgers_between)
-    open_ledgers = _in_thread(rows.open_ledgers)
-    summary = _in_thread(rows.summary_on)
-    summary_document = _in_thread(rows.summary_document)
-    everybody = _in_thread(rows.everybody)
-    ledgers_on = _in_thread(rows.ledgers_on)
-    summaries_on = _in_thread(rows.summaries_on)
-    mend = _in_thread(rows.mend)
+    due_users = _in_thread(file.due_users)
+    user = _in_thread(file.user)
+    conversations_in = _in_thread(file.conversations_in)
+    devices = _in_thread(file.devices)
+    forget_device = _in_thread(file.forget_device)
+    ledgers_between = _in_thread(file.ledgers_between)
+    open_ledgers = _in_thread(file.open_ledgers)
+    summary = _in_thread(file.summary_on)
+    summary_document = _in_thread(file.summary_document)
+    everybody = _in_thread(file.everybody)
+    ledgers_on = _in_thread(file.ledgers_on)
+    summaries_on = _in_thread(file.summaries_on)
+    mend = _in_thread(file.mend)
     add_talks = _in_thread(file.add_talks)  # more conversations of a user who is there; of nobody else
     remove = _in_thread(file.remove)
-    _transact = _in_thread(rows.transaction)
+    _transact = _in_thread(file.transaction)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        return await self._do(rows.kept, Facts, uid, day, key)
+        return await self._do(file.kept, Facts, uid, day, key)
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._do(rows.keep, Facts, uid, day, key, tuple(facts))
+        await self._do(file.keep, Facts, uid, day, key, tuple(facts))
 
     async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        return await self._do(rows.kept, Draft, uid, day, key)
+        return await self._do(file.kept, Draft, uid, day, key)
 
     async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._do(rows.keep, Draft, uid, day, key, draft)
+        await self._do(file.keep, Draft, uid, day, key, draft)
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
