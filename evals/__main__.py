@@ -24,6 +24,8 @@ from notifications.recap.words import is_written_in, script_of
 from notifications.settings import Settings
 
 LEAST_RECALL = 0.75  # of the extract, on the written days and on the spoken ones
+UNSEEN = "days that the weights were not found on"  # printed, and no bar: it would be tuned to like the others
+SETS = {"days": "written days", "spoken": "spoken days", "unseen": UNSEEN}
 LEAST_PUSHES = 0.80  # of the extract's that tell a key fact
 
 
@@ -70,7 +72,7 @@ def report(maker: Maker, name: str, days: Sequence[Day], made: Sequence[Made]) -
     if maker.llm is not None:
         _report_llm(made)
     holds = not bad and len(made) == len(days)
-    if maker.llm is None:
+    if maker.llm is None and name != UNSEEN:
         holds &= told["all"] >= LEAST_RECALL * facts["all"] and pushes >= LEAST_PUSHES * len(made)
     return holds
 
@@ -104,7 +106,7 @@ async def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     fluent = load_days("fluent")
     holds = [print_evidence(fluent), print_innocents(), print_garbage()]
-    sets = {"written days": load_days("days"), "spoken days": load_days("spoken")}
+    sets = {name: load_days(folder) for folder, name in SETS.items()}
     async with AsyncExitStack() as stack:
         makers = [Maker("The extract")]
         if asked.base_url:

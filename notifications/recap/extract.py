@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import regex
 
@@ -25,9 +27,9 @@ from notifications.recap.bounds import (
 )
 from notifications.recap.compose import MAX_TASKS
 from notifications.recap.finish import BETWEEN_TOPICS, counted
-from notifications.recap.lexrank import SAME, Weights, cosine, diverse, lexrank, weighed, words
+from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
 from notifications.recap.material import Material, held_at
-from notifications.recap.spoken import begins_with_a_pronoun, has_a_day, has_a_number, without_fillers
+from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
 from notifications.recap.words import content_stems, words_in
 
 Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
@@ -42,6 +44,10 @@ DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of 
 LONG, FAIR, SHORT = 185, 115, 46  # characters of a spoken sentence: endless, of fair length, hardly one
 LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
 PUSHED_FROM = 12  # of the best sentences
+PUSHED_STEMS = 4  # content words of a sentence that a push shows
+CONFIDED = ("health", "finance")  # categories of conversations of which nothing stands on a lock screen
+MOVED = 0.35  # cosine from which a later conversation is about the same
+MANY_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
 BEST = 3  # sentences of a conversation by which it counts
 # What makes a sentence worth more, as factors; found on the evaluation's days.
 OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 1.33, 0.65, 0.65, 0.15, 15
@@ -79,6 +85,7 @@ class Said:
     base: float
     fact: bool
     names: frozenset[str] = frozenset()
+    figures: frozenset[str] = frozenset()  # its days and numbers
     needs_more: bool = False  # it begins with a pronoun
 
 
@@ -90,8 +97,9 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     places = _without_corrected(range(len(said)), said, vectors)
     talks = _by_weight(m, said, worth, places)
     weighted = [worth[n] * _of_conversation(m, said[n].at) for n in range(len(said))]
-    overview = sorted(diverse(places, weighted, vectors, OVERVIEW_SENTENCES))
-    highlights = tuple(_highlights(m, talks, places, said, weighted, vectors, overview))
+    alike = partial(_alike, said, vectors)
+    overview = sorted(diverse(places, weighted, alike, OVERVIEW_SENTENCES))
+    highlights = tuple(_highlights(m, talks, places, said, weighted, alike, overview))
     best = sorted(places, key=lambda n: (-weighted[n], n))
     told = [_cited(m, said[n]) for n in overview]
     shown = {one.conversation_ids for one in told} | {one.conversation_ids for h in highlights for one in h.items}
@@ -160,23 +168,23 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
     if count < LEAST_WORDS or text.endswith(ANNOUNCES):
         return None
     names = frozenset(NAME.findall(text))
-    figure, day = has_a_number(text, language), has_a_day(text, language)
+    days, numbers = days_in(text, language), numbers_in(text, language)
     stems = min(MOST_CONTENT, len(content_stems(text, language)))
-    base = 1 + OF_A_FIGURE * figure + OF_A_DAY * day + OF_A_NAME * bool(names) + OF_CONTENT * stems
+    base = 1 + OF_A_FIGURE * bool(numbers) + OF_A_DAY * bool(days) + OF_A_NAME * bool(names) + OF_CONTENT * stems
     if QUESTION.search(text):
         base *= OF_A_QUESTION
     if count < SHORT_WORDS:
         base *= OF_A_SHORT_ONE
     if speaker == WEARER:
         base *= OF_THE_WEARER
-    fact = figure or day or bool(names)
-    return Said(text, at, base, fact, names, begins_with_a_pronoun(text, language))
+    fact = bool(days or numbers or names)
+    return Said(text, at, base, fact, names, days | numbers, begins_with_a_pronoun(text, language))
 
 
 def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[int, str, str]]:
     """Turn, speaker and sentence, in order. What was written is one turn; of a transcript each speaker's words are."""
     left = length
-    for number, turn in enumerate(_whole_turns(c.lines)):
+    for number, turn in enumerate(c.lines if c.overview else _whole_turns(c.turns)):
         if left <= 0:
             return
         words = plain(turn.text[:left], left)
@@ -217,31 +225,43 @@ def _in_fair_pieces(sentences: Iterable[str]) -> list[str]:
     return [one.rstrip(",;:–—、，； ") for one in found]
 
 
+def _alike(said: Sequence[Said], vectors: Sequence[Weights], one: int, other: int) -> float:
+    """How much two sentences say the same; wholly, where one holds the other."""
+    first, second = said[one].text, said[other].text
+    return 1.0 if first in second or second in first else cosine(vectors[one], vectors[other])
+
+
 def _worth(said: Sequence[Said], ranks: Sequence[float]) -> list[float]:
     """What each sentence is worth: by its own words, and more where it speaks for others."""
     return [one.base * (1 + rank * len(said)) for one, rank in zip(said, ranks, strict=True)]
 
 
 def _without_corrected(places: Iterable[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:
-    """Of two sentences of one conversation that say the same of the same names, the later: it may correct the other."""
+    """Without those that a later sentence may correct.
+
+    In one conversation: one that says the same of the same names. In a later one: one that is like it, and has days or
+    numbers, but not all of its own.
+    """
     kept: list[int] = []
     for n in places:
-        same = [
-            one
-            for one in kept
-            if said[one].at == said[n].at
-            and said[one].names == said[n].names
-            and cosine(vectors[one], vectors[n]) >= SAME
-        ]
-        kept = [one for one in kept if one not in same] + [n]
+        kept = [one for one in kept if not _corrects(said[n], said[one], cosine(vectors[one], vectors[n]))] + [n]
     return kept
+
+
+def _corrects(later: Said, one: Said, likeness: float) -> bool:
+    if later.at == one.at:
+        return likeness >= SAME and later.names == one.names
+    return likeness >= MOVED and bool(later.figures) and not one.figures <= later.figures
 
 
 def _of_conversation(m: Material, at: int) -> float:
     """What a sentence counts for by where it was said: background audio has no title, and the wearer says nothing."""
     c = m.conversations[at]
     silent = bool(c.turns) and all(turn.speaker != WEARER for turn in c.turns)
-    if not (m.knows_the_wearer and silent):
+    if not m.knows_the_wearer:
+        many = len({turn.speaker for turn in c.turns}) >= MANY_SPEAKERS
+        return OF_BACKGROUND if many and not (c.title or c.action_items or c.category in EMOJI) else 1.0
+    if not silent:
         return 1.0
     return OF_A_SILENT_ONE if c.title else OF_BACKGROUND
 
@@ -263,7 +283,7 @@ def _highlights(
     places: Sequence[int],
     said: Sequence[Said],
     worth: Sequence[float],
-    vectors: Sequence[Weights],
+    alike: Alike,
     overview: Sequence[int],
 ) -> Iterable[Highlight]:
     """The heaviest conversations, each by its best sentences that stand nowhere else; in the day's order."""
@@ -272,7 +292,7 @@ def _highlights(
         if len(found) == MAX_HIGHLIGHTS:
             break
         own = [n for n in places if said[n].at == at and n not in told and not said[n].needs_more]
-        if chosen := diverse(own, worth, vectors, MAX_ITEMS, told):
+        if chosen := diverse(own, worth, alike, MAX_ITEMS, told):
             found[at] = sorted(chosen)
             told += chosen
     for at, chosen in sorted(found.items()):
@@ -293,9 +313,10 @@ def _topic(c: Conversation, m: Material) -> str:
 
 def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Sequence[int]) -> str:
     """The titles of the heaviest conversations; else the best sentence that is short; else the counts."""
-    titles = [title for at in talks if (title := plain(m.conversations[at].title, MAX_TITLE))]
+    shown = (m.conversations[at] for at in talks if m.conversations[at].category not in CONFIDED)
+    titles = [title for c in shown if (title := plain(c.title, MAX_TITLE))]
     two, one = BETWEEN_TOPICS.join(dict.fromkeys(titles[:2])), titles[0] if titles else ""
-    short = (said[n].text for n in best if said[n].fact and not said[n].needs_more)
+    short = (said[n].text for n in _for_a_lock_screen(m, said, best))
     fitting = (text for text in (two, one, *short) if 0 < len(text) <= MAX_HEADLINE)
     return next(fitting, counted(m))
 
@@ -303,11 +324,24 @@ def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Seq
 def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
     """The best sentences that fit whole, none of which needs another; where none tells a fact, the counts."""
     chosen: list[str] = []
-    for n in best[:PUSHED_FROM]:
-        one = said[n]
-        if not one.needs_more and (one.fact or chosen) and len(joined([*chosen, one.text])) <= MAX_PUSH:
-            chosen.append(one.text)
+    for n in _for_a_lock_screen(m, said, best[:PUSHED_FROM]):
+        if _width(joined([*chosen, said[n].text])) <= MAX_PUSH:
+            chosen.append(said[n].text)
     return joined(chosen) or counted(m)
+
+
+def _for_a_lock_screen(m: Material, said: Sequence[Said], best: Sequence[int]) -> Iterable[int]:
+    """The sentences that tell a fact and can be understood alone, of no conversation that is confided."""
+    for n in best:
+        one, c = said[n], m.conversations[said[n].at]
+        telling = one.fact and (len(content_stems(one.text, m.language)) >= PUSHED_STEMS or not c.lines)
+        if telling and not one.needs_more and c.category not in CONFIDED:
+            yield n
+
+
+def _width(text: str) -> int:
+    """Characters, of which a wide one counts as two."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:

@@ -32,9 +32,10 @@ Each text can be understood alone: use names, no pronoun without its noun; say w
 with the calendar. What was corrected later in the day counts, and what it replaces is left out. Say nothing twice.
 No guess, and no reason that nobody gave. Most important first: health, money, promises, deadlines, people.
 highlights: at most 4 topics of 1 to 3 sentences each; topic: 2 to 4 words. decisions: only what was agreed, not what
-was proposed. open_questions: only what is still open. worth_knowing: facts to remember. At most 3 of each, and an empty
-list where nothing was said. overview: 1 to 4 sentences, the day in short. headline: at most 8 words, capitals only for
-names. push: one sentence of at most 140 characters. Nothing confided stands in headline or push. day_emoji: one emoji.
+was proposed. open_questions: only what somebody said is still open. worth_knowing: facts that will be needed later. At
+most 3 of each; an empty list is right where nothing was said. overview: 1 to 4 sentences on what the day was like,
+without repeating a highlight. headline: at most 8 words, written as a sentence begins. push: one sentence of at most
+140 characters. Nothing confided stands in headline or push. day_emoji: one emoji.
 No links, no Markdown, no HTML. Answer with the JSON object alone.
 """
 PART_INSTRUCTIONS = """\

@@ -60,7 +60,7 @@ def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> No
             Cited(fourth, ("b",), fourth),
         ),
         day_emoji="💼",
-        push=f"{first} {second} {fourth}",
+        push=f"{first} {second}",
         coverage={"whole": 0, "part": 0, "extract": 2},
         metadata={"model": "extract", "source": "extract"},
     )
