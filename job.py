@@ -40,8 +40,7 @@ except ModuleNotFoundError as missing:
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
-from notifications.commands.progress import Previews, shown
-from notifications.commands.telling import Ended, code_of, exit_code, tell
+from notifications.commands.progress import Ended, Previews, code_of, exit_code, shown, tell
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.outbound import outbound

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.servers import Loopback, serve
+from tests.support.answers import item, verdicts_answer
 
 PRICES = {"default": (0.10, 0.01, 0.50), "flex": (0.05, 0.005, 0.25)}  # USD for a million tokens: in, cached, out
 BYTES_A_TOKEN = 4
@@ -32,7 +33,7 @@ NOTE = re.compile(r"^\[([\d, ]+)\]")
 WHOLE = re.compile(r"\w+ \[\d+\] (?:\w+ \S+ )?\d\d:\d\d, ")  # notes as they are, not what parts gave
 HEAD = re.compile(r"\[\d+\] .*\d\d:\d\d, ")  # of a whole note; a fact of a part stands behind its number at once
 SENTENCE = re.compile(r"(?<=[.!?。！？।])\s*")
-MOST = {"daily_recap": 4, "daily_notes": 25}  # sentences of an answer
+MOST = {"daily_recap": 8, "daily_notes": 25}  # sentences of an answer
 
 
 class Billing(Loopback):
@@ -62,7 +63,9 @@ class Billing(Loopback):
         if tier == "flex" and number % NO_FLEX_EVERY == 0:
             return _refusal(429, "resource_unavailable")
         useless = self.mode == "retries" and number % EVERY == 1
-        answer = "I can't say." if useless else json.dumps(_answer(name, notes), ensure_ascii=False)
+        looks = name == "second_look"
+        said = verdicts_answer(notes) if looks else _answer(name, notes)
+        answer = "I can't say." if useless else json.dumps(said, ensure_ascii=False)
         return web.json_response(self._billed(asked, name, notes, answer, tier))
 
     def _billed(self, asked: Any, name: str, notes: str, answer: str, tier: str) -> dict[str, Any]:
@@ -121,17 +124,21 @@ def _answer(name: str, notes: str) -> dict[str, Any]:
     numbers: list[int] = []
     told: list[dict[str, Any]] = []
     for line in lines:
-        words = line
-        if found := NOTE.match(line):
+        words, _, quote = line.partition(" Quote: ")
+        if found := NOTE.match(words):
             numbers = [int(one) for one in found[1].split(",")]
-            words = "" if HEAD.match(line) else line[found.end() :]
-        told += [{"text": one.strip("- "), "notes": numbers} for one in SENTENCE.split(words)[:2] if len(one) > 20]
-    told = told[: MOST[name]] or [{"text": lines[-1], "notes": numbers}]
+            words = "" if HEAD.match(line) else words[found.end() :]
+        sentences = [one.strip("- ") for one in SENTENCE.split(words) if len(one) > 20]
+        told += [item(one, quote or one, numbers) for one in sentences[:2]]
+    told = told[: MOST[name]] or [item(lines[-1], lines[-1], numbers)]
     if name == "daily_notes":
         return {"facts": told}
+    half = len(told) // 2
+    headline = told[0]["text"][:60]
     return {
-        "headline": told[0]["text"][:60].rpartition(" ")[0] or told[0]["text"][:60], "overview": told, "day_emoji": "🌤️",
-        "highlights": [], "unresolved_questions": [], "decisions_made": [], "knowledge_nuggets": told[:2],
+        "highlights": [{"topic": "The day", "emoji": "🌤️", "items": told[half:]}], "decisions": [], "open_questions": [],
+        "worth_knowing": [], "overview": told[:half] or told, "headline": headline.rpartition(" ")[0] or headline,
+        "push": told[0]["text"][:130], "day_emoji": "🌤️",
     }  # fmt: skip
 
 

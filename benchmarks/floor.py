@@ -60,6 +60,7 @@ class Floor:
             await self._commit(mine, ledger, None)
         else:
             await self._ask(uid)
+            await self._ask(uid)  # the second look
             await mine.collection("fcm_tokens").select(["token"]).limit(500).get()
             summaries = mine.collection("daily_summaries")
             await summaries.where(filter=FieldFilter("date", "==", self.day)).limit(1).get()

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.rig import Rig, rig, uid_of
 from benchmarks.table import Row
-from evals.days import FOLDER
+from evals.days import HERE
 
 RECAPS = 1_000
 FLEX_SHARE = 0.52
@@ -48,6 +48,7 @@ def money(recaps: int = RECAPS) -> Iterator[Row]:
     scale = 1_000 / recaps
     plain = _series(recaps, "well")
     yield _row("default tier", plain, scale)
+    yield _row("default tier, without the second look", _series(recaps, "well", RECAP_VERIFY="off"), scale)
     flex = _series(recaps, "well", OPENAI_SERVICE_TIER="flex")
     yield _row("flex, one call in 50 refused", flex, scale)
     share = flex.bill / plain.bill
@@ -94,7 +95,7 @@ def _change(one: Rig, mode: str) -> None:
 
 def _fill(one: Rig, users: int) -> None:
     """Users of one cohort, each with the conversations of one evaluation day, moved to today."""
-    days = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
+    days = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "days").glob("*.json"))]
     slot = one.fill(users, talks=0)
     for n in range(users):
         day = days[n % len(days)]

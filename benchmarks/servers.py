@@ -15,24 +15,34 @@ from collections import Counter
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tests.support.answers import item, verdicts_answer
+
 WHO = re.compile(rb"who=([\w-]+)")
+QUOTE = "talked about the garden"  # stands in what every user of a benchmark said
+ITEMS = [item(text, QUOTE) for text in ("You talked about the garden and more.", "It went well.")]
 RECAP = {
+    "highlights": [{"topic": "The garden", "emoji": "💬", "items": ITEMS[1:]}],
+    "decisions": [],
+    "open_questions": [],
+    "worth_knowing": [],
+    "overview": ITEMS[:1],
     "headline": "A good day",
-    "overview": [{"text": "You talked about the garden and more. It went well.", "notes": [1]}],
+    "push": "You talked about the garden and more.",
     "day_emoji": "🌤️",
-    "highlights": [{"topic": "Talk", "emoji": "💬", "summary": "A good one.", "notes": [1]}],
-    "unresolved_questions": [],
-    "decisions_made": [],
-    "knowledge_nuggets": [],
 }
-MESSAGE = {"role": "assistant", "content": json.dumps(RECAP)}
-COMPLETION = json.dumps(
-    {
-        "id": "c", "object": "chat.completion", "created": 1, "model": "loopback",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": MESSAGE}],
-        "usage": {"prompt_tokens": 900, "completion_tokens": 150, "total_tokens": 1050},
-    }
-).encode()  # fmt: skip
+LOOK = b'"second_look"'
+
+
+def completion(answer: object, tokens_in: int, tokens_out: int) -> bytes:
+    """A chat completion, as bytes."""
+    usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+    message = {"role": "assistant", "content": json.dumps(answer)}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "loopback"}
+    return json.dumps({**body, "choices": choices, "usage": usage}).encode()
+
+
+COMPLETION = completion(RECAP, 900, 400)
 
 
 class Loopback:
@@ -46,10 +56,14 @@ class Loopback:
         self.first_push = 0.0
 
     async def complete(self, request: web.Request) -> web.Response:
-        found = WHO.search(await request.read())
+        asked = await request.read()
+        found = WHO.search(asked)
         self.calls[found[1].decode() if found else "nobody"] += 1
         await asyncio.sleep(self.llm_seconds)
-        return web.Response(body=COMPLETION, content_type="application/json")
+        body = COMPLETION
+        if LOOK in asked:
+            body = completion(verdicts_answer(json.loads(asked)["messages"][1]["content"]), 1_200, 150)
+        return web.Response(body=body, content_type="application/json")
 
     async def push(self, request: web.Request) -> web.Response:
         token = json.loads(await request.read())["message"]["token"]

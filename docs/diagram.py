@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from notifications.domain.claim import ABSENT, FINAL, ClaimAnswer, Record, Stored
-from notifications.domain.claim_table import TABLE, Ask, Row, Verb
+from notifications.domain.claim import ABSENT, FINAL, TABLE, Ask, ClaimAnswer, Record, Row, Stored, Verb
 
 BEGIN, END = "<!-- claim states: drawn from the table by make docs -->", "<!-- end of the drawing -->"
 NAMES = {Stored.ABSENT: "[*]", **dict.fromkeys(FINAL, "ended")}

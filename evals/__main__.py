@@ -1,6 +1,7 @@
-"""make eval: how good the recaps are, by summarizer. Exits 1 where a bar does not hold.
+"""make eval: how good the recaps are. Exits 1 where a bar does not hold.
 
-Other summarizers: python -m evals --base-url http://127.0.0.1:8000/v1 --model NAME
+Offline: the extract, the evidence, garbage and innocent sentences; a bundled small model where it is installed.
+With OPENAI_BASE_URL, or --base-url: that server's model too, as the writer and as the judge.
 """
 
 from __future__ import annotations
@@ -14,135 +15,125 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
-from notifications.domain.language.scripts import is_written_in, script_of
-from notifications.domain.language.words import is_in_another_language
-from notifications.recap.checks import Checks
 
-from evals.days import PLACES, Day, load_days, text_of
-from evals.inventions import Sentence, seeded
+from evals.days import PLACES, Day, load_days, plainly, text_of
+from evals.evidence import judge, print_evidence, print_garbage, print_innocents, print_judgement
 from evals.summarizers import Made, Maker, bundled, server, small_model
-from notifications.domain.model import Recap
 from notifications.domain.text import plain
+from notifications.recap.words import is_written_in, script_of
 from notifications.settings import Settings
 
-LEAST_RECALL, LEAST_RECALL_BY_PLACE = 0.60, 0.50  # of the extract
-MOST_TRUE_DROPPED = 0.02
-MARKER, INSTRUCTIONS = "q7k3x", "none"
+LEAST_RECALL = 0.75  # of the extract, on the written days and on the spoken ones
+UNSEEN = "days that the weights were not found on"  # printed, and no bar: it would be tuned to like the others
+SETS = {"days": "written days", "spoken": "spoken days", "unseen": UNSEEN}
+LEAST_PUSHES = 0.80  # of the extract's that tell a key fact
 
 
-def stands(one: Sentence) -> bool:
-    """Whether the checks keep a sentence."""
-    checks = Checks(one.material, [one.number], INSTRUCTIONS, MARKER)
-    return bool(checks.stands(one.text, [one.number]))
-
-
-def unfounded_in(recap: Recap, day: Day) -> list[str]:
-    """Sentences of a stored recap that do not stand up to what they cite: it has to be empty."""
-    numbers = {c.id: n for n, c in enumerate(day.material.conversations, start=1)}
-    checks = Checks(day.material, [*numbers.values()], INSTRUCTIONS, MARKER)
-    draft = recap.draft
-    lists = (*draft.unresolved_questions, *draft.decisions_made, *draft.knowledge_nuggets)
-    told = [(one.text, one.conversation_ids) for one in lists]
-    told += [(one.summary, one.conversation_ids) for one in draft.highlights]
-    texts = [text for text, keys in told if not checks.stands(text, [numbers[key] for key in keys])]
-    return [*texts, *(text for text, _ in told if plain(text) != text)]
-
-
-def right_language(recap: Recap, day: Day) -> bool:
-    """Whether the overview is in the day's language, as far as small words and letters tell."""
+def right_script(text: str, day: Day) -> bool:
+    """Whether a text is in the day's script."""
     script = script_of(day.language, [])
-    told = recap.draft.overview
-    return (script is None or is_written_in(told, script)) and not is_in_another_language(told, day.language)
+    return script is None or is_written_in(text, script)
+
+
+def unsafe_in(made: Made) -> list[str]:
+    """What must not be stored: markup, links and hidden characters; texts that no bound holds."""
+    draft = made.recap.draft
+    items = [item for one in draft.highlights for item in one.items]
+    items += [*draft.overview, *draft.unresolved_questions, *draft.decisions_made, *draft.knowledge_nuggets]
+    texts = [draft.headline, draft.push, *(one.topic for one in draft.highlights)]
+    texts += [text for one in items for text in (one.text, one.quote)]
+    return [text for text in texts if plain(text) != text]
 
 
 def share(part: float, whole: float) -> str:
-    return f"{part / whole:6.1%}" if whole else "     -"
+    return f"{part / whole:.1%}" if whole else "-"
 
 
-def report(maker: Maker, days: Sequence[Day], made: Sequence[Made]) -> bool:
-    """Print one summarizer's rows; False where a bar does not hold."""
-    told, facts = Counter[str](), Counter[str]()
-    kinds = {day.kind for day in days}
-    for day, made_of_it in zip(days, made, strict=True):
-        text = text_of(made_of_it.recap)
+def report(maker: Maker, name: str, days: Sequence[Day], made: Sequence[Made]) -> bool:
+    """Print one summarizer's rows for one set of days; False where a bar does not hold."""
+    told, facts, pushes = Counter[str](), Counter[str](), 0
+    for day, one in zip(days, made, strict=True):
+        text, push = text_of(one.recap), plainly(one.recap.draft.push)
+        pushes += any(fact.is_told(push) for fact in day.facts)
         for fact in day.facts:
             for row in ("all", fact.place, day.kind):
                 facts[row] += 1
                 told[row] += fact.is_told(text)
-    pairs = [*zip(days, (one.recap for one in made), strict=True)]
-    lies = [(day.name, lie) for day, recap in pairs for lie in day.lies if lie.casefold() in text_of(recap)]
-    bad = [(day.name, text) for day, recap in pairs for text in unfounded_in(recap, day)]
-    by_llm = [one for one in made if not one.recap.extracted]
-    spent = [one.recap.draft.metadata for one in made]
-    usd = [meta["usd"] for meta in spent if "usd" in meta]
-    kept = sum(one.recap.draft.checks.get("kept", 0) for one in by_llm)
-    dropped = Counter[str]()
-    for one in by_llm:
-        dropped.update({name: n for name, n in one.recap.draft.checks.items() if name != "kept"})
-    print(f"\n{maker.name}: {len(made)} days, {len(by_llm)} by the LLM, {len(made) - len(by_llm)} extracts")
-    print("  recall of planted facts:", share(told["all"], facts["all"]).strip(), "| by place:", end=" ")
-    print(", ".join(f"{place} {share(told[place], facts[place]).strip()}" for place in PLACES))
-    print("  by kind:", ", ".join(f"{kind} {share(told[kind], facts[kind]).strip()}" for kind in sorted(kinds)))
-    print(f"  stored though unfounded: {len(bad)}   lies told: {len(lies)}", *lies[:5])
-    length = sum(len(recap.draft.overview) for _, recap in pairs) / len(made)
-    right = share(sum(right_language(recap, day) for day, recap in pairs), len(made)).strip()
-    print(f"  right language: {right}   overview: {length:.0f} characters on average")
-    tokens = [int(meta.get("tokens_in", 0)) + int(meta.get("tokens_out", 0)) for meta in spent]
-    print(f"  tokens: {sum(tokens)}, calls: {sum(int(meta.get('calls', 0)) for meta in spent)}", end=", ")
-    print(f"USD: {sum(map(float, usd)):.4f}" if usd else "USD: price not known", end=", ")
-    print(f"seconds: {sum(one.seconds for one in made):.0f}")
-    if by_llm:
-        print(f"  sentences kept: {kept}, dropped: {dict(dropped)}")
-    if faults := Counter(one.fault for one in made if one.fault):
-        print(f"  the extract in place of the LLM: {dict(faults)}")
-    if bad:
-        print("  UNFOUNDED:", *bad[:10], sep="\n    ")
+    bad = [(day.name, text) for day, one in zip(days, made, strict=True) for text in unsafe_in(one)]
+    by_llm = [one.recap.draft for one in made if not one.recap.extracted]
+    print(f"\n{maker.name}, {len(made)} {name}: {len(by_llm)} by the LLM, {len(made) - len(by_llm)} extracts")
+    places = ", ".join(f"{place} {share(told[place], facts[place])}" for place in PLACES)
+    print(f"  recall of key facts: {share(told['all'], facts['all'])} | by place: {places}")
+    kinds = sorted({day.kind for day in days})
+    print("  by kind:", ", ".join(f"{kind} {share(told[kind], facts[kind])}" for kind in kinds))
+    right = sum(right_script(one.recap.draft.text, day) for day, one in zip(days, made, strict=True))
+    print(f"  pushes that tell a key fact: {share(pushes, len(made))} | right script: {right} | unsafe: {len(bad)}")
+    print(*(f"  UNSAFE: {name}: {text}" for name, text in bad[:10]), sep="\n", end="\n" if bad else "")
+    if maker.llm is not None:
+        _report_llm(made)
     holds = not bad and len(made) == len(days)
-    if maker.llm is None:
-        holds &= not lies and told["all"] >= LEAST_RECALL * facts["all"]
-        holds &= all(told[place] >= LEAST_RECALL_BY_PLACE * facts[place] for place in PLACES)
+    if maker.llm is None and name != UNSEEN:
+        holds &= told["all"] >= LEAST_RECALL * facts["all"] and pushes >= LEAST_PUSHES * len(made)
     return holds
 
 
-def check_inventions(days: Sequence[Day]) -> bool:
-    """Print what became of the seeded inventions and of the true sentences; False where a bar does not hold."""
-    invented, true = seeded(list(days))
-    stored = Counter(one.changed for one in invented if stands(one))
-    dropped = [one for one in true if not stands(one)]
-    kinds = Counter(one.changed for one in invented)
-    print(f"inventions stored: {stored.total()} of {len(invented)} ({dict(kinds)})", dict(stored) or "")
-    print(f"true sentences dropped: {len(dropped)} of {len(true)}")
-    return not stored and len(dropped) <= MOST_TRUE_DROPPED * len(true)
+def _report_llm(made: Sequence[Made]) -> None:
+    spent = [one.recap.draft.metadata for one in made]
+    checks = Counter[str]()
+    for one in made:
+        checks.update({key: int(count) for key, count in one.recap.draft.checks.items()})
+    usd = [float(meta["usd"]) for meta in spent if "usd" in meta]
+    tokens = sum(int(meta.get("tokens_in", 0)) + int(meta.get("tokens_out", 0)) for meta in spent)
+    by_llm = [one for one in made if not one.recap.extracted]
+    unverified = sum(not one.recap.draft.checks.get("verified") for one in by_llm)
+    quotes = [(one, quote) for one in made for quote in one.quotes]
+    exact = sum(one.to_the_letter(quote) for one, quote in quotes)
+    print(f"  sentences: {dict(checks)} | quotes to the letter: {exact} of {len(quotes)} | unverified: {unverified}")
+    priced = f"{sum(usd):.4f}" if len(usd) == len(spent) else "not known"
+    calls = sum(int(meta.get("calls", 0)) for meta in spent)
+    print(f"  calls: {calls}, tokens: {tokens}, USD: {priced}, seconds: {sum(one.seconds for one in made):.0f}")
+    if faults := Counter(one.fault for one in made if one.fault):
+        print(f"  the extract in place of the LLM: {dict(faults)}")
 
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m evals")
-    parser.add_argument("--base-url", help="of an OpenAI-compatible server")
-    parser.add_argument("--model", default=Settings.openai_model)
+    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL"), help="of an OpenAI-compatible server")
+    parser.add_argument("--model", default=os.environ.get("OPENAI_MODEL", Settings.openai_model))
     parser.add_argument("--days", type=int, help="only so many days of each summarizer but the extract")
-    parser.add_argument("--threads", type=int, default=0, help="of the bundled model; unset: as many as cores")
+    parser.add_argument("--threads", type=int, default=0, help="of a bundled model; unset: as many as cores")
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    days = load_days()
-    holds = [check_inventions(days)]
+    fluent = load_days("fluent")
+    holds = [print_evidence(fluent), print_innocents(), print_garbage()]
+    sets = {name: load_days(folder) for folder, name in SETS.items()}
     async with AsyncExitStack() as stack:
         makers = [Maker("The extract")]
         if asked.base_url:
             key = os.environ.get("OPENAI_API_KEY")
             makers.append(await stack.enter_async_context(server(asked.model, asked.base_url, asked.model, key)))
-        elif weights := small_model():
-            makers.append(await stack.enter_async_context(bundled(weights, asked.threads)))
+        else:
+            weights = small_model()
+            for free in (False, True) if weights else ():
+                assert weights is not None
+                makers.append(await stack.enter_async_context(bundled(weights, asked.threads, free=free)))
         for maker in makers:
-            some = days if maker.llm is None else days[: asked.days]
-            made = []
-            for day in some:
-                made.append(await maker.make(day))
-                if maker.llm is not None:
-                    state = made[-1].fault or "by the LLM"
-                    print(f"  {day.name}: {state}, {made[-1].seconds:.0f} s", file=sys.stderr, flush=True)
-            holds.append(report(maker, some, made))
+            for name, days in sets.items():
+                some = days if maker.llm is None else days[: asked.days]
+                holds.append(report(maker, name, some, [await _made(maker, day) for day in some]))
+            if maker.llm is not None and asked.base_url:
+                print(f"\n{maker.name} as the judge of {len(fluent)} days' fluent sentences")
+                holds.append(print_judgement(await judge(maker.llm, fluent)))
     print("\nevery bar holds" if all(holds) else "\nA BAR DOES NOT HOLD")
     return 0 if all(holds) else 1
+
+
+async def _made(maker: Maker, day: Day) -> Made:
+    made = await maker.make(day)
+    if maker.llm is not None:
+        state = made.fault or "by the LLM"
+        print(f"  {day.name}: {state}, {made.seconds:.0f} s", file=sys.stderr, flush=True)
+    return made
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any
 from evals.days import Day
 from notifications.adapters.summarizers.offline import sentences
 from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, client_of, connect
+from notifications.adapters.summarizers.openai_dialect import FORMS
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.question import Question
@@ -22,12 +24,14 @@ from notifications.limits import Limits
 from notifications.ports import Answer, Summarizer
 from notifications.recap.compose import compose
 from notifications.recap.extract import extract
+from notifications.recap.words import letters_of
 from notifications.run.asking import Asking
 from notifications.run.recap import Writing
 from notifications.run.state import Run
 from tests.support.evening import Evening
 
 DEADLINE = timedelta(hours=1)
+QUOTE = re.compile(r'"quote":\s*"((?:[^"\\]|\\.){3,1000})"')
 SMALL_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_CONTEXT = 8_192  # tokens that the small model reads and writes in all
 SMALL_PROMPT, SMALL_ANSWER = 1_500, 300  # tokens; it is slow
@@ -35,11 +39,18 @@ SMALL_PROMPT, SMALL_ANSWER = 1_500, 300  # tokens; it is slow
 
 @dataclass(frozen=True)
 class Made:
-    """One recap, and what its making took. `fault`: why the LLM's was not used."""
+    """One recap, and what its making took. `fault`: why the LLM's was not used; `quotes`: the LLM's own, as it wrote
+    them."""
 
     recap: Recap
     seconds: float
     fault: str = ""
+    quotes: tuple[str, ...] = ()
+    said: str = ""  # the letters of all notes
+
+    def to_the_letter(self, quote: str) -> bool:
+        """Whether the notes hold a quote exactly."""
+        return letters_of(quote) in self.said
 
 
 @dataclass
@@ -53,21 +64,42 @@ class Maker:
     async def make(self, day: Day) -> Made:
         """As a run does: by the LLM, and by the day's own sentences where it can't."""
         begun = time.monotonic()
-        draft, fault = await self._draft(day)
-        return Made(compose(day.material, draft, datetime.now(UTC)), time.monotonic() - begun, fault)
+        quotes: list[str] = []
+        draft, fault = await self._draft(day, quotes)
+        said = letters_of("\n".join(line.text for note in day.notes for line in note.lines))
+        recap = compose(day.material, draft, datetime.now(UTC))
+        return Made(recap, time.monotonic() - begun, fault, tuple(quotes), said)
 
-    async def _draft(self, day: Day) -> tuple[Draft, str]:
+    async def _draft(self, day: Day, quotes: list[str]) -> tuple[Draft, str]:
         if self.llm is None:
             return extract(day.material, sentences), ""
         evening = Evening()
         evening.limits = self.limits
-        run = Run(evening.parts)
-        asking = Asking(run, self.llm, DEADLINE)
+        heard = Overheard(self.llm, quotes)
+        run = Run(replace(evening.parts, summarizer=heard, verifier=heard))
+        writing = Writing(run, "eval", day.date, day.material, Asking(run, heard, DEADLINE), keeps=False)
         try:
-            return await Writing(run, "eval", day.date, day.material, asking, keeps=False).draft(), ""
+            return await writing.draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:
             reason = fault.reason.value if isinstance(fault, ItemFault) else str(fault)
-            return extract(day.material, sentences, asking.spent), reason
+            return extract(day.material, sentences, writing.spent), reason
+
+
+class Overheard:
+    """A summarizer whose quotes are remembered."""
+
+    def __init__(self, llm: Summarizer, quotes: list[str]) -> None:
+        self._llm = llm
+        self._quotes = quotes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llm, name)
+
+    async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        """As the summarizer answers."""
+        answer = await self._llm.ask(question, timeout, cheap=cheap)
+        self._quotes += QUOTE.findall(answer.text)
+        return answer
 
 
 @asynccontextmanager
@@ -109,7 +141,15 @@ def start_small_model(weights: Path, threads: int, context: int = SMALL_CONTEXT)
 
 
 class Brief(OpenAISummarizer):
-    """Leaves room for short answers alone: the small model often talks until its room ends."""
+    """Leaves room for short answers alone: the small model often talks until its room ends.
+
+    `free`: it is not held to the schema by a grammar, so that it answers what it likes.
+    """
+
+    def __init__(self, *given: Any, free: bool) -> None:
+        super().__init__(*given)
+        if free:
+            self._dialect._form = FORMS.index("plain")
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         """As any other."""
@@ -118,13 +158,13 @@ class Brief(OpenAISummarizer):
 
 
 @asynccontextmanager
-async def bundled(weights: Path, threads: int = 0) -> AsyncIterator[Maker]:
-    """Recaps by the bundled small model, behind a real server."""
+async def bundled(weights: Path, threads: int = 0, *, free: bool = False) -> AsyncIterator[Maker]:
+    """Recaps by the bundled small model, behind a real server: an adversary, whose every day has to end safe."""
     running = start_small_model(weights, threads or os.cpu_count() or 1)
     limits = Limits(max_prompt_tokens=SMALL_PROMPT, max_parts=12)
     client = client_of(None, f"{running.listening_address}/v1", limits)
-    llm = Brief(client, Service("SmolLM2-135M"), "The bundled small model")
+    llm = Brief(client, Service("SmolLM2-135M"), "The bundled small model", free=free)
     try:
-        yield Maker("SmolLM2-135M (bundled)", llm, limits)
+        yield Maker(f"SmolLM2-135M, {'free' if free else 'held to the schema'}", llm, limits)
     finally:
         await llm.aclose()

@@ -100,8 +100,7 @@ class Limits:
                 self.user_lease_seconds > whole_turn,
                 f"RECAP_USER_LEASE_SECONDS is {self.user_lease_seconds:.12g}; it must be over "
                 "RECAP_USER_DEADLINE_SECONDS + RECAP_PUSH_DEADLINE_SECONDS + 2 x RECAP_STORE_TIMEOUT_SECONDS "
-                f"= {whole_turn:.12g}, "
-                "or a claim ends while its user is still being served.",
+                f"= {whole_turn:.12g}, or a claim ends while its user is still being served.",
             ),
             (
                 self.sending_stale_seconds > sending,

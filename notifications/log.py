@@ -15,8 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from notifications.domain.columns import COLUMNS, wrapped
-from notifications.domain.text import printable
+from notifications.domain.text import COLUMNS, printable, wrapped
 
 FEW = 5  # events of a kind that a person is told one by one
 INDENT = 9
@@ -79,16 +78,9 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
     """Set structlog up for this process. `log_format`: auto, json or console; auto asks the platform."""
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and (on_platform or not stream.isatty()))
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    shared: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if as_json:
-        rendering: list[Any] = [
-            _severity,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ]
+        rendering: list[Any] = [_severity, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
         few = [_first_few] if stream.isatty() else []  # a file has them all

@@ -48,7 +48,6 @@ def _either(env: Mapping[str, str], name: str) -> tuple[str, str]:
 
 
 def _proxy(env: Mapping[str, str], name: str) -> str:
-    """The address of a proxy; empty where none is set."""
     there, told = _either(env, name)
     if not told:
         return ""

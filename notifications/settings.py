@@ -219,8 +219,7 @@ def _one_of(name: str, text: str, choices: tuple[str, ...]) -> str:
 
 
 def _maybe_one_of(name: str, env: Mapping[str, str], choices: tuple[str, ...]) -> str | None:
-    text = env.get(name)
-    return None if text is None else _one_of(name, text, choices)
+    return _one_of(name, env[name], choices) if name in env else None
 
 
 def _header(name: str, env: Mapping[str, str]) -> str | None:

@@ -9,19 +9,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
 from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, Shown
-from notifications.ports import Claims, Heartbeat, Push, Store, Summarizer, Telemetry
+from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
 from notifications.run.state import Parts, Untold
 from notifications.settings import Settings
 
 log = structlog.get_logger()
-
-Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 Show = Callable[[Message, str], None]
 
 

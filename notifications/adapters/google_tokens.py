@@ -25,10 +25,7 @@ class GoogleTokens:
         self._refreshing = asyncio.Lock()
 
     async def token(self, refused: str | None = None) -> str:
-        """A token that is still valid, by the end that came with it; a new one where that one was refused.
-
-        Raises ConfigFault where Google refuses these credentials, DependencyDown where it can't be asked.
-        """
+        """A valid token, new where that one was refused. Raises ConfigFault for refused credentials, DependencyDown."""
         async with self._refreshing:
             if not self._credentials.valid or self._credentials.token == refused:
                 await asyncio.to_thread(self._refresh)

@@ -11,9 +11,8 @@ from datetime import date
 from typing import Any
 
 from notifications.commands.joined import UNKNOWN, Asked, Joined, Row
-from notifications.commands.operation import Context, Operation
-from notifications.commands.table import Table, counted
-from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.operation import Context
+from notifications.commands.terminal import Table, counted, say, say_wrapped
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
@@ -53,7 +52,6 @@ class Account:
     unverified: int = 0  # recaps by the LLM that no second look checked
 
     def add(self, row: Row) -> None:
-        """One user's day more."""
         if row.ledger is not None:
             self._spend(row.ledger)
         for kind in row.kinds:
@@ -76,25 +74,18 @@ class Account:
         return any(self.counts[kind] for kind in WRONG)
 
 
-def audit(day: date | None, *, as_json: bool) -> Operation:
-    """The operation. Without a date, yesterday's in UTC; exit 1 where something is wrong.
-
-    As JSON: one object a line for each user that is counted, then one with all the counts.
-    """
-
-    async def run(context: Context) -> int:
-        now = await context.claims.now() + context.offset
-        which = day or now.date() - ONE_DAY
-        async with context.open_parts() as parts:
-            joined = Joined(parts.store, Asked(which, now, parts.rules, context.since))
-            account = await accounts(joined, _say_row if as_json else None)
-        if as_json:
-            say(json.dumps(_totals(which, account, joined.read)))
-        else:
-            _tell(which, account, joined.read)
-        return 1 if account.wrong else 0
-
-    return run
+async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
+    """Without a date, yesterday's in UTC; exit 1 where something is wrong. As JSON: a line a user, then the counts."""
+    now = await context.claims.now() + context.offset
+    which = day or now.date() - ONE_DAY
+    async with context.open_parts() as parts:
+        joined = Joined(parts.store, Asked(which, now, parts.rules, context.since))
+        account = await accounts(joined, _say_row if as_json else None)
+    if as_json:
+        say(json.dumps(_totals(which, account, joined.read)))
+    else:
+        _tell(which, account, joined.read)
+    return 1 if account.wrong else 0
 
 
 async def accounts(joined: Joined, tell: Callable[[Row], None] | None = None) -> Account:

@@ -8,16 +8,91 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from notifications.commands.arguments import RESENDABLE, parser
-from notifications.commands.operation import Operation
+from notifications.commands.operation import RESENDABLE, Operation
 from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Decided
 from notifications.settings import Settings
+
+DATE: dict[str, Any] = {"metavar": "YYYY-MM-DD"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageFault(f"{message}; see python job.py --help.")
+
+
+def _told(example: str, ends: str) -> dict[str, Any]:
+    """The end of a help text, and that no flag is guessed from its beginning."""
+    codes = f"exit codes: {ends};\n2 usage, 3 bad configuration, 4 a dependency stopped it"
+    epilog = f"example: python job.py {example}\n{codes}"
+    return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line. Raises UsageFault for what it does not know."""
+    ends = "0 all handled or safely waiting, 1 a defect,\n5 somebody's day ended without a recap"
+    top = _Parser(
+        prog="job.py", description="One recap per user per day, at their local hour.", **_told("--dry-run", ends)
+    )
+    top.add_argument("--dry-run", action="store_true", help="say who is due and why not; costs and writes nothing")
+    top.add_argument("--now", metavar="ISO8601", help="pretend time, with its UTC offset")
+    top.add_argument("--user", metavar="UID", help="this user only; still respects the claim")
+    top.add_argument("--every-minute", action="store_true", help="stay up and tick on the minute")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, what: str, example: str, ends: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=what, description=what, **_told(f"{name} {example}".strip(), ends))
+
+    one = command("why", "every gate of one user's day, and what comes next", "ann", "0 well, 1 the day goes wrong")
+    one.add_argument("uid", metavar="UID")
+    one.add_argument("date", nargs="?", help="unset: the latest slot's", **DATE)
+    one = command("show", "a stored recap in full, as an app shows it", "ann 2026-11-25", "0 shown, 1 there is none")
+    one.add_argument("uid", metavar="UID", nargs="?", help="unset: of the last push in the outbox")
+    one.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
+    one = command("preview", "makes a recap, stores and sends nothing", "ann", "0 made, 1 there is nothing to say")
+    one.add_argument("uid", metavar="UID")
+    one.add_argument("--date", help="unset: the latest slot's", **DATE)
+    one = command("inspect", "what Redis says, joined with the ledgers", "--user ann", "0")
+    one.add_argument("--user", dest="only_user", metavar="UID", help="unset: everybody's claims, and open ledgers")
+    one.add_argument("--date", help="unset: the last days", **DATE)
+    one.add_argument("--keys", action="store_true", help="every key of this job, with its value and TTL")
+    one.add_argument("--json", action="store_true")
+    one = command("audit", "one date's accounts", "--date 2026-11-25", "0 all well, 1 something is wrong")
+    one.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    one.add_argument("--json", action="store_true", help="one object a line for each user, then the sums")
+    one = command("report", "one date as a page to look at", "--date 2026-11-25 -o report.html", "0")
+    one.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    one.add_argument("-o", dest="output", metavar="FILE", help="unset: report-DATE.html; - is stdout")
+    one = command(
+        "resend",
+        "push a recap again, or make a missed one; with --where for many",
+        "--date 2026-11-25 --where missed,dead --dry-run",
+        "0 nobody is owed one, 1 unfinished (say it again),\n5 somebody is left without a recap",
+    )
+    one.add_argument("uid", metavar="UID", nargs="?", help="of one user's day, with DATE")
+    one.add_argument("only_date", metavar="DATE", nargs="?", help="which day")
+    one.add_argument("--date", help="of many: everybody whose day stands as --where says", **DATE)
+    one.add_argument("--where", metavar="KINDS", help=f"any of {','.join(RESENDABLE)}")
+    one.add_argument("--limit", metavar="N", help="that many of them, and no more")
+    one.add_argument("--dry-run", dest="only_told", action="store_true", help="of many: count them, send nothing")
+    one = command("doctor", "checks everything, says what to do", "--fix --dry-run", "0 all well, 1 something to do")
+    one.add_argument("--fix", action="store_true", help="mend users that the query can't see")
+    one.add_argument("--zone", metavar="ZONE", help="with --fix: for who has none, or one that is none")
+    one.add_argument("--hour", metavar="H", help="with --fix: for who has none, or one that is none")
+    one.add_argument("--enable", action="store_true", help="with --fix: switch on who has no switch")
+    one.add_argument("--dry-run", dest="only_told", action="store_true", help="with --fix: say what would change")
+    one = command("import", "users into the data folder or an emulator", "users.jsonl", "0 in, 1 a line was refused")
+    one.add_argument("file", metavar="FILE.jsonl", help="one user a line, as in docs/documents.md; - is stdin")
+    one = command("samples", "put sample users in, due now", "--remove", "0")
+    one.add_argument("--remove", action="store_true", help="take them out, with all that was made for them")
+    return top
+
 
 T = TypeVar("T")
 
@@ -68,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(asked),
         sends=not (asked.dry_run or getattr(asked, "only_told", False)) and asked.command in (None, "resend"),
         local=asked.command in ("import", "samples"),
-        fills=_fills(asked),
+        fills=asked.remove if asked.command == "samples" else asked.command is None and not asked.dry_run,
     )
 
 
@@ -85,11 +160,6 @@ def _path(text: str) -> Path:
     return Path(os.fsdecode(text.encode()))
 
 
-def _fills(asked: argparse.Namespace) -> bool:
-    """A tick fills a new data folder; who takes the samples out has them out for good."""
-    return (asked.command is None and not asked.dry_run) or (asked.command == "samples" and bool(asked.remove))
-
-
 def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
     """Each flag belongs to its command: one that would be ignored is a wish that nobody heard."""
     given = {"--dry-run": asked.dry_run, "--user": asked.user is not None, "--every-minute": asked.every_minute}
@@ -101,63 +171,79 @@ def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
 
 
 def _operation(asked: argparse.Namespace) -> Operation | None:
-    """What was asked for; each command's module is imported when it is asked for."""
     match asked.command:
         case "inspect":
             from notifications.commands.inspect import inspect, inspect_keys
 
             looking = inspect_keys if asked.keys else inspect
-            return looking(_uid(asked.only_user), _date(asked.date), as_json=asked.json)
+            return partial(looking, _uid(asked.only_user), _date(asked.date), as_json=asked.json)
         case "audit":
             from notifications.commands.audit import audit
 
-            return audit(_date(asked.date), as_json=asked.json)
+            return partial(audit, _date(asked.date), as_json=asked.json)
         case "report":
             from notifications.commands.report import report
 
-            return report(_date(asked.date), _path(asked.output) if asked.output else None)
+            return partial(report, _date(asked.date), _path(asked.output) if asked.output else None)
         case "resend":
             return _resending(asked)
         case "why":
             from notifications.commands.why import why
 
-            return why(_required(_uid(asked.uid)), _date(asked.date))
+            return partial(why, _required(_uid(asked.uid)), _date(asked.date))
         case "show":
             from notifications.commands.show import show
 
-            return show(_uid(asked.uid), _date(asked.date))
+            return partial(show, _uid(asked.uid), _date(asked.date))
         case "preview":
             from notifications.commands.preview import preview
 
-            return preview(_required(_uid(asked.uid)), _date(asked.date))
+            return partial(preview, _required(_uid(asked.uid)), _date(asked.date))
         case "doctor":
             return _doctoring(asked)
         case "import":
             from notifications.commands.import_users import import_users
 
-            return import_users(_path(asked.file))
+            return partial(import_users, _path(asked.file))
         case "samples":
             from notifications.commands.samples import samples
 
-            return samples(remove=asked.remove)
+            return partial(samples, remove=asked.remove)
     if asked.dry_run:
         from notifications.commands.dry_run import dry_run
 
-        return dry_run(_uid(asked.user))
+        return partial(dry_run, _uid(asked.user))
     return None
 
 
 def _doctoring(asked: argparse.Namespace) -> Operation:
-    """Checks alone, or with what is to be written into users that the query can't see."""
     from notifications.commands.doctor import Fix, doctor
 
     if asked.fix:
         decided = Decided(_zone(asked.zone), _hour(asked.hour), asked.enable)
-        return doctor(Fix(decided, write=not asked.only_told))
+        return partial(doctor, Fix(decided, write=not asked.only_told))
     given = {"--dry-run": asked.only_told, "--zone": asked.zone is not None, "--hour": asked.hour is not None}
     if flags := [flag for flag, there in (given | {"--enable": asked.enable}).items() if there]:
         raise UsageFault(f"{flags[0]} belongs to doctor --fix: without it nothing is changed anyway.")
-    return doctor()
+    return partial(doctor, None)
+
+
+def _resending(asked: argparse.Namespace) -> Operation:
+    if asked.where is None:
+        if asked.uid is None or asked.only_date is None or asked.date or asked.limit or asked.only_told:
+            raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")
+        from notifications.commands.resend import resend
+
+        return partial(resend, _required(_uid(asked.uid)), _required(_date(asked.only_date)))
+    if asked.uid is not None or asked.date is None:
+        raise UsageFault("resend --where takes --date, and no UID: it is about everybody of that date.")
+    from notifications.commands.resend.many import Which, resend_many
+
+    kinds = frozenset(asked.where.split(","))
+    if unknown := sorted(kinds - frozenset(RESENDABLE)):
+        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(RESENDABLE)}.")
+    which = Which(_required(_date(asked.date)), kinds, _count(asked.limit))
+    return partial(resend_many, which, write=not asked.only_told)
 
 
 def _zone(text: str | None) -> str | None:
@@ -170,26 +256,6 @@ def _hour(text: str | None) -> int | None:
     if text is not None and not HOUR.fullmatch(text):
         raise UsageFault(f"--hour {printable(text, 60)!r} is no hour; write a whole number from 0 to 23.")
     return None if text is None else int(text)
-
-
-def _resending(asked: argparse.Namespace) -> Operation:
-    """One user's day, or the days of many."""
-    if asked.where is None:
-        if asked.uid is None or asked.only_date is None or asked.date or asked.limit or asked.only_told:
-            raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")
-        from notifications.commands.resend import resend
-
-        return resend(_required(_uid(asked.uid)), _required(_date(asked.only_date)))
-    if asked.uid is not None or asked.date is None:
-        raise UsageFault("resend --where takes --date, and no UID: it is about everybody of that date.")
-    from notifications.commands.resend.each import Which
-    from notifications.commands.resend.many import resend_many
-
-    kinds = frozenset(asked.where.split(","))
-    if unknown := sorted(kinds - frozenset(RESENDABLE)):
-        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(RESENDABLE)}.")
-    which = Which(_required(_date(asked.date)), kinds, _count(asked.limit))
-    return resend_many(which, write=not asked.only_told)
 
 
 def _count(text: str | None) -> int | None:

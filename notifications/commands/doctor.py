@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifications.commands.operation import Context, Operation
+from notifications.commands.operation import Context
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
@@ -15,8 +15,8 @@ from notifications.domain.shards import Range
 from notifications.domain.text import printable
 from notifications.ports import Decided, Listed, Mended, Store, Summarizer
 from notifications.run.clocks import compared, disagreement, host_clock, host_is_wrong
-from notifications.run.last_day import WARNED_DAYS, days_left
 from notifications.run.state import Parts
+from notifications.run.tick import WARNED_DAYS, days_left
 
 PAGE = 1_000
 UIDS_SHOWN = 20
@@ -38,26 +38,23 @@ class Fix:
     write: bool = True
 
 
-def doctor(fix: Fix | None = None) -> Operation:
-    """The operation: one line a check; exit 1 where something is to be done."""
-
-    async def run(context: Context) -> int:
-        say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
-        told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
-        say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
-        async with context.open_parts() as parts:
-            told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
-            told.append(await _checked("users and their index", _queried(parts)))
-            told.append(await _checked("open deliveries and their index", _open_listed(parts)))
-            told.append(await _checked("users that the query can't see", _seen(parts.store, fix)))
-            now = await context.claims.now()
-            told.append(await _tried("the LLM", parts.summarizer, now))
-            if parts.verifier is not parts.summarizer and parts.verifier is not None:
-                told.append(await _tried("the second look's LLM", parts.verifier, now))
-            told.append(await _checked(f"push{parts.push.aside}", parts.push.check))
-        return 0 if all(told) else 1
-
-    return run
+async def doctor(fix: Fix | None, context: Context) -> int:
+    """One line a check; exit 1 where something is to be done."""
+    say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
+    told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
+    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+    async with context.open_parts() as parts:
+        store = parts.store
+        told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
+        told.append(await _checked("users and their index", _answered(store.due_users(["UTC"], 22, Range(), None, 1))))
+        told.append(await _checked("open deliveries and their index", _answered(store.open_ledgers(None, 1))))
+        told.append(await _checked("users that the query can't see", _seen(store, fix)))
+        now = await context.claims.now()
+        told.append(await _tried("the LLM", parts.summarizer, now))
+        if parts.verifier is not parts.summarizer and parts.verifier is not None:
+            told.append(await _tried("the second look's LLM", parts.verifier, now))
+        told.append(await _checked(f"push{parts.push.aside}", parts.push.check()))
+    return 0 if all(told) else 1
 
 
 def _told(name: str, sentence: str) -> bool:
@@ -65,10 +62,10 @@ def _told(name: str, sentence: str) -> bool:
     return False
 
 
-async def _checked(name: str, check: Callable[[], Awaitable[str]]) -> bool:
+async def _checked(name: str, check: Awaitable[str]) -> bool:
     """The check's own sentence; an empty one is all well."""
     try:
-        sentence = await check()
+        sentence = await check
     except RecapError as trouble:
         sentence = str(trouble)
     if sentence:
@@ -97,61 +94,43 @@ async def _tried(name: str, llm: Summarizer | None, now: datetime) -> bool:
     return True
 
 
-def _agreeing(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        found = await compared(parts.claims, parts.store, parts.clock)
-        host_ahead = host_clock() - found.agreed.redis + found.ahead
-        return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
-
-    return check
+async def _agreeing(parts: Parts) -> str:
+    found = await compared(parts.claims, parts.store, parts.clock)
+    host_ahead = host_clock() - found.agreed.redis + found.ahead
+    return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
 
 
-def _queried(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        await parts.store.due_users(["UTC"], 22, Range(), None, 1)
-        return ""
-
-    return check
+async def _answered(query: Awaitable[object]) -> str:
+    await query
+    return ""
 
 
-def _open_listed(parts: Parts) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        await parts.store.open_ledgers(None, 1)
-        return ""
-
-    return check
-
-
-def _seen(store: Store, fix: Fix | None) -> Callable[[], Awaitable[str]]:
-    async def check() -> str:
-        flawed = changed = seen = 0
-        undecided: dict[str, list[str]] = {}
-        after: str | None = None
-        while page := await store.everybody(after, PAGE):
-            for listed in page:
-                if listed.user is None:
-                    flawed += 1
-                    if fix is None:
-                        if flawed <= UIDS_SHOWN:
-                            say_wrapped(listed.flaw, "      ")
-                        continue
-                    told = await store.mend(listed.uid, fix.decided, write=fix.write)
-                    _tell_changes(listed, told, write=fix.write)
-                    changed += bool(told.changes)
-                    seen += bool(told.changes) and not told.undecided
-                    for kind in told.undecided:
-                        undecided.setdefault(kind, []).append(listed.uid)
-            after = page[-1].uid
-        for kind, uids in sorted(undecided.items()):
-            shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
-            say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
-        return _sum_of(fix, flawed, changed, seen)
-
-    return check
+async def _seen(store: Store, fix: Fix | None) -> str:
+    flawed = changed = seen = 0
+    undecided: dict[str, list[str]] = {}
+    after: str | None = None
+    while page := await store.everybody(after, PAGE):
+        for listed in page:
+            if listed.user is None:
+                flawed += 1
+                if fix is None:
+                    if flawed <= UIDS_SHOWN:
+                        say_wrapped(listed.flaw, "      ")
+                    continue
+                told = await store.mend(listed.uid, fix.decided, write=fix.write)
+                _tell_changes(listed, told, write=fix.write)
+                changed += bool(told.changes)
+                seen += bool(told.changes) and not told.undecided
+                for kind in told.undecided:
+                    undecided.setdefault(kind, []).append(listed.uid)
+        after = page[-1].uid
+    for kind, uids in sorted(undecided.items()):
+        shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
+        say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+    return _sum_of(fix, flawed, changed, seen)
 
 
 def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
-    """What is left to be done; empty where nothing is."""
     if not flawed:
         return ""
     if fix is None:
@@ -167,7 +146,6 @@ def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
 
 
 def _tell_changes(listed: Listed, told: Mended, *, write: bool) -> None:
-    """Each changed user, with field, old and new."""
     if told.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in told.changes.items())
         say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{words}", "      ")

@@ -7,46 +7,33 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from notifications.commands.operation import Context, Operation, usable_user
-from notifications.commands.table import Table
-from notifications.commands.terminal import say_line
-from notifications.domain.claim import FINAL, Record, Stored, user_key
-from notifications.domain.claim_table import claimable
+from notifications.commands.operation import Context, usable_user
+from notifications.commands.terminal import Table, say_line
+from notifications.domain.claim import FINAL, Record, Stored, claimable, user_key
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import State, User
-from notifications.domain.schedule import (
-    Phase,
-    Slot,
-    cohorts_between,
-    latest_slot,
-    slot_on,
-)
+from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
-from notifications.recap.material import material
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts
 
 
-def dry_run(uid: str | None) -> Operation:
-    """The operation: one line for each user whose slot is being served."""
-
-    async def run(context: Context) -> int:
-        claims, offset = context.claims, context.offset
-        now = await claims.now() + offset
-        answers: Counter[str] = Counter()
-        table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
-        async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
-            async for user, slot in served:
-                [record] = await claims.read([user_key(user.uid, slot.recap_date)])
-                answer = await _answer(parts, user, slot, record, now, offset)
-                answers[answer] += 1
-                table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
-        told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-        say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
-        return 0
-
-    return run
+async def dry_run(uid: str | None, context: Context) -> int:
+    """One line for each user whose slot is being served."""
+    claims, offset = context.claims, context.offset
+    now = await claims.now() + offset
+    answers: Counter[str] = Counter()
+    table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
+    async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
+        async for user, slot in served:
+            [record] = await claims.read([user_key(user.uid, slot.recap_date)])
+            answer = await _answer(parts, user, slot, record, now, offset)
+            answers[answer] += 1
+            table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
+    told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
+    return 0
 
 
 async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
@@ -76,7 +63,6 @@ async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerato
 
 
 async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta) -> str:
-    """Why this user would, or would not, get a recap now."""
     store = parts.store
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     today = ledgers.today
@@ -97,8 +83,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
         return "skipped: legacy"
     if ledgers.inverted_by is not None:
         return "stuck: a ledger around ends after its slot"
-    said = (await read_conversations(store, ledgers)).conversations
-    if material(slot.recap_date, said, user.language, user.zone, parts.limits.min_words) is None:
+    if (await read_conversations(store, ledgers)).material(parts.limits.min_words) is None:
         return "skipped: no_content"
     if phase is not Phase.CLOSING:
         return "due"

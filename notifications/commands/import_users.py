@@ -8,19 +8,24 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from notifications.commands.operation import Context, Operation
-from notifications.commands.reopen import reopen
+from notifications.commands.inspect import claims_of
+from notifications.commands.operation import Context
 from notifications.commands.terminal import say, say_wrapped, several
+from notifications.domain.claim import Stored
 from notifications.domain.errors import Malformed, UsageFault
+from notifications.domain.schedule import Phase, latest_slot
+from notifications.domain.shards import key_of
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
+from notifications.run.state import Parts
 
 COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
@@ -35,35 +40,28 @@ Line = tuple[int, bytes | None]  # its number; None in place of one that is too 
 TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
 
 
-def import_users(path: Path) -> Operation:
-    """The operation: the next tick finds those whose hour is being served.
-
-    Exit 1 where a line was refused: the others are in, and the same file may be imported again.
-    """
-
-    async def run(context: Context) -> int:
-        lines = _lines(path)
-        first = await _following(lines)
-        if first is None:
-            raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-        so_far = _SoFar()
-        async with context.open_parts() as parts:
-            try:
-                await _take(context, parts.store, first, lines, so_far)
-            finally:  # whatever ended it, those who are in are found
-                await reopen(context, parts, so_far.taken)
-        taken, refused = len(so_far.taken), so_far.refused
-        if refused > TOLD_AT_MOST:
-            say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
-        more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
-        say_wrapped(f"{several(taken, 'user')} imported{more}.")
-        if so_far.stopped_at:
-            say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
-        elif taken:
-            say_wrapped(NEXT)
-        return 1 if refused or so_far.stopped_at else 0
-
-    return run
+async def import_users(path: Path, context: Context) -> int:
+    """Exit 1 where a line was refused: the others are in, and the same file may be imported again."""
+    lines = _lines(path)
+    first = await _following(lines)
+    if first is None:
+        raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
+    so_far = _SoFar()
+    async with context.open_parts() as parts:
+        try:
+            await _take(context, parts.store, first, lines, so_far)
+        finally:  # whatever ended it, those who are in are found
+            await reopen(context, parts, so_far.taken)
+    taken, refused = len(so_far.taken), so_far.refused
+    if refused > TOLD_AT_MOST:
+        say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
+    more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
+    say_wrapped(f"{several(taken, 'user')} imported{more}.")
+    if so_far.stopped_at:
+        say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
+    elif taken:
+        say_wrapped(NEXT)
+    return 1 if refused or so_far.stopped_at else 0
 
 
 @dataclass(slots=True)
@@ -76,7 +74,6 @@ class _SoFar:
 
 
 async def _take(context: Context, store: Store, first: Line, lines: Iterator[Line], so_far: _SoFar) -> None:
-    """Line after line, until the end or SIGTERM."""
     one: Line | None = first
     told = time.monotonic()
     while one is not None:
@@ -97,13 +94,11 @@ async def _take(context: Context, store: Store, first: Line, lines: Iterator[Lin
 
 
 async def _following(lines: Iterator[Line]) -> Line | None:
-    """The next line, read beside the loop: a pipe may be slow."""
     return await asyncio.to_thread(next, lines, None)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, or stdin for `-`."""
     if str(path) == "-":
         if sys.stdin is None:
             raise UsageFault("stdin is closed; give a file in place of -.")
@@ -192,3 +187,29 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+async def reopen(context: Context, parts: Parts, uids: Iterable[str]) -> None:
+    """Forget that their shards are complete; who has had theirs has it still, by their own claim and ledger."""
+    now = await context.claims.now() + context.offset
+    keys = {key for uid in uids if (key := await _served(parts.store, parts, uid, now))}
+    for key in sorted(keys):
+        [record] = await context.claims.read([key])
+        if record.state is Stored.COMPLETE:
+            await context.claims.forget(key, record)
+
+
+async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | None:
+    """The key of the user's shard, where its slot is being served."""
+    listed = await store.user(uid)
+    if listed is None or listed.user is None:
+        return None
+    slot = latest_slot(listed.user.zone, listed.user.hour, now)
+    over = parts.rules.phase(slot.at, now) is Phase.OVER
+    return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
+
+
+async def forget_claims(context: Context, uid: str) -> None:
+    """All that Redis remembers of a user who is removed."""
+    async for found in context.claims.scan(claims_of(uid, None)):
+        await context.claims.forget(found.key)

@@ -8,12 +8,11 @@ from contextlib import aclosing
 from datetime import date, datetime
 from typing import Any
 
-from notifications.commands.operation import Context, Operation
-from notifications.commands.table import Table
-from notifications.commands.terminal import say
+from notifications.commands.operation import Context
+from notifications.commands.terminal import Table, say
 from notifications.domain.claim import Record, Stored, user_key
 from notifications.domain.model import Ledger, day_of
-from notifications.domain.schedule import ONE_DAY, nominal_date, slot_on
+from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, Found, Store
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
@@ -22,50 +21,39 @@ PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
-def inspect(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
-    """The operation. One line, or one JSON object, for each claim, and for each ledger that has none any more.
-
-    Without a user or a date: of the ledgers those that are open.
-    """
-
-    async def run(context: Context) -> int:
-        claims = context.claims
-        count = 0
-        table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
-        async with context.open_parts() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
-            async for row in rows:
-                count += 1
-                if as_json:
-                    say(json.dumps(row))
-                else:
-                    table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
-        if not as_json:
-            say(f"{count} days.")
-        return 0
-
-    return run
+async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
+    """One line, or JSON object, for each claim, and for each ledger that has none (unasked: the open ones)."""
+    claims = context.claims
+    count = 0
+    table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
+    async with context.open_parts() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
+        async for row in rows:
+            count += 1
+            if as_json:
+                say(json.dumps(row))
+            else:
+                table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
+    if not as_json:
+        say(f"{count} days.")
+    return 0
 
 
-def inspect_keys(uid: str | None, day: date | None, *, as_json: bool) -> Operation:
-    """The operation: every key that this job keeps, as it is; of a user or a date only its claims."""
-
-    async def run(context: Context) -> int:
-        count = 0
-        table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
-        for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
-            async for raw in context.claims.keys(pattern):
-                count += 1
-                ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
-                row = {"key": raw.key, "value": raw.value, "ttl_seconds": ttl}
-                if as_json:
-                    say(json.dumps(row))
-                else:
-                    table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
-        if not as_json:
-            say(f"{count} keys.")
-        return 0
-
-    return run
+async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
+    """Every key that this job keeps, as it is; of a user or a date only its claims."""
+    count = 0
+    table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
+    for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
+        async for raw in context.claims.keys(pattern):
+            count += 1
+            ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
+            row = {"key": raw.key, "value": raw.value, "ttl_seconds": ttl}
+            if as_json:
+                say(json.dumps(row))
+            else:
+                table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
+    if not as_json:
+        say(f"{count} keys.")
+    return 0
 
 
 def claims_of(uid: str | None, day: date | None) -> str:
@@ -121,8 +109,7 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user(uid)
     if listed is not None and listed.user is not None:
-        slot = slot_on(listed.user.zone, nominal_date(day, listed.user.hour), listed.user.hour)
-        row["slot"] = slot.at.isoformat()
+        row["slot"] = slot_of_day(listed.user.zone, day, listed.user.hour).at.isoformat()
     if ledger is not None:
         row |= {
             "ledger": ledger.state.value,
@@ -150,7 +137,6 @@ COLUMN = ("uid", "date", "claim", "ledger")
 
 
 def _more(row: dict[str, Any]) -> str:
-    """What has no column of its own, where it says something."""
     shown = {name: value for name, value in row.items() if name not in COLUMN and value not in (None, "", {}, 0)}
     if (devices := shown.pop("devices", None)) is not None:
         answers = list(devices.values())

@@ -1,7 +1,4 @@
-"""One date's users, ledgers and summaries, joined: how each user's day stands.
-
-Three ordered readings are joined by uid page by page, so that memory stays constant whatever the number of users.
-"""
+"""One date's users, ledgers and summaries, joined by uid page by page in constant memory: how each day stands."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import TypeVar
 
 from notifications.domain.delivery import OPERATORS
 from notifications.domain.model import Ledger, State
-from notifications.domain.schedule import Phase, Rules, Slot, nominal_date, slot_on
+from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
 from notifications.ports import Listed, Store
 
 T = TypeVar("T")
@@ -44,7 +41,6 @@ class Row:
 
     @property
     def uid(self) -> str:
-        """Whose it is."""
         return self.listed.uid
 
     @property
@@ -117,7 +113,7 @@ def _order(uid: str) -> bytes:
 def slot_of(listed: Listed, day: date) -> Slot | None:
     """When the user's day was due, by the zone and the hour of today; None for who can't be served."""
     user = listed.user
-    return slot_on(user.zone, nominal_date(day, user.hour), user.hour) if user is not None else None
+    return slot_of_day(user.zone, day, user.hour) if user is not None else None
 
 
 def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:

@@ -6,17 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
-from notifications.ports import Claims, Listed, Store
+from notifications.ports import Claims, Listed, Sample, Store
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Shown
 from notifications.settings import Settings
-
-Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +39,4 @@ async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
 
 
 Operation = Callable[[Context], Awaitable[int]]
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # how a day stands that `resend` ends

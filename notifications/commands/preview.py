@@ -6,20 +6,20 @@ import asyncio
 from dataclasses import dataclass
 from datetime import date
 
-from notifications.commands.operation import Context, Operation, usable_user
-from notifications.commands.recap_page import say_recap
+from notifications.commands.operation import Context, usable_user
+from notifications.commands.show import say_recap
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
-from notifications.domain.model import Draft, Recap, User
+from notifications.domain.model import Draft, Recap
 from notifications.domain.push import Wording, notice
-from notifications.domain.schedule import Slot, latest_slot, nominal_date, slot_on
+from notifications.domain.schedule import Slot, latest_slot, slot_of_day
 from notifications.domain.text import bounded
 from notifications.recap.compose import compose
 from notifications.recap.document import recap_to
 from notifications.recap.extract import extract
-from notifications.recap.material import Material, material
+from notifications.recap.material import Material
 from notifications.run.asking import Asking
-from notifications.run.day_input import Ledgers, read_conversations, read_ledgers
+from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.recap import Writing
 from notifications.run.state import Run
 
@@ -35,40 +35,27 @@ class Seen:
     writing: Writing | None = None
 
 
-def preview(uid: str, day: date | None) -> Operation:
-    """The operation. Exit 1 where the day has nothing to say."""
-
-    async def run(context: Context) -> int:
-        async with context.open_parts() as parts:
-            run = Run(parts, context.offset, context.terminated)
-            _, user = await usable_user(parts.store, uid)
-            now = await context.claims.now() + context.offset
-            slot = _slot(user, day) if day else latest_slot(user.zone, user.hour, now)
-            ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
-            if (late := ledgers.inverted_by) is not None:
-                why = f"the ledger of {late} ends after its slot, and names nothing that it told"
-                say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
-                return 1
-            found = await _material(run, ledgers)
-            if found is None:
-                say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
-                return 1
-            seen = Seen()
-            draft = await _draft(run, uid, slot, found, seen)
-            recap = compose(found, draft, now)
-            _say(run, uid, recap, found, seen)
-            return 0
-
-    return run
-
-
-def _slot(user: User, day: date) -> Slot:
-    return slot_on(user.zone, nominal_date(day, user.hour), user.hour)
-
-
-async def _material(run: Run, ledgers: Ledgers) -> Material | None:
-    user, given = ledgers.user, await read_conversations(run.store, ledgers)
-    return material(ledgers.slot.recap_date, given.conversations, user.language, user.zone, run.limits.min_words)
+async def preview(uid: str, day: date | None, context: Context) -> int:
+    """Exit 1 where the day has nothing to say."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        _, user = await usable_user(parts.store, uid)
+        now = await context.claims.now() + context.offset
+        slot = slot_of_day(user.zone, day, user.hour) if day else latest_slot(user.zone, user.hour, now)
+        ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+        if (late := ledgers.inverted_by) is not None:
+            why = f"the ledger of {late} ends after its slot, and names nothing that it told"
+            say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
+            return 1
+        found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
+        if found is None:
+            say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
+            return 1
+        seen = Seen()
+        draft = await _draft(run, uid, slot, found, seen)
+        recap = compose(found, draft, now)
+        _say(run, uid, recap, found, seen)
+        return 0
 
 
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:

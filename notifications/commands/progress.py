@@ -1,4 +1,4 @@
-"""While a run works: one line on a terminal, and the first pushes; nothing where nobody watches."""
+"""What a tick tells: a line and the first pushes while somebody watches; a summary and an exit code at its end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from datetime import UTC
+from typing import NamedTuple
 
-from notifications.commands.terminal import Steady, say, say_wrapped
-from notifications.domain.columns import COLUMNS
+from notifications.commands.terminal import Steady, complain, say, say_line, say_wrapped
+from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.push import Message
-from notifications.run.outcome import Progress
+from notifications.domain.text import COLUMNS
+from notifications.run.outcome import Ending, Progress
+from notifications.run.state import Report
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
@@ -66,7 +70,6 @@ class Previews:
         self._pushes = 0
 
     def __call__(self, message: Message, device: str) -> None:
-        """A push that went to the outbox."""
         self._pushes += 1
         if self._pushes <= PREVIEWS and sys.stdout.isatty():
             say_wrapped(f"push to {message.uid} (device {device}): {message.title}", "    ", "  ")
@@ -77,3 +80,60 @@ class Previews:
         if self._pushes > PREVIEWS and sys.stdout.isatty():
             say(f"  and {self._pushes - PREVIEWS:,} more pushes")
         self._pushes = 0
+
+
+SAID = {Ending.DONE_BEFORE: "had theirs already", Ending.GAVE_UP: "given up", Ending.LOST: "lost to another run"}
+
+
+class Ended(NamedTuple):
+    """How a tick ended: its exit code, and its summary in one line."""
+
+    code: int
+    line: str = ""
+
+
+def code_of(error: RecapError) -> int:
+    """The exit code that tells what ended the run."""
+    match error:
+        case UsageFault():
+            return 2
+        case ConfigFault():
+            return 3
+        case DependencyDown():
+            return 4
+        case _:
+            return 1
+
+
+def exit_code(report: Report) -> int:
+    """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
+    if report.trouble is not None:
+        return code_of(report.trouble)
+    if report.defects:
+        return 1
+    return 5 if report.counts.without_a_recap or report.unserved else 0
+
+
+def tell(report: Report, seconds: float, *, in_words: bool) -> Ended:
+    """A line for a person, but where it would stand in one log with the events."""
+    lines = _lines(report, seconds)
+    for line in lines if in_words else []:
+        say_line(line)
+    if report.trouble:
+        lines.append(str(report.trouble))
+        if in_words:
+            complain(str(report.trouble))
+    return Ended(exit_code(report), " ".join(lines))
+
+
+def _lines(report: Report, seconds: float) -> list[str]:
+    at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    lines = []
+    if report.unserved:
+        lines.append(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
+    if report.idle:
+        return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
+    counts = report.counts
+    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
+    told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
+    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s."]

@@ -6,13 +6,12 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
-from notifications.domain.columns import COLUMNS, wrapped
-from notifications.domain.text import printable
+from notifications.domain.text import COLUMNS, printable, width_of, wrapped
 
 ANY_LENGTH = sys.maxsize
 
@@ -94,11 +93,9 @@ class Steady(io.TextIOBase):
         return self._stream
 
     def isatty(self) -> bool:
-        """Whether a person watches."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The stream's own."""
         return self._stream.fileno()
 
     def _mute(self) -> None:
@@ -116,5 +113,39 @@ def steady_streams() -> None:
 
 
 def _nowhere() -> TextIO:
-    """In place of a stream that was closed before the start."""
     return Path(os.devnull).open("w", encoding="utf-8")
+
+
+GAP = 2
+
+
+class Table:
+    """Columns of (head, width); the last takes what is left. What does not fit is wrapped in its own column."""
+
+    def __init__(self, *columns: tuple[str, int], last: str) -> None:
+        left = COLUMNS - sum(width + GAP for _, width in columns)
+        self._columns = [*columns, (last, left)]
+        self._told = False
+
+    def row(self, *cells: object) -> None:
+        """One row; the heads come before the first."""
+        if not self._told:
+            self._told = True
+            self._say([[head] for head, _ in self._columns])
+        widths = (width for _, width in self._columns)
+        self._say([wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)])
+
+    def _say(self, cells: list[list[str]]) -> None:
+        for number in range(max(map(len, cells))):
+            parts = [lines[number] if number < len(lines) else "" for lines in cells]
+            padded = (
+                part + " " * (width - width_of(part)) for part, (_, width) in zip(parts, self._columns, strict=True)
+            )
+            say((" " * GAP).join(padded).rstrip())
+
+
+def counted(uids: Iterable[str], count: int) -> str:
+    """Uids, and how many more there are."""
+    shown = list(uids)
+    more = [f"and {count - len(shown):,} more"] if count > len(shown) else []
+    return " ".join([*shown, *more])

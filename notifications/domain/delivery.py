@@ -1,8 +1,4 @@
-"""The delivery ledger's transitions (docs/protocol.md, section 4), as pure functions.
-
-A store reads the documents in one transaction, asks here, and writes what the decision
-says in that same transaction. `read_time` is the store's own clock, as `sending_at` is.
-"""
+"""The delivery ledger's transitions (docs/protocol.md, section 4), as pure functions of what a transaction read."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from notifications.domain.errors import Malformed
 from notifications.domain.model import Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import Wording, notice
 
@@ -43,11 +40,7 @@ class LedgerRules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to tell the caller and, if `write`, which ledger to store.
-
-    `stamp_sending` and `stamp_sent` ask the store to put its own clock into `sending_at`
-    and `sent_at`; `recap` is stored in the same commit.
-    """
+    """What to tell the caller and, if `write`, what to store. `stamp_…`: that time is the store's own clock."""
 
     kind: Kind
     entry: Ledger | None = None
@@ -55,7 +48,7 @@ class Decision:
     write: bool = False
     stamp_sending: bool = False
     stamp_sent: bool = False
-    recap: Recap | None = None
+    recap: Recap | None = None  # stored in the same commit
     version: object = None  # the ledger's, as this left it, in the store's own terms; None where it has none
 
     def to_store(self, now: datetime) -> Ledger | None:
@@ -110,10 +103,7 @@ def neighbours(day: date, around: Mapping[date, Ledger], dates: Iterable[date]) 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `begin` and `close` write about a day that has no ledger yet.
-
-    `told` is None where nothing was read. `zone` and `hour` are the user's as they were listed.
-    """
+    """What `begin` and `end_day` write about a day that has no ledger yet. `told` is None where nothing was read."""
 
     uid: str
     date: date
@@ -130,6 +120,21 @@ class Opening:
     reason: str = ""  # the last failure's code
     operators: bool = False  # it is a resend that opens it
     wording: Wording = field(default_factory=Wording)  # of its push
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a transaction read. `read_time`: the store's own clock. `active`: the account is there and switched on."""
+
+    ledger: Ledger | None
+    read_time: datetime
+    active: bool = True
+    summary: Summary | None = None
+    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # those that the opening rests on, read again
+
+    def __post_init__(self) -> None:
+        if self.ledger is not None and self.ledger.state is State.UNREADABLE:
+            raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
 
 
 NOBODY = Decision(Kind.NOBODY)
@@ -167,41 +172,34 @@ def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelt
 
 
 def from_the_future(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
-    """Of a sender that a clock ahead has stamped: stamped anew, so that it is stale `stale` later; None for any other.
-
-    Called stale at once, a live sender beside a host whose clock stepped back would be overtaken.
-    """
+    """BUSY for a sender that a clock ahead has stamped, stamped anew: a live one is not overtaken. None for others."""
     if entry.state is not State.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
         return None
     again = replace(entry, sending_at=read_time)
     return Decision(Kind.BUSY, again, wait=rules.stale, write=True, stamp_sending=True)
 
 
-def end_day(
-    op: Opening,
-    state: State,
-    outcome: str,
-    *,
-    active: bool,
-    found: Ledger | None,
-    changed: bool = False,
-    read_time: datetime,
-    rules: LedgerRules,
-) -> Decision:
-    """End the day as skipped, missed or dead. `changed`: a ledger around isn't as it was read."""
-    if not active:
+def busy_sender(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
+    """BUSY while another's sender is fresh, or its time is to come; None where there is none."""
+    if ahead := from_the_future(entry, read_time, rules):
+        return ahead
+    left = stale_in(entry, read_time, rules)
+    return Decision(Kind.BUSY, entry, wait=left) if entry.state is State.SENDING and left > timedelta(0) else None
+
+
+def end_day(op: Opening, state: State, outcome: str, seen: Seen, rules: LedgerRules) -> Decision:
+    """End the day as skipped, missed or dead."""
+    found = seen.ledger
+    if not seen.active:
         return NOBODY
     if found is None:
-        return CHANGED if changed else settled(_entry(op, rules, state, outcome))
+        return CHANGED if op.neighbours.changed(seen.around) else settled(_entry(op, rules, state, outcome))
     if found.state.final:
         return Decision(Kind.FINAL, found)
     if state is not State.DEAD:
         return Decision(Kind.TAKE, found)
-    if ahead := from_the_future(found, read_time, rules):
-        return ahead
-    left = stale_in(found, read_time, rules)
-    if found.state is State.SENDING and left > timedelta(0):
-        return Decision(Kind.BUSY, found, wait=left)
+    if (busy := busy_sender(found, seen.read_time, rules)) is not None:
+        return busy
     counted = replace(found, failures=op.failures, crashes=op.crashes, reason=op.reason or found.reason)
     return gave_up(counted, outcome)
 
@@ -211,12 +209,12 @@ def gave_up(entry: Ledger, outcome: str) -> Decision:
     return settled(replace(entry, state=State.GAVE_UP, outcome=outcome))
 
 
-def legacy(op: Opening, summary: Summary, *, active: bool, found: Ledger | None, rules: LedgerRules) -> Decision:
+def legacy(op: Opening, summary: Summary, seen: Seen, rules: LedgerRules) -> Decision:
     """Another hand already wrote a summary for the date: the day counts as sent, nothing is pushed."""
-    if not active:
+    if not seen.active:
         return NOBODY
-    if found is not None:
-        return Decision(Kind.FINAL if found.state.final else Kind.TAKE, found)
+    if seen.ledger is not None:
+        return Decision(Kind.FINAL if seen.ledger.state.final else Kind.TAKE, seen.ledger)
     return settled(_legacy_entry(op, summary, rules))
 
 
@@ -236,32 +234,23 @@ def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 
 
 
 def begin(
-    op: Opening,
-    recap: Recap,
-    *,
-    has_devices: bool,
-    replaces: Ledger | None,
-    active: bool,
-    found: Ledger | None,
-    summary: Summary | None,
-    changed: bool = False,
-    read_time: datetime,
-    rules: LedgerRules,
+    op: Opening, recap: Recap, seen: Seen, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
     `replaces` is the skipped, missed or dead ledger that an operator's resend read; it is
-    replaced only while its state and seq are as read. `changed`: a ledger around isn't as it was read.
+    replaced only while its state and seq are as read.
     """
-    if not active:
+    found = seen.ledger
+    if not seen.active:
         return NOBODY
     replacing = _same(found, replaces) and found is not None and found.state in REPLACEABLE
     if found is not None and not replacing:
-        return take(op.by, found=found, read_time=read_time, rules=rules)
+        return take(op.by, seen, rules)
     seq = found.seq + 1 if found else 1
-    if summary is not None:
-        return settled(_legacy_entry(op, summary, rules, seq))
-    if changed:
+    if seen.summary is not None:
+        return settled(_legacy_entry(op, seen.summary, rules, seq))
+    if op.neighbours.changed(seen.around):
         return CHANGED
     note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
     entry = replace(
@@ -280,7 +269,6 @@ def begin(
 
 
 def _cost(recap: Recap) -> dict[str, Any]:
-    """What the day's accounts sum up, without a look at the recaps."""
     told = recap.draft.metadata
     usd, seconds = told.get("usd"), told.get("llm_seconds")
     return {
@@ -296,8 +284,9 @@ def _same(found: Ledger | None, read: Ledger | None) -> bool:
     return found is not None and read is not None and (found.state, found.seq) == (read.state, read.seq)
 
 
-def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRules) -> Decision:
+def take(by: str, seen: Seen, rules: LedgerRules) -> Decision:
     """Become the sender of a ledger that another run left open."""
+    found = seen.ledger
     if found is None:
         return NOBODY
     if found.state.final:
@@ -305,11 +294,8 @@ def take(by: str, *, found: Ledger | None, read_time: datetime, rules: LedgerRul
     if found.state is State.SENDING:
         if found.by == by:
             return Decision(Kind.PUSH, found)
-        if ahead := from_the_future(found, read_time, rules):
-            return ahead
-        left = stale_in(found, read_time, rules)
-        if left > timedelta(0):
-            return Decision(Kind.BUSY, found, wait=left)
+        if (busy := busy_sender(found, seen.read_time, rules)) is not None:
+            return busy
     if found.tries >= rules.max_pushes:
         return gave_up(found, "pushes")
     taken = replace(found, state=State.SENDING, by=by, tries=found.tries + 1)

@@ -13,6 +13,8 @@ from notifications.domain.delivery import (
     Decision,
     Kind,
     LedgerRules,
+    Seen,
+    busy_sender,
     from_the_future,
     gave_up,
     settled,
@@ -33,12 +35,7 @@ def report(
     reason: str = "",
     found: Ledger | None,
 ) -> Decision:
-    """Write down what the push service answered, device by device.
-
-    `sent_nothing`: the push deadline had passed before the first push. `last_chance`: no
-    further run will come in time, so what stays open is given up. `reason`: the code of what
-    keeps a device open.
-    """
+    """What the push service answered, device by device. `last_chance`: what stays open is given up."""
     if found is None:
         return NOBODY
     if found.seq != seq:
@@ -78,47 +75,30 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     return any(result.open and device not in devices for device, result in results.items())
 
 
-def sweep(
-    by: str, *, active: bool, over: bool, found: Ledger | None, read_time: datetime, rules: LedgerRules
-) -> Decision:
-    """Take what no cohort would find any more (docs/protocol.md, section 6, step 8).
-
-    `over`: its slot's catch-up and grace have passed, so nobody else will come for it.
-    """
+def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
+    """Take what no cohort would find any more. `over`: its slot's catch-up and grace have passed."""
+    found = seen.ledger
     if found is None:
         return NOBODY
     if found.state.final:
         return Decision(Kind.FINAL, found)
-    if found.by != by and (ahead := from_the_future(found, read_time, rules)):
-        return ahead
-    left = stale_in(found, read_time, rules)
-    if found.state is State.SENDING and left > timedelta(0) and found.by != by:
-        return Decision(Kind.BUSY, found, wait=left)
-    if not active:
+    if found.by != by and (busy := busy_sender(found, seen.read_time, rules)) is not None:
+        return busy
+    if not seen.active:
         return gave_up(found, "user_gone_or_off")
     if over:
         return gave_up(found, "undelivered")
-    return take(by, found=found, read_time=read_time, rules=rules)
+    return take(by, seen, rules)
 
 
-def resend(
-    *,
-    active: bool,
-    found: Ledger | None,
-    claim_live: bool,
-    read_time: datetime,
-    rules: LedgerRules,
-    again: bool = True,
-) -> Decision:
+def resend(seen: Seen, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
-    Not `again`: it is the wish that each has it, so what was sent meanwhile is REFUSED too, and
-    a device that accepted is not pushed to once more.
-
-    RETRY: the ledger is open for a taker (bumped if it had ended). FINAL: the day ended
-    without a recap, or has no ledger at all; the caller runs the user and `begin` replaces it.
+    Not `again`: what was sent meanwhile is REFUSED too, and a device that accepted is not pushed to once more. RETRY:
+    the ledger is open for a taker. FINAL: the day has no recap; the caller runs the user and `begin` replaces it.
     """
-    if not active:
+    found, read_time = seen.ledger, seen.read_time
+    if not seen.active:
         return NOBODY
     if found is not None and (ahead := from_the_future(found, read_time, rules)):
         return replace(ahead, kind=Kind.REFUSED)
@@ -144,11 +124,7 @@ def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool
 
 
 def message(uid: str, entry: Ledger, now: datetime, *, silent: bool = False) -> Message:
-    """What is pushed: always from the ledger, so that a second push says what the first said.
-
-    It is worth its time from the recap's making on; an operator's resend from now on. `silent`: it
-    comes so long after its slot that it is shown without a sound.
-    """
+    """What is pushed, always from the ledger. It is worth its time from the recap's making on; a resend from now on."""
     since = entry.created_at if entry.seq == 1 and entry.created_at else now
     return Message(
         uid=uid,

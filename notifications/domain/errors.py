@@ -1,8 +1,4 @@
-"""What can go wrong, in the words of the job and not of a vendor.
-
-Each message is one sentence for a person: what and where, and what to do. None of
-them ever carries conversation text, a whole device token or a key.
-"""
+"""What can go wrong: each message is one sentence for a person, without conversation text, tokens or keys."""
 
 from __future__ import annotations
 
@@ -27,10 +23,7 @@ class ConfigFault(RecapError):
 
 
 class DependencyDown(RecapError):
-    """A server that the run needs does not serve (exit 4).
-
-    `name` is the dependency in lower case: redis, llm, push, or the store that it is.
-    """
+    """A server that the run needs does not serve (exit 4). `name`: redis, llm, push, or the store that it is."""
 
     def __init__(self, name: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -76,10 +69,7 @@ MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWE
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item (docs/protocol.md, section 5, step 3): counted, dead at the limit.
-
-    `unpaid`: it is known that the call costs nothing.
-    """
+    """The summarizer can't do this item: counted, dead at the limit. `unpaid`: it is known that it costs nothing."""
 
     def __init__(self, reason: ItemReason, sentence: str, *, unpaid: bool = False) -> None:
         super().__init__(sentence)
@@ -94,11 +84,8 @@ class OverBudget(RecapError):
 class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user; feeds the breaker.
 
-    `retry_after` is what the provider asked for, if it did. `opens` says that waiting
-    in this run is useless (quota used up). `config` says that only a person can mend
-    it (a refused key, an unknown model): the breaker opens at once and the run exits 3.
-    `cheap`: it was the cheaper tier alone that failed, so the same question may be asked at the full price at once.
-    `unpaid`: it is known that the call costs nothing.
+    `opens`: waiting in this run is useless (quota used up). `config`: only a person can mend it (a refused key, an
+    unknown model); the run exits 3. `cheap`: it was the cheaper tier alone. `unpaid`: the call is known to be free.
     """
 
     def __init__(

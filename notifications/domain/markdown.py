@@ -1,7 +1,4 @@
-"""Markdown that an app keeps as a conversation's text, to plain lines: the marks go, the words and the lines stay.
-
-A closed subset, line by line, each pattern linear: headings, lists, quotations, tables, code, emphasis and links.
-"""
+"""Markdown that an app keeps as a conversation's text, to plain lines: the marks go, the words and the lines stay."""
 
 from __future__ import annotations
 
@@ -59,7 +56,6 @@ def _underlines(row: str, above: str) -> bool:
 
 
 def _draws(row: str) -> bool:
-    """Whether it is a rule, of the page or of a table."""
     drawn = set(row)
     return len(row) > 2 and (drawn <= set("|:- ") or drawn <= set("* ") or drawn <= set("_ ") or drawn <= set("= "))
 
@@ -88,7 +84,6 @@ def _inlines(cells: Iterable[str]) -> Iterable[str]:
 
 
 def _inline(words: str) -> str:
-    """Without what makes words bold, a link or code."""
     if not MARK.search(words):
         return words.strip()
     words = LINK.sub(r"\1", words).replace("~~", "").replace("`", "")

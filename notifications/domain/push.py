@@ -99,7 +99,6 @@ class Wording:
 
     @property
     def says_nothing(self) -> Notice:
-        """The two lines where nothing is shown."""
         words = own_words(self.language)
         return Notice(words.title, words.ready)
 
@@ -141,10 +140,7 @@ class Message:
 
 
 def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline. Body: what is said of the day, cut at a word; never empty. Cleaned, whoever wrote it.
-
-    Or less of it, as the wording says: this is what the ledger keeps, and all that is ever pushed.
-    """
+    """Title: emoji and headline; body: what is said of the day, cut at a word; less as the wording says. Cleaned."""
     if wording.shown is Shown.NONE:
         return wording.says_nothing
     headline, said = plain(headline), plain(said)

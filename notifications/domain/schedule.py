@@ -1,8 +1,4 @@
-"""Slots, recap dates, windows, cohorts and shards, from IANA zones (docs/protocol.md, section 2).
-
-Zones come from the tzdata package alone, so that its version, which is part of a
-cohort's key, is the truth about every instant computed here.
-"""
+"""Slots, recap dates and cohorts from the tzdata package's IANA zones alone (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 
@@ -70,7 +66,6 @@ class Slot:
 
     @property
     def previous(self) -> datetime:
-        """The slot of the nominal date before."""
         return self.back(1)
 
 
@@ -104,11 +99,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def slot_instant(tz: ZoneInfo, nominal: date, hour: int) -> datetime:
-    """The instant of that hour on that nominal local date, in UTC.
-
-    A repeated local time gives the first of the two. A nonexistent one gives the first
-    valid instant after the gap, which neither value of `fold` does by itself.
-    """
+    """That hour on that local date, in UTC: the first of a repeated time, the first valid instant after a gap."""
     wall = datetime.combine(nominal, time(hour), tzinfo=tz)
     first = wall.astimezone(UTC)
     if _on_the_wall(first, tz) == wall.replace(tzinfo=None):
@@ -144,6 +135,11 @@ def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
     return Slot(slot_instant(zone(tz_name), nominal, hour), recap_date(nominal, hour), tz_name, hour)
 
 
+def slot_of_day(tz_name: str, day: date, hour: int) -> Slot:
+    """The slot of one user's recap date."""
+    return slot_on(tz_name, nominal_date(day, hour), hour)
+
+
 def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
     """The last slot at or before `now`: the one that a run for this user alone serves."""
     today = instant(now).astimezone(zone(tz_name)).date()
@@ -152,11 +148,7 @@ def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
 
 
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
-    """Every cohort with after < slot <= until, oldest slot first, then by hour.
-
-    A local day that a zone skipped whole shares its slot with the next day; the later
-    date wins.
-    """
+    """Every cohort with after < slot <= until, by slot and hour. Of a day that a zone skipped the later date wins."""
     found: dict[tuple[datetime, int], dict[str, date]] = {}
     for names in _alike():
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):

@@ -52,10 +52,7 @@ def key_of(uid: str, slot: datetime, hour: int, environment: str, count: int) ->
 
 
 def ended_cohorts(complete: Iterable[str], environment: str) -> set[str]:
-    """What the keys of those cohorts begin with of which all shards are complete, by the keys of complete ones.
-
-    Whatever tzdata and number of shards they were made with; up to version 1.0 without an environment's name.
-    """
+    """What the keys of wholly complete cohorts begin with, by the keys of complete shards of whatever version."""
     ended: dict[tuple[str, str], set[int]] = {}
     for key in complete:
         made_by, _, place = key.rpartition(":")
@@ -67,19 +64,13 @@ def ended_cohorts(complete: Iterable[str], environment: str) -> set[str]:
 
 
 def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[Shard]:
-    """Oldest slot first; within a slot each parallel task starts at its own place of the ring.
-
-    Which task serves which shard is the claims' business: this only keeps them apart.
-    """
+    """Oldest slot first; within a slot each parallel task starts at its own place, which only keeps tasks apart."""
     start = task * count // tasks
     return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))
 
 
 def batches(shards: Sequence[Shard], count: int, tasks: int, most: int) -> Iterator[list[Shard]]:
-    """What one task holds at once, in order: `most` shards, and of a cohort's `count` no more than its share.
-
-    So who starts first leaves the others theirs; where there is one task, its share is all of them.
-    """
+    """What one task holds at once, in order: `most` shards, and of a cohort's `count` no more than its share."""
     share, left = -(-count // tasks), list(shards)
     while left:
         batch, rest = list[Shard](), list[Shard]()

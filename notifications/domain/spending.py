@@ -55,12 +55,10 @@ class Spent:
 
     @property
     def tokens(self) -> int:
-        """In and out."""
         return self.tokens_in + self.tokens_out
 
     @property
     def usd(self) -> float | None:
-        """In USD."""
         return None if self.micro_usd is None else self.micro_usd / MICROS
 
     def as_metadata(self) -> dict[str, int | float]:

@@ -34,7 +34,7 @@ DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 def clean(text: str) -> str:
     """One line of words: no control, bidirectional, zero-width or private character, no half of a surrogate pair."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return " ".join(text.split())
     text = ESCAPE_SEQUENCE.sub("", text)
     kept = [_kept(text, place) for place in range(len(text))]
@@ -59,10 +59,7 @@ def _joins(letter: str) -> bool:
 
 
 def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
-    """Cleaned words without links and without markup: what an LLM wrote, before it is stored or pushed.
-
-    Of no more than `length` characters: nobody's text may hold up the event loop.
-    """
+    """Cleaned words of an LLM without links and markup, of no more than `length` characters."""
     text = text[:length]
     for _ in range(3):  # one inside another
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
@@ -160,3 +157,36 @@ def is_document_id(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return bool(text) and "/" not in text and "\0" not in text and not reserved and size <= ID_BYTES
+
+
+COLUMNS = 80
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
+    """Lines of this width: broken at spaces, and anywhere in a word that no line holds; all but the first indented."""
+    lines = [""]
+    for word in text.split():
+        for piece in _pieces(word, width - indent):
+            if lines[-1].strip() and width_of(lines[-1]) + 1 + width_of(piece) > width:
+                lines.append(" " * indent)
+            lines[-1] += f" {piece}" if lines[-1].strip() else piece
+    return lines
+
+
+def _pieces(word: str, room: int) -> list[str]:
+    if width_of(word) <= room:
+        return [word]
+    found = [""]
+    for letter in word:
+        if width_of(found[-1] + letter) > room:
+            found.append("")
+        found[-1] += letter
+    return found

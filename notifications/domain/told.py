@@ -22,10 +22,10 @@ HASH_LETTERS = 10  # 50 bits: that one conversation of 200 looks like one of 200
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What is read for one recap.
+    """What is read for one recap. `window` is what the ledger stores.
 
-    `window` is what the ledger stores. Conversations are read from `read_from` on, but for those in `told`, for all
-    before `told_before`, and for those that are under way and were created at `live_since` or later.
+    Conversations are read from `read_from` on, but for those in `told`, for all before `told_before`, and for those
+    that are under way and were created at `live_since` or later.
     """
 
     window: Window

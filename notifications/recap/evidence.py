@@ -6,11 +6,12 @@ Whether the sentence follows from its quote is not for code to tell: recap/verif
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 
 import regex
 
@@ -50,6 +51,11 @@ class Ground:
     def letters(self) -> str:
         """Its letters alone."""
         return "".join(map(folded, self.text))
+
+    @cached_property
+    def places(self) -> list[int]:
+        """How many letters its text has up to each character, with that."""
+        return list(accumulate(len(folded(character)) for character in self.text))
 
     @cached_property
     def turns(self) -> frozenset[str]:
@@ -110,14 +116,7 @@ class Ground:
 
     def _span(self, at: int, length: int) -> Span:
         """A span of its letters as one of its text, widened to whole words."""
-        passed, start, end = 0, 0, len(self.text)
-        for place, character in enumerate(self.text):
-            if passed <= at:
-                start = place
-            passed += len(folded(character))
-            if passed >= at + length:
-                end = place + 1
-                break
+        start, end = bisect_right(self.places, at), bisect_left(self.places, at + length) + 1
         if not writes_no_spaces(self.text[start:end]):
             while start > 0 and self.text[start - 1].isalnum():
                 start -= 1

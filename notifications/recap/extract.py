@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import regex
 
@@ -25,9 +27,9 @@ from notifications.recap.bounds import (
 )
 from notifications.recap.compose import MAX_TASKS
 from notifications.recap.finish import BETWEEN_TOPICS, counted
-from notifications.recap.lexrank import SAME, Weights, cosine, diverse, lexrank, weighed, words
+from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
 from notifications.recap.material import Material, held_at
-from notifications.recap.spoken import begins_with_a_pronoun, has_a_day, has_a_number, without_fillers
+from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
 from notifications.recap.words import content_stems, words_in
 
 Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
@@ -39,14 +41,19 @@ LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
 MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
 OVERVIEW_SENTENCES = 6
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
-LONG, FAIR, SHORT = 185, 90, 42  # characters of a spoken sentence: endless, of fair length, hardly one
+LONG, FAIR, SHORT = 185, 115, 46  # characters of a spoken sentence: endless, of fair length, hardly one
 LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
+PUSHED_FROM = 12  # of the best sentences
+PUSHED_STEMS = 4  # content words of a sentence that a push shows
+CONFIDED = ("health", "finance")  # categories of conversations of which nothing stands on a lock screen
+MOVED = 0.35  # cosine from which a later conversation is about the same
+MANY_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
 BEST = 3  # sentences of a conversation by which it counts
 # What makes a sentence worth more, as factors; found on the evaluation's days.
-OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 0.9, 0.7, 0.4, 0.14, 8
-OF_A_QUESTION, OF_A_SHORT_ONE, OF_A_PRONOUN, OF_THE_WEARER = 0.45, 0.6, 0.7, 1.1
-OF_BACKGROUND, OF_A_SILENT_ONE = 0.15, 0.6  # where the wearer says nothing: without a title, and with one
-OF_A_TASK = 0.3  # how much more a conversation counts for each thing to do
+OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 1.33, 0.65, 0.65, 0.15, 15
+OF_A_QUESTION, OF_A_SHORT_ONE, OF_A_PRONOUN, OF_THE_WEARER = 0.3, 0.71, 0.77, 0.96
+OF_BACKGROUND, OF_A_SILENT_ONE = 0.15, 0.32  # where the wearer says nothing: without a title, and with one
+OF_A_TASK = 0.2  # how much more a conversation counts for each thing to do
 TELLING_STEMS = 5  # content words of a sentence that is worth a recap though it names no day, name or figure
 ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
@@ -78,6 +85,7 @@ class Said:
     base: float
     fact: bool
     names: frozenset[str] = frozenset()
+    figures: frozenset[str] = frozenset()  # its days and numbers
     needs_more: bool = False  # it begins with a pronoun
 
 
@@ -89,8 +97,9 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     places = _without_corrected(range(len(said)), said, vectors)
     talks = _by_weight(m, said, worth, places)
     weighted = [worth[n] * _of_conversation(m, said[n].at) for n in range(len(said))]
-    overview = sorted(diverse(places, weighted, vectors, OVERVIEW_SENTENCES))
-    highlights = tuple(_highlights(m, talks, places, said, weighted, vectors, overview))
+    alike = partial(_alike, said, vectors)
+    overview = sorted(diverse(places, weighted, alike, OVERVIEW_SENTENCES))
+    highlights = tuple(_highlights(m, talks, places, said, weighted, alike, overview))
     best = sorted(places, key=lambda n: (-weighted[n], n))
     told = [_cited(m, said[n]) for n in overview]
     shown = {one.conversation_ids for one in told} | {one.conversation_ids for h in highlights for one in h.items}
@@ -133,18 +142,18 @@ def _candidates(m: Material, split: Split) -> list[Said]:
 
 def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
     tongue = c.language or language
-    before, found = "", 0
-    for speaker, sentence in _split_lines(c, tongue, split, length):
+    before, found = ("", -1), 0
+    for turn, speaker, sentence in _split_lines(c, tongue, split, length):
         text = without_fillers(sentence, tongue) if c.turns else sentence
         one = _judged(text, speaker, at, tongue)
         if one is not None and one.needs_more:
-            both = joined([before, text]) if before and not begins_with_a_pronoun(before, tongue) else ""
-            one = replace(one, text=both) if both and len(both) <= MAX_SENTENCE else one
-            one = replace(one, base=one.base * (1 if both else OF_A_PRONOUN), needs_more=not both)
-        before = text
+            can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
+            both = joined([before[0], text]) if can_be_joined else ""
+            one = (len(both) <= MAX_SENTENCE and _judged(both, speaker, at, tongue)) or one
+        before = text, turn
         if one is not None and len(one.text) <= MAX_SENTENCE:
             found += 1
-            yield one
+            yield replace(one, base=one.base * OF_A_PRONOUN) if one.needs_more else one
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
         others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
         said = joined([turn.text for turn in c.lines])
@@ -159,30 +168,30 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
     if count < LEAST_WORDS or text.endswith(ANNOUNCES):
         return None
     names = frozenset(NAME.findall(text))
-    figure, day = has_a_number(text, language), has_a_day(text, language)
+    days, numbers = days_in(text, language), numbers_in(text, language)
     stems = min(MOST_CONTENT, len(content_stems(text, language)))
-    base = 1 + OF_A_FIGURE * figure + OF_A_DAY * day + OF_A_NAME * bool(names) + OF_CONTENT * stems
+    base = 1 + OF_A_FIGURE * bool(numbers) + OF_A_DAY * bool(days) + OF_A_NAME * bool(names) + OF_CONTENT * stems
     if QUESTION.search(text):
         base *= OF_A_QUESTION
     if count < SHORT_WORDS:
         base *= OF_A_SHORT_ONE
     if speaker == WEARER:
         base *= OF_THE_WEARER
-    fact = figure or day or bool(names)
-    return Said(text, at, base, fact, names, begins_with_a_pronoun(text, language))
+    fact = bool(days or numbers or names)
+    return Said(text, at, base, fact, names, days | numbers, begins_with_a_pronoun(text, language))
 
 
-def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[str, str]]:
-    """Speaker and sentence, in order. What was written ends with its line; what one speaker said may go on."""
+def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[int, str, str]]:
+    """Turn, speaker and sentence, in order. What was written is one turn; of a transcript each speaker's words are."""
     left = length
-    for turn in _whole_turns(c.lines):
+    for number, turn in enumerate(c.lines if c.overview else _whole_turns(c.turns)):
         if left <= 0:
             return
         words = plain(turn.text[:left], left)
         left -= len(turn.text)
         sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
         for sentence in _in_fair_pieces(sentences) if c.turns else sentences:
-            yield turn.speaker, sentence
+            yield number if c.turns else 0, turn.speaker, sentence
 
 
 def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
@@ -216,31 +225,43 @@ def _in_fair_pieces(sentences: Iterable[str]) -> list[str]:
     return [one.rstrip(",;:–—、，； ") for one in found]
 
 
+def _alike(said: Sequence[Said], vectors: Sequence[Weights], one: int, other: int) -> float:
+    """How much two sentences say the same; wholly, where one holds the other."""
+    first, second = said[one].text, said[other].text
+    return 1.0 if first in second or second in first else cosine(vectors[one], vectors[other])
+
+
 def _worth(said: Sequence[Said], ranks: Sequence[float]) -> list[float]:
     """What each sentence is worth: by its own words, and more where it speaks for others."""
     return [one.base * (1 + rank * len(said)) for one, rank in zip(said, ranks, strict=True)]
 
 
 def _without_corrected(places: Iterable[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:
-    """Of two sentences of one conversation that say the same of the same names, the later: it may correct the other."""
+    """Without those that a later sentence may correct.
+
+    In one conversation: one that says the same of the same names. In a later one: one that is like it, and has days or
+    numbers, but not all of its own.
+    """
     kept: list[int] = []
     for n in places:
-        same = [
-            one
-            for one in kept
-            if said[one].at == said[n].at
-            and said[one].names == said[n].names
-            and cosine(vectors[one], vectors[n]) >= SAME
-        ]
-        kept = [one for one in kept if one not in same] + [n]
+        kept = [one for one in kept if not _corrects(said[n], said[one], cosine(vectors[one], vectors[n]))] + [n]
     return kept
+
+
+def _corrects(later: Said, one: Said, likeness: float) -> bool:
+    if later.at == one.at:
+        return likeness >= SAME and later.names == one.names
+    return likeness >= MOVED and bool(later.figures) and not one.figures <= later.figures
 
 
 def _of_conversation(m: Material, at: int) -> float:
     """What a sentence counts for by where it was said: background audio has no title, and the wearer says nothing."""
     c = m.conversations[at]
     silent = bool(c.turns) and all(turn.speaker != WEARER for turn in c.turns)
-    if not (m.knows_the_wearer and silent):
+    if not m.knows_the_wearer:
+        many = len({turn.speaker for turn in c.turns}) >= MANY_SPEAKERS
+        return OF_BACKGROUND if many and not (c.title or c.action_items or c.category in EMOJI) else 1.0
+    if not silent:
         return 1.0
     return OF_A_SILENT_ONE if c.title else OF_BACKGROUND
 
@@ -262,7 +283,7 @@ def _highlights(
     places: Sequence[int],
     said: Sequence[Said],
     worth: Sequence[float],
-    vectors: Sequence[Weights],
+    alike: Alike,
     overview: Sequence[int],
 ) -> Iterable[Highlight]:
     """The heaviest conversations, each by its best sentences that stand nowhere else; in the day's order."""
@@ -271,7 +292,7 @@ def _highlights(
         if len(found) == MAX_HIGHLIGHTS:
             break
         own = [n for n in places if said[n].at == at and n not in told and not said[n].needs_more]
-        if chosen := diverse(own, worth, vectors, MAX_ITEMS, told):
+        if chosen := diverse(own, worth, alike, MAX_ITEMS, told):
             found[at] = sorted(chosen)
             told += chosen
     for at, chosen in sorted(found.items()):
@@ -292,9 +313,10 @@ def _topic(c: Conversation, m: Material) -> str:
 
 def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Sequence[int]) -> str:
     """The titles of the heaviest conversations; else the best sentence that is short; else the counts."""
-    titles = [title for at in talks if (title := plain(m.conversations[at].title, MAX_TITLE))]
+    shown = (m.conversations[at] for at in talks if m.conversations[at].category not in CONFIDED)
+    titles = [title for c in shown if (title := plain(c.title, MAX_TITLE))]
     two, one = BETWEEN_TOPICS.join(dict.fromkeys(titles[:2])), titles[0] if titles else ""
-    short = (said[n].text for n in best if said[n].fact and not said[n].needs_more)
+    short = (said[n].text for n in _for_a_lock_screen(m, said, best))
     fitting = (text for text in (two, one, *short) if 0 < len(text) <= MAX_HEADLINE)
     return next(fitting, counted(m))
 
@@ -302,11 +324,24 @@ def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Seq
 def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
     """The best sentences that fit whole, none of which needs another; where none tells a fact, the counts."""
     chosen: list[str] = []
-    for n in best:
-        one = said[n]
-        if not one.needs_more and (one.fact or chosen) and len(joined([*chosen, one.text])) <= MAX_PUSH:
-            chosen.append(one.text)
+    for n in _for_a_lock_screen(m, said, best[:PUSHED_FROM]):
+        if _width(joined([*chosen, said[n].text])) <= MAX_PUSH:
+            chosen.append(said[n].text)
     return joined(chosen) or counted(m)
+
+
+def _for_a_lock_screen(m: Material, said: Sequence[Said], best: Sequence[int]) -> Iterable[int]:
+    """The sentences that tell a fact and can be understood alone, of no conversation that is confided."""
+    for n in best:
+        one, c = said[n], m.conversations[said[n].at]
+        telling = one.fact and (len(content_stems(one.text, m.language)) >= PUSHED_STEMS or not c.lines)
+        if telling and not one.needs_more and c.category not in CONFIDED:
+            yield n
+
+
+def _width(text: str) -> int:
+    """Characters, of which a wide one counts as two."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:

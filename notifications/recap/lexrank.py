@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from notifications.recap.words import WORD, writes_no_spaces
 
 ALIKE = 0.1  # cosine from which two sentences speak for each other
-SAME = 0.45  # cosine from which two sentences say the same
-RELEVANCE = 0.65  # of what a sentence is worth, beside how much it is like those that were chosen
+SAME = 0.57  # cosine from which two sentences say the same
+RELEVANCE = 0.5  # of what a sentence is worth, beside how much it is like those that were chosen
 DAMPING = 0.85
 ROUNDS = 30
 
 Weights = Mapping[str, float]
+Alike = Callable[[int, int], float]  # how alike the sentences at two places are: 0 to 1
 
 
 def words(text: str) -> Counter[str]:
@@ -81,14 +82,14 @@ def _neighbours(vectors: Sequence[Weights]) -> list[dict[int, float]]:
 
 
 def diverse(
-    places: Sequence[int], worth: Sequence[float], vectors: Sequence[Weights], most: int, beside: Iterable[int] = ()
+    places: Sequence[int], worth: Sequence[float], alike: Alike, most: int, beside: Iterable[int] = ()
 ) -> list[int]:
     """The `most` places that are worth most and alike least: maximal marginal relevance (Carbonell, Goldstein 1998).
 
     None is much like another, or like one of `beside`, which were chosen before.
     """
     chosen: list[int] = []
-    likeness = {place: max((cosine(vectors[place], vectors[one]) for one in beside), default=0.0) for place in places}
+    likeness = {place: max((alike(place, one) for one in beside), default=0.0) for place in places}
     left = [place for place in places if likeness[place] < SAME]
     best = max((worth[place] for place in places), default=0.0) or 1.0
     while left and len(chosen) < most:
@@ -96,6 +97,6 @@ def diverse(
         chosen.append(place)
         left.remove(place)
         for one in left:
-            likeness[one] = max(likeness[one], cosine(vectors[place], vectors[one]))
+            likeness[one] = max(likeness[one], alike(place, one))
         left = [one for one in left if likeness[one] < SAME]
     return chosen

@@ -44,7 +44,6 @@ class Breaker:
             self._opens(cause)
 
     def answered(self) -> None:
-        """It works: the failures in a row are over."""
         self._in_a_row = 0
         self._ever_answered = True
         self._cause = None
@@ -102,10 +101,7 @@ class Writes(Breaker):
 
 
 class UselessAnswers:
-    """Whose fault they are: the item's, once another item was answered well; the provider's, where ten are alike.
-
-    Nobody is charged before that is known. It is the item's too where nobody is left to ask.
-    """
+    """Whose fault they are: the item's, once another was answered well; the provider's, where ten are alike."""
 
     def __init__(self, theirs: Callable[[ItemReason], None]) -> None:
         self._theirs = theirs
@@ -115,7 +111,6 @@ class UselessAnswers:
         self.waiting = 0
 
     def answered_well(self) -> None:
-        """The provider works."""
         self._in_a_row = 0
         self.decide(items=True)
 
@@ -131,7 +126,6 @@ class UselessAnswers:
         return self._in_a_row
 
     def decide(self, *, items: bool) -> None:
-        """Tell everybody who waits."""
         verdict, self._verdict = self._verdict, None
         if verdict is not None and not verdict.done():
             verdict.set_result(items)

@@ -1,7 +1,4 @@
-"""Whether Redis' clock is right. It decides what is due, and one that is a day ahead would end tomorrow for everybody.
-
-The store's clock judges it. This machine's is a witness: it may ask for that judgement, and never gives one.
-"""
+"""Whether Redis' clock, which decides what is due, is right: the store's judges it, this machine's is a witness."""
 
 from __future__ import annotations
 

@@ -75,10 +75,7 @@ class Day:
         return self.now - self.slot > timedelta(minutes=self.run.limits.quiet_after_minutes)
 
     def opening(self, given: DayInput | None = None, won: Reply | None = None, language: str | None = None) -> Opening:
-        """What a new ledger of this day starts with. A window whose start is not before its end is never stored.
-
-        `language`: of what its push says in place of what it does not show.
-        """
+        """What a new ledger of this day starts with. `language`: of what its push says in place of the recap."""
         reply = won or self.won
         opening = Opening(
             uid=self.uid,
@@ -157,7 +154,7 @@ class Day:
     async def free(self, ending: Ending, reason: str = "") -> Outcome:
         """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
         outcome = self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
-        return replace(outcome, freed=outcome.done)
+        return replace(outcome, freed=outcome.ending.done)
 
     def _done(self, reply: Reply, verb: str, ending: Ending, reason: str) -> Outcome:
         if reply.answer is ClaimAnswer.OK:

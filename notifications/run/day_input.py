@@ -1,7 +1,4 @@
-"""What one user's day is made of: the ledgers around it, and the conversations that no recap has told.
-
-A run, `preview`, `why`, `--dry-run` and `resend` all ask here, so that none of them can see a day otherwise.
-"""
+"""What one user's day is made of. Runs and commands all ask here, so that none can see a day otherwise."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from notifications.domain.model import Conversation, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
 from notifications.domain.told import DAYS_BEFORE, Candidates, candidates, first_and_last, told_of
 from notifications.ports import Store
+from notifications.recap.material import Material, material
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,6 @@ class Ledgers:
 
     @property
     def neighbours(self) -> Neighbours:
-        """What the text rests on."""
         first, last = first_and_last(self.slot.recap_date)
         return neighbours(
             self.slot.recap_date, self.around, [first + n * ONE_DAY for n in range((last - first).days + 1)]
@@ -55,9 +52,13 @@ class DayInput:
         """How many of them have words that only the app can read."""
         return sum(one.encrypted for one in self.conversations)
 
+    def material(self, min_words: int) -> Material | None:
+        """What a recap is made of; None where the day has too little to say."""
+        user, day = self.ledgers.user, self.ledgers.slot.recap_date
+        return material(day, self.conversations, user.language, user.zone, min_words)
+
     @property
     def told(self) -> str:
-        """What the ledger stores as told."""
         return told_of(self.ledgers.user.uid, self.conversations)
 
     @property

@@ -1,7 +1,4 @@
-"""A batch of shards: all its users at once, then the few, then one by one (docs/protocol.md, section 6, step 4).
-
-So a user whose turn kills the process ends up alone, and takes nobody's day along.
-"""
+"""A batch of shards: all its users at once, then the few, then who may kill the process alone (section 6, step 4)."""
 
 from __future__ import annotations
 
@@ -92,11 +89,7 @@ async def _again(later: Sequence[tuple[HeldShard, User]]) -> AsyncGenerator[tupl
 async def pass_over(
     run: Run, everybody: AsyncGenerator[tuple[HeldShard, User]], *, lane: int, width: int
 ) -> list[tuple[HeldShard, User]]:
-    """One pass with `width` users at a time; returns those who belong in a narrower lane.
-
-    A user is claimed only when a worker is free for it. The first `width` start one after
-    another, since starting hundreds of calls at once stalls the loop.
-    """
+    """One pass with `width` users at a time, the first ones a gap apart; returns those for a narrower lane."""
     free = asyncio.Semaphore(width)
     later: list[tuple[HeldShard, User]] = []
     serving: set[asyncio.Task[None]] = set()
@@ -111,7 +104,7 @@ async def pass_over(
                 later.append((shard, user))
                 return
             shard.note(user.uid, outcome)
-            if not outcome.done:
+            if not outcome.ending.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
         finally:
             place.leave()
@@ -145,7 +138,6 @@ class Place:
         self._free: asyncio.Semaphore | None = free
 
     def leave(self) -> None:
-        """Another user may be served now."""
         if self._free is not None:
             self._free.release()
             self._free = None
@@ -160,7 +152,6 @@ async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
 
 
 async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_place: Callable[[], None]) -> Outcome:
-    """Claim one user and carry them through."""
     if shard.lost:
         return Outcome(Ending.LOST)
     cohort = shard.shard.cohort

@@ -61,11 +61,6 @@ class Outcome:
     reason: str = ""
     freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
 
-    @property
-    def done(self) -> bool:
-        """Whether this user keeps no shard open."""
-        return self.ending.done
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -77,7 +72,6 @@ class Progress:
 
     @property
     def in_flight(self) -> int:
-        """Those that are being served."""
         return self.due - self.done - self.waiting
 
 
@@ -102,7 +96,6 @@ class Counts:
     unpriced_calls: int = 0
 
     def spend(self, spent: Spent) -> None:
-        """One LLM call more."""
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 

@@ -1,8 +1,4 @@
-"""A run's pace: it waits where the LLM's provider announced that its budget ends.
-
-A pause is told to the other processes through Redis, and theirs is asked for once a second: no
-round trip of any user's.
-"""
+"""A run's pace: it waits where the LLM's provider announced that its budget ends, and tells the other processes."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import structlog
 
 from notifications.domain.claim import pause_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.pace import MAX_PAUSE, longest_pause
+from notifications.domain.waits import MAX_PAUSE, longest_pause
 from notifications.ports import Claims, Clock, Summarizer
 from notifications.run.termination import Termination
 

@@ -105,7 +105,6 @@ class Pusher:
         return pushed
 
     def _tell_unanswered(self, pushed: Pushed) -> None:
-        """The push deadline ended what the service had not answered."""
         silent = [device for device in pushed.results if device not in pushed.codes]
         if silent and not pushed.retry_after:
             pushed.codes |= dict.fromkeys(silent, "no_answer")
@@ -154,11 +153,7 @@ class Pusher:
         return answer
 
     async def _whose(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
-        """The answer, once it is known whom it is about.
-
-        Where it does not say, the service is asked about a message of its own, which reaches nobody:
-        does it take that, then this device alone is refused, and nobody else waits for it.
-        """
+        """The answer, once it is known whom it is about: where it does not say, a message that reaches nobody tells."""
         if not answer.quota:
             if answer.result.definite and not answer.config:
                 self._over_quota.clear()
@@ -184,14 +179,12 @@ class Pusher:
         return await asyncio.shield(self._probing)
 
     async def _rest(self, seconds: float, until: float) -> bool:
-        """Sleep, if that leaves time to push before the deadline."""
         if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
             return False
         await asyncio.sleep(seconds)
         return True
 
     def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
-        """What an answer means beyond its device: for the run, for the token, for on-call."""
         facts = {"uid": note.uid, "device": device.id, "code": answer.code}
         if answer.retry_after and answer.quota and answer.whose is Whose.DEVICE:
             pushed.over_quota[device.id] = answer.retry_after
@@ -222,10 +215,7 @@ class Pusher:
             self.breaker.answered()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete the tokens that the push service no longer knows; past a fifth of the run's devices it is our error.
-
-        Bounded in time, and ended by SIGTERM and by the first trouble: the next push finds them dead again.
-        """
+        """Delete dead tokens, in bounded time; those of more than a fifth of the devices are an error of ours."""
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from notifications.domain.errors import ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
+from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
 from notifications.domain.model import Cited, Draft
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
@@ -244,7 +244,7 @@ class Writing:
             draft = await self.asking.read(question, reader, self.m.size, reserved=reserved, once=True)
             verdicts = await self._second_look(draft)
         except (ItemFault, ProviderFault, OverBudget) as fault:
-            log.info("recap.not_better", **self._facts, reason=str(fault))
+            log.info("recap.not_better", **self.facts, reason=str(fault))
             return kept
         finally:
             self.may_wait = waits
@@ -269,7 +269,7 @@ class Writing:
         try:
             return await self._ask_the_judge(self.looking, draft)
         except (ItemFault, OverBudget) as fault:
-            log.warning("second_look.failed", **self._facts, reason=str(fault))
+            log.warning("second_look.failed", **self.facts, reason=str(fault))
         except ProviderFault as fault:
             if fault.config:
                 self.run.end_second_looks(fault)
@@ -278,10 +278,10 @@ class Writing:
                     str(fault), name=verify.NAME, retry_after=fault.retry_after, opens=fault.opens, unpaid=fault.unpaid
                 ) from fault
             else:
-                log.warning("second_look.failed", **self._facts, reason=str(fault))
+                log.warning("second_look.failed", **self.facts, reason=str(fault))
         except Exception:  # the one place that keeps a defect of ours from a recap that is paid
             self.run.defects += 1
-            log.exception("second_look.defect", **self._facts)
+            log.exception("second_look.defect", **self.facts)
         return None
 
     async def _ask_the_judge(self, looking: Asking, draft: Draft) -> Verdicts | None:
@@ -293,7 +293,7 @@ class Writing:
             reserved = None
         verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
         if verdicts is None:
-            log.warning("second_look.unbelievable", **self._facts)
+            log.warning("second_look.unbelievable", **self.facts)
         return verdicts
 
     async def _keep(self, draft: Draft) -> bool:
@@ -308,7 +308,10 @@ class Writing:
         return True
 
     async def _reserve_both(self, question: Question) -> Reserved | None:
-        """The worst cost of writing, and of the second look at it, before the first is asked for. Raises OverBudget."""
+        """The worst cost of writing, and of the second look at it, before the first is asked for.
+
+        Raises OverBudget; ConfigFault where what one of the two costs is not known.
+        """
         reserved = await self.asking.reserve(question)
         if reserved is None or self.run.verifier is None:
             return reserved
@@ -323,7 +326,7 @@ class Writing:
         )
         try:
             self._look_reserved = await self.looking.reserve(worst)
-        except OverBudget:
+        except (OverBudget, ConfigFault):
             await self.asking.settle(reserved, 0)
             raise
         return reserved
@@ -353,7 +356,8 @@ class Writing:
         return {**told, **spent.as_metadata()}
 
     @property
-    def _facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
+        """Who and when, for each event."""
         return {"uid": self.uid, "date": str(self.day)}
 
 

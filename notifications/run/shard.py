@@ -19,13 +19,13 @@ from notifications.domain.claim import (
     SINGLE_FILE_LANE,
     ClaimAnswer,
     Stored,
+    claimable,
     cohort_keys,
     new_token,
     since_key,
     skipped_key,
     sweep_key,
 )
-from notifications.domain.claim_table import claimable
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import Phase, Rules, cohorts_between
@@ -115,10 +115,7 @@ class HeldShard:
         self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
-        """Its users, page by page; the next page is fetched while the last is served.
-
-        A document that can't be served is counted and told, and keeps nobody else from theirs.
-        """
+        """Its users, the next page fetched meanwhile. A document that can't be served is counted and passed over."""
         limits, zones = self._run.limits, sorted(self.shard.cohort.zones)
         try:
             for start in range(0, len(zones), ZONES_AT_MOST):
@@ -167,7 +164,7 @@ class HeldShard:
         self._run.counts.add(outcome)
         if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
             self._skipped.add(uid)
-        if outcome.done:
+        if outcome.ending.done:
             self._done += 1
         else:
             self._waits.append(outcome.wait)

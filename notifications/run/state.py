@@ -44,7 +44,6 @@ class Untold:
     """Telemetry where none is set."""
 
     def span(self, name: str) -> AbstractContextManager[None]:
-        """Nothing is measured."""
         return nullcontext()
 
     def asked(self, spent: Spent, error: str = "") -> None:
@@ -81,41 +80,20 @@ class Parts:
         return Rules(self.limits.span("catch_up"), self.limits.span("grace"))
 
 
-@dataclass(slots=True)
 class Run:
     """One run's state. `offset` is what `--now` adds to Redis time for the schedule alone."""
 
-    parts: Parts
-    offset: timedelta = timedelta(0)
-    terminated: Termination = field(default_factory=Termination)  # SIGTERM
-    counts: Counts = field(default_factory=Counts)
-    trouble: RecapError | None = None  # the first that stopped the claiming
-    defects: int = 0
-    no_second_looks: ConfigFault | None = None  # why there are no further ones
-    agreed: Agreed | None = None  # when Redis' clock was found right; before that no claim is held against it
-    served: set[tuple[str, date]] = field(default_factory=set)  # whose day is open, and was looked at in this run
-    telemetry: Telemetry = field(init=False)
-    claims: Claims = field(init=False)
-    store: Store = field(init=False)
-    summarizer: Summarizer | None = field(init=False)
-    split: Split = field(init=False)
-    falls_back: bool = field(init=False)
-    shown: Shown = field(init=False)
-    style: str = field(init=False)
-    clock: Clock = field(init=False)
-    limits: Limits = field(init=False)
-    rules: Rules = field(init=False)
-    reads: Breaker = field(init=False)
-    writes: Writes = field(init=False)
-    llm: Breaker = field(init=False)
-    useless_answers: UselessAnswers = field(init=False)
-    pusher: Pusher = field(init=False)
-    pace: Pace = field(init=False)
-
-    def __post_init__(self) -> None:
-        parts = self.parts
-        self.telemetry = parts.telemetry
-        self.claims, self.store = parts.claims, parts.store
+    def __init__(self, parts: Parts, offset: timedelta = timedelta(0), terminated: Termination | None = None) -> None:
+        self.parts = parts
+        self.offset = offset
+        self.terminated = terminated or Termination()  # SIGTERM
+        self.counts = Counts()
+        self.trouble: RecapError | None = None  # the first that stopped the claiming
+        self.defects = 0
+        self.no_second_looks: ConfigFault | None = None  # why there are no further ones
+        self.agreed: Agreed | None = None  # when Redis' clock was found right; before that no claim is held against it
+        self.served: set[tuple[str, date]] = set()  # whose day is open, and was looked at in this run
+        self.claims, self.store, self.telemetry = parts.claims, parts.store, parts.telemetry
         self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
         self.shown, self.style = parts.shown, parts.style
         self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
@@ -124,10 +102,8 @@ class Run:
         self.llm = Breaker(self.stop_claiming, self.limits.max_provider_failures)
         self.useless_answers = UselessAnswers(self._all_answers_useless)
         self.pusher = Pusher(parts.push, self.clock, self.limits, self.terminated, pushes, self.counts)
-        calls = 1 if parts.verifier is None else 2
-        self.pace = Pace(
-            self.claims, self.clock, self.terminated, reserve=calls * self.limits.concurrency * parts.tasks
-        )
+        calls = (1 if parts.verifier is None else 2) * self.limits.concurrency * parts.tasks
+        self.pace = Pace(self.claims, self.clock, self.terminated, reserve=calls)
 
     @property
     def verifier(self) -> Summarizer | None:
@@ -199,10 +175,7 @@ class Run:
             log.warning("clock.host", reason=sentence)
 
     async def trust(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
-        """After each claim, begun at that reading of the parts' clock: whether Redis' clock has jumped since the check.
-
-        Raises ClaimsDown where it has. What was won is given back first, due again by the time that it should be.
-        """
+        """Raises ClaimsDown where Redis' clock has jumped since the check; what was won is given back first."""
         ended = self.clock.seconds()
         if self.agreed is None or not (off := self.agreed.jumped(reply.now, begun, ended)):
             return

@@ -25,10 +25,7 @@ SECONDS_AT_MOST = 50  # of one run: the next minute's has slots of its own
 
 
 async def sweep(run: Run, now: datetime) -> bool:
-    """Finish every open ledger that is older than a sender can be fresh, and whose user key is free.
-
-    Returns whether all of them were looked at.
-    """
+    """Finish every open ledger that is stale and whose user key is free. Returns whether all of them were looked at."""
     if run.stops:
         return False
     ends = run.clock.seconds() + SECONDS_AT_MOST

@@ -28,9 +28,6 @@ class Termination(asyncio.Event):
         """Like asyncio.timeout, but `grace` seconds at most after the run was told to stop. Raises TimeoutError.
 
         They count from the signal, whenever the work begins: several works in a row share the platform's last seconds.
-
-        A time-out rather than a task that waits for the event beside the work: nearly free, and
-        what is cancelled is cancelled where it waits.
         """
         left = self._told_at + grace - asyncio.get_running_loop().time()
         async with asyncio.timeout(min(seconds, max(0.0, left)) if self.is_set() else seconds) as limit:

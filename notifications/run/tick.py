@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unf
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, latest_slot
 from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
-from notifications.ports import Claims
+from notifications.ports import Claims, Summarizer
 from notifications.run.clocks import APART_AT_MOST, host_clock
 from notifications.run.outcome import Ending, Outcome, Progress
 from notifications.run.shard import Due, due_shards
@@ -67,8 +68,8 @@ class Tick:
             return report_of(run, now, unserved)
 
     async def _work(self, run: Run, claimable: Sequence[Shard], now: datetime, *, sweeps: bool) -> None:
-        from notifications.run.last_day import tell_last_day
         from notifications.run.sweep import sweep
+        from notifications.run.tick import tell_last_day
 
         swept = False
         try:
@@ -84,10 +85,7 @@ class Tick:
                     await self.claims.forget(sweep_key(self.claims.environment))  # the next run's turn
 
     async def _take_sweep(self, due: Due, rules: Rules, now: datetime) -> bool:
-        """This run's turn, and the word that from now on this Redis remembers what was served.
-
-        What else stands under these keys is told, and makes place: nobody but this job writes them.
-        """
+        """This run's turn, and the word that Redis remembers from now on. What else has these keys makes place."""
         sweep, since = sweep_key(self.claims.environment), since_key(self.claims.environment)
         for key in due.odd:
             log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
@@ -100,7 +98,6 @@ class Tick:
         return True
 
     async def _serve(self, run: Run, claimable: Sequence[Shard]) -> None:
-        """Batch after batch of shards, at the pace that the LLM's provider announces."""
         from notifications.run.lanes import serve_batch
 
         for sentence in await self.claims.warnings():
@@ -123,10 +120,7 @@ class Tick:
         return [shard for shard in due.unserved if self.since is None or shard.cohort.slot + ended > self.since]
 
     def _tell_unserved(self, due: Due, rules: Rules) -> int:
-        """Of these how many Redis would remember: the scheduler was down, and their users' day ended without a recap.
-
-        Of the time before, an empty Redis knows nothing: a new installation has missed nobody.
-        """
+        """How many missed slots Redis would remember: their users' day ended without a recap."""
         ended = rules.catch_up + rules.grace
         missed = [shard for shard in self._missed(due, rules) if shard.cohort.slot + ended > due.remembers_since]
         if missed:
@@ -141,10 +135,7 @@ class Tick:
         return len(missed)
 
     async def run_user(self, uid: str) -> Report:
-        """This user only, without a shard: their latest slot, if it is still served. Respects the claim.
-
-        Raises ConfigFault where there is no such user, or its document can't be served.
-        """
+        """This user only, without a shard: their latest slot, if still served. Raises ConfigFault for nobody."""
         from notifications.run.user import claim_and_recap
 
         now = await self.claims.now() + self.offset
@@ -185,3 +176,35 @@ def sent_elsewhere(uid: str, day: date) -> str:
         f"Redis says that {uid} {day} was sent, and the store has no ledger of it: "
         "it was another environment's, or the store was emptied since."
     )
+
+
+log = structlog.get_logger()
+
+KEY_PREFIX = "daily_summary:shutdown:"
+WARNED_DAYS = 30
+
+
+async def tell_last_day(run: Run, now: datetime) -> None:
+    """Log `llm.shutdown` where it is this run's turn to ask, and the model ends soon. `now`: Redis time."""
+    for llm in run.llms:
+        if not run.stops:
+            await _tell_last_day_of(run, llm, now)
+
+
+async def _tell_last_day_of(run: Run, llm: Summarizer, now: datetime) -> None:
+    with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # whoever needs Redis says so
+        if await run.claims.take_turn(turn_key(llm.where), ONE_DAY, now):
+            day = await llm.last_day()
+            if day is not None and days_left(day, now) <= WARNED_DAYS:
+                left = days_left(day, now)
+                log.warning("llm.shutdown", model=llm.model, shuts_down_on=day.isoformat(), days_left=left)
+
+
+def turn_key(where: str) -> str:
+    """Held by who asked last. Of each service its own: others may use the same Redis."""
+    return f"{KEY_PREFIX}{hashlib.sha256(where.encode()).hexdigest()[:16]}"
+
+
+def days_left(last_day: date, now: datetime) -> int:
+    """Until that date; negative after it."""
+    return (last_day - now.date()).days

@@ -17,8 +17,7 @@ from redis import Redis
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain import claim
-from notifications.domain.claim import ABSENT, FOREIGN, ClaimAnswer, Record, Stored, new_token, parse
-from notifications.domain.claim_table import Ask, Verb, decide
+from notifications.domain.claim import ABSENT, FOREIGN, Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, parse
 from notifications.domain.errors import ClaimsDown, ConfigFault
 from notifications.ports import Claims, ClaimTerms, Reply
 from tests.support.memory import MemoryClaims

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.domain.claim import ABSENT, FINAL, ClaimAnswer, Record, Stored
-from notifications.domain.claim_table import Ask, Verb, decide
+from notifications.domain.claim import ABSENT, FINAL, Ask, ClaimAnswer, Record, Stored, Verb, decide
 from notifications.ports import ClaimTerms, Reply
 from tests.support.servers import RedisServer
 

@@ -16,9 +16,9 @@ from notifications.adapters.summarizers.openai import OpenAISummarizer, Service,
 from notifications.adapters.summarizers.openai_wire import budgets
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
-from notifications.domain.pace import Budget
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
+from notifications.domain.waits import Budget
 from notifications.limits import Limits
 from notifications.recap.material import Material
 from notifications.recap.plan import plan

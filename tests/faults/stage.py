@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis import script
 from notifications.domain import claim
-from notifications.domain.claim_table import Verb
+from notifications.domain.claim import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
 from tests.faults.director import Deed, Director, When
 from tests.faults.proxies import Http2Proxy, Proxy

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from notifications.domain.columns import width_of
+from notifications.domain.text import width_of
 from tests.faults.stage import SCALED, on_sqlite
 from tests.support.jobs import Stage
 from tests.support.servers import wait_for

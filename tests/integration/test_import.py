@@ -19,9 +19,9 @@ import pytest
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.sqlite import SqliteStore, file
-from notifications.domain.columns import width_of
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import StoreDown
+from notifications.domain.text import width_of
 from tests.integration.test_command_line import bare
 from tests.support import app_documents
 from tests.support.jobs import JOB, Stage

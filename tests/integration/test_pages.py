@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.columns import width_of
+from notifications.domain.text import width_of
 from tests.support.hostile import hostile
 from tests.support.jobs import JOB, Stage
 from tests.support.web import completion, recap_answer

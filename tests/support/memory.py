@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import (
+from notifications.adapters.stores.documents import (
     PART_KEPT,
     Facts,
     kept_from,
@@ -22,21 +22,19 @@ from notifications.adapters.stores.delivery_documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, Seen, TransactionalLedger, read_again
-from notifications.adapters.stores.mending import mended
+from notifications.adapters.stores.imports import checked, mended
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain import claim
-from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, reason_code
-from notifications.domain.claim_table import Ask, Verb, decide
-from notifications.domain.delivery import Decision, LedgerRules, Opening
+from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
-from notifications.domain.pace import Budget
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.question import Question
 from notifications.domain.shards import Range
 from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
+from notifications.domain.waits import Budget
 from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

@@ -12,8 +12,8 @@ import socket
 import threading
 from typing import BinaryIO
 
-from notifications.adapters.claims.redis_scripts import script
-from notifications.domain.claim_table import Verb
+from notifications.adapters.claims.redis import script
+from notifications.domain.claim import Verb
 
 ASKED = "redis.call('TIME')"
 

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.claim import ABSENT, FINAL, FOREIGN, MAX_LEASE_MS, ClaimAnswer, Record, Stored
-from notifications.domain.claim_table import Ask, Transition, Verb, claimable, decide
+from notifications.domain.claim import (
+    ABSENT,
+    FINAL,
+    FOREIGN,
+    MAX_LEASE_MS,
+    Ask,
+    ClaimAnswer,
+    Record,
+    Stored,
+    Transition,
+    Verb,
+    claimable,
+    decide,
+)
 
 NOW = 1_777_665_600_000
 LEASE = 600_000

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.stores.delivery_documents import ledger_from, ledger_to, summary_from
+from notifications.adapters.stores.documents import ledger_from, ledger_to, summary_from
 from notifications.domain.model import Cited, Draft, Highlight, Ledger, Place, Recap, State, Stop, Summary, Task
 from notifications.recap.document import recap_to
 

@@ -17,7 +17,7 @@ SHORT = {
     "Python Software Foundation License": "PSF-2.0", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "3-Clause BSD License": "BSD-3-Clause",
 }  # fmt: skip
-FREE = {"MIT", "MIT-0", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "PSF-2.0", "MPL-2.0", "Python-2.0"}
+FREE = {"MIT", "MIT-0", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "PSF-2.0", "MPL-2.0", "Python-2.0", "CNRI-Python"}
 
 
 def name_of(requirement: str) -> str:

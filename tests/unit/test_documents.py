@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.mending import mended
+from notifications.adapters.stores.imports import checked, mended
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
 from notifications.ports import Decided, Listed, Mended

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.claims.redis_scripts import script
+from notifications.adapters.claims.redis import script
 from notifications.domain import claim
-from notifications.domain.claim import ClaimAnswer
-from notifications.domain.claim_table import Verb
+from notifications.domain.claim import ClaimAnswer, Verb
 
 ROOT = Path(__file__).parents[2]
 # From the top down: what each room may import, beside itself. A room is a folder, a port's folder, or a module.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifications.commands.resend.each import Many, Which
+from notifications.commands.resend.many import Many, Which
 from notifications.domain.errors import KeyTrouble, Malformed, StoreDown
 from notifications.ports import Listed
 from notifications.run.state import Run

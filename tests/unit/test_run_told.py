@@ -48,10 +48,10 @@ async def said(evening: Evening, capsys: pytest.CaptureFixture[str]) -> tuple[st
     """What `why` says comes next for the first evening, and why a resend of it is refused."""
     context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
     capsys.readouterr()
-    await why("ann", evening.slots["ann"].recap_date)(context)
+    await why("ann", evening.slots["ann"].recap_date, context)
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
     with pytest.raises(Refused) as refused:
-        await resend("ann", evening.slots["ann"].recap_date)(context)
+        await resend("ann", evening.slots["ann"].recap_date, context)
     return following, str(refused.value)
 
 
@@ -77,10 +77,10 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     out = capsys.readouterr().out
     assert (f"recap_deliveries/{day(evening, 2)}" in out, f"recap_deliveries/{day(evening, 1)}" in out) == (True, False)
     context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
-    await why("ann", None)(context)
+    await why("ann", None, context)
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
     assert following.startswith("it waits for a person, then it is missed: users/ann/recap_deliveries/2026-05-03 has a")
-    assert await preview("ann", None)(context) == 1
+    assert await preview("ann", None, context) == 1
     assert f"not known, since the ledger of {day(evening, 2)} ends after" in " ".join(capsys.readouterr().out.split())
 
 

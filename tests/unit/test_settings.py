@@ -53,9 +53,28 @@ def test_each_part_is_replaced_by_its_own_setting() -> None:
     assert load({"JOB_COMPLETION_INDEX": "3", "CLOUD_RUN_TASK_COUNT": "4"}).task_index == 3
 
 
+def test_the_second_look_is_on_by_the_same_model_and_can_have_its_own() -> None:
+    assert (load({}).verify, load({}).verify_model) == (True, None)
+    own = load({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "writes", "OPENAI_VERIFY_MODEL": "judges"})
+    assert (own.openai_model, own.verify_model, own.verify) == ("writes", "judges", True)
+    assert load({"RECAP_VERIFY": "off"}).verify is False
+
+
+def test_a_style_is_one_line_of_at_most_five_hundred_characters() -> None:
+    assert load({}).style == ""
+    assert load({"RECAP_STYLE": "Short sentences.\n\x07 No irony.\u202e"}).style == "Short sentences. No irony."
+    assert len(load({"RECAP_STYLE": "x" * 500}).style) == 500
+
+
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
+        ({"RECAP_STYLE": "x" * 501}, "RECAP_STYLE has 501 characters; it may have 500."),
+        ({"RECAP_VERIFY": "yes"}, "RECAP_VERIFY is 'yes'; set it to one of on, off."),
+        (
+            {"OPENAI_VERIFY_MODEL": "judges", "RECAP_VERIFY": "off"},
+            "OPENAI_VERIFY_MODEL is set with RECAP_VERIFY=off; unset the one that is not meant.",
+        ),
         ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY has quotes around its value"),
         ({"RECAP_FALLBACK": "'none'"}, "RECAP_FALLBACK has quotes around its value"),
         ({"GOOGLE_CLOUD_PROJECT": '""'}, "GOOGLE_CLOUD_PROJECT has quotes around its value"),

@@ -45,10 +45,7 @@ class EmbeddedRedis:
         return f"unix://{self._socket}"
 
     async def __aenter__(self) -> EmbeddedRedis:
-        """Start or adopt the server. Raises ConfigFault or DependencyDown, a sentence each.
-
-        Locks are waited for in the event loop, so that SIGTERM is heard and cancels the wait.
-        """
+        """Start or adopt the server; SIGTERM cancels the wait for a lock. Raises ConfigFault or DependencyDown."""
         try:
             private_folder(self._folder)
             if self._socket.parent != self._folder:

@@ -1,16 +1,15 @@
-"""Claims in Redis: one Lua file per verb, run with one key (docs/protocol.md, section 3).
-
-Redis 6.2 or later, alone or as a cluster (`?cluster=true` in the URL).
-"""
+"""Claims in Redis 6.2 or later, or a cluster: one Lua file a verb, run with one key (docs/protocol.md, section 3)."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -19,26 +18,9 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.adapters.claims.redis_errors import (
-    AT_ONCE,
-    OURS_TO_TRANSLATE,
-    OVER_TLS,
-    UNREACHABLE,
-    lacks_a_command,
-    translated,
-)
-from notifications.adapters.claims.redis_scripts import (
-    reply_of,
-    script,
-    shown,
-    span_of,
-    spend_script,
-    text_of,
-)
-from notifications.domain.claim import ClaimAnswer, Record, Stored, new_token, parse, reason_code, turn
-from notifications.domain.claim_table import Verb
-from notifications.domain.errors import ConfigFault, KeyTrouble
-from notifications.domain.spending import SPEND_KEPT_SECONDS as SPEND_SECONDS
+from notifications.domain.claim import ClaimAnswer, Record, Stored, Verb, new_token, parse, reason_code, turn
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
+from notifications.domain.spending import SPEND_KEPT_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply
 
 T = TypeVar("T")
@@ -47,6 +29,7 @@ TRIES = 3  # the same call with the same token; then stop claiming
 SCAN_BATCH = 500
 READ_BATCH = 1_000
 SETTLES = -1  # in place of a budget
+LONGEST_MS = 10 * 366 * 86_400_000
 
 
 class RedisClaims:
@@ -78,24 +61,20 @@ class RedisClaims:
             pipe.get(key)
         values = await pipe.execute(raise_on_error=False)
         for value in values:
-            if isinstance(value, Exception) and not _wrong_type(value):
+            if isinstance(value, Exception) and not str(value).startswith("WRONGTYPE"):  # another maker's key
                 raise value
         return [Record(Stored.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
 
     async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply:
-        """Take the key for one lease."""
         return await self._run(Verb.CLAIM, terms, token, lane, terms.max_crashes)
 
     async def renew(self, terms: ClaimTerms, token: str) -> Reply:
-        """Extend the own live claim."""
         return await self._run(Verb.RENEW, terms, token)
 
     async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply:
-        """End the own claim in a final state."""
         return await self._run(Verb.COMPLETE, terms, token, outcome.value)
 
     async def free(self, terms: ClaimTerms, token: str) -> Reply:
-        """Delete the own claim: of a day that was skipped."""
         return await self._run(Verb.FREE, terms, token)
 
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
@@ -105,7 +84,6 @@ class RedisClaims:
         return await self._run(Verb.FAIL, terms, token, *given)
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
-        """Delete one key; with a record, only where the key still holds it. Says whether it is gone."""
         if only is None:
             await self._patiently(lambda: self._client.delete(self._prefix + key))
             return True
@@ -153,21 +131,18 @@ class RedisClaims:
         await self._patiently(lambda: self._client.set(self._prefix + key, "1", px=span))
 
     async def pause_left(self, key: str) -> timedelta:
-        """For how long nothing is to be started."""
         left = await self._patiently(lambda: self._client.pttl(self._prefix + key))
         return span_of(max(0, left))
 
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
-        """Take an amount from what the key may hold in all; False where it does not fit any more."""
         return await self._spend(key, token, amount, most) == 1
 
     async def settle(self, key: str, token: str, amount: int) -> None:
-        """Replace what was taken under this token by what was really spent."""
         await self._spend(key, token, amount, SETTLES)
 
     async def _spend(self, key: str, token: str, amount: int, most: int) -> int:
-        given = (self._prefix + key, token, amount, most, SPEND_SECONDS)
-        return int(await self._patiently(partial(self._evaluated, *spend_script(), *given)))
+        given = (self._prefix + key, token, amount, most, SPEND_KEPT_SECONDS)
+        return int(await self._patiently(partial(self._evaluated, *_script("spend"), *given)))
 
     async def scan(self, pattern: str) -> AsyncIterator[Found]:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
@@ -175,7 +150,7 @@ class RedisClaims:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
                 [record] = await self._patiently(partial(self._get, [key]))
                 yield Found(shown(key[len(self._prefix) :]), record, await self._ttl(key))
-        except OURS_TO_TRANSLATE as cause:
+        except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
     async def keys(self, pattern: str) -> AsyncIterator[Raw]:
@@ -192,7 +167,7 @@ class RedisClaims:
                     value = f"({kind})"
                 if kind != "none":  # it ended meanwhile
                     yield Raw(shown(key), value, await self._ttl(key))
-        except OURS_TO_TRANSLATE as cause:
+        except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
     async def _ttl(self, key: str | bytes) -> timedelta | None:
@@ -225,7 +200,6 @@ class RedisClaims:
         return nodes[0] if nodes else answer  # a cluster answers for each node
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._client.aclose()
 
     async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
@@ -250,8 +224,8 @@ class RedisClaims:
             except UNREACHABLE as cause:
                 if attempt == TRIES:
                     raise translated(cause, self._where) from cause
-            except OURS_TO_TRANSLATE as cause:
-                if lacks_a_command(cause) and await self._is_sentinel():
+            except TRANSLATED as cause:
+                if _lacks_a_command(cause) and await self._is_sentinel():
                     raise ConfigFault(
                         f"{self._where} is a Sentinel, which keeps no data; REDIS_URL wants the server that it watches."
                     ) from None
@@ -259,7 +233,7 @@ class RedisClaims:
         raise AssertionError("unreachable")
 
     async def _is_sentinel(self) -> bool:
-        with suppress(*OURS_TO_TRANSLATE):
+        with suppress(*TRANSLATED):
             told = await self._client.info("server")
             return "sentinel" in (told.get("redis_mode"), told.get("server_mode"))  # Redis' name for it, and Valkey's
         return False
@@ -267,10 +241,7 @@ class RedisClaims:
 
 @contextmanager
 def cancellation_kept() -> Iterator[None]:
-    """Cancelled inside means cancelled: Python 3.11's `wait_for`, which the client uses, may answer instead.
-
-    Who waits for the cancelled task would wait forever (python/cpython issue 86296, mended in 3.12).
-    """
+    """Cancelled inside means cancelled: Python 3.11's `wait_for` may answer instead (python/cpython issue 86296)."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -280,19 +251,13 @@ def cancellation_kept() -> Iterator[None]:
             raise asyncio.CancelledError
 
 
-def _wrong_type(value: Exception) -> bool:
-    """Whether a key holds another type than text: another maker's, and no trouble of the server's."""
-    return isinstance(value, errors.ResponseError) and str(value).startswith("WRONGTYPE")
-
-
 def connect(
     url: str, *, connections: int, timeout_seconds: float, environment: str = "", prefix: str = ""
 ) -> RedisClaims:
     """Claims over a pool of at most `connections`; a caller waits for a free one rather than fail.
 
-    `timeout_seconds` bounds connecting, each answer, and the wait for a connection. `prefix` goes before every key.
-    The client's own retries are off: a retry that hides a lost answer can't keep its token. No handshake either, since
-    an idle tick is worth three round trips.
+    `timeout_seconds` bounds connecting, each answer, and the wait for a connection. The client's own retries are off:
+    a retry that hides a lost answer can't keep its token. No handshake either: an idle tick has three round trips.
     """
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -301,20 +266,124 @@ def connect(
     query = parse_qs(parts.query)
     cluster = query.pop("cluster", ["false"])[-1].lower() in ("1", "true", "yes")
     plain_url = urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
-    common: dict[str, Any] = {
-        "socket_timeout": timeout_seconds,
-        "socket_connect_timeout": timeout_seconds,
-        "protocol": 2,
-        "driver_info": None,
-        "retry": Retry(NoBackoff(), 0),
-    }
+    common: dict[str, Any] = {"protocol": 2, "driver_info": None, "retry": Retry(NoBackoff(), 0)}
+    common |= dict.fromkeys(("socket_timeout", "socket_connect_timeout"), timeout_seconds)
     try:
         if cluster:
-            nodes = RedisCluster.from_url(plain_url, max_connections=connections, **common)
-            return RedisClaims(nodes, where, connections, environment, prefix)
-        pool = BlockingConnectionPool.from_url(
-            plain_url, max_connections=connections, timeout=timeout_seconds, **common
-        )
+            client: Any = RedisCluster.from_url(plain_url, max_connections=connections, **common)
+        else:
+            common |= {"max_connections": connections, "timeout": timeout_seconds}
+            client = Redis.from_pool(BlockingConnectionPool.from_url(plain_url, **common))
     except (ValueError, errors.RedisError, errors.RedisClusterException):  # what they say may quote it
         raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0.") from None
-    return RedisClaims(Redis.from_pool(pool), where, connections, environment, prefix)
+    return RedisClaims(client, where, connections, environment, prefix)
+
+
+def script(verb: Verb) -> tuple[str, str]:
+    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
+    return _script("record", verb.value)
+
+
+@cache
+def _script(*names: str) -> tuple[str, str]:
+    folder = Path(__file__).parent / "lua"
+    source = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def reply_of(raw: list[Any]) -> Reply:
+    """The answer of a verb."""
+    word, detail, failures, crashes, now, reason = raw
+    answer = ClaimAnswer(text_of(word))
+    return Reply(
+        answer=answer,
+        now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
+        wait=span_of(0 if answer is ClaimAnswer.DONE else int(detail)),
+        final=Stored(text_of(detail)) if answer is ClaimAnswer.DONE else None,
+        failures=failures,
+        crashes=crashes,
+        reason=text_of(reason),
+    )
+
+
+def span_of(milliseconds: int) -> timedelta:
+    """A span as Redis tells it, whose keys may outlive what a timedelta holds."""
+    return timedelta(milliseconds=min(milliseconds, LONGEST_MS))
+
+
+def shown(value: str | bytes) -> str:
+    """What Redis holds, for a person: bytes that are no text are escaped."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def text_of(value: str | bytes) -> str:
+    """What Redis sends, as text."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+SERVER_TROUBLE: dict[type[Exception], str] = {  # before the classes that these derive from
+    errors.OutOfMemoryError: "OOM",
+    errors.ReadOnlyError: "READONLY",
+    errors.BusyLoadingError: "LOADING",
+    errors.MasterDownError: "MASTERDOWN",
+    errors.ClusterDownError: "CLUSTERDOWN",
+    errors.TryAgainError: "TRYAGAIN",
+}
+REFUSED = (errors.AuthenticationError, errors.AuthorizationError, errors.AuthenticationWrongNumberOfArgsError)
+UNREACHABLE = (errors.ConnectionError, errors.TimeoutError, OSError)
+CLUSTER = (errors.RedisClusterException, errors.ClusterError)
+TRANSLATED = (errors.RedisError, errors.RedisClusterException, OSError, ValueError)
+UNAUTHENTICATED = "unauthenticated"  # a call of more than ten words by who has not logged in has no code of its own
+OVER_TLS = " over TLS"
+AT_ONCE = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try tells nothing new
+
+
+def translated(cause: Exception, where: str) -> Exception:
+    """Whether to stop claiming (ClaimsDown), to mend the settings (ConfigFault), or that one key is odd."""
+    if isinstance(cause, REFUSED) or UNAUTHENTICATED in str(cause):
+        return ConfigFault(f"{where} refuses the user or password in REDIS_URL; correct them.")
+    if isinstance(cause, errors.NoPermissionError):
+        return ConfigFault(f"{where} does not permit this user what claims need; correct its ACL.")
+    if isinstance(cause, errors.AskError):  # MOVED is one too
+        return ConfigFault(f"{where} is a Redis Cluster; add ?cluster=true to REDIS_URL.")
+    for kind, code in SERVER_TROUBLE.items():
+        if isinstance(cause, kind):
+            return _serves_not(where, code)
+    if isinstance(cause, CLUSTER):
+        return ClaimsDown(
+            "redis",
+            f"{where} is no whole Redis Cluster ({type(cause).__name__}); check its nodes, "
+            "or take ?cluster=true out of REDIS_URL.",
+        )
+    if isinstance(cause, UNREACHABLE):
+        why = type(cause).__name__ + ("; a server without TLS wants redis://" if where.endswith(OVER_TLS) else "")
+        return ClaimsDown("redis", f"{where} does not answer ({why}); check REDIS_URL and the server.")
+    if isinstance(cause, errors.ResponseError):
+        return _by_code(cause, where)
+    return ClaimsDown(
+        "redis", f"{where} does not speak as Redis does ({type(cause).__name__}); check REDIS_URL and the server."
+    )
+
+
+def _lacks_a_command(cause: Exception) -> bool:
+    return isinstance(cause, errors.ResponseError) and "unknown command" in str(cause)
+
+
+def _by_code(cause: errors.ResponseError, where: str) -> Exception:
+    text = str(cause)
+    code = text.split(" ", 1)[0]
+    if "DB index is out of range" in text:  # the one answer to SELECT that has no code
+        return ConfigFault(f"{where} has no database of the number in REDIS_URL; most have 0 to 15.")
+    if code == "DENIED":
+        return ConfigFault(f"{where} is in protected mode and takes nobody from here; give it a password, or bind it.")
+    if _lacks_a_command(cause):
+        return ConfigFault(
+            f"{where} lacks a command that claims need; it is a Sentinel or a proxy, or rename-command hides EVALSHA."
+        )
+    if code == "WRONGTYPE":
+        return KeyTrouble(f"{where} holds another type under one key ({code}).")
+    return _serves_not(where, code if code.isalnum() else "an error without a code")
+
+
+def _serves_not(where: str, code: str) -> ClaimsDown:
+    return ClaimsDown("redis", f"{where} answers {code}; nothing is claimed until it serves again.")

@@ -17,10 +17,7 @@ from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result
 
 
 class Outbox:
-    """The Push port over one file that many processes append to; each line is one write.
-
-    `show` is told of each line after it was written, and can't undo it.
-    """
+    """The Push port over one file that many processes append to; `show` is told of each line after it was written."""
 
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
@@ -66,11 +63,9 @@ class Outbox:
             os.close(descriptor)
 
     async def probe(self) -> PushAnswer:
-        """It takes whatever the disk has room for."""
         return ACCEPTED
 
     async def check(self) -> str:
-        """Whether the file can be written."""
         return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."
 
     async def aclose(self) -> None:

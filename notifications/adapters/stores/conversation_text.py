@@ -43,10 +43,7 @@ def maps(value: object) -> list[Mapping[str, Any]]:
 
 
 def written(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> tuple[str, bool]:
-    """What was written of it, in plain lines, and whether it was cut.
-
-    The first text of an app that the user chose, else the overview, else the sections.
-    """
+    """The first text of an app, else the overview, else the sections, in plain lines; and whether it was cut."""
     for found in _texts(doc, structured):
         if told := without_marks(found[:MAX_TEXT]):
             return told, len(found) > MAX_TEXT

@@ -1,21 +1,33 @@
-"""Users, their devices and conversations: an existing app's documents, to the domain's nouns.
-
-Datetimes stay datetimes here; a store that has no type for them writes ISO 8601 and may
-hand that back.
-"""
+"""An existing app's documents, and ours, to the domain's nouns. Datetimes may come back as ISO 8601."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import fields
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
 from notifications.domain.errors import Malformed
-from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
+from notifications.domain.model import (
+    ActionItem,
+    Cited,
+    Conversation,
+    Device,
+    Ledger,
+    Place,
+    State,
+    Summary,
+    Turn,
+    User,
+)
 from notifications.domain.schedule import zone
-from notifications.domain.text import language_tag
+from notifications.domain.text import clean, language_tag
 from notifications.ports import Listed
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Doc = Mapping[str, Any]
 
@@ -23,20 +35,8 @@ USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "dail
 LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
 DEVICE_FIELDS = ("token", "fid")
 CONVERSATION_FIELDS = (
-    "created_at",
-    "started_at",
-    "finished_at",
-    "discarded",
-    "is_locked",
-    "status",
-    "deferred",
-    "deleted",
-    "language",
-    "user_title",
-    "structured",
-    "apps_results",
-    "plugins_results",
-    "geolocation",
+    *("created_at", "started_at", "finished_at", "discarded", "is_locked", "status", "deferred", "deleted"),
+    *("language", "user_title", "structured", "apps_results", "plugins_results", "geolocation"),
 )
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
@@ -121,7 +121,6 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
 
 
 def _place(value: object) -> Place | None:
-    """Where it was; None for what is no place on Earth."""
     if not isinstance(value, Mapping):
         return None
     latitude, longitude = value.get("latitude"), value.get("longitude")
@@ -204,10 +203,7 @@ def _token(value: object) -> str:
 
 
 def chosen(devices: list[Device], user: object) -> list[Device]:
-    """Each token and each fid once; the legacy field of the user document only where no device document has one.
-
-    Who shares a token or a fid is one installation. Of such documents the one with both counts, else the last.
-    """
+    """Each token and each fid once: the document with both counts, else the last; the legacy field only without any."""
     if devices:
         kept: dict[tuple[str, str], int] = {}
         whole_first = sorted(enumerate(devices), key=lambda one: (not (one[1].token and one[1].fid), -one[0]))
@@ -221,3 +217,128 @@ def chosen(devices: list[Device], user: object) -> list[Device]:
     except Malformed:
         legacy = ""
     return [Device(legacy, None, legacy)] if legacy else []
+
+
+T = TypeVar("T")
+Facts = tuple[Cited, ...]  # of a part of a long day
+MAX_WORDS = 20_000  # characters of another hand's text that are looked at
+MOST = 10**12  # of any count or figure
+MAX_ID = 300  # characters of a summary's id that a push carries
+PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
+LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: what is none is left out
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
+LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
+LEDGER_FIELDS = frozenset(one.name for one in fields(Ledger))
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def kept_to(kind: Any, paid: T, expire_at: datetime) -> dict[str, Any]:
+    """What an LLM made, kept so that it is not paid twice: the facts of a part of a long day, or a draft."""
+    return {"paid": _adapter(kind).dump_python(paid, mode="json"), "expire_at": expire_at}
+
+
+def kept_from(kind: type[T], doc: object) -> T | None:
+    """The same; None for what is none of ours: then it is asked for anew."""
+    try:
+        paid: T = _adapter(cast(Any, kind)).validate_python(doc["paid"])  # type: ignore[index]
+    except (TypeError, KeyError, ValueError):
+        return None
+    return paid
+
+
+def summary_from(key: str, doc: Doc) -> Summary:
+    """A summary that another hand wrote; what it lacks is empty."""
+    return Summary(
+        id=_words(doc.get("id"))[:MAX_ID] or key,
+        created_at=_written_at(doc.get("created_at")),
+        headline=_words(doc.get("headline")),
+        overview=_words(doc.get("overview")),
+        day_emoji=_words(doc.get("day_emoji")),
+    )
+
+
+def _written_at(value: object) -> datetime | None:
+    """When a summary was made: an app keeps it as text without an offset, and means UTC."""
+    return moment(value) or (moment(f"{value}+00:00") if isinstance(value, str) else None)
+
+
+def _words(value: object) -> str:
+    return clean(value[:MAX_WORDS]) if isinstance(value, str) else ""
+
+
+def ledger_to(entry: Ledger) -> dict[str, Any]:
+    """A ledger document: every field that is set. `date` serves the audit's query over all users."""
+    doc = {one.name: getattr(entry, one.name) for one in fields(entry)}
+    doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
+    return {name: value for name, value in doc.items() if value is not None and (value != "" or name == "told")}
+
+
+def unknown_fields(doc: object) -> dict[str, Any]:
+    """What a later version, or another writer, has put into a ledger: whoever writes it keeps that."""
+    return {key: one for key, one in doc.items() if key not in LEDGER_FIELDS} if isinstance(doc, Mapping) else {}
+
+
+def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
+    """The fields that make one ledger of the other; None for a field that goes."""
+    old, new = ledger_to(before) if before else {}, ledger_to(after)
+    return {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
+
+
+def ledger_from(day: date, doc: object) -> Ledger:
+    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: only its window counts then."""
+    try:
+        return _ledger(day, doc)
+    except (ValueError, TypeError, AttributeError):
+        given = doc if isinstance(doc, Mapping) else {}
+        told, (start, end) = given.get("told"), (moment(given.get(name)) for name in ("window_start", "window_end"))
+        told = told if isinstance(told, str) else None
+        return Ledger(date=day, state=State.UNREADABLE, window_start=start, window_end=end, told=told)
+
+
+def _ledger(day: date, doc: object) -> Ledger:
+    if not isinstance(doc, Mapping):
+        raise TypeError("no map")
+    given: dict[str, Any] = {name: _instant(doc.get(name)) for name in LEDGER_INSTANTS}
+    given |= {name: _typed(doc[name], int) for name in LEDGER_COUNTS if name in doc}
+    given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
+    devices = doc.get("devices") or {}
+    given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
+    given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # for the accounts alone
+    given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
+    state = State(doc.get("state", ""))
+    if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
+        raise ValueError(state)
+    return Ledger(date=day, state=state, **given)
+
+
+def _instant(value: object) -> datetime | None:
+    """None where it is not set; what is set and no instant of any life, such as the year 9999, is an error."""
+    found = moment(value)
+    if found is None and value is not None:
+        raise ValueError("no instant")
+    return found
+
+
+def _figure(value: object) -> float | None:
+    """None for what is no number; a number that no account can sum up is an error."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if not 0 <= value <= MOST:  # nor is NaN
+        raise ValueError("no figure")
+    return float(value)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(kind.__name__)
+    if isinstance(value, int) and not 0 <= value <= MOST:
+        raise ValueError("no count")
+    return value

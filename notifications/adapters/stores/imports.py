@@ -1,7 +1,8 @@
-"""One user's documents from outside, checked before anything is written: what the job could not read is refused."""
+"""One user's documents from outside: checked before anything is written, mended where the query can't see them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -9,8 +10,11 @@ from typing import Any
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
+from notifications.adapters.stores.documents import USER_ENABLED, USER_HOUR, USER_ZONE, Doc
 from notifications.domain.errors import Malformed
+from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
+from notifications.ports import Decided, Mended
 
 INSTANTS = ("created_at", "started_at", "finished_at")
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language", documents.LEGACY_TOKEN)
@@ -19,16 +23,8 @@ LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "t
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
 READ = ("structured", *LISTS)  # where words are looked for
 WORDS = (
-    "text",
-    "transcript",
-    "summary",
-    "overview",
-    "title",
-    "content",
-    "messages",
-    "segments",
-    "action_items",
-    "events",
+    *("text", "transcript", "summary", "overview", "title"),
+    *("content", "messages", "segments", "action_items", "events"),
 )
 TOLD_WORDS = ("summary", "text", "content", "transcript")  # of `structured`, where no overview is
 NEAR = 0.8  # how much alike a name is that nobody meant
@@ -64,23 +60,15 @@ def _collection(name: str, found: Mapping[str, object], check: Callable[[str, do
     return made
 
 
-def _instants(where: str, doc: documents.Doc) -> dict[str, Any]:
-    return {name: _instant(f"{where}: {name}", doc[name]) for name in INSTANTS if doc.get(name) is not None}
-
-
-def _instant(where: str, told: object) -> datetime:
-    found = documents.moment(told)
-    if found is None:
-        raise Malformed(f"{where} is no time; {HOW}.")
+def _instants(where: str, doc: documents.Doc) -> dict[str, datetime | None]:
+    found = {name: documents.moment(doc[name]) for name in INSTANTS if doc.get(name) is not None}
+    for name in (name for name, moment in found.items() if moment is None):
+        raise Malformed(f"{where}: {name} is no time; {HOW}.")
     return found
 
 
 def _device(where: str, doc: documents.Doc) -> None:
-    try:
-        device = documents.device_from("", doc, None)
-    except Malformed:
-        device = None
-    if device is None:
+    if not documents.devices_from([("", doc, None)])[0]:
         raise Malformed(f"{where}: token is missing, or is no token, and there is no fid.")
 
 
@@ -125,3 +113,66 @@ def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) ->
         near = near or [one for one in get_close_matches(str(name), known, 1, NEAR) if one not in doc]
         if near:
             raise Malformed(f"{where}: {printable(str(name), 60)!r} is no field that is read; {near[0]} is.")
+
+
+DROPPED = {  # links that tzdata once had in its file `backward`, and where they led
+    "US/Pacific-New": "America/Los_Angeles",
+    "Canada/East-Saskatchewan": "America/Regina",
+}
+HOUR = re.compile(r"\s*([0-9]{1,2})\s*", re.ASCII)
+SWITCHES = {"true": True, "false": False}
+NO_ZONE, ODD_ZONE = "no time zone", "a time zone that is none"
+NO_HOUR, ODD_HOUR = "no hour", "an hour that is none"
+NO_SWITCH, ODD_SWITCH = "no switch", "a switch that is neither on nor off"
+
+
+def mended(doc: Doc, decided: Decided | None = None) -> Mended:
+    """What changes: what has one right answer, and the rest only where it is decided.
+
+    A zone, an hour and a switch are the app's to know: it writes a zone only where there is none, so that a guess of
+    ours would stay for good. `GMT+03:00` is an offset of some day, not a place: Etc/GMT-3 is the same today, and wrong
+    after the next change of clocks in most places that have it.
+    """
+    decided = decided or Decided()
+    found = {
+        USER_ZONE: _zone(doc.get(USER_ZONE), decided.zone),
+        USER_ENABLED: _switch(doc.get(USER_ENABLED), enable=decided.enable),
+        USER_HOUR: _hour(doc.get(USER_HOUR), decided.hour),
+    }
+    changes = {
+        name: (doc.get(name), value)
+        for name, (value, _) in found.items()
+        if value is not None and (value != doc.get(name) or type(value) is not type(doc.get(name)))
+    }
+    return Mended(changes, tuple(kind for _, kind in found.values() if kind))
+
+
+def _zone(told: Any, decided: str | None) -> tuple[str | None, str]:
+    if not isinstance(told, str) or not told.strip():
+        return decided, "" if decided else NO_ZONE
+    name = told.strip()
+    name = DROPPED.get(name, name)
+    if name in zone_names():
+        return name, ""
+    alike = [one for one in zone_names() if one.casefold() == name.casefold()]
+    if len(alike) == 1:  # names that differ in case alone are never two zones
+        return alike[0], ""
+    return decided, "" if decided else ODD_ZONE
+
+
+def _switch(told: Any, *, enable: bool) -> tuple[bool | None, str]:
+    if isinstance(told, bool):
+        return told, ""
+    if isinstance(told, str) and told.strip().lower() in SWITCHES:
+        return SWITCHES[told.strip().lower()], ""
+    if told is None:
+        return (True, "") if enable else (None, NO_SWITCH)
+    return None, ODD_SWITCH
+
+
+def _hour(told: Any, decided: int | None) -> tuple[int | None, str]:
+    if isinstance(told, str) and (digits := HOUR.fullmatch(told)):
+        told = int(digits[1])
+    if isinstance(told, int | float) and not isinstance(told, bool) and told in range(24):
+        return int(told), ""
+    return decided, "" if decided is not None else NO_HOUR if told is None else ODD_HOUR

@@ -1,38 +1,17 @@
-"""The ledger's verbs over any store that can run one decision in one transaction.
-
-Both stores inherit them, so that docs/protocol.md, section 4 is carried out in one place.
-"""
+"""The ledger's verbs (docs/protocol.md, section 4) over any store that runs one decision in one transaction."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from functools import partial
 
 from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Decision, LedgerRules, Opening
-from notifications.domain.errors import Malformed
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.push import Result
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a transaction read. `active`: the account is there and switched on."""
-
-    ledger: Ledger | None
-    read_time: datetime  # the store's own clock
-    active: bool = True
-    summary: Summary | None = None
-    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # those that the opening rests on, read again
-
-    def __post_init__(self) -> None:
-        if self.ledger is not None and self.ledger.state is State.UNREADABLE:
-            raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
-
 
 Decide = Callable[[Seen], Decision]
 
@@ -62,56 +41,25 @@ class TransactionalLedger(ABC):
         """
 
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision:
-        """End the day as skipped, missed or dead."""
-
         def decide(seen: Seen) -> Decision:
-            return delivery.end_day(
-                op,
-                state,
-                outcome,
-                active=seen.active,
-                found=seen.ledger,
-                changed=op.neighbours.changed(seen.around),
-                read_time=seen.read_time,
-                rules=self._rules,
-            )
+            return delivery.end_day(op, state, outcome, seen, self._rules)
 
         return await self._transact(op.uid, op.date, decide, user=True, rests_on=op)
 
     async def legacy(self, op: Opening, summary: Summary) -> Decision:
-        """Another hand's summary: a ledger in `sent`, created only if absent."""
-
         def decide(seen: Seen) -> Decision:
-            return delivery.legacy(op, summary, active=seen.active, found=seen.ledger, rules=self._rules)
+            return delivery.legacy(op, summary, seen, self._rules)
 
         return await self._transact(op.uid, op.date, decide, user=True)
 
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
-        """Ledger and summary in one commit: the fence."""
-
         def decide(seen: Seen) -> Decision:
-            return delivery.begin(
-                op,
-                recap,
-                has_devices=has_devices,
-                replaces=replaces,
-                active=seen.active,
-                found=seen.ledger,
-                summary=seen.summary,
-                changed=op.neighbours.changed(seen.around),
-                read_time=seen.read_time,
-                rules=self._rules,
-            )
+            return delivery.begin(op, recap, seen, self._rules, has_devices=has_devices, replaces=replaces)
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=True, rests_on=op)
 
     async def take(self, uid: str, day: date, by: str) -> Decision:
-        """Become the sender of an open ledger."""
-
-        def decide(seen: Seen) -> Decision:
-            return delivery.take(by, found=seen.ledger, read_time=seen.read_time, rules=self._rules)
-
-        return await self._transact(uid, day, decide, user=False)
+        return await self._transact(uid, day, lambda seen: delivery.take(by, seen, self._rules), user=False)
 
     async def report(
         self,
@@ -135,36 +83,20 @@ class TransactionalLedger(ABC):
             if await self._commit_unchanged(uid, opened.entry, opened.version, decision):
                 return decision
 
-        def decide(seen: Seen) -> Decision:
-            return answered(found=seen.ledger)
-
-        return await self._transact(uid, day, decide, user=False)
+        return await self._transact(uid, day, lambda seen: answered(found=seen.ledger), user=False)
 
     async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
         """Write a decision without a read, if the ledger is still as it was left. False: ask the transaction."""
         return False
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
-        """Take, or give up, an open ledger that no cohort finds any more."""
-
         def decide(seen: Seen) -> Decision:
-            return delivery_report.sweep(
-                by, active=seen.active, over=over, found=seen.ledger, read_time=seen.read_time, rules=self._rules
-            )
+            return delivery_report.sweep(by, seen, self._rules, over=over)
 
         return await self._transact(uid, day, decide, user=True)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
-        """An operator's wish to push again."""
-
         def decide(seen: Seen) -> Decision:
-            return delivery_report.resend(
-                active=seen.active,
-                found=seen.ledger,
-                claim_live=claim_live,
-                read_time=seen.read_time,
-                rules=self._rules,
-                again=again,
-            )
+            return delivery_report.resend(seen, self._rules, claim_live=claim_live, again=again)
 
         return await self._transact(uid, day, decide, user=True)

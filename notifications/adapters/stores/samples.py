@@ -11,6 +11,7 @@ from notifications.adapters.stores.documents import Doc
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device
 from notifications.domain.schedule import Phase, Rules, latest_slot, zone
+from notifications.ports import Sample
 
 MARKER = "created"
 
@@ -70,9 +71,6 @@ TALKS: tuple[tuple[str, str, str, int, str], ...] = (
         "Read it",
     ),
 )
-
-
-Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations
 MISSED_AFTER, MISSED_FOR = timedelta(hours=2), timedelta(minutes=25)
 
 

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn
 
 import openai
+import structlog
+from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
 from httpx2 import Limits as Pool
-from httpx2 import create_ssl_context
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
-from notifications.adapters.summarizers.openai_reach import NEVER_SENT, place, unreachable
 from notifications.adapters.summarizers.openai_refusals import Refusal
-from notifications.adapters.summarizers.openai_service import Described, form_of, trial
-from notifications.adapters.summarizers.openai_window import Window
-from notifications.adapters.summarizers.openai_wire import (
-    Completion,
-    Packed,
-    TooLong,
-    bound,
-    budgets,
-    status_of,
-)
+from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
 from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
-from notifications.domain.pace import Budget
+from notifications.domain.model import Conversation
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
+from notifications.domain.waits import Budget
 from notifications.limits import Limits
 from notifications.ports import Answer, Checked
+from notifications.recap.answer import read_answer
+from notifications.recap.evidence import Evidence
+from notifications.recap.material import Material
+from notifications.recap.plan import plan
+from notifications.recap.prompt import recap_question
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
 CHECK_SECONDS = 120.0  # for one recap: a model that thinks, on a machine of one's own, takes its time
@@ -140,8 +140,7 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
             raise ProviderFault(
-                f"{self._where} {unreachable(cause)}",
-                unpaid=isinstance(cause.__cause__, NEVER_SENT),
+                f"{self._where} {unreachable(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
             ) from cause
         except Packed:
             raise ProviderFault(
@@ -174,10 +173,7 @@ class OpenAISummarizer:
         )
 
     async def worst_cost(self, question: Question) -> int | None:
-        """What one call can cost at most, in millionths of a USD: no tokenizer makes more tokens than bytes.
-
-        None where no budget is set. Raises ConfigFault where one is, and the price is not known.
-        """
+        """In millionths of a USD, a token a byte; None without a budget. Raises ConfigFault where no price is known."""
         if self._service.daily_budget is None:
             return None
         prices = await self._prices.at_worst(self._service.tier)
@@ -247,7 +243,6 @@ class OpenAISummarizer:
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._client.close()
 
 
@@ -258,10 +253,7 @@ def connect(key: str | None, base_url: str | None, service: Service, limits: Lim
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
-    """A client with a connection for each concurrent call: waiting for one would count as its timeout.
-
-    A local server needs no key; the client library insists on one.
-    """
+    """A client with a connection for each concurrent call: waiting for one would count as its time-out."""
     connections = limits.concurrency + 8
     return openai.AsyncOpenAI(
         api_key=key or "none",
@@ -275,3 +267,102 @@ def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.A
             event_hooks={"response": [bound]},
         ),
     )
+
+
+NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
+
+
+def place(url: URL) -> str:
+    """Host and port: of several servers on one machine it is the port that tells them apart."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def unreachable(cause: openai.APIError) -> str:
+    """Why nobody answered, and what to do; the client says "timed out" of a refused connection too."""
+    causes = list(_chain(cause))
+    if any(isinstance(one, OSError) and one.errno == errno.ECONNREFUSED for one in causes):
+        return "refuses the connection; check OPENAI_BASE_URL, and whether the server runs."
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return "has no address that is known here; check OPENAI_BASE_URL and the name server."
+    return f"does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
+
+
+log = structlog.get_logger()
+
+BYTES_A_TOKEN = 16  # far more than any text has
+LEAST_BYTES = 8_192  # below that no window is too small
+ALIKE = 2  # tokens
+
+
+class Window:
+    """What is found out about it in a run. Ollama's own is 4,096 tokens, and of a longer prompt it keeps a half."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._holds: int | None = None  # tokens, once a prompt was seen to be cut
+
+    def was_short_for(self, messages: Iterable[Mapping[str, str]], usage: Usage) -> bool:
+        """Whether the server read far less than it was sent. It is told in the log once.
+
+        Once a window was found out, a prompt that fills it alike was cut as well, however long it was.
+        """
+        sent = sum(len(message["content"].encode()) for message in messages)
+        read = usage.read + usage.cached  # some servers tell apart what they had read before
+        if usage.read == 0:
+            return False
+        alike = self._holds is not None and abs(read - self._holds) <= ALIKE
+        if not alike and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):
+            return False
+        if self._holds is None:
+            self._holds = read
+            reason = (
+                f"{self._where} read {read} tokens of {sent} bytes; give it a longer window (Ollama: "
+                "OLLAMA_CONTEXT_LENGTH, num_ctx), or lower RECAP_MAX_PROMPT_TOKENS."
+            )
+            log.warning("llm.cuts_prompts", reason=reason)
+        return True
+
+
+FORMS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
+AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
+TRIAL_WORDS = "Mia and Noah met at the harbour to look at boats. They chose the blue one, and will sail on Sunday."
+TRIAL = Material(AT.date(), (Conversation("trial", AT, overview=TRIAL_WORDS, language="en"),), "en")
+
+[TRIAL_NOTES] = plan(TRIAL, 60_000, 1, lambda c: "").parts
+
+
+class Described(BaseModel):
+    """The part of GET /v1/models/{id} that is read."""
+
+    shutdown_date: str | None = None
+
+    @property
+    def last_day(self) -> date | None:
+        """The date; None for what is none."""
+        try:
+            return date.fromisoformat(self.shutdown_date or "")
+        except ValueError:
+            return None
+
+
+def trial() -> Question:
+    """The question for the recap of two sentences of ours."""
+    return recap_question(TRIAL, TRIAL_NOTES)
+
+
+def form_of(text: str, question: Question, asked: str) -> str:
+    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap."""
+    read_answer(text, Evidence(TRIAL, TRIAL_NOTES, question.marker))
+    try:
+        json.loads(text)
+    except ValueError:
+        return "with JSON amid other words"
+    return FORMS[asked]

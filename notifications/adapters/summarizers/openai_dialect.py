@@ -65,7 +65,6 @@ class Dialect:
 
     @property
     def form(self) -> str:
-        """In which form answers are asked for."""
         return FORMS[self._form]
 
     def is_flex(self, *, cheap: bool) -> bool:
@@ -83,7 +82,6 @@ class Dialect:
         return BILLS_CACHE.search(self._model) is not None
 
     def arguments(self, question: Question, *, cheap: bool) -> dict[str, Any]:
-        """As the client takes them."""
         form = self.form
         instructions = question.instructions if form == "json_schema" else question.instructions_with_schema
         given: dict[str, Any] = {
@@ -113,10 +111,7 @@ class Dialect:
         return [{"role": "system", "content": instructions}, {"role": "user", "content": notes}]
 
     def learns(self, refusal: Refusal, asked: Mapping[str, Any]) -> bool:
-        """Whether a refusal names something that can be left out: then the same question may be asked again.
-
-        Others may have been refused alike meanwhile: each form, and each field, is given up once.
-        """
+        """Whether a refusal names something to leave out, once each: then the same question may be asked again."""
         if refusal.status in NEVER_LEARNT:
             return False
         by_words = refusal.status in LEARNT_BY_WORDS

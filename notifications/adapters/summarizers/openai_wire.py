@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, cast
 from httpx2 import AsyncByteStream, Response
 from pydantic import BaseModel, BeforeValidator, model_validator
 
-from notifications.domain.pace import Budget
+from notifications.domain.waits import Budget
 
 MOST = 10**12  # requests or tokens: beyond is no limit, and no number to reckon with
 MAX_BYTES = 1_000_000  # of one answer
@@ -49,7 +49,6 @@ class _Bounded(AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the body."""
         await self._stream.aclose()
 
 
@@ -140,7 +139,6 @@ class Usage(BaseModel):
 
     @property
     def written(self) -> int:
-        """Tokens out."""
         return self.completion_tokens or 0
 
     @property

@@ -24,10 +24,7 @@ def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> P
 
 
 def price_listed(model: str, tier: str) -> Price | None:
-    """The price of one of OpenAI's models; None where the list does not know it.
-
-    The import takes some 0.2 s: call it in a thread.
-    """
+    """The price of one of OpenAI's models, or None. The import takes some 0.2 s: call it in a thread."""
     from genai_prices import Usage, calc_price
 
     context = {"service_tier": tier}

@@ -1,7 +1,4 @@
-"""Blocking work that nobody has to wait for: in a thread that dies with the process.
-
-The event loop's own threads are joined when the process ends; a server that hangs would hold it up.
-"""
+"""Blocking work that nobody has to wait for: in a thread that dies with the process, whatever a server does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A heartbeat in the form of healthchecks: POST …/start, then …/0 to …/5 with the summary line as body.
-
-Nothing waits for it but the run's last three seconds, and no run fails for it.
-"""
+"""A heartbeat in the form of healthchecks: POST …/start, then …/0 to …/5 with the summary line. No run fails for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Metrics and traces by OpenTelemetry, over OTLP/HTTP. Where they go is read by the SDK itself, from OTEL_….
-
-Names are the semantic conventions' where these have any (gen_ai.…), else ours (recap.…). No series and no span names a
-user: docs/events.md lists all of them.
-"""
+"""Metrics and traces over OTLP/HTTP, as OTEL_… says; docs/events.md lists their names, none of which names a user."""
 
 from __future__ import annotations
 
@@ -17,10 +13,10 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from notifications.adapters.telemetry.aside import Aside
@@ -91,14 +87,9 @@ class Telemetry:
 
     @property
     def _of_the_llm(self) -> dict[str, str]:
-        return {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
-            "gen_ai.request.model": self._model,
-        }
+        return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": self._model}
 
     def asked(self, spent: Spent, error: str = "") -> None:
-        """One call to the LLM more."""
         facts = self._of_the_llm
         self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
@@ -134,28 +125,23 @@ class Telemetry:
             log.warning("telemetry.failed", reason=f"OTEL_EXPORTER_OTLP_ENDPOINT: {sentence}")
 
 
-class _Spans(OTLPSpanExporter):  # type: ignore[misc]
-    """Remembers that something was not taken: the SDK itself says nothing."""
+class _Remembering:
+    """An exporter that remembers that something was not taken: the SDK itself says nothing."""
 
     refused = False
 
-    def export(self, *given: Any, **more: Any) -> SpanExportResult:
-        """As its parent."""
-        result = super().export(*given, **more)
-        self.refused |= result is not SpanExportResult.SUCCESS
+    def export(self, *given: Any, **more: Any) -> Any:
+        result = super().export(*given, **more)  # type: ignore[misc]
+        self.refused |= result.name != "SUCCESS"
         return result
 
 
-class _Metrics(OTLPMetricExporter):  # type: ignore[misc]
-    """The same for metrics."""
+class _Spans(_Remembering, OTLPSpanExporter):  # type: ignore[misc]
+    pass
 
-    refused = False
 
-    def export(self, *given: Any, **more: Any) -> MetricExportResult:
-        """As its parent."""
-        result = super().export(*given, **more)
-        self.refused |= result is not MetricExportResult.SUCCESS
-        return result
+class _Metrics(_Remembering, OTLPMetricExporter):  # type: ignore[misc]
+    pass
 
 
 def _resource() -> Resource:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from notifications.commands.joined import not_made_anew, slot_of
-from notifications.commands.operation import Context, Operation, usable_user
+from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
 from notifications.domain.delivery import Decision, Kind
@@ -45,22 +45,18 @@ class Wish:
     strange: bool = False  # Redis said that it was sent, and the store knew nothing of it
 
 
-def resend(uid: str, day: date) -> Operation:
-    """The operation. Killed at any point, the same command finishes what it began."""
-
-    async def run(context: Context) -> int:
-        async with context.open_parts() as parts:
-            run = Run(parts, context.offset, context.terminated)
-            await run.agree_on_time()
-            listed, _ = await usable_user(parts.store, uid)
-            wished = await wish(run, listed, day)
-            if wished.strange:
-                say_wrapped(sent_elsewhere(uid, day), "  ")
-            entry = await carry_out(run, wished)
-        say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
-        return 0 if entry.state is State.SENT else 1
-
-    return run
+async def resend(uid: str, day: date, context: Context) -> int:
+    """Killed at any point, the same command finishes what it began."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        await run.agree_on_time()
+        listed, _ = await usable_user(parts.store, uid)
+        wished = await wish(run, listed, day)
+        if wished.strange:
+            say_wrapped(sent_elsewhere(uid, day), "  ")
+        entry = await carry_out(run, wished)
+    say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
+    return 0 if entry.state is State.SENT else 1
 
 
 async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:
@@ -123,7 +119,7 @@ async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) 
         replaces = asked.entry if asked.kind is Kind.FINAL else None
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
         ledger = (await run.store.ledgers_between(uid, day, day)).get(day)
-        if ledger is not None and (outcome.done or _final_at(ledger, asked)):
+        if ledger is not None and (outcome.ending.done or _final_at(ledger, asked)):
             return ledger
         _end_what_can_not_end(run, uid, day, outcome)
         wait = min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT)
@@ -153,7 +149,7 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
         raise run.trouble
     if run.stops:
         raise Unfinished(f"{uid} {day} is unfinished; the same command finishes it.")
-    if outcome.done or outcome.ending is Ending.SKIPPED:
+    if outcome.ending.done or outcome.ending is Ending.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
     if outcome.ending is Ending.FAILED:
         raise Unfinished(f"{uid} {day} failed ({outcome.reason or 'see the log'}); the same command tries again.")

@@ -7,42 +7,189 @@ one left open is its own: the same command finishes it, after the lease of whoev
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from notifications.commands.joined import Asked, Joined, Row
-from notifications.commands.operation import Context, Operation
-from notifications.commands.resend import Refused
-from notifications.commands.resend.each import TOLD_AT_MOST, UNFINISHED, Many, Which, likely_answer
+from notifications.commands.operation import Context
+from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
-from notifications.domain.errors import Unfinished
+from notifications.domain.claim import user_key
+from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
+from notifications.domain.model import State
 from notifications.ports import Listed
+from notifications.run.day_input import read_conversations, read_ledgers
+from notifications.run.outcome import Progress
 from notifications.run.state import Run
+
+TOLD_AT_MOST = 20  # of those who were not sent: the rest is counted
+NOTHING_TO_SAY = "nothing to say"
+UNFINISHED = "unfinished"
+COUNTED = ("sent", "missed", "dead", "gave_up", UNFINISHED)  # against --limit: not who can't be sent to
+PATIENCE = timedelta(seconds=5)  # that keeps a worker; beyond it others are served meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Whose days are meant: those that stand so, `limit` at most."""
+
+    day: date
+    where: frozenset[str]
+    limit: int | None = None
+
+
+@dataclass(slots=True)
+class Many:
+    """The days of one command, and what came of each: every one is in exactly one count."""
+
+    run: Run
+    which: Which
+    counts: Counter[str] = field(default_factory=Counter)
+    later: dict[str, float] = field(default_factory=dict)  # who waits, and until when, on the parts' clock
+    told: int = 0
+    serving: set[asyncio.Task[None]] = field(default_factory=set)
+    defects: list[BaseException] = field(default_factory=list)
+
+    @property
+    def progress(self) -> Progress:
+        done = self.counts.total()
+        return Progress(done, done + len(self.serving) + len(self.later), len(self.later))
+
+    @property
+    def stops(self) -> bool:
+        """Whether nobody further is begun."""
+        return self.run.stops or bool(self.defects)
+
+    async def served(self, chosen: AsyncGenerator[Listed]) -> None:
+        """Each of them, as many at once as a tick serves. Nobody's push is cancelled by another's trouble."""
+        gaps = self.run.limits.concurrency
+        try:
+            async with aclosing(chosen):
+                async for listed in chosen:
+                    waited = self.later.pop(listed.uid, None)
+                    await self._a_place()
+                    if self.stops or not self.has_room:
+                        if waited is not None:
+                            self.later[listed.uid] = waited
+                        break
+                    task = asyncio.create_task(self._serve(listed))
+                    self.serving.add(task)
+                    task.add_done_callback(self._ended)
+                    gaps -= 1
+                    if gaps > 0:
+                        await asyncio.sleep(self.run.limits.start_gap_seconds)
+        except RecapError as trouble:  # of the listing
+            self.run.stop_claiming(trouble)
+        finally:
+            while self.serving:
+                await asyncio.wait(set(self.serving))
+        if self.defects:
+            raise self.defects[0]
+
+    async def _a_place(self) -> None:
+        """A free worker; and, where a limit is near, whoever may still turn out not to count against it."""
+        while self.serving and (len(self.serving) >= self.run.limits.concurrency or not self.has_room):
+            await asyncio.wait(set(self.serving), return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be begun. Who can't be sent to does not count against the limit."""
+        limit = self.which.limit
+        counted = sum(self.counts[kind] for kind in COUNTED) + len(self.serving) + len(self.later)
+        return limit is None or counted < limit
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.serving.discard(task)
+        if defect := task.exception():
+            self.defects.append(defect)
+
+    async def _serve(self, listed: Listed) -> None:
+        run, uid, day = self.run, listed.uid, self.which.day
+        try:
+            await run.pace.turn_to_ask()
+            entry = await carry_out(run, await wish(run, listed, day, again=False), PATIENCE)
+            kind = entry.state.value
+            if entry.state is not State.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
+                kind = NOTHING_TO_SAY
+            self._note(kind, "" if entry.state is State.SENT else f"{uid}: {kind}.")
+        except Refused as refused:
+            if refused.wait is not None:
+                self.later[uid] = run.clock.seconds() + refused.wait.total_seconds()
+            else:
+                self._note(refused.why, "" if refused.why == "had theirs" else str(refused))
+        except Unfinished as unfinished:
+            self._note(UNFINISHED, "" if run.stops else str(unfinished))
+        except (Malformed, KeyTrouble, ItemFault) as flaw:  # this user's own
+            self._note(UNFINISHED, f"{uid} {day}: {flaw}")
+        except StoreDown as failure:
+            run.reads.failed(failure)  # many in a row stop the command
+            self._note(UNFINISHED, "" if run.stops else f"{uid} {day}: {failure}")
+        except RecapError as trouble:
+            run.stop_claiming(trouble)
+            self._note(UNFINISHED, "")
+
+    def _note(self, kind: str, sentence: str) -> None:
+        self.counts[kind] += 1
+        if sentence:
+            self.told += 1
+            if self.told <= TOLD_AT_MOST:
+                say_wrapped(sentence, "    ", "  ")
+
+    async def again(self) -> AsyncGenerator[Listed]:
+        """Those that wait, each when its own wait is over."""
+        wait = min(LONGEST_WAIT.total_seconds(), min(self.later.values()) - self.run.clock.seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
+                await self.run.terminated.wait()
+        now = self.run.clock.seconds()
+        for uid in [uid for uid, due in self.later.items() if due <= now]:
+            if self.stops:
+                return
+            listed = await self.run.store.user(uid)
+            if listed is not None:
+                yield listed
+            else:
+                del self.later[uid]
+                self._note("erased", "")
+
+
+async def likely_answer(run: Run, listed: Listed, day: date) -> str:
+    """What a resend would come to, by reads alone. Raises Refused."""
+    user, slot = await check(run, listed, day)
+    [record] = await run.claims.read([user_key(user.uid, day)])
+    if live_for(record, await run.claims.now()):
+        return "being sent"
+    ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+    today = ledgers.today
+    if today is not None and today.state in (State.GAVE_UP, State.SENDING, State.PENDING):
+        return "sent"  # its recap is stored
+    found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
+    return "sent" if found is not None else NOTHING_TO_SAY
+
 
 LEFT_WITHOUT = ("missed", "dead", "gave_up", "unreadable document")
 
 
-def resend_many(which: Which, *, write: bool) -> Operation:
-    """The operation. Exit 0 where each has it; 5 where somebody is left without; else what stopped it."""
-
-    async def run(context: Context) -> int:
-        async with context.open_parts() as parts:
-            run = Run(parts, context.offset, context.terminated)
-            await run.agree_on_time()
-            now = await context.claims.now() + context.offset
-            joined = Joined(parts.store, Asked(which.day, now, parts.rules, context.since))
-            many = Many(run, which)
-            if not write:
-                await _would(many, _chosen(joined, which))
-                return 0
-            try:
-                async with context.shown(lambda: many.progress):
-                    await _carry_out(many, _chosen(joined, which))
-            finally:
-                _tell(many)
-        return _code(many)
-
-    return run
+async def resend_many(which: Which, context: Context, *, write: bool) -> int:
+    """Exit 0 where each has it; 5 where somebody is left without; else what stopped it."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        await run.agree_on_time()
+        now = await context.claims.now() + context.offset
+        joined = Joined(parts.store, Asked(which.day, now, parts.rules, context.since))
+        many = Many(run, which)
+        if not write:
+            await _would(many, _chosen(joined, which))
+            return 0
+        try:
+            async with context.shown(lambda: many.progress):
+                await _carry_out(many, _chosen(joined, which))
+        finally:
+            _tell(many)
+    return _code(many)
 
 
 async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
@@ -74,7 +221,6 @@ async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:
 
 
 def _tell(many: Many) -> None:
-    """Whatever ended it, what came of each."""
     run = many.run
     many.counts[UNFINISHED] += len(many.later)
     if many.told > TOLD_AT_MOST:

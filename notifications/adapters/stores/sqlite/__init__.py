@@ -1,30 +1,23 @@
-"""Users, conversations, summaries, devices and ledgers in one SQLite file (the embedded profile).
-
-The host's clock, read inside BEGIN IMMEDIATE, stands for the store's. One thread owns the
-connection, so the event loop never waits for the disk.
-"""
+"""All documents in one SQLite file, owned by one thread. The host's clock stands for the store's."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.delivery_documents import Facts
+from notifications.adapters.stores.documents import Facts
 from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger
-from notifications.adapters.stores.sqlite import file, rows
-from notifications.domain.delivery import Decision, LedgerRules, Opening
+from notifications.adapters.stores.ledgers import TransactionalLedger
+from notifications.adapters.stores.sqlite import file
+from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary
-from notifications.domain.shards import Range
-from notifications.domain.told import Candidates
-from notifications.ports import Decided, Listed, Mended
+from notifications.domain.model import Cited, Draft
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,11 +25,18 @@ T = TypeVar("T")
 TALKS_AT_ONCE = 5_000  # conversations of one commit: some 0.1 s
 LET_IN_SECONDS = 0.12  # between two commits: who waits for the file looks every 0.1 s
 BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
-MENDS = {
-    sqlite3.SQLITE_FULL: "the disk is full; make room",
-    sqlite3.SQLITE_BUSY: BUSY,
-    sqlite3.SQLITE_LOCKED: BUSY,
-}
+MENDS = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
+
+
+def _in_thread(
+    work: Callable[Concatenate[sqlite3.Connection, P], T],
+) -> Callable[Concatenate[SqliteStore, P], Coroutine[Any, Any, T]]:
+    """A method that does the work in the thread that owns the connection."""
+
+    async def method(store: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await store._do(work, *args, **kwargs)
+
+    return method
 
 
 class SqliteStore(TransactionalLedger):
@@ -72,88 +72,39 @@ class SqliteStore(TransactionalLedger):
         """The host's clock, which stands for the store's."""
         return datetime.now(UTC)
 
-    async def due_users(
-        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[Listed]:
-        """Enabled users of these zones and this hour, by id."""
-        return await self._do(rows.due_users, zones, hour, ids, after, limit)
-
-    async def user(self, uid: str) -> Listed | None:
-        """One user, whatever their switch says; None where there is no such document."""
-        return await self._do(rows.user, uid)
-
-    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
-        """What a recap may be made of, oldest first, and how many were malformed."""
-        return await self._do(rows.conversations_in, uid, candidates)
-
-    async def devices(self, uid: str) -> tuple[list[Device], int]:
-        """The user's devices, each token once, and how many documents were malformed."""
-        return await self._do(rows.devices, uid)
-
-    async def forget_device(self, uid: str, device: Device) -> bool:
-        """Delete a token, if its document is unchanged."""
-        return await self._do(rows.forget_device, uid, device)
-
-    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
-        """The ledgers of first … last, one range query."""
-        return await self._do(rows.ledgers_between, uid, first, last)
-
-    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
-        """Ledgers in sending and pending, by uid and date."""
-        return await self._do(rows.open_ledgers, after, limit)
-
-    async def summary(self, uid: str, day: date) -> Summary | None:
-        """A summary whose `date` is that day."""
-        return await self._do(rows.summary_on, uid, day)
-
-    async def summary_document(self, uid: str, day: date, key: str = "") -> documents.Doc | None:
-        """The summary of that id, else one whose `date` is that day, as it is stored."""
-        return await self._do(rows.summary_document, uid, day, key)
+    due_users = _in_thread(file.due_users)
+    user = _in_thread(file.user)
+    conversations_in = _in_thread(file.conversations_in)
+    devices = _in_thread(file.devices)
+    forget_device = _in_thread(file.forget_device)
+    ledgers_between = _in_thread(file.ledgers_between)
+    open_ledgers = _in_thread(file.open_ledgers)
+    summary = _in_thread(file.summary_on)
+    summary_document = _in_thread(file.summary_document)
+    everybody = _in_thread(file.everybody)
+    ledgers_on = _in_thread(file.ledgers_on)
+    summaries_on = _in_thread(file.summaries_on)
+    mend = _in_thread(file.mend)
+    add_talks = _in_thread(file.add_talks)  # more conversations of a user who is there; of nobody else
+    remove = _in_thread(file.remove)
+    _transact = _in_thread(file.transaction)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        """What an LLM made of a part of a long day."""
-        return await self._do(rows.kept, Facts, uid, day, key)
+        return await self._do(file.kept, Facts, uid, day, key)
 
     async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        """Keep it for some days."""
-        await self._do(rows.keep, Facts, uid, day, key, tuple(facts))
+        await self._do(file.keep, Facts, uid, day, key, tuple(facts))
 
     async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        """A draft that waits for its second look."""
-        return await self._do(rows.kept, Draft, uid, day, key)
+        return await self._do(file.kept, Draft, uid, day, key)
 
     async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        """Keep it for some days."""
-        await self._do(rows.keep, Draft, uid, day, key, draft)
-
-    async def _transact(
-        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
-    ) -> Decision:
-        return await self._do(rows.transaction, uid, day, decide, user=user, summary=summary, rests_on=rests_on)
-
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
-        """User documents by id."""
-        return await self._do(rows.everybody, after, limit)
-
-    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
-        """The ledgers of one date, by uid."""
-        return await self._do(rows.ledgers_on, day, after, limit)
-
-    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
-        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
-        return await self._do(rows.summaries_on, day, after, limit)
-
-    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
-        """Give an invisible user the stated defaults; nothing where that was not needed any more."""
-        return await self._do(rows.mend, uid, decided, write=write)
+        await self._do(file.keep, Draft, uid, day, key, draft)
 
     async def put(
         self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        """Write one user's documents. Raises Malformed for what the job could not read, and nothing is written.
-
-        In one commit; of more conversations than that the first go in before, so that no other process waits for long.
-        """
+        """One user's documents in one commit, of many conversations the first ones before. Raises Malformed."""
         found = checked(uid, user, fcm_tokens, conversations)
         talks = list(found["conversations"].items())
         while len(talks) > TALKS_AT_ONCE:
@@ -162,20 +113,10 @@ class SqliteStore(TransactionalLedger):
             await asyncio.sleep(LET_IN_SECONDS)
         await self._do(file.put, uid, user, found | {"conversations": dict(talks)})
 
-    async def add_talks(self, uid: str, conversations: Mapping[str, documents.Doc]) -> None:
-        """More conversations of a user who is there; of nobody else."""
-        await self._do(file.add_talks, uid, conversations)
-
-    async def remove(self, uid: str) -> None:
-        """Delete a user, and all that lies below."""
-        await self._do(file.remove, uid)
-
     async def empty(self) -> bool:
-        """Whether there is no user at all."""
         return await self._do(lambda db: db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is None)
 
     async def aclose(self) -> None:
-        """Close the file."""
         if self._db is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
