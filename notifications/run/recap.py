@@ -20,7 +20,7 @@ from notifications.domain.text import bounded
 from notifications.recap import verify
 from notifications.recap.answer import read_answer, read_facts, unfounded
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
-from notifications.recap.evidence import Evidence
+from notifications.recap.evidence import TWICE, Evidence
 from notifications.recap.extract import digest
 from notifications.recap.finish import finished
 from notifications.recap.material import Material
@@ -158,7 +158,7 @@ class Writing:
             draft,
             checks={**evidence.counts},
             coverage={**NOTHING_COVERED, **self.coverage},
-            dropped=tuple(text for text, _ in evidence.dropped if text),
+            dropped=tuple(text for text, reason in evidence.dropped if text and reason != TWICE),
         )
         self.drafts.append(draft)
         if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():
