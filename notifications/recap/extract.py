@@ -173,7 +173,7 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
 def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[str, str]]:
     """Speaker and sentence, in order. What was written ends with its line; what one speaker said may go on."""
     left = length
-    for turn in _whole_turns(c.lines):
+    for turn in c.lines if c.overview else _whole_turns(c.turns):
         if left <= 0:
             return
         words = plain(turn.text[:left], left)

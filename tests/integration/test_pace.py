@@ -23,7 +23,7 @@ def announcing(who: str, **headers: str) -> web.Response:
 
 @on_sqlite
 def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> None:
-    """Of 100 a minute none is left: the share of a recap's two calls is back after 1.2 s; until then nobody starts one."""
+    """Of 100 a minute none is left: what a recap's two calls take is back after 1.2 s; until then none is begun."""
     stage.settings["RECAP_CONCURRENCY"] = "1"
     for n in range(3):
         stage.add_user(f"user-{n}")

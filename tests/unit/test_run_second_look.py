@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,8 +13,10 @@ import pytest
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.question import Question
 from notifications.domain.spending import spend_key
+from notifications.ports import Answer
 from notifications.recap import verify
 from notifications.recap.verify import NAME, QUOTE
+from notifications.run.termination import Termination
 from tests.support.answers import Refuses, item, recap_answer, verdicts_answer
 from tests.support.evening import EIGHT, Evening, endings
 from tests.support.memory import ENVIRONMENT
@@ -252,7 +255,7 @@ async def test_what_a_draft_lost_costs_its_push_in_the_next_run_too() -> None:
     assert endings(await evening.tick()) == {"waiting": 1}
     assert endings(await evening.later(minutes=6)) == {"sent": 1}
     assert kinds(evening).count("daily_recap") == 1
-    assert evening.push.got["ann-0"][0].body == "You talked about memory and more."
+    assert evening.push.got["ann-0"][0].body == "You talked about ann and more."
 
 
 async def test_a_sentence_that_is_said_twice_costs_neither_push_nor_headline() -> None:
@@ -335,3 +338,68 @@ async def test_a_recap_may_repeat_the_operators_own_words() -> None:
     evening.summarizer.script = lambda question: json.dumps(answer) if question.name != NAME else None
     await evening.tick()
     assert summary(evening)["overview"] == sentence
+
+
+async def test_a_draft_is_found_again_after_its_next_run_was_stopped() -> None:
+    """The claim's reason is then another; what was paid is paid all the same."""
+    evening = looked_at()
+    evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
+    assert endings(await evening.tick()) == {"waiting": 1}
+
+    def stops(question: Question) -> None:
+        evening.terminated.set()
+
+    evening.summarizer.script = stops
+    hangs = evening.summarizer.ask
+
+    async def never(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        await hangs(question, timeout, cheap=cheap)
+        await asyncio.sleep(3_600)
+        raise AssertionError("unreachable")
+
+    evening.summarizer.ask = never  # type: ignore[method-assign]
+    assert endings(await evening.later(minutes=6)) == {"stopped": 1}
+    assert (evening.record("ann").reason, evening.record("ann").failures) == ("stopped", 0)
+    evening.summarizer.ask = hangs  # type: ignore[method-assign]
+    evening.summarizer.script, evening.terminated = lambda question: None, Termination()
+    assert endings(await evening.later(minutes=1)) == {"sent": 1}
+    assert kinds(evening) == ["daily_recap", NAME, NAME, NAME, NAME]
+
+
+@pytest.mark.parametrize("falls_back", [True, False])
+async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_nobody(falls_back: bool) -> None:
+    evening = looked_at()
+    evening.falls_back = falls_back
+    evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
+    assert endings(await evening.tick()) == {"waiting": 1}
+    calls = evening.summarizer.calls
+    assert endings(await evening.later(hours=2, minutes=5)) == {"sent": 1}
+    made = summary(evening)
+    assert (evening.summarizer.calls, made["metadata"]["source"], made["headline"]) == (calls, "llm", "A day of memory")
+    assert made["checks"] == {"kept": 4, "verified": False}
+    assert evening.push.got["ann-0"][0].body == "1 conversation, 1 thing to do"
+    assert evening.ledger("ann")["verified"] is False
+
+
+async def test_without_a_draft_the_closing_pass_of_a_run_without_a_fallback_misses_the_day() -> None:
+    evening = looked_at()
+    evening.falls_back = False
+    evening.summarizer.script = one_of("daily_recap", ProviderFault("It answers 503.", retry_after=timedelta(0)))
+    assert endings(await evening.tick()) == {"waiting": 1}
+    await evening.later(hours=2, minutes=5)
+    assert (evening.state("ann"), evening.got()) == ("missed closed", {})
+
+
+async def test_where_no_pass_is_left_a_draft_is_sent_without_its_second_look() -> None:
+    evening = looked_at()
+    evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
+    waits = [endings(await evening.tick()), endings(await evening.later(hours=1, minutes=52))]
+    assert waits == [{"waiting": 1}, {"waiting": 1}]
+    report = await evening.later(minutes=2)
+    assert (endings(report), kinds(evening).count("daily_recap")) == ({"sent": 1}, 1)
+    made = summary(evening)
+    assert (made["checks"]["verified"], made["metadata"]["source"]) == (False, "llm")
+    assert (evening.push.got["ann-0"][0].body, evening.ledger("ann")["verified"]) == (
+        "1 conversation, 1 thing to do",
+        False,
+    )
