@@ -285,13 +285,20 @@ class Writing:
         return None
 
     async def _ask_the_judge(self, looking: Asking, draft: Draft) -> Verdicts | None:
-        evidence = Evidence(self.m, self._notes)
-        look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, self._room)
-        reserved, self._look_reserved = self._look_reserved, None
-        if reserved and len(look.question.notes.encode()) > self._worst_look_bytes(self._question):
-            await looking.settle(reserved, 0)
-            reserved = None
-        verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
+        evidence, room = Evidence(self.m, self._notes), self._room
+        for halvings_left in reversed(range(MAX_HALVINGS + 1)):
+            look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, room)
+            reserved, self._look_reserved = self._look_reserved, None
+            if reserved and len(look.question.notes.encode()) > self._worst_look_bytes(self._question):
+                await looking.settle(reserved, 0)
+                reserved = None
+            try:
+                verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
+                break
+            except ItemFault as fault:
+                if fault.reason is not ItemReason.CONTEXT_LENGTH or not halvings_left:
+                    raise
+                room //= 2
         if verdicts is None:
             log.warning("second_look.unbelievable", **self._facts)
         return verdicts

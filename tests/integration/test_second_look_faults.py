@@ -158,7 +158,7 @@ def test_a_second_look_that_does_not_end_its_answer_has_the_rest_of_the_deadline
 def test_under_a_budget_for_one_recap_both_its_calls_are_reserved_and_the_next_is_the_extract(stage: Stage) -> None:
     for uid in ("ann", "bob"):
         stage.add_user(uid)
-    budget = 0.06
+    budget = 0.076
     held: list[dict[bytes, bytes]] = []
 
     async def look(who: str) -> None:
@@ -174,9 +174,11 @@ def test_under_a_budget_for_one_recap_both_its_calls_are_reserved_and_the_next_i
     assert len(at_writing) == 3  # the total, and what each of the two calls may cost at most
     assert int(at_writing[b"total"]) > int(at_look[b"total"])
     assert int(at_writing[b"total"]) <= budget * 1_000_000 < int(at_writing[b"total"]) + stage.llm.billed * 1_000_000
+    [llm] = [uid for uid in ("ann", "bob") if stage.llm.calls[uid]]
+    assert ledger(stage, llm)["usd"] == pytest.approx(stage.llm.billed, abs=2e-6)
     with Redis(port=stage.redis.port) as client:
         [key] = client.keys("*spend*")
-        assert client.hgetall(key) == {b"total": str(round(stage.llm.billed * 1_000_000)).encode()}
+        assert client.hgetall(key) == {b"total": str(round(ledger(stage, llm)["usd"] * 1_000_000)).encode()}
     sources = sorted(stored(stage, uid)["metadata"]["source"] for uid in ("ann", "bob"))
     assert (sources, finished.event("tick.finished")["over_budget"]) == (["extract", "llm"], 1)
 
@@ -246,7 +248,7 @@ def test_the_style_is_for_the_join_of_a_long_day_and_not_for_its_parts(stage: St
     assert stage.run(RECAP_STYLE=style, RECAP_MAX_PROMPT_TOKENS="1000").code == 0
     found = {name: style in told for name, (_, told) in asked(stage).items()}
     assert found == {"daily_notes": False, "daily_recap": True, "second_look": False}
-    assert calls(stage) == (4, 1)  # three parts, the join, and one look
+    assert calls(stage) == (7, 1)  # six parts, the join, and one look
 
 
 def test_sigterm_during_the_second_look_gives_the_claim_back(stage: Stage) -> None:
