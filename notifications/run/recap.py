@@ -298,7 +298,7 @@ class Writing:
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH or not halvings_left:
                     raise
-                room //= 2
+                room = len(look.question.notes.encode()) // 2
         if verdicts is None:
             log.warning("second_look.unbelievable", **self._facts)
         return verdicts

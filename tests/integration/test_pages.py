@@ -111,7 +111,7 @@ def test_preview_makes_the_recap_and_stores_and_sends_nothing(stage: Stage) -> N
     check_readable(shown.out)
     assert "  dropped (unquoted): You paid 4,711 euros." in shown.out
     assert "  not supported (sentence): It went well.\n    the second look: not in the notes\n" in shown.out
-    assert "200 tokens in (0 cached), 40 out (0 hidden), 0.0000 USD." in " ".join(shown.out.split())
+    assert " ".join(shown.out.split()).count("100 tokens in (0 cached), 20 out (0 hidden), 0.0000 USD.") == 2
     assert [line.split()[0] for line in shown.out.splitlines()[-6::2]] == ["Android", "iOS", "web"]
     assert (stage.world.summaries("ann"), stage.world.ledgers("ann"), dict(stage.fcm.asked)) == ({}, {}, {})
     assert (stage.llm.calls["ann"], stage.llm.looks["ann"]) == (1, 1)

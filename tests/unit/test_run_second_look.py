@@ -20,7 +20,7 @@ from notifications.run.termination import Termination
 from tests.support.answers import Refuses, item, recap_answer, verdicts_answer
 from tests.support.evening import EIGHT, Evening, endings
 from tests.support.memory import ENVIRONMENT
-from tests.unit.test_run_recap import kinds, long_day, summary, with_overview
+from tests.unit.test_run_recap import add_talks, kinds, long_day, summary, with_overview
 
 
 def looked_at(uids: tuple[str, ...] = ("ann",), **changes: Any) -> Evening:
@@ -403,3 +403,81 @@ async def test_where_no_pass_is_left_a_draft_is_sent_without_its_second_look() -
         "1 conversation, 1 thing to do",
         False,
     )
+
+
+async def test_the_writing_ends_at_seventy_percent_of_the_deadline_and_the_second_look_has_the_rest() -> None:
+    """Each call is slow, and uses up what it is given but for a second."""
+    evening = looked_at()
+    given: dict[str, list[tuple[float, float]]] = {"daily_recap": [], NAME: []}
+    real, begun = evening.summarizer.ask, evening.seconds()
+
+    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        given[question.name].append((evening.seconds() - begun, timeout.total_seconds()))
+        evening.now += timeout - timedelta(seconds=1)
+        return await real(question, timeout, cheap=cheap)
+
+    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    assert endings(await evening.tick()) == {"sent": 1}
+    whole = 0.95 * evening.limits.user_deadline_seconds
+    [(at, seconds)], [(later, rest)] = given["daily_recap"], given[NAME]
+    assert (at, round(seconds, 3)) == (0, round(0.7 * whole / 2, 3))  # the second half is for the second try
+    assert round(later + 2 * rest, 3) == round(whole, 3)
+    assert summary(evening)["checks"]["verified"] is True
+
+
+async def test_a_writing_that_takes_all_of_its_time_leaves_the_rest_unused_and_charges_nobody() -> None:
+    evening = looked_at()
+    begun = evening.seconds()
+
+    async def hangs(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        evening.summarizer.asked.append(question)
+        evening.now += timeout
+        raise ProviderFault("Too slow.")
+
+    evening.summarizer.ask = hangs  # type: ignore[method-assign]
+    assert endings(await evening.tick()) == {"waiting": 1}
+    took = evening.seconds() - begun
+    assert set(kinds(evening)) == {"daily_recap"}
+    assert took <= 0.7 * 0.95 * evening.limits.user_deadline_seconds
+    assert (evening.record("ann").reason, evening.record("ann").failures) == ("provider_llm", 0)
+
+
+async def test_no_second_writing_is_begun_with_less_than_forty_percent_of_the_deadline() -> None:
+    evening = looked_at()
+    real = evening.summarizer.ask
+
+    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        evening.now += timedelta(seconds=0.31 * evening.limits.user_deadline_seconds)
+        return await real(question, timeout, cheap=cheap)
+
+    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    evening.summarizer.script = refusing(lambda role, text: text != "It went well.")
+    assert endings(await evening.tick()) == {"sent": 1}
+    assert kinds(evening) == ["daily_recap", NAME]
+    assert [one["text"] for one in summary(evening)["overview_items"]] == ["It went well."]
+
+
+async def test_a_second_look_that_the_server_finds_too_long_is_asked_for_in_less() -> None:
+    evening = looked_at(())
+    evening.add("ann", talks=0)
+    add_talks(evening, 6)
+    too_long = ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True)
+
+    def small(question: Question) -> Exception | None:
+        return too_long if question.name == NAME and len(question.notes) > 1_600 else None
+
+    evening.summarizer.script = small
+    await evening.tick()
+    assert kinds(evening)[0] == "daily_recap"
+    assert set(kinds(evening)[1:]) == {NAME}
+    sizes = [len(one.notes) for one in evening.summarizer.asked[1:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[-1] <= 1_600, summary(evening)["checks"]["verified"]) == (True, True)
+
+
+async def test_a_second_look_that_is_too_long_whatever_is_left_out_costs_nobody_the_recap() -> None:
+    evening = looked_at()
+    evening.summarizer.script = one_of(NAME, ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True))
+    assert endings(await evening.tick()) == {"sent": 1}
+    assert kinds(evening) == ["daily_recap", *[NAME] * 4]
+    assert (summary(evening)["checks"]["verified"], summary(evening)["metadata"]["source"]) == (False, "llm")
