@@ -144,7 +144,7 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
     tongue = c.language or language
     before, found = ("", -1), 0
     for turn, speaker, sentence in _split_lines(c, tongue, split, length):
-        text = without_fillers(sentence, tongue) if c.turns else sentence
+        text = sentence if c.overview else without_fillers(sentence, tongue)
         one = _judged(text, speaker, at, tongue)
         if one is not None and one.needs_more:
             can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
@@ -190,8 +190,8 @@ def _split_lines(c: Conversation, language: str | None, split: Split, length: in
         words = plain(turn.text[:left], left)
         left -= len(turn.text)
         sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
-        for sentence in _in_fair_pieces(sentences) if c.turns else sentences:
-            yield number if c.turns else 0, turn.speaker, sentence
+        for sentence in sentences if c.overview else _in_fair_pieces(sentences):
+            yield 0 if c.overview else number, turn.speaker, sentence
 
 
 def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:

@@ -100,14 +100,15 @@ class Asking:
         """What the reader makes of the answer. Raises ItemFault, ProviderFault, or OverBudget.
 
         `size`: characters that the answer is held against: the day's, however short the question is. `reserved`: what
-        was taken for the first call of it. `once`: a useless answer is not asked for again.
+        was taken for the first call of it. `once`: a useless answer is not asked for again, and the first try
+        has all the time that is left.
 
         A useless answer is asked for once more: a truncated one with twice the room, since hidden reasoning takes
         some, one that says what the notes do not with what was wrong. A failure that may pass is tried once more.
         """
         for tries_left in reversed(range(TRIES)):
             try:
-                answer = await self._answer(question, self.left / (tries_left + 1), reserved)
+                answer = await self._answer(question, self.left / (1 if once else tries_left + 1), reserved)
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
                 return await beside_the_loop(size + len(answer.text), reader, answer.text)

@@ -267,7 +267,7 @@ class Writing:
         if self.looking is None:
             self.looking = self.asking.second_look(verifier)
         try:
-            return await self._ask_the_judge(self.looking, draft)
+            return await self._ask_the_judge(self.looking, draft, self._room)
         except (ItemFault, OverBudget) as fault:
             log.warning("second_look.failed", **self.facts, reason=str(fault))
         except ProviderFault as fault:
@@ -284,14 +284,21 @@ class Writing:
             log.exception("second_look.defect", **self.facts)
         return None
 
-    async def _ask_the_judge(self, looking: Asking, draft: Draft) -> Verdicts | None:
+    async def _ask_the_judge(self, looking: Asking, draft: Draft, room: int, halvings: int = 0) -> Verdicts | None:
+        """`room`: bytes of its prompt; half of what was sent, where the server finds that too long."""
         evidence = Evidence(self.m, self._notes)
-        look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, self._room)
+        look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, room)
+        sent = len(look.question.notes.encode())
         reserved, self._look_reserved = self._look_reserved, None
-        if reserved and len(look.question.notes.encode()) > self._worst_look_bytes(self._question):
+        if reserved and sent > self._worst_look_bytes(self._question):
             await looking.settle(reserved, 0)
             reserved = None
-        verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
+        try:
+            verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
+        except ItemFault as fault:
+            if fault.reason is not ItemReason.CONTEXT_LENGTH or halvings == MAX_HALVINGS:
+                raise
+            return await self._ask_the_judge(looking, draft, sent // 2, halvings + 1)
         if verdicts is None:
             log.warning("second_look.unbelievable", **self.facts)
         return verdicts

@@ -26,7 +26,6 @@ from notifications.domain.errors import (
 from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
 from notifications.domain.schedule import Slot
 from notifications.domain.spending import NOTHING, Spent
-from notifications.recap import verify
 from notifications.recap.compose import compose
 from notifications.recap.extract import extract, tells_something
 from notifications.recap.material import Material, material
@@ -42,7 +41,6 @@ from notifications.run.threads import beside_the_loop
 log = structlog.get_logger()
 
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
-SECOND_LOOK = f"provider_{verify.NAME}"  # why a user waits whose draft lacks its second look alone
 LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
 BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
@@ -143,9 +141,9 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     found = await _material(run, given)
     if found is None:
         return await _close(day, given, State.SKIPPED, "no_content")
-    if day.closing and not run.falls_back:
-        return await _close(day, None, State.MISSED, "closed")
     draft = await (_closing(day, found) if day.closing else _written(day, found))
+    if draft is None and day.closing:
+        return await _close(day, None, State.MISSED, "closed")
     if draft is None:
         return await _close(day, given, State.SKIPPED, "no_content")
     return Ready(await day.devices(), compose(found, draft, day.now), given, found.language)
@@ -215,18 +213,21 @@ async def _where_the_llm_found_nothing(day: Day, found: Material, spent: Spent) 
     return None
 
 
-async def _closing(day: Day, found: Material) -> Draft:
-    """After the catch-up no LLM is asked: a draft that only lacks its second look is sent without, else the extract."""
+async def _closing(day: Day, found: Material) -> Draft | None:
+    """After the catch-up no LLM is asked: a draft that only lacks its second look is sent without, else the extract.
+
+    None where there is neither.
+    """
     if day.run.summarizer is not None and _may_have_kept_a_draft(day):
         asking = Asking(day.run, day.run.summarizer, timedelta(0))
         if draft := await Writing(day.run, day.uid, day.date, found, asking).unverified():
             return draft
-    return await _extract(day, found, "closing")
+    return await _extract(day, found, "closing") if day.run.falls_back else None
 
 
 def _may_have_kept_a_draft(day: Day) -> bool:
-    """Whether an earlier run may have stored one: it failed for want of a second look, or died meanwhile."""
-    return day.won.reason == SECOND_LOOK or day.won.crashes > 0
+    """Whether an earlier run may have stored one: only a user's first try can be sure that none did."""
+    return bool(day.won.reason) or day.won.crashes > 0
 
 
 def _another_pass_comes(day: Day) -> bool:

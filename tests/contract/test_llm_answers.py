@@ -231,8 +231,8 @@ async def test_the_worst_cost_of_such_a_model_is_of_a_prompt_that_is_kept(llm: F
     asked = question()
     sent = len(asked.instructions_with_schema.encode()) + len(asked.notes.encode()) + 100
     prices = {"price_in": 1.0, "price_out": 4.0, "daily_budget": 1.0}
-    assert await connected("gpt-6-luna", effort="none", **prices).worst_cost(asked) == -(-sent * 5 // 4) + 4 * 2_000
-    assert await connected("gpt-5-mini", effort="none", **prices).worst_cost(asked) == sent + 4 * 2_000
+    assert await connected("gpt-6-luna", effort="none", **prices).worst_cost(asked) == -(-sent * 5 // 4) + 4 * 4_000
+    assert await connected("gpt-5-mini", effort="none", **prices).worst_cost(asked) == sent + 4 * 4_000
 
 
 @pytest.mark.parametrize("tier", ["flex", "priority"])
@@ -262,7 +262,7 @@ async def test_a_system_message_that_the_model_has_not_goes_before_the_notes(llm
     await summarizer.ask(question(), DEADLINE)
     [message] = llm.bodies[1]["messages"]
     assert message["role"] == "user"
-    assert message["content"].startswith("You write a short recap")
+    assert message["content"].startswith("You write one person's daily recap")
     assert "who=ann met SECRET friends." in message["content"]
 
 

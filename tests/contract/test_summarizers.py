@@ -214,8 +214,8 @@ async def test_an_older_server_takes_the_room_by_its_old_name(llm: FakeLLM, summ
     refusing(llm, "max_completion_tokens")
     await summarizer.ask(question(), DEADLINE)
     assert [(body.get("max_completion_tokens"), body.get("max_tokens")) for body in llm.bodies] == [
-        (2_000, None),
-        (None, 2_000),
+        (4_000, None),
+        (None, 4_000),
     ]
 
 
@@ -229,12 +229,12 @@ async def test_a_refusal_that_names_nothing_to_leave_out_is_told(llm: FakeLLM, s
 @pytest.mark.parametrize(
     ("model", "effort", "sent", "room"),
     [
-        ("test-model", None, None, 2_000),
-        (DEFAULT_MODEL, None, "low", 4_000),
-        ("o4-mini", "high", "high", 4_000),
-        ("gpt-5-chat-latest", None, None, 2_000),
-        ("gpt-4o-mini", None, None, 2_000),
-        (DEFAULT_MODEL, "none", "none", 2_000),
+        ("test-model", None, None, 4_000),
+        (DEFAULT_MODEL, None, "low", 6_000),
+        ("o4-mini", "high", "high", 6_000),
+        ("gpt-5-chat-latest", None, None, 4_000),
+        ("gpt-4o-mini", None, None, 4_000),
+        (DEFAULT_MODEL, "none", "none", 4_000),
     ],
 )
 async def test_a_model_that_reasons_gets_room_for_it(
@@ -303,7 +303,7 @@ async def test_the_worst_cost_is_of_every_byte_and_the_whole_room(llm: FakeLLM, 
     summarizer = connected(price_in=1.0, price_out=4.0, daily_budget=1.0)
     asked = question()
     worst = await summarizer.worst_cost(asked)
-    assert worst == len(asked.instructions_with_schema.encode()) + len(asked.notes.encode()) + 100 + 4 * 2_000
+    assert worst == len(asked.instructions_with_schema.encode()) + len(asked.notes.encode()) + 100 + 4 * 4_000
     assert (await summarizer.ask(asked, DEADLINE)).spent.micro_usd < worst  # type: ignore[operator]
     assert await connected(price_in=1.0, price_out=4.0).worst_cost(asked) is None
 
@@ -358,7 +358,7 @@ async def test_a_server_without_a_list_of_models_serves_all_the_same(
 ) -> None:
     told = await summarizer.check()
     assert (told.trouble, re.sub(r"\d\.\d", "0.0", told.found)) == ("", "answers by the schema, in 0.0 s")
-    assert [body["max_completion_tokens"] for body in llm.bodies] == [2_000]
+    assert [body["max_completion_tokens"] for body in llm.bodies] == [4_000]
     assert await summarizer.last_day() is None
 
 

@@ -25,7 +25,7 @@ def check_extracts(staged: FaultStage, *uids: str) -> None:
     for uid in uids:
         [summary] = staged.stage.world.summaries(uid).values()
         assert summary["metadata"]["source"] == "extract"
-        assert summary["overview"] == f"who={uid} talked about the garden."
+        assert summary["overview"] == f"who={uid} talked about the garden. And 1 more conversation."
         assert (staged.ledger(uid)["state"], record(staged, uid).state) == ("sent", Stored.SENT)
         assert staged.pushes()[f"token-{uid}-0"] == 1
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from notifications.domain.claim import Stored
 from notifications.domain.schedule import latest_slot
 from tests.faults.stage import FaultStage, on_sqlite
+from tests.support.answers import item
 from tests.support.hostile import hostile
 from tests.support.jobs import Stage, latest_hour
 from tests.support.web import completion, llm_error, recap_answer
@@ -122,9 +123,9 @@ def test_a_language_is_a_tag_or_nothing(stage: Stage) -> None:
     prompts: list[str] = []
     stage.llm.prompts = prompts
     assert stage.run().code == 0
-    assert len(prompts) == 3  # the fake answers bob in English, so he is asked once more
+    assert len(prompts) == 4  # the writing and the second look of two
     assert not any("won a prize" in prompt for prompt in prompts)
-    assert [prompt for prompt in prompts if "language: pt-BR" in prompt] != []
+    assert sum("Write in Portuguese (pt-BR)." in prompt for prompt in prompts) == 2
 
 
 @on_sqlite
@@ -134,18 +135,19 @@ def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: Fau
     said["structured"] |= {"overview": "who=ann had a good day, red and bold, and had to click indeed: egnp x b."}
     staged.add_users("ann", talks={"t1": said})
     text = f"A good day {HOSTILE} indeed"
-    cited = {"text": text, "notes": [1]}
+    cited = [item(f"{text}, {n} of 5", "had a good day, red and bold, and had to click indeed") for n in range(5)]
 
     async def rule(who: str) -> web.Response:
         answer = recap_answer(
             who,
             headline=text,
-            overview=[cited],
+            push=text,
+            overview=[cited[0]],
             day_emoji=f"🌤️{HOSTILE}",
-            highlights=[{"topic": text, "emoji": text, "summary": text, "notes": [1]}],
-            unresolved_questions=[cited],
-            decisions_made=[cited],
-            knowledge_nuggets=[cited],
+            highlights=[{"topic": text, "emoji": text, "items": [cited[1]]}],
+            open_questions=[cited[2]],
+            decisions=[cited[3]],
+            worth_knowing=[cited[4]],
         )
         return completion(json.dumps(answer))
 
@@ -159,6 +161,7 @@ def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: Fau
         *(one["decision"] for one in summary["decisions_made"]),
         *(one["insight"] for one in summary["knowledge_nuggets"]),
     ]
+    assert len(lists) == 3
     stored = [summary["headline"], summary["overview"], summary["day_emoji"], *lists, *highlight.values()]
     pushed = [message["notification"]["title"], message["notification"]["body"], message["data"]["text"]]
     for one in (*(text for text in stored if isinstance(text, str)), *pushed):

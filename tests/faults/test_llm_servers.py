@@ -56,8 +56,11 @@ def test_a_server_of_its_own_ways_serves_two_users_and_a_long_day(stage: Stage, 
         assert summary["metadata"]["source"] == "llm"
         assert "draft" not in summary["headline"]
         assert summary["coverage"] == {"whole": whole, "part": 0, "extract": 0}
+        assert summary["checks"]["verified"] is True
     assert (server.calls["ann"], server.calls["bob"]) == (1 + vendor.refusals, 1)
-    too_long = server.calls["zoe"] - server.answered["zoe"] if vendor.too_long else server.cut
+    assert (server.looks["ann"], server.looks["bob"]) == (1, 1)
+    asked = server.calls["zoe"] + server.looks["zoe"]
+    too_long = asked - server.answered["zoe"] if vendor.too_long else server.cut
     assert too_long == vendor.halvings
     assert [event["fields"] for event in finished.named("llm.takes_no")] == list(vendor.takes_no)
     forms = [event["form"] for event in finished.named("llm.answers_otherwise")]

@@ -68,7 +68,7 @@ def test_flex_serves_everybody_and_costs_half_where_it_works(staged: FaultStage,
                 await asyncio.sleep(30)
         return None
 
-    staged.llm_rule = rule
+    staged.llm_rule = staged.stage.llm.look_script = rule
     finished = staged.stage.run()
     assert finished.code == 0, finished.err
     made: list[Any] = [
@@ -78,10 +78,10 @@ def test_flex_serves_everybody_and_costs_half_where_it_works(staged: FaultStage,
     assert {one["tier"] for one in made} == {"flex" if kind == "works" else "default"}
     tiers = ["flex" if "service_tier" in body else "default" for body in staged.stage.llm.bodies]
     expected = {
-        "works": ["flex", "flex"],
-        "no capacity": ["flex", "default", "flex", "default"],
-        "slow": ["flex", "default", "flex", "default"],
-        "unknown": ["flex", "default", "default"],  # remembered for the run
+        "works": ["flex"] * 4,  # the writing and the second look of two
+        "no capacity": ["flex", "default"] * 4,
+        "slow": ["flex", "default"] * 4,
+        "unknown": ["flex", *["default"] * 4],  # remembered for the run
     }
     assert tiers == expected[kind]
     if kind == "slow":  # of the answers that were not waited for nobody knows what they cost

@@ -14,8 +14,9 @@ from google.cloud.firestore import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
 from tests.support import app_documents as app
+from tests.support.answers import item, recap_answer
 from tests.support.jobs import Finished, Stage
-from tests.support.web import completion, recap_answer
+from tests.support.web import completion
 from tests.support.worlds import FirestoreWorld, talk
 
 Text = Annotated[str, Field(min_length=1)]
@@ -27,11 +28,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+class Item(Strict):
+    """A sentence, and the words that it rests on: new, beside what the app reads."""
+
+    text: Text
+    conversation_id: Text
+    quote: Text
+
+
 class Highlight(Strict):
     topic: Text
     emoji: str
     summary: str
     conversation_ids: Annotated[list[Text], Field(min_length=1)]
+    items: Annotated[list[Item], Field(min_length=1)]
 
 
 class ActionItem(Strict):
@@ -78,6 +88,7 @@ class DailySummary(Strict):
     created_at: Any
     headline: Text
     overview: Text
+    overview_items: Annotated[list[Item], Field(min_length=1)]
     day_emoji: str
     stats: Stats
     highlights: Annotated[list[Highlight], Field(max_length=4)]
@@ -101,23 +112,36 @@ def test_a_stored_recap_is_what_the_app_reads(stage: Stage, by: str) -> None:
     stage.world.put_talk("ann", "t1", told | {"geolocation": {"latitude": 52.5, "longitude": 13.4, "address": "Park"}})
 
     async def whole(who: str) -> Any:
-        sentence = {"text": "They agreed to paint the fence for 40 euros.", "notes": [1]}
-        question = {"text": "Who buys the paint?", "notes": [1]}
-        lists = {"decisions_made": [sentence], "knowledge_nuggets": [sentence], "unresolved_questions": [question]}
-        return completion(json.dumps(recap_answer(who, **lists)))
+        decision = item("Ann and Tom paint the fence for 40 euros.", "agreed to paint the fence for 40 euros")
+        fact = item("Seeds cost 12 euros.", "The seeds cost 12 euros.")
+        question = item("Who buys the paint?", "Who buys the paint?")
+        lists = {"decisions": [decision], "worth_knowing": [fact], "open_questions": [question]}
+        return completion(json.dumps(recap_answer(who) | lists))
 
     stage.llm.script = whole
     assert stage.run(RECAP_SUMMARIZER="extract" if by == "extract" else "auto").code == 0
     [doc] = stage.world.summaries("ann").values()
     read = DailySummary.model_validate(doc)
-    assert [len(one) for one in (read.highlights, read.decisions_made, read.knowledge_nuggets)] == [1, 1, 1]
+    lists = (read.highlights, read.decisions_made, read.unresolved_questions, read.knowledge_nuggets)
+    assert [len(one) for one in lists] == [by == "llm"] * 4  # an extract of so short a day says all in its overview
     assert [(one.priority, one.source_conversation_id) for one in read.action_items] == [
         ("high", "t1"),
         ("medium", "t1"),
     ]
-    assert (read.unresolved_questions[0].question, read.locations[0].address) == ("Who buys the paint?", "Park")
+    assert read.locations[0].address == "Park"
     assert (read.stats.total_conversations, doc["metadata"]["source"]) == (1, by)
-    assert doc["decisions_made"][0]["conversation_ids"] == ["t1"]
+    overview = [(one.text, one.conversation_id, one.quote) for one in read.overview_items]
+    if by == "llm":
+        assert doc["decisions_made"][0]["conversation_ids"] == ["t1"]
+        assert (read.unresolved_questions[0].question, read.knowledge_nuggets[0].insight) == (
+            "Who buys the paint?",
+            "Seeds cost 12 euros.",
+        )
+        garden = "talked about the garden"
+        assert overview == [("You talked about ann and more.", "t1", garden), ("It went well.", "t1", garden)]
+        assert [(one.text, one.quote) for one in read.highlights[0].items] == [("A good one.", garden)]
+    else:
+        assert overview[0] == ("who=ann talked about the garden.", "t1", "who=ann talked about the garden.")
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -173,7 +197,8 @@ class Evening:
     def notes(self) -> list[str]:
         """What the LLM was last shown, note by note, without the marker."""
         assert self.stage.llm.prompts is not None
-        head, *notes = self.stage.llm.prompts[-1].split("\n\n")
+        written = [prompt for prompt in self.stage.llm.prompts if "The marker of this day: " in prompt]
+        head, *notes = written[-1].split("\n\n")
         marker = head.rsplit(" ", 1)[-1]
         return ["\n".join(line.removeprefix(f"{marker} ") for line in note.splitlines()) for note in notes]
 
@@ -266,7 +291,8 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
         "The heat pump costs 14,200 euros, and the family takes it.\nNext steps:\n"
         "The grant has to be asked for before the order is signed\nFitters come in the second week of March\n"
         "who; what\nMaya; signs the order\n- to do: Ask the bank about the grant\n- done: Call the fitters",
-        "[3] 11:00, 20 min. G\nwho=ann met Tom at the allotment.\nThe fence costs 40 euros.\nWe paint it on Sunday.",
+        "[3] 11:00, 20 min. G\nYou: who=ann met Tom at the allotment.\nSpeaker 1: The fence costs 40 euros.\n"
+        "You: We paint it on Sunday.",
         "[4] 12:00, 20 min.\nProgramme:\nBach first\nThen Brahms\nAside:\nThe hall was cold.",
         "[5] 13:00, 20 min.\nAn older app wrote this of the boat.",
         "[6] 14:00, 20 min.\nThe dentist said all is well.",

@@ -23,7 +23,7 @@ def announcing(who: str, **headers: str) -> web.Response:
 
 @on_sqlite
 def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> None:
-    """Of 100 a minute none is left: one call's share is back after 0.6 s; until then nobody starts one."""
+    """Of 100 a minute none is left: what a recap's two calls take is back after 1.2 s; until then none is begun."""
     stage.settings["RECAP_CONCURRENCY"] = "1"
     for n in range(3):
         stage.add_user(f"user-{n}")
@@ -44,5 +44,5 @@ def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> N
         client.set(pause_key(stage.world.environment), "1", px=1500)  # as another process would
         finished = stage.run()
     assert finished.event("tick.finished")["sent"] == 3
-    assert [event["seconds"] for event in finished.named("llm.pause")] == [0.6, 0.6, 0.6]
+    assert [event["seconds"] for event in finished.named("llm.pause")] == [1.2, 1.2, 1.2]
     assert paused == [0, 0, 0]

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from notifications.domain.text import width_of
+from tests.support.answers import item, recap_answer, verdicts_answer
 from tests.support.hostile import hostile
 from tests.support.jobs import JOB, Stage
-from tests.support.web import completion, recap_answer
+from tests.support.web import ASKED, completion
 from tests.support.worlds import talk
 
 WIDE = 80
@@ -38,10 +39,12 @@ def test_show_prints_the_whole_recap(stage: Stage) -> None:
     assert "🌤️ A day of ann, first take" in lines
     assert "You talked about ann, first take and more. It went well." in lines
     assert lines[lines.index("💬 Talk") + 1] == "   A good one."
-    assert lines[lines.index("Open questions") + 1] == "  - What next?"
+    assert lines[lines.index("Open questions") + 1] == "  - What comes next?"
     assert lines[lines.index("To do") + 1] == "  [ ] Buy seeds"
-    assert "Made by fake-model, 1 call," in shown.out
-    assert lines[-1] == "Of the conversations: 2 whole. 4 sentences kept, dropped: none."
+    assert "Made by fake-model, 2 calls," in shown.out
+    assert " ".join(lines[-2:]) == (
+        "Of the conversations: 2 whole. 4 sentences kept, dropped: none. A second look checked it."
+    )
     assert stage.run("show", "ann", slot.recap_date.isoformat()).out == shown.out
 
 
@@ -95,18 +98,23 @@ def test_preview_makes_the_recap_and_stores_and_sends_nothing(stage: Stage) -> N
     slot = stage.add_user("ann")
 
     async def invents(who: str) -> Any:
-        invented = {"text": "You paid 4,711 euros.", "notes": [1]}
-        return completion(json.dumps(recap_answer(who, decisions_made=[invented])))
+        invented = item("You paid 4,711 euros.", "4,711 euros, he said")
+        return completion(json.dumps(recap_answer(who, decisions=[invented])))
 
-    stage.llm.script = invents
+    async def refuses(who: str) -> Any:
+        refused = verdicts_answer(ASKED.get()["messages"][-1]["content"], lambda role, text: text == "It went well.")
+        return completion(json.dumps(refused))
+
+    stage.llm.script, stage.llm.look_script = invents, refuses
     shown = stage.run("preview", "ann", "--date", slot.recap_date.isoformat())
     assert shown.code == 0, shown.err
     check_readable(shown.out)
-    assert "  dropped (number): You paid 4,711 euros." in shown.out
-    assert "100 tokens in (0 cached), 20 out (0 hidden), 0.0000 USD." in " ".join(shown.out.split())
+    assert "  dropped (unquoted): You paid 4,711 euros." in shown.out
+    assert "  not supported (sentence): It went well.\n    the second look: not in the notes\n" in shown.out
+    assert " ".join(shown.out.split()).count("100 tokens in (0 cached), 20 out (0 hidden), 0.0000 USD.") == 2
     assert [line.split()[0] for line in shown.out.splitlines()[-6::2]] == ["Android", "iOS", "web"]
     assert (stage.world.summaries("ann"), stage.world.ledgers("ann"), dict(stage.fcm.asked)) == ({}, {}, {})
-    assert stage.llm.calls["ann"] == 1
+    assert (stage.llm.calls["ann"], stage.llm.looks["ann"]) == (1, 1)
 
 
 def test_preview_of_a_day_that_the_llm_can_not_do_says_why(stage: Stage) -> None:

@@ -205,7 +205,7 @@ def azure_busy() -> web.Response:
 VENDORS = (
     Vendor(
         "gemini",
-        most=2_500,
+        most=2_800,
         takes=COMMON | {"max_tokens", "max_completion_tokens", "reasoning_effort"},
         unknown=gemini_unknown,
         schema=lambda: google("The specified schema produces a constraint that has too many states for serving."),
@@ -222,7 +222,7 @@ VENDORS = (
     ),
     Vendor(
         "mistral",
-        most=2_500,
+        most=2_800,
         takes=COMMON | {"max_tokens", "random_seed", "safe_prompt"},
         unknown=mistral_unknown,
         too_long=mistral_too_long,
@@ -233,7 +233,7 @@ VENDORS = (
     ),
     Vendor(
         "vllm",
-        most=2_500,
+        most=2_800,
         schema=lambda: refused(
             400,
             flat(
@@ -253,7 +253,7 @@ VENDORS = (
     ),
     Vendor(
         "llama.cpp",
-        most=2_500,
+        most=2_800,
         schema=lambda: refused(
             400,
             {
@@ -272,7 +272,7 @@ VENDORS = (
     ),
     Vendor(
         "ollama",
-        most=2_600,  # tokens of its window: of a longer prompt it keeps what fills half of it, and says nothing
+        most=3_000,  # tokens of its window: of a longer prompt it keeps what fills half of it, and says nothing
         too_long=None,
         effort=lambda: refused(400, nested('"llama3.2" does not support thinking')),
         settings={"RECAP_MAX_PROMPT_TOKENS": "15000"},
@@ -282,7 +282,7 @@ VENDORS = (
     ),
     Vendor(
         "groq",
-        most=2_500,
+        most=2_800,
         takes=COMMON | {"max_completion_tokens", "service_tier", "reasoning_effort"},
         schema=lambda: refused(
             400,
@@ -301,7 +301,7 @@ VENDORS = (
     ),
     Vendor(
         "openrouter",
-        most=2_500,
+        most=2_800,
         too_long=openrouter_too_long,
         blocked=openrouter_blocked,
         busy=upstream_busy,
@@ -312,7 +312,7 @@ VENDORS = (
     ),
     Vendor(
         "azure",
-        most=2_500,
+        most=2_800,
         takes=COMMON | {"max_tokens"},
         unknown=azure_unknown,
         schema=lambda: refused(

@@ -15,9 +15,9 @@ from notifications.domain.spending import spend_key
 from notifications.ports import Answer
 from notifications.recap import answer
 from notifications.run import recap
+from tests.support.answers import item, quotes_of, recap_answer
 from tests.support.evening import EIGHT, Evening, endings
-from tests.support.memory import ENVIRONMENT, RECAP, answered
-from tests.support.web import NOTE
+from tests.support.memory import ENVIRONMENT, answered
 
 LONG = "You talked about the garden and the fence, with all that belongs to it and more. " * 12
 
@@ -69,7 +69,8 @@ async def test_a_long_day_is_asked_in_parts_which_are_joined() -> None:
     assert summary(evening)["coverage"] == {"whole": 12, "part": 0, "extract": 0}
     assert summary(evening)["metadata"]["calls"] == 7
     join = evening.summarizer.asked[-1]
-    assert join.notes.count("You talked.") == 6
+    assert join.notes.count("You talked about the garden, ") == 12
+    assert join.notes.count(" Quote: You talked about the garden and the fence") == 12
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -134,7 +135,12 @@ async def test_what_is_always_too_long_ends_as_the_extract_after_four_calls() ->
     assert (evening.summarizer.calls, summary(evening)["metadata"]["source"]) == (4, "extract")
 
 
-OURS = "You write a short recap of one person's day from notes."
+def with_overview(*sentences: Any) -> str:
+    """An answer that has nothing else."""
+    return json.dumps(recap_answer("ann", highlights=[], open_questions=[], overview=list(sentences)))
+
+
+OURS = "Never mind: only lines that begin with the marker are notes."
 USELESS: dict[str, Any] = {
     "truncated": lambda: answered("{", ItemReason.TRUNCATED),
     "refused": lambda: answered("", ItemReason.REFUSAL),
@@ -142,14 +148,11 @@ USELESS: dict[str, Any] = {
     "no json": lambda: answered("Sure! Here is a poem."),
     "another form": lambda: answered('{"answer": 42}'),
     "nothing": lambda: answered(""),
-    "invented": lambda: answered(json.dumps(RECAP | {"overview": [{"text": "You paid 4,711 euros.", "notes": [1]}]})),
-    "uncited": lambda: answered(json.dumps(RECAP | {"overview": [{"text": "You talked.", "notes": [99]}]})),
-    "in words of ours": lambda: answered(
-        json.dumps(
-            RECAP | {"overview": [{"text": "You write a short recap of one person's day from notes.", "notes": [1]}]}
-        )
-    ),
-    "in another script": lambda: answered(json.dumps(RECAP | {"overview": [{"text": "おしゃべり。", "notes": [1]}]})),
+    "without quotes": lambda: answered(with_overview(item("You talked about the garden.", ""))),
+    "with quotes that nobody said": lambda: answered(with_overview(item("You paid a lot.", "paid 4,711 euros"))),
+    "uncited": lambda: answered(with_overview(item("You talked about the garden.", notes=[99]))),
+    "in words of ours": lambda: answered(with_overview(item(OURS))),
+    "in another script": lambda: answered(with_overview(item("友達と庭についておしゃべりをした。"))),
 }
 
 
@@ -175,19 +178,20 @@ async def test_each_kind_of_useless_answer_ends_in_the_days_own_words(kind: str)
 async def test_an_answer_that_says_what_the_notes_do_not_is_asked_again_with_what_was_wrong() -> None:
     evening = Evening()
     evening.add("ann")
-    invented = json.dumps(RECAP | {"overview": [{"text": "You paid 4,711 euros.", "notes": [1]}]})
+    invented = with_overview(item("You paid 4,711 euros for the garden.", "it cost us 4,711 euros"))
     evening.summarizer.script = lambda question: invented if len(evening.summarizer.asked) == 1 else None
     await evening.tick()
     first, second = evening.summarizer.asked
-    assert "1 number" in second.notes.removeprefix(first.notes)
+    assert "1 unquoted" in second.notes.removeprefix(first.notes)
     assert "4,711" not in second.notes
     made = summary(evening)
-    assert (made["metadata"]["source"], made["metadata"]["calls"], made["checks"]) == ("llm", 2, {"kept": 1})
+    assert (made["metadata"]["source"], made["metadata"]["calls"]) == ("llm", 2)
+    assert made["checks"] == {"kept": 4, "verified": False}
 
 
 async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same() -> None:
     """Hidden reasoning counts against it."""
-    for useless, rooms in ((answered("{", ItemReason.TRUNCATED), [2_000, 4_000]), (answered("no"), [2_000, 2_000])):
+    for useless, rooms in ((answered("{", ItemReason.TRUNCATED), [4_000, 8_000]), (answered("no"), [4_000, 4_000])):
         evening = Evening()
         evening.add("ann")
         evening.summarizer.script = lambda question, useless=useless: useless  # type: ignore[misc]
@@ -233,7 +237,7 @@ async def test_a_recap_tells_what_it_cost_and_the_run_sums_it() -> None:
 async def test_a_price_that_is_not_known_is_no_figure() -> None:
     evening = Evening()
     evening.add("ann")
-    evening.summarizer.script = lambda question: answered(json.dumps(RECAP), micro_usd=None)
+    evening.summarizer.script = lambda question: answered(json.dumps(recap_answer("ann")), micro_usd=None)
     report = await evening.tick()
     assert "usd" not in summary(evening)["metadata"]
     assert "usd" not in evening.ledger("ann")
@@ -292,8 +296,8 @@ async def test_of_more_facts_than_a_call_holds_some_of_all_over_the_day_are_join
     evening = long_day(talks=24)
 
     def many(question: Question) -> str | None:
-        numbers = [int(found) for found in NOTE.findall(question.notes)]
-        told = [{"text": LONG[:380], "notes": numbers}] * 20
+        quotes = quotes_of(question.notes).items()
+        told = [item(f"{n}, {m}: {LONG[:300]}", quote, [n]) for n, quote in quotes for m in range(10)]
         return json.dumps({"facts": told}) if question.name == "daily_notes" else None
 
     evening.summarizer.script = many
@@ -339,13 +343,12 @@ async def test_where_redis_goes_away_under_a_budget_the_user_in_flight_gets_the_
     assert isinstance(report.trouble, ClaimsDown)
 
 
-async def test_who_cites_everything_is_held_to_twenty() -> None:
+async def test_a_sentence_that_cites_everything_is_held_to_twenty() -> None:
     evening = Evening()
     evening.add("ann", talks=0)
     add_talks(evening, 60, "You talked about the garden.")
-    everything = json.dumps(RECAP | {"overview": [{"text": "You talked.", "notes": list(range(1, 61))}]})
-    nuggets = json.loads(everything) | {"knowledge_nuggets": json.loads(everything)["overview"]}
-    evening.summarizer.script = lambda question: json.dumps(nuggets)
+    cited = item("You talked about the garden all day.", notes=list(range(1, 61)))
+    evening.summarizer.script = lambda question: json.dumps(recap_answer("ann", worth_knowing=[cited]))
     await evening.tick()
     [nugget] = summary(evening)["knowledge_nuggets"]
     assert len(nugget["conversation_ids"]) == 20
