@@ -107,7 +107,7 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
         headline=_headline(m, talks, said, best),
         overview=(*told, *_more(m, shown)),
         day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
-        push=_push(m, said, best),
+        push=_push(m, said, best, alike),
         highlights=highlights,
         coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
         metadata={"model": MODEL, "source": "extract", **(spent.as_metadata() if spent.calls else {})},
@@ -321,13 +321,14 @@ def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Seq
     return next(fitting, counted(m))
 
 
-def _push(m: Material, said: Sequence[Said], best: Sequence[int]) -> str:
-    """The best sentences that fit whole, none of which needs another; where none tells a fact, the counts."""
-    chosen: list[str] = []
+def _push(m: Material, said: Sequence[Said], best: Sequence[int], alike: Alike) -> str:
+    """The best sentences that fit whole and say different things; where none tells a fact, the counts."""
+    chosen: list[int] = []
     for n in _for_a_lock_screen(m, said, best[:PUSHED_FROM]):
-        if _width(joined([*chosen, said[n].text])) <= MAX_PUSH:
-            chosen.append(said[n].text)
-    return joined(chosen) or counted(m)
+        fits = _width(joined([said[one].text for one in (*chosen, n)])) <= MAX_PUSH
+        if fits and all(alike(n, one) < SAME for one in chosen):
+            chosen.append(n)
+    return joined([said[n].text for n in chosen]) or counted(m)
 
 
 def _for_a_lock_screen(m: Material, said: Sequence[Said], best: Sequence[int]) -> Iterable[int]:

@@ -342,3 +342,19 @@ def test_an_innocent_sentence_may_be_told_and_is_kept_by_the_extract(case: dict[
 
 def test_there_are_sixty_innocent_sentences_in_twelve_languages() -> None:
     assert (len(INNOCENT), len({one["language"] for one in INNOCENT})) == (60, 12)
+
+
+ALONE = (
+    *("The ferry to Split leaves at seven on Friday.", "Anna pays 40 euros to Clara on Monday."),
+    *("Tom paints the garden fence.", "The boiler is broken again.", "Grandmother turns ninety on the twentieth."),
+)
+ANY_DAY = st.lists(st.lists(st.sampled_from(ALONE), min_size=1, max_size=5), min_size=1, max_size=4)
+
+
+@given(ANY_DAY)
+def test_the_extract_says_nothing_twice(day: list[list[str]]) -> None:
+    talks = tuple(Conversation(f"c{n}", AT, overview=" ".join(said)) for n, said in enumerate(day))
+    draft = extract(Material(AT.date(), talks, "en"), sentences)
+    told = " ".join([*texts(draft.overview), *(text for h in draft.highlights for text in texts(h.items))])
+    assert {one: told.count(one) for one in ALONE if told.count(one) > 1} == {}
+    assert {one: draft.push.count(one) for one in ALONE if draft.push.count(one) > 1} == {}
