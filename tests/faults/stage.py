@@ -71,6 +71,7 @@ class FaultStage:
         if isinstance(stage.world, FirestoreWorld):
             self.proxies.append(Http2Proxy("firestore", int(stage.world.host.rpartition(":")[2]), self.director))
         stage.llm.script, stage.fcm.script, stage.fcm.after = self._llm, self._fcm, self._fcm_after
+        stage.llm.look_script = self._look
         self.llm_rule: Callable[[str], Awaitable[web.Response | None]] | None = None
         self.fcm_rule: Callable[[str], Awaitable[web.Response | None]] | None = None
         self._pushing: dict[str, int] = {}
@@ -82,6 +83,10 @@ class FaultStage:
         answer = await self.llm_rule(who) if self.llm_rule else None
         await self.director.answer(index)
         return answer
+
+    async def _look(self, who: str) -> web.Response | None:
+        await self.director.answer(await self.director.message(f"look {who}"))
+        return None
 
     async def _fcm(self, token: str) -> web.Response | None:
         self._pushing[token] = await self.director.message(f"fcm {token}")

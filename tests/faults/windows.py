@@ -24,14 +24,14 @@ class Windows:
 
 
 def windows(trace: list[str], uid: str, token: str) -> Windows:
-    """From the LLM call to the commit of begin; from FCM's answer to the commit of report.
+    """From the LLM's writing to the commit of begin; from FCM's answer to the commit of report.
 
-    SQLite commits between two visible messages, so there each window is one message long.
+    SQLite commits between two visible messages, so there a window ends with the second look, or is FCM's alone.
     """
-    asked = trace.index(f"llm {uid}")
+    asked, looked = trace.index(f"llm {uid}"), trace.index(f"look {uid}")
     pushed = trace.index(f"fcm {token}")
     if "firestore" not in trace:
-        llm, push = range(asked, asked + 1), range(pushed, pushed + 1)
+        llm, push = range(asked, looked + 1), range(pushed, pushed + 1)
         return Windows(llm, push, llm, llm, push)
     begun = max(n for n in range(pushed) if trace[n] == COMMIT)
     reported = min(n for n in range(pushed, len(trace)) if trace[n] == COMMIT)
