@@ -159,7 +159,7 @@ def telemetry(settings: Settings) -> Telemetry:
     try:
         from notifications.adapters.telemetry.otlp import Telemetry as Otlp
 
-        return Otlp(settings.openai_model if settings.openai else "none")
+        return Otlp()
     except ModuleNotFoundError as missing:
         mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")

@@ -148,7 +148,7 @@ class Asking:
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
         asked = self.run.clock.seconds()
         try:
-            with self.run.telemetry.span("chat"):
+            with self.run.telemetry.span("chat", self.llm.model):
                 answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
                 self._count(replace(answer.spent, seconds=self.run.clock.seconds() - asked))
         except (ItemFault, ProviderFault) as fault:
@@ -166,7 +166,7 @@ class Asking:
     def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
         self.run.counts.spend(spent)
-        self.run.telemetry.asked(spent, error)
+        self.run.telemetry.asked(spent, self.llm.model, error)
 
     async def reserve(self, question: Question) -> Reserved | None:
         """Take what a call can cost at most from the day's budget; None where there is none. Raises OverBudget."""

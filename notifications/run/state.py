@@ -43,10 +43,10 @@ log = structlog.get_logger()
 class Untold:
     """Telemetry where none is set."""
 
-    def span(self, name: str) -> AbstractContextManager[None]:
+    def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
         return nullcontext()
 
-    def asked(self, spent: Spent, error: str = "") -> None:
+    def asked(self, spent: Spent, model: str, error: str = "") -> None:
         """Nothing is counted."""
 
     def ended(self, figures: Mapping[str, object]) -> None:

@@ -39,16 +39,15 @@ TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
 
 
 class Telemetry:
-    """The Telemetry port. One run's; `model` is the LLM's, as it is set."""
+    """The Telemetry port, of one run."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self) -> None:
         resource = _resource()
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._sends = (_Spans(), _Metrics())
         self._traces.add_span_processor(BatchSpanProcessor(self._sends[0]))
         reader = PeriodicExportingMetricReader(self._sends[1])
         self._metrics = MeterProvider([reader], resource, shutdown_on_exit=False)
-        self._model = model
         self._tracer = self._traces.get_tracer(NAME)
         self._root = self._tracer.start_span("recap tick")
         self._below_root = trace.set_span_in_context(self._root)
@@ -69,12 +68,12 @@ class Telemetry:
         )
 
     @contextmanager
-    def span(self, name: str) -> Iterator[None]:
+    def span(self, name: str, model: str = "") -> Iterator[None]:
         """`user` below the run; `chat` and `push` below their user."""
         kind = SpanKind.INTERNAL if name == "user" else SpanKind.CLIENT
         is_first = name == "user" or not trace.get_current_span().get_span_context().is_valid
         context = self._below_root if is_first else None
-        called, facts = (f"chat {self._model}", self._of_the_llm) if name == "chat" else (f"recap {name}", None)
+        called, facts = (f"chat {model}", _of_the_llm(model)) if name == "chat" else (f"recap {name}", None)
         with self._tracer.start_as_current_span(
             called, context, kind, facts, record_exception=False, set_status_on_exception=False
         ) as span:
@@ -85,12 +84,8 @@ class Telemetry:
                 span.set_status(StatusCode.ERROR)
                 raise
 
-    @property
-    def _of_the_llm(self) -> dict[str, str]:
-        return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": self._model}
-
-    def asked(self, spent: Spent, error: str = "") -> None:
-        facts = self._of_the_llm
+    def asked(self, spent: Spent, model: str, error: str = "") -> None:
+        facts = _of_the_llm(model)
         self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
             if count:
@@ -142,6 +137,10 @@ class _Spans(_Remembering, OTLPSpanExporter):  # type: ignore[misc]
 
 class _Metrics(_Remembering, OTLPMetricExporter):  # type: ignore[misc]
     pass
+
+
+def _of_the_llm(model: str) -> dict[str, str]:
+    return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": model}
 
 
 def _resource() -> Resource:
