@@ -43,10 +43,11 @@ OVERVIEW_SENTENCES = 6
 DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
 LONG, FAIR, SHORT = 185, 115, 46  # characters of a spoken sentence: endless, of fair length, hardly one
 LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
-PUSHED_FROM = 12  # of the best sentences
+PUSHED_FROM = 16  # of the best sentences
 PUSHED_STEMS = 4  # content words of a sentence that a push shows
 CONFIDED = ("health", "finance")  # categories of conversations of which nothing stands on a lock screen
 MOVED = 0.35  # cosine from which a later conversation is about the same
+SHARED = 4  # content words of a later sentence with another day or number: it may correct the first
 MANY_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
 BEST = 3  # sentences of a conversation by which it counts
 # What makes a sentence worth more, as factors; found on the evaluation's days.
@@ -332,11 +333,15 @@ def _push(m: Material, said: Sequence[Said], best: Sequence[int], alike: Alike) 
 
 
 def _for_a_lock_screen(m: Material, said: Sequence[Said], best: Sequence[int]) -> Iterable[int]:
-    """The sentences that tell a fact and can be understood alone, of no conversation that is confided."""
+    """The sentences that tell a fact, can be understood alone, and that no later one may correct; none is confided."""
+    stems = [frozenset(content_stems(one.text, m.language)) for one in said]
     for n in best:
         one, c = said[n], m.conversations[said[n].at]
-        telling = one.fact and (len(content_stems(one.text, m.language)) >= PUSHED_STEMS or not c.lines)
-        if telling and not one.needs_more and c.category not in CONFIDED:
+        telling = one.fact and (len(stems[n]) >= PUSHED_STEMS or not c.lines)
+        if not telling or one.needs_more or c.category in CONFIDED:
+            continue
+        later = (k for k in range(n + 1, len(said)) if said[k].at > one.at and said[k].figures)
+        if not any(len(stems[n] & stems[k]) >= SHARED and not one.figures <= said[k].figures for k in later):
             yield n
 
 
