@@ -111,7 +111,7 @@ class History:
     stored: dict[str, datetime] = field(default_factory=dict)  # what stands in the store, and when it began
     readable: dict[str, datetime] = field(default_factory=dict)
     too_early: list[str] = field(default_factory=list)  # told while it was under way
-    by_the_app: dict[str, datetime] = field(default_factory=dict)  # what its recaps tell, and when each was made
+    by_the_app: dict[str, tuple[datetime, str]] = field(default_factory=dict)  # when it told what, and the zone then
     told_again: list[str] = field(default_factory=list)  # by a recap of ours after that
 
     async def carry_out(self, plan: list[Served], said: list[Talk], wishes: list[Again]) -> None:
@@ -248,8 +248,9 @@ class History:
             return
         replaced = given.ledgers.today
         self.told.update(keys)
-        if decision.entry.state is not State.SKIPPED:
-            self.told_again += [key for key in keys if self.by_the_app.get(key, read_at) < read_at]
+        if decision.entry.state is not State.SKIPPED:  # the app's day is known in the zone that the user has now
+            told = {key: at for key, (at, its_zone) in self.by_the_app.items() if its_zone == given.ledgers.user.zone}
+            self.told_again += [key for key in keys if told.get(key, read_at) < read_at]
         fresh = given.ledgers.slot.at - LOOK_BACK
         begun = {one.id: one.created_at for one in given.conversations}
         self.too_early += [key for key in keys if read_at < self.readable[key] and begun[key] >= fresh]
@@ -290,7 +291,7 @@ class History:
         self.assumed = max(self.assumed, now)
         midnight, ends = (slot_instant(zone(slot.zone), slot.recap_date + n * ONE_DAY, 0) for n in (0, 1))
         its = [one for one, begun in self.stored.items() if midnight <= begun < min(ends, now)]
-        self.by_the_app |= {one: now for one in its if self.readable[one] <= now}
+        self.by_the_app |= {one: (now, slot.zone) for one in its if self.readable[one] <= now}
 
     def check(self, said: list[Talk]) -> None:
         """Never twice; and once, where a recap could read it."""

@@ -36,7 +36,10 @@ LEFT = {
     "y-yesterday-skipped": BOTH,
     "z-yesterday-missed": {"y1", *BOTH},
 }
-CALLS = {**dict.fromkeys(LEFT, 1), "nobody": 1}  # of the long day the fourth part, and the parts' join: it names nobody
+CALLS = {
+    **dict.fromkeys(LEFT, 1),
+    "j-long": 5,
+}  # four parts, whose question is not version 1.0's any more, and the join
 STORED = (("a-sent", YESTERDAY), ("d-legacy", TODAY))
 NOT_STORED = "UTC; which conversations it told is not stored"
 

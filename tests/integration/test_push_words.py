@@ -36,12 +36,12 @@ def test_a_push_shows_no_more_than_recap_push_text_says_and_a_second_one_the_sam
     [ledger] = stage.world.ledgers("ann").values()
     [summary] = stage.world.summaries("ann").values()
     assert (ledger["title"], ledger["body"]) == ("Dein Tagesrückblick", "Dein Rückblick ist fertig.")
-    assert "garden" in summary["overview"]
+    assert summary["overview"].startswith("You talked about ann")
     done = stage.run("resend", "ann", day, RECAP_PUSH_TEXT="recap")
     assert done.code == 0, done.err
     for sent in stage.fcm.messages:
         said = json.dumps(sent, ensure_ascii=False)
-        assert [word in said for word in (summary["headline"], "garden", "who=ann")] == [False] * 3
+        assert [word in said for word in (summary["headline"], "talked", "who=ann")] == [False] * 3
         shown = {"title": "Dein Tagesrückblick", "body": "Dein Rückblick ist fertig."}
         assert sent["notification"] == shown
         assert sent["webpush"]["notification"] | shown == sent["webpush"]["notification"]

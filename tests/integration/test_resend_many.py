@@ -46,7 +46,7 @@ def test_who_can_not_be_sent_to_uses_up_no_limit(stage: Stage) -> None:
     expected = f"{DAY}: 2 sent, {refused} (dry run: nothing was claimed, sent or written)."
     assert " ".join(would.out.split()) == expected
     first = stage.run(*ALL, "--limit", "2")
-    assert f"{DAY}: 2 sent, {refused}; 2 pushes, 2 LLM calls." in " ".join(first.out.split()), first.err
+    assert f"{DAY}: 2 sent, {refused}; 2 pushes, 4 LLM calls." in " ".join(first.out.split()), first.err
     assert first.code == 5  # somebody's document can't be read
     assert stage.fcm.accepted == {"token-e-0": 1, "token-f-0": 1}
     stage.run(*ALL, "--limit", "2")

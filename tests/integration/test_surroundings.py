@@ -18,8 +18,19 @@ USER = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_l
 def started(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "RECAP_DATA_DIR": str(folder / "dätä")} | env
     return subprocess.run(
-        [sys.executable, str(JOB), *arguments], cwd=folder, env=environ, capture_output=True, check=False, timeout=60
+        [sys.executable, str(JOB), *arguments],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        preexec_fn=hears_ctrl_c,
     )
+
+
+def hears_ctrl_c() -> None:
+    """A shell starts what it sends to the background deaf to it, and so all that the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_in_the_locale_c_files_arguments_and_output_are_utf8_all_the_same(tmp_path: Path) -> None:
