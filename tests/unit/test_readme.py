@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from docs import settings
 from docs.diagram import redrawn
 from notifications.limits import Limits
-from notifications.settings import Settings
+from notifications.settings import OTHER_RECAP_SETTINGS, Settings
 
 ROOT = Path(__file__).parents[2]
 MODEL = re.compile(rb"\bgpt-\d[\w.]*-\w+")
@@ -31,11 +32,23 @@ def test_the_default_model_is_named_in_the_code_once_and_in_the_settings_list() 
     assert named == {"notifications/settings.py"}
 
 
-def test_every_number_and_its_default_is_in_the_settings_list() -> None:
-    listed = (ROOT / ".env.example").read_text()
-    for one in fields(Limits):
-        default = "" if one.default is None else f"{one.default:g}"
-        assert f"# RECAP_{one.name.upper()}={default}" in listed
+def test_the_page_of_settings_is_the_codes() -> None:
+    """Each number once, with its default and its range; each other setting that the environment may hold."""
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings.written()
+    assert {one.name for one in fields(Limits)} == {*settings.OFTEN, *settings.SELDOM}
+    listed = {name for rows in settings.TEXTS.values() for name in rows}
+    assert set(OTHER_RECAP_SETTINGS) <= listed
+
+
+def test_the_list_of_what_people_set_has_the_codes_defaults() -> None:
+    listed = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    numbers = {f"RECAP_{one.name.upper()}": one for one in fields(Limits)}
+    for name, value in listed.items():
+        if name in numbers:
+            default = numbers[name].default
+            assert value == ("" if default is None else f"{default:g}"), name
+    every = {name for rows in settings.TEXTS.values() for name in rows} | set(numbers)
+    assert set(listed) <= every
 
 
 @pytest.mark.parametrize("page", PAGES)
