@@ -58,6 +58,7 @@ OF_A_TASK = 0.2  # how much more a conversation counts for each thing to do
 TELLING_STEMS = 5  # content words of a sentence that is worth a recap though it names no day, name or figure
 ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
+MARKS_AT_MOST = 40  # characters after the last word that are looked at: a search to the end tries each of them
 ENDED = re.compile(r"[.!?…。！？؟।]\W*$")
 FIGURE = regex.compile(r"\p{N}")
 NAME = regex.compile(r"(?<=[\p{L}\p{N},;] )\p{Lu}[\p{L}\p{M}]+")
@@ -172,7 +173,7 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
     days, numbers = days_in(text, language), numbers_in(text, language)
     stems = min(MOST_CONTENT, len(content_stems(text, language)))
     base = 1 + OF_A_FIGURE * bool(numbers) + OF_A_DAY * bool(days) + OF_A_NAME * bool(names) + OF_CONTENT * stems
-    if QUESTION.search(text):
+    if QUESTION.search(text[-MARKS_AT_MOST:]):
         base *= OF_A_QUESTION
     if count < SHORT_WORDS:
         base *= OF_A_SHORT_ONE
@@ -199,7 +200,7 @@ def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
     """Segments without a speaker, put together where one goes on in the next."""
     parts: list[str] = []
     for turn in lines:
-        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1]) and turn.text[:1].islower()
+        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1][-MARKS_AT_MOST:]) and turn.text[:1].islower()
         if parts and not goes_on:
             yield Turn("", " ".join(parts))
             parts = []

@@ -181,7 +181,9 @@ def most_refused(verdicts: Mapping[tuple[str, str], Judged]) -> bool:
 
 
 def survivors(draft: Draft) -> int:
-    """How many sentences it has."""
+    """How many sentences it has; none that count, without an overview and highlights."""
+    if draft.says_nothing:
+        return 0
     lists = (draft.overview, draft.unresolved_questions, draft.decisions_made, draft.knowledge_nuggets)
     return sum(map(len, lists)) + sum(len(one.items) for one in draft.highlights)
 
