@@ -172,7 +172,7 @@ def _sentence(one: Any, evidence: Evidence) -> Cited | None:
     except FORM_FAULTS:
         evidence.drop("", MALFORMED)
         return None
-    return evidence.sentence(text, quote, numbers, confided=one.get("confided", False) is not False)
+    return evidence.sentence(text, quote, numbers, confided=bool(one.get("confided")))
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:

@@ -77,11 +77,11 @@ class Ground:
 
     def exactly(self, quote: str) -> Span | None:
         """Where its text holds the quote to the letter, with speakers' labels or without."""
-        for words in dict.fromkeys((quote, self._unlabelled(quote))):
-            wanted = letters_of(words)
+        for said in dict.fromkeys((quote, self._unlabelled(quote))):
+            wanted = letters_of(said)
             if wanted and wanted in self.turns:
                 return self._span(self.turns[wanted], len(wanted))
-            at = self.letters.find(wanted) if _tells_where(words, wanted) else -1
+            at = self.letters.find(wanted) if _tells_where(said, wanted) else -1
             if at >= 0:
                 return self._span(at, len(wanted))
         return None
@@ -94,9 +94,9 @@ class Ground:
 
     def nearly(self, quote: str) -> Span | None:
         """Where most of the quote stands close together."""
-        words = self._unlabelled(quote)
-        wanted = letters_of(words)
-        if not _tells_where(words, wanted) or len(wanted) > NEARLY_AT_MOST or _repeats_itself(wanted):
+        said = self._unlabelled(quote)
+        wanted = letters_of(said)
+        if not _tells_where(said, wanted) or len(wanted) > NEARLY_AT_MOST or _repeats_itself(wanted):
             return None
         run, width = _run_of(wanted), 2 * len(wanted)
         for start in self._likely(wanted, run, width):

@@ -26,7 +26,7 @@ from notifications.recap.bounds import (
     MAX_TOPIC,
 )
 from notifications.recap.compose import MAX_TASKS
-from notifications.recap.finish import BETWEEN_TOPICS, counted
+from notifications.recap.finish import BETWEEN_TOPICS, MAX_COUNTED, counted
 from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
 from notifications.recap.material import Material, held_at
 from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
@@ -159,7 +159,9 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
         others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
         said = joined([turn.text for turn in c.lines])
-        rest = [words for words in (plain(one, LEAST_READ) for one in (said, *others)) if words]
+        rest = [
+            words for words in (bounded(plain(one, 2 * LEAST_READ), LEAST_READ) for one in (said, *others)) if words
+        ]
         if text := bounded(joined(rest), MAX_SENTENCE):
             yield Said(text, at, 1.0, fact=True)
 
@@ -190,9 +192,11 @@ def _split_lines(c: Conversation, language: str | None, split: Split, length: in
         if left <= 0:
             return
         words = plain(turn.text[:left], left)
+        is_cut = len(turn.text) > left
         left -= len(turn.text)
         sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
-        for sentence in sentences if c.overview else _in_fair_pieces(sentences):
+        pieces = sentences if c.overview else _in_fair_pieces(sentences)
+        for sentence in pieces[:-1] if is_cut else pieces:
             yield 0 if c.overview else number, turn.speaker, sentence
 
 
@@ -200,7 +204,9 @@ def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
     """Segments without a speaker, put together where one goes on in the next."""
     parts: list[str] = []
     for turn in lines:
-        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1][-MARKS_AT_MOST:]) and turn.text[:1].islower()
+        goes_on = (
+            parts and not turn.speaker and not ENDED.search(parts[-1][-MARKS_AT_MOST:]) and turn.text[:1].islower()
+        )
         if parts and not goes_on:
             yield Turn("", " ".join(parts))
             parts = []
@@ -353,7 +359,7 @@ def _width(text: str) -> int:
 
 def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
     """What is not shown, counted in the user's language."""
-    tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
+    tasks = len({plain(item.description, MAX_COUNTED) for c in m.conversations for item in c.action_items} - {""})
     hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
     return [Cited(one) for one in own_words(m.language).more(*hidden)]
 
