@@ -380,7 +380,11 @@ async def test_of_two_answers_one_without_overview_and_highlights_is_not_the_bet
     evening = Evening()
     evening.add("ann")
     lost = [item(f"You bought boat number {n}.", "") for n in range(3)]
-    lists = {"decisions": [item(f"You talked {n} times.") for n in range(3)], "overview": [], "highlights": []}
+    lists: dict[str, Any] = {
+        "decisions": [item(f"You talked {n} times.") for n in range(3)],
+        "overview": [],
+        "highlights": [],
+    }
     told = with_overview(item("The garden was the talk of the day."), *lost)
     evening.summarizer.script = lambda question: (
         told if len(evening.summarizer.asked) == 1 else json.dumps(recap_answer("ann", **lists))

@@ -486,7 +486,11 @@ async def test_a_second_look_that_is_too_long_whatever_is_left_out_costs_nobody_
 async def test_a_second_answer_of_lists_alone_is_not_better_than_one_with_an_overview() -> None:
     evening = looked_at()
     refused = [item("You bought a boat.")]
-    lists = {"decisions": [item(f"You talked {n} times.") for n in range(3)], "overview": refused, "highlights": []}
+    lists: dict[str, Any] = {
+        "decisions": [item(f"You talked {n} times.") for n in range(3)],
+        "overview": refused,
+        "highlights": [],
+    }
 
     def says(question: Question) -> str | None:
         if question.name == NAME:
