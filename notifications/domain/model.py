@@ -194,6 +194,12 @@ class Draft:
         return joined([item.text for item in self.overview])
 
     @property
+    def sentences(self) -> tuple[Cited, ...]:
+        """All of them, wherever they stand."""
+        items = tuple(item for one in self.highlights for item in one.items)
+        return (*self.overview, *items, *self.unresolved_questions, *self.decisions_made, *self.knowledge_nuggets)
+
+    @property
     def says_nothing(self) -> bool:
         """Whether neither an overview nor a highlight is there."""
         return not self.overview and not self.highlights

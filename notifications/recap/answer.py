@@ -64,7 +64,7 @@ def read_facts(text: str, evidence: Evidence) -> tuple[Cited, ...]:
         facts = _sentences(read_object(text, ("facts",))["facts"], evidence, MAX_FACTS, MAX_FACTS)
     except FORM_FAULTS as cause:
         raise _off_the_schema(cause) from None
-    if evidence.without_evidence > len(facts):
+    if evidence.without_evidence > len(facts) or (evidence.dropped and not facts):
         raise unfounded(evidence)
     return facts
 
@@ -172,7 +172,7 @@ def _sentence(one: Any, evidence: Evidence) -> Cited | None:
     except FORM_FAULTS:
         evidence.drop("", MALFORMED)
         return None
-    return evidence.sentence(text, quote, numbers, confided=one.get("confided") is True)
+    return evidence.sentence(text, quote, numbers, confided=bool(one.get("confided")))
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:

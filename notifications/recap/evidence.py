@@ -16,7 +16,7 @@ from itertools import accumulate, islice
 import regex
 
 from notifications.domain.model import Cited
-from notifications.domain.text import bounded, clean, plain
+from notifications.domain.text import PLAIN_AT_MOST, bounded, clean, plain
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note
@@ -28,6 +28,9 @@ RUN, RUN_UNSPACED = 6, 3  # letters in a row that count as found, where a quote 
 FOUND_SHARE = 0.7  # of a quote's letters in such runs, within a window of twice its length
 NEARLY_AT_MOST = 400  # letters of a quote that is looked for so; a longer one stands to the letter, or not at all
 PLACES_TRIED, GRAMS_FOUND = 3, 200
+GRAMS_TRIED = 130  # runs of a quote that are looked for, evenly: all of them, of a quote of 25 words
+SEARCHED_AT_MOST = 2_500_000  # letters of notes that are searched so for one answer: they take half a second
+REPEATED = regex.compile(r"([\W_])[\W_]+")
 LEAST_WORDS, LEAST_UNSPACED = 3, 6  # of a sentence: words, or characters where no spaces are written
 MOST_CITED = 20  # notes of one sentence
 WORDS_IN_A_ROW = 8  # of the instructions: that many are no chance
@@ -58,27 +61,43 @@ class Ground:
         return list(accumulate(len(folded(character)) for character in self.text))
 
     @cached_property
-    def turns(self) -> frozenset[str]:
-        """The letters of each line."""
-        return frozenset(letters_of(line.text) for line in self.note.lines)
+    def turns(self) -> dict[str, int]:
+        """The letters of each line, and how many stand before it."""
+        found: dict[str, int] = {}
+        at = 0
+        for line in self.note.lines:
+            letters = letters_of(line.text)
+            found.setdefault(letters, at)
+            at += len(letters)
+        return found
 
     def find(self, quote: str) -> Span | None:
         """Where its text holds the quote: to the letter, else nearly; None where it does not."""
-        quote = self._unlabelled(quote).strip()
-        wanted = letters_of(quote)
-        if len(quote.encode()) < LEAST_QUOTE_BYTES or len(wanted) < _run_of(wanted):
-            return self._span(self.letters.find(wanted), len(wanted)) if wanted and wanted in self.turns else None
-        at = self.letters.find(wanted)
-        if at >= 0:
-            return self._span(at, len(wanted))
-        return self._nearly(wanted) if len(wanted) <= NEARLY_AT_MOST else None
+        return self.exactly(quote) or self.nearly(quote)
+
+    def exactly(self, quote: str) -> Span | None:
+        """Where its text holds the quote to the letter, with speakers' labels or without."""
+        for said in dict.fromkeys((quote, self._unlabelled(quote))):
+            wanted = letters_of(said)
+            if wanted and wanted in self.turns:
+                return self._span(self.turns[wanted], len(wanted))
+            at = self.letters.find(wanted) if _tells_where(said, wanted) else -1
+            if at >= 0:
+                return self._span(at, len(wanted))
+        return None
 
     def _unlabelled(self, quote: str) -> str:
         for label in self.labels:
-            quote = regex.sub(rf"(?<!\w){regex.escape(label)}\s*[:：]", " ", quote)
+            if label in quote:
+                quote = regex.sub(rf"(?<!\w){regex.escape(label)}\s*[:：]", " ", quote)
         return quote
 
-    def _nearly(self, wanted: str) -> Span | None:
+    def nearly(self, quote: str) -> Span | None:
+        """Where most of the quote stands close together."""
+        said = self._unlabelled(quote)
+        wanted = letters_of(said)
+        if not _tells_where(said, wanted) or len(wanted) > NEARLY_AT_MOST or _repeats_itself(wanted):
+            return None
         run, width = _run_of(wanted), 2 * len(wanted)
         for start in self._likely(wanted, run, width):
             window = self.letters[start : start + width]
@@ -91,7 +110,8 @@ class Ground:
 
     def _likely(self, wanted: str, run: int, width: int) -> Iterable[int]:
         """Where windows begin that hold most of its runs, the best first."""
-        hits = sorted({at for n in range(len(wanted) - run + 1) for at in self._places(wanted[n : n + run])})
+        grams = range(0, len(wanted) - run + 1, 1 + len(wanted) // GRAMS_TRIED)
+        hits = sorted({at for n in grams for at in self._places(wanted[n : n + run])})
         held: list[tuple[int, int]] = []
         end = 0
         for n, start in enumerate(hits):
@@ -136,11 +156,12 @@ class Evidence:
         self.counts: Counter[str] = Counter({KEPT: 0})
         self.dropped: list[tuple[str, str]] = []  # and why: for who looks at one recap, never for a log
         self._said: set[str] = set()
+        self._searches = SEARCHED_AT_MOST
 
     def sentence(self, text: str, quote: str, numbers: Sequence[int], *, confided: bool = False) -> Cited | None:
         """The sentence with its evidence; None where it does not stand."""
         cited = list(islice((n for n in dict.fromkeys(numbers) if n in self._grounds), MOST_CITED))
-        text, quote = plain(text), clean(quote[: 4 * NEARLY_AT_MOST])
+        text, quote = _whole(text), clean(quote[: 4 * NEARLY_AT_MOST])
         flaw = self._flaw(text, MAX_SENTENCE, LEAST_WORDS) or (not cited and UNCITED)
         flaw = flaw or (letters_of(text) in self._said and TWICE)
         found = None if flaw else self._found(quote, cited)
@@ -155,7 +176,7 @@ class Evidence:
 
     def fragment(self, text: str, most: int, least_words: int = 1) -> str:
         """A topic, a headline or a push, which has no quote; empty where it can't stand."""
-        text = plain(text)
+        text = _whole(text)
         return "" if self._flaw(text, most, least_words) else text
 
     def forget_what_was_said(self) -> None:
@@ -180,11 +201,15 @@ class Evidence:
         """The first cited note that holds the quote, and its own words there; a link alone is none."""
         for number in cited:
             ground = self._grounds[number]
-            if span := ground.find(quote):
+            if span := ground.exactly(quote) or self._nearly(ground, quote):
                 words = bounded(plain(" ".join(ground.text[slice(*span)].split())), MAX_QUOTE)
                 if words:
                     return number, words
         return None
+
+    def _nearly(self, ground: Ground, quote: str) -> Span | None:
+        self._searches -= len(ground.letters)
+        return ground.nearly(quote) if self._searches >= 0 else None
 
     def drop(self, text: str, reason: str) -> None:
         """Count a sentence that does not stand."""
@@ -250,6 +275,23 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append((start, end))
     return merged
+
+
+def _whole(text: str) -> str:
+    """The text in plain words; as it is, and so too long, where only its beginning would be read."""
+    return plain(text) if len(text) <= PLAIN_AT_MOST else text
+
+
+def _tells_where(quote: str, letters: str) -> bool:
+    """Whether the quote is long enough to be found by; of marks in a row one counts."""
+    marks_once = REPEATED.sub(r"\1", quote.strip())
+    return len(marks_once.encode()) >= LEAST_QUOTE_BYTES and len(letters) >= _run_of(letters)
+
+
+def _repeats_itself(letters: str) -> bool:
+    """Whether most of its runs are others again: comparing those would take a second each."""
+    grams = [letters[n : n + RUN] for n in range(len(letters) - RUN + 1)]
+    return 2 * len(set(grams)) < len(grams)
 
 
 def _run_of(letters: str) -> int:

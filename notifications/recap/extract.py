@@ -26,7 +26,7 @@ from notifications.recap.bounds import (
     MAX_TOPIC,
 )
 from notifications.recap.compose import MAX_TASKS
-from notifications.recap.finish import BETWEEN_TOPICS, counted
+from notifications.recap.finish import BETWEEN_TOPICS, MAX_COUNTED, counted
 from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
 from notifications.recap.material import Material, held_at
 from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
@@ -58,6 +58,7 @@ OF_A_TASK = 0.2  # how much more a conversation counts for each thing to do
 TELLING_STEMS = 5  # content words of a sentence that is worth a recap though it names no day, name or figure
 ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
+MARKS_AT_MOST = 40  # characters after the last word that are looked at: a search to the end tries each of them
 ENDED = re.compile(r"[.!?…。！？؟।]\W*$")
 FIGURE = regex.compile(r"\p{N}")
 NAME = regex.compile(r"(?<=[\p{L}\p{N},;] )\p{Lu}[\p{L}\p{M}]+")
@@ -158,7 +159,9 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
         others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
         said = joined([turn.text for turn in c.lines])
-        rest = [words for words in (plain(one, LEAST_READ) for one in (said, *others)) if words]
+        rest = [
+            words for words in (bounded(plain(one, 2 * LEAST_READ), LEAST_READ) for one in (said, *others)) if words
+        ]
         if text := bounded(joined(rest), MAX_SENTENCE):
             yield Said(text, at, 1.0, fact=True)
 
@@ -172,7 +175,7 @@ def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | No
     days, numbers = days_in(text, language), numbers_in(text, language)
     stems = min(MOST_CONTENT, len(content_stems(text, language)))
     base = 1 + OF_A_FIGURE * bool(numbers) + OF_A_DAY * bool(days) + OF_A_NAME * bool(names) + OF_CONTENT * stems
-    if QUESTION.search(text):
+    if QUESTION.search(text[-MARKS_AT_MOST:]):
         base *= OF_A_QUESTION
     if count < SHORT_WORDS:
         base *= OF_A_SHORT_ONE
@@ -189,9 +192,11 @@ def _split_lines(c: Conversation, language: str | None, split: Split, length: in
         if left <= 0:
             return
         words = plain(turn.text[:left], left)
+        is_cut = len(turn.text) > left
         left -= len(turn.text)
         sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
-        for sentence in sentences if c.overview else _in_fair_pieces(sentences):
+        pieces = sentences if c.overview else _in_fair_pieces(sentences)
+        for sentence in pieces[:-1] if is_cut else pieces:
             yield 0 if c.overview else number, turn.speaker, sentence
 
 
@@ -199,7 +204,9 @@ def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
     """Segments without a speaker, put together where one goes on in the next."""
     parts: list[str] = []
     for turn in lines:
-        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1]) and turn.text[:1].islower()
+        goes_on = (
+            parts and not turn.speaker and not ENDED.search(parts[-1][-MARKS_AT_MOST:]) and turn.text[:1].islower()
+        )
         if parts and not goes_on:
             yield Turn("", " ".join(parts))
             parts = []
@@ -352,7 +359,7 @@ def _width(text: str) -> int:
 
 def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
     """What is not shown, counted in the user's language."""
-    tasks = len({plain(item.description) for c in m.conversations for item in c.action_items} - {""})
+    tasks = len({plain(item.description, MAX_COUNTED) for c in m.conversations for item in c.action_items} - {""})
     hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
     return [Cited(one) for one in own_words(m.language).more(*hidden)]
 

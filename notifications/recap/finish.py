@@ -14,6 +14,8 @@ from notifications.recap.material import Material, held_at
 from notifications.recap.words import content_stems
 
 SHARED_STEMS = 4  # content words that a headline has in common with a dropped sentence: then it says the same
+LEAST_SHARED = 2  # of a headline of fewer, with a confided sentence
+MAX_COUNTED = 1_600  # characters of a thing to do, by which it is told from the others
 BETWEEN_TOPICS = " · "
 
 
@@ -25,20 +27,31 @@ def finished(draft: Draft, m: Material) -> Draft:
     highlights = tuple(replace(one, topic=one.topic or _topic(one.items[0], m)) for one in draft.highlights)
     overview = draft.overview or tuple(one.items[0] for one in highlights)
     lost = [frozenset(content_stems(text, m.language)) for text in draft.dropped]
+    confided = [one.text for one in draft.sentences if one.confided]
+    hidden = [frozenset(content_stems(text, m.language)) for text in confided]
+
+    def may_be_seen(text: str) -> bool:
+        stems = frozenset(content_stems(text, m.language))
+        least = min(SHARED_STEMS, max(LEAST_SHARED, len(stems)))
+        return text not in confided and not any(len(stems & one) >= least for one in hidden)
+
     counts = counted(m)
-    headline, push = (_unless_lost(text, lost, m) for text in (draft.headline, draft.push))
+    given = (_unless_lost(text, lost, m) for text in (draft.headline, draft.push))
+    headline, push = (text if may_be_seen(text) else "" for text in given)
     if not headline:
-        headline = _topics(highlights) or counts
+        headline = _topics(one for one in highlights if may_be_seen(one.topic)) or counts
     if not draft.checks.get("verified"):
         push = counts
     elif not push:
-        push = next((one.text for one in overview if not one.confided and len(one.text) <= MAX_PUSH), counts)
+        push = next((one.text for one in overview if len(one.text) <= MAX_PUSH and may_be_seen(one.text)), counts)
     return replace(draft, highlights=highlights, overview=overview, headline=headline, push=push)
 
 
 def counted(m: Material) -> str:
     """`3 conversations, 2 things to do`, in the user's language."""
-    tasks = {plain(item.description) for c in m.conversations for item in c.action_items if not item.completed}
+    tasks = {
+        plain(item.description, MAX_COUNTED) for c in m.conversations for item in c.action_items if not item.completed
+    }
     return own_words(m.language).counts(len(m.conversations), len(tasks - {""}))
 
 

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -41,7 +41,7 @@ class Line(NamedTuple):
         return f"{self.label}: {self.text}" if self.label else self.text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Note:
     """One conversation as it is asked about. `number`: from 1, in the material's order."""
 
@@ -49,7 +49,7 @@ class Note:
     lines: tuple[Line, ...]
     how: str = WHOLE
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Its bytes, with what marks each line."""
         return sum(len(str(line).encode()) + LINE_BYTES for line in self.lines)

@@ -117,14 +117,14 @@ def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> Sec
     cited = [one for _, _, ones in asked for one in ones]
     ids = _ids(len(asked) + 2)
     lines = [(name, role, text, _numbers(ones, m)) for name, (role, text, ones) in zip(ids, asked, strict=False)]
-    longest = max(cited, key=lambda one: len(one.quote))
+    notes = evidence.excerpts(cited)
+    longest = _longest_to_the_letter(cited, notes)
     quoted = (
         ids[-2],
         QUOTE,
         longest.quote,
         _numbers([replace(longest, conversation_ids=longest.conversation_ids[:1])], m),
     )
-    notes = evidence.excerpts(cited)
     invented = ids[-1], SENTENCE, _false_sentence(notes), _numbers([longest], m)
     random.SystemRandom().shuffle(shuffled := [*lines, quoted, invented])
     listed = [f"{name} [{role}] ({numbers}) {text}" for name, role, text, numbers in shuffled]
@@ -181,20 +181,20 @@ def most_refused(verdicts: Mapping[tuple[str, str], Judged]) -> bool:
 
 
 def survivors(draft: Draft) -> int:
-    """How many sentences it has."""
-    lists = (draft.overview, draft.unresolved_questions, draft.decisions_made, draft.knowledge_nuggets)
-    return sum(map(len, lists)) + sum(len(one.items) for one in draft.highlights)
+    """How many sentences it has; none that count, without an overview and highlights."""
+    if draft.says_nothing:
+        return 0
+    return len(draft.sentences)
 
 
 def _sentences(draft: Draft) -> Iterable[tuple[str, str, Sequence[Cited]]]:
     """Role, text, and the sentences whose notes count for it; a text stands once in its role."""
     items = [item for one in draft.highlights for item in one.items]
-    everything = [*draft.overview, *items, *draft.unresolved_questions, *draft.decisions_made, *draft.knowledge_nuggets]
     found: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
     found += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
     found += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
     found += [(DECISION, one.text, [one]) for one in draft.decisions_made]
-    found += [(HEADLINE, draft.headline, everything), (PUSH, draft.push, everything)]
+    found += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
     merged: dict[tuple[str, str], list[Cited]] = {}
     for role, text, ones in found:
         if text:
@@ -206,6 +206,13 @@ def _numbers(ones: Sequence[Cited], m: Material) -> str:
     numbers = {c.id: n for n, c in enumerate(m.conversations, start=1)}
     cited = sorted({numbers[key] for one in ones for key in one.conversation_ids if key in numbers})
     return ", ".join(map(str, cited))
+
+
+def _longest_to_the_letter(cited: Sequence[Cited], notes: Sequence[Sequence[str]]) -> Cited:
+    """The longest quote that stands in a line of the notes as it is stored: without a link, an end, or two speakers."""
+    lines = [line for note in notes for line in note]
+    exact = [one for one in cited if any(one.quote in line for line in lines)]
+    return max(exact or cited, key=lambda one: len(one.quote))
 
 
 def _ids(count: int) -> list[str]:

@@ -28,6 +28,7 @@ STEM, LEAST_STEMMED = 5, 3  # letters: what two forms of a word have in common
 LEAST_SHARE = 0.3  # of a sentence's letters: names and brands of other scripts may stand in it
 LOOKED_AT, TEXTS = 300, 50  # characters of one text, and texts
 COMPOSED = {"Japanese": ("Han", "Hiragana", "Katakana")}
+NAMED_SCRIPT = regex.compile(r"-(?!Han[st])[a-z]{4}(?:-|$)", regex.IGNORECASE)  # hi-Latn is written in another
 SCRIPTS = {
     script: regex.compile("[" + "".join(rf"\p{{{name}}}" for name in COMPOSED.get(script, (script,))) + "]")
     for script in sorted({one["script"] for one in TABLE.values()})
@@ -89,7 +90,7 @@ def folded(character: str) -> str:
 def script_of(language: str | None, texts: Iterable[str]) -> str | None:
     """The script of the language; without one, that of most letters of the texts. None where it is not known."""
     if language:
-        return known(language).get("script")
+        return None if NAMED_SCRIPT.search(language) else known(language).get("script")
     said = " ".join(text[:LOOKED_AT] for text in islice(texts, TEXTS))
     counts = Counter({name: len(pattern.findall(said)) for name, pattern in SCRIPTS.items()})
     [(best, count)] = counts.most_common(1)

@@ -143,6 +143,7 @@ class Asking:
     async def _paid(self, question: Question, seconds: float, reserved: Reserved | None, *, cheap: bool) -> Answer:
         """One call, its worst cost taken from the day's budget before it, and what it cost settled after it."""
         if seconds <= 0:
+            await self.settle(reserved, 0)
             raise ProviderFault("No time is left for the LLM (RECAP_USER_DEADLINE_SECONDS).", unpaid=True)
         reservation = reserved or await self.reserve(question)
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())

@@ -208,7 +208,9 @@ class Writing:
         numbers = {c.id: n for n, c in enumerate(self.m.conversations, start=1)}
         fitting = _fitting([one for one in facts if set(one.conversation_ids) <= numbers.keys()], self._room)
         if not fitting:
-            raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM found nothing in any part of this day.")
+            useless = bool(self.dropped or self.useless_parts)
+            reason = ItemReason.INVALID_ANSWER if useless else ItemReason.NOTHING_SAID
+            raise ItemFault(reason, "The LLM found nothing to tell in any part of this day.")
         return join_question(self.m, fitting, numbers, self.run.style)
 
     @property

@@ -191,10 +191,10 @@ def test_a_list_without_end_is_read_to_its_twentieth() -> None:
     assert texts(draft.decisions_made) == ["This is the twentieth."]
 
 
-def test_confided_is_what_says_so_and_nothing_else() -> None:
+def test_confided_is_what_says_so_however_it_is_written() -> None:
     told = [item(f"You met them {n}.", MET) | {"confided": odd} for n, odd in enumerate([True, 1, "true", None])]
     bare = {key: value for key, value in item("You met them.", MET).items() if key != "confided"}
-    assert [one.confided for one in read(overview=told).overview] == [True, False, False, False]
+    assert [one.confided for one in read(overview=told).overview] == [True, True, True, False]
     assert [one.confided for one in read(overview=[bare]).overview] == [False]
 
 
@@ -298,3 +298,10 @@ def test_no_answer_takes_longer_than_its_length_is_worth(piece: str) -> None:
     with pytest.raises(ItemFault):
         read_answer(piece * (MAX_ANSWER_CHARS // len(piece)), evidence())
     assert time.process_time() - begun < 1
+
+
+def test_a_part_of_which_no_fact_can_be_read_is_useless_and_no_empty_part() -> None:
+    with pytest.raises(ItemFault, match="2 malformed") as caught:
+        read_facts(json.dumps({"facts": [7, {"text": "You met."}]}), evidence())
+    assert caught.value.reason is ItemReason.UNFOUNDED
+    assert read_facts('{"facts": []}', evidence()) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -438,3 +439,48 @@ def test_what_was_said_twice_is_not_lost() -> None:
 def test_a_link_alone_is_no_evidence() -> None:
     assert why(written("https://evil.example/abcdef"), TEXT, "https://evil.example/abcdef") == "unquoted"
     assert stored(written("See https://evil.example/abcdef"), "See https://evil.example/abcdef") == "See"
+
+
+def test_a_short_turn_is_found_where_it_is_said_and_not_inside_another_word() -> None:
+    evidence = of(talk("a", ("Tom", "My eyes hurt from all the smoke."), (WEARER, "Yes")))
+    assert stored(evidence, "Yes.") == "Yes"
+
+
+def test_marks_do_not_make_a_quote_long() -> None:
+    assert why(written("I think that is it."), TEXT, "that is........") == "unquoted"
+    assert why(written("Well, pay Clara 9!"), TEXT, "pay Clara 9!") == ""
+
+
+def test_a_quote_to_the_letter_stands_though_a_speakers_name_and_a_colon_are_in_it() -> None:
+    evidence = of(talk("a", ("Tom", "He told Tom: go on"), ("Eva", "Good.")))
+    assert stored(evidence, "He told Tom: go on") == "He told Tom: go on"
+
+
+@pytest.mark.parametrize("noise", ["**", "`", "<b>"])
+def test_a_text_of_which_only_the_beginning_would_be_read_is_left_out_whole(noise: str) -> None:
+    evidence = written(RENT)
+    assert why(evidence, f"You should pay the rent{noise * 20_000} to nobody.") == "too_long"
+    assert evidence.fragment(f"Pay the rent{noise * 20_000} to nobody", 80) == ""
+
+
+def test_a_tag_that_names_its_own_script_is_not_held_against_the_languages_usual_one() -> None:
+    assert why(written(RENT, language="hi-Latn"), "Aap Clara ko kiraya denge.") == ""
+    assert why(written(RENT, language="zh-Hant"), "You will pay the rent.") == "script"
+
+
+@pytest.mark.parametrize("quote", ["aaaaaaz" * 57, "the lake house and all the boats of the family " * 8, "zq" * 190])
+@pytest.mark.parametrize("note", ["a" * 130_000, "the boats of the lake " * 6_000])
+def test_an_answer_full_of_false_quotes_is_read_in_time(note: str, quote: str) -> None:
+    evidence = written(note)
+    begun = time.process_time()
+    for n in range(160):
+        evidence.sentence(f"You will pay the rent {n} times.", f"{n} {quote}"[:395], [1])
+    assert time.process_time() - begun < 2
+
+
+def test_a_day_of_three_thousand_speakers_is_read_in_time() -> None:
+    evidence = of(talk("a", *((f"Guest number {n} of the day", "I say a few words.") for n in range(3_000))))
+    begun = time.process_time()
+    for n in range(40):
+        evidence.sentence(f"You will pay the rent {n} times.", "we all go to the lake house", [1])
+    assert time.process_time() - begun < 1

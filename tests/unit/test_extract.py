@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -263,3 +264,20 @@ def test_the_days_emoji_is_that_of_most_of_its_talks_and_any_where_none_is_known
     days = [("food", "work", "work"), ("quilting", "quilting", "food"), ("",)]
     found = [extracted(*(talk(str(n), said, category=one) for n, one in enumerate(day))).day_emoji for day in days]
     assert found == ["💼", "🗓️", "🗓️"]
+
+
+def test_a_sentence_of_which_only_the_beginning_is_read_is_no_sentence() -> None:
+    """Many conversations leave each little room; the end of what is read may say the opposite."""
+    long = talk(
+        "long", "Noah met Clara at the harbour on Monday. " * 9 + "You must pay Tom 500 euros only if he signs it."
+    )
+    others = [talk(f"t{n}", f"Nobody was at place {n}.") for n in range(150)]
+    told = extracted(long, *others)
+    assert not [one for one in told.sentences if "You must pay" in one.text and "signs it" not in one.text]
+
+
+@pytest.mark.parametrize("marks", ["!" * 100_000 + "a", "?" * 100_000 + "x", ". " * 50_000 + "x"])
+def test_marks_without_end_are_read_in_time(marks: str) -> None:
+    begun = time.process_time()
+    extracted(said("a", ("", marks), ("", "goes on and on with many words.")))
+    assert time.process_time() - begun < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -185,3 +186,19 @@ def test_counts_and_fallbacks_fit_where_they_stand_in_each_language(language: st
     draft = finished(Draft("", (ILL,), ""), many)
     assert draft.headline == draft.push == counted(many)
     assert len(draft.push) <= 60
+
+
+@pytest.mark.parametrize("push", ["Clara fears that she is ill.", "Clara fears she is very ill now."])
+def test_what_is_confided_is_neither_push_nor_headline_though_the_llm_wrote_it_there(push: str) -> None:
+    """The same sentence is not confided in the overview: what is so once is so everywhere."""
+    told = replace(ILL, confided=False)
+    draft = replace(DRAFT, overview=(told, FENCE), highlights=(SECRET,), push=push, headline="Clara fears she is ill")
+    made = finished(draft, M)
+    assert (made.headline, made.push) == (COUNTS, FENCE.text)
+
+
+def test_things_to_do_of_any_length_are_counted_in_time() -> None:
+    tasks = tuple(ActionItem(f"{n} {'Pay the <b rent ' * 1_200}") for n in range(200))
+    begun = time.process_time()
+    assert counted(Material(AT.date(), (replace(A, action_items=tasks),), "en")) == "1 conversation, 200 things to do"
+    assert time.process_time() - begun < 1

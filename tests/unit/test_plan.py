@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -303,3 +304,10 @@ def test_a_day_on_which_nobody_is_known_to_be_the_user_says_so() -> None:
 )
 def test_the_language_is_called_by_its_english_name(language: str | None, said: str) -> None:
     assert said in about_the_day(Material(DAY, (), language))
+
+
+def test_a_day_of_twenty_thousand_short_turns_is_planned_in_time() -> None:
+    turns = tuple(Turn(f"Speaker {n % 2}", "yes") for n in range(20_000))
+    begun = time.process_time()
+    assert len(planned(Material(DAY, (talk("a", "", turns=turns),), None), 60_000).parts) == 1
+    assert time.process_time() - begun < 1

@@ -374,3 +374,50 @@ async def test_of_who_was_erased_meanwhile_no_part_is_kept() -> None:
     evening.summarizer.script = erases
     await evening.tick()
     assert not [key for key, found in evening.world.documents.below.items() if "parts" in key[1] and found]
+
+
+async def test_of_two_answers_one_without_overview_and_highlights_is_not_the_better() -> None:
+    evening = Evening()
+    evening.add("ann")
+    lost = [item(f"You bought boat number {n}.", "") for n in range(3)]
+    lists: dict[str, Any] = {
+        "decisions": [item(f"You talked {n} times.") for n in range(3)],
+        "overview": [],
+        "highlights": [],
+    }
+    told = with_overview(item("The garden was the talk of the day."), *lost)
+    evening.summarizer.script = lambda question: (
+        told if len(evening.summarizer.asked) == 1 else json.dumps(recap_answer("ann", **lists))
+    )
+    await evening.tick()
+    assert (kinds(evening), summary(evening)["metadata"]["source"]) == (["daily_recap"] * 2, "llm")
+    assert summary(evening)["overview"] == "The garden was the talk of the day."
+
+
+@pytest.mark.parametrize(("nothing", "llm_works"), [('{"facts": []}', True), ('{"facts": [7]}', False)])
+async def test_a_long_day_of_whose_parts_nothing_is_told_is_an_answer_and_one_of_garbage_is_none(
+    nothing: str, llm_works: bool
+) -> None:
+    evening = long_day()
+    evening.summarizer.script = lambda question: nothing
+    evening.falls_back = False
+    report = await evening.tick()
+    assert endings(report) == ({"skipped": 1} if llm_works else {"waiting": 1})
+    assert evening.state("ann") == ("skipped no_content" if llm_works else "")
+
+
+async def test_money_for_a_call_that_there_is_no_time_for_is_given_back() -> None:
+    """The parts take all of the writing's time: the join is not asked for, and costs nothing."""
+    evening = long_day(daily_budget_usd=1.0)
+    evening.verifies = True
+    evening.summarizer.worst = 120
+    real = evening.summarizer.ask
+
+    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        evening.now += timedelta(seconds=0.12 * evening.limits.user_deadline_seconds)
+        return await real(question, timeout, cheap=cheap)
+
+    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    assert endings(await evening.tick()) == {"waiting": 1}
+    assert kinds(evening) == ["daily_notes"] * 6
+    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 300}

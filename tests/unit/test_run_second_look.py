@@ -481,3 +481,24 @@ async def test_a_second_look_that_is_too_long_whatever_is_left_out_costs_nobody_
     assert endings(await evening.tick()) == {"sent": 1}
     assert kinds(evening) == ["daily_recap", *[NAME] * 4]
     assert (summary(evening)["checks"]["verified"], summary(evening)["metadata"]["source"]) == (False, "llm")
+
+
+async def test_a_second_answer_of_lists_alone_is_not_better_than_one_with_an_overview() -> None:
+    evening = looked_at()
+    refused = [item("You bought a boat.")]
+    lists: dict[str, Any] = {
+        "decisions": [item(f"You talked {n} times.") for n in range(3)],
+        "overview": refused,
+        "highlights": [],
+    }
+
+    def says(question: Question) -> str | None:
+        if question.name == NAME:
+            return verdicts(question, lambda role, text: text != "It went well." and "times" not in text)
+        again = kinds(evening).count("daily_recap") == 2
+        return json.dumps(recap_answer("ann", **lists, push="", headline="")) if again else None
+
+    evening.summarizer.script = says
+    await evening.tick()
+    made = summary(evening)
+    assert (made["metadata"]["source"], made["overview"], made["checks"]["verified"]) == ("llm", "It went well.", True)

@@ -144,3 +144,10 @@ def test_whatever_the_data_says_labels_are_safe_and_no_word_is_lost(segments: li
     )
     for turn, after in pairwise(found):
         assert not turn.speaker or turn.speaker != after.speaker
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("- to do", "to do"), ("[3] 14.30", "3] 14.30"), ("*** You", ""), ("--", "")]
+)
+def test_nobody_is_called_like_the_beginning_of_a_note_or_of_a_thing_to_do(name: str, label: str) -> None:
+    assert speaker(speaker_name=name) == label

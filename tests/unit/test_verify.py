@@ -392,3 +392,16 @@ def test_an_answer_cannot_reach_a_sentence_by_a_text_that_looks_like_an_id() -> 
     verdicts = look.read(answered(look))
     assert verdicts is not None
     assert judged(draft, verdicts).overview == draft.overview
+
+
+def test_the_true_canary_stands_in_one_line_of_the_notes_to_the_letter() -> None:
+    """Longer quotes go over two speakers' turns, or have lost a link: an honest judge may say no to them."""
+    over_two = Cited("You agreed to the rent.", ("a",), f"{RENT} Fine, on Friday then.")
+    look = looked(replace(DRAFT, overview=(over_two, *DRAFT.overview)))
+    [name] = [name for name, right in look.canaries.items() if right]
+    [told] = [one["text"] for one in listed(look) if one["id"] == name]
+    assert told == "the rent of 900 euros on Friday"
+
+
+def test_of_a_draft_without_overview_and_highlights_nothing_counts() -> None:
+    assert survivors(replace(DRAFT, overview=(), highlights=())) == 0

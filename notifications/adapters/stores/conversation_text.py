@@ -26,6 +26,7 @@ NUMBERED = re.compile(
     r"(?:speaker|spk|person|unknown)?[ _-]*\d*", re.IGNORECASE
 )  # what a recorder calls whom it can't name
 COLON = re.compile(r"[:：﹕︓]")
+NO_LETTERS = re.compile(r"^[\W_]+")  # "- to do" and "[3]" begin a line of a note, and are no names
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -108,7 +109,7 @@ def _speaker(segment: Mapping[str, Any], numbers: dict[str, str]) -> str:
 
 def _name(value: object) -> str:
     """A speaker's name as it may stand before what they say; empty for a mere number, or the wearer's own label."""
-    words = clean(COLON.sub(" ", value[: 4 * MAX_NAME])) if isinstance(value, str) else ""
+    words = NO_LETTERS.sub("", clean(COLON.sub(" ", value[: 4 * MAX_NAME]))) if isinstance(value, str) else ""
     unnamed = NUMBERED.fullmatch(words) or normalize("NFKC", words).casefold() == WEARER.casefold()
     return "" if unnamed else words[:MAX_NAME].strip()
 
