@@ -12,7 +12,15 @@ from functools import partial
 
 import structlog
 
-from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, OverBudget, ProviderFault, StoreDown
+from notifications.domain.errors import (
+    ConfigFault,
+    ItemFault,
+    ItemReason,
+    OverBudget,
+    ProviderFault,
+    RecapError,
+    StoreDown,
+)
 from notifications.domain.model import Cited, Draft
 from notifications.domain.question import Question
 from notifications.domain.spending import Spent
@@ -87,7 +95,7 @@ class Writing:
     async def kept_draft(self) -> Draft | None:
         """The draft that an earlier run stored for want of a second look; None where there is none of this material."""
         await self._make_plan()
-        with suppress(StoreDown):
+        with suppress(RecapError):
             return await self.run.reads.watch(self.run.store.kept_draft(self.uid, self.day, self._draft_key()))
         return None
 
@@ -312,7 +320,7 @@ class Writing:
         paid = replace(draft, metadata=self._metadata(draft))
         try:
             await self.run.reads.watch(self.run.store.keep_draft(self.uid, self.day, self._draft_key(), paid))
-        except StoreDown:
+        except RecapError:  # a store that refuses too: then it is sent without
             return False
         return True
 
