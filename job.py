@@ -40,12 +40,12 @@ except ModuleNotFoundError as missing:
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
-from notifications.commands.progress import Ended, Previews, code_of, exit_code, shown, tell
+from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, shown
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.outbound import outbound
 from notifications.ports import Claims
-from notifications.run.state import Parts, Untold
+from notifications.run.state import NullTelemetry, Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, is_on_platform, load
@@ -194,7 +194,7 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Parts]:
-        telemetry = wiring.telemetry(settings) if command.operation is None else Untold()
+        telemetry = wiring.telemetry(settings) if command.operation is None else NullTelemetry()
         farewell.push_async_callback(telemetry.aclose)
         async with AsyncExitStack() as stack:
             async with terminated.timeout(math.inf):
@@ -211,14 +211,14 @@ async def _with_claims(command: Command, settings: Settings, claims: Claims, ter
         task, tasks = settings.task_index, settings.task_count
         tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
         report = await (tick.run_user(command.user) if command.user else tick.run())
-        previews.tell_rest()
+        previews.log_suppressed_counts()
         seconds = time.monotonic() - begun
         events.info("tick.finished", **report.as_event(), seconds=round(seconds, 3), exit_code=exit_code(report))
-        log.tell_rest()
-        return tell(report, seconds, in_words=not settings.on_platform)
+        log.log_suppressed_counts()
+        return print_summary(report, seconds, in_words=not settings.on_platform)
     finally:  # where it did not come to its end, and after a command
-        previews.tell_rest()
-        log.tell_rest()
+        previews.log_suppressed_counts()
+        log.log_suppressed_counts()
         await farewell.aclose()
 
 

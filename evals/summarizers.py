@@ -22,7 +22,7 @@ from notifications.domain.model import Draft, Recap
 from notifications.domain.question import Question
 from notifications.limits import Limits
 from notifications.ports import Answer, Summarizer
-from notifications.recap.compose import compose
+from notifications.recap.document import compose
 from notifications.recap.extract import extract
 from notifications.recap.words import letters_of
 from notifications.run.asking import Asking

@@ -41,7 +41,7 @@ def _first_few(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
-def tell_rest() -> None:
+def log_suppressed_counts() -> None:
     """How many more of each event there were on a terminal, and where they are."""
     more = {name: count - FEW for name, count in _seen.items() if count > FEW}
     _seen.clear()

@@ -15,7 +15,7 @@ import structlog
 from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, Shown
 from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
-from notifications.run.state import Parts, Untold
+from notifications.run.state import NullTelemetry, Parts
 from notifications.settings import Settings
 
 log = structlog.get_logger()
@@ -155,7 +155,7 @@ async def open_parts(
 def telemetry(settings: Settings) -> Telemetry:
     """Metrics and traces of one run, where a collector is set. Whatever is wrong with them stops nobody."""
     if not settings.telemetry:
-        return Untold()
+        return NullTelemetry()
     try:
         from notifications.adapters.telemetry.otlp import Telemetry as Otlp
 
@@ -165,7 +165,7 @@ def telemetry(settings: Settings) -> Telemetry:
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
     except Exception as cause:  # noqa: BLE001 - the SDK raises what it likes for a setting of its own
         log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(cause).__name__}); see OTEL_….")
-    return Untold()
+    return NullTelemetry()
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:

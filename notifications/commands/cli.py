@@ -134,7 +134,7 @@ class Command:
 def parse(arguments: Sequence[str]) -> Command:
     """The command. Raises UsageFault; `--help` prints and exits 0."""
     asked = parser().parse_args([_as_utf8(one) for one in arguments])
-    _refuse_what_means_nothing(asked)
+    _reject_incompatible_flags(asked)
     return Command(
         now=_moment(asked.now),
         user=_uid(asked.user),
@@ -160,7 +160,7 @@ def _path(text: str) -> Path:
     return Path(os.fsdecode(text.encode()))
 
 
-def _refuse_what_means_nothing(asked: argparse.Namespace) -> None:
+def _reject_incompatible_flags(asked: argparse.Namespace) -> None:
     """Each flag belongs to its command: one that would be ignored is a wish that nobody heard."""
     given = {"--dry-run": asked.dry_run, "--user": asked.user is not None, "--every-minute": asked.every_minute}
     given["--now"] = asked.now is not None and asked.command not in TAKES_NOW
@@ -206,7 +206,7 @@ def _operation(asked: argparse.Namespace) -> Operation | None:
 
             return partial(import_users, _path(asked.file))
         case "samples":
-            from notifications.commands.samples import samples
+            from notifications.commands.import_users import samples
 
             return partial(samples, remove=asked.remove)
     if asked.dry_run:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import TypeVar
 
-from notifications.domain.delivery import OPERATORS
+from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import Ledger, State
 from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
 from notifications.ports import Listed, Store
@@ -46,7 +46,7 @@ class Row:
     @property
     def stopped(self) -> bool:
         """Whether an operator's resend opened it and did not finish: only that command does."""
-        return left_by_a_resend(self.ledger)
+        return is_abandoned_resend(self.ledger)
 
     @property
     def kinds(self) -> list[str]:
@@ -128,16 +128,16 @@ def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
     return ""
 
 
-def left_by_a_resend(ledger: Ledger | None) -> bool:
+def is_abandoned_resend(ledger: Ledger | None) -> bool:
     """Whether it is open, and no run ends it: the sweep leaves it to its operator."""
-    return ledger is not None and ledger.state.open and ledger.outcome == OPERATORS
+    return ledger is not None and ledger.state.open and ledger.outcome == RESEND_OUTCOME
 
 
 def standing(listed: Listed, ledger: Ledger | None, asked: Asked) -> str | None:
     """How the user's day stands; None where it was not due, UNKNOWN where nobody can tell any more."""
     if ledger is not None and (ledger.state.final or ledger.state is State.UNREADABLE):
         return ledger.state.value
-    if left_by_a_resend(ledger):
+    if is_abandoned_resend(ledger):
         return "unfinished"
     slot = slot_of(listed, asked.day)
     if slot is None or listed.user is None or (ledger is None and not listed.user.enabled):

@@ -14,8 +14,7 @@ from notifications.domain.model import Draft, Recap
 from notifications.domain.push import Wording, notice
 from notifications.domain.schedule import Slot, latest_slot, slot_of_day
 from notifications.domain.text import bounded
-from notifications.recap.compose import compose
-from notifications.recap.document import recap_to
+from notifications.recap.document import compose, recap_to
 from notifications.recap.extract import extract
 from notifications.recap.material import Material
 from notifications.run.asking import Asking
@@ -28,7 +27,7 @@ SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
 
 
 @dataclass
-class Seen:
+class Tried:
     """What came of it, beside the recap."""
 
     fault: str = ""
@@ -51,14 +50,14 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         if found is None:
             say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
             return 1
-        seen = Seen()
+        seen = Tried()
         draft = await _draft(run, uid, slot, found, seen)
         recap = compose(found, draft, now)
         _say(run, uid, recap, found, seen)
         return 0
 
 
-async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) -> Draft:
+async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Tried) -> Draft:
     if run.summarizer is not None:
         asking = Asking(run, run.summarizer, run.limits.span("user_deadline"))
         seen.writing = Writing(run, uid, slot.recap_date, found, asking, keeps=False)
@@ -69,7 +68,7 @@ async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Seen) ->
     return await asyncio.to_thread(extract, found, run.split)
 
 
-def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Seen) -> None:
+def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Tried) -> None:
     say(f"A preview for {uid}, {recap.date}: nothing is stored, nothing is sent.")
     say("")
     say_recap(recap_to(recap))

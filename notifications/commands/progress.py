@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC
 from typing import NamedTuple
 
-from notifications.commands.terminal import Steady, complain, say, say_line, say_wrapped
+from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
@@ -25,7 +25,7 @@ FORM = "{n_fmt} of {total_fmt} due so far done{postfix}, {rate_noinv_fmt}, {rema
 async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Draw how far it is, until the work ends; everything else is printed above it."""
     error, out = sys.stderr, sys.stdout
-    if not (isinstance(error, Steady) and isinstance(out, Steady) and error.isatty()):
+    if not (isinstance(error, SafeStream) and isinstance(out, SafeStream) and error.isatty()):
         yield
         return
     drawing = asyncio.create_task(_draw(error, out, progress))
@@ -36,7 +36,7 @@ async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
         await asyncio.gather(drawing, return_exceptions=True)
 
 
-async def _draw(error: Steady, out: Steady, progress: Callable[[], Progress]) -> None:
+async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progress]) -> None:
     await asyncio.sleep(FIRST_DRAWN_SECONDS)  # what is done at once needs none
     from tqdm import tqdm
 
@@ -75,7 +75,7 @@ class Previews:
             say_wrapped(f"push to {message.uid} (device {device}): {message.title}", "    ", "  ")
             say_wrapped(message.body, "    ")
 
-    def tell_rest(self) -> None:
+    def log_suppressed_counts(self) -> None:
         """How many more there were."""
         if self._pushes > PREVIEWS and sys.stdout.isatty():
             say(f"  and {self._pushes - PREVIEWS:,} more pushes")
@@ -114,7 +114,7 @@ def exit_code(report: Report) -> int:
     return 5 if report.counts.without_a_recap or report.unserved else 0
 
 
-def tell(report: Report, seconds: float, *, in_words: bool) -> Ended:
+def print_summary(report: Report, seconds: float, *, in_words: bool) -> Ended:
     """A line for a person, but where it would stand in one log with the events."""
     lines = _lines(report, seconds)
     for line in lines if in_words else []:

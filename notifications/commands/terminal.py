@@ -58,7 +58,7 @@ def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
             say((indent if number else head) + line)
 
 
-class Steady(io.TextIOBase):
+class SafeStream(io.TextIOBase):
     """A stream that never raises: what can't be written (a closed pipe, a full disk, a letter beyond ASCII) is lost."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -109,7 +109,7 @@ class Steady(io.TextIOBase):
 
 def steady_streams() -> None:
     """From here on stdout and stderr can't end a run, nor a user's turn."""
-    sys.stdout, sys.stderr = (Steady(stream or _nowhere()) for stream in (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = (SafeStream(stream or _nowhere()) for stream in (sys.stdout, sys.stderr))
 
 
 def _nowhere() -> TextIO:

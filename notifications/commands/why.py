@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from notifications.commands.joined import left_by_a_resend, not_made_anew
+from notifications.commands.joined import is_abandoned_resend, not_made_anew
 from notifications.commands.operation import Context
 from notifications.commands.show import dropped_by_reason, second_look
 from notifications.commands.terminal import say_wrapped
@@ -246,7 +246,7 @@ def following(f: Facts) -> str:
 
 
 def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
-    if left_by_a_resend(entry) and f.record.state is not Stored.CLAIMED:
+    if is_abandoned_resend(entry) and f.record.state is not Stored.CLAIMED:
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
     reason = not_made_anew(f.slot, f.given.ledgers.around)
     match entry.state:
@@ -273,7 +273,7 @@ def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
 def went_wrong(f: Facts) -> bool:
     """Whether the day ended, or is over, without the recap that was owed."""
     if f.ledger is not None:
-        return left_by_a_resend(f.ledger) or f.ledger.state in (
+        return is_abandoned_resend(f.ledger) or f.ledger.state in (
             State.MISSED,
             State.DEAD,
             State.GAVE_UP,

@@ -13,7 +13,7 @@ from notifications.domain.model import Ledger, Recap, State, Summary, Window, co
 from notifications.domain.push import Wording, notice
 
 REPLACEABLE = frozenset({State.SKIPPED, State.MISSED, State.DEAD})  # by an operator's resend
-OPERATORS = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
+RESEND_OUTCOME = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
 
 
 class Kind(StrEnum):
@@ -123,7 +123,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """What a transaction read. `read_time`: the store's own clock. `active`: the account is there and switched on."""
 
     ledger: Ledger | None
@@ -187,7 +187,7 @@ def busy_sender(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decis
     return Decision(Kind.BUSY, entry, wait=left) if entry.state is State.SENDING and left > timedelta(0) else None
 
 
-def end_day(op: Opening, state: State, outcome: str, seen: Seen, rules: LedgerRules) -> Decision:
+def end_day(op: Opening, state: State, outcome: str, seen: Snapshot, rules: LedgerRules) -> Decision:
     """End the day as skipped, missed or dead."""
     found = seen.ledger
     if not seen.active:
@@ -209,7 +209,7 @@ def gave_up(entry: Ledger, outcome: str) -> Decision:
     return settled(replace(entry, state=State.GAVE_UP, outcome=outcome))
 
 
-def legacy(op: Opening, summary: Summary, seen: Seen, rules: LedgerRules) -> Decision:
+def legacy(op: Opening, summary: Summary, seen: Snapshot, rules: LedgerRules) -> Decision:
     """Another hand already wrote a summary for the date: the day counts as sent, nothing is pushed."""
     if not seen.active:
         return NOBODY
@@ -234,7 +234,7 @@ def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 
 
 
 def begin(
-    op: Opening, recap: Recap, seen: Seen, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
+    op: Opening, recap: Recap, seen: Snapshot, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
@@ -254,7 +254,7 @@ def begin(
         return CHANGED
     note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
     entry = replace(
-        _entry(op, rules, State.SENDING, OPERATORS if op.operators else "", seq),
+        _entry(op, rules, State.SENDING, RESEND_OUTCOME if op.operators else "", seq),
         tries=1,
         title=note.title,
         body=note.body,
@@ -284,7 +284,7 @@ def _same(found: Ledger | None, read: Ledger | None) -> bool:
     return found is not None and read is not None and (found.state, found.seq) == (read.state, read.seq)
 
 
-def take(by: str, seen: Seen, rules: LedgerRules) -> Decision:
+def take(by: str, seen: Snapshot, rules: LedgerRules) -> Decision:
     """Become the sender of a ledger that another run left open."""
     found = seen.ledger
     if found is None:

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 from notifications.domain.delivery import (
     NOBODY,
-    OPERATORS,
     REPLACEABLE,
+    RESEND_OUTCOME,
     Decision,
     Kind,
     LedgerRules,
-    Seen,
+    Snapshot,
     busy_sender,
     from_the_future,
     gave_up,
@@ -75,7 +75,7 @@ def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
     return any(result.open and device not in devices for device, result in results.items())
 
 
-def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
+def sweep(by: str, seen: Snapshot, rules: LedgerRules, *, over: bool) -> Decision:
     """Take what no cohort would find any more. `over`: its slot's catch-up and grace have passed."""
     found = seen.ledger
     if found is None:
@@ -91,7 +91,7 @@ def sweep(by: str, seen: Seen, rules: LedgerRules, *, over: bool) -> Decision:
     return take(by, seen, rules)
 
 
-def resend(seen: Seen, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
+def resend(seen: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
     """An operator's wish to push again: REFUSED while a send is fresh, or an earlier resend has just ended.
 
     Not `again`: what was sent meanwhile is REFUSED too, and a device that accepted is not pushed to once more. RETRY:
@@ -111,7 +111,7 @@ def resend(seen: Seen, rules: LedgerRules, *, claim_live: bool, again: bool = Tr
     if not found.state.final:
         return Decision(Kind.RETRY, found)
     had_it = {} if again else {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}
-    opened = replace(found, state=State.PENDING, outcome=OPERATORS, seq=found.seq + 1, tries=0, devices=had_it)
+    opened = replace(found, state=State.PENDING, outcome=RESEND_OUTCOME, seq=found.seq + 1, tries=0, devices=had_it)
     opened = replace(opened, sent_at=None)
     return Decision(Kind.RETRY, opened, write=True)
 

@@ -10,16 +10,7 @@ from typing import Any
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Cited, Draft, Highlight
 from notifications.domain.text import one_emoji
-from notifications.recap.bounds import (
-    MAX_FACTS,
-    MAX_HEADLINE,
-    MAX_HIGHLIGHTS,
-    MAX_ITEMS,
-    MAX_LIST,
-    MAX_OVERVIEW,
-    MAX_PUSH,
-    MAX_TOPIC,
-)
+from notifications.recap import bounds
 from notifications.recap.evidence import LEAST_WORDS, MALFORMED, Evidence
 
 MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
@@ -41,13 +32,13 @@ def read_answer(text: str, evidence: Evidence) -> Draft:
     try:
         answer = read_object(text, RECAP_KEYS)
         highlights = tuple(_highlights(answer["highlights"], evidence))
-        decisions, questions, facts = (_sentences(answer[name], evidence, MAX_LIST) for name in LISTS)
+        decisions, questions, facts = (_sentences(answer[name], evidence, bounds.MAX_LIST) for name in LISTS)
         evidence.forget_what_was_said()
         draft = Draft(
-            headline=evidence.fragment(_fragment(answer["headline"]), MAX_HEADLINE),
-            overview=_sentences(answer["overview"], evidence, MAX_OVERVIEW),
+            headline=evidence.fragment(_fragment(answer["headline"]), bounds.MAX_HEADLINE),
+            overview=_sentences(answer["overview"], evidence, bounds.MAX_OVERVIEW),
             day_emoji=one_emoji(_fragment(answer["day_emoji"])),
-            push=evidence.fragment(_fragment(answer["push"]), MAX_PUSH, LEAST_WORDS),
+            push=evidence.fragment(_fragment(answer["push"]), bounds.MAX_PUSH, LEAST_WORDS),
             highlights=highlights,
             unresolved_questions=questions,
             decisions_made=decisions,
@@ -61,7 +52,7 @@ def read_answer(text: str, evidence: Evidence) -> Draft:
 def read_facts(text: str, evidence: Evidence) -> tuple[Cited, ...]:
     """The facts in the answer for a part of a day. Raises ItemFault as `read_answer`, or unfounded."""
     try:
-        facts = _sentences(read_object(text, ("facts",))["facts"], evidence, MAX_FACTS, MAX_FACTS)
+        facts = _sentences(read_object(text, ("facts",))["facts"], evidence, bounds.MAX_FACTS, bounds.MAX_FACTS)
     except FORM_FAULTS as cause:
         raise _off_the_schema(cause) from None
     if evidence.without_evidence > len(facts) or (evidence.dropped and not facts):
@@ -176,14 +167,14 @@ def _sentence(one: Any, evidence: Evidence) -> Cited | None:
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
-    for one in _list(value)[:MAX_HIGHLIGHTS]:
+    for one in _list(value)[: bounds.MAX_HIGHLIGHTS]:
         try:
             topic, emoji, items = _fragment(one["topic"]), _fragment(one["emoji"]), _list(one["items"])
         except FORM_FAULTS:
             evidence.drop("", MALFORMED)
             continue
-        if kept := _sentences(items, evidence, MAX_ITEMS):
-            yield Highlight(evidence.fragment(topic, MAX_TOPIC), one_emoji(emoji), kept)
+        if kept := _sentences(items, evidence, bounds.MAX_ITEMS):
+            yield Highlight(evidence.fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), kept)
 
 
 def _numbers(value: object) -> list[int]:

@@ -16,21 +16,19 @@ from notifications.domain.own_words import own_words
 from notifications.domain.schedule import zone
 from notifications.domain.spending import NOTHING, Spent
 from notifications.domain.text import bounded, plain
-from notifications.recap.bounds import (
-    MAX_HEADLINE,
-    MAX_HIGHLIGHTS,
-    MAX_ITEMS,
-    MAX_PUSH,
-    MAX_QUOTE,
-    MAX_SENTENCE,
-    MAX_TOPIC,
-)
-from notifications.recap.compose import MAX_TASKS
+from notifications.recap import bounds
+from notifications.recap.document import MAX_TASKS
 from notifications.recap.finish import BETWEEN_TOPICS, MAX_COUNTED, counted
-from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
+from notifications.recap.lexrank import SAME, Alike, Weights, cosine, lexrank, select_diverse, weighed, words
 from notifications.recap.material import Material, held_at
-from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
-from notifications.recap.words import content_stems, words_in
+from notifications.recap.words import (
+    begins_with_a_pronoun,
+    content_stems,
+    days_in,
+    numbers_in,
+    without_fillers,
+    words_in,
+)
 
 Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
 
@@ -100,7 +98,7 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     talks = _by_weight(m, said, worth, places)
     weighted = [worth[n] * _of_conversation(m, said[n].at) for n in range(len(said))]
     alike = partial(_alike, said, vectors)
-    overview = sorted(diverse(places, weighted, alike, OVERVIEW_SENTENCES))
+    overview = sorted(select_diverse(places, weighted, alike, OVERVIEW_SENTENCES))
     highlights = tuple(_highlights(m, talks, places, said, weighted, alike, overview))
     best = sorted(places, key=lambda n: (-weighted[n], n))
     told = [_cited(m, said[n]) for n in overview]
@@ -151,18 +149,16 @@ def _sentences(at: int, c: Conversation, language: str | None, split: Split, len
         if one is not None and one.needs_more:
             can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
             both = joined([before[0], text]) if can_be_joined else ""
-            one = (len(both) <= MAX_SENTENCE and _judged(both, speaker, at, tongue)) or one
+            one = (len(both) <= bounds.MAX_SENTENCE and _judged(both, speaker, at, tongue)) or one
         before = text, turn
-        if one is not None and len(one.text) <= MAX_SENTENCE:
+        if one is not None and len(one.text) <= bounds.MAX_SENTENCE:
             found += 1
             yield replace(one, base=one.base * OF_A_PRONOUN) if one.needs_more else one
     if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
         others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
         said = joined([turn.text for turn in c.lines])
-        rest = [
-            words for words in (bounded(plain(one, 2 * LEAST_READ), LEAST_READ) for one in (said, *others)) if words
-        ]
-        if text := bounded(joined(rest), MAX_SENTENCE):
+        shortened = (bounded(plain(one, 2 * LEAST_READ), LEAST_READ) for one in (said, *others))
+        if text := bounded(joined([words for words in shortened if words]), bounds.MAX_SENTENCE):
             yield Said(text, at, 1.0, fact=True)
 
 
@@ -297,10 +293,10 @@ def _highlights(
     """The heaviest conversations, each by its best sentences that stand nowhere else; in the day's order."""
     told, found = [*overview], dict[int, list[int]]()
     for at in talks:
-        if len(found) == MAX_HIGHLIGHTS:
+        if len(found) == bounds.MAX_HIGHLIGHTS:
             break
         own = [n for n in places if said[n].at == at and n not in told and not said[n].needs_more]
-        if chosen := diverse(own, worth, alike, MAX_ITEMS, told):
+        if chosen := select_diverse(own, worth, alike, bounds.MAX_ITEMS, told):
             found[at] = sorted(chosen)
             told += chosen
     for at, chosen in sorted(found.items()):
@@ -311,12 +307,12 @@ def _highlights(
 def _topic(c: Conversation, m: Material) -> str:
     """Its title; without one, when it was held and who spoke, where the data has names."""
     title = plain(c.title, MAX_TITLE)
-    if 0 < len(title) <= MAX_TOPIC:
+    if 0 < len(title) <= bounds.MAX_TOPIC:
         return title
     named = [one for one in dict.fromkeys(turn.speaker for turn in c.turns) if one and one != WEARER]
     time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
     with_names = f"{time} {', '.join(name for name in named if not FIGURE.search(name))}".strip()
-    return with_names if len(with_names) <= MAX_TOPIC else time
+    return with_names if len(with_names) <= bounds.MAX_TOPIC else time
 
 
 def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Sequence[int]) -> str:
@@ -325,7 +321,7 @@ def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Seq
     titles = [title for c in shown if (title := plain(c.title, MAX_TITLE))]
     two, one = BETWEEN_TOPICS.join(dict.fromkeys(titles[:2])), titles[0] if titles else ""
     short = (said[n].text for n in _for_a_lock_screen(m, said, best))
-    fitting = (text for text in (two, one, *short) if 0 < len(text) <= MAX_HEADLINE)
+    fitting = (text for text in (two, one, *short) if 0 < len(text) <= bounds.MAX_HEADLINE)
     return next(fitting, counted(m))
 
 
@@ -333,7 +329,7 @@ def _push(m: Material, said: Sequence[Said], best: Sequence[int], alike: Alike) 
     """The best sentences that fit whole and say different things; where none tells a fact, the counts."""
     chosen: list[int] = []
     for n in _for_a_lock_screen(m, said, best[:PUSHED_FROM]):
-        fits = _width(joined([said[one].text for one in (*chosen, n)])) <= MAX_PUSH
+        fits = _width(joined([said[one].text for one in (*chosen, n)])) <= bounds.MAX_PUSH
         if fits and all(alike(n, one) < SAME for one in chosen):
             chosen.append(n)
     return joined([said[n].text for n in chosen]) or counted(m)
@@ -365,7 +361,7 @@ def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
 
 
 def _cited(m: Material, one: Said) -> Cited:
-    return Cited(one.text, (m.conversations[one.at].id,), bounded(one.text, MAX_QUOTE))
+    return Cited(one.text, (m.conversations[one.at].id,), bounded(one.text, bounds.MAX_QUOTE))
 
 
 def _emoji(category: list[tuple[str, int]]) -> str:

@@ -81,7 +81,7 @@ def _neighbours(vectors: Sequence[Weights]) -> list[dict[int, float]]:
     return found
 
 
-def diverse(
+def select_diverse(
     places: Sequence[int], worth: Sequence[float], alike: Alike, most: int, beside: Iterable[int] = ()
 ) -> list[int]:
     """The `most` places that are worth most and alike least: maximal marginal relevance (Carbonell, Goldstein 1998).

@@ -11,9 +11,9 @@ from typing import Any
 
 from notifications.domain.model import Cited
 from notifications.domain.question import Question
-from notifications.recap.languages import english_name
 from notifications.recap.material import Material
 from notifications.recap.plan import Note
+from notifications.recap.words import english_name
 
 MARKER_LETTERS = 5
 DAYS_BEFORE, DAYS_AFTER = 1, 8  # of the calendar: so that `next Wednesday` is worked out right
@@ -64,12 +64,7 @@ _NUMBERS: Mapping[str, Any] = {"type": "array", "items": {"type": "integer"}}
 
 def strict(**properties: object) -> dict[str, Any]:
     """An object of exactly these properties, in this order: all that strict servers take."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def several(item: Mapping[str, Any]) -> dict[str, Any]:

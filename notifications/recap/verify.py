@@ -119,12 +119,8 @@ def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> Sec
     lines = [(name, role, text, _numbers(ones, m)) for name, (role, text, ones) in zip(ids, asked, strict=False)]
     notes = evidence.excerpts(cited)
     longest = _longest_to_the_letter(cited, notes)
-    quoted = (
-        ids[-2],
-        QUOTE,
-        longest.quote,
-        _numbers([replace(longest, conversation_ids=longest.conversation_ids[:1])], m),
-    )
+    its_note = replace(longest, conversation_ids=longest.conversation_ids[:1])
+    quoted = ids[-2], QUOTE, longest.quote, _numbers([its_note], m)
     invented = ids[-1], SENTENCE, _false_sentence(notes), _numbers([longest], m)
     random.SystemRandom().shuffle(shuffled := [*lines, quoted, invented])
     listed = [f"{name} [{role}] ({numbers}) {text}" for name, role, text, numbers in shuffled]
@@ -139,9 +135,7 @@ def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> Sec
     sentences = "\n".join(f"{second} {line}" for line in listed)
     question = Question(NAME, INSTRUCTIONS, SCHEMA, f"{head}\n\n{body}\n\n{sentences}", marker, VERDICT_TOKENS)
     return SecondLook(
-        question,
-        {name: (role, text) for name, role, text, _ in lines},
-        {quoted[0]: True, invented[0]: False},
+        question, {name: (role, text) for name, role, text, _ in lines}, {quoted[0]: True, invented[0]: False}
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from notifications.domain.claim import new_token
 from notifications.domain.errors import (
@@ -25,8 +25,8 @@ from notifications.domain.waits import jittered
 from notifications.ports import Answer, Summarizer
 from notifications.recap.prompt import once_more
 from notifications.run.state import Run
-from notifications.run.threads import beside_the_loop
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Reserved = tuple[str, str]  # a day's key and a token: money that is taken until it is settled
 
@@ -36,6 +36,7 @@ LONGEST_PAUSE = timedelta(seconds=5)  # with the claim held; what asks for more 
 WRITING_SHARE = 0.7  # of the user's deadline; the second look has the rest
 CHEAP_SHARE = 0.5  # of either's time: then the same question is asked at the full price
 AGAIN_SHARE = 0.4  # of the deadline, that a second asking needs
+SOON = 8_000  # characters: a usual day and its recap, read in a millisecond or two; a hop costs 0.1 ms and the GIL
 ASKED_AGAIN = (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER, ItemReason.UNFOUNDED)
 
 
@@ -99,9 +100,8 @@ class Asking:
     ) -> T:
         """What the reader makes of the answer. Raises ItemFault, ProviderFault, or OverBudget.
 
-        `size`: characters that the answer is held against: the day's, however short the question is. `reserved`: what
-        was taken for the first call of it. `once`: a useless answer is not asked for again, and the first try
-        has all the time that is left.
+        `size`: characters that the answer is held against: the day's, however short the question is. `reserved`: what was
+        taken for its first call. `once`: a useless answer is not asked for again, and the first try has all the time.
 
         A useless answer is asked for once more: a truncated one with twice the room, since hidden reasoning takes
         some, one that says what the notes do not with what was wrong. A failure that may pass is tried once more.
@@ -111,7 +111,7 @@ class Asking:
                 answer = await self._answer(question, self.left / (1 if once else tries_left + 1), reserved)
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
-                return await beside_the_loop(size + len(answer.text), reader, answer.text)
+                return await run_in_thread_if_large(size + len(answer.text), reader, answer.text)
             except ItemFault as fault:
                 if fault.reason not in ASKED_AGAIN or not tries_left or once:
                     raise
@@ -201,3 +201,8 @@ def asked_again(question: Question, fault: ItemFault) -> Question:
     if fault.reason is ItemReason.TRUNCATED:
         return replace(question, answer_tokens=question.answer_tokens * 2)
     return once_more(question, str(fault)) if fault.reason is ItemReason.UNFOUNDED else question
+
+
+async def run_in_thread_if_large(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the work returns or raises. `size`: characters that it reads, hostile ones among them."""
+    return work(*args, **kwargs) if size <= SOON else await asyncio.to_thread(work, *args, **kwargs)

@@ -77,7 +77,7 @@ class Writes(Breaker):
         self._limits = limits
         self._terminated = terminated
 
-    async def surely(self, transaction: Callable[[], Awaitable[T]], grace: float) -> T:
+    async def retry_until_known(self, transaction: Callable[[], Awaitable[T]], grace: float) -> T:
         """The transaction, again until the store's time-out where it may or may not have happened: `by` and `seq`
         make it one. Each failure counts for the run: a store that takes no writes stops the claiming soon.
 
@@ -100,7 +100,7 @@ class Writes(Breaker):
         raise failure
 
 
-class UselessAnswers:
+class BadAnswerTracker:
     """Whose fault they are: the item's, once another was answered well; the provider's, where ten are alike."""
 
     def __init__(self, theirs: Callable[[ItemReason], None]) -> None:

@@ -47,7 +47,9 @@ class Day:
     since: float  # when the claim was asked for, on the parts' clock
     replaces: Ledger | None = None
     resend: bool = False
-    leave_place: Callable[[], None] | None = None  # called before a wait that needs no worker; None: nobody else waits
+    release_worker: Callable[[], None] | None = (
+        None  # called before a wait that needs no worker; None: nobody else waits
+    )
 
     @property
     def closing(self) -> bool:
@@ -198,12 +200,12 @@ class Day:
         return await self.fail(f"provider_{fault.reason.value}")
 
     async def _is_the_items(self, fault: ItemFault) -> bool:
-        if fault.reason not in MAY_BE_THE_PROVIDERS or self.leave_place is None:
+        if fault.reason not in MAY_BE_THE_PROVIDERS or self.release_worker is None:
             return True
-        self.leave_place()
+        self.release_worker()
         try:
             async with self.run.terminated.timeout(self.run.limits.store_timeout_seconds):
-                return await self.run.useless_answers.is_the_items(fault.reason)
+                return await self.run.bad_answers.is_the_items(fault.reason)
         except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
             return False
 
@@ -274,7 +276,7 @@ async def claim_day(
     *,
     replaces: Ledger | None = None,
     resend: bool = False,
-    leave_place: Callable[[], None] | None = None,
+    release_worker: Callable[[], None] | None = None,
 ) -> Day:
     """Ask Redis for one user's day; `won` is its answer. Raises ClaimsDown, ConfigFault or KeyTrouble."""
     terms, token, since = run.user_terms(uid, date, slot), new_token(), run.clock.seconds()
@@ -283,4 +285,4 @@ async def claim_day(
     if reply.reason == FOREIGN_TYPE:  # no older deployment's lock, which is a text
         raise KeyTrouble(f"{terms.key} holds another type in Redis; look at it by inspect --keys, and delete it.")
     phase = run.rules.phase(slot, reply.now + run.offset)
-    return Day(run, uid, date, slot, terms, token, reply, phase, since, replaces, resend, leave_place)
+    return Day(run, uid, date, slot, terms, token, reply, phase, since, replaces, resend, release_worker)

@@ -146,16 +146,16 @@ class Place:
 async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
     """Everybody's end. Where all who are left wait for what the LLM answers others, nobody else will be asked."""
     while serving:
-        if run.useless_answers.waiting >= len(serving):
-            run.useless_answers.decide(items=not run.stops)
+        if run.bad_answers.waiting >= len(serving):
+            run.bad_answers.decide(items=not run.stops)
         await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, leave_place: Callable[[], None]) -> Outcome:
+async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, release_worker: Callable[[], None]) -> Outcome:
     if shard.lost:
         return Outcome(Ending.LOST)
     cohort = shard.shard.cohort
     if shard.asks:
         await run.pace.turn_to_ask()
     slot = slot_on(user.zone, cohort.zones[user.zone], user.hour)
-    return await claim_and_recap(run, user, slot, lane, leave_place=leave_place)
+    return await claim_and_recap(run, user, slot, lane, release_worker=release_worker)

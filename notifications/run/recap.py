@@ -35,9 +35,8 @@ from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, Plan, halves, plan
 from notifications.recap.prompt import join_question, once_more, part_question, question_hash, recap_question
 from notifications.recap.verify import Judged
-from notifications.run.asking import Asking, Reserved
+from notifications.run.asking import Asking, Reserved, run_in_thread_if_large
 from notifications.run.state import Run
-from notifications.run.threads import beside_the_loop
 
 log = structlog.get_logger()
 
@@ -109,7 +108,7 @@ class Writing:
             limits = self.run.limits
             shortened = partial(digest, split=self.run.split, language=self.m.language)
             bounds = limits.max_prompt_tokens, limits.max_parts
-            self._plan = await beside_the_loop(self.m.size, plan, self.m, *bounds, shortened)
+            self._plan = await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shortened)
 
     @property
     def _parts(self) -> Sequence[Sequence[Note]]:
@@ -163,10 +162,7 @@ class Writing:
         if not evidence.counts.total():
             raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
         draft = replace(
-            draft,
-            checks={**evidence.counts},
-            coverage={**NOTHING_COVERED, **self.coverage},
-            dropped=evidence.lost,
+            draft, checks={**evidence.counts}, coverage={**NOTHING_COVERED, **self.coverage}, dropped=evidence.lost
         )
         self.drafts.append(draft)
         if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():
@@ -297,7 +293,7 @@ class Writing:
     async def _ask_the_judge(self, looking: Asking, draft: Draft, room: int, halvings: int = 0) -> Verdicts | None:
         """`room`: bytes of its prompt; half of what was sent, where the server finds that too long."""
         evidence = Evidence(self.m, self._notes)
-        look = await beside_the_loop(self.m.size, verify.second_look, self.m, draft, evidence, room)
+        look = await run_in_thread_if_large(self.m.size, verify.second_look, self.m, draft, evidence, room)
         sent = len(look.question.notes.encode())
         reserved, self._look_reserved = self._look_reserved, None
         if reserved and sent > self._worst_look_bytes(self._question):

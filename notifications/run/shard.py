@@ -70,7 +70,7 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
         elif record.state is Stored.FOREIGN or claimable(record, redis_now):  # the claim gives a foreign value an end
             claimable_ones.append(shard)
     if unserved:
-        unserved = await _served_by_nobody(claims, unserved)
+        unserved = await _not_completed_by_any_version(claims, unserved)
     remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is Stored.COMPLETE
     remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if remembers else now
     odd = [
@@ -84,7 +84,7 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
     return Due(claimable_ones, unserved, swept.state is Stored.ABSENT or bool(odd), remembers_since, odd)
 
 
-async def _served_by_nobody(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
+async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
     """Those whose cohort no other version ended either: one of another tzdata, or with another number of shards."""
     complete: list[str] = []
     with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never

@@ -27,7 +27,7 @@ from notifications.domain.shards import Shard
 from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
-from notifications.run.breaker import Breaker, UselessAnswers, Writes
+from notifications.run.breaker import BadAnswerTracker, Breaker, Writes
 from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
 from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Untold:
+class NullTelemetry:
     """Telemetry where none is set."""
 
     def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
@@ -69,7 +69,7 @@ class Parts:
     split: Split  # into sentences: for the extract
     tasks: int = 1  # parallel tasks that share the providers
     falls_back: bool = True  # to the extract, where the LLM can't
-    telemetry: Telemetry = field(default_factory=Untold)
+    telemetry: Telemetry = field(default_factory=NullTelemetry)
     shown: Shown = Shown.RECAP  # of a recap in its push
     verifier: Summarizer | None = None  # who takes the second look, maybe the summarizer itself; None: nobody
     style: str = ""  # what the operator wishes of every recap (RECAP_STYLE)
@@ -100,7 +100,7 @@ class Run:
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, self.limits, self.terminated)
         self.llm = Breaker(self.stop_claiming, self.limits.max_provider_failures)
-        self.useless_answers = UselessAnswers(self._all_answers_useless)
+        self.bad_answers = BadAnswerTracker(self._all_answers_useless)
         self.pusher = Pusher(parts.push, self.clock, self.limits, self.terminated, pushes, self.counts)
         calls = (1 if parts.verifier is None else 2) * self.limits.concurrency * parts.tasks
         self.pace = Pace(self.claims, self.clock, self.terminated, reserve=calls)
@@ -127,7 +127,7 @@ class Run:
         if self.trouble is None:
             self.trouble = trouble
             log.error("run.stops_claiming", reason=str(trouble))
-        self.useless_answers.decide(items=False)
+        self.bad_answers.decide(items=False)
 
     @property
     def stops(self) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, Stored
-from notifications.domain.delivery import OPERATORS
+from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
@@ -55,7 +55,7 @@ async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledge
         for uid, entry in page:
             since, redis_now = entry.sending_at, now - run.offset
             fresh = since is not None and redis_now - stale < since <= redis_now + stale  # beyond: a clock was ahead
-            if not fresh and entry.state.open and entry.outcome != OPERATORS:
+            if not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME:
                 yield uid, entry
         after = (page[-1][0], page[-1][1].date)
 

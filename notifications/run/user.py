@@ -26,17 +26,16 @@ from notifications.domain.errors import (
 from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
 from notifications.domain.schedule import Slot
 from notifications.domain.spending import NOTHING, Spent
-from notifications.recap.compose import compose
+from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
 from notifications.recap.material import Material, material
-from notifications.run.asking import Asking
+from notifications.run.asking import Asking, run_in_thread_if_large
 from notifications.run.day import Day, claim_day
 from notifications.run.day_input import DayInput, Ledgers, read_ledgers
 from notifications.run.outcome import Ending, Outcome
 from notifications.run.push import Pushed
 from notifications.run.recap import Writing
 from notifications.run.state import Run
-from notifications.run.threads import beside_the_loop
 
 log = structlog.get_logger()
 
@@ -64,7 +63,7 @@ async def claim_and_recap(
     *,
     replaces: Ledger | None = None,
     resend: bool = False,
-    leave_place: Callable[[], None] | None = None,
+    release_worker: Callable[[], None] | None = None,
 ) -> Outcome:
     """One claim in one lane, and what its answer asks for."""
     if run.stops:
@@ -78,7 +77,7 @@ async def claim_and_recap(
             lane,
             replaces=replaces,
             resend=resend,
-            leave_place=leave_place,
+            release_worker=release_worker,
         )
         match day.won.answer:
             case ClaimAnswer.WON:
@@ -153,7 +152,7 @@ async def _material(run: Run, given: DayInput) -> Material | None:
     """What a recap is made of; None where the day has nothing to say."""
     user, said = given.ledgers.user, given.conversations
     asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.limits.min_words)
-    return await beside_the_loop(sum(c.size for c in said), material, *asked)
+    return await run_in_thread_if_large(sum(c.size for c in said), material, *asked)
 
 
 async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
@@ -199,10 +198,10 @@ async def _written(day: Day, found: Material) -> Draft | None:
             return await _where_the_llm_found_nothing(day, found, writing.spent)
         if not run.falls_back:
             raise
-        run.useless_answers.answered_uselessly(fault)
+        run.bad_answers.answered_uselessly(fault)
         return await _extract(day, found, fault.reason.value, writing.spent)
     run.llm.answered()
-    run.useless_answers.answered_well()
+    run.bad_answers.answered_well()
     return draft
 
 
@@ -264,7 +263,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
     process that froze in between finds its time is up and pushes nothing."""
     noted = day.run.clock.seconds()
     try:
-        opened = await day.run.writes.surely(open_ledger, BEGIN_GRACE)
+        opened = await day.run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.kind is not Kind.PUSH or opened.entry is None:
             return await day.conclude(opened)
@@ -272,7 +271,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
         with day.run.telemetry.span("push"):
             pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
-        reported = await day.run.writes.surely(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
+        reported = await day.run.writes.retry_until_known(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:

@@ -26,7 +26,7 @@ from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain import claim
 from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
-from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
@@ -371,7 +371,7 @@ class MemoryStore(TransactionalLedger):
         account = kept.doc if kept and user else None
         ledgers = self._ledgers(uid)
         decision = decide(
-            Seen(
+            Snapshot(
                 ledger=ledgers.get(day),
                 read_time=now,
                 active=documents.active(account) if user else True,

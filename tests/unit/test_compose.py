@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Place, Recap, Stop, Task
-from notifications.recap.compose import compose
+from notifications.recap.document import compose
 from notifications.recap.material import Material
 
 DAY = date(2026, 5, 1)

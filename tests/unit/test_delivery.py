@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Decision, Kind, LedgerRules, Opening, Seen
+from notifications.domain.delivery import Decision, Kind, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, Draft, Ledger, Recap, State, Summary, Window, collapse_id
 from notifications.domain.push import Result
 
@@ -31,17 +31,17 @@ def entry(state: State, **changes: Any) -> Ledger:
 
 
 def close(state: State, found: Ledger | None, active: bool = True) -> Decision:
-    return delivery.end_day(ME, state, "why", Seen(found, NOW, active), TERMS)
+    return delivery.end_day(ME, state, "why", Snapshot(found, NOW, active), TERMS)
 
 
 def begin(found: Ledger | None = None, **changes: Any) -> Decision:
     given: dict[str, Any] = {"has_devices": True, "replaces": None, "active": True, "summary": None} | changes
-    seen = Seen(found, NOW, given.pop("active"), given.pop("summary"))
+    seen = Snapshot(found, NOW, given.pop("active"), given.pop("summary"))
     return delivery.begin(ME, RECAP, seen, TERMS, **given)
 
 
 def take(found: Ledger | None, by: str = "me") -> Decision:
-    return delivery.take(by, Seen(found, NOW), TERMS)
+    return delivery.take(by, Snapshot(found, NOW), TERMS)
 
 
 def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> Decision:
@@ -51,7 +51,7 @@ def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> 
 
 def resend(found: Ledger | None, **changes: Any) -> Decision:
     given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW} | changes
-    seen = Seen(found, given.pop("read_time"), given.pop("active"))
+    seen = Snapshot(found, given.pop("read_time"), given.pop("active"))
     return delivery_report.resend(seen, TERMS, **given)
 
 

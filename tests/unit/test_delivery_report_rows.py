@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery_report
-from notifications.domain.delivery import NOBODY, Decision, Kind, LedgerRules, Seen
+from notifications.domain.delivery import NOBODY, Decision, Kind, LedgerRules, Snapshot
 from notifications.domain.model import Ledger, State
 from notifications.domain.push import Message, Result
 
@@ -31,7 +31,7 @@ def report(found: Ledger | None, results: dict[str, Result], **changes: Any) -> 
 
 def resend(found: Ledger | None, **changes: Any) -> Decision:
     given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW, "rules": RULES} | changes
-    seen = Seen(found, given.pop("read_time"), given.pop("active"))
+    seen = Snapshot(found, given.pop("read_time"), given.pop("active"))
     return delivery_report.resend(seen, given.pop("rules"), **given)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Decision, Kind, Opening, Seen
+from notifications.domain.delivery import Decision, Kind, Opening, Snapshot
 from notifications.domain.delivery_report import message
 from notifications.domain.model import Ledger, State, Summary, Window, collapse_id
 from notifications.domain.push import TTL, Message, Result
@@ -47,11 +47,11 @@ CHARGED = Opening("u", DAY, "me", SLOT, None, failures=3, crashes=1, reason="ref
 
 
 def swept(found: Ledger | None, *, active: bool = True, over: bool = False) -> Decision:
-    return delivery_report.sweep("me", Seen(found, NOW, active), TERMS, over=over)
+    return delivery_report.sweep("me", Snapshot(found, NOW, active), TERMS, over=over)
 
 
 def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = True) -> Decision:
-    return delivery.legacy(ME, summary, Seen(found, NOW, active), TERMS)
+    return delivery.legacy(ME, summary, Snapshot(found, NOW, active), TERMS)
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
@@ -61,7 +61,7 @@ def test_a_day_that_ends_is_written_whole(state: State) -> None:
 
 def test_a_dead_day_says_of_what_and_no_other_does() -> None:
     told = {
-        state: delivery.end_day(CHARGED, state, "failures", Seen(None, NOW), TERMS).entry
+        state: delivery.end_day(CHARGED, state, "failures", Snapshot(None, NOW), TERMS).entry
         for state in (State.DEAD, State.MISSED)
     }
     bare = replace(NEW, outcome="failures", failures=3, crashes=1, window_start=None, window_end=None)
@@ -74,7 +74,7 @@ def test_a_dead_day_says_of_what_and_no_other_does() -> None:
 @pytest.mark.parametrize(("charged", "reason"), [(CHARGED, "refusal"), (replace(CHARGED, reason=""), "push")])
 def test_an_open_day_of_who_is_dead_is_given_up_with_its_counts(charged: Opening, reason: str) -> None:
     found = entry(State.PENDING, reason="push")
-    ended = delivery.end_day(charged, State.DEAD, "crashes", Seen(found, NOW), TERMS)
+    ended = delivery.end_day(charged, State.DEAD, "crashes", Snapshot(found, NOW), TERMS)
     given_up = replace(found, state=State.GAVE_UP, outcome="crashes", failures=3, crashes=1, reason=reason)
     assert ended == Decision(Kind.FINAL, given_up, write=True)
 
@@ -138,7 +138,7 @@ def test_begin_is_written_whole() -> None:
 
 
 def test_a_window_that_is_none_is_never_stored() -> None:
-    bare = delivery.end_day(replace(ME, window=None), State.SKIPPED, "w", Seen(None, NOW), TERMS)
+    bare = delivery.end_day(replace(ME, window=None), State.SKIPPED, "w", Snapshot(None, NOW), TERMS)
     assert bare.entry is not None
     assert (bare.entry.window_start, bare.entry.window_end) == (None, None)
     assert Window(SLOT, SLOT).empty

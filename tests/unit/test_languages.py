@@ -10,8 +10,18 @@ import regex
 
 from notifications.domain.own_words import OWN_WORDS, own_words
 from notifications.domain.text import plain
-from notifications.recap.languages import LINKS, OTHERS, TABLE, english_name, known, primary, words_of
-from notifications.recap.words import SCRIPTS, is_written_in, stop_words
+from notifications.recap.words import (
+    LINKS,
+    OTHERS,
+    SCRIPTS,
+    TABLE,
+    english_name,
+    is_written_in,
+    known,
+    primary,
+    stop_words,
+    words_of,
+)
 
 KINDS = ("days", "numbers", "pronouns", "fillers")
 WRITTEN = [(tag, kind) for tag, known in TABLE.items() for kind in KINDS if kind in known]

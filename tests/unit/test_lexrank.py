@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from notifications.recap.lexrank import SAME, Alike, Weights, cosine, diverse, lexrank, weighed, words
+from notifications.recap.lexrank import SAME, Alike, Weights, cosine, lexrank, select_diverse, weighed, words
 
 
 @pytest.mark.parametrize(
@@ -84,19 +84,19 @@ def alike(vectors: Sequence[Weights]) -> Alike:
 
 
 def test_what_is_worth_most_is_chosen_and_nothing_that_says_the_same() -> None:
-    assert diverse([0, 1, 2, 3], [1.0, 2.0, 0.5, 0.4], alike(DOGS), 2) == [1, 2]
-    assert diverse([0, 1, 2, 3], [2.0, 2.0, 0.5, 0.4], alike(DOGS), 9) == [0, 2, 3]
-    assert diverse([3, 2], [9.0, 9.0, 0.5, 0.4], alike(DOGS), 9) == [2, 3]
-    assert diverse([0], [1.0] * 4, alike(DOGS), 0) == []
-    assert diverse([], [], alike(DOGS), 3) == []
-    assert diverse([0, 2], [0.0] * 4, alike(DOGS), 3) == [0, 2]
+    assert select_diverse([0, 1, 2, 3], [1.0, 2.0, 0.5, 0.4], alike(DOGS), 2) == [1, 2]
+    assert select_diverse([0, 1, 2, 3], [2.0, 2.0, 0.5, 0.4], alike(DOGS), 9) == [0, 2, 3]
+    assert select_diverse([3, 2], [9.0, 9.0, 0.5, 0.4], alike(DOGS), 9) == [2, 3]
+    assert select_diverse([0], [1.0] * 4, alike(DOGS), 0) == []
+    assert select_diverse([], [], alike(DOGS), 3) == []
+    assert select_diverse([0, 2], [0.0] * 4, alike(DOGS), 3) == [0, 2]
 
 
 def test_nothing_is_chosen_that_is_much_like_what_was_chosen_before() -> None:
-    assert diverse([0, 2, 3], [9.0, 9.0, 1.0, 2.0], alike(DOGS), 9, beside=[1]) == [3, 2]
+    assert select_diverse([0, 2, 3], [9.0, 9.0, 1.0, 2.0], alike(DOGS), 9, beside=[1]) == [3, 2]
 
 
 def test_of_two_that_are_worth_the_same_the_one_that_is_less_alike_comes_first() -> None:
     vectors = weighed([words("dog blue red"), words("dog cat fox owl"), words("tea cup")])
     assert 0 < cosine(vectors[0], vectors[1]) < SAME
-    assert diverse([0, 1, 2], [3.0, 2.0, 2.0], alike(vectors), 3) == [0, 2, 1]
+    assert select_diverse([0, 1, 2], [3.0, 2.0, 2.0], alike(vectors), 3) == [0, 2, 1]

@@ -74,7 +74,7 @@ async def test_a_long_day_is_asked_in_parts_which_are_joined() -> None:
 
 
 @pytest.mark.parametrize("long", [False, True])
-async def test_a_long_day_is_held_against_its_notes_beside_the_loop(
+async def test_a_long_day_is_held_against_its_notes_run_in_thread_if_large(
     long: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The joined answer too, whose own question is short: what it is held against is the whole day."""

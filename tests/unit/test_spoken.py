@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import regex
 
-from notifications.recap.languages import TABLE, words_of
-from notifications.recap.spoken import begins_with_a_pronoun, days_in, numbers_in, without_fillers
+from notifications.recap.words import TABLE, begins_with_a_pronoun, days_in, numbers_in, without_fillers, words_of
 
 PLAIN = regex.compile(r"[\p{L}\p{M}'-]+")
 

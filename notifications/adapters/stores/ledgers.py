@@ -9,11 +9,11 @@ from functools import partial
 
 from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Ledger, Recap, State, Summary
 from notifications.domain.push import Result
 
-Decide = Callable[[Seen], Decision]
+Decide = Callable[[Snapshot], Decision]
 
 
 def read_again(op: Opening | None, account: object) -> list[date]:
@@ -41,19 +41,19 @@ class TransactionalLedger(ABC):
         """
 
     async def end_day(self, op: Opening, state: State, outcome: str) -> Decision:
-        def decide(seen: Seen) -> Decision:
+        def decide(seen: Snapshot) -> Decision:
             return delivery.end_day(op, state, outcome, seen, self._rules)
 
         return await self._transact(op.uid, op.date, decide, user=True, rests_on=op)
 
     async def legacy(self, op: Opening, summary: Summary) -> Decision:
-        def decide(seen: Seen) -> Decision:
+        def decide(seen: Snapshot) -> Decision:
             return delivery.legacy(op, summary, seen, self._rules)
 
         return await self._transact(op.uid, op.date, decide, user=True)
 
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
-        def decide(seen: Seen) -> Decision:
+        def decide(seen: Snapshot) -> Decision:
             return delivery.begin(op, recap, seen, self._rules, has_devices=has_devices, replaces=replaces)
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=True, rests_on=op)
@@ -90,13 +90,13 @@ class TransactionalLedger(ABC):
         return False
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
-        def decide(seen: Seen) -> Decision:
+        def decide(seen: Snapshot) -> Decision:
             return delivery_report.sweep(by, seen, self._rules, over=over)
 
         return await self._transact(uid, day, decide, user=True)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
-        def decide(seen: Seen) -> Decision:
+        def decide(seen: Snapshot) -> Decision:
             return delivery_report.resend(seen, self._rules, claim_live=claim_live, again=again)
 
         return await self._transact(uid, day, decide, user=True)

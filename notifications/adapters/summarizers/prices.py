@@ -8,7 +8,7 @@ from decimal import Decimal
 from notifications.domain.spending import MTOK, Price
 
 DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
-MAY_BE_DEAR, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
+UPGRADABLE_TIERS, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
 SAMPLE = 1_000  # tokens that are priced: a recap's call is in the bracket of short ones
 KEPT = Decimal("1.25")  # of a token in, what one costs that is kept for a later call
 SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price that is set by hand: the default tier's
@@ -61,5 +61,5 @@ class Prices:
 
     async def at_worst(self, asked: str | None) -> list[Price]:
         """The known prices at which a call may be billed that asks for this tier, but the cheaper ones."""
-        tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in MAY_BE_DEAR else ())}
+        tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in UPGRADABLE_TIERS else ())}
         return [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self.at(tier))]

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
-from notifications.adapters.telemetry.aside import Aside
+from notifications.adapters.telemetry.heartbeat import DaemonTask
 from notifications.domain.spending import Spent
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ class Telemetry:
         """Send what is left, for a second at most; then the process goes."""
         if self._root.is_recording():
             self._root.end()
-        both = [Aside(self._traces.shutdown), Aside(self._metrics.shutdown)]
+        both = [DaemonTask(self._traces.shutdown), DaemonTask(self._metrics.shutdown)]
         ends = time.monotonic() + FAREWELL_SECONDS
         in_time = [await one.ended(ends - time.monotonic()) for one in both]
         if not all(in_time) or any(one.refused for one in self._sends) or any(one.failed for one in both):

@@ -20,7 +20,7 @@ from notifications.adapters.stores.documents import PART_KEPT, Facts, kept_to, l
 from notifications.adapters.stores.firestore.reading import RETRY, Reading
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
-from notifications.domain.delivery import Decision, LedgerRules, Opening, Seen
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
 from notifications.domain.waits import jittered
@@ -130,7 +130,7 @@ class FirestoreStore(Reading, TransactionalLedger):
             entry = found[ledger.path]
             stored = _ledger_of(entry, day)
             decision = decide(
-                Seen(
+                Snapshot(
                     ledger=stored,
                     read_time=entry.read_time,
                     active=documents.active(theirs) if user else True,

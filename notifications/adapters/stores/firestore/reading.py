@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
 CHANGED = (exceptions.FailedPrecondition, exceptions.NotFound)  # what a condition of a write answers
-AWAY = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
-RETRY = AsyncRetry(AWAY, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
+TRANSIENT = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
+RETRY = AsyncRetry(TRANSIENT, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
 API = "firestore.googleapis.com"
 NAME = "__name__"  # a document's own, as a field of queries
 CLOCK = ("recap_clock", "now")  # nobody writes it

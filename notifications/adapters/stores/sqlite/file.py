@@ -26,7 +26,7 @@ from notifications.adapters.stores.documents import (
 )
 from notifications.adapters.stores.imports import mended
 from notifications.adapters.stores.ledgers import Decide, read_again
-from notifications.domain.delivery import Decision, Opening, Seen
+from notifications.domain.delivery import Decision, Opening, Snapshot
 from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
@@ -376,7 +376,7 @@ def transaction(
         account = user_doc(db, uid) if user else None
         again = read_again(rests_on, account)
         ledgers = ledgers_between(db, uid, min(again), max(again)) if again else {}
-        seen = Seen(
+        seen = Snapshot(
             ledger=None if stored is None else ledger_from(day, from_json(stored)),
             read_time=now,
             active=documents.active(account) if user else True,
