@@ -100,7 +100,7 @@ class Asking:
     ) -> T:
         """What the reader makes of the answer. Raises ItemFault, ProviderFault, or OverBudget.
 
-        `size`: characters that the answer is held against: the day's, however short the question is. `reserved`: what was
+        `size`: characters that the answer is held against: the day's, however short the question. `reserved`: what was
         taken for its first call. `once`: a useless answer is not asked for again, and the first try has all the time.
 
         A useless answer is asked for once more: a truncated one with twice the room, since hidden reasoning takes

@@ -241,7 +241,7 @@ def test_the_text_is_an_apps_summary_else_the_overview_else_the_sections() -> No
         "plugins_results": [{"plugin_id": "p", "content": "Older."}],
     }
     sections = [
-        {"heading": "DaemonTask", "body_markdown": "Last.", "kind": "side_notes"},
+        {"heading": "Aside", "body_markdown": "Last.", "kind": "side_notes"},
         {"heading": "First", "body_markdown": "Said.", "source_segment_ids": ["s"]},
         {"heading": "Empty", "body_markdown": " "},
         {"body_markdown": "Bare."},
