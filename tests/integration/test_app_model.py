@@ -242,7 +242,7 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
             evening.at(12),
             structured=app.structured(
                 sections=[
-                    {"heading": "DaemonTask", "body_markdown": "The hall was cold.", "kind": "side_notes"},
+                    {"heading": "Aside", "body_markdown": "The hall was cold.", "kind": "side_notes"},
                     {
                         "heading": "Programme",
                         "body_markdown": "1. Bach first\n2. Then Brahms",
