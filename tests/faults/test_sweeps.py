@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -176,9 +175,5 @@ def test_a_slow_run_sends_the_messages_of_a_quick_one(faults: FaultStage) -> Non
     """The numbers of a sweep are those of the run that was counted: no renewal comes between."""
     trace, _ = spans(faults, TWO)
     faults.anew(*TWO)
-
-    async def slowly(_who: str) -> None:
-        await asyncio.sleep(0.6 * float(SCALED["RECAP_SHARD_RENEW_SECONDS"]))
-
-    faults.llm_rule = slowly
+    faults.stage.llm.latency = 0.3 * float(SCALED["RECAP_SHARD_RENEW_SECONDS"])  # of four calls
     assert faults.count() == trace
