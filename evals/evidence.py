@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from evals.days import Day, Sentence, load
 from notifications.domain.errors import ItemFault, ProviderFault
 from notifications.domain.model import Cited, Conversation, Draft, Highlight
-from notifications.domain.spending import Spent
+from notifications.domain.money import Spent
 from notifications.ports import Summarizer
 from notifications.recap.answer import read_answer
 from notifications.recap.bounds import MAX_HEADLINE, MAX_PUSH, MAX_TOPIC

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from notifications.domain.backoff import Budget
 from notifications.domain.claim import ClaimAnswer, Record, Stored
 from notifications.domain.errors import ItemReason
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Recap, State, Summary, User
+from notifications.domain.money import Spent
 from notifications.domain.push import Message, PushAnswer, Result
 from notifications.domain.shards import Range
-from notifications.domain.spending import Spent
-from notifications.domain.waits import Budget
 
 if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
     from notifications.domain.delivery import Decision, Opening

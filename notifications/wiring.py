@@ -41,14 +41,14 @@ def served_since(settings: Settings) -> datetime | None:
     """When a data folder was first filled: nobody was due there before. None where an app's own users are served."""
     if settings.project is not None:
         return None
-    from notifications.adapters.stores import samples
+    from notifications.adapters.local import samples
 
     return samples.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
 
 
 def sample_users(now: datetime) -> list[Sample]:
     """Sample users that are due around `now`, with what belongs to them."""
-    from notifications.adapters.stores import samples
+    from notifications.adapters.local import samples
 
     return samples.samples(now)
 
@@ -68,7 +68,7 @@ async def redis_url(settings: Settings) -> AsyncIterator[str]:
     if settings.redis_url is not None:
         yield settings.redis_url
         return
-    from notifications.adapters.claims.embedded import EmbeddedRedis
+    from notifications.adapters.local.embedded import EmbeddedRedis
 
     async with EmbeddedRedis(settings.data_dir) as embedded:
         yield embedded.url
@@ -83,7 +83,7 @@ async def environment(settings: Settings) -> str:
     if settings.project is not None:
         kind = "emulator" if settings.firestore_emulator else "firestore"
         return environment_of(kind, settings.project, settings.firestore_database)
-    from notifications.adapters.private_files import id_of
+    from notifications.adapters.local.private_files import id_of
 
     return environment_of("folder", await id_of(settings.data_dir))
 
@@ -133,7 +133,7 @@ async def open_parts(
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.summarizers.offline import sentences
+        from notifications.adapters.llm.offline import sentences
 
         yield Parts(
             claims,
@@ -191,8 +191,8 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
             rules,
             limits.span("store_timeout"),
         )
-    from notifications.adapters.stores import samples
-    from notifications.adapters.stores.sqlite import SqliteStore
+    from notifications.adapters.local import samples
+    from notifications.adapters.local.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
     if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
@@ -212,7 +212,7 @@ def _summarizer(settings: Settings) -> Summarizer | None:
 
 def _llm(settings: Settings, model: str, price_in: float | None, price_out: float | None) -> Summarizer:
     """One model of the LLM's server; its prices in USD for a million tokens, where they are set."""
-    from notifications.adapters.summarizers import openai
+    from notifications.adapters.llm import openai
 
     service = openai.Service(
         model,
@@ -228,7 +228,7 @@ def _llm(settings: Settings, model: str, price_in: float | None, price_out: floa
 
 async def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
-        from notifications.adapters.pushes import fcm
+        from notifications.adapters.channels import fcm
 
         return await fcm.connect(
             settings.fcm_base_url,
@@ -236,6 +236,6 @@ async def _push(settings: Settings, show: Show) -> Push:
             settings.limits.concurrency,
             own_credentials=settings.credentials_file is not None,
         )
-    from notifications.adapters.pushes.outbox import Outbox
+    from notifications.adapters.local.outbox import Outbox
 
     return Outbox(settings.data_dir / "outbox.jsonl", show)

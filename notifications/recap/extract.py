@@ -12,9 +12,9 @@ from functools import partial
 import regex
 
 from notifications.domain.model import WEARER, Cited, Conversation, Draft, Highlight, Turn, joined
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.own_words import own_words
 from notifications.domain.schedule import zone
-from notifications.domain.spending import NOTHING, Spent
 from notifications.domain.text import bounded, plain
 from notifications.recap import bounds
 from notifications.recap.document import MAX_TASKS

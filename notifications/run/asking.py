@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from typing import ParamSpec, TypeVar
 
+from notifications.domain.backoff import jittered
 from notifications.domain.claim import new_token
 from notifications.domain.errors import (
     ClaimsDown,
@@ -19,9 +20,8 @@ from notifications.domain.errors import (
     OverBudget,
     ProviderFault,
 )
+from notifications.domain.money import MICROS, Spent, spend_key
 from notifications.domain.question import Question
-from notifications.domain.spending import MICROS, Spent, spend_key
-from notifications.domain.waits import jittered
 from notifications.ports import Answer, Summarizer
 from notifications.recap.prompt import once_more
 from notifications.run.state import Run

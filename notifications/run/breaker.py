@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
+from notifications.domain.backoff import jittered
 from notifications.domain.errors import (
     MAY_BE_THE_PROVIDERS,
     ItemFault,
@@ -16,7 +17,6 @@ from notifications.domain.errors import (
     RecapError,
     StoreDown,
 )
-from notifications.domain.waits import jittered
 from notifications.limits import Limits
 from notifications.run.termination import Termination
 

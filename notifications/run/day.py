@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 
 import structlog
 
+from notifications.domain.backoff import jittered
 from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, Stored, new_token
 from notifications.domain.delivery import Decision, Kind, Opening
 from notifications.domain.errors import (
@@ -22,7 +23,6 @@ from notifications.domain.errors import (
 from notifications.domain.model import Device, Ledger, State
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
-from notifications.domain.waits import jittered
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations

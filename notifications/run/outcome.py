@@ -13,8 +13,8 @@ import structlog
 
 from notifications.domain.claim import Stored
 from notifications.domain.model import Ledger, State
+from notifications.domain.money import MICROS, Spent
 from notifications.domain.push import Result
-from notifications.domain.spending import MICROS, Spent
 
 log = structlog.get_logger()
 

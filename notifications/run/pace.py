@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import structlog
 
+from notifications.domain.backoff import MAX_PAUSE, longest_pause
 from notifications.domain.claim import pause_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.waits import MAX_PAUSE, longest_pause
 from notifications.ports import Claims, Clock, Summarizer
 from notifications.run.termination import Termination
 

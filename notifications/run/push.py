@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import structlog
 
+from notifications.domain.backoff import jittered
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 from notifications.domain.model import Device
 from notifications.domain.push import Message, PushAnswer, Result, Whose, deletions_allowed
-from notifications.domain.waits import jittered
 from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
 from notifications.run.breaker import Breaker

@@ -22,8 +22,8 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Cited, Draft
+from notifications.domain.money import Spent
 from notifications.domain.question import Question
-from notifications.domain.spending import Spent
 from notifications.domain.text import bounded
 from notifications.recap import verify
 from notifications.recap.answer import read_answer, read_facts, unfounded

@@ -21,10 +21,10 @@ from notifications.domain.errors import (
     RecapError,
     StoreDown,
 )
+from notifications.domain.money import Spent
 from notifications.domain.push import Shown
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
-from notifications.domain.spending import Spent
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
 from notifications.run.breaker import BadAnswerTracker, Breaker, Writes

@@ -24,8 +24,8 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.schedule import Slot
-from notifications.domain.spending import NOTHING, Spent
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
 from notifications.recap.material import Material, material

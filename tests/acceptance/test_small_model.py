@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evals.summarizers import small_model, start_small_model
+from evals.llms import small_model, start_small_model
 from tests.faults.stage import on_sqlite
 from tests.support.jobs import Stage
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
+from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
 from notifications.limits import Limits
 from tests.support.web import FakeLLM
 

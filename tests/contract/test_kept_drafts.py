@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
-from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.model import Cited, Draft, Highlight
 from notifications.ports import Store

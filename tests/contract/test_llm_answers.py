@@ -11,9 +11,9 @@ import pytest
 import structlog
 from aiohttp import web
 
-from notifications.adapters.summarizers.openai import Service, connect
+from notifications.adapters.llm.openai import Service, connect
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
-from notifications.domain.spending import Spent
+from notifications.domain.money import Spent
 from notifications.limits import Limits
 from tests.contract.conftest import Connect
 from tests.contract.test_summarizers import answering, question, refusing

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.adapters.pushes.fcm import FcmPush, connect
-from notifications.adapters.pushes.outbox import Outbox
+from notifications.adapters.channels.fcm import FcmPush, connect
+from notifications.adapters.local.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device, collapse_id
 from notifications.domain.push import TTL, Message, Result, Whose

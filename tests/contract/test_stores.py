@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
-from notifications.adapters.stores.sqlite import SqliteStore
+from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening, Version
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import (
@@ -30,7 +31,6 @@ from notifications.domain.model import (
 from notifications.domain.push import Result
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of
-from notifications.domain.waits import jittered
 from notifications.ports import Decided, Mended, Store
 from tests.support.memory import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk

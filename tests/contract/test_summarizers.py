@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
-from notifications.adapters.summarizers.openai import OpenAISummarizer, Service, connect
-from notifications.adapters.summarizers.openai_wire import budgets
+from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
+from notifications.adapters.llm.openai_wire import budgets
+from notifications.domain.backoff import Budget
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
+from notifications.domain.money import Spent
 from notifications.domain.question import Question
-from notifications.domain.spending import Spent
-from notifications.domain.waits import Budget
 from notifications.limits import Limits
 from notifications.recap.material import Material
 from notifications.recap.plan import plan

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
-from notifications.adapters.stores.sqlite import SqliteStore
 from notifications.commands.resend import Refused, _refuse_what_is_no_day
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, Kind, LedgerRules

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.pushes.outbox import Outbox
-from notifications.adapters.summarizers.offline import sentences
+from notifications.adapters.llm.offline import sentences
+from notifications.adapters.local.outbox import Outbox
 from notifications.domain.claim import SINGLE_FILE_LANE, Stored
 from notifications.domain.errors import (
     ConfigFault,

@@ -89,7 +89,7 @@ def test_credentials_that_google_refuses_are_bad_configuration(pushing: Stage, t
 PUSHES = """
 import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
-from notifications.adapters.pushes.fcm import connect
+from notifications.adapters.channels.fcm import connect
 from notifications.domain.model import Device
 from notifications.domain.push import Message
 

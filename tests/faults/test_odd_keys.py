@@ -10,8 +10,8 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.claim import Stored
+from notifications.domain.money import spend_key
 from notifications.domain.schedule import tzdata_version
-from notifications.domain.spending import spend_key
 from tests.faults.stage import on_sqlite
 from tests.support.jobs import Stage
 from tests.support.worlds import talk

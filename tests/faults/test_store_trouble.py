@@ -150,7 +150,7 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
     import asyncio
     from datetime import timedelta
 
-    from notifications.adapters.stores.sqlite import SqliteStore
+    from notifications.adapters.local.sqlite import SqliteStore
     from notifications.domain.delivery import LedgerRules
     from notifications.ports import Mended
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from notifications.adapters.local.sqlite import SqliteStore, file
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.sqlite import SqliteStore, file
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import StoreDown
 from notifications.domain.text import width_of

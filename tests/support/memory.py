@@ -25,16 +25,16 @@ from notifications.adapters.stores.documents import (
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain import claim
+from notifications.domain.backoff import Budget
 from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.money import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.question import Question
 from notifications.domain.shards import Range
-from notifications.domain.spending import SPEND_KEPT_SECONDS, Spent
 from notifications.domain.told import Candidates
-from notifications.domain.waits import Budget
 from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

@@ -17,10 +17,10 @@ from pathlib import Path
 
 PRELOADED = (
     "job",
-    "notifications.adapters.pushes.fcm",
+    "notifications.adapters.channels.fcm",
     "notifications.adapters.stores.firestore",
-    "notifications.adapters.summarizers.openai",
-    "notifications.adapters.stores.sqlite",
+    "notifications.adapters.llm.openai",
+    "notifications.adapters.local.sqlite",
     "tests.support.warm",
 )
 FULL = "/dev/full"  # a terminal on which nothing can be written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from notifications.adapters.stores import samples
+from notifications.adapters.local import samples
 
 
 def sample_besides(uid: str = "") -> str:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from google.api_core.exceptions import GoogleAPICallError
 
+from notifications.adapters.local.sqlite import file as sqlite
 from notifications.adapters.stores.documents import moment
-from notifications.adapters.stores.sqlite import file as sqlite
 from notifications.domain.claim import environment_of
 
 Doc = dict[str, Any]

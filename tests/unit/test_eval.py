@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evals.days import load_days
-from evals.summarizers import Maker
+from evals.llms import Maker
 from notifications.domain.errors import ItemReason
 from tests.support.memory import MemorySummarizer, answered
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.pushes.fcm import NO_PROJECT, QUOTA_WAIT, Error, read_answer, understood
+from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, read_answer, understood
 from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
 
 MINUTE = timedelta(minutes=1)

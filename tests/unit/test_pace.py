@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.waits import MAX_PAUSE, Budget, longest_pause, pause
+from notifications.domain.backoff import MAX_PAUSE, Budget, longest_pause, pause
 
 limits = st.integers(1, 10_000_000)
 shares = st.floats(0, 1)

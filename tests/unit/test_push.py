@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.pushes.fcm import body_of, wire
+from notifications.adapters.channels.fcm import body_of, wire
 from notifications.domain.model import collapse_id
 from notifications.domain.own_words import OWN_WORDS
 from notifications.domain.push import (

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from notifications.domain.errors import ClaimsDown, ItemFault, ItemReason, ProviderFault
+from notifications.domain.money import spend_key
 from notifications.domain.question import Question
-from notifications.domain.spending import spend_key
 from notifications.ports import Answer
 from notifications.recap import answer
 from notifications.run import recap

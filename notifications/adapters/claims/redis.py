@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from notifications.domain.claim import ClaimAnswer, Record, Stored, Verb, new_token, parse, reason_code, turn
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
-from notifications.domain.spending import SPEND_KEPT_SECONDS
+from notifications.domain.money import SPEND_KEPT_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 from unicodedata import normalize
 
+from notifications.adapters.stores.markdown import without_marks
 from notifications.domain.errors import Malformed
-from notifications.domain.markdown import without_marks
 from notifications.domain.model import WEARER, Turn
 from notifications.domain.text import clean
 from notifications.recap.bounds import MAX_TEXT

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from notifications.adapters.telemetry.heartbeat import DaemonTask
-from notifications.domain.spending import Spent
+from notifications.domain.money import Spent
 
 log = structlog.get_logger()
 

@@ -20,10 +20,10 @@ from notifications.adapters.stores.documents import PART_KEPT, Facts, kept_to, l
 from notifications.adapters.stores.firestore.reading import RETRY, Reading
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
-from notifications.domain.waits import jittered
 from notifications.ports import Decided, Mended
 from notifications.recap.document import recap_to
 

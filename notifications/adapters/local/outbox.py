@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from notifications.adapters.private_files import PRIVATE_FILE, lock, private_folder
+from notifications.adapters.local.private_files import PRIVATE_FILE, lock, private_folder
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device
 from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result

@@ -15,10 +15,10 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from notifications.domain.backoff import LONGEST, retry_after
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.text import bounded, clean, printable
 from notifications.domain.text import code as error_code
-from notifications.domain.waits import LONGEST, retry_after
 
 SAID = frozenset(("message", "msg", "detail", "description", "error", "error_description", "raw"))  # never `input`
 CODES = ("code", "type", "status", "reason")

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from notifications.adapters.private_files import PRIVATE_FILE, PRIVATE_FOLDER, lock, locked, private_folder
+from notifications.adapters.local.private_files import PRIVATE_FILE, PRIVATE_FOLDER, lock, locked, private_folder
 from notifications.domain.errors import ConfigFault, DependencyDown
 
 MAX_SOCKET_PATH = 107  # bytes that a Unix socket's address holds

@@ -18,17 +18,17 @@ from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_co
 from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
-from notifications.adapters.summarizers.openai_dialect import MOST_REFUSALS, Dialect
-from notifications.adapters.summarizers.openai_refusals import Refusal
-from notifications.adapters.summarizers.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
-from notifications.adapters.summarizers.prices import DEFAULT_TIER, Prices
+from notifications.adapters.llm.openai_dialect import MOST_REFUSALS, Dialect
+from notifications.adapters.llm.openai_refusals import Refusal
+from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
+from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
+from notifications.domain.backoff import Budget
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
+from notifications.domain.money import Spent
 from notifications.domain.question import Question
-from notifications.domain.spending import Spent
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
-from notifications.domain.waits import Budget
 from notifications.limits import Limits
 from notifications.ports import Answer, Checked
 from notifications.recap.answer import read_answer

@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from notifications.adapters.local.sqlite import file
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import Facts
 from notifications.adapters.stores.imports import checked
 from notifications.adapters.stores.ledgers import TransactionalLedger
-from notifications.adapters.stores.sqlite import file
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Cited, Draft

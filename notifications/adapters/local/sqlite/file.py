@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from notifications.adapters.private_files import PRIVATE_FILE, private_folder
+from notifications.adapters.local.private_files import PRIVATE_FILE, private_folder
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import (
     PART_KEPT,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from notifications.adapters.private_files import locked, private_folder, write_whole
+from notifications.adapters.local.private_files import locked, private_folder, write_whole
 from notifications.adapters.stores.documents import Doc
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from notifications.domain.spending import MTOK, Price
+from notifications.domain.money import MTOK, Price
 
 DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
 UPGRADABLE_TIERS, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}

@@ -14,10 +14,10 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
+from notifications.domain.backoff import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, Result, Whose
 from notifications.domain.text import bounded, code
-from notifications.domain.waits import retry_after
 
 if TYPE_CHECKING:
     from notifications.adapters.google_tokens import GoogleTokens

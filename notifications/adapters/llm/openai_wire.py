@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, cast
 from httpx2 import AsyncByteStream, Response
 from pydantic import BaseModel, BeforeValidator, model_validator
 
-from notifications.domain.waits import Budget
+from notifications.domain.backoff import Budget
 
 MOST = 10**12  # requests or tokens: beyond is no limit, and no number to reckon with
 MAX_BYTES = 1_000_000  # of one answer
