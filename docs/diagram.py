@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from notifications.domain.claim import ABSENT, FINAL, TABLE, Ask, ClaimAnswer, Record, Row, Stored, Verb
+from notifications.domain.claim import ABSENT, FINAL, TABLE, Ask, ClaimAnswer, ClaimState, Record, Row, Verb
 
 BEGIN, END = "<!-- claim states: drawn from the table by make docs -->", "<!-- end of the drawing -->"
-NAMES = {Stored.ABSENT: "[*]", **dict.fromkeys(FINAL, "ended")}
+NAMES = {ClaimState.ABSENT: "[*]", **dict.fromkeys(FINAL, "ended")}
 
 
 def mermaid() -> str:
@@ -20,7 +20,7 @@ def mermaid() -> str:
 def _arrow(row: Row) -> str | None:
     [found] = {NAMES.get(state, state.value) for state in row.found}
     before = ABSENT if found == "[*]" else Record(next(iter(row.found)), "me", 1, 1, 1)
-    ask = Ask(row.verb, "me", now=2, lease=3, outcome=Stored.SENT)
+    ask = Ask(row.verb, "me", now=2, lease=3, outcome=ClaimState.SENT)
     after = row.after(ask, before)
     if after == before and row.answer is not ClaimAnswer.OK:
         return None

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from notifications.domain.backoff import Budget
-from notifications.domain.claim import ClaimAnswer, Record, Stored
+from notifications.domain.backoff import RateLimit
+from notifications.domain.claim import ClaimAnswer, ClaimState, Record
 from notifications.domain.errors import ItemReason
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Recap, State, Summary, User
+from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Recap, Summary, User
 from notifications.domain.money import Spent
-from notifications.domain.push import Message, PushAnswer, Result
+from notifications.domain.push import Message, PushAnswer, PushResult
 from notifications.domain.shards import Range
 
 if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
@@ -48,7 +48,7 @@ class Reply:
     answer: ClaimAnswer
     now: datetime  # Redis TIME
     wait: timedelta = timedelta(0)
-    final: Stored | None = None
+    final: ClaimState | None = None
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # of the last failure, until the next win
@@ -141,7 +141,7 @@ class Claims(Protocol):
     async def read(self, keys: Sequence[str]) -> list[Record]: ...
     async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply: ...
     async def renew(self, terms: ClaimTerms, token: str) -> Reply: ...
-    async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply: ...
+    async def complete(self, terms: ClaimTerms, token: str, outcome: ClaimState) -> Reply: ...
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply: ...
     async def free(self, terms: ClaimTerms, token: str) -> Reply: ...
     async def forget(self, key: str, only: Record | None = None) -> bool: ...
@@ -205,7 +205,7 @@ class Store(Protocol):
     async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None: ...
     async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None: ...
 
-    async def end_day(self, op: Opening, state: State, outcome: str) -> Decision: ...
+    async def end_day(self, op: Opening, state: DayState, outcome: str) -> Decision: ...
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision: ...
     async def take(self, uid: str, day: date, by: str) -> Decision: ...
@@ -215,7 +215,7 @@ class Store(Protocol):
         day: date,
         by: str,
         seq: int,
-        results: Mapping[str, Result],
+        results: Mapping[str, PushResult],
         *,
         sent_nothing: bool,
         last_chance: bool,
@@ -251,7 +251,7 @@ class Summarizer(Protocol):
     model: str
     calls: int
     tokens: int
-    budgets: Mapping[str, Budget]
+    budgets: Mapping[str, RateLimit]
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer: ...
     async def worst_cost(self, question: Question) -> int | None: ...

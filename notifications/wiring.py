@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from notifications.domain.claim import environment_of
-from notifications.domain.push import Message, Shown
+from notifications.domain.push import Message, PushText
 from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
 from notifications.run.state import NullTelemetry, Parts
 from notifications.settings import Settings
@@ -59,7 +59,7 @@ def heartbeat(settings: Settings) -> Heartbeat | None:
         return None
     from notifications.adapters.telemetry import heartbeat as beats
 
-    return beats.Heartbeat(settings.heartbeat_url)
+    return beats.HttpHeartbeat(settings.heartbeat_url)
 
 
 @asynccontextmanager
@@ -146,7 +146,7 @@ async def open_parts(
             tasks=settings.task_count,
             falls_back=settings.fallback == "extract",
             telemetry=telemetry,
-            shown=Shown(settings.push_text),
+            shown=PushText(settings.push_text),
             verifier=verifier,
             style=settings.style,
         )
@@ -157,9 +157,9 @@ def telemetry(settings: Settings) -> Telemetry:
     if not settings.telemetry:
         return NullTelemetry()
     try:
-        from notifications.adapters.telemetry.otlp import Telemetry as Otlp
+        from notifications.adapters.telemetry.otlp import OtlpTelemetry
 
-        return Otlp()
+        return OtlpTelemetry()
     except ModuleNotFoundError as missing:
         mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")

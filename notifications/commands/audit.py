@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from notifications.commands.joined import UNKNOWN, Asked, Joined, Row
+from notifications.commands.joined import UNKNOWN, Asked, Joined, UserDay
 from notifications.commands.operation import Context
 from notifications.commands.terminal import Table, counted, say, say_wrapped
 from notifications.domain.model import Ledger
@@ -51,7 +51,7 @@ class Account:
     unpriced: int = 0  # recaps by the LLM whose price is not known
     unverified: int = 0  # recaps by the LLM that no second look checked
 
-    def add(self, row: Row) -> None:
+    def add(self, row: UserDay) -> None:
         if row.ledger is not None:
             self._spend(row.ledger)
         for kind in row.kinds:
@@ -88,7 +88,7 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     return 1 if account.wrong else 0
 
 
-async def accounts(joined: Joined, tell: Callable[[Row], None] | None = None) -> Account:
+async def accounts(joined: Joined, tell: Callable[[UserDay], None] | None = None) -> Account:
     """The sums of a date; `tell` is called with each row that is counted."""
     account = Account()
     async with aclosing(joined.rows()) as rows:
@@ -99,7 +99,7 @@ async def accounts(joined: Joined, tell: Callable[[Row], None] | None = None) ->
     return account
 
 
-def _say_row(row: Row) -> None:
+def _say_row(row: UserDay) -> None:
     told: dict[str, Any] = {"uid": row.uid, "kinds": row.kinds}
     if row.ledger is not None:
         told |= {"outcome": row.ledger.outcome, "reason": row.ledger.reason, "source": row.ledger.source}

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import Table, say_line
-from notifications.domain.claim import FINAL, Record, Stored, claimable, user_key
+from notifications.domain.claim import FINAL, ClaimState, Record, claimable, user_key
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import State, User
+from notifications.domain.model import DayState, User
 from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
 from notifications.run.day_input import read_conversations, read_ledgers
@@ -67,7 +67,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     today = ledgers.today
     phase = parts.rules.phase(slot.at, now)
-    if today is not None and today.state is State.UNREADABLE:
+    if today is not None and today.state is DayState.UNREADABLE:
         return "stuck: its ledger can't be read"
     if today is not None and today.state.final:
         return f"done: {today.state.value} {today.outcome}".strip()
@@ -76,7 +76,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
     if phase is Phase.OVER:
         return "not due"
     if not claimable(record, int((now - offset).timestamp() * 1000)):
-        return "waiting" if record.state is Stored.IDLE else "held"
+        return "waiting" if record.state is ClaimState.IDLE else "held"
     if today is not None:
         return "due: an open delivery would be taken over"
     if await store.summary(user.uid, slot.recap_date):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 from notifications.commands.inspect import claims_of
 from notifications.commands.operation import Context
 from notifications.commands.terminal import say, say_wrapped, several
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.schedule import Phase, latest_slot
 from notifications.domain.shards import key_of
@@ -196,7 +196,7 @@ async def reopen(context: Context, parts: Parts, uids: Iterable[str]) -> None:
     keys = {key for uid in uids if (key := await _served(parts.store, parts, uid, now))}
     for key in sorted(keys):
         [record] = await context.claims.read([key])
-        if record.state is Stored.COMPLETE:
+        if record.state is ClaimState.COMPLETE:
             await context.claims.forget(key, record)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from notifications.commands.operation import Context
 from notifications.commands.terminal import Table, say
-from notifications.domain.claim import Record, Stored, user_key
+from notifications.domain.claim import ClaimState, Record, user_key
 from notifications.domain.model import Ledger, day_of
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, Found, Store
@@ -70,7 +70,7 @@ async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None)
         yield row
     async for owner, ledger in _ledgers(store, uid, day, now):
         if (owner, ledger.date.isoformat()) not in seen:
-            forgotten = Found(user_key(owner, ledger.date), Record(Stored.ABSENT), None)
+            forgotten = Found(user_key(owner, ledger.date), Record(ClaimState.ABSENT), None)
             yield await _row(store, forgotten, now)
 
 
@@ -127,8 +127,8 @@ def _claim(record: Record, now: datetime) -> dict[str, Any]:
     facts: dict[str, Any] = {"claim": record.state.value, "failures": record.failures, "crashes": record.crashes}
     if record.reason:
         facts["last_failure"] = record.reason
-    if record.state in (Stored.CLAIMED, Stored.IDLE):
-        word = "lease_seconds" if record.state is Stored.CLAIMED else "due_in_seconds"
+    if record.state in (ClaimState.CLAIMED, ClaimState.IDLE):
+        word = "lease_seconds" if record.state is ClaimState.CLAIMED else "due_in_seconds"
         facts[word] = round(record.until / 1000 - now.timestamp())
     return facts
 

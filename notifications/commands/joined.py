@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from notifications.domain.delivery import RESEND_OUTCOME
-from notifications.domain.model import Ledger, State
+from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
 from notifications.ports import Listed, Store
 
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UserDay:
     """One user's day. `standing`: the ledger's state, or waiting, unfinished, unserved; None: it was not due."""
 
     listed: Listed
@@ -71,7 +71,7 @@ class Joined:
         self._asked = asked
         self.read = 0
 
-    async def rows(self) -> AsyncGenerator[Row]:
+    async def rows(self) -> AsyncGenerator[UserDay]:
         """One for each user document, due or not."""
         store, day = self._store, self._asked.day
         async with (
@@ -90,7 +90,7 @@ class Joined:
                 while summary is not None and summary[0] == listed.uid:
                     stored += 1
                     summary = await anext(summaries, None)
-                yield Row(listed, mine, stored, standing(listed, mine, self._asked))
+                yield UserDay(listed, mine, stored, standing(listed, mine, self._asked))
 
     async def _pages(
         self, page: Callable[[str | None, int], Awaitable[list[T]]], key: Callable[[T], str]
@@ -122,7 +122,7 @@ def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
         begun_before = one.window_start is not None and one.window_start < slot.at
         all_told = one.told is None and one.window_end is not None and one.window_end > slot.at
         if day > slot.recap_date and (begun_before or all_told):
-            if one.state is State.SKIPPED:
+            if one.state is DayState.SKIPPED:
                 return f"its conversations were looked at for {day}, which was skipped"
             return f"its conversations are in the recap of {day}"
     return ""
@@ -135,7 +135,7 @@ def is_abandoned_resend(ledger: Ledger | None) -> bool:
 
 def standing(listed: Listed, ledger: Ledger | None, asked: Asked) -> str | None:
     """How the user's day stands; None where it was not due, UNKNOWN where nobody can tell any more."""
-    if ledger is not None and (ledger.state.final or ledger.state is State.UNREADABLE):
+    if ledger is not None and (ledger.state.final or ledger.state is DayState.UNREADABLE):
         return ledger.state.value
     if is_abandoned_resend(ledger):
         return "unfinished"

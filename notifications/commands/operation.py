@@ -12,7 +12,7 @@ from notifications.domain.model import User
 from notifications.ports import Claims, Listed, Sample, Store
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
-from notifications.run.tick import Shown
+from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
 
 
@@ -26,7 +26,7 @@ class Context:
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
-    shown: Shown = lambda progress: nullcontext()
+    shown: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: nobody was due before
 
 

@@ -13,8 +13,8 @@ from notifications.commands.terminal import SafeStream, complain, say, say_line,
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
-from notifications.run.outcome import Ending, Progress
-from notifications.run.state import Report
+from notifications.run.outcome import Outcome, Progress
+from notifications.run.state import RunResult
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
@@ -82,7 +82,7 @@ class Previews:
         self._pushes = 0
 
 
-SAID = {Ending.DONE_BEFORE: "had theirs already", Ending.GAVE_UP: "given up", Ending.LOST: "lost to another run"}
+SAID = {Outcome.DONE_BEFORE: "had theirs already", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
 
 
 class Ended(NamedTuple):
@@ -105,7 +105,7 @@ def code_of(error: RecapError) -> int:
             return 1
 
 
-def exit_code(report: Report) -> int:
+def exit_code(report: RunResult) -> int:
     """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
     if report.trouble is not None:
         return code_of(report.trouble)
@@ -114,7 +114,7 @@ def exit_code(report: Report) -> int:
     return 5 if report.counts.without_a_recap or report.unserved else 0
 
 
-def print_summary(report: Report, seconds: float, *, in_words: bool) -> Ended:
+def print_summary(report: RunResult, seconds: float, *, in_words: bool) -> Ended:
     """A line for a person, but where it would stand in one log with the events."""
     lines = _lines(report, seconds)
     for line in lines if in_words else []:
@@ -126,7 +126,7 @@ def print_summary(report: Report, seconds: float, *, in_words: bool) -> Ended:
     return Ended(exit_code(report), " ".join(lines))
 
 
-def _lines(report: Report, seconds: float) -> list[str]:
+def _lines(report: RunResult, seconds: float) -> list[str]:
     at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     lines = []
     if report.unserved:
@@ -134,6 +134,6 @@ def _lines(report: Report, seconds: float) -> list[str]:
     if report.idle:
         return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
     counts = report.counts
-    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Ending)
+    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Outcome)
     told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
     return [*lines, f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s."]

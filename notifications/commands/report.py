@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 
-from notifications.commands.joined import UNKNOWN, Asked, Joined, Row, slot_of
+from notifications.commands.joined import UNKNOWN, Asked, Joined, UserDay, slot_of
 from notifications.commands.operation import RESENDABLE, Context
 from notifications.commands.terminal import say_wrapped, several
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import Ledger, State
+from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
@@ -52,7 +52,7 @@ class Figures:
     people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, how it stands, why
     more_people: int = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: UserDay) -> None:
         kind = kind_of(row)
         invisible = row.listed.user is None
         self.invisible += invisible
@@ -63,7 +63,7 @@ class Figures:
         if kind == "lost" or invisible:
             self._name(row)
 
-    def _count(self, row: Row, kind: str) -> None:
+    def _count(self, row: UserDay, kind: str) -> None:
         self.due += 1
         self.kinds[kind] += 1
         self.standing[row.standing or ""] += kind == "lost"
@@ -97,7 +97,7 @@ class Figures:
         if entry.llm_seconds is not None:
             self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
 
-    def _name(self, row: Row) -> None:
+    def _name(self, row: UserDay) -> None:
         if len(self.people) >= PEOPLE:
             self.more_people += 1
             return
@@ -106,7 +106,7 @@ class Figures:
         self.people.append((row.uid, row.standing or "invisible", why or row.listed.flaw.partition(": ")[2]))
 
 
-def kind_of(row: Row) -> str | None:
+def kind_of(row: UserDay) -> str | None:
     """Its colour on the heat map; None for who was not due, or of whom nobody can tell."""
     if row.standing in (None, UNKNOWN):
         return None
@@ -114,7 +114,7 @@ def kind_of(row: Row) -> str | None:
         return "lost"
     if row.standing in WAITING:
         return "waiting"
-    if row.standing == State.SKIPPED:
+    if row.standing == DayState.SKIPPED:
         return "skipped"
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"
 

@@ -11,8 +11,8 @@ from notifications.commands.joined import is_abandoned_resend, not_made_anew
 from notifications.commands.operation import Context
 from notifications.commands.show import dropped_by_reason, second_look
 from notifications.commands.terminal import say_wrapped
-from notifications.domain.claim import Record, Stored, user_key
-from notifications.domain.model import Ledger, State, User
+from notifications.domain.claim import ClaimState, Record, user_key
+from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Phase, Slot, latest_slot, slot_of_day, zone
 from notifications.domain.shards import key_of
 from notifications.domain.text import printable
@@ -23,14 +23,14 @@ from notifications.run.state import Parts
 from notifications.run.tick import sent_elsewhere
 
 STATES = {
-    State.SENT: "ended: sent",
-    State.SKIPPED: "ended: nothing was sent, on purpose",
-    State.MISSED: "ended without a recap: nobody served it in time",
-    State.DEAD: "ended without a recap: it failed too often",
-    State.GAVE_UP: "ended: the recap is stored, and no push of it was accepted",
-    State.SENDING: "a run is pushing it, or died while it did",
-    State.PENDING: "the recap is stored, and a push of it is still owed",
-    State.UNREADABLE: "is none that this version knows",
+    DayState.SENT: "ended: sent",
+    DayState.SKIPPED: "ended: nothing was sent, on purpose",
+    DayState.MISSED: "ended without a recap: nobody served it in time",
+    DayState.DEAD: "ended without a recap: it failed too often",
+    DayState.GAVE_UP: "ended: the recap is stored, and no push of it was accepted",
+    DayState.SENDING: "a run is pushing it, or died while it did",
+    DayState.PENDING: "the recap is stored, and a push of it is still owed",
+    DayState.UNREADABLE: "is none that this version knows",
 }
 DEVICES_NAMED = 5
 LEGACY = "made by another hand (an older deployment, or the app on demand), so nothing was pushed"
@@ -148,15 +148,15 @@ def _claim_line(f: Facts) -> str:
     reason = f"; the last failure: {record.reason}" if record.reason else ""
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
-        case Stored.ABSENT if f.ledger is not None and f.ledger.state is State.SKIPPED:
+        case ClaimState.ABSENT if f.ledger is not None and f.ledger.state is DayState.SKIPPED:
             return "none; a day that was skipped ends it, and its key is free again."
-        case Stored.ABSENT:
+        case ClaimState.ABSENT:
             return "none; nobody has claimed it, or Redis has forgotten it."
-        case Stored.CLAIMED:
+        case ClaimState.CLAIMED:
             return f"held by a run, for {_span(left)} at most{counted}{reason}."
-        case Stored.IDLE:
+        case ClaimState.IDLE:
             return f"waits, due again in {_span(left)}{counted}{reason}."
-        case Stored.FOREIGN:
+        case ClaimState.FOREIGN:
             return "another maker's value stands under its key, and holds it for two hours at most."
         case _:
             return f"ended: {record.state.value}{counted}{reason}."
@@ -210,7 +210,7 @@ def following(f: Facts) -> str:
     again = f"python job.py resend {f.user.uid} {f.slot.recap_date}"
     if f.ledger is not None:
         return _next_of_ledger(f, f.ledger, again)
-    if f.record.state is Stored.SENT:
+    if f.record.state is ClaimState.SENT:
         return f"nothing by itself: {sent_elsewhere(f.user.uid, f.slot.recap_date)} {again} makes it here."
     if not f.user.enabled:
         return "nothing; the user has switched recaps off."
@@ -231,9 +231,9 @@ def following(f: Facts) -> str:
             return f"it is made in the first run after {_utc(f.slot.at)} UTC."
         case Phase.OVER:
             return f"nothing by itself: no run served this slot. {again} makes it."
-        case Phase.DUE if f.record.state is Stored.CLAIMED:
+        case Phase.DUE if f.record.state is ClaimState.CLAIMED:
             return "the run that holds it ends it, or the next one takes it over when the claim lapses."
-        case Phase.DUE if f.record.state is Stored.IDLE:
+        case Phase.DUE if f.record.state is ClaimState.IDLE:
             return (
                 "the first run after that wait tries again; if the LLM stays away, the closing pass sends the extract."
             )
@@ -246,23 +246,23 @@ def following(f: Facts) -> str:
 
 
 def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
-    if is_abandoned_resend(entry) and f.record.state is not Stored.CLAIMED:
+    if is_abandoned_resend(entry) and f.record.state is not ClaimState.CLAIMED:
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
     reason = not_made_anew(f.slot, f.given.ledgers.around)
     match entry.state:
-        case State.SKIPPED | State.MISSED | State.DEAD if reason:
+        case DayState.SKIPPED | DayState.MISSED | DayState.DEAD if reason:
             return f"nothing; {reason}."
-        case State.SENT if entry.outcome == "no_devices" and not f.devices:
+        case DayState.SENT if entry.outcome == "no_devices" and not f.devices:
             return (
                 f"nothing; the recap is in the app, and there is no device to push to. python job.py show {f.user.uid}."
             )
-        case State.SENT:
+        case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."
-        case State.SKIPPED:
+        case DayState.SKIPPED:
             return f"nothing; what was said since is in the next recap. {again} looks again."
-        case State.MISSED | State.DEAD | State.GAVE_UP:
+        case DayState.MISSED | DayState.DEAD | DayState.GAVE_UP:
             return f"nothing by itself. {again} makes and pushes it."
-        case State.UNREADABLE:
+        case DayState.UNREADABLE:
             return "nothing by itself; its document was written by another version, or by hand: correct or delete it."
         case _ if f.phase is Phase.OVER:
             return "the sweep ends it within 10 minutes of the next runs: pushed once more, or given up."
@@ -274,12 +274,12 @@ def went_wrong(f: Facts) -> bool:
     """Whether the day ended, or is over, without the recap that was owed."""
     if f.ledger is not None:
         return is_abandoned_resend(f.ledger) or f.ledger.state in (
-            State.MISSED,
-            State.DEAD,
-            State.GAVE_UP,
-            State.UNREADABLE,
+            DayState.MISSED,
+            DayState.DEAD,
+            DayState.GAVE_UP,
+            DayState.UNREADABLE,
         )
-    if f.record.state is Stored.SENT:
+    if f.record.state is ClaimState.SENT:
         return True  # by another environment, or the store was emptied since
     younger = f.listed.created is not None and f.slot.at < f.listed.created
     return f.phase is Phase.OVER and f.user.enabled and not younger
@@ -334,7 +334,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         now=now,
         ledger=ledger,
         record=record,
-        passed_by=shard_record.state is Stored.COMPLETE,
+        passed_by=shard_record.state is ClaimState.COMPLETE,
         summary=await store.summary_document(user.uid, found, ledger.summary_id if ledger else ""),
         given=given,
         tells=given.material(parts.limits.min_words) is not None,

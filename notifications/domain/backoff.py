@@ -44,7 +44,7 @@ RESERVE_AT_MOST = 0.25  # of a limit: a small one is for using, not for keeping
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class RateLimit:
     """What a provider said is left of one limit, and when all of it is back."""
 
     limit: int
@@ -52,7 +52,7 @@ class Budget:
     reset: timedelta
 
 
-def pause(budget: Budget, reserve: float) -> timedelta:
+def pause(budget: RateLimit, reserve: float) -> timedelta:
     """How long to start nothing, so that `reserve` is left for what is on its way: a budget refills evenly."""
     kept = min(reserve, budget.limit * RESERVE_AT_MOST)
     used = budget.limit - budget.remaining
@@ -61,6 +61,6 @@ def pause(budget: Budget, reserve: float) -> timedelta:
     return min(MAX_PAUSE, budget.reset * ((kept - budget.remaining) / used))
 
 
-def longest_pause(budgets: Iterable[tuple[Budget, float]]) -> timedelta:
+def longest_pause(budgets: Iterable[tuple[RateLimit, float]]) -> timedelta:
     """Of several limits the one that gives out first decides."""
     return max((pause(budget, reserve) for budget, reserve in budgets), default=timedelta(0))

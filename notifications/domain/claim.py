@@ -27,7 +27,7 @@ REASON_LENGTH = 40
 NO_REASON = re.compile(r"[^a-z0-9_]")
 
 
-class Stored(StrEnum):
+class ClaimState(StrEnum):
     """The `s` of a record; ABSENT and FOREIGN stand for no record and for another maker's value."""
 
     ABSENT = "absent"
@@ -41,7 +41,7 @@ class Stored(StrEnum):
     COMPLETE = "complete"
 
 
-FINAL = frozenset({Stored.SENT, Stored.SKIPPED, Stored.DEAD, Stored.MISSED, Stored.COMPLETE})
+FINAL = frozenset({ClaimState.SENT, ClaimState.SKIPPED, ClaimState.DEAD, ClaimState.MISSED, ClaimState.COMPLETE})
 
 
 class ClaimAnswer(StrEnum):
@@ -61,7 +61,7 @@ class ClaimAnswer(StrEnum):
 class Record:
     """What is stored, as a short JSON object whose names are one letter each: `s t u f c r`."""
 
-    state: Stored
+    state: ClaimState
     token: str = ""
     until: int = 0  # a lease's end, or a due time: ms of Redis TIME
     failures: int = 0
@@ -69,8 +69,8 @@ class Record:
     reason: str = ""  # of the last failure, until the next win
 
 
-ABSENT = Record(Stored.ABSENT)
-FOREIGN = Record(Stored.FOREIGN)
+ABSENT = Record(ClaimState.ABSENT)
+FOREIGN = Record(ClaimState.FOREIGN)
 
 
 def lane(crashes: int) -> int:
@@ -96,9 +96,9 @@ def parse(value: str | bytes | None) -> Record:
         return FOREIGN
 
 
-def _own_state(value: object) -> Stored:
-    state = Stored(_text(value))
-    if state in (Stored.ABSENT, Stored.FOREIGN):
+def _own_state(value: object) -> ClaimState:
+    state = ClaimState(_text(value))
+    if state in (ClaimState.ABSENT, ClaimState.FOREIGN):
         raise ValueError(value)
     return state
 
@@ -138,7 +138,7 @@ def user_key(uid: str, day: date) -> str:
 
 def turn(token: str, at: int) -> str:
     """What a key holds whose turn was taken at that instant, ms of Redis TIME: read like any record."""
-    return json.dumps({"s": Stored.COMPLETE.value, "t": token, "u": at})
+    return json.dumps({"s": ClaimState.COMPLETE.value, "t": token, "u": at})
 
 
 def environment_of(*names: str) -> str:
@@ -197,7 +197,7 @@ class Ask:
     lease: int = 0
     lane: int = SINGLE_FILE_LANE
     max_crashes: int = 0  # 0 means none: a shard is never dead
-    outcome: Stored = Stored.SENT
+    outcome: ClaimState = ClaimState.SENT
     wait: int = 0
     counts: int = 0
     max_failures: int = 0
@@ -224,7 +224,7 @@ class Row:
     """One row of the table: the first that fits decides."""
 
     verb: Verb
-    found: frozenset[Stored]
+    found: frozenset[ClaimState]
     condition: str  # in words, for the diagram
     fits: Callable[[Ask, Record], bool]
     answer: ClaimAnswer
@@ -257,7 +257,7 @@ def _remaining(ask: Ask, r: Record) -> int:
 
 
 def _taken(ask: Ask, r: Record) -> Record:
-    return Record(Stored.CLAIMED, ask.token, ask.now + ask.lease, r.failures, r.crashes)
+    return Record(ClaimState.CLAIMED, ask.token, ask.now + ask.lease, r.failures, r.crashes)
 
 
 def _taken_over(ask: Ask, r: Record) -> Record:
@@ -265,7 +265,7 @@ def _taken_over(ask: Ask, r: Record) -> Record:
 
 
 def _failed(ask: Ask, r: Record) -> Record:
-    return Record(Stored.IDLE, ask.token, ask.due_again, r.failures + ask.counts, r.crashes, ask.reason)
+    return Record(ClaimState.IDLE, ask.token, ask.due_again, r.failures + ask.counts, r.crashes, ask.reason)
 
 
 def _gone(ask: Ask, r: Record) -> Record:
@@ -276,54 +276,54 @@ def _as_read(ask: Ask, r: Record) -> bool:
     return r.token == ask.token and r.state is ask.outcome
 
 
-def _set(*states: Stored) -> frozenset[Stored]:
+def _set(*states: ClaimState) -> frozenset[ClaimState]:
     return frozenset(states)
 
 
 TABLE: tuple[Row, ...] = (
-    Row(Verb.CLAIM, _set(Stored.ABSENT), "first come", _always, ClaimAnswer.WON, _taken),
+    Row(Verb.CLAIM, _set(ClaimState.ABSENT), "first come", _always, ClaimAnswer.WON, _taken),
     Row(
         Verb.CLAIM,
-        _set(Stored.FOREIGN),
+        _set(ClaimState.FOREIGN),
         "another maker's value",
         _always,
         ClaimAnswer.FOREIGN,
         _unchanged,
         lambda ask, r: -1,
     ),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "own reply was lost", _mine, ClaimAnswer.WON, _taken),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lease live", _live, ClaimAnswer.HELD, _unchanged, _remaining),
+    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "own reply was lost", _mine, ClaimAnswer.WON, _taken),
+    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "lease live", _live, ClaimAnswer.HELD, _unchanged, _remaining),
     Row(
         Verb.CLAIM,
-        _set(Stored.CLAIMED),
+        _set(ClaimState.CLAIMED),
         "lapsed, last permitted crash",
         lambda ask, r: 0 < ask.max_crashes <= r.crashes + 1,
         ClaimAnswer.DONE,
-        lambda ask, r: Record(Stored.DEAD, "", 0, r.failures, r.crashes + 1),
+        lambda ask, r: Record(ClaimState.DEAD, "", 0, r.failures, r.crashes + 1),
     ),
     Row(
         Verb.CLAIM,
-        _set(Stored.CLAIMED),
+        _set(ClaimState.CLAIMED),
         "lapsed, for a narrower lane",
         lambda ask, r: lane(r.crashes + 1) > ask.lane,
         ClaimAnswer.LATER,
-        lambda ask, r: Record(Stored.IDLE, "", ask.now, r.failures, r.crashes + 1),
+        lambda ask, r: Record(ClaimState.IDLE, "", ask.now, r.failures, r.crashes + 1),
     ),
-    Row(Verb.CLAIM, _set(Stored.CLAIMED), "lapsed", _always, ClaimAnswer.WON, _taken_over),
-    Row(Verb.CLAIM, _set(Stored.IDLE), "not yet due", _resting, ClaimAnswer.WAIT, _unchanged, _remaining),
+    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "lapsed", _always, ClaimAnswer.WON, _taken_over),
+    Row(Verb.CLAIM, _set(ClaimState.IDLE), "not yet due", _resting, ClaimAnswer.WAIT, _unchanged, _remaining),
     Row(
         Verb.CLAIM,
-        _set(Stored.IDLE),
+        _set(ClaimState.IDLE),
         "due, for a narrower lane",
         lambda ask, r: lane(r.crashes) > ask.lane,
         ClaimAnswer.LATER,
         _unchanged,
     ),
-    Row(Verb.CLAIM, _set(Stored.IDLE), "due", _always, ClaimAnswer.WON, _taken),
+    Row(Verb.CLAIM, _set(ClaimState.IDLE), "due", _always, ClaimAnswer.WON, _taken),
     Row(Verb.CLAIM, FINAL, "ended", _always, ClaimAnswer.DONE, _unchanged),
     Row(
         Verb.RENEW,
-        _set(Stored.CLAIMED),
+        _set(ClaimState.CLAIMED),
         "own live claim",
         lambda ask, r: _mine(ask, r) and _live(ask, r),
         ClaimAnswer.OK,
@@ -331,30 +331,30 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         Verb.COMPLETE,
-        _set(Stored.CLAIMED),
+        _set(ClaimState.CLAIMED),
         "own claim",
         _mine,
         ClaimAnswer.OK,
         lambda ask, r: Record(ask.outcome, ask.token),
     ),
     Row(Verb.COMPLETE, FINAL, "a repeat", _mine, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FREE, _set(Stored.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _gone),
-    Row(Verb.FREE, _set(Stored.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FORGET, _set(Stored.CLAIMED), "as it was read", _as_read, ClaimAnswer.OK, _gone),
-    Row(Verb.FORGET, _set(Stored.IDLE), "as it was read", _as_read, ClaimAnswer.OK, _gone),
+    Row(Verb.FREE, _set(ClaimState.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _gone),
+    Row(Verb.FREE, _set(ClaimState.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
+    Row(Verb.FORGET, _set(ClaimState.CLAIMED), "as it was read", _as_read, ClaimAnswer.OK, _gone),
+    Row(Verb.FORGET, _set(ClaimState.IDLE), "as it was read", _as_read, ClaimAnswer.OK, _gone),
     Row(Verb.FORGET, FINAL, "as it was read", _as_read, ClaimAnswer.OK, _gone),
-    Row(Verb.FORGET, _set(Stored.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
+    Row(Verb.FORGET, _set(ClaimState.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
     Row(
         Verb.FAIL,
-        _set(Stored.CLAIMED),
+        _set(ClaimState.CLAIMED),
         "own claim, last permitted failure",
         lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.failures + ask.counts,
         ClaimAnswer.DONE,
-        lambda ask, r: Record(Stored.DEAD, ask.token, 0, r.failures + ask.counts, r.crashes, ask.reason),
+        lambda ask, r: Record(ClaimState.DEAD, ask.token, 0, r.failures + ask.counts, r.crashes, ask.reason),
     ),
-    Row(Verb.FAIL, _set(Stored.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _failed),
-    Row(Verb.FAIL, _set(Stored.IDLE), "a repeat", _mine, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FAIL, _set(Stored.DEAD), "a repeat of the last failure", _mine, ClaimAnswer.DONE, _unchanged),
+    Row(Verb.FAIL, _set(ClaimState.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _failed),
+    Row(Verb.FAIL, _set(ClaimState.IDLE), "a repeat", _mine, ClaimAnswer.OK, _unchanged),
+    Row(Verb.FAIL, _set(ClaimState.DEAD), "a repeat of the last failure", _mine, ClaimAnswer.DONE, _unchanged),
 )
 
 

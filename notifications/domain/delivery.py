@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Ledger, Recap, State, Summary, Window, collapse_id
+from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.push import Wording, notice
 
-REPLACEABLE = frozenset({State.SKIPPED, State.MISSED, State.DEAD})  # by an operator's resend
+REPLACEABLE = frozenset({DayState.SKIPPED, DayState.MISSED, DayState.DEAD})  # by an operator's resend
 RESEND_OUTCOME = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
 
 
-class Kind(StrEnum):
+class NextStep(StrEnum):
     """What the caller does next."""
 
     PUSH = "push"  # the entry is ours: push its open devices
@@ -42,7 +42,7 @@ class LedgerRules:
 class Decision:
     """What to tell the caller and, if `write`, what to store. `stamp_…`: that time is the store's own clock."""
 
-    kind: Kind
+    step: NextStep
     entry: Ledger | None = None
     wait: timedelta = timedelta(0)
     write: bool = False
@@ -62,7 +62,7 @@ class Decision:
         )
 
 
-Version = tuple[State, int]  # a ledger's state and seq: what another run's write changes
+Version = tuple[DayState, int]  # a ledger's state and seq: what another run's write changes
 MAY_CHANGE = frozenset({*REPLACEABLE, None})  # states of a ledger around that another run may still give a text
 
 
@@ -133,15 +133,15 @@ class Snapshot:
     around: Mapping[date, Ledger | None] = field(default_factory=dict)  # those that the opening rests on, read again
 
     def __post_init__(self) -> None:
-        if self.ledger is not None and self.ledger.state is State.UNREADABLE:
+        if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
             raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
 
 
-NOBODY = Decision(Kind.NOBODY)
-CHANGED = Decision(Kind.CHANGED)
+NOBODY = Decision(NextStep.NOBODY)
+CHANGED = Decision(NextStep.CHANGED)
 
 
-def _entry(op: Opening, rules: LedgerRules, state: State, outcome: str, seq: int = 1) -> Ledger:
+def _entry(op: Opening, rules: LedgerRules, state: DayState, outcome: str, seq: int = 1) -> Ledger:
     return Ledger(
         date=op.date,
         state=state,
@@ -155,14 +155,14 @@ def _entry(op: Opening, rules: LedgerRules, state: State, outcome: str, seq: int
         told=op.told,
         failures=op.failures,
         crashes=op.crashes,
-        reason=op.reason if state is State.DEAD else "",
+        reason=op.reason if state is DayState.DEAD else "",
         expire_at=op.slot + rules.retention,
     )
 
 
 def settled(entry: Ledger) -> Decision:
     """The day ends with this entry."""
-    return Decision(Kind.FINAL, entry, write=True, stamp_sent=entry.state is State.SENT)
+    return Decision(NextStep.FINAL, entry, write=True, stamp_sent=entry.state is DayState.SENT)
 
 
 def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
@@ -173,10 +173,10 @@ def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelt
 
 def from_the_future(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
     """BUSY for a sender that a clock ahead has stamped, stamped anew: a live one is not overtaken. None for others."""
-    if entry.state is not State.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
+    if entry.state is not DayState.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
         return None
     again = replace(entry, sending_at=read_time)
-    return Decision(Kind.BUSY, again, wait=rules.stale, write=True, stamp_sending=True)
+    return Decision(NextStep.BUSY, again, wait=rules.stale, write=True, stamp_sending=True)
 
 
 def busy_sender(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
@@ -184,10 +184,12 @@ def busy_sender(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decis
     if ahead := from_the_future(entry, read_time, rules):
         return ahead
     left = stale_in(entry, read_time, rules)
-    return Decision(Kind.BUSY, entry, wait=left) if entry.state is State.SENDING and left > timedelta(0) else None
+    return (
+        Decision(NextStep.BUSY, entry, wait=left) if entry.state is DayState.SENDING and left > timedelta(0) else None
+    )
 
 
-def end_day(op: Opening, state: State, outcome: str, seen: Snapshot, rules: LedgerRules) -> Decision:
+def end_day(op: Opening, state: DayState, outcome: str, seen: Snapshot, rules: LedgerRules) -> Decision:
     """End the day as skipped, missed or dead."""
     found = seen.ledger
     if not seen.active:
@@ -195,9 +197,9 @@ def end_day(op: Opening, state: State, outcome: str, seen: Snapshot, rules: Ledg
     if found is None:
         return CHANGED if op.neighbours.changed(seen.around) else settled(_entry(op, rules, state, outcome))
     if found.state.final:
-        return Decision(Kind.FINAL, found)
-    if state is not State.DEAD:
-        return Decision(Kind.TAKE, found)
+        return Decision(NextStep.FINAL, found)
+    if state is not DayState.DEAD:
+        return Decision(NextStep.TAKE, found)
     if (busy := busy_sender(found, seen.read_time, rules)) is not None:
         return busy
     counted = replace(found, failures=op.failures, crashes=op.crashes, reason=op.reason or found.reason)
@@ -206,7 +208,7 @@ def end_day(op: Opening, state: State, outcome: str, seen: Snapshot, rules: Ledg
 
 def gave_up(entry: Ledger, outcome: str) -> Decision:
     """The day ends with a recap that is stored, and a push that somebody may not have got."""
-    return settled(replace(entry, state=State.GAVE_UP, outcome=outcome))
+    return settled(replace(entry, state=DayState.GAVE_UP, outcome=outcome))
 
 
 def legacy(op: Opening, summary: Summary, seen: Snapshot, rules: LedgerRules) -> Decision:
@@ -214,14 +216,14 @@ def legacy(op: Opening, summary: Summary, seen: Snapshot, rules: LedgerRules) ->
     if not seen.active:
         return NOBODY
     if seen.ledger is not None:
-        return Decision(Kind.FINAL if seen.ledger.state.final else Kind.TAKE, seen.ledger)
+        return Decision(NextStep.FINAL if seen.ledger.state.final else NextStep.TAKE, seen.ledger)
     return settled(_legacy_entry(op, summary, rules))
 
 
 def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
     note = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
     return replace(
-        _entry(op, rules, State.SENT, "legacy", seq),
+        _entry(op, rules, DayState.SENT, "legacy", seq),
         title=note.title,
         body=note.body,
         summary_id=summary.id,
@@ -254,7 +256,7 @@ def begin(
         return CHANGED
     note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
     entry = replace(
-        _entry(op, rules, State.SENDING, RESEND_OUTCOME if op.operators else "", seq),
+        _entry(op, rules, DayState.SENDING, RESEND_OUTCOME if op.operators else "", seq),
         tries=1,
         title=note.title,
         body=note.body,
@@ -263,9 +265,9 @@ def begin(
         **_cost(recap),
     )
     if not has_devices:
-        done = replace(entry, state=State.SENT, outcome="no_devices", tries=0)
+        done = replace(entry, state=DayState.SENT, outcome="no_devices", tries=0)
         return replace(settled(done), recap=recap)
-    return Decision(Kind.PUSH, entry, write=True, stamp_sending=True, recap=recap)
+    return Decision(NextStep.PUSH, entry, write=True, stamp_sending=True, recap=recap)
 
 
 def _cost(recap: Recap) -> dict[str, Any]:
@@ -290,13 +292,13 @@ def take(by: str, seen: Snapshot, rules: LedgerRules) -> Decision:
     if found is None:
         return NOBODY
     if found.state.final:
-        return Decision(Kind.FINAL, found)
-    if found.state is State.SENDING:
+        return Decision(NextStep.FINAL, found)
+    if found.state is DayState.SENDING:
         if found.by == by:
-            return Decision(Kind.PUSH, found)
+            return Decision(NextStep.PUSH, found)
         if (busy := busy_sender(found, seen.read_time, rules)) is not None:
             return busy
     if found.tries >= rules.max_pushes:
         return gave_up(found, "pushes")
-    taken = replace(found, state=State.SENDING, by=by, tries=found.tries + 1)
-    return Decision(Kind.PUSH, taken, write=True, stamp_sending=True)
+    taken = replace(found, state=DayState.SENDING, by=by, tries=found.tries + 1)
+    return Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)

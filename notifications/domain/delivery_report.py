@@ -11,8 +11,8 @@ from notifications.domain.delivery import (
     REPLACEABLE,
     RESEND_OUTCOME,
     Decision,
-    Kind,
     LedgerRules,
+    NextStep,
     Snapshot,
     busy_sender,
     from_the_future,
@@ -21,14 +21,14 @@ from notifications.domain.delivery import (
     stale_in,
     take,
 )
-from notifications.domain.model import Ledger, State
-from notifications.domain.push import TTL, Message, Result
+from notifications.domain.model import DayState, Ledger
+from notifications.domain.push import TTL, Message, PushResult
 
 
 def report(
     by: str,
     seq: int,
-    results: Mapping[str, Result],
+    results: Mapping[str, PushResult],
     *,
     sent_nothing: bool,
     last_chance: bool,
@@ -39,38 +39,38 @@ def report(
     if found is None:
         return NOBODY
     if found.seq != seq:
-        return Decision(Kind.REFUSED, found)
-    if found.state.final and found.state is not State.GAVE_UP:
-        return Decision(Kind.FINAL, found)
+        return Decision(NextStep.REFUSED, found)
+    if found.state.final and found.state is not DayState.GAVE_UP:
+        return Decision(NextStep.FINAL, found)
     closed = {device: result.value for device, result in results.items() if result.closes}
-    again = found.by == by and found.state is not State.SENDING  # this very report, whose reply was lost
-    twice = (device for device, one in closed.items() if one == found.devices.get(device) == Result.ACCEPTED)
+    again = found.by == by and found.state is not DayState.SENDING  # this very report, whose reply was lost
+    twice = (device for device, one in closed.items() if one == found.devices.get(device) == PushResult.ACCEPTED)
     repeats = 0 if again else sum(1 for _ in twice)
-    known = {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}  # it has the recap
+    known = {device: one for device, one in found.devices.items() if one == PushResult.ACCEPTED}  # it has the recap
     merged = replace(found, devices={**found.devices, **closed, **known}, repeats=found.repeats + repeats)
     if not sent_nothing and not _left(results, merged.devices):
-        reached = Result.ACCEPTED in merged.devices.values()
-        return settled(replace(merged, state=State.SENT, outcome="" if reached else "no_devices", reason=""))
-    if found.state is State.GAVE_UP:
-        return Decision(Kind.FINAL, merged, write=True)
-    if found.state is not State.SENDING or found.by != by:
-        return Decision(Kind.RETRY, merged, write=True)
+        reached = PushResult.ACCEPTED in merged.devices.values()
+        return settled(replace(merged, state=DayState.SENT, outcome="" if reached else "no_devices", reason=""))
+    if found.state is DayState.GAVE_UP:
+        return Decision(NextStep.FINAL, merged, write=True)
+    if found.state is not DayState.SENDING or found.by != by:
+        return Decision(NextStep.RETRY, merged, write=True)
     definite = sent_nothing or all(result.definite for result in results.values())
     tries = merged.tries - 1 if definite else merged.tries
     merged = replace(merged, tries=tries, reason=reason)
     if last_chance:
         return gave_up(merged, "undelivered")
-    return Decision(Kind.RETRY, replace(merged, state=State.PENDING), write=True)
+    return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING), write=True)
 
 
-def _left(results: Mapping[str, Result], devices: Mapping[str, str]) -> bool:
+def _left(results: Mapping[str, PushResult], devices: Mapping[str, str]) -> bool:
     """Whether a device is still to be tried.
 
     One that the service refuses for good (a wrong project, a malformed token) is tried again only
     while no other device of the user got the recap: then it may be our own fault, which a
     person can mend before the catch-up ends.
     """
-    if Result.REFUSED in results.values() and Result.ACCEPTED not in devices.values():
+    if PushResult.REFUSED in results.values() and PushResult.ACCEPTED not in devices.values():
         return True
     return any(result.open and device not in devices for device, result in results.items())
 
@@ -81,7 +81,7 @@ def sweep(by: str, seen: Snapshot, rules: LedgerRules, *, over: bool) -> Decisio
     if found is None:
         return NOBODY
     if found.state.final:
-        return Decision(Kind.FINAL, found)
+        return Decision(NextStep.FINAL, found)
     if found.by != by and (busy := busy_sender(found, seen.read_time, rules)) is not None:
         return busy
     if not seen.active:
@@ -101,24 +101,24 @@ def resend(seen: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool 
     if not seen.active:
         return NOBODY
     if found is not None and (ahead := from_the_future(found, read_time, rules)):
-        return replace(ahead, kind=Kind.REFUSED)
-    fresh = found and found.state is State.SENDING and stale_in(found, read_time, rules) > timedelta(0)
-    had = found is not None and found.state is State.SENT and not again
+        return replace(ahead, step=NextStep.REFUSED)
+    fresh = found and found.state is DayState.SENDING and stale_in(found, read_time, rules) > timedelta(0)
+    had = found is not None and found.state is DayState.SENT and not again
     if claim_live or fresh or had or (found and _just_resent(found, read_time, rules)):
-        return Decision(Kind.REFUSED, found)
+        return Decision(NextStep.REFUSED, found)
     if found is None or found.state in REPLACEABLE:
-        return Decision(Kind.FINAL, found)
+        return Decision(NextStep.FINAL, found)
     if not found.state.final:
-        return Decision(Kind.RETRY, found)
-    had_it = {} if again else {device: one for device, one in found.devices.items() if one == Result.ACCEPTED}
-    opened = replace(found, state=State.PENDING, outcome=RESEND_OUTCOME, seq=found.seq + 1, tries=0, devices=had_it)
+        return Decision(NextStep.RETRY, found)
+    had_it = {} if again else {device: one for device, one in found.devices.items() if one == PushResult.ACCEPTED}
+    opened = replace(found, state=DayState.PENDING, outcome=RESEND_OUTCOME, seq=found.seq + 1, tries=0, devices=had_it)
     opened = replace(opened, sent_at=None)
-    return Decision(Kind.RETRY, opened, write=True)
+    return Decision(NextStep.RETRY, opened, write=True)
 
 
 def _just_resent(found: Ledger, read_time: datetime, rules: LedgerRules) -> bool:
     """An operator whose process was killed after its last effect says the same again: that is one wish, not two."""
-    if found.state is not State.SENT or found.seq == 1 or found.sent_at is None:
+    if found.state is not DayState.SENT or found.seq == 1 or found.sent_at is None:
         return False
     return abs(read_time - found.sent_at) < rules.stale  # far ahead: by a clock that was, nobody knows when
 

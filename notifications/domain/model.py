@@ -242,7 +242,7 @@ class Recap:
         return self.draft.metadata.get("source") == "extract"
 
 
-class State(StrEnum):
+class DayState(StrEnum):
     """The states of a ledger (docs/protocol.md, section 4)."""
 
     SENDING = "sending"
@@ -257,12 +257,12 @@ class State(StrEnum):
     @property
     def final(self) -> bool:
         """Whether the day has ended in it."""
-        return self not in (State.SENDING, State.PENDING, State.UNREADABLE)
+        return self not in (DayState.SENDING, DayState.PENDING, DayState.UNREADABLE)
 
     @property
     def open(self) -> bool:
         """Whether a push is still owed."""
-        return self in (State.SENDING, State.PENDING)
+        return self in (DayState.SENDING, DayState.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Ledger:
     """The delivery ledger of one user and recap date: the truth about delivery."""
 
     date: date
-    state: State
+    state: DayState
     outcome: str = ""
     by: str = ""
     sending_at: datetime | None = None

@@ -14,7 +14,7 @@ BODY_LENGTH, BODY_BYTES = 150, 450  # a phone shows no more; in any script far b
 TTL = timedelta(hours=20)  # a recap that a phone gets a day late would meet the next one
 
 
-class Result(StrEnum):
+class PushResult(StrEnum):
     """What came of one push to one device. `accepted` and `gone` are what ledgers store."""
 
     ACCEPTED = "accepted"
@@ -27,17 +27,17 @@ class Result(StrEnum):
     @property
     def closes(self) -> bool:
         """Whether the ledger remembers it, so that the device is not pushed again."""
-        return self in (Result.ACCEPTED, Result.GONE)
+        return self in (PushResult.ACCEPTED, PushResult.GONE)
 
     @property
     def open(self) -> bool:
         """Whether the device is to be tried again."""
-        return self in (Result.BUSY, Result.UNKNOWN, Result.UNSENT)
+        return self in (PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT)
 
     @property
     def definite(self) -> bool:
         """Whether it is certain that nothing, or exactly one push, was accepted."""
-        return self is not Result.UNKNOWN
+        return self is not PushResult.UNKNOWN
 
 
 class Whose(StrEnum):
@@ -52,7 +52,7 @@ class Whose(StrEnum):
 class PushAnswer:
     """One answer of the push service, in the domain's words."""
 
-    result: Result
+    result: PushResult
     code: str = ""
     retry_after: timedelta | None = None
     quota: bool = False  # a quota is used up; the project's: every push of this run waits
@@ -70,19 +70,19 @@ class PushAnswer:
     @property
     def devices_own(self) -> PushAnswer:
         """The same, once it is known that the service takes what we send otherwise."""
-        result = Result.REFUSED if self.config else self.result
+        result = PushResult.REFUSED if self.config else self.result
         return replace(self, result=result, config=False, says="", whose=Whose.DEVICE)
 
     @property
     def alerts(self) -> bool:
         """Whether on-call should hear of it."""
-        return self.result is Result.REFUSED or self.config or self.foreign
+        return self.result is PushResult.REFUSED or self.config or self.foreign
 
 
-ACCEPTED = PushAnswer(Result.ACCEPTED, "200")
+ACCEPTED = PushAnswer(PushResult.ACCEPTED, "200")
 
 
-class Shown(StrEnum):
+class PushText(StrEnum):
     """How much of a recap a push shows, on a lock screen too."""
 
     RECAP = "recap"  # headline and the recap's sentence for a lock screen
@@ -94,7 +94,7 @@ class Shown(StrEnum):
 class Wording:
     """How a push is put: how much it shows, and the language of what it says in place of the rest."""
 
-    shown: Shown = Shown.RECAP
+    shown: PushText = PushText.RECAP
     language: str | None = None  # a language tag; English where it is unknown
 
     @property
@@ -141,11 +141,11 @@ class Message:
 
 def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
     """Title: emoji and headline; body: what is said of the day, cut at a word; less as the wording says. Cleaned."""
-    if wording.shown is Shown.NONE:
+    if wording.shown is PushText.NONE:
         return wording.says_nothing
     headline, said = plain(headline), plain(said)
     title = bounded(f"{one_emoji(emoji)} {headline or wording.says_nothing.title}".strip(), TITLE_LENGTH, TITLE_BYTES)
-    if wording.shown is Shown.HEADLINE:
+    if wording.shown is PushText.HEADLINE:
         return Notice(title, wording.says_nothing.body)
     return Notice(title, bounded(said or headline or wording.says_nothing.body, BODY_LENGTH, BODY_BYTES))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.domain.model import Conversation, Ledger, State, Window, instant
+from notifications.domain.model import Conversation, DayState, Ledger, Window, instant
 from notifications.domain.schedule import ONE_DAY, Slot
 
 DAYS_BEFORE, DAYS_AFTER = 4, 3  # of the ledgers that are looked at
@@ -109,4 +109,4 @@ def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) 
 
 
 def _ended_without(found: Ledger | None) -> bool:
-    return found is not None and found.state in (State.MISSED, State.DEAD)
+    return found is not None and found.state in (DayState.MISSED, DayState.DEAD)

@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from notifications.domain.backoff import jittered
-from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, Stored, new_token
-from notifications.domain.delivery import Decision, Kind, Opening
+from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, ClaimState, new_token
+from notifications.domain.delivery import Decision, NextStep, Opening
 from notifications.domain.errors import (
     MAY_BE_THE_PROVIDERS,
     ClaimsDown,
@@ -20,13 +20,13 @@ from notifications.domain.errors import (
     Malformed,
     StoreDown,
 )
-from notifications.domain.model import Device, Ledger, State
+from notifications.domain.model import DayState, Device, Ledger
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
-from notifications.run.outcome import COMPLETES_AS, Ending, Outcome, tell_end
+from notifications.run.outcome import COMPLETES_AS, Outcome, TurnResult, tell_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -125,22 +125,22 @@ class Day:
             self.run.counts.malformed += count
             log.warning(f"{what}.malformed", uid=self.uid, count=count)
 
-    async def conclude(self, decision: Decision, wait: timedelta | None = None, reason: str = "push") -> Outcome:
+    async def conclude(self, decision: Decision, wait: timedelta | None = None, reason: str = "push") -> TurnResult:
         """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
-        match decision.kind:
-            case Kind.FINAL if decision.entry is not None:
+        match decision.step:
+            case NextStep.FINAL if decision.entry is not None:
                 ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
-                if decision.entry.state is State.SKIPPED:
+                if decision.entry.state is DayState.SKIPPED:
                     return await self.free(ending, decision.entry.outcome)
                 return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
-            case Kind.NOBODY:
+            case NextStep.NOBODY:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
-                return await self.complete(Stored.SKIPPED, Ending.SKIPPED, "user_gone_or_off")
-            case Kind.BUSY:
+                return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
+            case NextStep.BUSY:
                 return await self.fail("busy", decision.wait)
-            case Kind.REFUSED:
+            case NextStep.REFUSED:
                 return await self.fail("resent", wait)
-            case Kind.CHANGED:
+            case NextStep.CHANGED:
                 return await self.fail("neighbour", timedelta(0))
             case _:
                 return await self.fail(reason or "push", wait)
@@ -149,22 +149,22 @@ class Day:
         """Whether it was us: also where our own reply was lost, and we found what we had written."""
         return decision.write or (decision.entry is not None and decision.entry.by == self.token)
 
-    async def complete(self, stored: Stored, ending: Ending, reason: str = "") -> Outcome:
+    async def complete(self, stored: ClaimState, ending: Outcome, reason: str = "") -> TurnResult:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
         return self._done(await self.run.claims.complete(self.terms, self.token, stored), "complete", ending, reason)
 
-    async def free(self, ending: Ending, reason: str = "") -> Outcome:
+    async def free(self, ending: Outcome, reason: str = "") -> TurnResult:
         """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
         outcome = self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
         return replace(outcome, freed=outcome.ending.done)
 
-    def _done(self, reply: Reply, verb: str, ending: Ending, reason: str) -> Outcome:
+    def _done(self, reply: Reply, verb: str, ending: Outcome, reason: str) -> TurnResult:
         if reply.answer is ClaimAnswer.OK:
-            return Outcome(ending, reason=reason)
+            return TurnResult(ending, reason=reason)
         log.warning("claim.lost", **self.facts, verb=verb)
-        return Outcome(Ending.LOST)
+        return TurnResult(Outcome.LOST)
 
-    async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> Outcome:
+    async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> TurnResult:
         """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
         if wait is None:
             wait = jittered(self.run.limits.span("provider_retry"), 1, 2)
@@ -174,9 +174,9 @@ class Day:
             return await self.close_dead("failures", reply)
         if reply.answer is ClaimAnswer.LOST:
             log.warning("claim.lost", verb="fail", **facts)
-            return Outcome(Ending.LOST)
+            return TurnResult(Outcome.LOST)
         log.warning("recap.waiting", wait_seconds=round(wait.total_seconds(), 1), failures=reply.failures, **facts)
-        return Outcome(Ending.WAITING, wait, reason)
+        return TurnResult(Outcome.WAITING, wait, reason)
 
     async def give_back(self, reason: str) -> timedelta:
         """Uncharged, whatever was raised; nothing more is asked of the ledger. Returns how long it waits."""
@@ -185,12 +185,12 @@ class Day:
         log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
 
-    async def release(self, reason: str) -> Outcome:
+    async def release(self, reason: str) -> TurnResult:
         """Nothing was begun that would be lost: the claim is free at once, nothing charged."""
         await self.run.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
-        return Outcome(Ending.STOPPED, reason=reason)
+        return TurnResult(Outcome.STOPPED, reason=reason)
 
-    async def fail_item(self, fault: ItemFault) -> Outcome:
+    async def fail_item(self, fault: ItemFault) -> TurnResult:
         """The item's own fault: counted, and each wait three times the last. The provider's: nobody is charged."""
         if await self._is_the_items(fault):
             wait = jittered(self.run.limits.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
@@ -209,31 +209,35 @@ class Day:
         except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
             return False
 
-    async def close_dead(self, outcome: str, reply: Reply) -> Outcome:
+    async def close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """Redis says dead: the ledger must say so too, or that it was given up while sending."""
         opening = self.opening(won=reply)
         try:
-            decision = await self.run.writes.watch(self.run.store.end_day(opening, State.DEAD, outcome))
+            decision = await self.run.writes.watch(self.run.store.end_day(opening, DayState.DEAD, outcome))
         except StoreDown:
-            return Outcome(Ending.FAILED, reason="store")
-        if decision.kind is Kind.BUSY:
-            return Outcome(Ending.WAITING, decision.wait, "busy")
+            return TurnResult(Outcome.FAILED, reason="store")
+        if decision.step is NextStep.BUSY:
+            return TurnResult(Outcome.WAITING, decision.wait, "busy")
         if decision.entry is None:
-            return Outcome(Ending.SKIPPED, reason="user_gone_or_off")
-        return Outcome(tell_end(decision.entry, self.facts, ours=self._ended(decision)), reason=decision.entry.outcome)
+            return TurnResult(Outcome.SKIPPED, reason="user_gone_or_off")
+        return TurnResult(
+            tell_end(decision.entry, self.facts, ours=self._ended(decision)), reason=decision.entry.outcome
+        )
 
-    async def not_won(self) -> Outcome:
+    async def not_won(self) -> TurnResult:
         """What an answer other than a win asks for."""
         reply = self.won
         if reply.answer is ClaimAnswer.DONE:
-            if reply.final is not Stored.DEAD:
-                return Outcome(Ending.DONE_BEFORE)
+            if reply.final is not ClaimState.DEAD:
+                return TurnResult(Outcome.DONE_BEFORE)
             return await self.close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
         if reply.answer is ClaimAnswer.FOREIGN:
             return await self._held_by_another_maker()
-        return Outcome(Ending.HELD if reply.answer is ClaimAnswer.HELD else Ending.WAITING, reply.wait, reply.reason)
+        return TurnResult(
+            Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING, reply.wait, reply.reason
+        )
 
-    async def _held_by_another_maker(self) -> Outcome:
+    async def _held_by_another_maker(self) -> TurnResult:
         """The app may be making the day on demand, after it was skipped: then nobody keeps the shard open for it."""
         try:
             ledgers = self.run.store.ledgers_between(self.uid, self.date, self.date)
@@ -241,9 +245,9 @@ class Day:
         except StoreDown:
             entry = None
         ended = entry is not None and entry.state.final
-        return Outcome(Ending.DONE_BEFORE) if ended else Outcome(Ending.HELD, self.won.wait)
+        return TurnResult(Outcome.DONE_BEFORE) if ended else TurnResult(Outcome.HELD, self.won.wait)
 
-    async def isolated(self, turn: Awaitable[Outcome]) -> Outcome:
+    async def isolated(self, turn: Awaitable[TurnResult]) -> TurnResult:
         """One user's turn. Whatever it raises gives the claim back uncharged, with its reason, before it is told.
 
         Only a process that died may leave a claim to lapse: that is what a crash is, and four of them end the day.
@@ -256,7 +260,7 @@ class Day:
         except ConfigFault as fault:
             await self.give_back("configuration")
             self.run.stop_claiming(fault)
-            return Outcome(Ending.FAILED, reason="configuration")
+            return TurnResult(Outcome.FAILED, reason="configuration")
         except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
             wait = await self.give_back("malformed")
             log.error("recap.trouble", **self.facts, reason=str(flaw))
@@ -264,7 +268,7 @@ class Day:
             wait = await self.give_back(f"defect_{type(defect).__name__}")
             log.exception("recap.defect", **self.facts)
         self.run.defects += 1
-        return Outcome(Ending.FAILED, wait)
+        return TurnResult(Outcome.FAILED, wait)
 
 
 async def claim_day(

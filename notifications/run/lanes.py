@@ -13,7 +13,7 @@ from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.model import User
 from notifications.domain.schedule import recap_date, slot_on
 from notifications.domain.shards import Shard
-from notifications.run.outcome import Ending, Outcome
+from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.shard import HeldShard, claim_shard, keep_renewing
 from notifications.run.state import Run
 from notifications.run.user import LATER, claim_and_recap
@@ -97,7 +97,7 @@ async def pass_over(
     gap = run.limits.start_gap_seconds if lane == 0 else 0.0
 
     async def serve(shard: HeldShard, user: User) -> None:
-        place = Place(free)
+        place = WorkerPlace(free)
         try:
             outcome = await _serve_user(run, shard, user, lane, place.leave)
             if outcome is LATER:
@@ -131,7 +131,7 @@ async def pass_over(
     return later
 
 
-class Place:
+class WorkerPlace:
     """A worker's place, which is left once."""
 
     def __init__(self, free: asyncio.Semaphore) -> None:
@@ -151,9 +151,11 @@ async def _all_served(run: Run, serving: set[asyncio.Task[None]]) -> None:
         await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _serve_user(run: Run, shard: HeldShard, user: User, lane: int, release_worker: Callable[[], None]) -> Outcome:
+async def _serve_user(
+    run: Run, shard: HeldShard, user: User, lane: int, release_worker: Callable[[], None]
+) -> TurnResult:
     if shard.lost:
-        return Outcome(Ending.LOST)
+        return TurnResult(Outcome.LOST)
     cohort = shard.shard.cohort
     if shard.asks:
         await run.pace.turn_to_ask()

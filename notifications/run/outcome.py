@@ -11,23 +11,23 @@ from typing import Any
 
 import structlog
 
-from notifications.domain.claim import Stored
-from notifications.domain.model import Ledger, State
+from notifications.domain.claim import ClaimState
+from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import MICROS, Spent
-from notifications.domain.push import Result
+from notifications.domain.push import PushResult
 
 log = structlog.get_logger()
 
 COMPLETES_AS = {
-    State.SENT: Stored.SENT,
-    State.SKIPPED: Stored.SKIPPED,
-    State.MISSED: Stored.MISSED,
-    State.DEAD: Stored.DEAD,
-    State.GAVE_UP: Stored.DEAD,
+    DayState.SENT: ClaimState.SENT,
+    DayState.SKIPPED: ClaimState.SKIPPED,
+    DayState.MISSED: ClaimState.MISSED,
+    DayState.DEAD: ClaimState.DEAD,
+    DayState.GAVE_UP: ClaimState.DEAD,
 }
 
 
-class Ending(StrEnum):
+class Outcome(StrEnum):
     """How one due user's turn ended in this run: each user has exactly one."""
 
     SENT = "sent"
@@ -46,17 +46,17 @@ class Ending(StrEnum):
     @property
     def done(self) -> bool:
         """Whether this user keeps no shard open."""
-        return self not in (Ending.WAITING, Ending.HELD, Ending.LOST, Ending.STOPPED, Ending.FAILED)
+        return self not in (Outcome.WAITING, Outcome.HELD, Outcome.LOST, Outcome.STOPPED, Outcome.FAILED)
 
 
-WITHOUT_A_RECAP = (Ending.MISSED, Ending.DEAD, Ending.GAVE_UP)
+WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TurnResult:
     """How the user answered to its shard: done, or to be tried again after `wait`."""
 
-    ending: Ending
+    ending: Outcome
     wait: timedelta = timedelta(0)
     reason: str = ""
     freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
@@ -81,7 +81,7 @@ class Counts:
 
     due: int = 0
     claimed: int = 0
-    endings: Counter[Ending] = field(default_factory=Counter)
+    endings: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     swept: int = 0  # of the due: open ledgers that no cohort holds any more
     extracts: int = 0  # recaps that the LLM did not write
@@ -99,16 +99,16 @@ class Counts:
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: TurnResult) -> None:
         """One due user more, in exactly one count."""
         self.endings[outcome.ending] += 1
-        if outcome.ending is Ending.SKIPPED:
+        if outcome.ending is Outcome.SKIPPED:
             self.skipped[outcome.reason] += 1
 
     @property
     def progress(self) -> Progress:
         """Of those that were read so far; the next page may bring more."""
-        waiting = self.endings[Ending.WAITING] + self.endings[Ending.HELD]
+        waiting = self.endings[Outcome.WAITING] + self.endings[Outcome.HELD]
         return Progress(self.endings.total() - waiting, self.due, waiting)
 
     @property
@@ -122,31 +122,31 @@ class Counts:
             *("due", "claimed", "swept", "extracts"),
             *("pushes", "pushes_refused", "tokens_deleted", "malformed", "encrypted", "devices"),
         )
-        endings = {ending.value: self.endings[ending] for ending in Ending}
+        endings = {ending.value: self.endings[ending] for ending in Outcome}
         money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}
         told = {name: getattr(self, name) for name in plain}
         return told | endings | money | {"skipped_by_reason": dict(self.skipped)}
 
 
-def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Ending:
+def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
     """The event of a day that ended with this ledger. `ours`: it was this run that ended it."""
     facts = {**who, "reason": entry.outcome}
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)
-        return Ending.DONE_BEFORE
+        return Outcome.DONE_BEFORE
     match entry.state:
-        case State.SENT if entry.outcome != "legacy":
+        case DayState.SENT if entry.outcome != "legacy":
             results = list(entry.devices.values())
-            accepted, gone = results.count(Result.ACCEPTED), results.count(Result.GONE)
+            accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)
             log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
-            return Ending.SENT
-        case State.SENT | State.SKIPPED:
+            return Outcome.SENT
+        case DayState.SENT | DayState.SKIPPED:
             log.info("recap.skipped", **facts)
-            return Ending.SKIPPED
-        case State.MISSED:
+            return Outcome.SKIPPED
+        case DayState.MISSED:
             log.error("recap.missed", **facts)
-            return Ending.MISSED
+            return Outcome.MISSED
         case _:
             counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}
             log.error(f"recap.{entry.state.value}", **facts, **counted)
-            return Ending.DEAD if entry.state is State.DEAD else Ending.GAVE_UP
+            return Outcome.DEAD if entry.state is DayState.DEAD else Outcome.GAVE_UP

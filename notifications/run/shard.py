@@ -18,7 +18,7 @@ from notifications.domain.claim import (
     SHARD_PREFIX,
     SINGLE_FILE_LANE,
     ClaimAnswer,
-    Stored,
+    ClaimState,
     claimable,
     cohort_keys,
     new_token,
@@ -32,7 +32,7 @@ from notifications.domain.schedule import Phase, Rules, cohorts_between
 from notifications.domain.shards import Shard, ended_cohorts, shards_of
 from notifications.limits import Limits
 from notifications.ports import Claims, Listed
-from notifications.run.outcome import Ending, Outcome
+from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -65,23 +65,25 @@ async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, o
     claimable_ones, unserved = [], []
     for shard, record in zip(listed, records, strict=True):
         if rules.phase(shard.cohort.slot, now) is Phase.OVER:
-            if record.state is not Stored.COMPLETE:
+            if record.state is not ClaimState.COMPLETE:
                 unserved.append(shard)
-        elif record.state is Stored.FOREIGN or claimable(record, redis_now):  # the claim gives a foreign value an end
+        elif record.state is ClaimState.FOREIGN or claimable(
+            record, redis_now
+        ):  # the claim gives a foreign value an end
             claimable_ones.append(shard)
     if unserved:
         unserved = await _not_completed_by_any_version(claims, unserved)
-    remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is Stored.COMPLETE
+    remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is ClaimState.COMPLETE
     remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if remembers else now
     odd = [
         key
         for key, is_odd in (
-            (sweep_key(place), swept.state is Stored.FOREIGN),
-            (since_key(place), since.state is not Stored.ABSENT and not remembers),
+            (sweep_key(place), swept.state is ClaimState.FOREIGN),
+            (since_key(place), since.state is not ClaimState.ABSENT and not remembers),
         )
         if is_odd
     ]
-    return Due(claimable_ones, unserved, swept.state is Stored.ABSENT or bool(odd), remembers_since, odd)
+    return Due(claimable_ones, unserved, swept.state is ClaimState.ABSENT or bool(odd), remembers_since, odd)
 
 
 async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
@@ -89,7 +91,7 @@ async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard
     complete: list[str] = []
     with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never
         complete = [
-            found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is Stored.COMPLETE
+            found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is ClaimState.COMPLETE
         ]
     ended = ended_cohorts(complete, claims.environment)
     return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
@@ -123,7 +125,7 @@ class HeldShard:
                     self._seen += 1
                     self._run.counts.due += 1
                     if listed.uid in self._skipped_before:
-                        self.note(listed.uid, Outcome(Ending.DONE_BEFORE))
+                        self.note(listed.uid, TurnResult(Outcome.DONE_BEFORE))
                     elif listed.user is not None:
                         yield listed.user
                     else:
@@ -139,7 +141,7 @@ class HeldShard:
     def _unreadable(self, listed: Listed) -> None:
         self._run.defects += 1
         log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-        self.note(listed.uid, Outcome(Ending.UNREADABLE))
+        self.note(listed.uid, TurnResult(Outcome.UNREADABLE))
 
     async def _pages(self, zones: Sequence[str], limits: Limits) -> AsyncGenerator[Listed]:
         following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
@@ -159,7 +161,7 @@ class HeldShard:
         size = self._run.limits.page_size
         return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
 
-    def note(self, uid: str, outcome: Outcome) -> None:
+    def note(self, uid: str, outcome: TurnResult) -> None:
         """One user's answer, counted once. Only an answer of "done" lets the shard end."""
         self._run.counts.add(outcome)
         if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
@@ -185,7 +187,7 @@ class HeldShard:
             return
         claims, limits = self._run.claims, self._run.limits
         if self._read_to_end and self._seen == self._done:
-            await claims.complete(self._terms, self._token, Stored.COMPLETE)
+            await claims.complete(self._terms, self._token, ClaimState.COMPLETE)
             return
         least, most = limits.span("shard_retry_min"), limits.span("shard_retry_max")
         everybody_answered = self._read_to_end and self._seen == self._done + len(self._waits)

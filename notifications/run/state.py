@@ -22,7 +22,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.money import Spent
-from notifications.domain.push import Shown
+from notifications.domain.push import PushText
 from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
@@ -31,7 +31,7 @@ from notifications.run.breaker import BadAnswerTracker, Breaker, Writes
 from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
 from notifications.run.outcome import Counts
 from notifications.run.pace import Pace
-from notifications.run.push import Pusher
+from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Parts:
     tasks: int = 1  # parallel tasks that share the providers
     falls_back: bool = True  # to the extract, where the LLM can't
     telemetry: Telemetry = field(default_factory=NullTelemetry)
-    shown: Shown = Shown.RECAP  # of a recap in its push
+    shown: PushText = PushText.RECAP  # of a recap in its push
     verifier: Summarizer | None = None  # who takes the second look, maybe the summarizer itself; None: nobody
     style: str = ""  # what the operator wishes of every recap (RECAP_STYLE)
 
@@ -213,7 +213,7 @@ class Run:
 
 
 @dataclass(slots=True)
-class Report:
+class RunResult:
     """What one run did; `idle` where Redis said that nothing is claimable."""
 
     now: datetime
@@ -244,10 +244,10 @@ class Report:
         }
 
 
-def report_of(run: Run, now: datetime, unserved: int = 0) -> Report:
+def run_result(run: Run, now: datetime, unserved: int = 0) -> RunResult:
     """The report of a run that had work, told to who measures it."""
     trouble = run.stopped_by
-    report = Report(
+    report = RunResult(
         now,
         counts=run.counts,
         trouble=trouble,

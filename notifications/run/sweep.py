@@ -8,13 +8,13 @@ from datetime import datetime
 
 import structlog
 
-from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, Stored
+from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, ClaimState
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
 from notifications.run.day import Day, claim_day
-from notifications.run.outcome import Ending, Outcome
+from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.user import deliver
 
@@ -64,13 +64,13 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
     slot = entry.window_end or entry.sending_at or now
     try:
         day = await claim_day(run, uid, entry.date, slot, SINGLE_FILE_LANE)
-        dead = day.won.answer is ClaimAnswer.DONE and day.won.final is Stored.DEAD
+        dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD
         if day.won.answer is not ClaimAnswer.WON and not dead:
             return  # somebody else's, or not yet due
         run.counts.due += 1
         run.counts.swept += 1
         log.warning("ledger.swept", **day.facts, state=entry.state.value)
-        outcome = Outcome(Ending.FAILED)
+        outcome = TurnResult(Outcome.FAILED)
         try:
             with run.telemetry.span("user"):
                 turn = day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER)
@@ -82,7 +82,7 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
         log.error("recap.trouble", uid=uid, reason=str(trouble))
 
 
-async def _take_and_push(day: Day, *, over: bool) -> Outcome:
+async def _take_and_push(day: Day, *, over: bool) -> TurnResult:
     """Steps 4 to 7 of a user's turn, on what another run began."""
     day.run.counts.claimed += 1
     try:

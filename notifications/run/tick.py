@@ -11,22 +11,22 @@ from datetime import date, datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINGLE_FILE_LANE, Stored, since_key, sweep_key, user_key
+from notifications.domain.claim import SINCE_EXPIRY_DAYS, SINGLE_FILE_LANE, ClaimState, since_key, sweep_key, user_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unfinished
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, latest_slot
 from notifications.domain.shards import Shard, batches, spread
 from notifications.limits import Limits
 from notifications.ports import Claims, Summarizer
 from notifications.run.clocks import APART_AT_MOST, host_clock
-from notifications.run.outcome import Ending, Outcome, Progress
+from notifications.run.outcome import Outcome, Progress, TurnResult
 from notifications.run.shard import Due, due_shards
-from notifications.run.state import Parts, Report, Run, report_of
+from notifications.run.state import Parts, Run, RunResult, run_result
 from notifications.run.termination import Termination
 
 log = structlog.get_logger()
 
 OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
-Shown = Callable[[Callable[[], Progress]], AbstractAsyncContextManager[None]]
+ShowProgress = Callable[[Callable[[], Progress]], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Tick:
     offset: timedelta = timedelta(0)
     task: int = 0  # of `tasks` that run side by side
     tasks: int = 1
-    shown: Shown = lambda progress: nullcontext()  # how far it is, to who watches
+    shown: ShowProgress = lambda progress: nullcontext()  # how far it is, to who watches
     since: datetime | None = None  # slots that ended before this installation are not missed
     host: Callable[[], datetime] = host_clock
 
-    async def run(self) -> Report:
+    async def run(self) -> RunResult:
         """Serve every due shard once, then sweep. Where Redis says that there is nothing to do, nothing is opened.
 
         Nor is imported what only a run with work needs: most starts find none. Raises ClaimsDown where Redis' clock is
@@ -56,16 +56,16 @@ class Tick:
         now = asked + self.offset
         due = await due_shards(self.claims, rules, self.limits.shards, now, self.offset)
         if not (due.claimable or due.sweep or doubted):
-            return Report(now, idle=True, unserved=self._tell_unserved(due, rules))
+            return RunResult(now, idle=True, unserved=self._tell_unserved(due, rules))
         async with self.open_parts() as parts:
             run = Run(parts, self.offset, self.terminated)
             await run.agree_on_time(asked, self.host)
             unserved = self._tell_unserved(due, rules)
             sweeps = due.sweep and await self._take_sweep(due, rules, now)
             if not due.claimable and not sweeps:
-                return Report(now, idle=True, unserved=unserved, documents_read=run.store.reads)
+                return RunResult(now, idle=True, unserved=unserved, documents_read=run.store.reads)
             await self._work(run, due.claimable, now, sweeps=sweeps)
-            return report_of(run, now, unserved)
+            return run_result(run, now, unserved)
 
     async def _work(self, run: Run, claimable: Sequence[Shard], now: datetime, *, sweeps: bool) -> None:
         from notifications.run.sweep import sweep
@@ -134,7 +134,7 @@ class Tick:
             )
         return len(missed)
 
-    async def run_user(self, uid: str) -> Report:
+    async def run_user(self, uid: str) -> RunResult:
         """This user only, without a shard: their latest slot, if still served. Raises ConfigFault for nobody."""
         from notifications.run.user import claim_and_recap
 
@@ -149,23 +149,23 @@ class Tick:
             slot = latest_slot(user.zone, user.hour, now)
             if not user.enabled:
                 run.counts.due = 1
-                run.counts.add(Outcome(Ending.SKIPPED, reason="user_gone_or_off"))
+                run.counts.add(TurnResult(Outcome.SKIPPED, reason="user_gone_or_off"))
             elif run.rules.phase(slot.at, now) is Phase.OVER:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
             else:
                 run.counts.due = 1
                 outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
                 run.counts.add(outcome)
-                if outcome.ending is Ending.DONE_BEFORE:
+                if outcome.ending is Outcome.DONE_BEFORE:
                     await self._tell_strange(run, uid, slot)
                 await run.pusher.delete_dead_tokens(run.store)
-            return report_of(run, now)
+            return run_result(run, now)
 
     async def _tell_strange(self, run: Run, uid: str, slot: Slot) -> None:
         """A claim that is `sent` without a ledger. It stays: two environments' runs would delete each other's."""
         day = slot.recap_date
         [record] = await self.claims.read([user_key(uid, day)])
-        if record.state is Stored.SENT and not await run.store.ledgers_between(uid, day, day):
+        if record.state is ClaimState.SENT and not await run.store.ledgers_between(uid, day, day):
             again = f"python job.py resend {uid} {day}"
             raise Unfinished(f"{sent_elsewhere(uid, day)} {again} makes it here.")
 

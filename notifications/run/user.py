@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from notifications.domain.claim import ClaimAnswer
-from notifications.domain.delivery import Decision, Kind
+from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.delivery_report import message
 from notifications.domain.errors import (
     ClaimsDown,
@@ -23,7 +23,7 @@ from notifications.domain.errors import (
     ProviderFault,
     StoreDown,
 )
-from notifications.domain.model import Device, Draft, Ledger, Recap, State, User
+from notifications.domain.model import DayState, Device, Draft, Ledger, Recap, User
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.schedule import Slot
 from notifications.recap.document import compose
@@ -32,15 +32,15 @@ from notifications.recap.material import Material, material
 from notifications.run.asking import Asking, run_in_thread_if_large
 from notifications.run.day import Day, claim_day
 from notifications.run.day_input import DayInput, Ledgers, read_ledgers
-from notifications.run.outcome import Ending, Outcome
-from notifications.run.push import Pushed
+from notifications.run.outcome import Outcome, TurnResult
+from notifications.run.pusher import Pushed
 from notifications.run.recap import Writing
 from notifications.run.state import Run
 
 log = structlog.get_logger()
 
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
-LATER = Outcome(Ending.WAITING, reason="later")  # belongs in a narrower lane of this very run
+LATER = TurnResult(Outcome.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
 BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
 
@@ -64,10 +64,10 @@ async def claim_and_recap(
     replaces: Ledger | None = None,
     resend: bool = False,
     release_worker: Callable[[], None] | None = None,
-) -> Outcome:
+) -> TurnResult:
     """One claim in one lane, and what its answer asks for."""
     if run.stops:
-        return Outcome(Ending.STOPPED)
+        return TurnResult(Outcome.STOPPED)
     try:
         day = await claim_day(
             run,
@@ -93,10 +93,10 @@ async def claim_and_recap(
     except KeyTrouble as trouble:
         run.defects += 1
         log.error("recap.trouble", uid=user.uid, reason=str(trouble))
-    return Outcome(Ending.FAILED)
+    return TurnResult(Outcome.FAILED)
 
 
-async def recap_user(day: Day, user: User, slot: Slot) -> Outcome:
+async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
     """Carry one user to the end of the day. Raises ClaimsDown where Redis fails meanwhile."""
     run = day.run
     try:
@@ -126,10 +126,10 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     run, store = day.run, day.run.store
     ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.limits.look_back))
     today = ledgers.today
-    if today is not None and today.state is State.UNREADABLE:
+    if today is not None and today.state is DayState.UNREADABLE:
         raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
     if today is not None and today.state.final and not _may_replace(day, today):
-        return Decision(Kind.FINAL, today)
+        return Decision(NextStep.FINAL, today)
     if today is not None and not today.state.final:
         return Ready(await day.devices(), None)
     if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
@@ -139,12 +139,12 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     given = await day.conversations(ledgers)
     found = await _material(run, given)
     if found is None:
-        return await _close(day, given, State.SKIPPED, "no_content")
+        return await _close(day, given, DayState.SKIPPED, "no_content")
     draft = await (_closing(day, found) if day.closing else _written(day, found))
     if draft is None and day.closing:
-        return await _close(day, None, State.MISSED, "closed")
+        return await _close(day, None, DayState.MISSED, "closed")
     if draft is None:
-        return await _close(day, given, State.SKIPPED, "no_content")
+        return await _close(day, given, DayState.SKIPPED, "no_content")
     return Ready(await day.devices(), compose(found, draft, day.now), given, found.language)
 
 
@@ -161,7 +161,7 @@ async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
     What it told can't be known, so the day is not `no_content`: it waits for a person, and then it is missed.
     """
     if day.closing:
-        return await _close(day, None, State.MISSED, "inverted_window")
+        return await _close(day, None, DayState.MISSED, "inverted_window")
     raise Malformed(
         f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
         "delete it if a clock that was ahead made it."
@@ -247,25 +247,25 @@ def _may_replace(day: Day, today: Ledger) -> bool:
     return day.resend and day.replaces is not None and day.replaces.seq == today.seq
 
 
-async def _close(day: Day, given: DayInput | None, state: State, outcome: str) -> Ready | Decision:
+async def _close(day: Day, given: DayInput | None, state: DayState, outcome: str) -> Ready | Decision:
     if day.resend and day.replaces is not None:
-        return Decision(Kind.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
+        return Decision(NextStep.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
     closing = day.run.store.end_day(day.opening(given), state, outcome)
     return await _or_take(day, await day.run.writes.watch(closing))
 
 
 async def _or_take(day: Day, decision: Decision) -> Ready | Decision:
-    return Ready(await day.devices(), None) if decision.kind is Kind.TAKE else decision
+    return Ready(await day.devices(), None) if decision.step is NextStep.TAKE else decision
 
 
-async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Decision]]) -> Outcome:
+async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Decision]]) -> TurnResult:
     """Steps 4 to 7, from the fence on: never cancelled. `noted` comes before begin, so that a
     process that froze in between finds its time is up and pushes nothing."""
     noted = day.run.clock.seconds()
     try:
         opened = await day.run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
-        if opened.kind is not Kind.PUSH or opened.entry is None:
+        if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now, silent=day.late)
         with day.run.telemetry.span("push"):

@@ -17,7 +17,18 @@ from redis import Redis
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain import claim
-from notifications.domain.claim import ABSENT, FOREIGN, Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, parse
+from notifications.domain.claim import (
+    ABSENT,
+    FOREIGN,
+    Ask,
+    ClaimAnswer,
+    ClaimState,
+    Record,
+    Verb,
+    decide,
+    new_token,
+    parse,
+)
 from notifications.domain.errors import ClaimsDown, ConfigFault
 from notifications.ports import Claims, ClaimTerms, Reply
 from tests.support.memory import MemoryClaims
@@ -102,7 +113,7 @@ OPERATIONS: list[tuple[str, Ask, Call]] = [
         lambda c, t, k: c.claim(replace(t, lease_ms=LAPSED), k, 2),
     ),
     ("renew", Ask(Verb.RENEW, "", 0, LONG), lambda c, t, k: c.renew(t, k)),
-    ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, Stored.SENT)),
+    ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, ClaimState.SENT)),
     ("free", Ask(Verb.FREE, "", 0, LONG), lambda c, t, k: c.free(t, k)),
     (
         "fail that counts, due at once",
@@ -181,7 +192,7 @@ async def test_every_write_has_an_expiry_of_three_hours_after_the_slot(claims: R
         lambda: claims.claim(t, "me", 0),
         lambda: claims.fail(t, "me", timedelta(0), 0, "why"),
         lambda: claims.claim(t, "you", 0),
-        lambda: claims.complete(t, "you", Stored.SKIPPED),
+        lambda: claims.complete(t, "you", ClaimState.SKIPPED),
     ]
     for call in calls:
         reply = await call()
@@ -230,7 +241,7 @@ async def test_another_makers_value_is_held_and_never_touched(claims: RedisClaim
     assert (await claims.claim(t, "me", 0)).wait <= timedelta(minutes=1)
     for verb in (
         claims.renew(t, "me"),
-        claims.complete(t, "me", Stored.SENT),
+        claims.complete(t, "me", ClaimState.SENT),
         claims.fail(t, "me", timedelta(0), 1, "why"),
     ):
         assert (await verb).answer is ClaimAnswer.LOST
@@ -248,7 +259,7 @@ async def test_a_record_is_deleted_only_while_it_is_the_one_that_was_read(claims
     t = await terms(claims)
     await claims.claim(t, "me", 0)
     [mine] = await claims.read([KEY])
-    for other in (replace(mine, token="you"), replace(mine, state=Stored.SENT), ABSENT):
+    for other in (replace(mine, token="you"), replace(mine, state=ClaimState.SENT), ABSENT):
         assert not await claims.forget(KEY, other)
         assert await claims.read([KEY]) == [mine]
     assert await claims.forget(KEY, mine)
@@ -280,7 +291,7 @@ async def test_since_when_redis_remembers_is_written_once_and_kept(claims: Redis
     assert await claims.remember(key, now, timedelta(minutes=1))
     assert not await claims.remember(key, now + timedelta(hours=1), timedelta(days=30))
     [record] = await claims.read([key])
-    assert (record.until, record.state) == (int(now.timestamp() * 1000), Stored.COMPLETE)
+    assert (record.until, record.state) == (int(now.timestamp() * 1000), ClaimState.COMPLETE)
     [found] = [one async for one in claims.scan(key)]
     assert found.ttl is not None
     assert timedelta(days=29) < found.ttl <= timedelta(days=30)
@@ -316,7 +327,7 @@ async def test_an_item_is_dead_at_its_third_failure(claims: RedisClaims) -> None
         answers.append((await claims.fail(t, token, timedelta(0), 1, "why")).answer)  # a repeat counts once
     assert answers == [ClaimAnswer.OK] * 4 + [ClaimAnswer.DONE] * 2
     reply = await claims.claim(t, "d", 2)
-    assert (reply.answer, reply.final, reply.failures) == (ClaimAnswer.DONE, Stored.DEAD, 3)
+    assert (reply.answer, reply.final, reply.failures) == (ClaimAnswer.DONE, ClaimState.DEAD, 3)
 
 
 async def test_crashes_narrow_the_lane_and_end_in_dead(claims: RedisClaims) -> None:
@@ -349,7 +360,7 @@ async def test_scan_joins_records_with_their_ttl(claims: RedisClaims) -> None:
         await claims.claim(t, uid, 0)
     found = {one.key: one async for one in claims.scan("users:*:daily_summary_lock:*")}
     assert sorted(found) == [f"users:{uid}:daily_summary_lock:2026-05-01" for uid in ("ann", "bob")]
-    assert {one.record.state for one in found.values()} == {Stored.CLAIMED}
+    assert {one.record.state for one in found.values()} == {ClaimState.CLAIMED}
     assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
 
 
@@ -398,7 +409,7 @@ async def test_scripts_survive_a_flush_of_the_script_cache(claims: RedisClaims, 
     assert (await claims.claim(t, "me", 0)).answer is ClaimAnswer.WON
     for server in servers:
         server.ask("SCRIPT", "FLUSH")
-    assert (await claims.complete(t, "me", Stored.SENT)).answer is ClaimAnswer.OK
+    assert (await claims.complete(t, "me", ClaimState.SENT)).answer is ClaimAnswer.OK
 
 
 async def test_a_cancelled_call_ends_cancelled_at_whichever_step_it_comes(claims: RedisClaims) -> None:

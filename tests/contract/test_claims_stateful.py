@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.domain.claim import ABSENT, FINAL, Ask, ClaimAnswer, Record, Stored, Verb, decide
+from notifications.domain.claim import ABSENT, FINAL, Ask, ClaimAnswer, ClaimState, Record, Verb, decide
 from notifications.ports import ClaimTerms, Reply
 from tests.support.servers import RedisServer
 
@@ -62,7 +62,7 @@ class Claims(RuleBasedStateMachine):
         self.compare(Ask(Verb.RENEW, token, 0, 600_000), self.run(self.claims.renew(self.terms, token)))
 
     @rule(token=tokens, outcome=st.sampled_from(sorted(FINAL)))
-    def complete(self, token: str, outcome: Stored) -> None:
+    def complete(self, token: str, outcome: ClaimState) -> None:
         reply = self.run(self.claims.complete(self.terms, token, outcome))
         self.compare(Ask(Verb.COMPLETE, token, 0, outcome=outcome), reply)
 
@@ -70,8 +70,8 @@ class Claims(RuleBasedStateMachine):
     def free(self, token: str) -> None:
         self.compare(Ask(Verb.FREE, token, 0), self.run(self.claims.free(self.terms, token)))
 
-    @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, Stored.CLAIMED, Stored.IDLE})))
-    def forget(self, token: str, state: Stored) -> None:
+    @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, ClaimState.CLAIMED, ClaimState.IDLE})))
+    def forget(self, token: str, state: ClaimState) -> None:
         done = self.run(self.claims.forget(KEY, Record(state, token)))
         transition = decide(Ask(Verb.FORGET, token, 0, outcome=state), self.model)
         [self.model] = self.run(self.claims.read([KEY]))

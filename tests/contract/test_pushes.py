@@ -16,7 +16,7 @@ from notifications.adapters.channels.fcm import FcmPush, connect
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device, collapse_id
-from notifications.domain.push import TTL, Message, Result, Whose
+from notifications.domain.push import TTL, Message, PushResult, Whose
 from tests.support.servers import free_port
 from tests.support.web import FakeFCM, fcm_error, project_quota_error
 
@@ -39,25 +39,25 @@ async def push(fcm: FakeFCM) -> AsyncIterator[FcmPush]:
 
 
 async def test_an_accepted_push_is_shown(fcm: FakeFCM, push: FcmPush) -> None:
-    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
     assert fcm.phones["token-1"].visible == {MESSAGE.collapse_id: "Body"}
 
 
 @pytest.mark.parametrize(
     ("answer", "result", "code"),
     [
-        (lambda: fcm_error(404, "UNREGISTERED"), Result.GONE, "UNREGISTERED"),
-        (lambda: fcm_error(400, "INVALID_ARGUMENT"), Result.REFUSED, "INVALID_ARGUMENT"),
-        (lambda: fcm_error(503, "UNAVAILABLE"), Result.BUSY, "UNAVAILABLE"),
-        (lambda: web.Response(status=502, text="<html>"), Result.UNKNOWN, "502"),
-        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), Result.BUSY, "NOT_FOUND"),
-        (lambda: web.json_response({"error": {"code": 500, "status": "INTERNAL"}}), Result.UNKNOWN, "INTERNAL"),
-        (lambda: web.json_response({"name": ""}), Result.UNKNOWN, "200"),
-        (lambda: web.json_response(["odd"], status=500), Result.BUSY, "500"),
+        (lambda: fcm_error(404, "UNREGISTERED"), PushResult.GONE, "UNREGISTERED"),
+        (lambda: fcm_error(400, "INVALID_ARGUMENT"), PushResult.REFUSED, "INVALID_ARGUMENT"),
+        (lambda: fcm_error(503, "UNAVAILABLE"), PushResult.BUSY, "UNAVAILABLE"),
+        (lambda: web.Response(status=502, text="<html>"), PushResult.UNKNOWN, "502"),
+        (lambda: web.json_response({"error": {"status": "NOT_FOUND"}}, status=404), PushResult.BUSY, "NOT_FOUND"),
+        (lambda: web.json_response({"error": {"code": 500, "status": "INTERNAL"}}), PushResult.UNKNOWN, "INTERNAL"),
+        (lambda: web.json_response({"name": ""}), PushResult.UNKNOWN, "200"),
+        (lambda: web.json_response(["odd"], status=500), PushResult.BUSY, "500"),
     ],
 )
 async def test_each_answer_over_the_wire(
-    fcm: FakeFCM, push: FcmPush, answer: type[web.Response], result: Result, code: str
+    fcm: FakeFCM, push: FcmPush, answer: type[web.Response], result: PushResult, code: str
 ) -> None:
     async def script(token: str) -> web.Response:
         return answer()
@@ -103,17 +103,17 @@ async def cut_off(token: str) -> web.Response:
 @pytest.mark.parametrize(
     ("script", "result", "sentence"),
     [
-        (None, Result.ACCEPTED, ""),
-        (project_over_quota, Result.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
-        (redirected, Result.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
-        (refused, Result.BUSY, "says that the API fcm.googleapis.com is disabled; enable it."),
-        (invalid, Result.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
-        (busy, Result.BUSY, "takes no message of ours (UNAVAILABLE)."),
-        (cut_off, Result.UNKNOWN, "does not answer (ServerDisconnectedError)"),
+        (None, PushResult.ACCEPTED, ""),
+        (project_over_quota, PushResult.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
+        (redirected, PushResult.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
+        (refused, PushResult.BUSY, "says that the API fcm.googleapis.com is disabled; enable it."),
+        (invalid, PushResult.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
+        (busy, PushResult.BUSY, "takes no message of ours (UNAVAILABLE)."),
+        (cut_off, PushResult.UNKNOWN, "does not answer (ServerDisconnectedError)"),
     ],
 )
 async def test_a_probe_reaches_nobody_and_is_judged_by_the_same_table(
-    fcm: FakeFCM, push: FcmPush, script: Any, result: Result, sentence: str
+    fcm: FakeFCM, push: FcmPush, script: Any, result: PushResult, sentence: str
 ) -> None:
     fcm.script = script
     assert (await push.probe()).result is result
@@ -127,23 +127,23 @@ async def test_a_cut_connection_may_have_been_accepted_and_a_refused_one_was_not
         raise ConnectionResetError
 
     fcm.after = cut
-    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.UNKNOWN
+    assert (await push.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is PushResult.UNKNOWN
     assert fcm.accepted["token-1"] == 1
     nowhere = await connect(f"http://127.0.0.1:{free_port()}", "project-1", 1)
-    assert (await nowhere.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is Result.UNSENT
+    assert (await nowhere.send(PHONE, MESSAGE, TIMEOUT, nothing)).result is PushResult.UNSENT
     await nowhere.aclose()
 
 
 async def test_no_answer_in_time_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
     fcm.latency = 5
-    assert (await push.send(PHONE, MESSAGE, timedelta(seconds=0.1), nothing)).result is Result.UNKNOWN
+    assert (await push.send(PHONE, MESSAGE, timedelta(seconds=0.1), nothing)).result is PushResult.UNKNOWN
 
 
 async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path) -> None:
     shown: list[str] = []
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: shown.append(device))
     for token in ("token-1", "token-2"):
-        assert (await outbox.send(Device(token, "d"), MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+        assert (await outbox.send(Device(token, "d"), MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
     text = (tmp_path / "outbox.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["device"] for line in lines] == shown
@@ -174,7 +174,7 @@ async def test_a_definite_refusal_is_no_unknown_answer_however_long_a_new_token_
     push = await connect(fcm.url, "project-1", 1)
     push._tokens = Tokens()  # type: ignore[assignment]
     answer = await push.send(PHONE, MESSAGE, timedelta(seconds=1), nothing)
-    assert (answer.result, fcm.asked["token-1"]) == (Result.UNSENT, 1)
+    assert (answer.result, fcm.asked["token-1"]) == (PushResult.UNSENT, 1)
     await push.aclose()
 
 
@@ -205,19 +205,19 @@ async def fid_over_quota(token: str) -> web.Response | None:
 @pytest.mark.parametrize(
     ("script", "result", "asked", "shown"),
     [
-        (None, Result.ACCEPTED, ["fid-1"], ["fid-1"]),
-        (only_fid_gone, Result.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
-        (unknown_field, Result.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
-        (unregistered, Result.GONE, ["fid-1", "token-1"], []),
-        (fid_invalid_token_gone, Result.REFUSED, ["fid-1", "token-1"], []),
-        (fid_gone_token_of_another, Result.REFUSED, ["fid-1", "token-1"], []),
-        (fid_over_quota, Result.BUSY, ["fid-1"], []),
-        (busy, Result.BUSY, ["fid-1"], []),
-        (cut_off, Result.UNKNOWN, ["fid-1"], []),
+        (None, PushResult.ACCEPTED, ["fid-1"], ["fid-1"]),
+        (only_fid_gone, PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (unknown_field, PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (unregistered, PushResult.GONE, ["fid-1", "token-1"], []),
+        (fid_invalid_token_gone, PushResult.REFUSED, ["fid-1", "token-1"], []),
+        (fid_gone_token_of_another, PushResult.REFUSED, ["fid-1", "token-1"], []),
+        (fid_over_quota, PushResult.BUSY, ["fid-1"], []),
+        (busy, PushResult.BUSY, ["fid-1"], []),
+        (cut_off, PushResult.UNKNOWN, ["fid-1"], []),
     ],
 )
 async def test_one_installation_gets_one_push_by_its_fid_else_by_its_token(
-    fcm: FakeFCM, push: FcmPush, script: Any, result: Result, asked: list[str], shown: list[str]
+    fcm: FakeFCM, push: FcmPush, script: Any, result: PushResult, asked: list[str], shown: list[str]
 ) -> None:
     fcm.script = script
     assert (await push.send(BOTH, MESSAGE, TIMEOUT, nothing)).result is result
@@ -227,11 +227,11 @@ async def test_one_installation_gets_one_push_by_its_fid_else_by_its_token(
 
 
 async def test_a_device_with_a_fid_alone_is_sent_it_as_fid(fcm: FakeFCM, push: FcmPush) -> None:
-    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is Result.ACCEPTED
+    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
     [sent] = fcm.messages
     assert (sent["fid"], "token" in sent) == ("fid-2", False)
     fcm.script = unregistered
-    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is Result.GONE
+    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is PushResult.GONE
 
 
 async def test_a_token_that_gets_no_answer_after_its_fid_was_refused_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
@@ -243,4 +243,4 @@ async def test_a_token_that_gets_no_answer_after_its_fid_was_refused_is_unknown(
     fcm.script = script
     left: list[int] = []
     answer = await push.send(BOTH, MESSAGE, TIMEOUT, lambda: left.append(1))
-    assert (answer.result, len(left)) == (Result.UNKNOWN, 2)
+    assert (answer.result, len(left)) == (PushResult.UNKNOWN, 2)

@@ -14,21 +14,21 @@ import pytest
 from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
 from notifications.domain.backoff import jittered
-from notifications.domain.delivery import Kind, LedgerRules, Neighbours, Opening, Version
+from notifications.domain.delivery import LedgerRules, Neighbours, NextStep, Opening, Version
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import (
     ActionItem,
     Cited,
     Conversation,
+    DayState,
     Draft,
     Highlight,
     Recap,
-    State,
     Task,
     Turn,
     Window,
 )
-from notifications.domain.push import Result
+from notifications.domain.push import PushResult
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of
 from notifications.ports import Decided, Mended, Store
@@ -230,33 +230,33 @@ async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(wo
     before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
     was: dict[date, Version | None] = {before: None}
     mine = replace(opening("me"), told="", neighbours=Neighbours(was, {after: None}), zone=ON_ZONE, hour=22)
-    kept = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 2)}, {after: None}))
+    kept = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 2)}, {after: None}))
     world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
     world.put_ledger("ann", before.isoformat(), {"state": "skipped", "seq": 2})
     verbs: list[Callable[[Opening], Any]] = [
         lambda op: store.begin(op, RECAP, has_devices=True, replaces=None),
-        lambda op: store.end_day(op, State.SKIPPED, "no_content"),
+        lambda op: store.end_day(op, DayState.SKIPPED, "no_content"),
     ]
     for verb in verbs:
-        assert (await verb(mine)).kind is Kind.CHANGED  # there was none before
-        seq = replace(mine, neighbours=Neighbours({before: (State.SKIPPED, 1)}, {after: None}))
-        assert (await verb(seq)).kind is Kind.CHANGED
-        assert (await verb(replace(kept, operators=True))).kind is Kind.CHANGED  # a resend looks at later days, too
-        assert (await verb(replace(kept, hour=21))).kind is Kind.CHANGED  # so does who moved since the listing
-        assert (await verb(replace(kept, zone="UTC"))).kind is Kind.CHANGED
+        assert (await verb(mine)).step is NextStep.CHANGED  # there was none before
+        seq = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 1)}, {after: None}))
+        assert (await verb(seq)).step is NextStep.CHANGED
+        assert (await verb(replace(kept, operators=True))).step is NextStep.CHANGED  # a resend looks at later days, too
+        assert (await verb(replace(kept, hour=21))).step is NextStep.CHANGED  # so does who moved since the listing
+        assert (await verb(replace(kept, zone="UTC"))).step is NextStep.CHANGED
     assert (sorted(world.ledgers("ann")), world.summaries("ann")) == ([before.isoformat(), after.isoformat()], {})
-    assert (await store.begin(kept, RECAP, has_devices=True, replaces=None)).kind is Kind.PUSH
+    assert (await store.begin(kept, RECAP, has_devices=True, replaces=None)).step is NextStep.PUSH
 
 
 async def test_what_a_later_version_wrote_into_a_ledger_stays(world: World, store: Any) -> None:
-    closed = await store.end_day(replace(opening("me"), told=""), State.SKIPPED, "no_content")
+    closed = await store.end_day(replace(opening("me"), told=""), DayState.SKIPPED, "no_content")
     doc = world.ledgers("ann")[DAY.isoformat()]
     assert (doc["told"], "read_from" in doc) == ("", False)
     world.put_ledger("ann", DAY.isoformat(), doc | {"of_tomorrow": {"a": [1]}})
     told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
     opened = replace(opening("op"), told=told, read_from=WINDOW.start)
     await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
-    await store.report("ann", DAY, "op", 2, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    await store.report("ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
     doc = world.ledgers("ann")[DAY.isoformat()]
     assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
     assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -272,18 +272,18 @@ async def test_a_sender_that_a_clock_ahead_stamped_is_stale_a_while_from_now(
         lambda: store.take("ann", DAY, "you"),
         lambda: store.sweep("ann", DAY, "you", over=True),
         lambda: store.resend("ann", DAY, claim_live=False),
-        lambda: store.end_day(opening("you"), State.DEAD, "crashes"),
+        lambda: store.end_day(opening("you"), DayState.DEAD, "crashes"),
     ]
     for verb in verbs:
         world.put_ledger("ann", DAY.isoformat(), doc | {"sending_at": datetime.now(UTC) + ahead})
         decision = await verb()
-        assert decision.kind in (Kind.BUSY, Kind.REFUSED)
+        assert decision.step in (NextStep.BUSY, NextStep.REFUSED)
         assert decision.wait == timedelta(seconds=120)
         found = world.ledgers("ann")[DAY.isoformat()]
         assert abs(found["sending_at"] - datetime.now(UTC)) < timedelta(seconds=60)
         assert (found["state"], found["by"], found["tries"]) == ("sending", "me", 1)
         again = await verb()
-        assert (again.kind, again.write) == (decision.kind, False)
+        assert (again.step, again.write) == (decision.step, False)
 
 
 async def test_an_own_summary_is_found_by_the_id_that_its_ledger_names(world: World, store: Any) -> None:
@@ -376,7 +376,7 @@ async def test_a_dead_legacy_token_goes_only_if_it_is_still_there(world: World, 
 
 async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) -> None:
     decision = await begin(store)
-    assert decision.kind is Kind.PUSH
+    assert decision.step is NextStep.PUSH
     [(day, ledger)] = world.ledgers("ann").items()
     assert day == "2026-05-01"
     assert (ledger["state"], ledger["by"], ledger["tries"], ledger["seq"]) == ("sending", "me", 1, 1)
@@ -402,10 +402,10 @@ async def test_begin_writes_ledger_and_summary_in_one(world: World, store: Any) 
 async def test_a_repeated_begin_knows_itself_and_another_is_told_to_wait(world: World, store: Any) -> None:
     first = await begin(store)
     again = await begin(store)
-    assert (again.kind, again.write) == (Kind.PUSH, False)
+    assert (again.step, again.write) == (NextStep.PUSH, False)
     assert replace(again.entry, sending_at=None) == replace(first.entry, sending_at=None)
     other = await begin(store, by="you")
-    assert other.kind is Kind.BUSY
+    assert other.step is NextStep.BUSY
     assert timedelta(seconds=100) < other.wait <= timedelta(seconds=120)
 
 
@@ -417,7 +417,7 @@ async def test_of_many_that_begin_one_pushes(world: World, store: Any) -> None:
     finally:
         for one in stores:
             await one.aclose()
-    assert sorted(decision.kind for decision in decisions) == [Kind.BUSY] * (len(stores) - 1) + [Kind.PUSH]
+    assert sorted(decision.step for decision in decisions) == [NextStep.BUSY] * (len(stores) - 1) + [NextStep.PUSH]
     assert len(world.summaries("ann")) == 1
 
 
@@ -440,14 +440,14 @@ async def test_a_decision_that_fails_leaves_nothing_locked(world: World, store: 
         await store._transact("ann", DAY, failing, user=True, summary=False)
     world.update_user("ann", {"language": "pt"})
     world.put_ledger("ann", DAY.isoformat(), {"state": "skipped"})
-    assert (await begin(store)).kind is Kind.FINAL
+    assert (await begin(store)).step is NextStep.FINAL
 
 
 async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:
     world.update_user("ann", {"daily_summary_enabled": False})
-    assert (await begin(store)).kind is Kind.NOBODY
+    assert (await begin(store)).step is NextStep.NOBODY
     world.delete_user("ann")
-    assert (await begin(store)).kind is Kind.NOBODY
+    assert (await begin(store)).step is NextStep.NOBODY
     assert (world.ledgers("ann"), world.summaries("ann")) == ({}, {})
 
 
@@ -470,7 +470,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(
     world.put_summary("ann", key, theirs)
     assert (await store.summary("ann", DAY)) is not None
     decision = await begin(store)
-    assert (decision.kind, decision.entry.state, decision.entry.outcome) == (Kind.FINAL, State.SENT, "legacy")
+    assert (decision.step, decision.entry.state, decision.entry.outcome) == (NextStep.FINAL, DayState.SENT, "legacy")
     [ledger] = world.ledgers("ann").values()
     assert ledger["window_end"] == AN_HOUR_BEFORE
     assert [doc["headline"] for doc in world.summaries("ann").values()] == ["H"]
@@ -483,36 +483,38 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
         DAY,
         "me",
         opened.entry.seq,
-        {"aa": Result.ACCEPTED, "bb": Result.BUSY},
+        {"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
         sent_nothing=False,
         last_chance=False,
     )
-    assert decision.kind is Kind.RETRY
+    assert decision.step is NextStep.RETRY
     [ledger] = world.ledgers("ann").values()
     assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
     taken = await store.take("ann", DAY, "you")
-    assert (taken.kind, taken.entry.by, taken.entry.tries) == (Kind.PUSH, "you", 1)
-    decision = await store.report("ann", DAY, "you", 1, {"bb": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
-    assert (decision.kind, decision.entry.state) == (Kind.FINAL, State.SENT)
+    assert (taken.step, taken.entry.by, taken.entry.tries) == (NextStep.PUSH, "you", 1)
+    decision = await store.report(
+        "ann", DAY, "you", 1, {"bb": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+    )
+    assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
     [ledger] = world.ledgers("ann").values()
     assert ledger["devices"] == {"aa": "accepted", "bb": "accepted"}
     assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
-    assert (await store.take("ann", DAY, "third")).kind is Kind.FINAL
+    assert (await store.take("ann", DAY, "third")).step is NextStep.FINAL
 
 
-async def report(store: Any, opened: Any, by: str = "me", **results: Result) -> Any:
+async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
     return await store.report("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
 
 
 async def test_a_report_right_after_begin_or_take_reads_nothing(world: World, store: Any) -> None:
     opened = await begin(store)
     read = store.reads
-    pending = await report(store, opened, aa=Result.ACCEPTED, bb=Result.BUSY)
-    assert (pending.kind, store.reads - read) == (Kind.RETRY, 0)
+    pending = await report(store, opened, aa=PushResult.ACCEPTED, bb=PushResult.BUSY)
+    assert (pending.step, store.reads - read) == (NextStep.RETRY, 0)
     taken = await store.take("ann", DAY, "you")
     read = store.reads
-    sent = await report(store, taken, "you", bb=Result.ACCEPTED)
-    assert (sent.kind, sent.entry.state, store.reads - read) == (Kind.FINAL, State.SENT, 0)
+    sent = await report(store, taken, "you", bb=PushResult.ACCEPTED)
+    assert (sent.step, sent.entry.state, store.reads - read) == (NextStep.FINAL, DayState.SENT, 0)
     [ledger] = world.ledgers("ann").values()
     assert (ledger["state"], ledger["by"], ledger["devices"]) == ("sent", "you", {"aa": "accepted", "bb": "accepted"})
     assert (ledger["title"], ledger["tries"], "reason" in ledger) == ("🌤️ Head", 1, False)
@@ -521,10 +523,10 @@ async def test_a_report_right_after_begin_or_take_reads_nothing(world: World, st
 
 async def test_a_report_whose_reply_was_lost_changes_nothing_the_second_time(world: World, store: Any) -> None:
     opened = await begin(store)
-    await report(store, opened, aa=Result.ACCEPTED)
+    await report(store, opened, aa=PushResult.ACCEPTED)
     [before] = world.ledgers("ann").values()
-    again = await report(store, opened, aa=Result.ACCEPTED)
-    assert (again.kind, again.write) == (Kind.FINAL, False)
+    again = await report(store, opened, aa=PushResult.ACCEPTED)
+    assert (again.step, again.write) == (NextStep.FINAL, False)
     assert list(world.ledgers("ann").values()) == [before]
 
 
@@ -534,8 +536,8 @@ async def test_a_report_on_a_ledger_that_another_has_taken_is_decided_anew(world
     try:
         opened = await begin(store)
         await store.take("ann", DAY, "you")
-        late = await report(store, opened, aa=Result.ACCEPTED, bb=Result.BUSY)
-        assert (late.kind, late.entry.state, late.entry.by) == (Kind.RETRY, State.SENDING, "you")
+        late = await report(store, opened, aa=PushResult.ACCEPTED, bb=PushResult.BUSY)
+        assert (late.step, late.entry.state, late.entry.by) == (NextStep.RETRY, DayState.SENDING, "you")
         [ledger] = world.ledgers("ann").values()
         assert (ledger["state"], ledger["by"], ledger["devices"]) == ("sending", "you", {"aa": "accepted"})
     finally:
@@ -545,7 +547,7 @@ async def test_a_report_on_a_ledger_that_another_has_taken_is_decided_anew(world
 async def test_a_report_about_an_erased_account_brings_nothing_back(world: World, store: Any) -> None:
     opened = await begin(store)
     world.delete_ledger("ann", DAY.isoformat())
-    assert (await report(store, opened, aa=Result.ACCEPTED)).kind is Kind.NOBODY
+    assert (await report(store, opened, aa=PushResult.ACCEPTED)).step is NextStep.NOBODY
     assert world.ledgers("ann") == {}
 
 
@@ -554,11 +556,11 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
     world.put_user("ann", ON, {}, {})
     try:
         await begin(store)
-        assert (await store.take("ann", DAY, "you")).kind is Kind.PUSH
+        assert (await store.take("ann", DAY, "you")).step is NextStep.PUSH
         decision = await store.report(
-            "ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False
+            "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
         )
-        assert (decision.kind, decision.entry.state) == (Kind.FINAL, State.SENT)
+        assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
     finally:
         await store.aclose()
 
@@ -567,15 +569,17 @@ async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(worl
     await begin(store)
     world.put_summary("ann", RECAP.id, {"date": "2026-05-01", "headline": "Rewritten"})
     world.delete_summary("ann", RECAP.id)
-    decision = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
-    assert decision.entry.state is State.SENT
+    decision = await store.report(
+        "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+    )
+    assert decision.entry.state is DayState.SENT
 
 
 async def test_close_once_and_for_all(world: World, store: Any) -> None:
-    first = await store.end_day(opening("me"), State.SKIPPED, "no_content")
-    assert (first.kind, first.write) == (Kind.FINAL, True)
-    again = await store.end_day(opening("you"), State.MISSED, "closed")
-    assert (again.kind, again.write, again.entry.state) == (Kind.FINAL, False, State.SKIPPED)
+    first = await store.end_day(opening("me"), DayState.SKIPPED, "no_content")
+    assert (first.step, first.write) == (NextStep.FINAL, True)
+    again = await store.end_day(opening("you"), DayState.MISSED, "closed")
+    assert (again.step, again.write, again.entry.state) == (NextStep.FINAL, False, DayState.SKIPPED)
     around = await store.ledgers_between("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
     assert list(around) == [DAY]
     assert around[DAY].window_end == SLOT
@@ -584,28 +588,28 @@ async def test_close_once_and_for_all(world: World, store: Any) -> None:
 async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World, store: Any) -> None:
     for n in range(-4, 4):
         day = DAY + timedelta(days=n)
-        await store.end_day(Opening("ann", day, "me", SLOT, WINDOW), State.SKIPPED, "no_content")
+        await store.end_day(Opening("ann", day, "me", SLOT, WINDOW), DayState.SKIPPED, "no_content")
     found = await store.ledgers_between("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
     assert sorted(found) == [DAY + timedelta(days=n) for n in range(-3, 3)]
 
 
 async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
     await begin(store)
-    assert (await store.resend("ann", DAY, claim_live=False)).kind is Kind.REFUSED
-    await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert (await store.resend("ann", DAY, claim_live=False)).step is NextStep.REFUSED
+    await store.report("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
     bumped = await store.resend("ann", DAY, claim_live=False)
-    assert (bumped.kind, bumped.entry.seq, bumped.entry.state) == (Kind.RETRY, 2, State.PENDING)
-    late = await store.report("ann", DAY, "me", 1, {"aa": Result.ACCEPTED}, sent_nothing=False, last_chance=False)
-    assert late.kind is Kind.REFUSED
+    assert (bumped.step, bumped.entry.seq, bumped.entry.state) == (NextStep.RETRY, 2, DayState.PENDING)
+    late = await store.report("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    assert late.step is NextStep.REFUSED
     again = await store.take("ann", DAY, "operator")
-    assert (again.kind, again.entry.title, again.entry.body) == (Kind.PUSH, "🌤️ Head", "Head")
+    assert (again.step, again.entry.title, again.entry.body) == (NextStep.PUSH, "🌤️ Head", "Head")
 
 
 async def test_a_skipped_day_is_replaced_only_as_it_was_read(world: World, store: Any) -> None:
-    closed = await store.end_day(opening("me"), State.SKIPPED, "no_content")
-    assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).kind is Kind.FINAL
+    closed = await store.end_day(opening("me"), DayState.SKIPPED, "no_content")
+    assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).step is NextStep.FINAL
     decision = await begin(store, by="op", replaces=closed.entry)
-    assert (decision.kind, decision.entry.seq) == (Kind.PUSH, 2)
+    assert (decision.step, decision.entry.seq) == (NextStep.PUSH, 2)
 
 
 async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(store: Store) -> None:

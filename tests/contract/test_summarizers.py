@@ -14,7 +14,7 @@ from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
 from notifications.adapters.llm.openai_wire import budgets
-from notifications.domain.backoff import Budget
+from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
@@ -324,8 +324,8 @@ def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
         "x-ratelimit-reset-tokens": "1h6m0.5s",
     }
     assert budgets(told) == {
-        "requests": Budget(5000, 4999, timedelta(milliseconds=12)),
-        "tokens": Budget(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
+        "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
+        "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
     }
     bare = {"x-ratelimit-reset-requests": "30"}
     assert budgets(told | bare)["requests"].reset == timedelta(seconds=30)

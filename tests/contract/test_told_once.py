@@ -26,9 +26,9 @@ from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
 from notifications.commands.resend import Refused, _refuse_what_is_no_day
 from notifications.domain.claim import ClaimAnswer
-from notifications.domain.delivery import Decision, Kind, LedgerRules
-from notifications.domain.model import Cited, State, User
-from notifications.domain.push import Shown
+from notifications.domain.delivery import Decision, LedgerRules, NextStep
+from notifications.domain.model import Cited, DayState, User
+from notifications.domain.push import PushText
 from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
@@ -163,7 +163,7 @@ class History:
             if one.how == "former":
                 await self._former(slot)
             elif one.how == "missed":
-                await self.store.end_day(self._day(slot).opening(), State.MISSED, "closed")
+                await self.store.end_day(self._day(slot).opening(), DayState.MISSED, "closed")
             else:
                 kept.extend(await self._read(user, slot, self._day(slot)))
 
@@ -194,7 +194,7 @@ class History:
             except Refused:
                 return
             found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)
-            if found is not None and found.state not in (State.SKIPPED, State.MISSED):
+            if found is not None and found.state not in (DayState.SKIPPED, DayState.MISSED):
                 return
             day = replace(self._day(slot), resend=True, replaces=found)
             kept.extend((listed.user, one, day) for one in await self._read(listed.user, slot, day))
@@ -210,7 +210,7 @@ class History:
         self.runs += 1
         won = Reply(ClaimAnswer.WON, slot.at)
         terms = ClaimTerms("key", 0, 0, 0)
-        nothing: Any = SimpleNamespace(shown=Shown.RECAP)
+        nothing: Any = SimpleNamespace(shown=PushText.RECAP)
         return Day(nothing, "ann", slot.recap_date, slot.at, terms, f"run-{self.runs}", won, Phase.DUE, 0.0)
 
     async def _read(self, user: User, slot: Slot, day: Day) -> list[DayInput]:
@@ -230,11 +230,11 @@ class History:
         if not telling and day.replaces is not None:
             return
         if thin or not telling:
-            decision = await self.store.end_day(day.opening(given), State.SKIPPED, "no_content")
+            decision = await self.store.end_day(day.opening(given), DayState.SKIPPED, "no_content")
         else:
             recap = recap_of(slot, self.runs)
             decision = await self.store.begin(day.opening(given), recap, has_devices=False, replaces=day.replaces)
-        if decision.kind is Kind.CHANGED:
+        if decision.step is NextStep.CHANGED:
             for anew in await self._read(user, slot, day):
                 await self._write(user, anew, day, read_at, thin=thin)
             return
@@ -248,15 +248,15 @@ class History:
             return
         replaced = given.ledgers.today
         self.told.update(keys)
-        if decision.entry.state is not State.SKIPPED:  # the app's day is known in the zone that the user has now
+        if decision.entry.state is not DayState.SKIPPED:  # the app's day is known in the zone that the user has now
             told = {key: at for key, (at, its_zone) in self.by_the_app.items() if its_zone == given.ledgers.user.zone}
             self.told_again += [key for key in keys if told.get(key, read_at) < read_at]
         fresh = given.ledgers.slot.at - LOOK_BACK
         begun = {one.id: one.created_at for one in given.conversations}
         self.too_early += [key for key in keys if read_at < self.readable[key] and begun[key] >= fresh]
-        if replaced is not None and replaced.state is State.SKIPPED:  # what it had read is told by its recap alone
+        if replaced is not None and replaced.state is DayState.SKIPPED:  # what it had read is told by its recap alone
             self.told.subtract(key for key in keys if key in self.skipped.get(replaced.date, ()))
-        if decision.entry.state is State.SKIPPED:
+        if decision.entry.state is DayState.SKIPPED:
             self.skipped[decision.entry.date] = keys
         self.covered.append((floor_of(given), given.ledgers.slot.at, read_at))
 
@@ -284,7 +284,7 @@ class History:
         """The user asks the app for a day that was skipped: what can be read of before its slot is told there."""
         key = slot.recap_date.isoformat()
         found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)
-        if found is None or found.state is not State.SKIPPED or self.world.summaries("ann").get(f"app-{key}"):
+        if found is None or found.state is not DayState.SKIPPED or self.world.summaries("ann").get(f"app-{key}"):
             return
         naive = now.replace(tzinfo=None).isoformat()  # as the app writes it
         self.world.put_summary("ann", f"app-{key}", {"id": f"app-{key}", "date": key, "created_at": naive})

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from notifications.domain.claim import Stored, sweep_key
+from notifications.domain.claim import ClaimState, sweep_key
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.told import hashes_in, told_hash
 from tests.faults.stage import MAX_TICKS, SCALED, FaultStage
@@ -235,7 +235,7 @@ class Chaos:
         ledger, struck = faults.ledger(uid), self.struck
         record = faults.stage.record(uid, faults.slots[uid])
         story: Any = (uid, ledger, record, struck)
-        ends = {"sent": Stored.SENT, "dead": Stored.DEAD, "gave_up": Stored.DEAD}
+        ends = {"sent": ClaimState.SENT, "dead": ClaimState.DEAD, "gave_up": ClaimState.DEAD}
         assert record.state is ends.get(ledger.get("state", "")), story
         if ledger["state"] == "dead":
             assert ledger["failures"] >= 3 or ledger["crashes"] >= 4, story

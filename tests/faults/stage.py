@@ -189,7 +189,7 @@ class FaultStage:
                 if client.type(key) != b"string":
                     continue
                 record = claim.parse(client.get(key))
-                if record.state in (claim.Stored.CLAIMED, claim.Stored.IDLE):
+                if record.state in (claim.ClaimState.CLAIMED, claim.ClaimState.IDLE):
                     u = max(0, record.until - int(by.total_seconds() * 1000))
                     aged = {"s": record.state, "t": record.token, "u": u, "f": record.failures, "c": record.crashes}
                     client.set(key, json.dumps(aged), keepttl=True)
@@ -231,7 +231,7 @@ class FaultStage:
             seconds, micros = client.time()
             now = seconds * 1000 + micros // 1000
             records = [claim.parse(client.get(key)) for key in client.scan_iter("daily_summary:*")]
-        return not any(record.state is claim.Stored.IDLE and record.until > now for record in records)
+        return not any(record.state is claim.ClaimState.IDLE and record.until > now for record in records)
 
     def open_shards(self) -> bool:
         """Whether a run would still find something to do for our users' shard."""
@@ -240,7 +240,7 @@ class FaultStage:
         with self.redis() as client:
             for cohort in cohorts_between(now - timedelta(hours=3), now):
                 key = claim.shard_key(cohort.slot, cohort.hour, tzdata_version(), self.stage.world.environment, 0, 1)
-                if cohort.slot in at and claim.parse(client.get(key)).state is not claim.Stored.COMPLETE:
+                if cohort.slot in at and claim.parse(client.get(key)).state is not claim.ClaimState.COMPLETE:
                     return True
         return False
 
@@ -277,7 +277,7 @@ class FaultStage:
         for token, uid in tokens.items():
             phone = fcm.phones[token]
             ledger = self.ledger(uid)
-            assert (ledger["state"], self.stage.record(uid, self.slots[uid]).state) == ("sent", claim.Stored.SENT)
+            assert (ledger["state"], self.stage.record(uid, self.slots[uid]).state) == ("sent", claim.ClaimState.SENT)
             assert phone.visible == {ledger["collapse_id"]: ledger["body"]}
             assert set(phone.bodies) == {ledger["body"]}
             [summary] = world.summaries(uid).values()

@@ -13,7 +13,7 @@ from aiohttp import web
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.adapters.llm.offline import sentences
 from notifications.adapters.local.outbox import Outbox
-from notifications.domain.claim import SINGLE_FILE_LANE, Stored
+from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
@@ -104,9 +104,9 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         await store.aclose()
         terms = run.user_terms(user.uid, slot.recap_date, slot.at)
         [record] = await claims.read([terms.key])
-        if step == "send" and record.state is Stored.SENT:
+        if step == "send" and record.state is ClaimState.SENT:
             pytest.fail(f"{name} at {step}: sent, though nothing was")
-        assert (record.state, record.failures, record.crashes) == (Stored.IDLE, 0, 0), (name, step, record, outcome)
+        assert (record.state, record.failures, record.crashes) == (ClaimState.IDLE, 0, 0), (name, step, record, outcome)
         assert record.reason, (name, step)
         assert record.until <= int((await claims.now()).timestamp() * 1000) + 30 * 60_000
         told = run.trouble is not None or run.defects or run.stopped_by is not None or outcome.wait > timedelta(0)
@@ -127,7 +127,7 @@ async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisCl
     await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
     await store.aclose()
     [record] = await claims.read([run.user_terms("ann", slot.recap_date, slot.at).key])
-    assert (record.state, record.failures, record.crashes, record.reason) == (Stored.IDLE, 1, 0, "refusal")
+    assert (record.state, record.failures, record.crashes, record.reason) == (ClaimState.IDLE, 1, 0, "refusal")
 
 
 @pytest.mark.parametrize("finish", ["length", "stop"])
@@ -173,7 +173,7 @@ def test_one_users_useless_answers_are_charged_once_another_was_answered_well(st
     staged.llm_rule = rule
     finished = staged.stage.run()
     found = staged.stage.record("ann", staged.slots["ann"])
-    assert (finished.code, found.state, found.failures, found.reason) == (0, Stored.IDLE, 1, "invalid_answer")
+    assert (finished.code, found.state, found.failures, found.reason) == (0, ClaimState.IDLE, 1, "invalid_answer")
     event = finished.event("tick.finished")
     assert (event["due"], event["sent"], event["waiting"], event["failed"]) == (3, 2, 1, 0)
 
@@ -235,4 +235,4 @@ def test_a_user_whose_column_and_document_disagree_keeps_nobody_from_theirs(stag
     assert (event["due"], event["sent"], event["unreadable"]) == (4, 2, 2)
     assert [one["uid"] for one in finished.named("user.unreadable")] == ["bad", "worse"]
     assert set(stage.fcm.accepted) == {"token-ann-0", "token-cat-0"}
-    assert stage.record("bad", slots["bad"]).state is Stored.ABSENT
+    assert stage.record("bad", slots["bad"]).state is ClaimState.ABSENT

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import on_sqlite
 from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import Stage
@@ -79,7 +79,7 @@ def test_a_claim_won_by_a_clock_that_jumped_is_given_back_before_it_is_used(
     assert (finished.code, "has jumped" in finished.err.splitlines()[-1]) == (4, True), finished.err
     assert [len(stage.world.ledgers(uid)) for uid in ("ann", "bob")] == [1, 0]
     bob = stage.record("bob", slots["bob"])
-    assert (bob.state, bob.failures, bob.crashes, bob.reason) == (Stored.IDLE, 0, 0, "clock")
+    assert (bob.state, bob.failures, bob.crashes, bob.reason) == (ClaimState.IDLE, 0, 0, "clock")
     stage.llm.script, shifted.shift = None, 0
     with Redis(port=stage.redis.port) as client:  # the shards rest for a minute
         for key in client.scan_iter("daily_summary:cohort:*"):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from notifications.domain import claim
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.proxies import COMMIT, CONVERSATIONS
 from tests.faults.stage import PATIENT, SCALED, FaultStage, closing, killed, on_firestore, on_sqlite, record
 from tests.support.servers import RedisServer, wait_for
@@ -95,7 +95,7 @@ def test_a_user_who_kills_every_run_ends_alone_and_dead(staged: FaultStage) -> N
     assert not staged.open_shards()
     assert {uid: staged.ledger(uid)["state"] for uid in innocent} == dict.fromkeys(innocent, "sent")
     assert (staged.ledger("poison")["state"], staged.ledger("poison")["outcome"]) == ("dead", "crashes")
-    assert (staged.ledger("poison")["crashes"], record(staged, "poison").state) == (4, Stored.DEAD)
+    assert (staged.ledger("poison")["crashes"], record(staged, "poison").state) == (4, ClaimState.DEAD)
     assert staged.stage.llm.calls["poison"] == 4
     assert max(staged.ledger(uid)["crashes"] for uid in innocent) <= 2
     assert staged.pushes() == {f"token-{uid}-0": 1 for uid in innocent}
@@ -151,7 +151,7 @@ def test_the_last_permitted_crash_after_begin_is_given_up_once_stale(staged: Fau
             if b'"claimed"' in client.get(shard):
                 client.delete(shard)
     staged.stage.run()
-    assert (record(staged, "ann").state, staged.ledger("ann")["state"]) == (Stored.DEAD, "sending")
+    assert (record(staged, "ann").state, staged.ledger("ann")["state"]) == (ClaimState.DEAD, "sending")
     assert staged.open_shards()
     staged.run_until_settled()
     assert (staged.ledger("ann")["state"], staged.pushes()) == ("gave_up", {})

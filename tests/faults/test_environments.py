@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from notifications.domain.claim import Stored, since_key, sweep_key, user_key
+from notifications.domain.claim import ClaimState, since_key, sweep_key, user_key
 from notifications.domain.schedule import cohorts_between, tzdata_version
 from tests.faults.stage import on_sqlite
 from tests.integration.test_trouble import one_sentence
@@ -62,7 +62,7 @@ def test_a_claim_that_is_sent_without_a_ledger_is_told_and_a_resend_makes_the_da
     assert asked.code == 1
     assert "no ledger" in one_sentence(asked.err)
     assert f"resend ann {day}" in one_sentence(asked.err)
-    assert (other.ledgers("ann"), stage.record("ann", slot).state) == ({}, Stored.SENT)
+    assert (other.ledgers("ann"), stage.record("ann", slot).state) == ({}, ClaimState.SENT)
     resent = stage.run("resend", "ann", day, **other.env())
     assert (resent.code, "another environment" in resent.out) == (0, True), resent.err
     assert (other.ledgers("ann")[day]["state"], stage.fcm.accepted["token-ann-0"]) == ("sent", 2)

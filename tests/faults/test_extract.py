@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, closing, on_sqlite, record
 from tests.support.web import completion, llm_error
 
@@ -26,7 +26,7 @@ def check_extracts(staged: FaultStage, *uids: str) -> None:
         [summary] = staged.stage.world.summaries(uid).values()
         assert summary["metadata"]["source"] == "extract"
         assert summary["overview"] == f"who={uid} talked about the garden. And 1 more conversation."
-        assert (staged.ledger(uid)["state"], record(staged, uid).state) == ("sent", Stored.SENT)
+        assert (staged.ledger(uid)["state"], record(staged, uid).state) == ("sent", ClaimState.SENT)
         assert staged.pushes()[f"token-{uid}-0"] == 1
 
 

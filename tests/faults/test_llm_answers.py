@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.answers import item
@@ -56,7 +56,7 @@ def test_an_answer_without_measure_costs_no_memory_and_no_defect(staged: FaultSt
     told = [event[name] for name in ("sent", "extracts", "waiting", "defects")]
     assert (finished.code, told) == (0, [2, 1, 0, 0] if answered else [1, 0, 1, 0]), finished.err
     state = staged.stage.record("ann", staged.slots["ann"]).state
-    assert state is (Stored.SENT if answered else Stored.IDLE)
+    assert state is (ClaimState.SENT if answered else ClaimState.IDLE)
     assert 0 < peak < 200_000
 
 
@@ -110,7 +110,7 @@ def test_a_wait_of_minutes_is_not_slept_with_the_claim_held(staged: FaultStage) 
     assert time.monotonic() - begun < 30
     assert finished.event("recap.waiting")["wait_seconds"] == 120.0
     found = staged.stage.record("ann", staged.slots["ann"])
-    assert (found.state, found.failures, staged.stage.llm.calls["ann"]) == (Stored.IDLE, 0, 1)
+    assert (found.state, found.failures, staged.stage.llm.calls["ann"]) == (ClaimState.IDLE, 0, 1)
 
 
 def test_a_language_is_a_tag_or_nothing(stage: Stage) -> None:

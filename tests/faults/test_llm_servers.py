@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
 from tests.faults.stage import on_sqlite
 from tests.support.jobs import Stage, latest_hour
@@ -89,4 +89,4 @@ def test_nobody_at_the_address_and_an_unknown_model_are_told_in_one_sentence(sta
     finished = stage.run("--user", "ann", OPENAI_MODEL="llama9")
     told = f"The LLM at 127.0.0.1:{stage.llm.port} answers 404 for model 'llama9': \"model 'llama9' not found\"; check "
     assert (finished.code, finished.err.splitlines()[-1][: len(told)]) == (3, told)
-    assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (Stored.IDLE, 0)
+    assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (ClaimState.IDLE, 0)

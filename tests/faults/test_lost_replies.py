@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.proxies import COMMIT
 from tests.faults.stage import FaultStage, on_firestore, record
 from tests.support.web import fcm_error
@@ -86,7 +86,7 @@ def test_the_device_that_has_it_is_not_pushed_with_the_one_that_failed(staged: F
     staged.fcm_rule = rule
     staged.stage.run()
     assert (staged.ledger("ann")["state"], staged.pushes()) == ("pending", {"token-ann-0": 1})
-    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.IDLE
+    assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.IDLE
     down = False
     staged.run_until_settled()
     staged.check_delivered()
@@ -104,7 +104,7 @@ def test_a_device_that_stays_pending_is_pushed_at_its_due_time(staged: FaultStag
     staged.fcm_rule = rule
     staged.stage.run()
     found = record(staged, "ann")
-    assert (found.state, found.failures, staged.ledger("ann")["state"]) == (Stored.IDLE, 0, "pending")
+    assert (found.state, found.failures, staged.ledger("ann")["state"]) == (ClaimState.IDLE, 0, "pending")
     with staged.redis() as client:
         now = int(datetime.now(UTC).timestamp() * 1000)
         assert client.time()

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored, sweep_key
+from notifications.domain.claim import ClaimState, sweep_key
 from tests.faults.proxies import COMMIT
 from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
 from tests.support.web import fcm_error
@@ -58,7 +58,7 @@ def test_an_open_delivery_of_who_moved_away_is_finished_once(staged: FaultStage,
     event = finished.event("tick.finished")
     assert (event["swept"], event["sent"], event["due"]) == (2, 2, 2)
     assert {staged.ledger(uid)["state"] for uid in ("ann", "bob")} == {"sent"}
-    assert {staged.stage.record(uid, staged.slots[uid]).state for uid in ("ann", "bob")} == {Stored.SENT}
+    assert {staged.stage.record(uid, staged.slots[uid]).state for uid in ("ann", "bob")} == {ClaimState.SENT}
     again = staged.stage.run()
     assert again.event("tick.finished")["idle"] is True  # ten minutes must pass
 

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from notifications.domain import claim
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.money import spend_key
 from notifications.domain.schedule import tzdata_version
 from tests.faults.stage import on_sqlite
@@ -78,7 +78,7 @@ def test_whatever_stands_under_the_jobs_keys_is_told_and_costs_nobody_elses_day(
     by_type = kind in BY_TYPE
     assert (event["sent"], event["held"], event["failed"]) == (1, 1 - by_type, int(by_type))
     assert [held in told["reason"] for told in finished.named("recap.trouble")] == [True] * by_type
-    assert (stage.record("ann", slot).state, stage.world.ledgers("bob")) == (Stored.SENT, {})
+    assert (stage.record("ann", slot).state, stage.world.ledgers("bob")) == (ClaimState.SENT, {})
     assert event["defects"] == 1 + by_type
     over = finished.named("llm.over_budget")
     assert [spend_key(place, stage.now.date()) in told["reason"] for told in over] == [True] * len(over)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_firestore, on_sqlite, record
 from tests.support.servers import free_port
 from tests.support.web import completion, fcm_error, llm_error
@@ -152,7 +152,7 @@ def test_a_long_retry_after_costs_a_probe_each_half_hour(staged: FaultStage) -> 
     staged.stage.run()
     found = record(staged, "ann")
     now = int(datetime.now(UTC).timestamp() * 1000)
-    assert (found.state, found.failures) == (Stored.IDLE, 0)
+    assert (found.state, found.failures) == (ClaimState.IDLE, 0)
     assert found.until - now <= 30 * 60_000
     for _ in range(5):
         staged.age(timedelta(minutes=31))
@@ -176,7 +176,7 @@ def test_an_item_that_failed_once_is_delivered_at_its_due_time(staged: FaultStag
 
     staged.llm_rule = rule
     staged.stage.run()
-    assert (record(staged, "ann").state, record(staged, "ann").failures) == (Stored.IDLE, 1)
+    assert (record(staged, "ann").state, record(staged, "ann").failures) == (ClaimState.IDLE, 1)
     refusing = False
     staged.settle_in_real_time()
     staged.check_delivered(llm={"ann": 2})
@@ -209,7 +209,7 @@ def test_a_redis_that_forgets_costs_no_second_push(staged: FaultStage, loss: str
     redis = staged.stage.redis
     process = staged.strike("llm ann", "before", "freeze")
     before = staged.stage.record("ann", staged.slots["ann"])
-    assert before.state is Stored.CLAIMED
+    assert before.state is ClaimState.CLAIMED
     with staged.redis() as client:
         client.delete(f"users:ann:daily_summary_lock:{staged.slots['ann'].recap_date}")
         if loss != "evicted":  # the shard's record was not in the dump, or not yet replicated, either
@@ -226,7 +226,7 @@ def test_a_redis_that_forgets_costs_no_second_push(staged: FaultStage, loss: str
         said = " ".join(staged.stage.run("doctor").out.split())  # it is wrapped at 80 columns
         assert "maxmemory-policy allkeys-lru" in said
     sent = staged.stage.record("ann", staged.slots["ann"])
-    assert sent.state is Stored.SENT
+    assert sent.state is ClaimState.SENT
     staged.thaw(process)
     assert staged.stage.record("ann", staged.slots["ann"]) == sent
     assert staged.pushes() == {"token-ann-0": 1}

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.hostile import hostile
 from tests.support.jobs import Stage
@@ -24,7 +24,7 @@ def test_an_account_erased_during_the_run_gets_nothing(staged: FaultStage) -> No
     finished = staged.thaw(process)
     assert finished.code == 0, finished.err
     assert (staged.stage.world.ledgers("ann"), staged.stage.world.summaries("ann"), staged.pushes()) == ({}, {}, {})
-    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.SKIPPED
+    assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.SKIPPED
 
 
 def test_who_switches_off_during_the_run_gets_nothing(staged: FaultStage) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.jobs import JOB
 from tests.support.web import Elsewhere, fcm_error
@@ -48,7 +48,7 @@ def test_what_is_not_fcm_accepts_nothing(staged: FaultStage, kind: str) -> None:
     assert finished.code == 4, finished.err
     assert "is not FCM (FCM_BASE_URL)" in finished.err
     assert (staged.ledger("ann")["state"], elsewhere.got) == ("pending", [])
-    assert staged.stage.record("ann", staged.slots["ann"]).state is Stored.IDLE
+    assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.IDLE
     staged.fcm_rule = None
     staged.run_until_settled()
     staged.check_delivered()
@@ -189,7 +189,7 @@ def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> 
     staged.stage.run()
     record = staged.stage.record("ann", staged.slots["ann"])
     left = record.until / 1000 - datetime.now(UTC).timestamp()
-    assert (record.state, record.reason, 1_750 < left <= 1_800) == (Stored.IDLE, "sender_id_mismatch", True)
+    assert (record.state, record.reason, 1_750 < left <= 1_800) == (ClaimState.IDLE, "sender_id_mismatch", True)
     assert staged.ledger("ann")["reason"] == "SENDER_ID_MISMATCH"
     staged.age(timedelta(minutes=6))  # the shard's wait is over, the user's is not
     staged.stage.run()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.web import fcm_error, project_quota_error
 
@@ -45,7 +45,7 @@ def test_one_device_over_its_quota_all_evening_keeps_nobody_from_theirs(
     assert (staged.stage.fcm.asked[token_of("user-00")], staged.pushes()) == (2, others)  # once in each run
     assert (staged.ledger("user-00")["state"], staged.ledger("user-00")["tries"]) == ("pending", 0)
     record = staged.stage.record("user-00", staged.slots["user-00"])
-    assert (record.state, record.failures, record.crashes) == (Stored.IDLE, 0, 0)
+    assert (record.state, record.failures, record.crashes) == (ClaimState.IDLE, 0, 0)
     over = False
     staged.run_until_settled()
     staged.check_delivered()

@@ -9,7 +9,7 @@ import time
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.proxies import CLOCK
 from tests.faults.stage import PATIENT, FaultStage, on_firestore, on_sqlite, record
 from tests.support.servers import wait_for
@@ -27,7 +27,7 @@ def test_sigterm_at_any_effect_ends_in_time_and_charges_nobody(staged: FaultStag
         assert (finished.code, time.monotonic() - begun < 12) == (0, True), finished.err
         found = record(staged, "ann")
         assert (found.failures, found.crashes) == (0, 0)
-        assert found.state is not Stored.CLAIMED
+        assert found.state is not ClaimState.CLAIMED
         assert staged.stage.run().code == 0  # at once: what was released is due now
         assert staged.pushes() == {"token-ann-0": 1}
         assert (staged.ledger("ann")["state"], record(staged, "ann").crashes) == ("sent", 0)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_firestore, on_sqlite
 from tests.support.between import DOWN, Between, Refusal
 from tests.support.web import fcm_error
@@ -46,8 +46,8 @@ def test_a_store_that_refuses_after_the_claim_charges_nobody(
     assert [
         (record.state, record.failures, record.crashes, record.reason)
         for record in records
-        if record.state is not Stored.ABSENT
-    ] == [(Stored.IDLE, 0, 0, "configuration")]
+        if record.state is not ClaimState.ABSENT
+    ] == [(ClaimState.IDLE, 0, 0, "configuration")]
     between.rule = lambda method, request: None
     staged.run_until_settled()
     staged.check_delivered()

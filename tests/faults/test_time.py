@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored, since_key
+from notifications.domain.claim import ClaimState, since_key
 from notifications.domain.schedule import slot_on
 from tests.faults.stage import FaultStage, closing, on_sqlite, record
 from tests.support.jobs import JOB, Stage
@@ -135,7 +135,7 @@ def test_the_closing_pass_pushes_what_is_open_and_tells_what_is_missed(staged: F
     assert finished.event("tick.finished")["missed"] == 1
     ann, bob = staged.ledger("ann"), staged.ledger("bob")
     assert (ann["state"], "window_end" in ann, bob["state"]) == ("missed", False, "sent")
-    assert (record(staged, "ann").state, record(staged, "bob").state) == (Stored.MISSED, Stored.SENT)
+    assert (record(staged, "ann").state, record(staged, "bob").state) == (ClaimState.MISSED, ClaimState.SENT)
     assert staged.stage.llm.calls == calls
     assert staged.pushes() == {"token-bob-0": 1}
     assert not staged.open_shards()
@@ -154,7 +154,7 @@ def test_a_push_that_never_got_through_is_given_up_at_the_end_of_the_grace(stage
     late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()
     finished = staged.stage.run(RECAP_CATCH_UP_SECONDS=str(late - 1), RECAP_GRACE_SECONDS="4")
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "undelivered")
-    assert (record(staged, "ann").state, finished.event("tick.finished")["gave_up"]) == (Stored.DEAD, 1)
+    assert (record(staged, "ann").state, finished.event("tick.finished")["gave_up"]) == (ClaimState.DEAD, 1)
 
 
 @on_sqlite

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from notifications.domain import claim
-from notifications.domain.claim import Stored, user_key
+from notifications.domain.claim import ClaimState, user_key
 from tests.faults.stage import FaultStage, key_of, on_sqlite
 from tests.support.jobs import Stage
 
@@ -154,7 +154,7 @@ def test_todays_ledger_of_another_version_charges_nobody_and_is_listed(stage: St
         finished = stage.run(**fast)
         assert finished.code == 1, finished.err
     record = stage.record("ann", slot)
-    assert (record.state, record.failures, record.crashes, record.reason) == (Stored.IDLE, 0, 0, "malformed")
+    assert (record.state, record.failures, record.crashes, record.reason) == (ClaimState.IDLE, 0, 0, "malformed")
     assert stage.world.ledgers("ann")[day] == {"state": "from-the-future", "date": day}
     audited = stage.run("audit", "--date", day, "--json")
     assert (audited.code, audited.accounts["uids"]["unreadable"]) == (1, ["ann"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import JOB, Stage
 from tests.support.sampled import sample_besides
@@ -63,7 +63,7 @@ def test_what_means_nothing_is_refused(stage: Stage, arguments: tuple[str, ...],
     finished = stage.run(*arguments)
     assert (finished.code, finished.out) == (2, "")
     assert named in one_sentence(finished.err)
-    assert (stage.llm.calls, stage.fcm.asked, stage.record("ann", slot).state) == ({}, {}, Stored.ABSENT)
+    assert (stage.llm.calls, stage.fcm.asked, stage.record("ann", slot).state) == ({}, {}, ClaimState.ABSENT)
 
 
 def test_arguments_that_are_no_utf8_are_refused(stage: Stage) -> None:
@@ -127,7 +127,7 @@ def test_a_key_that_no_header_can_carry_charges_nobody(stage: Stage) -> None:
     slot = stage.add_user("ann")
     for _ in range(4):
         assert stage.run(OPENAI_API_KEY="sk\nx").code == 3
-    assert stage.record("ann", slot).state is Stored.ABSENT
+    assert stage.record("ann", slot).state is ClaimState.ABSENT
     assert stage.run().code == 0
 
 
@@ -242,7 +242,7 @@ def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
 
     stage.llm.script = later
     process = stage.start("resend", "ann", slot.recap_date.isoformat())
-    wait_for(lambda: stage.record("ann", slot).state is Stored.IDLE, "claim that waits")
+    wait_for(lambda: stage.record("ann", slot).state is ClaimState.IDLE, "claim that waits")
     process.send_signal(signal.SIGTERM)
     finished = stage.end(process, 8)
     assert (finished.code, "is unfinished; the same command finishes it" in finished.err) == (1, True), finished.err

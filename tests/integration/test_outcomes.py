@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer
@@ -109,7 +109,7 @@ def test_user_runs_one_user_and_respects_the_claim(stage: Stage) -> None:
     stage.add_user("bob")
     assert stage.run("--user", "ann").code == 0
     assert stage.run("--user", "ann").code == 0
-    assert (stage.llm.calls, stage.record("ann", slot).state) == ({"ann": 1}, Stored.SENT)
+    assert (stage.llm.calls, stage.record("ann", slot).state) == ({"ann": 1}, ClaimState.SENT)
     nobody = stage.run("--user", "nobody")
     assert (nobody.code, "users/nobody does not exist" in nobody.err) == (3, True)
 
@@ -123,7 +123,7 @@ def test_dry_run_says_why_and_writes_nothing(stage: Stage) -> None:
     assert lines["ann"].endswith("  due")
     assert lines["silent"].endswith("  skipped: no_content")
     assert (stage.llm.calls, stage.fcm.asked, stage.world.ledgers("silent")) == ({}, {}, {})
-    assert stage.record("silent", slot).state is Stored.ABSENT
+    assert stage.record("silent", slot).state is ClaimState.ABSENT
 
 
 def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:

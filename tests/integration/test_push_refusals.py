@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.support.jobs import Stage
 from tests.support.web import fcm_error, google_error
 
@@ -62,7 +62,7 @@ def test_a_refusal_of_all_that_we_send_is_bad_configuration(pushing: Stage, make
     assert finished.code == 3, finished.err
     assert finished.event("run.stops_claiming")["reason"] == sentence
     assert (finished.event("tick.finished")["pushes"], dict(pushing.fcm.asked)) == (1, {"token-user-0-0": 1})
-    assert pushing.record("user-0", slots["user-0"]).state is Stored.IDLE
+    assert pushing.record("user-0", slots["user-0"]).state is ClaimState.IDLE
     told = pushing.run("doctor", COLUMNS="400")
     assert (told.code, " ".join(told.out.split()).count(sentence)) == (1, 1), told.out
     pushing.fcm.script = None

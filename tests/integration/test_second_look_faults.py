@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
 from tests.support.jobs import Finished, Stage
 from tests.support.web import ASKED, Script, llm_error
@@ -73,7 +73,7 @@ def check_verified(stage: Stage, uid: str = "ann") -> None:
 def check_waits(stage: Stage, slot: Slot) -> None:
     """A draft is stored; the user is charged nothing and told nothing."""
     record = stage.record("ann", slot)
-    assert (record.state, record.reason, record.failures) == (Stored.IDLE, "provider_second_look", 0)
+    assert (record.state, record.reason, record.failures) == (ClaimState.IDLE, "provider_second_look", 0)
     assert (stage.world.summaries("ann"), stage.world.ledgers("ann"), dict(stage.fcm.asked)) == ({}, {}, {})
 
 
@@ -262,9 +262,9 @@ def test_sigterm_during_the_second_look_gives_the_claim_back(stage: Stage) -> No
     running.append(stage.start())
     finished: Finished = stage.end(running[0])
     record = stage.record("ann", slot)
-    assert (record.state, record.reason, record.failures, record.crashes) == (Stored.IDLE, "stopped", 0, 0)
+    assert (record.state, record.reason, record.failures, record.crashes) == (ClaimState.IDLE, "stopped", 0, 0)
     assert (stage.world.summaries("ann"), dict(stage.fcm.asked)) == ({}, {})
     assert finished.event("tick.finished")["stopped"] == 1
     stage.llm.look_script = None
     assert stage.run().code == 0
-    assert (stage.record("ann", slot).state, stage.fcm.accepted["token-ann-0"]) == (Stored.SENT, 1)
+    assert (stage.record("ann", slot).state, stage.fcm.accepted["token-ann-0"]) == (ClaimState.SENT, 1)

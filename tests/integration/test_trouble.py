@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from tests.support.jobs import Stage
 from tests.support.servers import free_port
 from tests.support.web import completion, fcm_error, llm_error, project_quota_error
@@ -80,7 +80,7 @@ def test_an_unreachable_server_is_named_and_the_next_run_recovers(stage: Stage, 
         f"The LLM at {nowhere.removeprefix('http://')} refuses the connection" if name == "llm" else "does not answer"
     )
     assert told in one_sentence(finished.err)
-    assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (Stored.IDLE, 0)
+    assert (stage.record("ann", slot).state, stage.record("ann", slot).failures) == (ClaimState.IDLE, 0)
     assert stage.run().code == 0
     assert (stage.llm.calls["ann"], stage.fcm.accepted["token-ann-0"]) == (1, 1)
 
@@ -94,12 +94,12 @@ def test_an_answer_off_the_schema_counts_against_the_item_until_it_is_dead(stage
 
     stage.llm.script = script
     fast = {"RECAP_ITEM_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001", "RECAP_FALLBACK": "none"}
-    told: list[tuple[Stored, int]] = []
+    told: list[tuple[ClaimState, int]] = []
     for _ in range(3):
         finished = stage.run(**fast)
         assert finished.code == (5 if len(told) == 2 else 0), finished.err  # the third ends ann's day
         told.append((stage.record("ann", slot).state, stage.record("ann", slot).failures))
-    assert told == [(Stored.IDLE, 1), (Stored.IDLE, 2), (Stored.DEAD, 3)]
+    assert told == [(ClaimState.IDLE, 1), (ClaimState.IDLE, 2), (ClaimState.DEAD, 3)]
     [ledger] = stage.world.ledgers("ann").values()
     assert (ledger["state"], ledger["outcome"], ledger["failures"]) == ("dead", "failures", 3)
     assert (stage.llm.calls, stage.fcm.accepted) == ({"ann": 6, "bob": 1}, {"token-bob-0": 1})
@@ -119,7 +119,7 @@ def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:
     assert stage.run(FCM_BASE_URL="").code == 0
     [line] = (data / "outbox.jsonl").read_text().splitlines()
     assert json.loads(line)["uid"] == "ann"
-    assert (stage.record("ann", slot).state, stage.llm.calls["ann"]) == (Stored.SENT, 1)
+    assert (stage.record("ann", slot).state, stage.llm.calls["ann"]) == (ClaimState.SENT, 1)
 
 
 def test_a_quota_answer_of_fcm_slows_the_run_and_loses_nobody(stage: Stage) -> None:

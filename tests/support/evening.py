@@ -11,11 +11,11 @@ from typing import Any
 from notifications.adapters.llm.offline import sentences
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules
-from notifications.domain.push import Shown
+from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
-from notifications.run.state import Parts, Report
+from notifications.run.state import Parts, RunResult
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
@@ -40,7 +40,7 @@ class Evening:
         self.slots: dict[str, Slot] = {}
         self.opened = 0
         self.falls_back = True
-        self.shown = Shown.RECAP
+        self.shown = PushText.RECAP
         self.verifies = False
         self.style = ""
         rules = LedgerRules(
@@ -86,10 +86,10 @@ class Evening:
     def start(self, **changes: Any) -> Tick:
         return replace(Tick(self.claims, self.limits, self._open, self.terminated, host=lambda: self.now), **changes)
 
-    async def tick(self, **changes: Any) -> Report:
+    async def tick(self, **changes: Any) -> RunResult:
         return await self.start(**changes).run()
 
-    async def later(self, **span: float) -> Report:
+    async def later(self, **span: float) -> RunResult:
         """Turn the clock, and tick."""
         self.now += timedelta(**span)
         return await self.tick()
@@ -109,7 +109,7 @@ class Evening:
         return {token: len(messages) for token, messages in self.push.got.items()}
 
 
-def endings(report: Report) -> dict[str, int]:
+def endings(report: RunResult) -> dict[str, int]:
     """How the due users' turns ended."""
     return {ending.value: count for ending, count in report.counts.endings.items() if count}
 

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-State = dict[str, Any]
-EMPTY: State = {
+DayState = dict[str, Any]
+EMPTY: DayState = {
     "apis": [], "databases": {}, "repositories": [], "images": [], "accounts": {}, "bindings": [], "secrets": {},
     "indexes": [], "fields": {}, "ttls": [], "jobs": {}, "metrics": {}, "policies": [], "minute": {}, "asked": {},
     "calls": 0, "fail_at": None, "lost": False, "log": [],
@@ -40,7 +40,7 @@ def refuse(sentence: str) -> NoReturn:
 class Call:
     """One invocation: its words, and its flags."""
 
-    def __init__(self, arguments: list[str], state: State) -> None:
+    def __init__(self, arguments: list[str], state: DayState) -> None:
         self.words = [one for one in arguments if not one.startswith("--")]
         pairs = [one[2:].partition("=") for one in arguments if one.startswith("--")]
         self.flags = {name: value for name, _, value in pairs}
@@ -254,13 +254,13 @@ class Call:
         return {key: self.flags[key] for key in ("schedule", "uri", "http-method")}
 
 
-def keep(state: State) -> None:
+def keep(state: DayState) -> None:
     Path(os.environ["FAKE_GCLOUD"]).write_text(json.dumps(state))
 
 
-def counted(file: Path, what: list[str]) -> tuple[State, bool]:
+def counted(file: Path, what: list[str]) -> tuple[DayState, bool]:
     """One call more, and whether it is the one that fails."""
-    state: State = EMPTY | json.loads(file.read_text())
+    state: DayState = EMPTY | json.loads(file.read_text())
     number, state["calls"] = state["calls"], state["calls"] + 1
     state["log"] = [*state["log"], what]
     file.write_text(json.dumps(state))

@@ -25,8 +25,8 @@ from notifications.adapters.stores.documents import (
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain import claim
-from notifications.domain.backoff import Budget
-from notifications.domain.claim import Ask, ClaimAnswer, Record, Stored, Verb, decide, new_token, reason_code
+from notifications.domain.backoff import RateLimit
+from notifications.domain.claim import Ask, ClaimAnswer, ClaimState, Record, Verb, decide, new_token, reason_code
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
@@ -112,7 +112,7 @@ class MemoryClaims:
     async def renew(self, terms: ClaimTerms, token: str) -> Reply:
         return self._carry_out(Ask(Verb.RENEW, token, self._client.ms, terms.lease_ms), terms)
 
-    async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply:
+    async def complete(self, terms: ClaimTerms, token: str, outcome: ClaimState) -> Reply:
         return self._carry_out(Ask(Verb.COMPLETE, token, self._client.ms, outcome=outcome), terms)
 
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
@@ -139,9 +139,9 @@ class MemoryClaims:
                 ends = ask.now + claim.FOREIGN_TTL_MS
                 self._client.values[terms.key] = (value, ends)
             wait = ends - ask.now
-        elif after.state is Stored.ABSENT:
+        elif after.state is ClaimState.ABSENT:
             self._client.values.pop(terms.key, None)
-        elif after != before or after.state is Stored.CLAIMED:
+        elif after != before or after.state is ClaimState.CLAIMED:
             self._store(terms, ask.now, after)
         return Reply(
             answer=transition.answer,
@@ -154,7 +154,7 @@ class MemoryClaims:
         )
 
     def _why_held(self, key: str, before: Record) -> str:
-        if before.state is not Stored.FOREIGN:
+        if before.state is not ClaimState.FOREIGN:
             return before.reason
         return claim.FOREIGN_TYPE if isinstance(self._client.look(key), dict) else claim.FOREIGN_TEXT
 
@@ -541,7 +541,7 @@ class MemorySummarizer:
     def __init__(self) -> None:
         self.calls = 0
         self.tokens = 0
-        self.budgets: Mapping[str, Budget] = {}
+        self.budgets: Mapping[str, RateLimit] = {}
         self.asked: list[Question] = []
         self.worst: int | None = None
         self.script: Callable[[Question], Exception | Answer | str | None] = lambda question: None

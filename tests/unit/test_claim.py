@@ -14,8 +14,8 @@ from notifications.domain.claim import (
     ABSENT,
     FINAL,
     FOREIGN,
+    ClaimState,
     Record,
-    Stored,
     lane,
     new_token,
     parse,
@@ -26,7 +26,7 @@ from notifications.domain.claim import (
 )
 
 OWN = {"s": "idle", "t": "token", "u": 17, "f": 2, "c": 3, "r": "provider_503"}
-READ = Record(Stored.IDLE, "token", 17, 2, 3, "provider_503")
+READ = Record(ClaimState.IDLE, "token", 17, 2, 3, "provider_503")
 
 
 def own(**changes: Any) -> str:
@@ -40,11 +40,11 @@ def test_an_own_record_is_read_whole(value: str | bytes) -> None:
 
 @pytest.mark.parametrize("state", ["claimed", "idle", "sent", "skipped", "dead", "missed", "complete"])
 def test_a_short_record_counts_nothing(state: str) -> None:
-    assert parse(f'{{"s":"{state}","t":"x"}}') == Record(Stored(state), "x", 0, 0, 0, "")
+    assert parse(f'{{"s":"{state}","t":"x"}}') == Record(ClaimState(state), "x", 0, 0, 0, "")
 
 
 def test_no_value_is_no_record() -> None:
-    assert parse(None) == ABSENT == Record(Stored.ABSENT)
+    assert parse(None) == ABSENT == Record(ClaimState.ABSENT)
 
 
 @pytest.mark.parametrize("name", ["s", "t"])
@@ -60,7 +60,7 @@ def test_a_state_or_token_that_is_no_text_is_another_makers(name: str, value: ob
 
 @pytest.mark.parametrize("state", ["", "absent", "foreign", "CLAIMED", "unheard"])
 def test_a_state_that_nobody_stores_is_another_makers(state: str) -> None:
-    assert parse(own(s=state)) == FOREIGN == Record(Stored.FOREIGN)
+    assert parse(own(s=state)) == FOREIGN == Record(ClaimState.FOREIGN)
 
 
 @pytest.mark.parametrize("name", ["u", "f", "c"])
@@ -78,7 +78,7 @@ def test_what_is_no_record_at_all_is_another_makers(value: str | bytes) -> None:
 
 @pytest.mark.parametrize("reason", [None, 7, ["x"], "Upper", "two words", "line\n", "dash-ed", "é", ""])
 def test_a_reason_that_is_no_code_is_left_out_and_the_record_stays(reason: object) -> None:
-    assert parse(own(r=reason)) == Record(Stored.IDLE, "token", 17, 2, 3, "")
+    assert parse(own(r=reason)) == Record(ClaimState.IDLE, "token", 17, 2, 3, "")
 
 
 @pytest.mark.parametrize("reason", ["a", "z", "0", "9", "_", "provider_503"])
@@ -113,7 +113,7 @@ def test_a_reason_becomes_a_short_code(text: str, code: str) -> None:
 
 @given(st.text(max_size=80))
 def test_whatever_a_reason_says_its_record_stays_readable(text: str) -> None:
-    assert parse(own(r=reason_code(text))) == Record(Stored.IDLE, "token", 17, 2, 3, reason_code(text))
+    assert parse(own(r=reason_code(text))) == Record(ClaimState.IDLE, "token", 17, 2, 3, reason_code(text))
 
 
 def test_each_claim_has_a_token_of_128_bits() -> None:
@@ -133,7 +133,7 @@ def test_a_shards_key_names_its_cohort_and_its_part() -> None:
 
 def test_a_turn_is_read_like_any_record() -> None:
     assert turn("token", 17) == '{"s": "complete", "t": "token", "u": 17}'
-    assert parse(turn("token", 17)) == Record(Stored.COMPLETE, "token", 17)
+    assert parse(turn("token", 17)) == Record(ClaimState.COMPLETE, "token", 17)
 
 
 def test_five_states_are_final() -> None:

@@ -14,8 +14,8 @@ from notifications.domain.claim import (
     MAX_LEASE_MS,
     Ask,
     ClaimAnswer,
+    ClaimState,
     Record,
-    Stored,
     Transition,
     Verb,
     claimable,
@@ -25,8 +25,8 @@ from notifications.domain.claim import (
 NOW = 1_777_665_600_000
 LEASE = 600_000
 MY_LEASE_ENDS = NOW + LEASE
-OTHERS = Record(Stored.CLAIMED, "other", NOW, failures=1, crashes=1, reason="truncated")
-RESTING = Record(Stored.IDLE, "other", NOW, failures=2, crashes=1, reason="provider_503")
+OTHERS = Record(ClaimState.CLAIMED, "other", NOW, failures=1, crashes=1, reason="truncated")
+RESTING = Record(ClaimState.IDLE, "other", NOW, failures=2, crashes=1, reason="provider_503")
 ENDED = sorted(FINAL)
 
 
@@ -35,7 +35,7 @@ def claim(stored: Record, **changes: Any) -> Transition:
 
 
 def test_whoever_comes_first_wins() -> None:
-    assert claim(ABSENT) == Transition(ClaimAnswer.WON, Record(Stored.CLAIMED, "me", MY_LEASE_ENDS))
+    assert claim(ABSENT) == Transition(ClaimAnswer.WON, Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS))
 
 
 def test_another_makers_value_is_held_without_a_time_to_wait() -> None:
@@ -44,7 +44,7 @@ def test_another_makers_value_is_held_without_a_time_to_wait() -> None:
 
 @pytest.mark.parametrize("until", [NOW - 1, NOW, NOW + 1, NOW + MAX_LEASE_MS + 1])
 def test_whose_reply_was_lost_wins_again_and_pays_no_crash(until: int) -> None:
-    taken = Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=1)
+    taken = Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=1)
     assert claim(replace(OTHERS, token="me", until=until), lane=0, max_crashes=1) == Transition(ClaimAnswer.WON, taken)
 
 
@@ -56,7 +56,7 @@ def test_a_live_lease_is_held_for_the_rest_of_it(left: int) -> None:
 
 @pytest.mark.parametrize("left", [-MAX_LEASE_MS, -1, 0, MAX_LEASE_MS + 1])  # the last: the clock stepped back
 def test_a_lapsed_claim_is_taken_over_and_counts_a_crash(left: int) -> None:
-    taken = Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=2)
+    taken = Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=2)
     assert claim(replace(OTHERS, until=NOW + left)) == Transition(ClaimAnswer.WON, taken)
 
 
@@ -66,8 +66,10 @@ def test_a_lapsed_claim_is_taken_over_and_counts_a_crash(left: int) -> None:
 )
 def test_the_last_permitted_crash_ends_in_dead(crashes: int, max_crashes: int, dead: bool) -> None:
     found = replace(OTHERS, crashes=crashes)
-    ended = Transition(ClaimAnswer.DONE, Record(Stored.DEAD, "", 0, failures=1, crashes=crashes + 1))
-    again = Transition(ClaimAnswer.WON, Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=crashes + 1))
+    ended = Transition(ClaimAnswer.DONE, Record(ClaimState.DEAD, "", 0, failures=1, crashes=crashes + 1))
+    again = Transition(
+        ClaimAnswer.WON, Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=crashes + 1)
+    )
     assert claim(found, max_crashes=max_crashes) == (ended if dead else again)
 
 
@@ -81,8 +83,10 @@ def test_the_last_permitted_crash_is_dead_in_every_lane() -> None:
 )
 def test_a_lapsed_claim_waits_for_its_lane(crashes: int, lane: int, later: bool) -> None:
     found = replace(OTHERS, crashes=crashes)
-    due = Transition(ClaimAnswer.LATER, Record(Stored.IDLE, "", NOW, failures=1, crashes=crashes + 1))
-    taken = Transition(ClaimAnswer.WON, Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=crashes + 1))
+    due = Transition(ClaimAnswer.LATER, Record(ClaimState.IDLE, "", NOW, failures=1, crashes=crashes + 1))
+    taken = Transition(
+        ClaimAnswer.WON, Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=1, crashes=crashes + 1)
+    )
     assert claim(found, lane=lane) == (due if later else taken)
 
 
@@ -94,7 +98,7 @@ def test_an_item_rests_until_it_is_due(left: int) -> None:
 
 @pytest.mark.parametrize("left", [-1, 0, 2 * MAX_LEASE_MS + 1])  # the last: the clock stepped back
 def test_a_due_item_is_won_with_its_counts_and_without_its_reason(left: int) -> None:
-    taken = Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=2, crashes=1)
+    taken = Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=2, crashes=1)
     assert claim(replace(RESTING, until=NOW + left)) == Transition(ClaimAnswer.WON, taken)
 
 
@@ -103,13 +107,13 @@ def test_a_due_item_is_won_with_its_counts_and_without_its_reason(left: int) -> 
 )
 def test_a_due_item_waits_for_its_lane(crashes: int, lane: int, later: bool) -> None:
     found = replace(RESTING, crashes=crashes)
-    taken = Transition(ClaimAnswer.WON, Record(Stored.CLAIMED, "me", MY_LEASE_ENDS, failures=2, crashes=crashes))
+    taken = Transition(ClaimAnswer.WON, Record(ClaimState.CLAIMED, "me", MY_LEASE_ENDS, failures=2, crashes=crashes))
     assert claim(found, lane=lane) == (Transition(ClaimAnswer.LATER, found) if later else taken)
 
 
 @pytest.mark.parametrize("state", ENDED)
 @pytest.mark.parametrize("token", ["me", "other", ""])
-def test_what_ended_stays_ended(state: Stored, token: str) -> None:
+def test_what_ended_stays_ended(state: ClaimState, token: str) -> None:
     ended = Record(state, token, failures=1)
     assert claim(ended) == Transition(ClaimAnswer.DONE, ended)
 

@@ -15,8 +15,8 @@ from notifications.domain.claim import (
     MAX_WAIT_MS,
     Ask,
     ClaimAnswer,
+    ClaimState,
     Record,
-    Stored,
     Transition,
     Verb,
     decide,
@@ -24,9 +24,9 @@ from notifications.domain.claim import (
 
 NOW = 1_777_665_600_000
 LEASE = 600_000
-MINE = Record(Stored.CLAIMED, "me", NOW + 1, failures=1, crashes=1, reason="truncated")
+MINE = Record(ClaimState.CLAIMED, "me", NOW + 1, failures=1, crashes=1, reason="truncated")
 OTHERS = replace(MINE, token="other")
-RESTING = Record(Stored.IDLE, "other", NOW, failures=2, crashes=1, reason="provider_503")
+RESTING = Record(ClaimState.IDLE, "other", NOW, failures=2, crashes=1, reason="provider_503")
 ENDED = sorted(FINAL)
 
 
@@ -34,7 +34,7 @@ def renew(stored: Record) -> Transition:
     return decide(Ask(Verb.RENEW, "me", NOW, LEASE), stored)
 
 
-def complete(stored: Record, outcome: Stored = Stored.SKIPPED) -> Transition:
+def complete(stored: Record, outcome: ClaimState = ClaimState.SKIPPED) -> Transition:
     return decide(Ask(Verb.COMPLETE, "me", NOW, outcome=outcome), stored)
 
 
@@ -49,7 +49,7 @@ def lost(stored: Record) -> Transition:
 
 @pytest.mark.parametrize("left", [1, MAX_LEASE_MS])
 def test_a_live_claim_is_renewed_by_its_owner(left: int) -> None:
-    longer = Record(Stored.CLAIMED, "me", NOW + LEASE, failures=1, crashes=1)
+    longer = Record(ClaimState.CLAIMED, "me", NOW + LEASE, failures=1, crashes=1)
     assert renew(replace(MINE, until=NOW + left)) == Transition(ClaimAnswer.OK, longer)
 
 
@@ -60,7 +60,7 @@ def test_a_live_claim_is_renewed_by_its_owner(left: int) -> None:
         replace(MINE, until=NOW + MAX_LEASE_MS + 1),
         OTHERS,
         replace(RESTING, token="me", until=NOW + 1),
-        Record(Stored.COMPLETE, "me"),
+        Record(ClaimState.COMPLETE, "me"),
         ABSENT,
         FOREIGN,
     ],
@@ -71,18 +71,18 @@ def test_nothing_but_an_own_live_claim_is_renewed(stored: Record) -> None:
 
 @pytest.mark.parametrize("outcome", ENDED)
 @pytest.mark.parametrize("left", [-1, 0, 1])  # lapsed or not: nobody took it over
-def test_an_own_claim_is_completed_with_its_outcome(outcome: Stored, left: int) -> None:
+def test_an_own_claim_is_completed_with_its_outcome(outcome: ClaimState, left: int) -> None:
     assert complete(replace(MINE, until=NOW + left), outcome) == Transition(ClaimAnswer.OK, Record(outcome, "me"))
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_a_completion_that_is_repeated_changes_nothing(state: Stored) -> None:
+def test_a_completion_that_is_repeated_changes_nothing(state: ClaimState) -> None:
     ended = Record(state, "me")
     assert complete(ended) == Transition(ClaimAnswer.OK, ended)
 
 
 @pytest.mark.parametrize(
-    "stored", [OTHERS, replace(RESTING, token="me"), Record(Stored.SENT, "other"), ABSENT, FOREIGN]
+    "stored", [OTHERS, replace(RESTING, token="me"), Record(ClaimState.SENT, "other"), ABSENT, FOREIGN]
 )
 def test_a_stale_owner_completes_nothing(stored: Record) -> None:
     assert complete(stored) == lost(stored)
@@ -91,7 +91,7 @@ def test_a_stale_owner_completes_nothing(stored: Record) -> None:
 @pytest.mark.parametrize("left", [-1, 0, 1])
 @pytest.mark.parametrize("counts", [0, 1])
 def test_a_failed_item_rests_and_keeps_its_reason(left: int, counts: int) -> None:
-    rests = Record(Stored.IDLE, "me", NOW + 60_000, failures=1 + counts, crashes=1, reason="why")
+    rests = Record(ClaimState.IDLE, "me", NOW + 60_000, failures=1 + counts, crashes=1, reason="why")
     assert fail(replace(MINE, until=NOW + left), counts=counts) == Transition(ClaimAnswer.OK, rests)
 
 
@@ -101,8 +101,8 @@ def test_a_failed_item_rests_and_keeps_its_reason(left: int, counts: int) -> Non
 )
 def test_the_last_permitted_failure_ends_in_dead(failures: int, counts: int, max_failures: int, dead: bool) -> None:
     found = replace(MINE, failures=failures)
-    ended = Transition(ClaimAnswer.DONE, Record(Stored.DEAD, "me", 0, failures + 1, 1, "why"))
-    rests = Transition(ClaimAnswer.OK, Record(Stored.IDLE, "me", NOW + 60_000, failures + counts, 1, "why"))
+    ended = Transition(ClaimAnswer.DONE, Record(ClaimState.DEAD, "me", 0, failures + 1, 1, "why"))
+    rests = Transition(ClaimAnswer.OK, Record(ClaimState.IDLE, "me", NOW + 60_000, failures + counts, 1, "why"))
     assert fail(found, counts=counts, max_failures=max_failures) == (ended if dead else rests)
 
 
@@ -110,7 +110,7 @@ def test_the_last_permitted_failure_ends_in_dead(failures: int, counts: int, max
     ("stored", "answer"),
     [
         (replace(RESTING, token="me"), ClaimAnswer.OK),
-        (Record(Stored.DEAD, "me", 0, 3, 1, "why"), ClaimAnswer.DONE),
+        (Record(ClaimState.DEAD, "me", 0, 3, 1, "why"), ClaimAnswer.DONE),
     ],
 )
 def test_a_failure_that_is_repeated_counts_once(stored: Record, answer: ClaimAnswer) -> None:
@@ -118,7 +118,7 @@ def test_a_failure_that_is_repeated_counts_once(stored: Record, answer: ClaimAns
 
 
 @pytest.mark.parametrize(
-    "stored", [OTHERS, RESTING, Record(Stored.DEAD, "other"), Record(Stored.SENT, "me"), ABSENT, FOREIGN]
+    "stored", [OTHERS, RESTING, Record(ClaimState.DEAD, "other"), Record(ClaimState.SENT, "me"), ABSENT, FOREIGN]
 )
 def test_a_stale_owner_fails_nothing(stored: Record) -> None:
     assert fail(stored) == lost(stored)
@@ -141,6 +141,6 @@ def test_an_item_rests_half_an_hour_at_most_and_never_past_its_time(wait: int, u
 
 
 def test_who_says_no_more_counts_no_failure_and_waits_for_nothing() -> None:
-    rests = Record(Stored.IDLE, "me", 0, failures=1, crashes=1)
+    rests = Record(ClaimState.IDLE, "me", 0, failures=1, crashes=1)
     assert decide(Ask(Verb.FAIL, "me", NOW), MINE) == Transition(ClaimAnswer.OK, rests)
-    assert decide(Ask(Verb.COMPLETE, "me", NOW), MINE).after.state is Stored.SENT
+    assert decide(Ask(Verb.COMPLETE, "me", NOW), MINE).after.state is ClaimState.SENT

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores.documents import ledger_from, ledger_to, summary_from
-from notifications.domain.model import Cited, Draft, Highlight, Ledger, Place, Recap, State, Stop, Summary, Task
+from notifications.domain.model import Cited, DayState, Draft, Highlight, Ledger, Place, Recap, Stop, Summary, Task
 from notifications.recap.document import recap_to
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 WHOLE = Ledger(
     date=DAY,
-    state=State.SENDING,
+    state=DayState.SENDING,
     outcome="resend",
     by="me",
     sending_at=AT,
@@ -149,14 +149,14 @@ def test_a_ledger_is_written_and_read_whole() -> None:
 
 
 def test_what_is_not_set_is_not_stored_and_read_as_its_default() -> None:
-    bare = Ledger(DAY, State.SKIPPED)
+    bare = Ledger(DAY, DayState.SKIPPED)
     zeros = {"tries": 0, "repeats": 0, "failures": 0, "crashes": 0, "tokens": 0}
     assert ledger_to(bare) == {"date": "2026-05-01", "state": "skipped", "seq": 1, "devices": {}} | zeros
     assert ledger_from(DAY, {"state": "skipped", "devices": None}) == bare
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in (State.UNREADABLE, State.SENDING)])
-def test_each_state_is_read(state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in DayState if state not in (DayState.UNREADABLE, DayState.SENDING)])
+def test_each_state_is_read(state: DayState) -> None:
     assert ledger_from(DAY, DOC | {"state": state.value}) == replace(WHOLE, state=state)
     assert ledger_from(DAY, {"state": state.value}).state is state
 
@@ -185,13 +185,13 @@ def test_each_state_is_read(state: State) -> None:
 )
 def test_a_ledger_that_is_none_of_ours_is_never_guessed_at(doc: object) -> None:
     found = ledger_from(DAY, doc)
-    assert replace(found, window_start=None, window_end=None) == Ledger(DAY, State.UNREADABLE)
+    assert replace(found, window_start=None, window_end=None) == Ledger(DAY, DayState.UNREADABLE)
 
 
 def test_what_a_ledger_that_is_none_of_ours_covers_and_tells_is_still_read() -> None:
     odd = DOC | {"state": "from-the-future", "told": "A" * 10}
     start, end = AT - timedelta(days=1), AT
-    read = Ledger(DAY, State.UNREADABLE, window_start=start, window_end=end, told="A" * 10)
+    read = Ledger(DAY, DayState.UNREADABLE, window_start=start, window_end=end, told="A" * 10)
     assert ledger_from(DAY, odd) == read
     assert ledger_from(DAY, odd | {"told": 7}) == replace(read, told=None)
     assert ledger_from(DAY, odd | {"window_end": "soon"}) == replace(read, window_end=None)

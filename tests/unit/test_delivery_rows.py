@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery, delivery_report
-from notifications.domain.delivery import Decision, Kind, Opening, Snapshot
+from notifications.domain.delivery import Decision, NextStep, Opening, Snapshot
 from notifications.domain.delivery_report import message
-from notifications.domain.model import Ledger, State, Summary, Window, collapse_id
-from notifications.domain.push import TTL, Message, Result
+from notifications.domain.model import DayState, Ledger, Summary, Window, collapse_id
+from notifications.domain.push import TTL, Message, PushResult
 from tests.unit.test_delivery import (
     DAY,
     FRESH,
@@ -36,7 +36,7 @@ from tests.unit.test_delivery import (
 LEFT = timedelta(seconds=1)  # until a fresh sender counts as gone
 NEW = Ledger(
     DAY,
-    State.SENDING,
+    DayState.SENDING,
     by="me",
     collapse_id=collapse_id("u", DAY),
     window_start=WINDOW.start,
@@ -54,47 +54,47 @@ def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = Tr
     return delivery.legacy(ME, summary, Snapshot(found, NOW, active), TERMS)
 
 
-@pytest.mark.parametrize("state", [State.SKIPPED, State.MISSED, State.DEAD])
-def test_a_day_that_ends_is_written_whole(state: State) -> None:
-    assert close(state, None) == Decision(Kind.FINAL, replace(NEW, state=state, outcome="why"), write=True)
+@pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
+def test_a_day_that_ends_is_written_whole(state: DayState) -> None:
+    assert close(state, None) == Decision(NextStep.FINAL, replace(NEW, state=state, outcome="why"), write=True)
 
 
 def test_a_dead_day_says_of_what_and_no_other_does() -> None:
     told = {
         state: delivery.end_day(CHARGED, state, "failures", Snapshot(None, NOW), TERMS).entry
-        for state in (State.DEAD, State.MISSED)
+        for state in (DayState.DEAD, DayState.MISSED)
     }
     bare = replace(NEW, outcome="failures", failures=3, crashes=1, window_start=None, window_end=None)
     assert told == {
-        State.DEAD: replace(bare, state=State.DEAD, reason="refusal"),
-        State.MISSED: replace(bare, state=State.MISSED),
+        DayState.DEAD: replace(bare, state=DayState.DEAD, reason="refusal"),
+        DayState.MISSED: replace(bare, state=DayState.MISSED),
     }
 
 
 @pytest.mark.parametrize(("charged", "reason"), [(CHARGED, "refusal"), (replace(CHARGED, reason=""), "push")])
 def test_an_open_day_of_who_is_dead_is_given_up_with_its_counts(charged: Opening, reason: str) -> None:
-    found = entry(State.PENDING, reason="push")
-    ended = delivery.end_day(charged, State.DEAD, "crashes", Snapshot(found, NOW), TERMS)
-    given_up = replace(found, state=State.GAVE_UP, outcome="crashes", failures=3, crashes=1, reason=reason)
-    assert ended == Decision(Kind.FINAL, given_up, write=True)
+    found = entry(DayState.PENDING, reason="push")
+    ended = delivery.end_day(charged, DayState.DEAD, "crashes", Snapshot(found, NOW), TERMS)
+    given_up = replace(found, state=DayState.GAVE_UP, outcome="crashes", failures=3, crashes=1, reason=reason)
+    assert ended == Decision(NextStep.FINAL, given_up, write=True)
 
 
 def test_a_sender_is_fresh_until_the_very_instant_at_which_it_is_stale() -> None:
-    for found in (entry(State.SENDING), entry(State.SENDING, sending_at=STALE)):
+    for found in (entry(DayState.SENDING), entry(DayState.SENDING, sending_at=STALE)):
         fresh = found.sending_at == FRESH
-        assert (close(State.DEAD, found).kind is Kind.BUSY) is fresh
-        assert (take(found).kind is Kind.BUSY) is fresh
-        assert (swept(found).kind is Kind.BUSY) is fresh
-        assert (resend(found).kind is Kind.REFUSED) is fresh
-    unstamped = entry(State.SENDING, sending_at=None)  # its clock is not known: it counts from now
-    assert take(unstamped) == Decision(Kind.BUSY, unstamped, TERMS.stale)
+        assert (close(DayState.DEAD, found).step is NextStep.BUSY) is fresh
+        assert (take(found).step is NextStep.BUSY) is fresh
+        assert (swept(found).step is NextStep.BUSY) is fresh
+        assert (resend(found).step is NextStep.REFUSED) is fresh
+    unstamped = entry(DayState.SENDING, sending_at=None)  # its clock is not known: it counts from now
+    assert take(unstamped) == Decision(NextStep.BUSY, unstamped, TERMS.stale)
 
 
 def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -> None:
     early = replace(THEIRS, created_at=SLOT - timedelta(hours=1))
     base = replace(
         NEW,
-        state=State.SENT,
+        state=DayState.SENT,
         outcome="legacy",
         title="🎈 Their head",
         body="Their text",
@@ -102,23 +102,23 @@ def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -
         window_start=None,
     )
     assert legacy(None) == Decision(
-        Kind.FINAL, replace(base, created_at=NOW, window_end=SLOT), write=True, stamp_sent=True
+        NextStep.FINAL, replace(base, created_at=NOW, window_end=SLOT), write=True, stamp_sent=True
     )
     assert legacy(None, early).entry == replace(base, created_at=early.created_at, window_end=early.created_at)
     assert begin(summary=early) == legacy(None, early)
-    assert legacy(None, active=False) == Decision(Kind.NOBODY)
+    assert legacy(None, active=False) == Decision(NextStep.NOBODY)
 
 
 def test_a_resend_beside_another_hands_summary_raises_the_sequence() -> None:
-    found = entry(State.SKIPPED, seq=4)
+    found = entry(DayState.SKIPPED, seq=4)
     made = begin(found, replaces=found, summary=THEIRS)
     assert made.entry is not None
     assert (made.entry.seq, made.entry.outcome) == (5, "legacy")
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.UNREADABLE])
-def test_another_hands_summary_changes_no_ledger_that_is_there(state: State) -> None:
-    kind = Kind.FINAL if state.final else Kind.TAKE
+@pytest.mark.parametrize("state", [state for state in DayState if state is not DayState.UNREADABLE])
+def test_another_hands_summary_changes_no_ledger_that_is_there(state: DayState) -> None:
+    kind = NextStep.FINAL if state.final else NextStep.TAKE
     assert legacy(entry(state)) == Decision(kind, entry(state))
 
 
@@ -132,37 +132,37 @@ def test_begin_is_written_whole() -> None:
         created_at=RECAP.created_at,
         verified=False,
     )
-    assert begin() == Decision(Kind.PUSH, sending, write=True, stamp_sending=True, recap=RECAP)
-    done = replace(sending, state=State.SENT, outcome="no_devices", tries=0)
-    assert begin(has_devices=False) == Decision(Kind.FINAL, done, write=True, stamp_sent=True, recap=RECAP)
+    assert begin() == Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=RECAP)
+    done = replace(sending, state=DayState.SENT, outcome="no_devices", tries=0)
+    assert begin(has_devices=False) == Decision(NextStep.FINAL, done, write=True, stamp_sent=True, recap=RECAP)
 
 
 def test_a_window_that_is_none_is_never_stored() -> None:
-    bare = delivery.end_day(replace(ME, window=None), State.SKIPPED, "w", Snapshot(None, NOW), TERMS)
+    bare = delivery.end_day(replace(ME, window=None), DayState.SKIPPED, "w", Snapshot(None, NOW), TERMS)
     assert bare.entry is not None
     assert (bare.entry.window_start, bare.entry.window_end) == (None, None)
     assert Window(SLOT, SLOT).empty
 
 
-@pytest.mark.parametrize("found", [entry(State.PENDING), entry(State.SENDING, sending_at=STALE)])
+@pytest.mark.parametrize("found", [entry(DayState.PENDING), entry(DayState.SENDING, sending_at=STALE)])
 def test_who_takes_is_the_sender_from_now_on(found: Ledger) -> None:
-    taken = replace(found, state=State.SENDING, by="me", tries=2)
-    assert take(found) == Decision(Kind.PUSH, taken, write=True, stamp_sending=True)
+    taken = replace(found, state=DayState.SENDING, by="me", tries=2)
+    assert take(found) == Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)
     assert swept(found) == take(found)
 
 
 def test_the_last_push_is_followed_by_giving_up() -> None:
-    found = entry(State.PENDING, tries=3)
-    given_up = Decision(Kind.FINAL, replace(found, state=State.GAVE_UP, outcome="pushes"), write=True)
+    found = entry(DayState.PENDING, tries=3)
+    given_up = Decision(NextStep.FINAL, replace(found, state=DayState.GAVE_UP, outcome="pushes"), write=True)
     assert (take(found), swept(found)) == (given_up, given_up)
 
 
 SWEPT: list[tuple[str, Ledger | None, dict[str, Any], Decision]] = [
-    ("erased with its account", None, {}, Decision(Kind.NOBODY)),
-    ("ended meanwhile", entry(State.SENT), {"over": True}, Decision(Kind.FINAL, entry(State.SENT))),
-    ("fresh", entry(State.SENDING), {"active": False}, Decision(Kind.BUSY, entry(State.SENDING), LEFT)),
-    ("fresh and over", entry(State.SENDING), {"over": True}, Decision(Kind.BUSY, entry(State.SENDING), LEFT)),
-    ("our own", entry(State.SENDING, by="me"), {}, Decision(Kind.PUSH, entry(State.SENDING, by="me"))),
+    ("erased with its account", None, {}, Decision(NextStep.NOBODY)),
+    ("ended meanwhile", entry(DayState.SENT), {"over": True}, Decision(NextStep.FINAL, entry(DayState.SENT))),
+    ("fresh", entry(DayState.SENDING), {"active": False}, Decision(NextStep.BUSY, entry(DayState.SENDING), LEFT)),
+    ("fresh and over", entry(DayState.SENDING), {"over": True}, Decision(NextStep.BUSY, entry(DayState.SENDING), LEFT)),
+    ("our own", entry(DayState.SENDING, by="me"), {}, Decision(NextStep.PUSH, entry(DayState.SENDING, by="me"))),
 ]
 
 
@@ -171,71 +171,73 @@ def test_the_sweep_leaves_what_is_not_its_own(found: Ledger | None, how: dict[st
     assert swept(found, **how) == decision
 
 
-@pytest.mark.parametrize("found", [entry(State.PENDING), entry(State.SENDING, sending_at=STALE)])
+@pytest.mark.parametrize("found", [entry(DayState.PENDING), entry(DayState.SENDING, sending_at=STALE)])
 def test_the_sweep_gives_up_who_is_gone_and_what_is_over(found: Ledger) -> None:
     for how, outcome in (({"active": False, "over": True}, "user_gone_or_off"), ({"over": True}, "undelivered")):
-        given_up = replace(found, state=State.GAVE_UP, outcome=outcome)
-        assert swept(found, **how) == Decision(Kind.FINAL, given_up, write=True)
+        given_up = replace(found, state=DayState.GAVE_UP, outcome=outcome)
+        assert swept(found, **how) == Decision(NextStep.FINAL, given_up, write=True)
 
 
 def test_a_report_is_written_whole() -> None:
-    busy = report(MINE, {"a": Result.ACCEPTED, "b": Result.BUSY}, reason="unavailable")
-    pending = replace(MINE, state=State.PENDING, tries=1, devices={"a": "accepted"}, reason="unavailable")
-    assert busy == Decision(Kind.RETRY, pending, write=True)
-    sent = replace(MINE, state=State.SENT, devices={"a": "accepted"}, outcome="", reason="")
+    busy = report(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}, reason="unavailable")
+    pending = replace(MINE, state=DayState.PENDING, tries=1, devices={"a": "accepted"}, reason="unavailable")
+    assert busy == Decision(NextStep.RETRY, pending, write=True)
+    sent = replace(MINE, state=DayState.SENT, devices={"a": "accepted"}, outcome="", reason="")
     before = replace(MINE, reason="push", outcome="resend")
-    assert report(before, {"a": Result.ACCEPTED}, reason="x") == Decision(Kind.FINAL, sent, write=True, stamp_sent=True)
-    over = report(MINE, {"a": Result.UNKNOWN}, last_chance=True, reason="no_answer")
-    given_up = replace(MINE, state=State.GAVE_UP, outcome="undelivered", reason="no_answer")
-    assert over == Decision(Kind.FINAL, given_up, write=True)
+    assert report(before, {"a": PushResult.ACCEPTED}, reason="x") == Decision(
+        NextStep.FINAL, sent, write=True, stamp_sent=True
+    )
+    over = report(MINE, {"a": PushResult.UNKNOWN}, last_chance=True, reason="no_answer")
+    given_up = replace(MINE, state=DayState.GAVE_UP, outcome="undelivered", reason="no_answer")
+    assert over == Decision(NextStep.FINAL, given_up, write=True)
 
 
 def test_devices_are_added_to_those_that_are_known_and_repeats_are_counted() -> None:
     known = replace(MINE, devices={"a": "accepted", "c": "gone"}, repeats=1)
-    made = report(known, {"a": Result.ACCEPTED, "b": Result.GONE, "c": Result.GONE}).entry
+    made = report(known, {"a": PushResult.ACCEPTED, "b": PushResult.GONE, "c": PushResult.GONE}).entry
     assert made is not None
     assert (dict(made.devices), made.repeats) == ({"a": "accepted", "b": "gone", "c": "gone"}, 2)
 
 
 def test_a_report_that_is_repeated_counts_no_push_twice() -> None:
-    first = report(MINE, {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
-    again = report(first, {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
+    first = report(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+    again = report(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
     assert first is not None
     assert again is not None
-    assert (first.repeats, again.repeats, again.state) == (0, 0, State.PENDING)
-    others = report(replace(first, by="another"), {"a": Result.ACCEPTED, "b": Result.BUSY}).entry
+    assert (first.repeats, again.repeats, again.state) == (0, 0, DayState.PENDING)
+    others = report(replace(first, by="another"), {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
     assert others is not None
     assert others.repeats == 1
 
 
 def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> None:
-    late = report(replace(MINE, devices={"a": "accepted"}), {"a": Result.GONE, "b": Result.REFUSED})
+    late = report(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.GONE, "b": PushResult.REFUSED})
     assert late.entry is not None
-    assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (State.SENT, "", {"a": "accepted"})
+    assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (DayState.SENT, "", {"a": "accepted"})
 
 
 def test_a_try_that_sent_nothing_leaves_the_day_open_and_uncharged() -> None:
     nothing = report(MINE, {}, sent_nothing=True)
-    assert nothing == Decision(Kind.RETRY, replace(MINE, state=State.PENDING, tries=1), write=True)
-    mixed = report(MINE, {"a": Result.BUSY, "b": Result.UNKNOWN})
+    assert nothing == Decision(NextStep.RETRY, replace(MINE, state=DayState.PENDING, tries=1), write=True)
+    mixed = report(MINE, {"a": PushResult.BUSY, "b": PushResult.UNKNOWN})
     assert mixed.entry is not None
     assert mixed.entry.tries == 2  # one of them may have been accepted
 
 
 def test_a_resend_opens_the_day_whole() -> None:
-    found = entry(State.SENT, seq=3, tries=2, devices={"a": "accepted"}, sent_at=STALE, reason="x")
-    again = replace(found, state=State.PENDING, outcome="resend", seq=4, tries=0, devices={}, sent_at=None)
-    assert resend(found) == Decision(Kind.RETRY, again, write=True)
-    assert resend(entry(State.SENT, seq=2, sent_at=None)).kind is Kind.RETRY
-    assert resend(entry(State.GAVE_UP, seq=2, sent_at=FRESH)).kind is Kind.RETRY
-    just = entry(State.SENT, seq=2, sent_at=FRESH)
-    assert resend(just) == Decision(Kind.REFUSED, just)
-    assert resend(None, active=False) == Decision(Kind.NOBODY)
-    assert resend(None, claim_live=True) == Decision(Kind.REFUSED, None)
+    found = entry(DayState.SENT, seq=3, tries=2, devices={"a": "accepted"}, sent_at=STALE, reason="x")
+    again = replace(found, state=DayState.PENDING, outcome="resend", seq=4, tries=0, devices={}, sent_at=None)
+    assert resend(found) == Decision(NextStep.RETRY, again, write=True)
+    assert resend(entry(DayState.SENT, seq=2, sent_at=None)).step is NextStep.RETRY
+    assert resend(entry(DayState.GAVE_UP, seq=2, sent_at=FRESH)).step is NextStep.RETRY
+    just = entry(DayState.SENT, seq=2, sent_at=FRESH)
+    assert resend(just) == Decision(NextStep.REFUSED, just)
+    assert resend(None, active=False) == Decision(NextStep.NOBODY)
+    assert resend(None, claim_live=True) == Decision(NextStep.REFUSED, None)
 
 
 def test_what_is_pushed_is_what_the_ledger_says() -> None:
-    found = entry(State.SENDING, collapse_id="tag", created_at=SLOT)
+    found = entry(DayState.SENDING, collapse_id="tag", created_at=SLOT)
     said = Message("ann", "tag", "T", "B", "2026-05-01", SLOT, SLOT + TTL)
     assert message("ann", found, NOW) == said
     assert message("ann", replace(found, seq=2), NOW) == replace(said, expires_at=NOW + TTL)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifications.adapters.telemetry import otlp
-from notifications.run.outcome import Ending
-from notifications.run.state import Report
+from notifications.run.outcome import Outcome
+from notifications.run.state import RunResult
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs/events.md").read_text()
@@ -19,7 +19,7 @@ SPLICED = {  # what `**…` brings, by its expression
     "self.facts": {"uid", "date"}, "day.facts": {"uid", "date"}, "counted": {"failures", "crashes", "last_failure"},
 }  # fmt: skip
 FACTS = {  # what `**facts` is, in each module that says it
-    "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"}, "push.py": {"uid", "device", "code"},
+    "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"}, "pusher.py": {"uid", "device", "code"},
 }  # fmt: skip
 MADE_NAMES = {
     "f'{what}.malformed'": ("devices.malformed", "conversations.malformed"),
@@ -74,13 +74,13 @@ def test_every_row_says_what_to_do() -> None:
 
 def test_every_count_of_a_run_is_told() -> None:
     told = set(re.findall(r"`(\w+)`", DOC.partition("**`tick.finished`**")[2].partition("##")[0]))
-    event = set(Report(now=None).as_event()) | {"seconds", "exit_code"}  # type: ignore[arg-type]
+    event = set(RunResult(now=None).as_event()) | {"seconds", "exit_code"}  # type: ignore[arg-type]
     assert event == told
-    assert {one.value for one in Ending} <= told
+    assert {one.value for one in Outcome} <= told
 
 
 def test_metrics_count_what_the_run_counts() -> None:
     """A renamed count would be a metric that is always zero."""
-    event = set(Report(now=None).as_event())  # type: ignore[arg-type]
-    assert set(otlp.ENDINGS) == {one.value for one in Ending}
+    event = set(RunResult(now=None).as_event())  # type: ignore[arg-type]
+    assert set(otlp.ENDINGS) == {one.value for one in Outcome}
     assert {*otlp.COUNTED, "documents_read", "documents_written", "usd"} <= event

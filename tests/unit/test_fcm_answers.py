@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, read_answer, understood
-from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
+from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 
 MINUTE = timedelta(minutes=1)
 RPC = "type.googleapis.com/google.rpc"
 OWN = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-QUOTA = PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, quota=True, whose=Whose.UNSAID)
-REFUSED = PushAnswer(Result.BUSY, config=True, whose=Whose.UNSAID)
+QUOTA = PushAnswer(PushResult.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, quota=True, whose=Whose.UNSAID)
+REFUSED = PushAnswer(PushResult.BUSY, config=True, whose=Whose.UNSAID)
 BOTH = (
     "refuses us ({}); the API fcm.googleapis.com must be enabled, and the account have cloudmessaging.messages.create"
 )
@@ -25,23 +25,23 @@ BOTH = (
 @pytest.mark.parametrize(
     ("status", "code", "asked", "answer"),
     [
-        (200, "", None, PushAnswer(Result.UNKNOWN, "200", foreign=True)),  # any server can say 200
-        (302, "", None, PushAnswer(Result.BUSY, "REDIRECT_302", foreign=True)),
-        (404, "UNREGISTERED", None, PushAnswer(Result.GONE, "UNREGISTERED")),
-        (400, "UNREGISTERED", None, PushAnswer(Result.REFUSED, "UNREGISTERED")),  # only a 404 says that it is gone
+        (200, "", None, PushAnswer(PushResult.UNKNOWN, "200", foreign=True)),  # any server can say 200
+        (302, "", None, PushAnswer(PushResult.BUSY, "REDIRECT_302", foreign=True)),
+        (404, "UNREGISTERED", None, PushAnswer(PushResult.GONE, "UNREGISTERED")),
+        (400, "UNREGISTERED", None, PushAnswer(PushResult.REFUSED, "UNREGISTERED")),  # only a 404 says that it is gone
         (404, "NOT_FOUND", None, replace(REFUSED, code="NOT_FOUND", says=NO_PROJECT)),  # the project, or this device
-        (400, "INVALID_ARGUMENT", None, PushAnswer(Result.REFUSED, "INVALID_ARGUMENT")),
-        (403, "SENDER_ID_MISMATCH", None, PushAnswer(Result.REFUSED, "SENDER_ID_MISMATCH")),
+        (400, "INVALID_ARGUMENT", None, PushAnswer(PushResult.REFUSED, "INVALID_ARGUMENT")),
+        (403, "SENDER_ID_MISMATCH", None, PushAnswer(PushResult.REFUSED, "SENDER_ID_MISMATCH")),
         (403, "DENIED", None, replace(REFUSED, code="DENIED", says=BOTH.format("DENIED"))),
         (403, "", None, replace(REFUSED, code="403", says=BOTH.format("403"))),
-        (401, "THIRD_PARTY_AUTH_ERROR", None, PushAnswer(Result.REFUSED, "THIRD_PARTY_AUTH_ERROR")),
+        (401, "THIRD_PARTY_AUTH_ERROR", None, PushAnswer(PushResult.REFUSED, "THIRD_PARTY_AUTH_ERROR")),
         (401, "UNAUTHENTICATED", None, replace(REFUSED, code="UNAUTHENTICATED")),
         (401, "SENDER_ID_MISMATCH", None, replace(REFUSED, code="SENDER_ID_MISMATCH")),  # with its own status alone
         (429, "QUOTA_EXCEEDED", None, QUOTA),
         (429, "QUOTA_EXCEEDED", 5 * MINUTE, replace(QUOTA, retry_after=5 * MINUTE)),
-        (503, "UNAVAILABLE", MINUTE, PushAnswer(Result.BUSY, "UNAVAILABLE", MINUTE, retry_now=True)),
-        (500, "INTERNAL", None, PushAnswer(Result.BUSY, "INTERNAL", retry_now=True)),
-        (502, "", None, PushAnswer(Result.UNKNOWN, "502")),
+        (503, "UNAVAILABLE", MINUTE, PushAnswer(PushResult.BUSY, "UNAVAILABLE", MINUTE, retry_now=True)),
+        (500, "INTERNAL", None, PushAnswer(PushResult.BUSY, "INTERNAL", retry_now=True)),
+        (502, "", None, PushAnswer(PushResult.UNKNOWN, "502")),
     ],
 )  # fmt: skip
 def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, answer: PushAnswer) -> None:
@@ -104,7 +104,7 @@ def test_whose_quota_is_used_up_is_told_by_the_details(details: list[Any], whose
 )
 def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Whose, says: str) -> None:
     answer = told(403, *details)
-    assert (answer.result, answer.config, answer.whose) == (Result.BUSY, True, whose)
+    assert (answer.result, answer.config, answer.whose) == (PushResult.BUSY, True, whose)
     assert says in answer.says
 
 
@@ -125,7 +125,7 @@ def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Wh
     ],
 )
 def test_a_200_without_a_name_or_with_an_error_is_not_fcms(said: Any, code: str) -> None:
-    assert understood(200, json.dumps(said).encode(), {}) == PushAnswer(Result.UNKNOWN, code, foreign=True)
+    assert understood(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}, {"error": {}}])
@@ -135,4 +135,4 @@ def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
 
 def test_only_a_200_accepts() -> None:
     said = json.dumps({"name": "projects/p/messages/1"}).encode()
-    assert [understood(status, said, {}).result for status in (201, 202, 204)] == [Result.UNKNOWN] * 3
+    assert [understood(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3

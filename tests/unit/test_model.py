@@ -11,9 +11,9 @@ from notifications.domain.errors import NaiveDatetime
 from notifications.domain.model import (
     ActionItem,
     Conversation,
+    DayState,
     Device,
     Ledger,
-    State,
     Turn,
     Window,
     collapse_id,
@@ -101,22 +101,22 @@ def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) 
 @pytest.mark.parametrize(
     ("state", "final", "is_open"),
     [
-        (State.SENDING, False, True),
-        (State.PENDING, False, True),
-        (State.SENT, True, False),
-        (State.SKIPPED, True, False),
-        (State.MISSED, True, False),
-        (State.DEAD, True, False),
-        (State.GAVE_UP, True, False),
-        (State.UNREADABLE, False, False),  # neither: it is never guessed at
+        (DayState.SENDING, False, True),
+        (DayState.PENDING, False, True),
+        (DayState.SENT, True, False),
+        (DayState.SKIPPED, True, False),
+        (DayState.MISSED, True, False),
+        (DayState.DEAD, True, False),
+        (DayState.GAVE_UP, True, False),
+        (DayState.UNREADABLE, False, False),  # neither: it is never guessed at
     ],
 )
-def test_a_day_is_open_or_ended_or_unreadable(state: State, final: bool, is_open: bool) -> None:
+def test_a_day_is_open_or_ended_or_unreadable(state: DayState, final: bool, is_open: bool) -> None:
     assert (state.final, state.open) == (final, is_open)
 
 
 def test_a_ledger_starts_at_its_first_sequence_with_no_try() -> None:
-    ledger = Ledger(date(2026, 5, 1), State.PENDING)
+    ledger = Ledger(date(2026, 5, 1), DayState.PENDING)
     assert (ledger.seq, ledger.tries, ledger.repeats, ledger.failures, ledger.crashes) == (1, 0, 0, 0, 0)
     assert ledger.devices == {}
 

@@ -16,8 +16,8 @@ from notifications.domain.push import (
     Message,
     Notice,
     PushAnswer,
-    Result,
-    Shown,
+    PushResult,
+    PushText,
     Wording,
     deletions_allowed,
     notice,
@@ -105,14 +105,14 @@ def test_no_message_is_heavier_than_fcm_takes(letter: str, length: int) -> None:
     ("wording", "shown"),
     [
         (Wording(), Notice("🌤️ Head", "Over")),
-        (Wording(Shown.RECAP, "de"), Notice("🌤️ Head", "Over")),
-        (Wording(Shown.HEADLINE), Notice("🌤️ Head", "Your recap is ready.")),
-        (Wording(Shown.HEADLINE, "de-AT"), Notice("🌤️ Head", "Dein Rückblick ist fertig.")),
-        (Wording(Shown.NONE, "PT-br"), Notice("O seu resumo do dia", "O seu resumo está pronto.")),
-        (Wording(Shown.NONE, "zh-Hans"), Notice("你的每日回顾", "你的回顾已准备好。")),
-        (Wording(Shown.NONE, "sw"), Notice("Your daily recap", "Your recap is ready.")),
-        (Wording(Shown.NONE, "zhx"), Notice("Your daily recap", "Your recap is ready.")),
-        (Wording(Shown.NONE), Notice("Your daily recap", "Your recap is ready.")),
+        (Wording(PushText.RECAP, "de"), Notice("🌤️ Head", "Over")),
+        (Wording(PushText.HEADLINE), Notice("🌤️ Head", "Your recap is ready.")),
+        (Wording(PushText.HEADLINE, "de-AT"), Notice("🌤️ Head", "Dein Rückblick ist fertig.")),
+        (Wording(PushText.NONE, "PT-br"), Notice("O seu resumo do dia", "O seu resumo está pronto.")),
+        (Wording(PushText.NONE, "zh-Hans"), Notice("你的每日回顾", "你的回顾已准备好。")),
+        (Wording(PushText.NONE, "sw"), Notice("Your daily recap", "Your recap is ready.")),
+        (Wording(PushText.NONE, "zhx"), Notice("Your daily recap", "Your recap is ready.")),
+        (Wording(PushText.NONE), Notice("Your daily recap", "Your recap is ready.")),
     ],
 )
 def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) -> None:
@@ -121,7 +121,7 @@ def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) ->
 
 @pytest.mark.parametrize("language", OWN_WORDS)
 def test_what_says_nothing_is_short_in_each_language(language: str) -> None:
-    shown = notice("Head", "Over", "🌤️", Wording(Shown.NONE, language))
+    shown = notice("Head", "Over", "🌤️", Wording(PushText.NONE, language))
     assert shown == Notice(OWN_WORDS[language].title, OWN_WORDS[language].ready)
     for line in (shown.title, shown.body):
         assert plain(line) == line
@@ -181,20 +181,20 @@ def test_a_message_without_a_time_of_making_says_none() -> None:
 @pytest.mark.parametrize(
     ("result", "closes", "left_open", "definite"),
     [
-        (Result.ACCEPTED, True, False, True),
-        (Result.GONE, True, False, True),
-        (Result.REFUSED, False, False, True),  # open only while nobody else got it: the report says
-        (Result.BUSY, False, True, True),
-        (Result.UNSENT, False, True, True),
-        (Result.UNKNOWN, False, True, False),
+        (PushResult.ACCEPTED, True, False, True),
+        (PushResult.GONE, True, False, True),
+        (PushResult.REFUSED, False, False, True),  # open only while nobody else got it: the report says
+        (PushResult.BUSY, False, True, True),
+        (PushResult.UNSENT, False, True, True),
+        (PushResult.UNKNOWN, False, True, False),
     ],
 )
-def test_what_an_answer_means_for_its_device(result: Result, closes: bool, left_open: bool, definite: bool) -> None:
+def test_what_an_answer_means_for_its_device(result: PushResult, closes: bool, left_open: bool, definite: bool) -> None:
     assert (result.closes, result.open, result.definite) == (closes, left_open, definite)
 
 
-@pytest.mark.parametrize("result", Result)
-def test_on_call_hears_of_what_only_a_person_can_mend(result: Result) -> None:
+@pytest.mark.parametrize("result", PushResult)
+def test_on_call_hears_of_what_only_a_person_can_mend(result: PushResult) -> None:
     answer = PushAnswer(result, "code", timedelta(seconds=1), quota=True, retry_now=True)
-    assert answer.alerts is (result is Result.REFUSED)
+    assert answer.alerts is (result is PushResult.REFUSED)
     assert PushAnswer(result, config=True).alerts is PushAnswer(result, foreign=True).alerts is True

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.domain.claim import Stored
+from notifications.domain.claim import ClaimState
 from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
@@ -34,7 +34,7 @@ async def test_everybody_who_is_due_gets_one_recap_and_the_next_tick_is_idle() -
     assert (endings(report), report.counts.due, report.counts.pushes, report.llm_calls) == ({"sent": 3}, 3, 6, 3)
     assert {evening.state(uid) for uid in ("ann", "bob", "cho")} == {"sent"}
     assert set(evening.got().values()) == {1}
-    assert evening.record("ann").state is Stored.SENT
+    assert evening.record("ann").state is ClaimState.SENT
     again = await evening.later(minutes=1)
     assert (again.idle, evening.opened) == (True, 1)
 
@@ -48,7 +48,7 @@ async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
         {"no_content": 1},
         0,
     )
-    assert (evening.state("ann"), evening.record("ann").state) == ("skipped no_content", Stored.ABSENT)
+    assert (evening.state("ann"), evening.record("ann").state) == ("skipped no_content", ClaimState.ABSENT)
 
 
 async def test_a_day_without_devices_is_stored_and_counts_as_sent() -> None:
@@ -77,7 +77,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
     evening.summarizer.script = switches_off
     report = await evening.tick()
     assert (endings(report), dict(report.counts.skipped)) == ({"skipped": 1}, {"user_gone_or_off": 1})
-    assert (evening.ledger("ann"), evening.got(), evening.record("ann").state) == ({}, {}, Stored.SKIPPED)
+    assert (evening.ledger("ann"), evening.got(), evening.record("ann").state) == ({}, {}, ClaimState.SKIPPED)
 
 
 async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
@@ -100,7 +100,7 @@ async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_
     assert (endings(report), evening.state("ann"), evening.record("ann").state) == (
         {"dead": 1, "done_before": 1},
         "dead failures",
-        Stored.DEAD,
+        ClaimState.DEAD,
     )
     assert (evening.ledger("ann")["failures"], evening.ledger("ann")["reason"]) == (3, "refusal")
     assert report.counts.without_a_recap == 1
@@ -124,7 +124,7 @@ async def test_a_refused_key_stops_the_claiming_at_once() -> None:
     evening.summarizer.script = lambda material: ProviderFault("It refuses the key.", config=True)
     report = await evening.tick()
     assert (isinstance(report.trouble, ConfigFault), evening.summarizer.calls) == (True, 1)
-    assert evening.record("ann").state is Stored.IDLE
+    assert evening.record("ann").state is ClaimState.IDLE
 
 
 async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_charged() -> None:

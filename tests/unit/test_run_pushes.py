@@ -13,14 +13,14 @@ from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
 )
-from notifications.domain.push import ACCEPTED, PushAnswer, Result, Whose
+from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 from tests.support.evening import Evening, endings
 from tests.support.memory import ENVIRONMENT
 
-BUSY = PushAnswer(Result.BUSY, "UNAVAILABLE")
-UNKNOWN = PushAnswer(Result.UNKNOWN, "TimeoutError")
-GONE = PushAnswer(Result.GONE, "UNREGISTERED")
-REFUSED = PushAnswer(Result.REFUSED, "SENDER_ID_MISMATCH")
+BUSY = PushAnswer(PushResult.BUSY, "UNAVAILABLE")
+UNKNOWN = PushAnswer(PushResult.UNKNOWN, "TimeoutError")
+GONE = PushAnswer(PushResult.GONE, "UNREGISTERED")
+REFUSED = PushAnswer(PushResult.REFUSED, "SENDER_ID_MISMATCH")
 
 
 async def test_a_device_that_is_busy_stays_open_and_the_one_that_has_it_is_left_alone() -> None:
@@ -73,7 +73,7 @@ async def test_a_refused_device_alone_is_tried_again_after_half_an_hour() -> Non
 async def test_a_push_service_that_refuses_our_credentials_stops_the_run() -> None:
     evening = Evening(concurrency=1)
     evening.add("ann", "bob")
-    evening.push.script = lambda token: PushAnswer(Result.BUSY, "401", config=True)
+    evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "401", config=True)
     report = await evening.tick()
     assert isinstance(report.trouble, ConfigFault)
     assert (evening.state("ann"), evening.ledger("bob")) == ("pending", {})
@@ -155,8 +155,8 @@ async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over()
     assert report.unserved > 0  # its shard went by, too
 
 
-QUOTA = PushAnswer(Result.BUSY, "QUOTA_EXCEEDED", timedelta(seconds=60), quota=True, whose=Whose.UNSAID)
-UNSAID = PushAnswer(Result.BUSY, "UNAUTHENTICATED", config=True, whose=Whose.UNSAID)
+QUOTA = PushAnswer(PushResult.BUSY, "QUOTA_EXCEEDED", timedelta(seconds=60), quota=True, whose=Whose.UNSAID)
+UNSAID = PushAnswer(PushResult.BUSY, "UNAUTHENTICATED", config=True, whose=Whose.UNSAID)
 MANY = [f"user-{n:02}" for n in range(12)]
 
 

@@ -12,7 +12,7 @@ from notifications.domain.claim import SKIPPED_PREFIX, pause_key
 from notifications.domain.errors import (
     ConfigFault,
 )
-from notifications.domain.push import PushAnswer, Result
+from notifications.domain.push import PushAnswer, PushResult
 from notifications.run.shard import due_shards
 from tests.support.evening import Evening, endings
 from tests.support.memory import ENVIRONMENT
@@ -60,7 +60,7 @@ async def test_a_shard_that_is_left_open_asks_nobody_again_whose_day_was_skipped
     evening = Evening()
     evening.add("ann", "bob", "cat", talks=0)
     evening.add("dan")
-    evening.push.script = lambda token: PushAnswer(Result.BUSY, "503")
+    evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "503")
     asked: list[str] = []
     look = evening.store.ledgers_between
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain.claim import Stored, pause_key, user_key
+from notifications.domain.claim import ClaimState, pause_key, user_key
 from notifications.domain.errors import (
     ClaimsDown,
     StoreDown,
@@ -91,7 +91,7 @@ async def test_sigterm_releases_who_has_not_begun() -> None:
     report = await evening.tick()
     assert (endings(report), evening.record("ann").state, evening.record("ann").failures) == (
         {"stopped": 1},
-        Stored.IDLE,
+        ClaimState.IDLE,
         0,
     )
     assert evening.record("ann").until == evening.redis.ms
@@ -103,7 +103,7 @@ async def test_a_defect_of_ours_is_kept_from_the_others_and_frees_the_claim() ->
     evening.summarizer.script = of("ann", lambda material: ZeroDivisionError())
     report = await evening.tick()
     assert (endings(report), report.defects) == ({"failed": 1, "sent": 1}, 1)
-    assert (evening.record("ann").state, evening.record("ann").reason) == (Stored.IDLE, "defect_zerodivisionerror")
+    assert (evening.record("ann").state, evening.record("ann").reason) == (ClaimState.IDLE, "defect_zerodivisionerror")
 
 
 @pytest.mark.parametrize("name", ["begin", "report"])
@@ -149,7 +149,7 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
     evening.redis.values.clear()
     report = await evening.later(minutes=1)
     assert (endings(report), evening.summarizer.calls, evening.got()) == ({"done_before": 1}, 1, {"ann-0": 1})
-    assert evening.record("ann").state is Stored.SENT
+    assert evening.record("ann").state is ClaimState.SENT
     assert user_key("ann", evening.slots["ann"].recap_date) in evening.redis.values
 
 

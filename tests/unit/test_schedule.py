@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifications.domain.errors import Malformed, NaiveDatetime
-from notifications.domain.model import Ledger, State, Window
+from notifications.domain.model import DayState, Ledger, Window
 from notifications.domain.schedule import (
     ONE_DAY,
     Phase,
@@ -133,7 +133,7 @@ SLOT = Slot(utc(2026, 5, 1, 20), date(2026, 5, 1), "UTC", 20)
 NEIGHBOURS = [date(2026, 4, 28), date(2026, 4, 29), date(2026, 5, 2), date(2026, 5, 3)]
 
 
-def ended(at: datetime, day: date = NEIGHBOURS[0], state: State = State.SENT) -> Ledger:
+def ended(at: datetime, day: date = NEIGHBOURS[0], state: DayState = DayState.SENT) -> Ledger:
     return Ledger(day, state, window_end=at)
 
 
@@ -156,14 +156,14 @@ def test_a_window_starts_where_the_last_recap_ended(ends: list[datetime], start:
 @pytest.mark.parametrize(
     ("lost", "start"),
     [
-        ({1: State.MISSED}, utc(2026, 4, 29, 20)),
-        ({1: State.DEAD, 2: State.MISSED}, utc(2026, 4, 28, 20)),
-        ({2: State.MISSED}, utc(2026, 4, 28, 20)),
-        ({3: State.MISSED}, utc(2026, 4, 30, 20)),  # too long ago
-        ({1: State.UNREADABLE}, utc(2026, 4, 30, 20)),
+        ({1: DayState.MISSED}, utc(2026, 4, 29, 20)),
+        ({1: DayState.DEAD, 2: DayState.MISSED}, utc(2026, 4, 28, 20)),
+        ({2: DayState.MISSED}, utc(2026, 4, 28, 20)),
+        ({3: DayState.MISSED}, utc(2026, 4, 30, 20)),  # too long ago
+        ({1: DayState.UNREADABLE}, utc(2026, 4, 30, 20)),
     ],
 )
-def test_a_window_reaches_back_over_days_that_ended_without_a_recap(lost: dict[int, State], start: datetime) -> None:
+def test_a_window_reaches_back_over_days_that_ended_without_a_recap(lost: dict[int, DayState], start: datetime) -> None:
     around = {SLOT.recap_date - back * ONE_DAY: Ledger(SLOT.recap_date, state) for back, state in lost.items()}
     assert window(SLOT, around).start == start
 
@@ -174,7 +174,7 @@ def test_a_missed_day_across_a_25_hour_day_loses_no_hour() -> None:
     sent = slot_on("Europe/Paris", date(2026, 10, 23), 22)
     around = {
         sent.recap_date: ended(sent.at, sent.recap_date),
-        date(2026, 10, 24): Ledger(date(2026, 10, 24), State.MISSED),
+        date(2026, 10, 24): Ledger(date(2026, 10, 24), DayState.MISSED),
     }
     assert slot.at - sent.at == timedelta(hours=49)
     assert window(slot, around).start == sent.at

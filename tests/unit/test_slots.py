@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from notifications.domain.model import Ledger, State
+from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import (
     Phase,
     Rules,
@@ -163,19 +163,19 @@ def test_a_cohort_is_of_one_instant_and_one_hour() -> None:
 
 
 PARIS = slot_on("Europe/Paris", date(2026, 10, 26), 22)  # the day before it had 25 hours
-LOST = Ledger(date(2026, 10, 24), State.MISSED)
+LOST = Ledger(date(2026, 10, 24), DayState.MISSED)
 
 
 @pytest.mark.parametrize(
     ("around", "start"),
     [
         ([], PARIS.at - 24 * HOUR),
-        ([Ledger(date(2026, 10, 25), State.SENT)], PARIS.at - 24 * HOUR),  # says nothing of what it covered
-        ([Ledger(date(2026, 10, 25), State.DEAD)], PARIS.at - 49 * HOUR),
+        ([Ledger(date(2026, 10, 25), DayState.SENT)], PARIS.at - 24 * HOUR),  # says nothing of what it covered
+        ([Ledger(date(2026, 10, 25), DayState.DEAD)], PARIS.at - 49 * HOUR),
         ([LOST], PARIS.at - 72 * HOUR),  # the slot of the 23rd is 73 h back
-        ([LOST, Ledger(date(2026, 10, 23), State.SENT, window_end=PARIS.at - 72 * HOUR)], PARIS.at - 72 * HOUR),
-        ([LOST, Ledger(date(2026, 10, 23), State.SENT, window_end=PARIS.at - 71 * HOUR)], PARIS.at - 71 * HOUR),
-        ([LOST, Ledger(date(2026, 10, 25), State.SENT, window_end=PARIS.at - HOUR)], PARIS.at - HOUR),
+        ([LOST, Ledger(date(2026, 10, 23), DayState.SENT, window_end=PARIS.at - 72 * HOUR)], PARIS.at - 72 * HOUR),
+        ([LOST, Ledger(date(2026, 10, 23), DayState.SENT, window_end=PARIS.at - 71 * HOUR)], PARIS.at - 71 * HOUR),
+        ([LOST, Ledger(date(2026, 10, 25), DayState.SENT, window_end=PARIS.at - HOUR)], PARIS.at - HOUR),
     ],
 )
 def test_a_windows_start_to_the_hour(around: list[Ledger], start: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from notifications.domain.delivery import neighbours
-from notifications.domain.model import Conversation, Ledger, State, User
+from notifications.domain.model import Conversation, DayState, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_on
 from notifications.domain.told import candidates, hashes_in, told_hash, told_of
 from notifications.run.day_input import Ledgers
@@ -20,7 +20,7 @@ def day(back: int) -> date:
     return SLOT.recap_date - back * ONE_DAY
 
 
-def ledger(back: int, told: str | None = "", state: State = State.SENT, hours: int = 24) -> Ledger:
+def ledger(back: int, told: str | None = "", state: DayState = DayState.SENT, hours: int = 24) -> Ledger:
     end = SLOT.back(back) if back > 0 else SLOT.at - back * ONE_DAY
     return Ledger(day(back), state, window_start=end - hours * HOUR, window_end=end, told=told)
 
@@ -49,7 +49,7 @@ def test_nothing_from_before_the_first_recap_is_read_nor_from_over_72_hours_back
     assert candidates(SLOT, around(ledger(1, hours=3)), LOOK_BACK).read_from == SLOT.back(1) - 3 * HOUR
     assert candidates(SLOT, around(ledger(3), ledger(4)), LOOK_BACK).read_from == SLOT.at - 72 * HOUR
     assert candidates(SLOT, {}, LOOK_BACK).read_from == SLOT.back(1)
-    missed = Ledger(day(1), State.MISSED)
+    missed = Ledger(day(1), DayState.MISSED)
     assert candidates(SLOT, around(missed), LOOK_BACK).read_from == SLOT.back(2)
     assert candidates(SLOT, around(missed, ledger(2)), LOOK_BACK).read_from == SLOT.back(3)
 
@@ -64,9 +64,9 @@ def test_a_later_recap_says_what_it_told_and_nothing_of_where_this_one_starts() 
 def test_a_ledger_of_an_older_version_has_told_all_before_its_end() -> None:
     found = candidates(SLOT, around(ledger(1, None), ledger(2)), LOOK_BACK)
     assert (found.read_from, found.since, found.told_before) == (SLOT.back(2), SLOT.back(1), SLOT.back(1))
-    by_another = Ledger(day(1), State.SENT, "legacy", window_end=SLOT.at - 3 * HOUR)
+    by_another = Ledger(day(1), DayState.SENT, "legacy", window_end=SLOT.at - 3 * HOUR)
     assert candidates(SLOT, around(by_another), LOOK_BACK).since == SLOT.at - 3 * HOUR
-    without = Ledger(day(1), State.MISSED)
+    without = Ledger(day(1), DayState.MISSED)
     assert candidates(SLOT, around(without, ledger(2)), LOOK_BACK).told_before is None
 
 
@@ -74,7 +74,7 @@ def test_a_ledger_of_an_older_version_has_told_all_before_its_end() -> None:
 def test_an_older_versions_ledger_that_ends_after_the_slot_leaves_nothing_and_is_trouble(
     hours: int, by: date | None
 ) -> None:
-    odd = Ledger(day(-1), State.SKIPPED, window_end=SLOT.at + hours * HOUR)
+    odd = Ledger(day(-1), DayState.SKIPPED, window_end=SLOT.at + hours * HOUR)
     found = candidates(SLOT, around(odd), LOOK_BACK)
     assert found.nothing == (hours >= 0)
     assert Ledgers(User("ann", "UTC", 20), SLOT, None, around(odd), found).inverted_by == by
@@ -108,19 +108,19 @@ def test_the_ledgers_that_may_still_get_a_text_are_looked_at_again() -> None:
         SLOT.recap_date,
         around(
             ledger(4),
-            ledger(3, state=State.SKIPPED),
-            Ledger(day(2), State.DEAD, seq=3),
-            Ledger(day(-1), State.MISSED),
-            ledger(-2, state=State.PENDING),
-            Ledger(day(-3), State.UNREADABLE),
+            ledger(3, state=DayState.SKIPPED),
+            Ledger(day(2), DayState.DEAD, seq=3),
+            Ledger(day(-1), DayState.MISSED),
+            ledger(-2, state=DayState.PENDING),
+            Ledger(day(-3), DayState.UNREADABLE),
         ),
         dates,
     )
-    assert found.earlier == {day(3): (State.SKIPPED, 1), day(2): (State.DEAD, 3), day(1): None}
-    assert found.later == {day(-1): (State.MISSED, 1)}
-    assert not found.changed({day(1): None, day(2): Ledger(day(2), State.DEAD, seq=3)})
+    assert found.earlier == {day(3): (DayState.SKIPPED, 1), day(2): (DayState.DEAD, 3), day(1): None}
+    assert found.later == {day(-1): (DayState.MISSED, 1)}
+    assert not found.changed({day(1): None, day(2): Ledger(day(2), DayState.DEAD, seq=3)})
     assert found.changed({day(1): ledger(1)})
-    assert found.changed({day(2): Ledger(day(2), State.DEAD, seq=4)})
+    assert found.changed({day(2): Ledger(day(2), DayState.DEAD, seq=4)})
     assert found.changed({day(3): None})
 
 
@@ -128,7 +128,7 @@ def test_a_slot_at_the_same_instant_has_no_window_and_tells_what_came_late() -> 
     """From Honolulu to Kiritimati, which is a day ahead at the same hour."""
     slot = Slot(SLOT.at, day(-1), "Pacific/Kiritimati", 22)
     found = candidates(
-        slot, around(Ledger(day(0), State.SENT, window_start=SLOT.back(1), window_end=SLOT.at, told="")), LOOK_BACK
+        slot, around(Ledger(day(0), DayState.SENT, window_start=SLOT.back(1), window_end=SLOT.at, told="")), LOOK_BACK
     )
     assert (found.window.empty, found.since, found.until) == (True, SLOT.back(1), SLOT.at)
     assert datetime(2026, 5, 10, 20, tzinfo=UTC) == slot.at

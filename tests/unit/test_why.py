@@ -12,14 +12,14 @@ from notifications.commands.operation import Context
 from notifications.commands.why import why
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
-from notifications.domain.push import PushAnswer, Result
+from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.text import width_of
 from notifications.run.state import Run
 from notifications.settings import Settings
 from tests.support.evening import Evening
 
-BUSY = PushAnswer(Result.BUSY, "503")
-UNKNOWN = PushAnswer(Result.UNKNOWN, "no answer")
+BUSY = PushAnswer(PushResult.BUSY, "503")
+UNKNOWN = PushAnswer(PushResult.UNKNOWN, "no answer")
 REFUSAL = ItemFault(ItemReason.REFUSAL, "No.")
 
 

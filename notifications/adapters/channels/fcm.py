@@ -16,7 +16,7 @@ import aiohttp
 
 from notifications.domain.backoff import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
-from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, Result, Whose
+from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 from notifications.domain.text import bounded, code
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class FcmPush:
                         return answer
                     refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
-        return next((answer for answer in refused if answer.result is not Result.GONE), refused[0])
+            return PushAnswer(PushResult.UNKNOWN if left.is_set() else PushResult.UNSENT, type(cause).__name__)
+        return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
     async def _posted(self, body: bytes, written: Callable[[], None], left: asyncio.Event) -> PushAnswer:
         """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
@@ -77,9 +77,9 @@ class FcmPush:
             try:
                 bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
-                return PushAnswer(Result.UNSENT, "CREDENTIALS", config=True)
+                return PushAnswer(PushResult.UNSENT, "CREDENTIALS", config=True)
             except DependencyDown:
-                return PushAnswer(Result.UNSENT, "NO_TOKEN")
+                return PushAnswer(PushResult.UNSENT, "NO_TOKEN")
             answer = await self._post(body, bearer, written)
             if not answer.config or bearer is None:
                 break
@@ -104,7 +104,7 @@ class FcmPush:
             async with asyncio.timeout(CHECK_SECONDS):
                 return await self._posted(PROBE, left.set, left)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(Result.UNKNOWN if left.is_set() else Result.UNSENT, type(cause).__name__)
+            return PushAnswer(PushResult.UNKNOWN if left.is_set() else PushResult.UNSENT, type(cause).__name__)
 
     async def check(self) -> str:
         """Whether FCM would take a message of ours; nothing is pushed."""
@@ -117,7 +117,7 @@ class FcmPush:
         except (ConfigFault, DependencyDown) as fault:
             return str(fault)
         answer = await self.probe()
-        if answer.result is Result.ACCEPTED:
+        if answer.result is PushResult.ACCEPTED:
             return ""
         if answer.config:
             return f"{self.where} {answer.says or f'refuses our credentials ({answer.code})'}."
@@ -125,7 +125,7 @@ class FcmPush:
             return f"What answers is not {self.where}: {answer.code}; check the address and its proxies."
         if answer.quota:
             return f"{self.where} says that the quota is used up ({answer.code}); raise it, or spread the hours."
-        if answer.result in (Result.UNKNOWN, Result.UNSENT):
+        if answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             return f"{self.where} does not answer ({answer.code}); check the address and the network."
         return f"{self.where} takes no message of ours ({answer.code})."
 
@@ -143,7 +143,7 @@ def targets(device: Device) -> list[Target]:
 
 def _for_good(answer: PushAnswer) -> bool:
     """Whether this target will never take it, as it is."""
-    return answer.result in (Result.GONE, Result.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
+    return answer.result in (PushResult.GONE, PushResult.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
 
 
 def wire(target: Target, message: Message) -> dict[str, Any]:
@@ -257,18 +257,18 @@ ABOUT_A_DEVICE = ("device", "token", "registration", "installation")
 
 # By status and FCM's own code, else by status alone: a code means what it says only with its own status.
 ANSWERS: dict[tuple[int, str], PushAnswer] = {
-    (404, "UNREGISTERED"): PushAnswer(Result.GONE),
-    (403, "SENDER_ID_MISMATCH"): PushAnswer(Result.REFUSED),
-    (401, "THIRD_PARTY_AUTH_ERROR"): PushAnswer(Result.REFUSED),
-    (400, ""): PushAnswer(Result.REFUSED),
-    (401, ""): PushAnswer(Result.BUSY, config=True, whose=Whose.UNSAID),
-    (403, ""): PushAnswer(Result.BUSY, config=True, whose=Whose.UNSAID),
-    (404, ""): PushAnswer(Result.BUSY, config=True, whose=Whose.UNSAID, says=NO_PROJECT),
-    (429, ""): PushAnswer(Result.BUSY, retry_after=QUOTA_WAIT, quota=True, whose=Whose.UNSAID),
-    (500, ""): PushAnswer(Result.BUSY, retry_now=True),
-    (503, ""): PushAnswer(Result.BUSY, retry_now=True),
+    (404, "UNREGISTERED"): PushAnswer(PushResult.GONE),
+    (403, "SENDER_ID_MISMATCH"): PushAnswer(PushResult.REFUSED),
+    (401, "THIRD_PARTY_AUTH_ERROR"): PushAnswer(PushResult.REFUSED),
+    (400, ""): PushAnswer(PushResult.REFUSED),
+    (401, ""): PushAnswer(PushResult.BUSY, config=True, whose=Whose.UNSAID),
+    (403, ""): PushAnswer(PushResult.BUSY, config=True, whose=Whose.UNSAID),
+    (404, ""): PushAnswer(PushResult.BUSY, config=True, whose=Whose.UNSAID, says=NO_PROJECT),
+    (429, ""): PushAnswer(PushResult.BUSY, retry_after=QUOTA_WAIT, quota=True, whose=Whose.UNSAID),
+    (500, ""): PushAnswer(PushResult.BUSY, retry_now=True),
+    (503, ""): PushAnswer(PushResult.BUSY, retry_now=True),
 }
-UNCLEAR = PushAnswer(Result.UNKNOWN, "UNCLEAR")
+UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +289,12 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
     and a person has to look.
     """
     if 300 <= status < 400:
-        return PushAnswer(Result.BUSY, f"REDIRECT_{status}", foreign=True)
+        return PushAnswer(PushResult.BUSY, f"REDIRECT_{status}", foreign=True)
     name = error.code or str(status)
     if 200 <= status < 300:
         return replace(UNCLEAR, code=name, foreign=True)
     answer = ANSWERS.get((status, error.code)) or ANSWERS.get((status, ""), UNCLEAR)
-    after = wait if wait is not None and answer.result is Result.BUSY else answer.retry_after
+    after = wait if wait is not None and answer.result is PushResult.BUSY else answer.retry_after
     answer = replace(answer, code=name, retry_after=after)
     if answer.quota:
         return replace(answer, whose=_whose_quota(error))

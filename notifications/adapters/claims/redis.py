@@ -18,7 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.domain.claim import ClaimAnswer, Record, Stored, Verb, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply
@@ -63,7 +63,7 @@ class RedisClaims:
         for value in values:
             if isinstance(value, Exception) and not str(value).startswith("WRONGTYPE"):  # another maker's key
                 raise value
-        return [Record(Stored.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
+        return [Record(ClaimState.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
 
     async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply:
         return await self._run(Verb.CLAIM, terms, token, lane, terms.max_crashes)
@@ -71,7 +71,7 @@ class RedisClaims:
     async def renew(self, terms: ClaimTerms, token: str) -> Reply:
         return await self._run(Verb.RENEW, terms, token)
 
-    async def complete(self, terms: ClaimTerms, token: str, outcome: Stored) -> Reply:
+    async def complete(self, terms: ClaimTerms, token: str, outcome: ClaimState) -> Reply:
         return await self._run(Verb.COMPLETE, terms, token, outcome.value)
 
     async def free(self, terms: ClaimTerms, token: str) -> Reply:
@@ -299,7 +299,7 @@ def reply_of(raw: list[Any]) -> Reply:
         answer=answer,
         now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
         wait=span_of(0 if answer is ClaimAnswer.DONE else int(detail)),
-        final=Stored(text_of(detail)) if answer is ClaimAnswer.DONE else None,
+        final=ClaimState(text_of(detail)) if answer is ClaimAnswer.DONE else None,
         failures=failures,
         crashes=crashes,
         reason=text_of(reason),

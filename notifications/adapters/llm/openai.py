@@ -22,7 +22,7 @@ from notifications.adapters.llm.openai_dialect import MOST_REFUSALS, Dialect
 from notifications.adapters.llm.openai_refusals import Refusal
 from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
-from notifications.domain.backoff import Budget
+from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
@@ -95,9 +95,9 @@ class OpenAISummarizer:
         self.model = service.model
         self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
-        self.budgets: Mapping[str, Budget] = {}
+        self.budgets: Mapping[str, RateLimit] = {}
         self.tokens = 0
-        self._window = Window(where)
+        self._window = ContextWindow(where)
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         """One answer. Raises ItemFault or ProviderFault; neither quotes the notes or the answer.
@@ -302,7 +302,7 @@ LEAST_BYTES = 8_192  # below that no window is too small
 ALIKE = 2  # tokens
 
 
-class Window:
+class ContextWindow:
     """What is found out about it in a run. Ollama's own is 4,096 tokens, and of a longer prompt it keeps a half."""
 
     def __init__(self, where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, cast
 from httpx2 import AsyncByteStream, Response
 from pydantic import BaseModel, BeforeValidator, model_validator
 
-from notifications.domain.backoff import Budget
+from notifications.domain.backoff import RateLimit
 
 MOST = 10**12  # requests or tokens: beyond is no limit, and no number to reckon with
 MAX_BYTES = 1_000_000  # of one answer
@@ -152,7 +152,7 @@ class Usage(BaseModel):
         return self.read > 0 and self.completion_tokens is not None
 
 
-class Message(BaseModel):
+class AnswerMessage(BaseModel):
     """The words, or why there are none."""
 
     content: Annotated[str, BeforeValidator(_words)] = ""
@@ -163,7 +163,7 @@ class Choice(BaseModel):
     """One answer and how it ended."""
 
     finish_reason: Text = None
-    message: Annotated[Message, BeforeValidator(_mapping)] = Message()
+    message: Annotated[AnswerMessage, BeforeValidator(_mapping)] = AnswerMessage()
     error: Any = None  # OpenRouter's, where its provider broke off
 
     @property
@@ -208,9 +208,9 @@ def status_of(failure: object) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
-def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
+def budgets(headers: Mapping[str, str]) -> dict[str, RateLimit]:
     """What the answer's x-ratelimit headers announce. A limit that is not told, or not understood, is none."""
-    found: dict[str, Budget] = {}
+    found: dict[str, RateLimit] = {}
     for name in ("requests", "tokens"):
         try:
             limit, remaining = (int(headers[f"x-ratelimit-{kind}-{name}"]) for kind in ("limit", "remaining"))
@@ -218,7 +218,7 @@ def budgets(headers: Mapping[str, str]) -> dict[str, Budget]:
         except (KeyError, ValueError, OverflowError):
             continue
         if 0 < limit < MOST and remaining < MOST:  # some servers say -1
-            found[name] = Budget(limit, max(0, remaining), reset)
+            found[name] = RateLimit(limit, max(0, remaining), reset)
     return found
 
 

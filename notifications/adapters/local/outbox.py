@@ -13,7 +13,7 @@ from pathlib import Path
 from notifications.adapters.local.private_files import PRIVATE_FILE, lock, private_folder
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device
-from notifications.domain.push import ACCEPTED, Message, PushAnswer, Result
+from notifications.domain.push import ACCEPTED, Message, PushAnswer, PushResult
 
 
 class Outbox:
@@ -42,7 +42,7 @@ class Outbox:
             async with asyncio.timeout(timeout.total_seconds()):
                 await self._append(json.dumps(line, ensure_ascii=False).encode(errors="replace"))
         except TimeoutError:
-            return PushAnswer(Result.UNSENT, "LOCKED")
+            return PushAnswer(PushResult.UNSENT, "LOCKED")
         except OSError as cause:
             raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
         leaves()

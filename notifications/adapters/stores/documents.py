@@ -14,10 +14,10 @@ from notifications.domain.model import (
     ActionItem,
     Cited,
     Conversation,
+    DayState,
     Device,
     Ledger,
     Place,
-    State,
     Summary,
     Turn,
     User,
@@ -299,7 +299,7 @@ def ledger_from(day: date, doc: object) -> Ledger:
         given = doc if isinstance(doc, Mapping) else {}
         told, (start, end) = given.get("told"), (moment(given.get(name)) for name in ("window_start", "window_end"))
         told = told if isinstance(told, str) else None
-        return Ledger(date=day, state=State.UNREADABLE, window_start=start, window_end=end, told=told)
+        return Ledger(date=day, state=DayState.UNREADABLE, window_start=start, window_end=end, told=told)
 
 
 def _ledger(day: date, doc: object) -> Ledger:
@@ -313,8 +313,8 @@ def _ledger(day: date, doc: object) -> Ledger:
     given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
     given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # for the accounts alone
     given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
-    state = State(doc.get("state", ""))
-    if state is State.UNREADABLE or (state is State.SENDING and given["sending_at"] is None):
+    state = DayState(doc.get("state", ""))
+    if state is DayState.UNREADABLE or (state is DayState.SENDING and given["sending_at"] is None):
         raise ValueError(state)
     return Ledger(date=day, state=state, **given)
 

@@ -10,8 +10,8 @@ from functools import partial
 from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
 from notifications.domain import delivery, delivery_report
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.model import Ledger, Recap, State, Summary
-from notifications.domain.push import Result
+from notifications.domain.model import DayState, Ledger, Recap, Summary
+from notifications.domain.push import PushResult
 
 Decide = Callable[[Snapshot], Decision]
 
@@ -40,7 +40,7 @@ class TransactionalLedger(ABC):
         `rests_on`: its neighbours are read again, as `read_again` says. Fields that this version does not know stay.
         """
 
-    async def end_day(self, op: Opening, state: State, outcome: str) -> Decision:
+    async def end_day(self, op: Opening, state: DayState, outcome: str) -> Decision:
         def decide(seen: Snapshot) -> Decision:
             return delivery.end_day(op, state, outcome, seen, self._rules)
 
@@ -67,7 +67,7 @@ class TransactionalLedger(ABC):
         day: date,
         by: str,
         seq: int,
-        results: Mapping[str, Result],
+        results: Mapping[str, PushResult],
         *,
         sent_nothing: bool,
         last_chance: bool,

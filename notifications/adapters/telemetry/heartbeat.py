@@ -56,7 +56,7 @@ FOR_THE_START = 1.5  # of these, where the start is not yet answered: the two ar
 MAX_BODY = 10_000  # bytes: healthchecks keeps so many
 
 
-class Heartbeat:
+class HttpHeartbeat:
     """One run's."""
 
     def __init__(self, url: str) -> None:

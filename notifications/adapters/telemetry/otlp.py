@@ -38,7 +38,7 @@ SECONDS_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 480, 3600)
 TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
 
 
-class Telemetry:
+class OtlpTelemetry:
     """The Telemetry port, of one run."""
 
     def __init__(self) -> None:

@@ -10,13 +10,13 @@ from datetime import date, datetime, timedelta
 from notifications.commands.joined import not_made_anew, slot_of
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
-from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, Record, Stored, user_key
-from notifications.domain.delivery import Decision, Kind
+from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
+from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import Unfinished, UsageFault
-from notifications.domain.model import Ledger, State, User
+from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot
 from notifications.ports import Listed
-from notifications.run.outcome import Ending, Outcome
+from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.tick import sent_elsewhere
 from notifications.run.user import claim_and_recap
@@ -56,7 +56,7 @@ async def resend(uid: str, day: date, context: Context) -> int:
             say_wrapped(sent_elsewhere(uid, day), "  ")
         entry = await carry_out(run, wished)
     say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
-    return 0 if entry.state is State.SENT else 1
+    return 0 if entry.state is DayState.SENT else 1
 
 
 async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:
@@ -66,10 +66,12 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
     record = await _claim_of(run, user.uid, day)
     left = live_for(record, now)
     asked = await run.store.resend(user.uid, day, claim_live=left > timedelta(0), again=again)
-    if asked.kind in (Kind.REFUSED, Kind.NOBODY):
-        sent = asked.entry is not None and asked.entry.state is State.SENT
+    if asked.step in (NextStep.REFUSED, NextStep.NOBODY):
+        sent = asked.entry is not None and asked.entry.state is DayState.SENT
         how = "was resent just now" if sent else "is being sent right now"
-        wait = None if sent or asked.kind is Kind.NOBODY else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
+        wait = (
+            None if sent or asked.step is NextStep.NOBODY else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
+        )
         sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
         raise Refused(sentence, "had theirs" if sent else "being sent", wait)
     record = await _claim_of(run, user.uid, day)
@@ -78,14 +80,14 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
         raise Refused(
             f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN
         )
-    return Wish(user, slot, asked, strange=asked.entry is None and record.state is Stored.SENT)
+    return Wish(user, slot, asked, strange=asked.entry is None and record.state is ClaimState.SENT)
 
 
 async def _claim_of(run: Run, uid: str, day: date) -> Record:
     """The day's claim. Raises Refused where another maker's value stands there: only ours are deleted."""
     key = user_key(uid, day)
     [record] = await run.claims.read([key])
-    if record.state is Stored.FOREIGN:
+    if record.state is ClaimState.FOREIGN:
         sentence = f"The app, or another job, is making {uid} {day}: {key} is not ours; try again once it has ended."
         raise Refused(sentence, "made by the app", LONGEST_WAIT)
     return record
@@ -93,7 +95,7 @@ async def _claim_of(run: Run, uid: str, day: date) -> Record:
 
 def _fresh_for(run: Run, entry: Ledger | None, now: datetime) -> timedelta:
     """About how long a sender counts as alive: the store's clock decides."""
-    since = entry.sending_at if entry is not None and entry.state is State.SENDING else None
+    since = entry.sending_at if entry is not None and entry.state is DayState.SENDING else None
     return since + run.limits.span("sending_stale") - now if since is not None else timedelta(0)
 
 
@@ -116,7 +118,7 @@ async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) 
     user, slot, asked = wished.user, wished.slot, wished.asked
     uid, day = user.uid, slot.recap_date
     while True:
-        replaces = asked.entry if asked.kind is Kind.FINAL else None
+        replaces = asked.entry if asked.step is NextStep.FINAL else None
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
         ledger = (await run.store.ledgers_between(uid, day, day)).get(day)
         if ledger is not None and (outcome.ending.done or _final_at(ledger, asked)):
@@ -138,20 +140,20 @@ async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
     if today is None and listed.created is not None and slot.at < listed.created:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
-    made_anew = today is None or today.state in (State.SKIPPED, State.MISSED, State.DEAD)
+    made_anew = today is None or today.state in (DayState.SKIPPED, DayState.MISSED, DayState.DEAD)
     if made_anew and (reason := not_made_anew(slot, ledgers)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 
-def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> None:
+def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: TurnResult) -> None:
     """Raises where another look can change nothing."""
     if run.trouble is not None:
         raise run.trouble
     if run.stops:
         raise Unfinished(f"{uid} {day} is unfinished; the same command finishes it.")
-    if outcome.ending.done or outcome.ending is Ending.SKIPPED:
+    if outcome.ending.done or outcome.ending is Outcome.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
-    if outcome.ending is Ending.FAILED:
+    if outcome.ending is Outcome.FAILED:
         raise Unfinished(f"{uid} {day} failed ({outcome.reason or 'see the log'}); the same command tries again.")
     if run.pusher.refusals and outcome.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))
@@ -161,11 +163,11 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: Outcome) -> No
 def live_for(record: Record, now: datetime) -> timedelta:
     """How long a run may still hold the day; nothing where none does."""
     left = record.until - now.timestamp() * 1000
-    live = record.state is Stored.CLAIMED and 0 < left <= MAX_LEASE_MS
+    live = record.state is ClaimState.CLAIMED and 0 < left <= MAX_LEASE_MS
     return timedelta(milliseconds=left if live else 0)
 
 
 def _final_at(ledger: Ledger, asked: Decision) -> bool:
     before = asked.entry.seq if asked.entry else 0
-    raised = before if asked.kind is Kind.RETRY else before + 1
+    raised = before if asked.step is NextStep.RETRY else before + 1
     return ledger.state.final and ledger.seq >= raised

@@ -13,13 +13,13 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from notifications.commands.joined import Asked, Joined, Row
+from notifications.commands.joined import Asked, Joined, UserDay
 from notifications.commands.operation import Context
 from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
-from notifications.domain.model import State
+from notifications.domain.model import DayState
 from notifications.ports import Listed
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.outcome import Progress
@@ -112,9 +112,9 @@ class Many:
             await run.pace.turn_to_ask()
             entry = await carry_out(run, await wish(run, listed, day, again=False), PATIENCE)
             kind = entry.state.value
-            if entry.state is not State.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
+            if entry.state is not DayState.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
                 kind = NOTHING_TO_SAY
-            self._note(kind, "" if entry.state is State.SENT else f"{uid}: {kind}.")
+            self._note(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
         except Refused as refused:
             if refused.wait is not None:
                 self.later[uid] = run.clock.seconds() + refused.wait.total_seconds()
@@ -164,7 +164,7 @@ async def likely_answer(run: Run, listed: Listed, day: date) -> str:
         return "being sent"
     ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
     today = ledgers.today
-    if today is not None and today.state in (State.GAVE_UP, State.SENDING, State.PENDING):
+    if today is not None and today.state in (DayState.GAVE_UP, DayState.SENDING, DayState.PENDING):
         return "sent"  # its recap is stored
     found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
     return "sent" if found is not None else NOTHING_TO_SAY
@@ -199,7 +199,7 @@ async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
                 yield row.listed
 
 
-def is_meant(row: Row, where: frozenset[str]) -> bool:
+def is_meant(row: UserDay, where: frozenset[str]) -> bool:
     """Whether its day stands so; or an operator's command opened it, and did not finish."""
     return row.standing in where or row.stopped
 

@@ -18,7 +18,7 @@ from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Facts, kept_from, ledger_from, summary_from
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, State, Summary, day_of
+from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Listed
@@ -210,7 +210,7 @@ class Reading:
         return {day: ledger_from(day, doc) for day, doc in days if day is not None}
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
-        still_open = FieldFilter("state", "in", [state.value for state in State if state.open])
+        still_open = FieldFilter("state", "in", [state.value for state in DayState if state.open])
         query = self._client.collection_group("recap_deliveries").where(filter=still_open)
         found = await self._page(query, None if after is None else self._ledger(*after), limit)
         days = [(_owner(one), day_of(one.id), one.to_dict()) for one in found]

@@ -13,7 +13,7 @@ import structlog
 from notifications.domain.backoff import jittered
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 from notifications.domain.model import Device
-from notifications.domain.push import Message, PushAnswer, Result, Whose, deletions_allowed
+from notifications.domain.push import Message, PushAnswer, PushResult, Whose, deletions_allowed
 from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
 from notifications.run.breaker import Breaker
@@ -31,7 +31,7 @@ UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer th
 class Pushed:
     """What came of it, device by device. UNSENT until the request is written; then UNKNOWN until it is answered."""
 
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, PushResult] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
     retry_after: timedelta = timedelta(0)
     over_quota: dict[str, timedelta] = field(default_factory=dict)  # devices, each for itself, and their wait
@@ -41,7 +41,9 @@ class Pushed:
     @property
     def reason(self) -> str:
         """The code of what keeps a device open; empty where nothing does."""
-        open_ones = [(result is Result.REFUSED, device) for device, result in self.results.items() if not result.closes]
+        open_ones = [
+            (result is PushResult.REFUSED, device) for device, result in self.results.items() if not result.closes
+        ]
         left = [device for _, device in sorted(open_ones)]  # what is refused for good says least of what comes next
         return next((self.codes[device] for device in left if device in self.codes), "push" if self.results else "")
 
@@ -49,14 +51,14 @@ class Pushed:
     def refused(self) -> bool:
         """Whether all that is open was refused for good: only a person can change that."""
         left = {result for result in self.results.values() if not result.closes}
-        return left == {Result.REFUSED}
+        return left == {PushResult.REFUSED}
 
     def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long the open devices are left alone after that many tries."""
         asked = max(self.retry_after, limits.span("provider_retry"))
         if self.over_quota and not {one for one, result in self.results.items() if result.open} - set(self.over_quota):
             asked = max(asked, min(self.over_quota.values()))  # nobody else of this user waits for less
-        if Result.UNKNOWN in self.results.values():
+        if PushResult.UNKNOWN in self.results.values():
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
             return max(asked, limits.span("push_retry") * times)
         return max(asked, limits.span("refused_retry")) if self.refused else asked
@@ -87,7 +89,7 @@ class Pusher:
         passed since, another sender may be at work, and nothing is sent.
         """
         targets = {device.id: device for device in devices if not any(one in closed for one in device.ids)}
-        pushed = Pushed(dict.fromkeys(targets, Result.UNSENT))
+        pushed = Pushed(dict.fromkeys(targets, PushResult.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
         if self._clock.seconds() - noted > deadline:
@@ -101,7 +103,7 @@ class Pusher:
                 pushed.defect = next((one for one in raised if one is not None), None)
         if not self._terminated.is_set():
             self._tell_unanswered(pushed)
-        pushed.sent_nothing = bool(targets) and set(pushed.results.values()) == {Result.UNSENT}
+        pushed.sent_nothing = bool(targets) and set(pushed.results.values()) == {PushResult.UNSENT}
         return pushed
 
     def _tell_unanswered(self, pushed: Pushed) -> None:
@@ -136,7 +138,7 @@ class Pusher:
         """One request; None where nothing can be sent to anybody. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
-            pushed.results[device.id] = Result.UNKNOWN
+            pushed.results[device.id] = PushResult.UNKNOWN
             self._counts.pushes += 1
 
         try:
@@ -165,10 +167,10 @@ class Pusher:
         if answer.whose is not Whose.UNSAID or not (answer.quota or answer.config):
             return answer
         probed = await self._probed()
-        if probed.result is Result.ACCEPTED:
+        if probed.result is PushResult.ACCEPTED:
             self._over_quota.clear()
             return answer.devices_own
-        if answer.config and not probed.config and probed.result is not Result.REFUSED:
+        if answer.config and not probed.config and probed.result is not PushResult.REFUSED:
             return replace(answer, config=False)  # it can't say now
         return replace(answer, whose=Whose.PROJECT, says=probed.says or answer.says)
 
@@ -195,9 +197,9 @@ class Pusher:
                 self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
             wait = answer.retry_after.total_seconds()
             log.warning("push.quota", wait_seconds=wait, scope=answer.whose.value, **facts)
-        if answer.result is Result.GONE:
+        if answer.result is PushResult.GONE:
             self._dead.append((note.uid, device))
-        if answer.result is Result.REFUSED:
+        if answer.result is PushResult.REFUSED:
             self.refusals.add(answer.code)
         if answer.alerts:
             self._counts.pushes_refused += 1
@@ -208,7 +210,7 @@ class Pusher:
         elif answer.foreign:
             sentence = f"What answers is not {self._push.where}: {answer.code}; check the address and its proxies."
             self.breaker.failed(DependencyDown("push", sentence), counts=False)
-        elif answer.result in (Result.UNKNOWN, Result.UNSENT):
+        elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             sentence = f"{self._push.where} does not answer ({answer.code}); check the address and the network."
             self.breaker.failed(DependencyDown("push", sentence), counts=False)
         else:
