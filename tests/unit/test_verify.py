@@ -281,7 +281,7 @@ def test_of_two_verdicts_for_one_sentence_no_counts(no_first: bool) -> None:
 
 def test_what_is_no_verdict_and_whom_nobody_asked_for_change_nothing() -> None:
     look = looked()
-    odd: list[Any] = [None, 7, "yes", [], {}, {"id": 7, "supported": False}, {"id": "zzz", "supported": False}]
+    odd: list[Any] = [None, 7, "yes", [], {}, {"id": 7, "supported": False}, {"id": "zzzz", "supported": False}]
     name = no(look, "The rent is 900 euros.")["id"]
     odd += [{"id": name, "supported": value} for value in ("false", 0, None)]
     assert look.read(answered(look, *odd)) == look.read(answered(look))
