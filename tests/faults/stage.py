@@ -37,8 +37,8 @@ PATIENCE_SECONDS = 150  # three of its store's time-outs
 on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 # All numbers of the protocol scaled down together, but not below what a stalled machine takes for one push.
-# Lease > deadline + push + 2 x store; stale > push + store. Writing has 70 % of the deadline: a call that a slow machine
-# does not end within it is made again.
+# Lease > deadline + push + 2 x store; stale > push + store. Writing has 70 % of the deadline: a call that does not end
+# within it on a slow machine is made again.
 SCALED = {
     "RECAP_USER_DEADLINE_SECONDS": "8.5",
     "RECAP_USER_LEASE_SECONDS": "20",

@@ -19,7 +19,8 @@ SPLICED = {  # what `**…` brings, by its expression
     "self.facts": {"uid", "date"}, "day.facts": {"uid", "date"}, "counted": {"failures", "crashes", "last_failure"},
 }  # fmt: skip
 FACTS = {  # what `**facts` is, in each module that says it
-    "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"}, "pusher.py": {"uid", "device", "code"},
+    "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"},
+    "pusher.py": {"uid", "device", "code"},
 }  # fmt: skip
 MADE_NAMES = {
     "f'{what}.malformed'": ("devices.malformed", "conversations.malformed"),
