@@ -87,7 +87,7 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
-            operators=self.resend,
+            resend=self.resend,
             wording=Wording(self.run.shown, language),
         )
         if given is None:
@@ -133,7 +133,7 @@ class Day:
                 if decision.entry.state is DayState.SKIPPED:
                     return await self.free(ending, decision.entry.outcome)
                 return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
-            case NextStep.NOBODY:
+            case NextStep.NO_USER:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
             case NextStep.BUSY:
