@@ -18,6 +18,7 @@ from notifications.domain.push import PushResult
 
 log = structlog.get_logger()
 
+
 class Outcome(StrEnum):
     """How one due user's turn ended in this run: each user has exactly one."""
 
