@@ -103,9 +103,9 @@ def expected(ask: Call, before: Record, reply: Reply) -> Any:
     return decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), before)
 
 
-Call = Callable[[RedisClaims, ClaimTerms, str], Any]
+Operation = Callable[[RedisClaims, ClaimTerms, str], Any]
 LONG, LAPSED = 10 * 60_000, -1
-OPERATIONS: list[tuple[str, Call, Call]] = [
+OPERATIONS: list[tuple[str, Call, Operation]] = [
     ("claim in lane 0", Call(Verb.CLAIM, "", 0, LONG, lane=0, max_crashes=4), lambda c, t, k: c.claim(t, k, 0)),
     (
         "claim that lapses at once, in lane 2",
