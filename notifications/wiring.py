@@ -133,7 +133,7 @@ async def open_parts(
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.llm.offline import sentences
+        from notifications.adapters.llm.sentences import sentences
 
         yield Parts(
             claims,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from notifications.adapters.llm.openai_dialect import Dialect
-from notifications.adapters.llm.openai_refusals import Refusal
-from notifications.adapters.llm.openai_wire import Completion, status_of
+from notifications.adapters.llm.errors import Refusal
+from notifications.adapters.llm.requests import Dialect
+from notifications.adapters.llm.responses import Completion, status_of
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA

@@ -18,10 +18,10 @@ from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_co
 from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
-from notifications.adapters.llm.openai_dialect import MOST_REFUSALS, Dialect
-from notifications.adapters.llm.openai_refusals import Refusal
-from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
+from notifications.adapters.llm.errors import Refusal
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
+from notifications.adapters.llm.requests import MOST_REFUSALS, Dialect
+from notifications.adapters.llm.responses import Completion, Packed, TooLong, Usage, bound, budgets, status_of
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
