@@ -147,7 +147,7 @@ class Usage(BaseModel):
         return self.completion_tokens_details.reasoning_tokens or 0
 
     @property
-    def told(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it says what was read and what was written."""
         return self.read > 0 and self.completion_tokens is not None
 
