@@ -21,7 +21,15 @@ from pydantic import BaseModel, ValidationError
 from notifications.adapters.llm.errors import Refusal
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
 from notifications.adapters.llm.requests import MOST_REFUSALS, Dialect
-from notifications.adapters.llm.responses import Completion, Packed, TooLong, Usage, bound, budgets, status_of
+from notifications.adapters.llm.responses import (
+    Completion,
+    Compressed,
+    TooLong,
+    Usage,
+    limit_size,
+    rate_limits,
+    status_of,
+)
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.money import Spent
@@ -118,7 +126,7 @@ class OpenAISummarizer:
                         return await self._call(asked, seconds)
                     except _Failed as failed:
                         refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
-                        refusal.blame_the_item()
+                        refusal.raise_item_fault()
                         if not self._dialect.learns(refusal, asked):
                             await self._raise_if_shut_down(refusal)
                             self._raise(refusal, cheap=cheap)
@@ -134,7 +142,7 @@ class OpenAISummarizer:
             response = await self._client.chat.completions.with_raw_response.create(
                 **asked, timeout=seconds + CLIENT_TIMEOUT_MARGIN
             )
-            self.budgets = budgets(response.headers)
+            self.budgets = rate_limits(response.headers)
             completion = Completion.model_validate_json(response.http_response.content)
             if completion.failure is not None:
                 raise _Failed(status_of(completion.failure), completion.failure, response.headers)
@@ -147,9 +155,9 @@ class OpenAISummarizer:
             raise ProviderFault(
                 f"{self._where} {unreachable(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
             ) from cause
-        except Packed:
+        except Compressed:
             raise ProviderFault(
-                f"{self._where} packs its answers though it was asked not to; check what stands before it."
+                f"{self._where} compresses its answers though it was asked not to; check what stands before it."
             ) from None
         except TooLong:
             raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
@@ -162,7 +170,11 @@ class OpenAISummarizer:
         usage, tier = completion.usage, error_code(completion.service_tier, DEFAULT_TIER)
         self.tokens += usage.read + usage.written
         price = await self._prices.at(tier)
-        cost = price.of(usage.read, usage.cached, usage.written, usage.kept) if price and usage.is_complete else None
+        cost = (
+            price.of(usage.read, usage.cached, usage.written, usage.cache_write_tokens or 0)
+            if price and usage.is_complete
+            else None
+        )
         text = ""
         ended: ItemReason | None = ItemReason.CONTENT_POLICY  # where there is no choice
         if completion.choices:
@@ -175,7 +187,7 @@ class OpenAISummarizer:
             text=text,
             model=printable(completion.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, usage.read, usage.cached, usage.written, usage.hidden, cost),
+            spent=Spent(1, usage.read, usage.cached, usage.written, usage.reasoning_tokens or 0, cost),
             ended=ended,
         )
 
@@ -222,7 +234,7 @@ class OpenAISummarizer:
             async with asyncio.timeout(DESCRIBE_SECONDS):
                 response = await models.retrieve(self._service.model, timeout=DESCRIBE_SECONDS)
                 return ModelDescription.model_validate_json(response.http_response.content).last_day
-        except (openai.APIError, Packed, TooLong, ValidationError, RecursionError, TimeoutError):
+        except (openai.APIError, Compressed, TooLong, ValidationError, RecursionError, TimeoutError):
             return None  # most servers have no such address
 
     async def _raise_if_shut_down(self, refusal: Refusal) -> None:
@@ -272,7 +284,7 @@ def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.A
             limits=Pool(max_connections=connections, max_keepalive_connections=connections),
             verify=TLS,
             follow_redirects=False,  # conversations go to no other address than the one set
-            event_hooks={"response": [bound]},
+            event_hooks={"response": [limit_size]},
         ),
     )
 
