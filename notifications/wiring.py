@@ -133,7 +133,7 @@ async def open_parts(
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.llm.offline import sentences
+        from notifications.adapters.llm.sentences import sentences
 
         yield Parts(
             claims,
@@ -234,7 +234,7 @@ async def _push(settings: Settings, show: Show) -> Push:
             settings.fcm_base_url,
             settings.project,
             settings.limits.concurrency,
-            own_credentials=settings.credentials_file is not None,
+            authorized=settings.credentials_file is not None or not settings.fcm_is_loopback,
         )
     from notifications.adapters.local.outbox import Outbox
 

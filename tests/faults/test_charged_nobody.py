@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
