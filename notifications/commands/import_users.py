@@ -241,7 +241,7 @@ async def samples(context: Context, *, remove: bool) -> int:
 async def _remove(context: Context, store: Store) -> int:
     count = 0
     after: str | None = None
-    while page := await store.everybody(after, PAGE):
+    while page := await store.all_users(after, PAGE):
         for listed in page:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)

@@ -61,6 +61,6 @@ def pause(budget: RateLimit, reserve: float) -> timedelta:
     return min(MAX_PAUSE, budget.reset * ((kept - budget.remaining) / used))
 
 
-def longest_pause(budgets: Iterable[tuple[RateLimit, float]]) -> timedelta:
+def longest_pause(rate_limits: Iterable[tuple[RateLimit, float]]) -> timedelta:
     """Of several limits the one that gives out first decides."""
-    return max((pause(budget, reserve) for budget, reserve in budgets), default=timedelta(0))
+    return max((pause(budget, reserve) for budget, reserve in rate_limits), default=timedelta(0))

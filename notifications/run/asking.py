@@ -167,7 +167,7 @@ class Asking:
     def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
         self.run.counts.spend(spent)
-        self.run.telemetry.asked(spent, self.llm.model, error)
+        self.run.telemetry.record_call(spent, self.llm.model, error)
 
     async def reserve(self, question: Question) -> Reserved | None:
         """Take what a call can cost at most from the day's budget; None where there is none. Raises OverBudget."""

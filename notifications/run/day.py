@@ -129,10 +129,10 @@ class Day:
         """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
         match decision.step:
             case NextStep.FINAL if decision.entry is not None:
-                ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
+                outcome = tell_end(decision.entry, self.facts, ours=self._ended(decision))
                 if decision.entry.state is DayState.SKIPPED:
-                    return await self.free(ending, decision.entry.outcome)
-                return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
+                    return await self.free(outcome, decision.entry.outcome)
+                return await self.complete(COMPLETES_AS[decision.entry.state], outcome, decision.entry.outcome)
             case NextStep.NOBODY:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
@@ -149,18 +149,18 @@ class Day:
         """Whether it was us: also where our own reply was lost, and we found what we had written."""
         return decision.write or (decision.entry is not None and decision.entry.by == self.token)
 
-    async def complete(self, stored: ClaimState, ending: Outcome, reason: str = "") -> TurnResult:
+    async def complete(self, stored: ClaimState, outcome: Outcome, reason: str = "") -> TurnResult:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
-        return self._done(await self.run.claims.complete(self.terms, self.token, stored), "complete", ending, reason)
+        return self._done(await self.run.claims.complete(self.terms, self.token, stored), "complete", outcome, reason)
 
-    async def free(self, ending: Outcome, reason: str = "") -> TurnResult:
+    async def free(self, outcome: Outcome, reason: str = "") -> TurnResult:
         """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
-        outcome = self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
-        return replace(outcome, freed=outcome.ending.done)
+        result = self._done(await self.run.claims.free(self.terms, self.token), "free", outcome, reason)
+        return replace(result, freed=result.outcome.done)
 
-    def _done(self, reply: Reply, verb: str, ending: Outcome, reason: str) -> TurnResult:
+    def _done(self, reply: Reply, verb: str, outcome: Outcome, reason: str) -> TurnResult:
         if reply.answer is ClaimAnswer.OK:
-            return TurnResult(ending, reason=reason)
+            return TurnResult(outcome, reason=reason)
         log.warning("claim.lost", **self.facts, verb=verb)
         return TurnResult(Outcome.LOST)
 

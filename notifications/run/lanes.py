@@ -87,7 +87,7 @@ async def _again(later: Sequence[tuple[HeldShard, User]]) -> AsyncGenerator[tupl
 
 
 async def pass_over(
-    run: Run, everybody: AsyncGenerator[tuple[HeldShard, User]], *, lane: int, width: int
+    run: Run, all_users: AsyncGenerator[tuple[HeldShard, User]], *, lane: int, width: int
 ) -> list[tuple[HeldShard, User]]:
     """One pass with `width` users at a time, the first ones a gap apart; returns those for a narrower lane."""
     free = asyncio.Semaphore(width)
@@ -99,12 +99,12 @@ async def pass_over(
     async def serve(shard: HeldShard, user: User) -> None:
         place = WorkerPlace(free)
         try:
-            outcome = await _serve_user(run, shard, user, lane, place.leave)
-            if outcome is LATER:
+            result = await _serve_user(run, shard, user, lane, place.leave)
+            if result is LATER:
                 later.append((shard, user))
                 return
-            shard.note(user.uid, outcome)
-            if not outcome.ending.done:
+            shard.note(user.uid, result)
+            if not result.outcome.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
         finally:
             place.leave()
@@ -115,8 +115,8 @@ async def pass_over(
             raised.append(defect)
 
     try:
-        async with aclosing(everybody):
-            async for shard, user in everybody:
+        async with aclosing(all_users):
+            async for shard, user in all_users:
                 await free.acquire()
                 task = asyncio.create_task(serve(shard, user))
                 serving.add(task)

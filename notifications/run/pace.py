@@ -40,12 +40,12 @@ class Pace:
 
     async def heed(self, summarizer: Summarizer) -> None:
         """Pause, here and in the other processes, where an answer announced that a limit is near."""
-        if not summarizer.budgets:
+        if not summarizer.rate_limits:
             return
         self._announced.set()
         average = summarizer.tokens / max(1, summarizer.calls)
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
-        rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.budgets.items())
+        rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.rate_limits.items())
         if rest > WORTH_TELLING and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers

@@ -161,15 +161,15 @@ class HeldShard:
         size = self._run.limits.page_size
         return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
 
-    def note(self, uid: str, outcome: TurnResult) -> None:
+    def note(self, uid: str, result: TurnResult) -> None:
         """One user's answer, counted once. Only an answer of "done" lets the shard end."""
-        self._run.counts.add(outcome)
-        if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
+        self._run.counts.add(result)
+        if result.freed and len(self._skipped) < SKIPPED_AT_MOST:
             self._skipped.add(uid)
-        if outcome.ending.done:
+        if result.outcome.done:
             self._done += 1
         else:
-            self._waits.append(outcome.wait)
+            self._waits.append(result.wait)
 
     async def renew(self) -> None:
         """Extend the claim; once lost, claim no user of it and leave it alone."""

@@ -46,10 +46,10 @@ class NullTelemetry:
     def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
         return nullcontext()
 
-    def asked(self, spent: Spent, model: str, error: str = "") -> None:
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
         """Nothing is counted."""
 
-    def ended(self, figures: Mapping[str, object]) -> None:
+    def record_run(self, figures: Mapping[str, object]) -> None:
         """Nothing is told."""
 
     async def aclose(self) -> None:
@@ -259,5 +259,5 @@ def run_result(run: Run, now: datetime, unserved: int = 0) -> RunResult:
         documents_read=run.store.reads,
         documents_written=run.store.writes,
     )
-    run.telemetry.ended(report.as_event())
+    run.telemetry.record_run(report.as_event())
     return report

@@ -70,13 +70,13 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
         run.counts.due += 1
         run.counts.swept += 1
         log.warning("ledger.swept", **day.facts, state=entry.state.value)
-        outcome = TurnResult(Outcome.FAILED)
+        result = TurnResult(Outcome.FAILED)
         try:
             with run.telemetry.span("user"):
                 turn = day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER)
-                outcome = await day.isolated(turn)
+                result = await day.isolated(turn)
         finally:
-            run.counts.add(outcome)
+            run.counts.add(result)
     except KeyTrouble as trouble:
         run.defects += 1
         log.error("recap.trouble", uid=uid, reason=str(trouble))

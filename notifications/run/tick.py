@@ -154,9 +154,9 @@ class Tick:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
             else:
                 run.counts.due = 1
-                outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
-                run.counts.add(outcome)
-                if outcome.ending is Outcome.DONE_BEFORE:
+                result = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
+                run.counts.add(result)
+                if result.outcome is Outcome.DONE_BEFORE:
                     await self._tell_strange(run, uid, slot)
                 await run.pusher.delete_dead_tokens(run.store)
             return run_result(run, now)

@@ -109,9 +109,9 @@ class Evening:
         return {token: len(messages) for token, messages in self.push.got.items()}
 
 
-def endings(report: RunResult) -> dict[str, int]:
+def outcomes(report: RunResult) -> dict[str, int]:
     """How the due users' turns ended."""
-    return {ending.value: count for ending, count in report.counts.endings.items() if count}
+    return {outcome.value: count for outcome, count in report.counts.outcomes.items() if count}
 
 
 def of(uid: str, fault: Callable[[Question], Exception]) -> Callable[[Question], Exception | None]:

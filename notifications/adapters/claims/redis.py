@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
-from notifications.ports import ClaimTerms, Found, Raw, Reply
+from notifications.ports import ClaimTerms, RawKey, Reply, ScannedKey
 
 T = TypeVar("T")
 
@@ -144,16 +144,16 @@ class RedisClaims:
         given = (self._prefix + key, token, amount, most, SPEND_KEPT_SECONDS)
         return int(await self._patiently(partial(self._evaluated, *_script("spend"), *given)))
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         """Every key that matches, with its record and TTL. SCAN, never KEYS."""
         try:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
                 [record] = await self._patiently(partial(self._get, [key]))
-                yield Found(shown(key[len(self._prefix) :]), record, await self._ttl(key))
+                yield ScannedKey(shown(key[len(self._prefix) :]), record, await self._ttl(key))
         except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
         try:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
@@ -166,7 +166,7 @@ class RedisClaims:
                 else:
                     value = f"({kind})"
                 if kind != "none":  # it ended meanwhile
-                    yield Raw(shown(key), value, await self._ttl(key))
+                    yield RawKey(shown(key), value, await self._ttl(key))
         except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 

@@ -84,7 +84,7 @@ class OtlpTelemetry:
                 span.set_status(StatusCode.ERROR)
                 raise
 
-    def asked(self, spent: Spent, model: str, error: str = "") -> None:
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
         facts = _of_the_llm(model)
         self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
@@ -95,7 +95,7 @@ class OtlpTelemetry:
             span.set_attribute("gen_ai.usage.input_tokens", spent.tokens_in)
             span.set_attribute("gen_ai.usage.output_tokens", spent.tokens_out)
 
-    def ended(self, figures: Mapping[str, object]) -> None:
+    def record_run(self, figures: Mapping[str, object]) -> None:
         """The run's counts, as `tick.finished` has them."""
         told = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
         for ending in ENDINGS:

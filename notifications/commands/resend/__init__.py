@@ -119,14 +119,14 @@ async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) 
     uid, day = user.uid, slot.recap_date
     while True:
         replaces = asked.entry if asked.step is NextStep.FINAL else None
-        outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
+        result = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
         ledger = (await run.store.ledgers_between(uid, day, day)).get(day)
-        if ledger is not None and (outcome.ending.done or _final_at(ledger, asked)):
+        if ledger is not None and (result.outcome.done or _final_at(ledger, asked)):
             return ledger
-        _end_what_can_not_end(run, uid, day, outcome)
-        wait = min(max(LOOK_AGAIN, outcome.wait), LONGEST_WAIT)
+        _end_what_can_not_end(run, uid, day, result)
+        wait = min(max(LOOK_AGAIN, result.wait), LONGEST_WAIT)
         if wait > patience:
-            raise Refused(f"{uid} {day} waits ({outcome.reason or outcome.ending.value}).", "waiting", wait)
+            raise Refused(f"{uid} {day} waits ({result.reason or result.outcome.value}).", "waiting", wait)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait.total_seconds()):
                 await run.terminated.wait()
@@ -145,17 +145,17 @@ async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 
-def _end_what_can_not_end(run: Run, uid: str, day: date, outcome: TurnResult) -> None:
+def _end_what_can_not_end(run: Run, uid: str, day: date, result: TurnResult) -> None:
     """Raises where another look can change nothing."""
     if run.trouble is not None:
         raise run.trouble
     if run.stops:
         raise Unfinished(f"{uid} {day} is unfinished; the same command finishes it.")
-    if outcome.ending.done or outcome.ending is Outcome.SKIPPED:
+    if result.outcome.done or result.outcome is Outcome.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
-    if outcome.ending is Outcome.FAILED:
-        raise Unfinished(f"{uid} {day} failed ({outcome.reason or 'see the log'}); the same command tries again.")
-    if run.pusher.refusals and outcome.reason in run.pusher.refusals:
+    if result.outcome is Outcome.FAILED:
+        raise Unfinished(f"{uid} {day} failed ({result.reason or 'see the log'}); the same command tries again.")
+    if run.pusher.refusals and result.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))
         raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); mend that, then say it again.")
 

@@ -81,7 +81,7 @@ class SqliteStore(TransactionalLedger):
     open_ledgers = _in_thread(file.open_ledgers)
     summary = _in_thread(file.summary_on)
     summary_document = _in_thread(file.summary_document)
-    everybody = _in_thread(file.everybody)
+    all_users = _in_thread(file.all_users)
     ledgers_on = _in_thread(file.ledgers_on)
     summaries_on = _in_thread(file.summaries_on)
     mend = _in_thread(file.mend)

@@ -320,7 +320,7 @@ def _map(doc: object) -> documents.Doc:
     return doc if isinstance(doc, Mapping) else {}
 
 
-def everybody(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
+def all_users(db: sqlite3.Connection, after: str | None, limit: int) -> list[Listed]:
     """User documents by id."""
     asked = f"SELECT {USER} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
     return [_listed(row) for row in db.execute(asked, (after or "", limit))]

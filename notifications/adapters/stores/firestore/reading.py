@@ -236,7 +236,7 @@ class Reading:
     async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
         return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         query = self._client.collection("users").select(USER_FIELDS)
         return [
             _listed(found) for found in await self._page(query, None if after is None else self._user(after), limit)
