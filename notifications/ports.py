@@ -7,7 +7,7 @@ a summarizer raises ItemFault or ProviderFault.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -289,17 +289,24 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
 
-class Telemetry(Protocol):
-    """Metrics and traces of one run. Cheap, never in the way, and without any user's name.
+class Telemetry:
+    """Metrics and traces of one run, without any user's name. This one records nothing; an adapter overrides it.
 
-    `span`: a `user`, and within it `chat` and `push`. `asked`: a call to the LLM, and the kind of its failure.
-    `ended`: the run's counts. What is not sent a second after the run's end is lost.
+    Its methods return at once and never raise. What is not sent a second after the run's end is lost.
     """
 
-    def span(self, name: str, model: str = "") -> AbstractContextManager[None]: ...
-    def record_call(self, spent: Spent, model: str, error: str = "") -> None: ...
-    def record_run(self, figures: Mapping[str, object]) -> None: ...
-    async def aclose(self) -> None: ...
+    def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
+        """A span around a block: a `user`, and within it `chat` and `push`."""
+        return nullcontext()
+
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
+        """A call to the LLM; `error`: the kind of its failure."""
+
+    def record_run(self, figures: Mapping[str, object]) -> None:
+        """The run's counts, as `tick.finished` has them."""
+
+    async def aclose(self) -> None:
+        """Send what is not sent yet."""
 
 
 class Heartbeat(Protocol):

@@ -13,7 +13,7 @@ from notifications.domain.errors import (
     ConfigFault,
 )
 from notifications.domain.push import PushAnswer, PushResult
-from notifications.run.shard import due_shards
+from notifications.run.tick import read_due
 from tests.support.evening import Evening, outcomes
 from tests.support.memory import ENVIRONMENT
 
@@ -127,5 +127,4 @@ async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() ->
 
 
 async def _due(evening: Evening) -> Any:
-    rules = evening.parts.rules
-    return await due_shards(evening.claims, rules, 1, evening.now, timedelta(0))
+    return await read_due(evening.claims, evening.limits, evening.now, timedelta(0), None)

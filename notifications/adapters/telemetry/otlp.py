@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from notifications.adapters.telemetry.heartbeat import DaemonTask
 from notifications.domain.money import Spent
+from notifications.ports import Telemetry
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ SECONDS_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 480, 3600)
 TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
 
 
-class OtlpTelemetry:
+class OtlpTelemetry(Telemetry):
     """The Telemetry port, of one run."""
 
     def __init__(self) -> None:
