@@ -35,7 +35,7 @@ from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.question import Question
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
-from notifications.ports import Answer, Checked, ClaimTerms, Decided, Found, Listed, Mended, Raw, Reply
+from notifications.ports import Answer, Checked, ClaimTerms, Decided, Listed, Mended, RawKey, Reply, ScannedKey
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 from tests.support.answers import answer_to
@@ -222,19 +222,19 @@ class MemoryClaims:
         if token in held:
             held["total"] += amount - held.pop(token)
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         for key in sorted(self._client.values):
             if fnmatch.fnmatchcase(key, pattern) and self._client.look(key) is not None:
                 ends = self._client.ends(key)
                 ttl = None if ends is None else timedelta(milliseconds=ends - self._client.ms)
-                yield Found(key, self._record(key), ttl)
+                yield ScannedKey(key, self._record(key), ttl)
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         for found in [one async for one in self.scan(pattern)]:
             held = self._client.look(found.key)
             if isinstance(held, dict):
                 held = json.dumps({name: str(amount) for name, amount in sorted(held.items())})
-            yield Raw(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
+            yield RawKey(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
 
     async def warnings(self) -> list[str]:
         return self.told
@@ -416,7 +416,7 @@ class MemoryStore(TransactionalLedger):
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
         self._kept.put(place, key, doc)
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn_value
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
-from notifications.ports import ClaimTerms, Found, Raw, Reply
+from notifications.ports import ClaimTerms, RawKey, Reply, ScannedKey
 
 T = TypeVar("T")
 
@@ -149,17 +149,17 @@ class RedisClaims:
         except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         async for key in self._matching(pattern):
             [record] = await self._retried(partial(self._get, [key]))
-            yield Found(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
+            yield ScannedKey(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
         async for key in self._matching(pattern):
             kind, value = await self._retried(partial(self._raw_value, key))
             if kind != "none":  # it has expired meanwhile
-                yield Raw(shown(key), value, await self._retried(partial(self._ttl, key)))
+                yield RawKey(shown(key), value, await self._retried(partial(self._ttl, key)))
 
     async def _raw_value(self, key: str | bytes) -> tuple[str, str]:
         kind = shown(await self._client.type(key))
