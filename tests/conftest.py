@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from notifications.testing import MemoryWorld
 from tests.support.cloud import Cloud
 from tests.support.jobs import Stage
-from tests.support.memory import MemoryWorld
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World

@@ -31,7 +31,7 @@ from notifications.domain.claim import (
 )
 from notifications.domain.errors import ClaimsDown, ConfigFault
 from notifications.ports import Claims, ClaimTerms, Reply
-from tests.support.memory import MemoryClaims
+from notifications.testing import MemoryClaims
 from tests.support.servers import RedisServer, redis_binaries, wait_for
 
 HOUR = 3_600_000

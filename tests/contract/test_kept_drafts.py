@@ -14,7 +14,7 @@ from notifications.adapters.stores import firestore
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.model import Cited, Draft, Highlight
 from notifications.ports import Store
-from tests.support.memory import MemoryStore, MemoryWorld
+from notifications.testing import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World
 
 DAY = date(2026, 5, 1)

@@ -32,7 +32,7 @@ from notifications.domain.push import PushResult
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates, told_hash, told_of
 from notifications.ports import Decided, Mended, Store
-from tests.support.memory import MemoryStore, MemoryWorld
+from notifications.testing import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
 
 DAY = date(2026, 5, 1)

@@ -18,7 +18,7 @@ from notifications.limits import Limits
 from notifications.run.state import Parts, RunResult
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
-from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
+from notifications.testing import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
 from tests.support.worlds import Doc, talk
 
 EIGHT = datetime(2026, 5, 1, 20, tzinfo=UTC)
