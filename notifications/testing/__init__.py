@@ -12,6 +12,7 @@ A suite is a class of tests. A subclass gives `make`, which opens what is to be 
 The job itself never imports this package.
 """
 
+from notifications.testing.base import Suite as Suite
 from notifications.testing.claims import ENVIRONMENT as ENVIRONMENT
 from notifications.testing.claims import MemoryClaims as MemoryClaims
 from notifications.testing.claims import MemoryRedis as MemoryRedis
@@ -21,6 +22,7 @@ from notifications.testing.services import answered as answered
 from notifications.testing.store import MemoryDocuments as MemoryDocuments
 from notifications.testing.store import MemoryStore as MemoryStore
 from notifications.testing.store import MemoryWorld as MemoryWorld
+from notifications.testing.store_suite import StoreSuite as StoreSuite
 from notifications.testing.world import Doc as Doc
 from notifications.testing.world import World as World
 from notifications.testing.world import talk as talk

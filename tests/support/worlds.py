@@ -6,15 +6,21 @@ import json
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 
+from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.local.sqlite import file as sqlite
+from notifications.adapters.stores import firestore
 from notifications.adapters.stores.documents import moment
 from notifications.domain.claim import environment_of
+from notifications.domain.delivery import LedgerRules
+from notifications.ports import Store
+from notifications.testing import MemoryStore, MemoryWorld
+from notifications.testing.documents_suite import RULES
 from notifications.testing.world import LONG_AGO
 from notifications.testing.world import Doc as Doc
 from notifications.testing.world import World as World
@@ -186,6 +192,16 @@ class SqliteWorld:
 
     def close(self) -> None:
         self.db.close()
+
+
+async def connect(world: World, rules: LedgerRules = RULES) -> Store:
+    """A store over the world's documents."""
+    if isinstance(world, FirestoreWorld):
+        return await firestore.connect(world.project, "(default)", world.host, rules, timedelta(seconds=60))
+    if isinstance(world, MemoryWorld):
+        return MemoryStore(world.documents, rules)
+    assert isinstance(world, SqliteWorld)
+    return SqliteStore(world.folder / "recap.sqlite3", rules)
 
 
 def iso(day: date) -> str:
