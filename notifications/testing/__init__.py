@@ -16,6 +16,7 @@ from notifications.testing.base import Suite as Suite
 from notifications.testing.claims import ENVIRONMENT as ENVIRONMENT
 from notifications.testing.claims import MemoryClaims as MemoryClaims
 from notifications.testing.claims import MemoryRedis as MemoryRedis
+from notifications.testing.claims_suite import ClaimsSuite as ClaimsSuite
 from notifications.testing.services import MemoryPush as MemoryPush
 from notifications.testing.services import MemorySummarizer as MemorySummarizer
 from notifications.testing.services import answered as answered
