@@ -47,7 +47,8 @@ class MemorySummarizer:
         return self.worst
 
     async def check(self) -> Checked:
-        return Checked(found="answers")
+        said = self.script(Question("daily_recap", "", {}, "", ""))
+        return Checked(trouble=str(said)) if isinstance(said, Exception) else Checked(found="answers")
 
     async def last_day(self) -> date | None:
         return None

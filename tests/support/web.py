@@ -78,8 +78,9 @@ class LoopbackServer:
         return f"http://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(10)
 
 
 def completion(
