@@ -91,8 +91,9 @@ class DocumentsSuite(Suite):
         zones = ["Europe/Berlin", "Europe/Paris"]
         everyone = ["ann", *(f"user-{n}" for n in range(7)), "whole-float"]
 
-        found, after = [], None
-        while page := await store.due_users(zones, 22, Range(), after, 4):
+        found: list[list[str]] = []
+        after = None
+        while (page := await store.due_users(zones, 22, Range(), after, 4)) and len(found) < 4:
             found.append([user.uid for user in page])
             after = page[-1].uid
         assert found == [everyone[:4], everyone[4:8], everyone[8:]]
@@ -282,6 +283,7 @@ class DocumentsSuite(Suite):
 
     async def test_a_draft_that_is_kept_again_takes_the_place_of_the_first(self, store: Store) -> None:
         await store.keep_draft("ann", DAY, KEY, DRAFT)
+        assert await store.kept_draft("ann", DAY, KEY) == DRAFT
         later = Draft("Another", (Cited("They met.", ("t1",), "we met today"),), "")
         await store.keep_draft("ann", DAY, KEY, later)
         assert await store.kept_draft("ann", DAY, KEY) == later
