@@ -26,7 +26,7 @@ from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
-from notifications.run.outcome import COMPLETES_AS, Outcome, TurnResult, tell_end
+from notifications.run.outcome import ENDS, Outcome, TurnResult, tell_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
-            operators=self.resend,
+            resend=self.resend,
             wording=Wording(self.run.shown, language),
         )
         if given is None:
@@ -132,8 +132,9 @@ class Day:
                 ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
                 if decision.entry.state is DayState.SKIPPED:
                     return await self.free(ending, decision.entry.outcome)
-                return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
-            case NextStep.NOBODY:
+                claim_state, _ = ENDS[decision.entry.state]
+                return await self.complete(claim_state, ending, decision.entry.outcome)
+            case NextStep.NO_USER:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
             case NextStep.BUSY:

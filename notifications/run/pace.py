@@ -1,4 +1,4 @@
-"""A run's pace: it waits where the LLM's provider announced that its budget ends, and tells the other processes."""
+"""A run's pace: it pauses where the LLM's provider says that a rate limit is near, and tells the other processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from notifications.domain.backoff import MAX_PAUSE, longest_pause
+from notifications.domain.backoff import MAX_PAUSE
 from notifications.domain.claim import pause_key
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.ports import Claims, Clock, Summarizer
@@ -32,7 +32,7 @@ class Pace:
         self._not_before = 0.0
 
     async def turn_to_ask(self) -> None:
-        """Wait until the LLM's provider has budget again. Before the claim: a pause is nobody's deadline."""
+        """Wait until the LLM's rate limit allows a call: before the claim, so that a pause costs no user's deadline."""
         while (left := self._not_before - self._clock.seconds()) > 0 and not self._terminated.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -40,19 +40,19 @@ class Pace:
 
     async def heed(self, summarizer: Summarizer) -> None:
         """Pause, here and in the other processes, where an answer announced that a limit is near."""
-        if not summarizer.budgets:
+        if not summarizer.rate_limits:
             return
         self._announced.set()
         average = summarizer.tokens / max(1, summarizer.calls)
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
-        rest = longest_pause((budget, reserves[name]) for name, budget in summarizer.budgets.items())
+        rest = max(limit.pause(reserves[name]) for name, limit in summarizer.rate_limits.items())
         if rest > WORTH_TELLING and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others will be told by their own answers
                 await self._claims.set_pause(pause_key(self._claims.environment), rest)
 
     async def follow(self) -> None:
-        """Keep to the pauses that others are told of, until cancelled: where the provider announces budgets."""
+        """Keep to the pauses that others are told of, until cancelled: where the provider announces rate limits."""
         while True:
             await self._announced.wait()
             await asyncio.sleep(ASK_EVERY_SECONDS)

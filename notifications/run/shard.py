@@ -20,7 +20,7 @@ from notifications.domain.claim import (
     ClaimAnswer,
     ClaimState,
     claimable,
-    cohort_keys,
+    cohort_prefix,
     new_token,
     since_key,
     skipped_key,
@@ -94,7 +94,7 @@ async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard
             found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is ClaimState.COMPLETE
         ]
     ended = ended_cohorts(complete, claims.environment)
-    return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
+    return [shard for shard in unserved if cohort_prefix(shard.cohort.slot, shard.cohort.hour) not in ended]
 
 
 class HeldShard:

@@ -1,4 +1,4 @@
-"""What one run knows of itself: its parts, its counts, why it stops claiming; and its report."""
+"""What one run knows of itself: its parts, its counts, why it stops claiming; and its result."""
 
 from __future__ import annotations
 
@@ -245,9 +245,9 @@ class RunResult:
 
 
 def run_result(run: Run, now: datetime, unserved: int = 0) -> RunResult:
-    """The report of a run that had work, told to who measures it."""
+    """The result of a run that had work; telemetry gets its figures."""
     trouble = run.stopped_by
-    report = RunResult(
+    result = RunResult(
         now,
         counts=run.counts,
         trouble=trouble,
@@ -259,5 +259,5 @@ def run_result(run: Run, now: datetime, unserved: int = 0) -> RunResult:
         documents_read=run.store.reads,
         documents_written=run.store.writes,
     )
-    run.telemetry.ended(report.as_event())
-    return report
+    run.telemetry.ended(result.as_event())
+    return result

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, NextStep
-from notifications.domain.delivery_report import message
 from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
@@ -25,6 +25,7 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import DayState, Device, Draft, Ledger, Recap, User
 from notifications.domain.money import NOTHING, Spent
+from notifications.domain.push import message
 from notifications.domain.schedule import Slot
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
 LATER = TurnResult(Outcome.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
-BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
+BEGIN_GRACE, RECORD_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +272,14 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
         with day.run.telemetry.span("push"):
             pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
-        reported = await day.run.writes.retry_until_known(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
+        recorded = await day.run.writes.retry_until_known(
+            partial(_record_pushes, day, opened, pushed, wait), RECORD_GRACE
+        )
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
         return await day.fail_item(fault)
-    outcome = await day.conclude(reported, wait, pushed.reason)
+    outcome = await day.conclude(recorded, wait, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
     return outcome
@@ -290,12 +293,12 @@ async def _begin_or_take(day: Day, ready: Ready) -> Decision:
     return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=day.replaces)
 
 
-async def _report(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
+async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
     limits = day.run.limits
     last_seen = day.slot + limits.span("catch_up") + limits.span("grace")
     next_pass = day.now + wait + limits.span("shard_retry_max")
-    return await day.run.store.report(
+    return await day.run.store.record_pushes(
         day.uid,
         day.date,
         day.token,

@@ -27,7 +27,7 @@ class MemorySummarizer:
     def __init__(self) -> None:
         self.calls = 0
         self.tokens = 0
-        self.budgets: Mapping[str, RateLimit] = {}
+        self.rate_limits: Mapping[str, RateLimit] = {}
         self.asked: list[Question] = []
         self.worst: int | None = None
         self.script: Callable[[Question], Exception | Answer | str | None] = lambda question: None

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from notifications.domain.backoff import jittered
-from notifications.domain.delivery import Neighbours, NextStep, Opening, Version
+from notifications.domain.delivery import NextStep, Opening
 from notifications.domain.errors import StoreDown
 from notifications.domain.model import (
     Conversation,
     DayState,
 )
 from notifications.domain.push import PushResult
-from notifications.domain.told import told_hash, told_of
+from notifications.domain.told import Neighbours, Version, told_hash, told_of
 from notifications.ports import Store
 from notifications.testing.documents_suite import (
     DAY,
@@ -46,7 +46,7 @@ async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
 
 async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
     """What came of each device; `opened` is what begin or take decided."""
-    return await store.report("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
+    return await store.record_pushes("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
 
 
 async def persistently(store: Any, by: str) -> Any:
@@ -83,7 +83,7 @@ class StoreSuite(DocumentsSuite):
             seq = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 1)}, {after: None}))
             assert (await verb(seq)).step is NextStep.CHANGED
             assert (
-                await verb(replace(kept, operators=True))
+                await verb(replace(kept, resend=True))
             ).step is NextStep.CHANGED  # a resend looks at later days, too
             assert (await verb(replace(kept, hour=21))).step is NextStep.CHANGED  # so does who moved since the listing
             assert (await verb(replace(kept, zone="UTC"))).step is NextStep.CHANGED
@@ -101,7 +101,9 @@ class StoreSuite(DocumentsSuite):
         told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
         await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
-        await store.report("ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+        await store.record_pushes(
+            "ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+        )
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
         assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -177,9 +179,9 @@ class StoreSuite(DocumentsSuite):
 
     async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(self, store: Store) -> None:
         self.world.update_user("ann", {"daily_summary_enabled": False})
-        assert (await begin(store)).step is NextStep.NOBODY
+        assert (await begin(store)).step is NextStep.NO_USER
         self.world.delete_user("ann")
-        assert (await begin(store)).step is NextStep.NOBODY
+        assert (await begin(store)).step is NextStep.NO_USER
         assert (self.world.ledgers("ann"), self.world.summaries("ann")) == ({}, {})
 
     @pytest.mark.parametrize("key", ["2026-05-01", "made-on-demand"])
@@ -209,7 +211,7 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_delivery_from_sending_to_sent(self, store: Any) -> None:
         opened = await begin(store)
-        decision = await store.report(
+        decision = await store.record_pushes(
             "ann",
             DAY,
             "me",
@@ -268,7 +270,7 @@ class StoreSuite(DocumentsSuite):
     async def test_a_report_about_an_erased_account_brings_nothing_back(self, store: Store) -> None:
         opened = await begin(store)
         self.world.delete_ledger("ann", DAY.isoformat())
-        assert (await report(store, opened, aa=PushResult.ACCEPTED)).step is NextStep.NOBODY
+        assert (await report(store, opened, aa=PushResult.ACCEPTED)).step is NextStep.NO_USER
         assert self.world.ledgers("ann") == {}
 
     async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(self, store: Store) -> None:

@@ -15,7 +15,7 @@ from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
-from notifications.adapters.llm.openai_wire import budgets
+from notifications.adapters.llm.openai_wire import rate_limits
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
@@ -327,24 +327,24 @@ def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
         "x-ratelimit-remaining-tokens": "159976",
         "x-ratelimit-reset-tokens": "1h6m0.5s",
     }
-    assert budgets(told) == {
+    assert rate_limits(told) == {
         "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
         "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
     }
     bare = {"x-ratelimit-reset-requests": "30"}
-    assert budgets(told | bare)["requests"].reset == timedelta(seconds=30)
+    assert rate_limits(told | bare)["requests"].reset == timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
 def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
     told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
-    assert budgets(told | {"x-ratelimit-reset-requests": reset}) == {}
-    assert budgets({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": reset}) == {}
+    assert rate_limits({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
 
 
 def test_a_limit_beyond_any_measure_is_none() -> None:
     told = {f"x-ratelimit-{kind}-requests": "9" * 400 for kind in ("limit", "remaining")}
-    assert budgets(told | {"x-ratelimit-reset-requests": "1s"}) == {}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
 async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:

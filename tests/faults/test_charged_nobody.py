@@ -50,7 +50,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "no text": lambda: UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"),
     "no memory": MemoryError,
 }
-STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "report")
+STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "record_pushes")
 
 
 class Raising:

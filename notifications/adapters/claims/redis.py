@@ -18,7 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn_value
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
 from notifications.ports import ClaimTerms, Found, Raw, Reply
@@ -109,7 +109,7 @@ class RedisClaims:
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         """Whether it is this run's turn to do what is done once in that time over all processes."""
-        value, span = turn(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
+        value, span = turn_value(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
         taken = await self._patiently(lambda: self._client.set(self._prefix + key, value, nx=True, px=span))
         if taken:
             return True

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from notifications.adapters.llm.openai_dialect import MOST_REFUSALS, Dialect
 from notifications.adapters.llm.openai_refusals import Refusal
-from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
+from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, rate_limits, status_of
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
@@ -95,7 +95,7 @@ class OpenAISummarizer:
         self.model = service.model
         self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
-        self.budgets: Mapping[str, RateLimit] = {}
+        self.rate_limits: Mapping[str, RateLimit] = {}
         self.tokens = 0
         self._window = ContextWindow(where)
 
@@ -129,7 +129,7 @@ class OpenAISummarizer:
     async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
         try:
             response = await self._client.chat.completions.with_raw_response.create(**asked, timeout=seconds + LATER)
-            self.budgets = budgets(response.headers)
+            self.rate_limits = rate_limits(response.headers)
             found = Completion.model_validate_json(response.http_response.content)
             if found.failure is not None:
                 raise _Failed(status_of(found.failure), found.failure, response.headers)

@@ -208,8 +208,8 @@ def status_of(failure: object) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
-def budgets(headers: Mapping[str, str]) -> dict[str, RateLimit]:
-    """What the answer's x-ratelimit headers announce. A limit that is not told, or not understood, is none."""
+def rate_limits(headers: Mapping[str, str]) -> dict[str, RateLimit]:
+    """What the answer's x-ratelimit headers announce. A limit that is missing or unreadable is left out."""
     found: dict[str, RateLimit] = {}
     for name in ("requests", "tokens"):
         try:

@@ -23,7 +23,7 @@ class HttpSummarizer:
         self.where = f"My server at {url}"
         self.url = url
         self.calls = self.tokens = 0
-        self.budgets: Mapping[str, RateLimit] = {}
+        self.rate_limits: Mapping[str, RateLimit] = {}
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         self.calls += 1
