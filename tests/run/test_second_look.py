@@ -19,8 +19,8 @@ from notifications.recap.verify import NAME, QUOTE
 from notifications.run.termination import Termination
 from notifications.testing import ENVIRONMENT
 from notifications.testing.answers import Refuses, item, recap_answer, verdicts_answer
+from tests.run.test_recap import add_talks, kinds, long_day, summary, with_overview
 from tests.support.evening import EIGHT, Evening, endings
-from tests.unit.test_run_recap import add_talks, kinds, long_day, summary, with_overview
 
 
 def looked_at(uids: tuple[str, ...] = ("ann",), **changes: Any) -> Evening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -171,3 +172,19 @@ def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in (names + classes).items() if count > 1] == []
+
+
+ALONE = """
+import pathlib, sys
+for name in %r:
+    sys.modules[name] = None
+import tests.conftest
+for path in sorted(pathlib.Path("tests/unit").glob("test_*.py")):
+    __import__(f"tests.unit.{path.stem}")
+"""
+
+
+def test_a_unit_test_needs_pytest_and_hypothesis_alone() -> None:
+    """No vendor's client, no server: so they start at once, and run where only the domain's libraries are."""
+    clients = sorted(VENDORS | {"freezegun", "structlog", "tqdm", "pydantic", "yaml"})
+    subprocess.run([sys.executable, "-c", ALONE % clients], cwd=ROOT, check=True, timeout=60)
