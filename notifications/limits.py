@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
+from notifications.domain.schedule import Rules
 from notifications.domain.text import printable
 
 MAX_LEASE_SECONDS = MAX_LEASE_MS / 1000
@@ -85,6 +86,11 @@ class Limits:
     def stop_push_seconds(self) -> float:
         """How long a push may still take once the run is told to stop."""
         return self.stop_seconds - AFTER_PUSHES_SECONDS
+
+    @property
+    def rules(self) -> Rules:
+        """How long a slot is served."""
+        return Rules(self.span("catch_up"), self.span("grace"))
 
     @property
     def look_back(self) -> timedelta:

@@ -15,7 +15,7 @@ from notifications.domain.model import DayState, User
 from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
 from notifications.run.day_input import read_conversations, read_ledgers
-from notifications.run.shard import ZONES_AT_MOST
+from notifications.run.shard import MOST_ZONES
 from notifications.run.state import Parts
 
 
@@ -37,7 +37,7 @@ async def dry_run(uid: str | None, context: Context) -> int:
 
 
 async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
-    rules = parts.rules
+    rules = parts.limits.rules
     if uid is not None:
         _, user = await usable_user(parts.store, uid)
         if not user.enabled:
@@ -46,8 +46,8 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
-        for start in range(0, len(zones), ZONES_AT_MOST):
-            async for user in _pages(parts, zones[start : start + ZONES_AT_MOST], cohort.hour):
+        for start in range(0, len(zones), MOST_ZONES):
+            async for user in _pages(parts, zones[start : start + MOST_ZONES], cohort.hour):
                 yield user, slot_on(user.zone, cohort.zones[user.zone], user.hour)
 
 
@@ -66,7 +66,7 @@ async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: dat
     store = parts.store
     ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
     today = ledgers.today
-    phase = parts.rules.phase(slot.at, now)
+    phase = parts.limits.rules.phase(slot.at, now)
     if today is not None and today.state is DayState.UNREADABLE:
         return "stuck: its ledger can't be read"
     if today is not None and today.state.final:

@@ -330,7 +330,7 @@ async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day
         listed=listed,
         user=user,
         slot=slot,
-        phase=parts.rules.phase(slot.at, now),
+        phase=parts.limits.rules.phase(slot.at, now),
         now=now,
         ledger=ledger,
         record=record,

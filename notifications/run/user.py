@@ -72,10 +72,10 @@ async def claim_and_recap(
     try:
         day = await claim_day(
             run,
-            user.uid,
-            slot.recap_date,
-            slot.at,
-            lane,
+            uid=user.uid,
+            date=slot.recap_date,
+            slot=slot.at,
+            lane=lane,
             replaces=replaces,
             resend=resend,
             release_worker=release_worker,
@@ -83,7 +83,7 @@ async def claim_and_recap(
         match day.won.answer:
             case ClaimAnswer.WON:
                 run.counts.claimed += 1
-                with run.telemetry.span("user"):
+                with run.parts.telemetry.span("user"):
                     return await day.isolated(recap_user(day, user, slot))
             case ClaimAnswer.LATER:
                 return LATER
@@ -101,7 +101,7 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
     """Carry one user to the end of the day. Raises ClaimsDown where Redis fails meanwhile."""
     run = day.run
     try:
-        async with run.terminated.timeout(run.limits.user_deadline_seconds):
+        async with run.terminated.timeout(run.parts.limits.user_deadline_seconds):
             ready = await _make_ready(day, user, slot)
     except ItemFault as fault:
         return await day.fail_item(fault)
@@ -124,8 +124,8 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
 
 async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again."""
-    run, store = day.run, day.run.store
-    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.limits.look_back))
+    run, store = day.run, day.run.parts.store
+    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
     today = ledgers.today
     if today is not None and today.state is DayState.UNREADABLE:
         raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
@@ -152,7 +152,7 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
 async def _material(run: Run, given: DayInput) -> Material | None:
     """What a recap is made of; None where the day has nothing to say."""
     user, said = given.ledgers.user, given.conversations
-    asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.limits.min_words)
+    asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.parts.limits.min_words)
     return await run_in_thread_if_large(sum(c.size for c in said), material, *asked)
 
 
@@ -175,10 +175,10 @@ async def _written(day: Day, found: Material) -> Draft | None:
     Raises ItemFault, ProviderFault, or OverBudget.
     """
     run = day.run
-    if run.summarizer is None:
+    if run.parts.summarizer is None:
         return await _extract(day, found, "")
     left = _left_of_deadline(day)
-    asking = Asking(run, run.summarizer, left)
+    asking = Asking(run, run.parts.summarizer, left)
     writing = Writing(
         run, day.uid, day.date, found, asking, resumes=_may_have_kept_a_draft(day), may_wait=_another_pass_comes(day)
     )
@@ -188,7 +188,7 @@ async def _written(day: Day, found: Material) -> Draft | None:
     except TimeoutError:
         raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
     except OverBudget as reason:
-        if not run.falls_back:
+        if not run.parts.falls_back:
             raise
         run.counts.over_budget += 1
         log.warning("llm.over_budget", **day.facts, reason=str(reason))
@@ -197,18 +197,18 @@ async def _written(day: Day, found: Material) -> Draft | None:
         if fault.reason is ItemReason.NOTHING_SAID:
             run.llm.answered()
             return await _where_the_llm_found_nothing(day, found, writing.spent)
-        if not run.falls_back:
+        if not run.parts.falls_back:
             raise
-        run.bad_answers.answered_uselessly(fault)
+        run.bad_answers.bad_answer(fault)
         return await _extract(day, found, fault.reason.value, writing.spent)
     run.llm.answered()
-    run.bad_answers.answered_well()
+    run.bad_answers.good_answer()
     return draft
 
 
 async def _where_the_llm_found_nothing(day: Day, found: Material, spent: Spent) -> Draft | None:
     """The extract, if a sentence of the day is worth it; None where the day has nothing to tell."""
-    if day.run.falls_back and await asyncio.to_thread(tells_something, found, day.run.split):
+    if day.run.parts.falls_back and await asyncio.to_thread(tells_something, found, day.run.parts.split_sentences):
         return await _extract(day, found, ItemReason.NOTHING_SAID.value, spent)
     return None
 
@@ -218,11 +218,11 @@ async def _closing(day: Day, found: Material) -> Draft | None:
 
     None where there is neither.
     """
-    if day.run.summarizer is not None and _may_have_kept_a_draft(day):
-        asking = Asking(day.run, day.run.summarizer, timedelta(0))
+    if day.run.parts.summarizer is not None and _may_have_kept_a_draft(day):
+        asking = Asking(day.run, day.run.parts.summarizer, timedelta(0))
         if draft := await Writing(day.run, day.uid, day.date, found, asking).unverified():
             return draft
-    return await _extract(day, found, "closing") if day.run.falls_back else None
+    return await _extract(day, found, "closing") if day.run.parts.falls_back else None
 
 
 def _may_have_kept_a_draft(day: Day) -> bool:
@@ -232,7 +232,7 @@ def _may_have_kept_a_draft(day: Day) -> bool:
 
 def _another_pass_comes(day: Day) -> bool:
     """Whether this user is served again before the catch-up ends, where this try fails."""
-    limits = day.run.limits
+    limits = day.run.parts.limits
     longest = 2 * limits.span("provider_retry") + limits.span("shard_retry_max")
     return not day.resend and day.now + longest < day.slot + limits.span("catch_up")
 
@@ -241,7 +241,7 @@ async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHIN
     """The day's own sentences, chosen in a thread: others go on meanwhile. `spent`: on what came to nothing."""
     if reason:
         log.warning("recap.extract", **day.facts, reason=reason)
-    return await asyncio.to_thread(extract, found, day.run.split, spent)
+    return await asyncio.to_thread(extract, found, day.run.parts.split_sentences, spent)
 
 
 def _may_replace(day: Day, today: Ledger) -> bool:
@@ -251,7 +251,7 @@ def _may_replace(day: Day, today: Ledger) -> bool:
 async def _close(day: Day, given: DayInput | None, state: DayState, outcome: str) -> Ready | Decision:
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
-    closing = day.run.store.end_day(day.opening(given), state, outcome)
+    closing = day.run.parts.store.end_day(day.opening(given), state, outcome)
     return await _or_take(day, await day.run.writes.watch(closing))
 
 
@@ -262,16 +262,16 @@ async def _or_take(day: Day, decision: Decision) -> Ready | Decision:
 async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Decision]]) -> TurnResult:
     """Steps 4 to 7, from the fence on: never cancelled. `noted` comes before begin, so that a
     process that froze in between finds its time is up and pushes nothing."""
-    noted = day.run.clock.seconds()
+    noted = day.run.parts.clock.seconds()
     try:
         opened = await day.run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now, silent=day.late)
-        with day.run.telemetry.span("push"):
+        with day.run.parts.telemetry.span("push"):
             pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
-        wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
+        wait = pushed.wait(day.run.parts.limits, opened.entry.tries, closing=day.closing)
         recorded = await day.run.writes.retry_until_known(
             partial(_record_pushes, day, opened, pushed, wait), RECORD_GRACE
         )
@@ -286,7 +286,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awa
 
 
 async def _begin_or_take(day: Day, ready: Ready) -> Decision:
-    store = day.run.store
+    store = day.run.parts.store
     if ready.recap is None:
         return await store.take(day.uid, day.date, day.token)
     opening = day.opening(ready.given, language=ready.language)
@@ -295,10 +295,10 @@ async def _begin_or_take(day: Day, ready: Ready) -> Decision:
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
-    limits = day.run.limits
+    limits = day.run.parts.limits
     last_seen = day.slot + limits.span("catch_up") + limits.span("grace")
     next_pass = day.now + wait + limits.span("shard_retry_max")
-    return await day.run.store.record_pushes(
+    return await day.run.parts.store.record_pushes(
         day.uid,
         day.date,
         day.token,
@@ -312,4 +312,4 @@ async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timed
 
 
 def _left_of_deadline(day: Day) -> timedelta:
-    return max(timedelta(0), day.run.limits.span("user_deadline") - day.used) * LLM_SHARE
+    return max(timedelta(0), day.run.parts.limits.span("user_deadline") - day.used) * LLM_SHARE

@@ -11,7 +11,7 @@ from typing import Any
 from notifications.domain import claim
 from notifications.domain.claim import Call, ClaimAnswer, ClaimState, Record, Verb, decide, new_token, reason_code
 from notifications.domain.money import SPEND_KEPT_SECONDS
-from notifications.ports import ClaimTerms, Found, Raw, Reply
+from notifications.ports import ClaimTerms, RawKey, Reply, ScannedKey
 
 ENVIRONMENT = "memory"
 Now = Callable[[], datetime]
@@ -195,19 +195,19 @@ class MemoryClaims:
         if token in held:
             held["total"] += amount - held.pop(token)
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         for key in sorted(self._client.values):
             if fnmatch.fnmatchcase(key, pattern) and self._client.look(key) is not None:
                 ends = self._client.ends(key)
                 ttl = None if ends is None else timedelta(milliseconds=ends - self._client.ms)
-                yield Found(key, self._record(key), ttl)
+                yield ScannedKey(key, self._record(key), ttl)
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         for found in [one async for one in self.scan(pattern)]:
             held = self._client.look(found.key)
             if isinstance(held, dict):
                 held = json.dumps({name: str(amount) for name, amount in sorted(held.items())})
-            yield Raw(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
+            yield RawKey(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
 
     async def warnings(self) -> list[str]:
         return self.told

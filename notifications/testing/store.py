@@ -202,7 +202,7 @@ class MemoryStore(TransactionalLedger):
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
         self._kept.put(place, key, doc)
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, body_of, read_answer, understood, wire
+from notifications.adapters.channels.fcm import (
+    NO_PROJECT,
+    QUOTA_WAIT,
+    Error,
+    body_of,
+    parse_answer,
+    payload,
+    read_answer,
+)
 from notifications.domain.model import collapse_id
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 
@@ -57,7 +65,7 @@ def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
 
 def told(status: int, *details: Any, **error: Any) -> PushAnswer:
     said = {"error": {"code": status, "status": "SOME_STATUS", "details": list(details), **error}}
-    return understood(status, json.dumps(said).encode(), {})
+    return parse_answer(status, json.dumps(said).encode(), {})
 
 
 def info(reason: str, **metadata: Any) -> dict[str, Any]:
@@ -126,24 +134,24 @@ def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Wh
     ],
 )
 def test_a_200_without_a_name_or_with_an_error_is_not_fcms(said: Any, code: str) -> None:
-    assert understood(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
+    assert parse_answer(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}, {"error": {}}])
 def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
-    assert understood(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
+    assert parse_answer(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
 
 
 def test_only_a_200_accepts() -> None:
     said = json.dumps({"name": "projects/p/messages/1"}).encode()
-    assert [understood(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
+    assert [parse_answer(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
 
 
 def test_the_wire_form_for_every_platform() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
     tag = collapse_id("u" * 1500, at.date())
     message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
-    sent = wire(("token", "t"), message)
+    sent = payload(("token", "t"), message)
     assert sent["data"] == {
         "type": "day_summary",
         "notification_type": "daily_summary",
@@ -167,7 +175,7 @@ def test_the_wire_form_for_every_platform() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    sent = wire(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
+    sent = payload(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
     rings = (
         sent["android"]["priority"],
         sent["android"]["notification"],

@@ -190,7 +190,8 @@ class History:
                 return
             listed = await self.store.user("ann")
             try:
-                await _refuse_what_is_no_day(SimpleNamespace(store=self.store), listed, slot)  # type: ignore[arg-type]
+                run: Any = SimpleNamespace(parts=SimpleNamespace(store=self.store))
+                await _refuse_what_is_no_day(run, listed, slot)
             except Refused:
                 return
             found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)
@@ -210,8 +211,18 @@ class History:
         self.runs += 1
         won = Reply(ClaimAnswer.WON, slot.at)
         terms = ClaimTerms("key", 0, 0, 0)
-        nothing: Any = SimpleNamespace(shown=PushText.RECAP)
-        return Day(nothing, "ann", slot.recap_date, slot.at, terms, f"run-{self.runs}", won, Phase.DUE, 0.0)
+        nothing: Any = SimpleNamespace(parts=SimpleNamespace(push_text=PushText.RECAP))
+        return Day(
+            run=nothing,
+            uid="ann",
+            date=slot.recap_date,
+            slot=slot.at,
+            terms=terms,
+            token=f"run-{self.runs}",
+            won=won,
+            phase=Phase.DUE,
+            since=0.0,
+        )
 
     async def _read(self, user: User, slot: Slot, day: Day) -> list[DayInput]:
         """Steps 1 and 2 of a user's turn: nothing where the day has ended, or is another writer's."""

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
@@ -91,13 +91,13 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         world.put_user(user.uid, doc, {"d": f"token-{n}"}, {"t": talk(user.uid, slot.at - timedelta(hours=1))})
         store = Raising(await connect_store(world), step, raised)
         parts = Parts(
-            claims,
-            store,
-            Raising(MemorySummarizer(), step, raised),
-            Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
-            BootClock(),
-            numbers,
-            sentences,
+            claims=claims,
+            store=store,
+            summarizer=Raising(MemorySummarizer(), step, raised),
+            push=Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
+            clock=BootClock(),
+            limits=numbers,
+            split_sentences=sentences,
         )
         run = Run(parts)
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
@@ -122,7 +122,16 @@ async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisCl
     store = await connect_store(world)
     refuses = Raising(MemorySummarizer(), "ask", lambda: ItemFault(ItemReason.REFUSAL, "No."))
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
-    parts = Parts(claims, store, refuses, outbox, BootClock(), Limits(), sentences, falls_back=False)
+    parts = Parts(
+        claims=claims,
+        store=store,
+        summarizer=refuses,
+        push=outbox,
+        clock=BootClock(),
+        limits=Limits(),
+        split_sentences=sentences,
+        falls_back=False,
+    )
     run = Run(parts)
     await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
     await store.aclose()

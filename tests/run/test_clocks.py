@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from notifications.domain.errors import ClaimsDown, StoreDown
 from notifications.run.clocks import Agreed, Compared, disagreement, host_is_wrong, off_by
 from notifications.testing import MemoryClaims
-from tests.support.evening import EIGHT, Evening, endings
+from tests.support.evening import EIGHT, Evening, outcomes
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -72,7 +72,7 @@ async def settled() -> Evening:
     """One user, served, and the first sweep done: an idle tick is next."""
     evening = Evening()
     evening.add("ann")
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     evening.opened = 0
     return evening
 
@@ -92,7 +92,7 @@ async def test_a_wrong_host_asks_the_store_is_told_and_stops_nobody() -> None:
     assert told["reason"].startswith("This machine's clock is 24 h 0 min ahead of the store's and Redis'")
     evening.add("bob")
     evening.redis.values.clear()
-    assert endings(await evening.tick(host=lambda: evening.now + DAY)) == {"sent": 1, "done_before": 1}
+    assert outcomes(await evening.tick(host=lambda: evening.now + DAY)) == {"sent": 1, "done_before": 1}
 
 
 @pytest.mark.parametrize("host", [timedelta(0), -DAY, 3 * DAY])
@@ -120,7 +120,7 @@ async def test_a_store_that_does_not_answer_judges_nothing(host: timedelta, stop
         with pytest.raises(StoreDown):
             await evening.tick(host=lambda: evening.now + host)
     else:
-        assert endings(await evening.tick(host=lambda: evening.now + host)) == {"sent": 1}
+        assert outcomes(await evening.tick(host=lambda: evening.now + host)) == {"sent": 1}
 
 
 async def test_a_clock_that_jumps_while_the_parts_are_opened_is_told() -> None:
@@ -146,4 +146,4 @@ async def test_a_clock_that_is_set_back_a_little_is_no_closing_pass() -> None:
 
     evening.claims = SetBack(evening.redis)
     report = await evening.tick()
-    assert (endings(report), report.counts.extracts, evening.summarizer.calls) == ({"sent": 1}, 0, 1)
+    assert (outcomes(report), report.counts.extracts, evening.summarizer.calls) == ({"sent": 1}, 0, 1)

@@ -15,7 +15,7 @@ from notifications.domain.errors import (
     ProviderFault,
 )
 from notifications.domain.question import Question
-from tests.support.evening import Evening, endings, of
+from tests.support.evening import Evening, of, outcomes
 
 
 def refusal(question: Question) -> Exception:
@@ -31,7 +31,7 @@ async def test_everybody_who_is_due_gets_one_recap_and_the_next_tick_is_idle() -
     evening.add("ann", "bob", "cho", devices=2)
     evening.add("eve", hour=21)
     report = await evening.tick()
-    assert (endings(report), report.counts.due, report.counts.pushes, report.llm_calls) == ({"sent": 3}, 3, 6, 3)
+    assert (outcomes(report), report.counts.due, report.counts.pushes, report.llm_calls) == ({"sent": 3}, 3, 6, 3)
     assert {evening.state(uid) for uid in ("ann", "bob", "cho")} == {"sent"}
     assert set(evening.got().values()) == {1}
     assert evening.record("ann").state is ClaimState.SENT
@@ -43,7 +43,7 @@ async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
     evening = Evening()
     evening.add("ann", talks=0)
     report = await evening.tick()
-    assert (endings(report), dict(report.counts.skipped), evening.summarizer.calls) == (
+    assert (outcomes(report), dict(report.counts.skipped), evening.summarizer.calls) == (
         {"skipped": 1},
         {"no_content": 1},
         0,
@@ -54,7 +54,7 @@ async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
 async def test_a_day_without_devices_is_stored_and_counts_as_sent() -> None:
     evening = Evening()
     evening.add("ann", devices=0)
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert (evening.state("ann"), len(evening.world.summaries("ann"))) == ("sent no_devices", 1)
 
 
@@ -63,7 +63,7 @@ async def test_another_hands_summary_counts_as_sent_and_nothing_is_pushed() -> N
     evening.add("ann")
     day = evening.slots["ann"].recap_date.isoformat()
     evening.world.put_summary("ann", day, {"date": day, "headline": "Theirs", "overview": "O"})
-    assert endings(await evening.tick()) == {"skipped": 1}
+    assert outcomes(await evening.tick()) == {"skipped": 1}
     assert (evening.state("ann"), evening.got(), evening.summarizer.calls) == ("sent legacy", {}, 0)
 
 
@@ -76,7 +76,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
 
     evening.summarizer.script = switches_off
     report = await evening.tick()
-    assert (endings(report), dict(report.counts.skipped)) == ({"skipped": 1}, {"user_gone_or_off": 1})
+    assert (outcomes(report), dict(report.counts.skipped)) == ({"skipped": 1}, {"user_gone_or_off": 1})
     assert (evening.ledger("ann"), evening.got(), evening.record("ann").state) == ({}, {}, ClaimState.SKIPPED)
 
 
@@ -86,7 +86,7 @@ async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", refusal)
     report = await evening.tick()
-    assert (endings(report), evening.record("ann").failures, evening.record("ann").reason) == (
+    assert (outcomes(report), evening.record("ann").failures, evening.record("ann").reason) == (
         {"waiting": 1, "sent": 1},
         1,
         "refusal",
@@ -97,7 +97,7 @@ async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_
     second = evening.record("ann").until - evening.redis.ms
     assert 90_000 <= second <= 270_000
     report = await evening.later(minutes=6)
-    assert (endings(report), evening.state("ann"), evening.record("ann").state) == (
+    assert (outcomes(report), evening.state("ann"), evening.record("ann").state) == (
         {"dead": 1, "done_before": 1},
         "dead failures",
         ClaimState.DEAD,
@@ -111,11 +111,11 @@ async def test_a_provider_that_fails_charges_nobody_and_ten_in_a_row_stop_the_cl
     evening.add(*(f"user-{n:02}" for n in range(15)))
     evening.summarizer.script = lambda material: ProviderFault("It answers 503.", retry_after=timedelta(minutes=2))
     report = await evening.tick()
-    assert (endings(report)["waiting"], evening.summarizer.calls) == (10, 10)
+    assert (outcomes(report)["waiting"], evening.summarizer.calls) == (10, 10)
     assert isinstance(report.trouble, DependencyDown)
     assert {evening.record(f"user-{n:02}").failures for n in range(15)} == {0}
     evening.summarizer.script = lambda material: None
-    assert endings(await evening.later(minutes=5)) == {"sent": 15}
+    assert outcomes(await evening.later(minutes=5)) == {"sent": 15}
 
 
 async def test_a_refused_key_stops_the_claiming_at_once() -> None:
@@ -137,7 +137,7 @@ async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_c
     assert {evening.record(f"user-{n:02}").failures for n in range(12)} == {0}
     evening.summarizer.script = of("user-03", useless)
     report = await evening.later(minutes=5)
-    assert (endings(report), evening.record("user-03").failures) == ({"sent": 11, "waiting": 1}, 1)
+    assert (outcomes(report), evening.record("user-03").failures) == ({"sent": 11, "waiting": 1}, 1)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_who_the_llm_can_not_serve_gets_the_days_own_words_at_once(reason:
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", lambda material: ItemFault(reason, "No."))
     report = await evening.tick()
-    assert (endings(report), report.counts.extracts, report.trouble) == ({"sent": 2}, 1, None)
+    assert (outcomes(report), report.counts.extracts, report.trouble) == ({"sent": 2}, 1, None)
     assert (evening.record("ann").failures, evening.got()) == (0, {"ann-0": 1, "bob-0": 1})
 
 
@@ -175,7 +175,7 @@ async def test_a_provider_that_is_down_all_evening_leaves_nobody_without_a_recap
     assert evening.got() == {}
     calls = evening.summarizer.calls
     report = await evening.later(minutes=6)
-    assert (endings(report), report.counts.extracts, report.llm_calls) == ({"sent": 15}, 15, calls)
+    assert (outcomes(report), report.counts.extracts, report.llm_calls) == ({"sent": 15}, 15, calls)
     assert set(evening.got().values()) == {1}
 
 
@@ -191,4 +191,4 @@ async def test_an_extract_that_is_thrown_away_is_none_that_was_sent() -> None:
 
     evening.summarizer.script = appears
     report = await evening.tick()
-    assert (endings(report), report.counts.extracts, evening.state("ann")) == ({"skipped": 1}, 0, "sent legacy")
+    assert (outcomes(report), report.counts.extracts, evening.state("ann")) == ({"skipped": 1}, 0, "sent legacy")

@@ -94,13 +94,13 @@ async def test_a_resend_of_what_was_missed_is_as_late_as_its_slot() -> None:
 @pytest.mark.parametrize("shown", [PushText.HEADLINE, PushText.NONE])
 async def test_a_second_push_says_the_same_whatever_is_set_meanwhile(shown: PushText) -> None:
     evening = Evening()
-    evening.shown = shown
+    evening.push_text = shown
     evening.add("ann", language="fr")
     await evening.tick()
     ledger = evening.ledger("ann")
     assert ledger["body"] == "Votre récapitulatif est prêt."
     assert (ledger["title"] == "Votre récapitulatif du jour") is (shown is PushText.NONE)
-    evening.shown = PushText.RECAP
+    evening.push_text = PushText.RECAP
     evening.now += timedelta(hours=1)
     await resent(evening, "ann")
     first, second = evening.push.got["ann-0"]
@@ -109,7 +109,7 @@ async def test_a_second_push_says_the_same_whatever_is_set_meanwhile(shown: Push
 
 async def test_without_a_users_language_it_is_that_of_the_conversations() -> None:
     evening = Evening()
-    evening.shown = PushText.NONE
+    evening.push_text = PushText.NONE
     evening.add("ann")
     talks = evening.world.documents.collection("ann", "conversations")
     evening.world.put_talk("ann", "t0", talks["t0"].doc | {"language": "it"})
@@ -119,7 +119,7 @@ async def test_without_a_users_language_it_is_that_of_the_conversations() -> Non
 
 async def test_a_resend_of_another_hands_summary_shows_no_more_than_is_wished() -> None:
     evening = Evening()
-    evening.shown = PushText.NONE
+    evening.push_text = PushText.NONE
     evening.add("ann", language="pl")
     day = evening.slots["ann"].recap_date.isoformat()
     theirs = {"id": day, "date": day, "created_at": evening.now, "headline": "Secret", "overview": "Confided."}

@@ -15,7 +15,7 @@ from notifications.domain.errors import (
 )
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 from notifications.testing import ENVIRONMENT
-from tests.support.evening import Evening, endings
+from tests.support.evening import Evening, outcomes
 
 BUSY = PushAnswer(PushResult.BUSY, "UNAVAILABLE")
 UNKNOWN = PushAnswer(PushResult.UNKNOWN, "TimeoutError")
@@ -28,10 +28,10 @@ async def test_a_device_that_is_busy_stays_open_and_the_one_that_has_it_is_left_
     evening.add("ann", devices=2)
     evening.push.script = lambda token: BUSY if token == "ann-1" else None
     report = await evening.tick()
-    assert (endings(report), evening.state("ann"), evening.ledger("ann")["tries"]) == ({"waiting": 1}, "pending", 0)
+    assert (outcomes(report), evening.state("ann"), evening.ledger("ann")["tries"]) == ({"waiting": 1}, "pending", 0)
     evening.push.script = lambda token: None
     report = await evening.later(minutes=3)
-    assert (endings(report), evening.got(), evening.summarizer.calls) == ({"sent": 1}, {"ann-0": 1, "ann-1": 1}, 1)
+    assert (outcomes(report), evening.got(), evening.summarizer.calls) == ({"sent": 1}, {"ann-0": 1, "ann-1": 1}, 1)
 
 
 async def test_tries_without_an_answer_are_spaced_and_the_third_is_the_last() -> None:
@@ -44,7 +44,7 @@ async def test_tries_without_an_answer_are_spaced_and_the_third_is_the_last() ->
         waits.append(round((evening.record("ann").until - evening.redis.ms) / 60_000))
         evening.now += timedelta(minutes=31)
     assert waits == [1, 5, 25]
-    assert (endings(await evening.tick()), evening.state("ann")) == ({"gave_up": 1}, "gave_up pushes")
+    assert (outcomes(await evening.tick()), evening.state("ann")) == ({"gave_up": 1}, "gave_up pushes")
     assert len(evening.push.asked) == 3
 
 
@@ -53,7 +53,7 @@ async def test_a_dead_token_is_deleted_and_a_refused_one_is_kept() -> None:
     evening.add("ann", devices=3)
     evening.push.script = {"ann-1": GONE, "ann-2": REFUSED}.get
     report = await evening.tick()
-    assert (endings(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
+    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
     assert sorted(evening.world.tokens("ann")) == ["d0", "d2"]
     assert evening.ledger("ann")["devices"] == {
         k: v for k, v in evening.ledger("ann")["devices"].items() if v in ("accepted", "gone")
@@ -67,7 +67,7 @@ async def test_a_refused_device_alone_is_tried_again_after_half_an_hour() -> Non
     await evening.tick()
     assert evening.record("ann").until - evening.redis.ms == 30 * 60_000
     evening.push.script = lambda token: None
-    assert endings(await evening.later(minutes=31)) == {"sent": 1}
+    assert outcomes(await evening.later(minutes=31)) == {"sent": 1}
 
 
 async def test_a_push_service_that_refuses_our_credentials_stops_the_run() -> None:
@@ -97,7 +97,7 @@ async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(falls_back: 
     evening.add("bob")
     evening.push.script = lambda token: None
     report = await evening.later(hours=2, minutes=1)
-    assert (endings(report), evening.summarizer.calls) == ({"sent": 2} if falls_back else {"sent": 1, "missed": 1}, 1)
+    assert (outcomes(report), evening.summarizer.calls) == ({"sent": 2} if falls_back else {"sent": 1, "missed": 1}, 1)
     assert (evening.state("ann"), evening.state("bob")) == ("sent", "sent" if falls_back else "missed closed")
 
 
@@ -107,7 +107,7 @@ async def test_what_no_further_run_will_push_is_given_up() -> None:
     evening.push.script = lambda token: BUSY
     await evening.tick()
     report = await evening.later(hours=2, minutes=18)
-    assert (endings(report), evening.state("ann")) == ({"gave_up": 1}, "gave_up undelivered")
+    assert (outcomes(report), evening.state("ann")) == ({"gave_up": 1}, "gave_up undelivered")
 
 
 async def test_an_open_delivery_of_who_moved_away_is_swept() -> None:
@@ -120,7 +120,7 @@ async def test_an_open_delivery_of_who_moved_away_is_swept() -> None:
     await evening.later(minutes=5)
     await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
-    assert (report.counts.swept, endings(report), evening.state("ann"), evening.got()) == (
+    assert (report.counts.swept, outcomes(report), evening.state("ann"), evening.got()) == (
         1,
         {"sent": 1},
         "sent",
@@ -141,7 +141,7 @@ async def test_an_open_delivery_of_who_is_gone_is_given_up(deed: str) -> None:
     evening.push.script = lambda token: None
     await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
-    assert (endings(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up user_gone_or_off", {})
+    assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up user_gone_or_off", {})
 
 
 async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over() -> None:
@@ -151,7 +151,7 @@ async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over()
     await evening.tick()
     evening.push.script = lambda token: None
     report = await evening.later(hours=2, minutes=40)
-    assert (endings(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up undelivered", {})
+    assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up undelivered", {})
     assert report.unserved > 0  # its shard went by, too
 
 
@@ -166,7 +166,7 @@ async def test_many_devices_over_quota_are_each_their_own_where_the_service_take
     evening.add(*MANY)
     evening.push.script = lambda token: QUOTA if token < "user-06" else None
     report = await evening.tick()
-    assert (endings(report), evening.push.probed) == ({"sent": 6, "waiting": 6}, 2)
+    assert (outcomes(report), evening.push.probed) == ({"sent": 6, "waiting": 6}, 2)
     assert {evening.state(uid) for uid in MANY[:6]} == {"pending"}
 
 
@@ -177,9 +177,9 @@ async def test_many_devices_over_quota_are_the_projects_where_it_takes_nothing_e
     evening.push.says = says
     evening.push.script = lambda token: QUOTA
     report = await evening.tick()
-    assert (endings(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 12}, 1, 3)
+    assert (outcomes(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 12}, 1, 3)
     evening.push.script = lambda token: None
-    assert endings(await evening.later(minutes=3)) == {"sent": 12}
+    assert outcomes(await evening.later(minutes=3)) == {"sent": 12}
 
 
 async def test_one_users_devices_and_one_device_of_many_users_are_not_many() -> None:
@@ -190,7 +190,7 @@ async def test_one_users_devices_and_one_device_of_many_users_are_not_many() -> 
         evening.world.put_token(uid, "d0", "shared")
     evening.push.script = lambda token: QUOTA
     report = await evening.tick()
-    assert (endings(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 13}, 0, 17)
+    assert (outcomes(report), evening.push.probed, len(evening.push.asked)) == ({"waiting": 13}, 0, 17)
 
 
 async def test_a_device_whose_quota_is_named_never_counts() -> None:
@@ -198,7 +198,7 @@ async def test_a_device_whose_quota_is_named_never_counts() -> None:
     evening.add(*MANY)
     evening.push.script = lambda token: replace(QUOTA, whose=Whose.DEVICE) if token < "user-10" else None
     report = await evening.tick()
-    assert (endings(report)["sent"], evening.push.probed) == (2, 0)
+    assert (outcomes(report)["sent"], evening.push.probed) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_a_refusal_that_may_be_one_devices_own_is_decided_by_a_probe(
     evening.push.says = says
     evening.push.script = lambda token: UNSAID if token == "user-00-0" else None
     report = await evening.tick()
-    assert (endings(report), evening.push.probed) == (ended, 1)
+    assert (outcomes(report), evening.push.probed) == (ended, 1)
     assert report.trouble is None if trouble is None else isinstance(report.trouble, trouble)
     assert evening.state("user-00") == "pending"
 
@@ -251,7 +251,7 @@ async def test_who_has_it_by_its_token_or_its_fid_is_not_pushed_to_under_the_oth
     await evening.tick()
     evening.world.put_device("ann", "d0", {known_by: "ann-0", {"token": "fid", "fid": "token"}[known_by]: "other"})
     evening.push.script = lambda token: None
-    assert endings(await evening.later(minutes=3)) == {"sent": 1}
+    assert outcomes(await evening.later(minutes=3)) == {"sent": 1}
     assert (evening.got(), len(evening.ledger("ann")["devices"])) == ({"ann-0": 1, "ann-1": 1}, 2)
 
 
@@ -261,7 +261,7 @@ async def test_the_document_of_a_dead_installation_is_deleted() -> None:
     evening.world.put_device("ann", "d1", {"fid": "dead", "token": "dead-too"})
     evening.push.script = {"dead": GONE}.get
     report = await evening.tick()
-    assert (endings(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
+    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
     assert sorted(evening.world.tokens("ann")) == ["d0"]
 
 

@@ -17,7 +17,7 @@ from notifications.recap import answer
 from notifications.run import recap
 from notifications.testing import ENVIRONMENT, answered
 from notifications.testing.answers import item, quotes_of, recap_answer
-from tests.support.evening import EIGHT, Evening, endings
+from tests.support.evening import EIGHT, Evening, outcomes
 
 LONG = "You talked about the garden and the fence, with all that belongs to it and more. " * 12
 
@@ -105,8 +105,8 @@ async def test_no_part_is_paid_twice_where_a_call_fails(broken: int) -> None:
         return None
 
     evening.summarizer.script = fails_once
-    assert endings(await evening.tick()) == {"waiting": 1}
-    assert endings(await evening.later(minutes=6)) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.later(minutes=6)) == {"sent": 1}
     assert len(answers) == len(set(answers)) == 7
     assert (summary(evening)["coverage"]["whole"], evening.got()) == (12, {"ann-0": 1})
 
@@ -131,7 +131,7 @@ async def test_what_is_always_too_long_ends_as_the_extract_after_four_calls() ->
     evening.add("ann", talks=0)
     add_talks(evening, 8)
     evening.summarizer.script = lambda question: ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True)
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert (evening.summarizer.calls, summary(evening)["metadata"]["source"]) == (4, "extract")
 
 
@@ -162,7 +162,7 @@ async def test_each_kind_of_useless_answer_ends_in_the_days_own_words(kind: str)
     evening.add("ann", language="en")
     evening.summarizer.script = lambda question: USELESS[kind]()
     report = await evening.tick()
-    assert (endings(report), report.counts.extracts, evening.got()) == ({"sent": 1}, 1, {"ann-0": 1})
+    assert (outcomes(report), report.counts.extracts, evening.got()) == ({"sent": 1}, 1, {"ann-0": 1})
     calls = 1 if kind in ("refused", "filtered") else 2
     made = summary(evening)["metadata"]
     assert (made["source"], made["calls"], made["tokens_in"], made["usd"]) == (
@@ -207,7 +207,7 @@ async def test_one_useless_part_enters_as_its_extract_and_two_are_no_accident() 
             return answered("", ItemReason.REFUSAL) if len(evening.summarizer.asked) <= useless else None
 
         evening.summarizer.script = refuses
-        assert endings(await evening.tick()) == {"sent": 1}
+        assert outcomes(await evening.tick()) == {"sent": 1}
         made = summary(evening)
         assert (made["metadata"]["source"], made["coverage"]["extract"]) == (source, extracts)
 
@@ -249,7 +249,7 @@ async def test_beyond_the_budget_everybody_gets_the_extract_and_nobody_is_asked(
     evening.summarizer.worst = 120  # millionths: each call really costs 50
     evening.add(*(f"user-{n}" for n in range(6)))
     report = await evening.tick()
-    assert (endings(report), evening.summarizer.calls) == ({"sent": 6}, 2)
+    assert (outcomes(report), evening.summarizer.calls) == ({"sent": 6}, 2)
     assert (report.counts.extracts, report.counts.over_budget, report.counts.micro_usd) == (4, 4, 100)
     assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 100}
     assert set(evening.got().values()) == {1}
@@ -270,7 +270,7 @@ async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() ->
     evening.summarizer.worst = 120
     evening.falls_back = False
     evening.add("ann")
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     assert (evening.record("ann").reason, evening.record("ann").failures) == ("budget", 0)
 
 
@@ -288,7 +288,7 @@ async def test_where_the_cheap_tier_does_not_serve_the_other_is_asked_at_once() 
         return await real(question, timeout, cheap=cheap)
 
     evening.summarizer.ask = ask  # type: ignore[method-assign]
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert (asked, summary(evening)["metadata"]["source"]) == ([True, False], "llm")
 
 
@@ -322,7 +322,7 @@ async def test_a_cheap_answer_that_was_useless_leaves_the_dear_one_no_more_than_
 
     begun = evening.seconds()
     evening.summarizer.ask = ask  # type: ignore[method-assign]
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     deadline = evening.limits.user_deadline_seconds
     assert [cheap for cheap, _, _ in asked] == [True, True, False]
     assert all(at + timeout <= deadline for _, at, timeout in asked)
@@ -339,7 +339,7 @@ async def test_where_redis_goes_away_under_a_budget_the_user_in_flight_gets_the_
 
     evening.claims.reserve = down  # type: ignore[assignment, method-assign]
     report = await evening.tick()
-    assert (endings(report), summary(evening)["metadata"]["source"]) == ({"sent": 1}, "extract")
+    assert (outcomes(report), summary(evening)["metadata"]["source"]) == ({"sent": 1}, "extract")
     assert isinstance(report.trouble, ClaimsDown)
 
 
@@ -402,7 +402,7 @@ async def test_a_long_day_of_whose_parts_nothing_is_told_is_an_answer_and_one_of
     evening.summarizer.script = lambda question: nothing
     evening.falls_back = False
     report = await evening.tick()
-    assert endings(report) == ({"skipped": 1} if llm_works else {"waiting": 1})
+    assert outcomes(report) == ({"skipped": 1} if llm_works else {"waiting": 1})
     assert evening.state("ann") == ("skipped no_content" if llm_works else "")
 
 
@@ -418,6 +418,6 @@ async def test_money_for_a_call_that_there_is_no_time_for_is_given_back() -> Non
         return await real(question, timeout, cheap=cheap)
 
     evening.summarizer.ask = slow  # type: ignore[method-assign]
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     assert kinds(evening) == ["daily_notes"] * 6
     assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 300}

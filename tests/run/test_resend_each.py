@@ -26,8 +26,8 @@ def missed(evening: Evening) -> Many:
     return Many(Run(evening.parts), Which(day, frozenset({"unserved"})))
 
 
-async def everybody(evening: Evening) -> AsyncGenerator[Listed]:
-    for listed in await evening.store.everybody(None, 100):
+async def all_users(evening: Evening) -> AsyncGenerator[Listed]:
+    for listed in await evening.store.all_users(None, 100):
         yield listed
 
 
@@ -52,7 +52,7 @@ async def test_ones_own_trouble_stops_nobody(fault: Callable[[], Exception]) -> 
     evening = Evening()
     many = missed(evening)
     failing(evening, fault, "u00")
-    await many.served(everybody(evening))
+    await many.served(all_users(evening))
     assert many.counts == Counter({"sent": 19, "unfinished": 1})
     assert evening.got() == {f"{uid}-0": 1 for uid in UIDS[1:]}
     assert many.run.trouble is None
@@ -62,7 +62,7 @@ async def test_a_store_that_is_away_stops_the_command_and_counts_each_that_was_b
     evening = Evening(concurrency=1)
     many = missed(evening)
     failing(evening, lambda: StoreDown("store", "Away."), *UIDS)
-    await many.served(everybody(evening))
+    await many.served(all_users(evening))
     assert isinstance(many.run.trouble, StoreDown)
     assert many.counts == Counter({"unfinished": 10})  # in a row
     assert evening.got() == {}
@@ -73,7 +73,7 @@ async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -
     many = missed(evening)
     failing(evening, lambda: ZeroDivisionError("a defect"), "u01")
     with pytest.raises(ZeroDivisionError):
-        await many.served(everybody(evening))
+        await many.served(all_users(evening))
     served = {uid for uid in UIDS if evening.state(uid)}
     assert "u00" in served
     assert {uid: evening.state(uid) for uid in served} == dict.fromkeys(served, "sent")

@@ -20,7 +20,7 @@ from notifications.run.termination import Termination
 from notifications.testing import ENVIRONMENT
 from notifications.testing.answers import Refuses, item, recap_answer, verdicts_answer
 from tests.run.test_recap import add_talks, kinds, long_day, summary, with_overview
-from tests.support.evening import EIGHT, Evening, endings
+from tests.support.evening import EIGHT, Evening, outcomes
 
 
 def looked_at(uids: tuple[str, ...] = ("ann",), **changes: Any) -> Evening:
@@ -132,7 +132,7 @@ async def test_no_fault_of_a_second_writing_costs_the_first(fault: Exception, br
         return refusing(lambda role, text: text != "It went well.")(question)
 
     evening.summarizer.script = second_fails
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     made = summary(evening)
     assert [one["text"] for one in made["overview_items"]] == ["It went well."]
     assert (made["checks"]["verified"], kept(evening)) == (True, [])
@@ -144,7 +144,7 @@ async def test_where_nothing_is_left_after_both_the_days_own_words_are_sent() ->
     report = await evening.tick()
     assert kinds(evening) == ["daily_recap", NAME] * 2
     made = summary(evening)
-    assert (endings(report), made["metadata"]["source"], made["metadata"]["calls"]) == ({"sent": 1}, "extract", 4)
+    assert (outcomes(report), made["metadata"]["source"], made["metadata"]["calls"]) == ({"sent": 1}, "extract", 4)
 
 
 async def test_an_answer_that_was_asked_for_twice_is_not_asked_for_a_third_time() -> None:
@@ -186,7 +186,7 @@ async def test_an_empty_answer_is_an_answer_and_the_day_has_its_own_words() -> N
     evening.summarizer.script = lambda question: json.dumps(empty)
     report = await evening.tick()
     assert kinds(evening) == ["daily_recap"]
-    assert (endings(report), summary(evening)["metadata"]["source"]) == ({"sent": 1}, "extract")
+    assert (outcomes(report), summary(evening)["metadata"]["source"]) == ({"sent": 1}, "extract")
 
 
 async def test_an_empty_answer_to_a_day_that_tells_nothing_is_no_content() -> None:
@@ -196,19 +196,19 @@ async def test_an_empty_answer_to_a_day_that_tells_nothing_is_no_content() -> No
     evening.world.put_talk("ann", "t", {"created_at": at, "structured": {"overview": "it was all right then."}})
     empty = recap_answer("ann", highlights=[], open_questions=[], overview=[], headline="", push="")
     evening.summarizer.script = lambda question: json.dumps(empty)
-    assert endings(await evening.tick()) == {"skipped": 1}
+    assert outcomes(await evening.tick()) == {"skipped": 1}
     assert (kinds(evening), evening.state("ann"), evening.got()) == (["daily_recap"], "skipped no_content", {})
 
 
 async def test_a_draft_waits_for_its_second_look_and_is_not_written_twice() -> None:
     evening = looked_at()
     evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     assert (evening.record("ann").reason, evening.record("ann").failures) == ("provider_second_look", 0)
     [draft] = kept(evening)
     assert (draft["headline"], evening.world.summaries("ann"), evening.got()) == ("A day of memory", {}, {})
     evening.summarizer.script = lambda question: None
-    assert endings(await evening.later(minutes=6)) == {"sent": 1}
+    assert outcomes(await evening.later(minutes=6)) == {"sent": 1}
     assert kinds(evening) == ["daily_recap", NAME, NAME, NAME]
     made = summary(evening)
     assert (made["checks"]["verified"], made["metadata"]["calls"], made["metadata"]["tokens_in"]) == (True, 4, 200)
@@ -252,8 +252,8 @@ async def test_what_a_draft_lost_costs_its_push_in_the_next_run_too() -> None:
         return ProviderFault("It answers 503.", retry_after=timedelta(0)) if next(waits, False) else None
 
     evening.summarizer.script = says
-    assert endings(await evening.tick()) == {"waiting": 1}
-    assert endings(await evening.later(minutes=6)) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.later(minutes=6)) == {"sent": 1}
     assert kinds(evening).count("daily_recap") == 1
     assert evening.push.got["ann-0"][0].body == "You talked about ann and more."
 
@@ -276,7 +276,7 @@ async def test_a_defect_of_the_second_look_loses_no_recap(monkeypatch: pytest.Mo
     evening = looked_at()
     report = await evening.tick()
     made = summary(evening)
-    assert (endings(report), report.defects, kinds(evening)) == ({"sent": 1}, 1, ["daily_recap"])
+    assert (outcomes(report), report.defects, kinds(evening)) == ({"sent": 1}, 1, ["daily_recap"])
     assert (made["metadata"]["source"], made["checks"]["verified"]) == ("llm", False)
 
 
@@ -311,7 +311,7 @@ async def test_a_verify_model_that_is_refused_ends_second_looks_once_and_every_r
     refused = ProviderFault("OPENAI_VERIFY_MODEL is unknown there.", config=True, unpaid=True)
     evening.summarizer.script = one_of(NAME, refused)
     report = await evening.tick()
-    assert (endings(report), report.stopped_early) == ({"sent": 6}, False)
+    assert (outcomes(report), report.stopped_early) == ({"sent": 6}, False)
     assert (kinds(evening).count("daily_recap"), kinds(evening).count(NAME)) == (6, 1)
     assert isinstance(report.trouble, ConfigFault)
     for uid in evening.slots:
@@ -344,7 +344,7 @@ async def test_a_draft_is_found_again_after_its_next_run_was_stopped() -> None:
     """The claim's reason is then another; what was paid is paid all the same."""
     evening = looked_at()
     evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
 
     def stops(question: Question) -> None:
         evening.terminated.set()
@@ -358,11 +358,11 @@ async def test_a_draft_is_found_again_after_its_next_run_was_stopped() -> None:
         raise AssertionError("unreachable")
 
     evening.summarizer.ask = never  # type: ignore[method-assign]
-    assert endings(await evening.later(minutes=6)) == {"stopped": 1}
+    assert outcomes(await evening.later(minutes=6)) == {"stopped": 1}
     assert (evening.record("ann").reason, evening.record("ann").failures) == ("stopped", 0)
     evening.summarizer.ask = hangs  # type: ignore[method-assign]
     evening.summarizer.script, evening.terminated = lambda question: None, Termination()
-    assert endings(await evening.later(minutes=1)) == {"sent": 1}
+    assert outcomes(await evening.later(minutes=1)) == {"sent": 1}
     assert kinds(evening) == ["daily_recap", NAME, NAME, NAME, NAME]
 
 
@@ -371,9 +371,9 @@ async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_nobody(falls_b
     evening = looked_at()
     evening.falls_back = falls_back
     evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     calls = evening.summarizer.calls
-    assert endings(await evening.later(hours=2, minutes=5)) == {"sent": 1}
+    assert outcomes(await evening.later(hours=2, minutes=5)) == {"sent": 1}
     made = summary(evening)
     assert (evening.summarizer.calls, made["metadata"]["source"], made["headline"]) == (calls, "llm", "A day of memory")
     assert made["checks"] == {"kept": 4, "verified": False}
@@ -385,7 +385,7 @@ async def test_without_a_draft_the_closing_pass_of_a_run_without_a_fallback_miss
     evening = looked_at()
     evening.falls_back = False
     evening.summarizer.script = one_of("daily_recap", ProviderFault("It answers 503.", retry_after=timedelta(0)))
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     await evening.later(hours=2, minutes=5)
     assert (evening.state("ann"), evening.got()) == ("missed closed", {})
 
@@ -393,10 +393,10 @@ async def test_without_a_draft_the_closing_pass_of_a_run_without_a_fallback_miss
 async def test_where_no_pass_is_left_a_draft_is_sent_without_its_second_look() -> None:
     evening = looked_at()
     evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
-    waits = [endings(await evening.tick()), endings(await evening.later(hours=1, minutes=52))]
+    waits = [outcomes(await evening.tick()), outcomes(await evening.later(hours=1, minutes=52))]
     assert waits == [{"waiting": 1}, {"waiting": 1}]
     report = await evening.later(minutes=2)
-    assert (endings(report), kinds(evening).count("daily_recap")) == ({"sent": 1}, 1)
+    assert (outcomes(report), kinds(evening).count("daily_recap")) == ({"sent": 1}, 1)
     made = summary(evening)
     assert (made["checks"]["verified"], made["metadata"]["source"]) == (False, "llm")
     assert (evening.push.got["ann-0"][0].body, evening.ledger("ann")["verified"]) == (
@@ -417,7 +417,7 @@ async def test_the_writing_ends_at_seventy_percent_of_the_deadline_and_the_secon
         return await real(question, timeout, cheap=cheap)
 
     evening.summarizer.ask = slow  # type: ignore[method-assign]
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     whole = 0.95 * evening.limits.user_deadline_seconds
     [(at, seconds)], [(later, rest)] = given["daily_recap"], given[NAME]
     assert (at, round(seconds, 3)) == (0, round(0.7 * whole / 2, 3))  # the second half is for the second try
@@ -435,7 +435,7 @@ async def test_a_writing_that_takes_all_of_its_time_leaves_the_rest_unused_and_c
         raise ProviderFault("Too slow.")
 
     evening.summarizer.ask = hangs  # type: ignore[method-assign]
-    assert endings(await evening.tick()) == {"waiting": 1}
+    assert outcomes(await evening.tick()) == {"waiting": 1}
     took = evening.seconds() - begun
     assert set(kinds(evening)) == {"daily_recap"}
     assert took <= 0.7 * 0.95 * evening.limits.user_deadline_seconds
@@ -452,7 +452,7 @@ async def test_no_second_writing_is_begun_with_less_than_forty_percent_of_the_de
 
     evening.summarizer.ask = slow  # type: ignore[method-assign]
     evening.summarizer.script = refusing(lambda role, text: text != "It went well.")
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert kinds(evening) == ["daily_recap", NAME]
     assert [one["text"] for one in summary(evening)["overview_items"]] == ["It went well."]
 
@@ -478,7 +478,7 @@ async def test_a_second_look_that_the_server_finds_too_long_is_asked_for_in_less
 async def test_a_second_look_that_is_too_long_whatever_is_left_out_costs_nobody_the_recap() -> None:
     evening = looked_at()
     evening.summarizer.script = one_of(NAME, ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True))
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert kinds(evening) == ["daily_recap", *[NAME] * 4]
     assert (summary(evening)["checks"]["verified"], summary(evening)["metadata"]["source"]) == (False, "llm")
 

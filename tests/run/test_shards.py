@@ -13,9 +13,9 @@ from notifications.domain.errors import (
     ConfigFault,
 )
 from notifications.domain.push import PushAnswer, PushResult
-from notifications.run.shard import due_shards
+from notifications.run.tick import read_due
 from notifications.testing import ENVIRONMENT
-from tests.support.evening import Evening, endings
+from tests.support.evening import Evening, outcomes
 
 
 async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_theirs() -> None:
@@ -30,19 +30,19 @@ async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_th
 
     evening.store.due_users = with_one_flaw
     report = await evening.tick()
-    assert (endings(report), report.defects) == ({"unreadable": 1, "sent": 1}, 1)
+    assert (outcomes(report), report.defects) == ({"unreadable": 1, "sent": 1}, 1)
 
 
 async def test_pages_are_read_to_their_end() -> None:
     evening = Evening(page_size=2)
     evening.add(*(f"user-{n}" for n in range(5)))
-    assert endings(await evening.tick()) == {"sent": 5}
+    assert outcomes(await evening.tick()) == {"sent": 5}
 
 
 async def test_sixty_shards_serve_everybody_once() -> None:
     evening = Evening(shards=62, shards_at_once=5)
     evening.add("Ann", "bob", "0zoe", "zed", "émile", "~x")
-    assert endings(await evening.tick()) == {"sent": 6}
+    assert outcomes(await evening.tick()) == {"sent": 6}
     assert (await evening.later(minutes=1)).idle
 
 
@@ -50,7 +50,7 @@ async def test_two_tasks_side_by_side_serve_everybody_once() -> None:
     evening = Evening(shards=4)
     evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
     reports = await asyncio.gather(*(evening.tick(task=task, tasks=2) for task in range(2)))
-    assert sum(endings(report).get("sent", 0) for report in reports) == 12
+    assert sum(outcomes(report).get("sent", 0) for report in reports) == 12
     assert set(evening.got().values()) == {1}
 
 
@@ -69,13 +69,13 @@ async def test_a_shard_that_is_left_open_asks_nobody_again_whose_day_was_skipped
         return await look(uid, *between)
 
     evening.store.ledgers_between = looked
-    assert endings(await evening.tick()) == {"skipped": 3, "waiting": 1}
+    assert outcomes(await evening.tick()) == {"skipped": 3, "waiting": 1}
     [kept] = [key for key in evening.redis.values if key.startswith(SKIPPED_PREFIX)]
     if lost:
         del evening.redis.values[kept]
     asked.clear()
     evening.push.script = lambda token: None
-    assert endings(await evening.later(minutes=6)) == {"done_before": 3, "sent": 1}
+    assert outcomes(await evening.later(minutes=6)) == {"done_before": 3, "sent": 1}
     assert sorted(set(asked)) == (["ann", "bob", "cat", "dan"] if lost else ["dan"])
     assert (await evening.later(minutes=1)).idle
 
@@ -83,15 +83,15 @@ async def test_a_shard_that_is_left_open_asks_nobody_again_whose_day_was_skipped
 async def test_one_user_is_served_alone_and_only_once() -> None:
     evening = Evening()
     evening.add("ann", "bob")
-    assert endings(await evening.start().run_user("ann")) == {"sent": 1}
-    assert endings(await evening.start().run_user("ann")) == {"done_before": 1}
+    assert outcomes(await evening.start().run_user("ann")) == {"sent": 1}
+    assert outcomes(await evening.start().run_user("ann")) == {"done_before": 1}
     assert evening.got() == {"ann-0": 1}
     evening.world.update_user("bob", {"daily_summary_enabled": False})
-    assert endings(await evening.start().run_user("bob")) == {"skipped": 1}
+    assert outcomes(await evening.start().run_user("bob")) == {"skipped": 1}
     with pytest.raises(ConfigFault, match="users/nobody does not exist"):
         await evening.start().run_user("nobody")
     evening.now += timedelta(hours=3)
-    assert endings(await evening.start().run_user("ann")) == {}
+    assert outcomes(await evening.start().run_user("ann")) == {}
 
 
 async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> None:
@@ -112,7 +112,7 @@ async def test_a_pause_that_another_process_was_told_of_is_kept_before_the_claim
     running = asyncio.create_task(evening.tick())
     await asyncio.sleep(0)
     evening.now += timedelta(seconds=1)
-    assert endings(await running) == {"sent": 1}
+    assert outcomes(await running) == {"sent": 1}
 
 
 async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() -> None:
@@ -122,10 +122,9 @@ async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() ->
     of_ann = (evening.slots["ann"].at, 20)
     [held] = [one.key for one in (await _due(evening)).claimable if (one.cohort.slot, one.cohort.hour) == of_ann]
     await evening.redis.set(held, "1")
-    assert (endings(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
-    assert endings(await evening.later(hours=2, seconds=1)) == {"sent": 1}
+    assert (outcomes(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
+    assert outcomes(await evening.later(hours=2, seconds=1)) == {"sent": 1}
 
 
 async def _due(evening: Evening) -> Any:
-    rules = evening.parts.rules
-    return await due_shards(evening.claims, rules, 1, evening.now, timedelta(0))
+    return await read_due(evening.claims, evening.limits, evening.now, timedelta(0), None)

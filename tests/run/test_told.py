@@ -6,14 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.commands.operation import Context
 from notifications.commands.preview import preview
 from notifications.commands.resend import Refused, resend
 from notifications.commands.why import why
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.told import told_hash
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
-from notifications.settings import Settings
 from notifications.testing import Doc, talk
 from tests.support.evening import EIGHT, Evening
 
@@ -46,7 +44,7 @@ def put_apps(evening: Evening, hours: int) -> None:
 
 async def said(evening: Evening, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """What `why` says comes next for the first evening, and why a resend of it is refused."""
-    context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
+    context = evening.context()
     capsys.readouterr()
     await why("ann", evening.slots["ann"].recap_date, context)
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
@@ -76,7 +74,7 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     await evening.tick()
     out = capsys.readouterr().out
     assert (f"recap_deliveries/{day(evening, 2)}" in out, f"recap_deliveries/{day(evening, 1)}" in out) == (True, False)
-    context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
+    context = evening.context()
     await why("ann", None, context)
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
     assert following.startswith("it waits for a person, then it is missed: users/ann/recap_deliveries/2026-05-03 has a")

@@ -14,7 +14,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.testing import ENVIRONMENT
-from tests.support.evening import Evening, endings, of
+from tests.support.evening import Evening, of, outcomes
 
 
 async def _terms(evening: Evening, uid: str) -> Any:
@@ -50,7 +50,7 @@ async def test_who_was_being_served_when_runs_died_goes_alone_and_ends_dead() ->
         crashes.append(evening.record("ann").crashes)
     assert crashes == [0, 1, 2, 3]
     report = await evening.tick()
-    assert endings(report) == {"dead": 1, "sent": 1}
+    assert outcomes(report) == {"dead": 1, "sent": 1}
     assert (evening.state("ann"), evening.state("bob")) == ("dead crashes", "sent")
 
 
@@ -66,7 +66,7 @@ async def test_who_crashed_a_run_once_is_served_in_a_narrower_lane_of_the_same_t
         return await real(terms, token, lane)
 
     evening.claims.claim = seen  # type: ignore[method-assign]
-    assert endings(await evening.later(minutes=12)) == {"sent": 1}
+    assert outcomes(await evening.later(minutes=12)) == {"sent": 1}
     assert (lanes, evening.got()) == ([0, 1], {"ann-0": 1})
 
 
@@ -75,7 +75,7 @@ async def test_a_user_whom_another_run_holds_leaves_the_shard_open() -> None:
     evening.add("ann")
     await evening.claims.claim(await _terms(evening, "ann"), "another", 2)
     report = await evening.tick()
-    assert (endings(report), evening.got()) == ({"held": 1}, {})
+    assert (outcomes(report), evening.got()) == ({"held": 1}, {})
     assert not (await evening.later(minutes=6)).idle
 
 
@@ -89,7 +89,7 @@ async def test_sigterm_releases_who_has_not_begun() -> None:
 
     evening.summarizer.ask = told_to_stop  # type: ignore[method-assign]
     report = await evening.tick()
-    assert (endings(report), evening.record("ann").state, evening.record("ann").failures) == (
+    assert (outcomes(report), evening.record("ann").state, evening.record("ann").failures) == (
         {"stopped": 1},
         ClaimState.IDLE,
         0,
@@ -102,7 +102,7 @@ async def test_a_defect_of_ours_is_kept_from_the_others_and_frees_the_claim() ->
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", lambda material: ZeroDivisionError())
     report = await evening.tick()
-    assert (endings(report), report.defects) == ({"failed": 1, "sent": 1}, 1)
+    assert (outcomes(report), report.defects) == ({"failed": 1, "sent": 1}, 1)
     assert (evening.record("ann").state, evening.record("ann").reason) == (ClaimState.IDLE, "defect_zerodivisionerror")
 
 
@@ -111,7 +111,7 @@ async def test_a_write_whose_end_is_not_known_is_tried_again(name: str) -> None:
     evening = Evening()
     evening.add("ann")
     evening.store = Failing(evening.store, name, 2)
-    assert endings(await evening.tick()) == {"sent": 1}
+    assert outcomes(await evening.tick()) == {"sent": 1}
     assert evening.got() == {"ann-0": 1}
 
 
@@ -121,7 +121,7 @@ async def test_a_store_that_is_down_charges_nobody(name: str) -> None:
     evening.add("ann", talks=0 if name == "end_day" else 1)
     store, evening.store = evening.store, Failing(evening.store, name, 99)
     report = await evening.tick()
-    assert (endings(report), evening.record("ann").failures, evening.record("ann").crashes) == ({"waiting": 1}, 0, 0)
+    assert (outcomes(report), evening.record("ann").failures, evening.record("ann").crashes) == ({"waiting": 1}, 0, 0)
     evening.store = store
     await evening.later(minutes=5)
     assert evening.state("ann").startswith("skipped" if name == "end_day" else "sent")
@@ -148,7 +148,7 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
     await evening.tick()
     evening.redis.values.clear()
     report = await evening.later(minutes=1)
-    assert (endings(report), evening.summarizer.calls, evening.got()) == ({"done_before": 1}, 1, {"ann-0": 1})
+    assert (outcomes(report), evening.summarizer.calls, evening.got()) == ({"done_before": 1}, 1, {"ann-0": 1})
     assert evening.record("ann").state is ClaimState.SENT
     assert user_key("ann", evening.slots["ann"].recap_date) in evening.redis.values
 
@@ -169,9 +169,9 @@ async def test_a_day_that_ended_though_the_reply_was_lost_is_told_as_what_it_is(
     evening.store.end_day = lost
     evening.now += timedelta(hours=2, minutes=1)
     report = await evening.tick()
-    assert (endings(report), evening.state("ann")) == ({"waiting": 1}, "missed closed")
+    assert (outcomes(report), evening.state("ann")) == ({"waiting": 1}, "missed closed")
     report = await evening.later(minutes=6)
-    assert endings(report) == {"done_before": 1}  # by another claim: whoever it was has told it
+    assert outcomes(report) == {"done_before": 1}  # by another claim: whoever it was has told it
 
 
 async def test_who_waits_for_no_llm_is_not_held_up_by_its_pause() -> None:
@@ -180,4 +180,4 @@ async def test_who_waits_for_no_llm_is_not_held_up_by_its_pause() -> None:
     evening.now += timedelta(hours=2, minutes=1)
     await evening.claims.set_pause(pause_key(ENVIRONMENT), timedelta(minutes=10))
     async with asyncio.timeout(5):
-        assert endings(await evening.tick()) == {"sent": 1}
+        assert outcomes(await evening.tick()) == {"sent": 1}

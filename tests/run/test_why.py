@@ -8,14 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.commands.operation import Context
 from notifications.commands.why import why
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.text import width_of
 from notifications.run.state import Run
-from notifications.settings import Settings
 from tests.support.evening import Evening
 
 BUSY = PushAnswer(PushResult.BUSY, "503")
@@ -34,7 +32,7 @@ async def told(evening: Evening, capsys: pytest.CaptureFixture[str], uid: str = 
     """What is said, as one line, and the exit code; nothing is wider than a terminal, and nothing is written."""
     capsys.readouterr()
     before = kept(evening)
-    context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
+    context = evening.context()
     code = await why(uid, None, context)
     out = capsys.readouterr().out
     assert all(width_of(line) <= 80 for line in out.splitlines()), out
@@ -248,7 +246,7 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     evening = Evening()
     evening.add("ann")
     day = evening.slots["ann"].recap_date + timedelta(days=1)
-    context = Context(Settings(), evening.claims, evening._open, timedelta(0), evening.terminated)
+    context = evening.context()
     assert await why("ann", day, context) == 0
     assert "it is made in the first run after 2026-05-02 20:00 UTC" in " ".join(capsys.readouterr().out.split())
 
