@@ -33,7 +33,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, sl
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
-from tests.support.memory import MemoryStore, MemoryWorld
+from notifications.testing import MemoryStore, MemoryWorld
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World, talk
 
 FIRST, DAYS = date(2026, 3, 26), 7  # a clock goes forward in Berlin on the 29th

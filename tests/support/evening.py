@@ -19,8 +19,16 @@ from notifications.run.state import Parts, RunResult
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings
-from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
-from tests.support.worlds import Doc, talk
+from notifications.testing import (
+    Doc,
+    MemoryClaims,
+    MemoryPush,
+    MemoryRedis,
+    MemoryStore,
+    MemorySummarizer,
+    MemoryWorld,
+    talk,
+)
 
 EIGHT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 LIMITS = Limits(concurrency=4, start_gap_seconds=0.0001, store_timeout_seconds=0.5, sending_stale_seconds=120)

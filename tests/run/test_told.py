@@ -13,8 +13,8 @@ from notifications.commands.why import why
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.told import told_hash
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
+from notifications.testing import Doc, talk
 from tests.support.evening import EIGHT, Evening
-from tests.support.worlds import Doc, talk
 
 HOUR = timedelta(hours=1)
 
