@@ -136,7 +136,8 @@ class DayView:
         if skipped := self._shard_skips():
             active = self.user.enabled
             swept = sweep_forecast(self.run, today, self.records, self.now, active=active) if today else None
-            return swept if swept and (swept.acts or skipped.wait <= timedelta(0)) else skipped
+            shard_comes_back = skipped.step in (Step.SHARD_WAITS, Step.SHARD_HELD, Step.SHARD_FOREIGN)
+            return swept if swept and (swept.acts or not shard_comes_back) else skipped
         transition = _next_claim(self.run, self.records.claim, self.now)
         not_won = _not_won(self.run, transition, today, self.now)
         return not_won or await self._gates(replace(transition.after, reason=self.records.claim.reason))
