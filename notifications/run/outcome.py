@@ -128,7 +128,7 @@ class Counts:
         return told | outcomes | money | {"skipped_by_reason": dict(self.skipped)}
 
 
-def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
+def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
     """The event of a day that ended with this ledger. `ours`: it was this run that ended it."""
     facts = {**who, "reason": entry.outcome}
     if not ours:
