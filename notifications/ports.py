@@ -209,7 +209,7 @@ class Store(Protocol):
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision: ...
     async def take(self, uid: str, day: date, by: str) -> Decision: ...
-    async def report(
+    async def record_pushes(
         self,
         uid: str,
         day: date,
@@ -239,8 +239,8 @@ class Store(Protocol):
 class Summarizer(Protocol):
     """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be a slower one at a lower price.
 
-    `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
-    announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
+    `calls` and `tokens` count what was spent since it was opened; `rate_limits` is what the last
+    answer announced of them, by "requests" and "tokens". `worst_cost` is what a call can cost
     at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
     when the provider shuts the model down; None where it does not say. `where` is what a
     sentence calls it, with the settings that say so; `named_by` is the one that names the model.

@@ -136,7 +136,7 @@ async def open_parts(
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.llm.offline import sentences
+        from notifications.adapters.llm.sentences import sentences
 
         yield Parts(
             claims=claims,
@@ -218,8 +218,9 @@ async def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
         from notifications.adapters.channels import fcm
 
-        own, at_once = settings.credentials_file is not None, settings.limits.concurrency
-        return await fcm.connect(settings.fcm_base_url, settings.project, at_once, own_credentials=own)
+        authorized = settings.credentials_file is not None or not settings.fcm_is_loopback
+        at_once = settings.limits.concurrency
+        return await fcm.connect(settings.fcm_base_url, settings.project, at_once, authorized=authorized)
     from notifications.adapters.local.outbox import Outbox
 
     return Outbox(settings.data_dir / "outbox.jsonl", show)

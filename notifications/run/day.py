@@ -26,7 +26,7 @@ from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
-from notifications.run.outcome import COMPLETES_AS, Outcome, TurnResult, log_end
+from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
-            operators=self.resend,
+            resend=self.resend,
             wording=Wording(self.run.parts.push_text, language),
         )
         if given is None:
@@ -133,9 +133,10 @@ class Day:
             case NextStep.FINAL if decision.entry is not None:
                 entry = decision.entry
                 outcome = log_end(entry, self.facts, ours=self._is_ours(decision))
+                claim_state, _ = ENDS[entry.state]
                 frees = entry.state is DayState.SKIPPED
-                return await self._end_claim(COMPLETES_AS[entry.state], outcome, entry.outcome, frees=frees)
-            case NextStep.NOBODY:
+                return await self._end_claim(claim_state, outcome, entry.outcome, frees=frees)
+            case NextStep.NO_USER:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", frees=False)
             case NextStep.BUSY:

@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.domain.delivery import ALONE, MAY_CHANGE, Neighbours, neighbours
 from notifications.domain.model import Conversation, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
-from notifications.domain.told import DAYS_BEFORE, Candidates, candidates, first_and_last, told_of
+from notifications.domain.told import (
+    DAYS_BEFORE,
+    NO_NEIGHBOURS,
+    Candidates,
+    Neighbours,
+    candidates,
+    first_and_last,
+    may_get_text,
+    neighbours,
+    told_of,
+)
 from notifications.ports import Store
 from notifications.recap.material import Material, material
 
@@ -33,10 +42,7 @@ class Ledgers:
 
     @property
     def neighbours(self) -> Neighbours:
-        first, last = first_and_last(self.slot.recap_date)
-        return neighbours(
-            self.slot.recap_date, self.around, [first + n * ONE_DAY for n in range((last - first).days + 1)]
-        )
+        return neighbours(self.slot.recap_date, self.around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class DayInput:
         None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
         """
         alone = not self.conversations and self.ledgers.candidates.as_far_as_ever
-        return ALONE if alone else self.ledgers.neighbours
+        return NO_NEIGHBOURS if alone else self.ledgers.neighbours
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
@@ -102,8 +108,7 @@ async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Co
         ends = slot_instant(tz, day + ONE_DAY, 0)
         if one is not None:
             ends = max(ends, one.window_end or ends)
-        told_by_us = one is not None and one.state not in MAY_CHANGE
-        if not told_by_us and any(conversation.created_at < ends for conversation in found):
+        if may_get_text(one) and any(conversation.created_at < ends for conversation in found):
             summary = await store.summary(ledgers.user.uid, day)
             made += [min(summary.created_at, ends)] if summary and summary.created_at else []
     return max(made, default=None)

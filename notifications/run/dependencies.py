@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from notifications.domain.backoff import MAX_PAUSE, jittered, longest_pause
+from notifications.domain.backoff import MAX_PAUSE, jittered
 from notifications.domain.claim import pause_key
 from notifications.domain.errors import (
     MAY_BE_THE_PROVIDERS,
@@ -178,7 +178,7 @@ class Pace:
         self._announced.set()
         average = summarizer.tokens / max(1, summarizer.calls)
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
-        rest = longest_pause((limit, reserves[name]) for name, limit in summarizer.rate_limits.items())
+        rest = max(limit.pause(reserves[name]) for name, limit in summarizer.rate_limits.items())
         if rest > SHORTEST_REST and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others learn it from their own answers

@@ -18,14 +18,6 @@ from notifications.domain.push import PushResult
 
 log = structlog.get_logger()
 
-COMPLETES_AS = {
-    DayState.SENT: ClaimState.SENT,
-    DayState.SKIPPED: ClaimState.SKIPPED,
-    DayState.MISSED: ClaimState.MISSED,
-    DayState.DEAD: ClaimState.DEAD,
-    DayState.GAVE_UP: ClaimState.DEAD,
-}
-
 
 class Outcome(StrEnum):
     """How one due user's turn ended in this run: each user has exactly one."""
@@ -49,6 +41,14 @@ class Outcome(StrEnum):
         return self not in (Outcome.WAITING, Outcome.HELD, Outcome.LOST, Outcome.STOPPED, Outcome.FAILED)
 
 
+# How a day ends: in the ledger, in its claim, and in a run's counts.
+ENDS: Mapping[DayState, tuple[ClaimState, Outcome]] = {
+    DayState.SENT: (ClaimState.SENT, Outcome.SENT),
+    DayState.SKIPPED: (ClaimState.SKIPPED, Outcome.SKIPPED),
+    DayState.MISSED: (ClaimState.MISSED, Outcome.MISSED),
+    DayState.DEAD: (ClaimState.DEAD, Outcome.DEAD),
+    DayState.GAVE_UP: (ClaimState.DEAD, Outcome.GAVE_UP),
+}
 WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 
@@ -134,19 +134,18 @@ def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)
         return Outcome.DONE_BEFORE
+    _, outcome = ENDS[entry.state]
     match entry.state:
         case DayState.SENT if entry.outcome != "legacy":
             results = list(entry.devices.values())
             accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)
             log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
-            return Outcome.SENT
         case DayState.SENT | DayState.SKIPPED:
             log.info("recap.skipped", **facts)
             return Outcome.SKIPPED
         case DayState.MISSED:
             log.error("recap.missed", **facts)
-            return Outcome.MISSED
         case _:
             counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}
             log.error(f"recap.{entry.state.value}", **facts, **counted)
-            return Outcome.DEAD if entry.state is DayState.DEAD else Outcome.GAVE_UP
+    return outcome

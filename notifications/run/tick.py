@@ -17,7 +17,7 @@ from notifications.domain.claim import (
     SINGLE_FILE_LANE,
     ClaimState,
     claimable,
-    cohort_keys,
+    cohort_prefix,
     since_key,
     sweep_key,
     user_key,
@@ -220,7 +220,7 @@ async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard
     with suppress(KeyTrouble, ConfigFault):  # without the right to scan: rather reported once too often than never
         complete = [key.key async for key in claims.scan(f"{SHARD_PREFIX}*") if key.record.state is ClaimState.COMPLETE]
     ended = ended_cohorts(complete, claims.environment)
-    return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
+    return [shard for shard in unserved if cohort_prefix(shard.cohort.slot, shard.cohort.hour) not in ended]
 
 
 def sent_elsewhere(uid: str, day: date) -> str:

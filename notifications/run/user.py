@@ -11,7 +11,6 @@ import structlog
 
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, NextStep
-from notifications.domain.delivery_report import message
 from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
@@ -25,6 +24,7 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import DayState, Device, Draft, Ledger, User
 from notifications.domain.money import NOTHING, Spent
+from notifications.domain.push import message
 from notifications.domain.schedule import Slot
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 LATER = TurnResult(Outcome.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what remains of the user's deadline; the rest is for reading the devices
 CHECKS_SHARE = 1.03  # of the LLM's share: plans and checks in threads may overrun it by that
-BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
+BEGIN_GRACE, RECORD_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
 
 OpenLedger = Callable[[], Awaitable[Decision]]
 
@@ -140,8 +140,8 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return await _close(day, DayState.SKIPPED, "no_content", given)
     recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
     devices = await day.devices()
-    begin = run.parts.store.begin
-    return Ready(devices, lambda: begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
+    store = run.parts.store
+    return Ready(devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
 
 
 async def _settle_by_ledgers(day: Day, ledgers: Ledgers) -> Ready | Decision | None:
@@ -175,8 +175,8 @@ async def _settle_by_ledgers(day: Day, ledgers: Ledgers) -> Ready | Decision | N
 
 async def _take(day: Day) -> Ready:
     """Take over a ledger that another run, or an earlier try, has opened."""
-    take = day.run.parts.store.take
-    return Ready(await day.devices(), lambda: take(day.uid, day.date, day.token))
+    store = day.run.parts.store
+    return Ready(await day.devices(), lambda: store.take(day.uid, day.date, day.token))
 
 
 async def _or_take(day: Day, decision: Decision) -> Ready | Decision:
@@ -279,24 +279,24 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         with run.parts.telemetry.span("push"):
             pushed = await run.pusher.push(note, devices, opened.entry.devices, noted)
         wait = pushed.wait(run.parts.limits, opened.entry.tries, closing=day.closing)
-        reported = await run.writes.retry_until_known(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
+        recorded = await run.writes.retry_until_known(lambda: _record_pushes(day, opened, pushed, wait), RECORD_GRACE)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
         return await day.fail_item(fault)
-    result = await day.conclude(reported, wait, pushed.reason)
+    result = await day.conclude(recorded, wait, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
     return result
 
 
-async def _report(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
+async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
     """Step 6: write down what each device answered."""
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
     limits = day.run.parts.limits
     last_seen = day.slot + limits.rules.catch_up + limits.rules.grace
     next_pass = day.now + wait + limits.span("shard_retry_max")
-    return await day.run.parts.store.report(
+    return await day.run.parts.store.record_pushes(
         day.uid,
         day.date,
         day.token,

@@ -20,7 +20,7 @@ from notifications.domain import claim
 from notifications.domain.claim import (
     ABSENT,
     FOREIGN,
-    Ask,
+    Call,
     ClaimAnswer,
     ClaimState,
     Record,
@@ -98,31 +98,31 @@ async def terms(claims: RedisClaims, key: str = KEY, **changes: Any) -> ClaimTer
     return replace(base, **changes)
 
 
-def expected(ask: Ask, before: Record, reply: Reply) -> Any:
+def expected(ask: Call, before: Record, reply: Reply) -> Any:
     """What the table says for the very instant at which the script ran."""
     return decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), before)
 
 
-Call = Callable[[RedisClaims, ClaimTerms, str], Any]
+Operation = Callable[[RedisClaims, ClaimTerms, str], Any]
 LONG, LAPSED = 10 * 60_000, -1
-OPERATIONS: list[tuple[str, Ask, Call]] = [
-    ("claim in lane 0", Ask(Verb.CLAIM, "", 0, LONG, lane=0, max_crashes=4), lambda c, t, k: c.claim(t, k, 0)),
+OPERATIONS: list[tuple[str, Call, Operation]] = [
+    ("claim in lane 0", Call(Verb.CLAIM, "", 0, LONG, lane=0, max_crashes=4), lambda c, t, k: c.claim(t, k, 0)),
     (
         "claim that lapses at once, in lane 2",
-        Ask(Verb.CLAIM, "", 0, LAPSED, lane=2, max_crashes=4),
+        Call(Verb.CLAIM, "", 0, LAPSED, lane=2, max_crashes=4),
         lambda c, t, k: c.claim(replace(t, lease_ms=LAPSED), k, 2),
     ),
-    ("renew", Ask(Verb.RENEW, "", 0, LONG), lambda c, t, k: c.renew(t, k)),
-    ("complete", Ask(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, ClaimState.SENT)),
-    ("free", Ask(Verb.FREE, "", 0, LONG), lambda c, t, k: c.free(t, k)),
+    ("renew", Call(Verb.RENEW, "", 0, LONG), lambda c, t, k: c.renew(t, k)),
+    ("complete", Call(Verb.COMPLETE, "", 0, LONG), lambda c, t, k: c.complete(t, k, ClaimState.SENT)),
+    ("free", Call(Verb.FREE, "", 0, LONG), lambda c, t, k: c.free(t, k)),
     (
         "fail that counts, due at once",
-        Ask(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3, reason="truncated"),
+        Call(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3, reason="truncated"),
         lambda c, t, k: c.fail(t, k, timedelta(0), 1, "truncated"),
     ),
     (
         "fail that waits",
-        Ask(Verb.FAIL, "", 0, LONG, wait=HOUR, max_failures=3, reason="provider_503"),
+        Call(Verb.FAIL, "", 0, LONG, wait=HOUR, max_failures=3, reason="provider_503"),
         lambda c, t, k: c.fail(t, k, timedelta(hours=1), 0, "provider_503"),
     ),
 ]

@@ -14,7 +14,7 @@ import pytest
 from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
 from notifications.domain.backoff import jittered
-from notifications.domain.delivery import LedgerRules, Neighbours, NextStep, Opening, Version
+from notifications.domain.delivery import LedgerRules, NextStep, Opening
 from notifications.domain.errors import Malformed, StoreDown
 from notifications.domain.model import (
     ActionItem,
@@ -30,7 +30,7 @@ from notifications.domain.model import (
 )
 from notifications.domain.push import PushResult
 from notifications.domain.shards import Range
-from notifications.domain.told import Candidates, told_hash, told_of
+from notifications.domain.told import Candidates, Neighbours, Version, told_hash, told_of
 from notifications.ports import Decided, Mended, Store
 from tests.support.memory import MemoryStore, MemoryWorld
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, World, talk
@@ -241,7 +241,7 @@ async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(wo
         assert (await verb(mine)).step is NextStep.CHANGED  # there was none before
         seq = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 1)}, {after: None}))
         assert (await verb(seq)).step is NextStep.CHANGED
-        assert (await verb(replace(kept, operators=True))).step is NextStep.CHANGED  # a resend looks at later days, too
+        assert (await verb(replace(kept, resend=True))).step is NextStep.CHANGED  # a resend looks at later days, too
         assert (await verb(replace(kept, hour=21))).step is NextStep.CHANGED  # so does who moved since the listing
         assert (await verb(replace(kept, zone="UTC"))).step is NextStep.CHANGED
     assert (sorted(world.ledgers("ann")), world.summaries("ann")) == ([before.isoformat(), after.isoformat()], {})
@@ -256,7 +256,7 @@ async def test_what_a_later_version_wrote_into_a_ledger_stays(world: World, stor
     told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
     opened = replace(opening("op"), told=told, read_from=WINDOW.start)
     await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
-    await store.report("ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    await store.record_pushes("ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
     doc = world.ledgers("ann")[DAY.isoformat()]
     assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
     assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -445,9 +445,9 @@ async def test_a_decision_that_fails_leaves_nothing_locked(world: World, store: 
 
 async def test_begin_for_who_is_gone_or_switched_off_writes_nothing(world: World, store: Any) -> None:
     world.update_user("ann", {"daily_summary_enabled": False})
-    assert (await begin(store)).step is NextStep.NOBODY
+    assert (await begin(store)).step is NextStep.NO_USER
     world.delete_user("ann")
-    assert (await begin(store)).step is NextStep.NOBODY
+    assert (await begin(store)).step is NextStep.NO_USER
     assert (world.ledgers("ann"), world.summaries("ann")) == ({}, {})
 
 
@@ -478,7 +478,7 @@ async def test_begin_beside_another_hands_summary_is_legacy(
 
 async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None:
     opened = await begin(store)
-    decision = await store.report(
+    decision = await store.record_pushes(
         "ann",
         DAY,
         "me",
@@ -492,7 +492,7 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
     assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
     taken = await store.take("ann", DAY, "you")
     assert (taken.step, taken.entry.by, taken.entry.tries) == (NextStep.PUSH, "you", 1)
-    decision = await store.report(
+    decision = await store.record_pushes(
         "ann", DAY, "you", 1, {"bb": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
     )
     assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
@@ -503,7 +503,7 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
 
 
 async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
-    return await store.report("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
+    return await store.record_pushes("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
 
 
 async def test_a_report_right_after_begin_or_take_reads_nothing(world: World, store: Any) -> None:
@@ -547,7 +547,7 @@ async def test_a_report_on_a_ledger_that_another_has_taken_is_decided_anew(world
 async def test_a_report_about_an_erased_account_brings_nothing_back(world: World, store: Any) -> None:
     opened = await begin(store)
     world.delete_ledger("ann", DAY.isoformat())
-    assert (await report(store, opened, aa=PushResult.ACCEPTED)).step is NextStep.NOBODY
+    assert (await report(store, opened, aa=PushResult.ACCEPTED)).step is NextStep.NO_USER
     assert world.ledgers("ann") == {}
 
 
@@ -557,7 +557,7 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
     try:
         await begin(store)
         assert (await store.take("ann", DAY, "you")).step is NextStep.PUSH
-        decision = await store.report(
+        decision = await store.record_pushes(
             "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
         )
         assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
@@ -569,7 +569,7 @@ async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(worl
     await begin(store)
     world.put_summary("ann", RECAP.id, {"date": "2026-05-01", "headline": "Rewritten"})
     world.delete_summary("ann", RECAP.id)
-    decision = await store.report(
+    decision = await store.record_pushes(
         "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
     )
     assert decision.entry.state is DayState.SENT
@@ -596,10 +596,12 @@ async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World,
 async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
     await begin(store)
     assert (await store.resend("ann", DAY, claim_live=False)).step is NextStep.REFUSED
-    await store.report("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    await store.record_pushes("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
     bumped = await store.resend("ann", DAY, claim_live=False)
     assert (bumped.step, bumped.entry.seq, bumped.entry.state) == (NextStep.RETRY, 2, DayState.PENDING)
-    late = await store.report("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    late = await store.record_pushes(
+        "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+    )
     assert late.step is NextStep.REFUSED
     again = await store.take("ann", DAY, "operator")
     assert (again.step, again.entry.title, again.entry.body) == (NextStep.PUSH, "🌤️ Head", "Head")

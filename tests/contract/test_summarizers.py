@@ -13,7 +13,7 @@ from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
-from notifications.adapters.llm.openai_wire import rate_limits
+from notifications.adapters.llm.responses import rate_limits
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
@@ -50,7 +50,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "no text": lambda: UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"),
     "no memory": MemoryError,
 }
-STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "report")
+STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "record_pushes")
 
 
 class Raising:

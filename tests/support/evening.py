@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.commands.operation import Context
 from notifications.domain.claim import Record, user_key
 from notifications.domain.delivery import LedgerRules

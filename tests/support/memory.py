@@ -26,7 +26,7 @@ from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain import claim
 from notifications.domain.backoff import RateLimit
-from notifications.domain.claim import Ask, ClaimAnswer, ClaimState, Record, Verb, decide, new_token, reason_code
+from notifications.domain.claim import Call, ClaimAnswer, ClaimState, Record, Verb, decide, new_token, reason_code
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemReason, Malformed
 from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
@@ -107,16 +107,16 @@ class MemoryClaims:
         return claim.FOREIGN if isinstance(value, dict) else claim.parse(value)
 
     async def claim(self, terms: ClaimTerms, token: str, lane: int) -> Reply:
-        return self._carry_out(Ask(Verb.CLAIM, token, self._client.ms, terms.lease_ms, lane, terms.max_crashes), terms)
+        return self._carry_out(Call(Verb.CLAIM, token, self._client.ms, terms.lease_ms, lane, terms.max_crashes), terms)
 
     async def renew(self, terms: ClaimTerms, token: str) -> Reply:
-        return self._carry_out(Ask(Verb.RENEW, token, self._client.ms, terms.lease_ms), terms)
+        return self._carry_out(Call(Verb.RENEW, token, self._client.ms, terms.lease_ms), terms)
 
     async def complete(self, terms: ClaimTerms, token: str, outcome: ClaimState) -> Reply:
-        return self._carry_out(Ask(Verb.COMPLETE, token, self._client.ms, outcome=outcome), terms)
+        return self._carry_out(Call(Verb.COMPLETE, token, self._client.ms, outcome=outcome), terms)
 
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
-        ask = Ask(
+        ask = Call(
             Verb.FAIL,
             token,
             self._client.ms,
@@ -128,7 +128,7 @@ class MemoryClaims:
         )
         return self._carry_out(ask, terms)
 
-    def _carry_out(self, ask: Ask, terms: ClaimTerms) -> Reply:
+    def _carry_out(self, ask: Call, terms: ClaimTerms) -> Reply:
         before = self._record(terms.key)
         transition = decide(ask, before)
         after, wait = transition.after, transition.wait
@@ -172,13 +172,13 @@ class MemoryClaims:
         self._client.values[terms.key] = (json.dumps(short), ends)
 
     async def free(self, terms: ClaimTerms, token: str) -> Reply:
-        return self._carry_out(Ask(Verb.FREE, token, self._client.ms), terms)
+        return self._carry_out(Call(Verb.FREE, token, self._client.ms), terms)
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
         if only is None:
             self._client.values.pop(key, None)
             return True
-        ask = Ask(Verb.FORGET, only.token, self._client.ms, outcome=only.state)
+        ask = Call(Verb.FORGET, only.token, self._client.ms, outcome=only.state)
         return self._carry_out(ask, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
 
     async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None:
@@ -190,7 +190,7 @@ class MemoryClaims:
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         if self._client.look(key) is not None:
             return False
-        await self._client.set(key, claim.turn(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
+        await self._client.set(key, claim.turn_value(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
         return True
 
     async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:

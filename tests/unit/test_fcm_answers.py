@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, read_answer, understood
+from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, parse_answer, read_answer
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 
 MINUTE = timedelta(minutes=1)
@@ -56,7 +56,7 @@ def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
 
 def told(status: int, *details: Any, **error: Any) -> PushAnswer:
     said = {"error": {"code": status, "status": "SOME_STATUS", "details": list(details), **error}}
-    return understood(status, json.dumps(said).encode(), {})
+    return parse_answer(status, json.dumps(said).encode(), {})
 
 
 def info(reason: str, **metadata: Any) -> dict[str, Any]:
@@ -125,14 +125,14 @@ def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Wh
     ],
 )
 def test_a_200_without_a_name_or_with_an_error_is_not_fcms(said: Any, code: str) -> None:
-    assert understood(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
+    assert parse_answer(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}, {"error": {}}])
 def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
-    assert understood(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
+    assert parse_answer(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
 
 
 def test_only_a_200_accepts() -> None:
     said = json.dumps({"name": "projects/p/messages/1"}).encode()
-    assert [understood(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
+    assert [parse_answer(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3

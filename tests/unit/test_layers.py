@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,14 @@ def test_each_file_of_text_is_read_and_written_as_utf8() -> None:
 def test_modules_stay_small() -> None:
     long = {path.name: len(path.read_text().splitlines()) for path in [*modules(), ROOT / "job.py"]}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
+    names = Counter(path.name for path in modules() if path.name != "__init__.py")
+    classes = Counter(
+        node.name
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in (names + classes).items() if count > 1] == []

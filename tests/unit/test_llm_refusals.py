@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from notifications.adapters.llm.openai_dialect import Dialect
-from notifications.adapters.llm.openai_refusals import Refusal
-from notifications.adapters.llm.openai_wire import Completion, status_of
+from notifications.adapters.llm.refusals import Refusal
+from notifications.adapters.llm.requests import Dialect
+from notifications.adapters.llm.responses import Completion, status_of
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA
@@ -331,5 +331,8 @@ def test_no_answer_is_more_than_a_completion_or_none(body: dict[str, Any]) -> No
     except ValidationError:
         return
     usage = found.usage
-    assert all(0 <= one <= 10**12 for one in (usage.read, usage.cached, usage.kept, usage.written, usage.hidden))
+    assert all(
+        0 <= one <= 10**12
+        for one in (usage.read, usage.cached, usage.cache_write_tokens or 0, usage.written, usage.reasoning_tokens or 0)
+    )
     assert all(one.end == one.end.lower() for one in found.choices or [])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.channels.fcm import body_of, wire
+from notifications.adapters.channels.fcm import body_of, payload
 from notifications.domain.model import collapse_id
 from notifications.domain.own_words import OWN_WORDS
 from notifications.domain.push import (
@@ -50,7 +50,7 @@ def test_the_wire_form_for_every_platform() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
     tag = collapse_id("u" * 1500, at.date())
     message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
-    sent = wire(("token", "t"), message)
+    sent = payload(("token", "t"), message)
     assert sent["data"] == {
         "type": "day_summary",
         "notification_type": "daily_summary",
@@ -74,7 +74,7 @@ def test_the_wire_form_for_every_platform() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    sent = wire(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
+    sent = payload(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
     rings = (
         sent["android"]["priority"],
         sent["android"]["notification"],

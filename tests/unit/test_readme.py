@@ -59,3 +59,24 @@ def test_every_file_and_test_that_a_page_names_is_there(page: str) -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", text):
         assert f"def {name}(" in tests, name
+
+
+NAMED_IN = re.compile(r"((?:`\w+`(?:, | and )?)+) in `((?:[\w.-]+/)*[\w.]+\.py)`")
+
+
+def test_each_name_that_the_codes_page_gives_is_where_it_says() -> None:
+    text = " ".join((ROOT / "docs" / "code.md").read_text(encoding="utf-8").split())
+    pairs = [(name, path) for names, path in NAMED_IN.findall(text) for name in re.findall(r"`(\w+)`", names)]
+    assert len(pairs) > 40
+    source = {path: (ROOT / path).read_text(encoding="utf-8") for _, path in pairs}
+    defined = r"^(?:\s*(?:async )?def |class |)%s\b(?:\(|:| =|, )"
+    assert [(name, path) for name, path in pairs if not re.search(defined % name, source[path], re.MULTILINE)] == []
+
+
+def test_each_path_that_the_codes_page_gives_exists_and_each_module_has_a_room() -> None:
+    text = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w.-]+/[\w./-]*|[\w.]+\.(?:py|md|example))`", text)
+    assert len(paths) > 70
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    folders = {path.parent.name for path in (ROOT / "notifications").glob("*/*.py")} - {"notifications"}
+    assert {folder for folder in folders if f"**`notifications/{folder}/`**" not in text} == set()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.answer import LISTS, read_answer, read_facts

@@ -106,7 +106,7 @@ async def test_a_defect_of_ours_is_kept_from_the_others_and_frees_the_claim() ->
     assert (evening.record("ann").state, evening.record("ann").reason) == (ClaimState.IDLE, "defect_zerodivisionerror")
 
 
-@pytest.mark.parametrize("name", ["begin", "report"])
+@pytest.mark.parametrize("name", ["begin", "record_pushes"])
 async def test_a_write_whose_end_is_not_known_is_tried_again(name: str) -> None:
     evening = Evening()
     evening.add("ann")

@@ -41,3 +41,26 @@ def test_no_module_cites_the_protocol_in_another_way() -> None:
 def test_the_stories_cite_their_sections() -> None:
     assert ("5", "") in citations(ROOT / "notifications" / "run" / "user.py")
     assert ("6", "") in citations(ROOT / "notifications" / "run" / "tick.py")
+
+
+def glossary() -> list[tuple[str, str]]:
+    """The words that open the protocol, and what each means."""
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = text.split("## Glossary\n")[1].split("\n\n")[0]
+    return re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)[1:]
+
+
+def test_each_word_of_the_glossary_is_defined_once_in_one_sentence() -> None:
+    words = [word for word, _ in glossary()]
+    assert len(words) > 20
+    assert sorted(set(words)) == sorted(words)
+    assert [meaning for _, meaning in glossary() if ". " in meaning or not 20 < len(meaning) < 125] == []
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    assert [word for word in words if page.count(f"\n| {word} | ") != 1] == []
+
+
+def test_each_word_of_the_glossary_is_used() -> None:
+    pages = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").split("## 1. ")[1]
+    used = pages + "\n".join(path.read_text(encoding="utf-8") for path in SOURCES if "notifications" in path.parts)
+    unused = [word for word, _ in glossary() if not re.search(rf"\b{word}s?\b", used, re.IGNORECASE)]
+    assert unused == []

@@ -66,11 +66,11 @@ async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wi
     record = await _claim_of(run, user.uid, day)
     left = live_for(record, now)
     asked = await run.parts.store.resend(user.uid, day, claim_live=left > timedelta(0), again=again)
-    if asked.step in (NextStep.REFUSED, NextStep.NOBODY):
+    if asked.step in (NextStep.REFUSED, NextStep.NO_USER):
         sent = asked.entry is not None and asked.entry.state is DayState.SENT
         how = "was resent just now" if sent else "is being sent right now"
         wait = (
-            None if sent or asked.step is NextStep.NOBODY else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
+            None if sent or asked.step is NextStep.NO_USER else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
         )
         sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
         raise Refused(sentence, "had theirs" if sent else "being sent", wait)
@@ -142,7 +142,7 @@ async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
     if today is None and listed.created is not None and slot.at < listed.created:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
-    made_anew = today is None or today.state in (DayState.SKIPPED, DayState.MISSED, DayState.DEAD)
+    made_anew = today is None or today.state.without_text
     if made_anew and (reason := not_made_anew(slot, ledgers)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 

@@ -1,7 +1,7 @@
-"""What a server refuses, read from an error body of any shape.
+"""An LLM server's error, read from a body of any shape.
 
-Bodies are hostile, and some repeat what they were sent. So a bounded part is read, of the places where servers write
-about the call; and nothing counts that stands in the day's own notes.
+Bodies are untrusted, and some repeat what they were sent. So only a bounded part is read, of the fields where servers
+describe the error; and text that also stands in the day's notes does not count.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.text import bounded, clean, printable
 from notifications.domain.text import code as error_code
 
-SAID = frozenset(("message", "msg", "detail", "description", "error", "error_description", "raw"))  # never `input`
+TEXTS = frozenset(("message", "msg", "detail", "description", "error", "error_description", "raw"))  # never `input`
 CODES = ("code", "type", "status", "reason")
 NAMES = ("param", "field", "loc")
 MOST_NODES, MOST_TEXTS, MOST_CHARS, MOST_INSIDE = 300, 20, 1_000, 20_000
-QUOTED = 120  # characters of a server's sentence, at most
-ECHO_WORDS = 4  # in a row, in the notes too: an echo
+QUOTE_LENGTH = 120  # characters of a server's sentence
+ECHO_WORDS = 4  # so many words in a row that stand in the notes too are an echo
 QUOTE_ECHO_WORDS = 2
-NOT_CLAUSE = re.compile(r"\n|; |(?<=[.!?])\s")
+BETWEEN_CLAUSES = re.compile(r"\n|; |(?<=[.!?])\s")
 WORD = re.compile(r"\w+")
 ESCAPED = re.compile(r"\\+(?:[nrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})")
 IN_QUOTES = re.compile(r"['\"`]([^'\"`]{1,80})['\"`]")
@@ -46,7 +46,7 @@ ITEM_CODES = {
     "invalid_prompt": ItemReason.CONTENT_POLICY,
     "json_validate_failed": ItemReason.INVALID_ANSWER,  # Groq's, to what its model wrote
 }
-# What servers write where they have no code for it.
+# What servers write without a code.
 TRUNCATED = re.compile(r"max_tokens or model output limit", re.IGNORECASE)
 TOO_LONG = re.compile(
     r"context[ _-]?(?:length|size|window|limit)"
@@ -58,7 +58,9 @@ TOO_LONG = re.compile(
     r"|too many (?:input |prompt )?tokens|token limit exceeded|must be at least 1, got -\d",
     re.IGNORECASE,
 )
-FAR_TOO_LONG = re.compile(r"request too large|tokens must be reduced", re.IGNORECASE)  # a 429 that no waiting mends
+FAR_TOO_LONG = re.compile(
+    r"request too large|tokens must be reduced", re.IGNORECASE
+)  # a 429 that waiting does not mend
 FULL = re.compile(r"context (?:length|size|window)", re.IGNORECASE)
 BLOCKED = re.compile(
     r"content (?:management )?policy|input was flagged|content (?:was |is )?(?:blocked|flagged)|prohibited content"
@@ -81,7 +83,7 @@ WRONG_ADDRESS = (401, 403, 404, 405)
 
 @dataclass(frozen=True)
 class Refusal:
-    """One refusal. `named`: fields that it points at, as paths; `texts`: what it says, without what the notes say."""
+    """One error. `named`: the paths of the fields that it names; `texts`: its messages, without echoes of the notes."""
 
     status: int
     codes: tuple[str, ...]
@@ -92,7 +94,7 @@ class Refusal:
 
     @staticmethod
     def read(status: int, body: object, headers: Mapping[str, str], notes: str) -> Refusal:
-        """What the body says. `notes`: what was sent, which the server may have repeated."""
+        """Read a body. `notes`: what was sent, which the server may have repeated."""
         codes, named, texts, wait = list[str](), list[str](), list[str](), None
         words = _words(notes)
         for key, value in _leaves(body):
@@ -100,35 +102,35 @@ class Refusal:
                 codes.insert(0 if key == "code" else len(codes), error_code(value, ""))
             elif key in NAMES:
                 named.append(_path(value))
-            elif key == "retryDelay" and isinstance(value, str) and (told := DELAY.fullmatch(value)):
-                wait = min(timedelta(seconds=float(told[1])), LONGEST)
+            elif key == "retryDelay" and isinstance(value, str) and (delay := DELAY.fullmatch(value)):
+                wait = min(timedelta(seconds=float(delay[1])), LONGEST)
             elif isinstance(value, str) and len(texts) < MOST_TEXTS:
-                texts.append(_without_echo(ESCAPED.sub(" ", value[:MOST_CHARS]), words))
-        told_codes, told_names = tuple(filter(None, codes)), tuple(filter(None, named))
-        return Refusal(status, told_codes, told_names, tuple(texts), notes, _wait(headers) or wait)
+                texts.append(_without_echoes(ESCAPED.sub(" ", value[:MOST_CHARS]), words))
+        wait = _wait(headers) or wait
+        return Refusal(status, tuple(filter(None, codes)), tuple(filter(None, named)), tuple(texts), notes, wait)
 
     @cached_property
     def clauses(self) -> tuple[str, ...]:
-        """What it says, in pieces that say one thing each."""
-        return tuple(clause for text in self.texts for clause in NOT_CLAUSE.split(text) if clause.strip())
+        """The messages, split into clauses."""
+        return tuple(clause for text in self.texts for clause in BETWEEN_CLAUSES.split(text) if clause.strip())
 
     def says(self, *patterns: re.Pattern[str]) -> bool:
-        """Whether one clause has them all."""
-        return any(all(one.search(clause) for one in patterns) for clause in self.clauses)
+        """Whether one clause matches all of them."""
+        return any(all(pattern.search(clause) for pattern in patterns) for clause in self.clauses)
 
     @property
     def code(self) -> str:
-        """Its code, for a person; "" without one."""
+        """The first code; "" without one."""
         return self.codes[0] if self.codes else ""
 
     @property
     def item(self) -> ItemReason | None:
-        """Why this very question can't be served, where that is it."""
+        """Why this question can't be answered, if the question is the cause."""
         if self.status in (401, 404):
             return None
-        coded = next((ITEM_CODES[one] for one in map(str.lower, self.codes) if one in ITEM_CODES), None)
-        if coded is not None:
-            return coded
+        for code in map(str.lower, self.codes):
+            if code in ITEM_CODES:
+                return ITEM_CODES[code]
         if self.status in (400, 403, 422) and self.says(BLOCKED):
             return ItemReason.CONTENT_POLICY
         if self.status in (400, 422) and self.says(TRUNCATED):
@@ -137,8 +139,8 @@ class Refusal:
         too_long = self.status == 413 or (words is not None and self.says(words))
         return ItemReason.CONTEXT_LENGTH if too_long else None
 
-    def blame_the_item(self) -> None:
-        """Raise ItemFault where it is this question that can't be served."""
+    def raise_item_fault(self) -> None:
+        """Raise ItemFault if the question is the cause."""
         if (reason := self.item) is not None:
             sentence = f"The LLM can't take this day's notes ({self.code or reason.value})."
             paid = reason in (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER)
@@ -146,12 +148,12 @@ class Refusal:
 
     @property
     def gone(self) -> bool:
-        """Whether the server says that it has no such model, or has it no more."""
+        """Whether the server does not have the model, or no longer."""
         return self.status in GONE_STATUSES and (not GONE_CODES.isdisjoint(self.codes) or self.says(GONE))
 
     @property
     def config(self) -> bool:
-        """Whether only a person can mend it: a refused key, an unknown model, a wrong address."""
+        """Whether a setting is the cause: a refused key, an unknown model, a wrong address."""
         return (
             self.gone
             or self.status in WRONG_ADDRESS
@@ -159,96 +161,92 @@ class Refusal:
         )
 
     def quote(self, key: str) -> str:
-        """The server's own first sentence, cleaned and cut, in quotes with a space before; "" where it has none.
+        """The server's first sentence, cleaned and cut, in quotes after a space; "" if it may hold words of the notes.
 
-        Not where it may hold words of the notes. `key`: ours, which a server may repeat in part.
+        `key`: our API key, which a server may repeat in part.
         """
         if not self.config and self.status < 500:
             return ""
-        said = next((text.strip() for text in self.texts if text.strip()), "")
-        sentence = NOT_CLAUSE.split(said, maxsplit=1)[0].strip()
+        message = next((text.strip() for text in self.texts if text.strip()), "")
+        sentence = BETWEEN_CLAUSES.split(message, maxsplit=1)[0].strip()
         words = _words(self.notes)
-        shared = any(f" {one.lower()} " in words for one in IN_QUOTES.findall(sentence))
-        if not sentence or said.startswith("<") or shared or _echoed(sentence, words, QUOTE_ECHO_WORDS):
+        shared = any(f" {quoted.lower()} " in words for quoted in IN_QUOTES.findall(sentence))
+        if not sentence or message.startswith("<") or shared or _echoes(sentence, words, QUOTE_ECHO_WORDS):
             return ""
-        shown = " ".join(_shown(word, key) for word in clean(ADDRESS.sub("…", sentence)).split())
-        return f' "{printable(bounded(shown.rstrip("."), QUOTED)).replace(chr(34), chr(39))}"'
+        masked = " ".join(_masked(word, key) for word in clean(ADDRESS.sub("…", sentence)).split())
+        return f' "{printable(bounded(masked.rstrip("."), QUOTE_LENGTH)).replace(chr(34), chr(39))}"'
 
 
 def _leaves(body: object) -> Iterator[tuple[str, object]]:
-    """Codes, names and texts, with their keys, from the outside in; of what is nested, or a string in JSON, too."""
-    waiting: deque[tuple[str, object, int]] = deque([("message", body, 0)])
+    """Codes, field names and texts, with their keys, breadth first; also those inside a string of JSON."""
+    queue: deque[tuple[str, object, int]] = deque([("message", body, 0)])
     for _ in range(MOST_NODES):
-        if not waiting:
+        if not queue:
             return
-        key, value, depth = waiting.popleft()
+        key, value, depth = queue.popleft()
         if key in NAMES:
             yield key, value
         elif isinstance(value, Mapping):
-            waiting.extend((str(name), one, depth + 1) for name, one in value.items() if depth < 8)
+            queue.extend((str(name), one, depth + 1) for name, one in value.items() if depth < 8)
         elif isinstance(value, list):
-            waiting.extend((key, one, depth + 1) for one in value[:MOST_NODES] if depth < 8)
-        elif isinstance(value, str) and key in SAID:
-            said, inside = _opened(value)
-            yield key, said
-            if inside is not None and depth < 8:
-                waiting.append((key, inside, depth + 1))
+            queue.extend((key, one, depth + 1) for one in value[:MOST_NODES] if depth < 8)
+        elif isinstance(value, str) and key in TEXTS:
+            text, error = _split_json(value)
+            yield key, text
+            if error is not None and depth < 8:
+                queue.append((key, error, depth + 1))
         elif key in CODES or key == "retryDelay":
             yield key, value
 
 
-def _opened(text: str) -> tuple[str, Any]:
-    """A text, and the error in JSON that a gateway put into it."""
-    at = min((place for place in (text.find("{"), text.find("[")) if place >= 0), default=-1)
-    if at < 0 or len(text) > MOST_INSIDE:
+def _split_json(text: str) -> tuple[str, Any]:
+    """A text without the error in JSON that a gateway put into it, and that error or None."""
+    start = re.search(r"[{\[]", text)
+    if start is None or len(text) > MOST_INSIDE:
         return text, None
     try:
-        inside, end = json.JSONDecoder().raw_decode(text, at)
+        error, end = json.JSONDecoder().raw_decode(text, start.start())
     except (ValueError, RecursionError):
         return text, None
-    useful = isinstance(inside, dict) or (isinstance(inside, list) and any(isinstance(one, dict) for one in inside))
-    return (text[:at] + text[end:], inside) if useful else (text, None)
+    useful = isinstance(error, dict) or (isinstance(error, list) and any(isinstance(one, dict) for one in error))
+    return (text[: start.start()] + text[end:], error) if useful else (text, None)
 
 
 def _path(value: object) -> str:
-    """A field as servers point at it, as a path: `response_format.type`, or a list that begins at the body."""
+    """A field's path, from `response_format.type` or from a list that begins with `body`."""
     parts = value if isinstance(value, list) else [value]
-    return ".".join(one for one in parts[:20] if isinstance(one, str) and one != "body")[:200]
+    return ".".join(part for part in parts[:20] if isinstance(part, str) and part != "body")[:200]
 
 
 def _words(text: str) -> str:
     return f" {' '.join(WORD.findall(text.lower()))} "
 
 
-def _echoed(text: str, words: str, row: int) -> list[tuple[int, int]]:
-    """Where the text has so many words in a row that stand in the notes alike."""
+def _echoes(text: str, words: str, row: int) -> list[tuple[int, int]]:
+    """The spans of the text in which so many words in a row stand in the notes too."""
     found = list(WORD.finditer(text))
-    spans = []
-    for first in range(len(found) - row + 1):
-        run = found[first : first + row]
-        if f" {' '.join(one[0].lower() for one in run)} " in words:
-            spans.append((run[0].start(), run[-1].end()))
-    return spans
+    runs = (found[first : first + row] for first in range(len(found) - row + 1))
+    return [(run[0].start(), run[-1].end()) for run in runs if f" {' '.join(one[0].lower() for one in run)} " in words]
 
 
-def _without_echo(text: str, words: str) -> str:
+def _without_echoes(text: str, words: str) -> str:
     kept, at = list[str](), 0
-    for start, end in _echoed(text, words, ECHO_WORDS):
+    for start, end in _echoes(text, words, ECHO_WORDS):
         kept.append(f"{text[at:start]}…" if start > at else "")
         at = max(at, end)
     return "".join([*kept, text[at:]])
 
 
-def _shown(word: str, key: str) -> str:
-    """A word of a server's sentence; an ellipsis for what may be a part of a key, or names an account."""
+def _masked(word: str, key: str) -> str:
+    """The word; an ellipsis if it may be a part of a key, or names an account."""
     ours = len(key) >= 6 and (key[:6] in word or key[-4:] in word)
-    account = LONG_CODE.search(word) is not None and any(one.isdigit() for one in word)
+    account = LONG_CODE.search(word) is not None and any(char.isdigit() for char in word)
     return "…" if ours or account or MASKED.search(word) else word
 
 
 def _wait(headers: Mapping[str, str]) -> timedelta | None:
-    """As Azure and others write it in milliseconds, else as everybody does."""
-    told = headers.get("retry-after-ms", "").strip()
-    if told.isascii() and told.isdigit() and len(told) < 12:
-        return min(timedelta(milliseconds=int(told)), LONGEST)
+    """Azure's `retry-after-ms`, else Retry-After."""
+    text = headers.get("retry-after-ms", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        return min(timedelta(milliseconds=int(text)), LONGEST)
     return retry_after(headers)

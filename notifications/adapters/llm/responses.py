@@ -1,4 +1,4 @@
-"""What the chat completions API answers: the part of the body that is read, and the announced limits."""
+"""Answers of the chat completions API: the fields that are read, and the rate limits in their headers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from datetime import timedelta
 from typing import Annotated, Any, Self, cast
 
 from httpx2 import AsyncByteStream, Response
-from pydantic import BaseModel, BeforeValidator, model_validator
+from pydantic import AliasPath, BaseModel, BeforeValidator, Field, model_validator
 
 from notifications.domain.backoff import RateLimit
 
-MOST = 10**12  # requests or tokens: beyond is no limit, and no number to reckon with
+MOST = 10**12  # requests or tokens: no limit is higher
 MAX_BYTES = 1_000_000  # of one answer
-DURATION_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
+DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}  # seconds
 STATUS = re.compile(r"[45][0-9]{2}", re.ASCII)
 DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 
@@ -30,8 +24,8 @@ class TooLong(Exception):
     """The server sends more than any recap has."""
 
 
-class Packed(Exception):
-    """The server packs its answer, though it was asked not to."""
+class Compressed(Exception):
+    """The server compresses its answer, though it was asked not to."""
 
 
 class _Bounded(AsyncByteStream):
@@ -41,10 +35,10 @@ class _Bounded(AsyncByteStream):
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_BYTES
+        size = 0
         async for chunk in self._stream:
-            left -= len(chunk)
-            if left < 0:
+            size += len(chunk)
+            if size > MAX_BYTES:
                 raise TooLong
             yield chunk
 
@@ -52,15 +46,15 @@ class _Bounded(AsyncByteStream):
         await self._stream.aclose()
 
 
-async def bound(response: Response) -> None:
-    """Keep a response from filling the memory; a packed one could be a thousand times as long as it looks."""
+async def limit_size(response: Response) -> None:
+    """Bound the memory that a response takes; a compressed one could be a thousand times as long as it looks."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Packed
+        raise Compressed
     response.stream = _Bounded(cast(AsyncByteStream, response.stream))
 
 
 def _count(value: object) -> int | None:
-    """A number of tokens in whatever writing, rounded up; None where it is none."""
+    """A number of tokens, rounded up, from a number or a text; None for anything else."""
     try:
         number = math.ceil(float(value)) if isinstance(value, (int, float, str)) else -1
     except (ValueError, OverflowError):
@@ -76,86 +70,62 @@ def _mapping(value: object) -> object:
     return value if isinstance(value, dict) else {}
 
 
-def _words(value: object) -> str:
-    """What is said: a text, or the texts among its parts; what was thought before is none of them."""
-    if isinstance(value, list):
-        texts = [one if isinstance(one, str) else one.get("text") for one in value if _is_said(one)]
-        return "".join(one for one in texts if isinstance(one, str))
-    return value if isinstance(value, str) else ""
-
-
-def _is_said(part: object) -> bool:
-    return isinstance(part, str) or (isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"))
+def _content(value: object) -> str:
+    """A text, or the texts among its parts; a part with the model's reasoning is left out."""
+    parts = value if isinstance(value, list) else [value]
+    said = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in said]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 Count = Annotated[int | None, BeforeValidator(_count)]
 Text = Annotated[str | None, BeforeValidator(_text)]
 
 
-class ReadDetails(BaseModel):
-    """Of the tokens in."""
-
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class WrittenDetails(BaseModel):
-    """Of the tokens out."""
-
-    reasoning_tokens: Count = None
+def _at(*path: str) -> Any:
+    return Field(None, validation_alias=AliasPath(*path))
 
 
 class Usage(BaseModel):
-    """What the call cost, in tokens. What is told of it in another's words is read too."""
+    """What the call cost, in tokens, as one server or another reports it."""
 
     prompt_tokens: Count = None
     completion_tokens: Count = None
     cached_tokens: Count = None
     prompt_cache_hit_tokens: Count = None
     cache_read_input_tokens: Count = None
-    prompt_tokens_details: Annotated[ReadDetails, BeforeValidator(_mapping)] = ReadDetails()
-    completion_tokens_details: Annotated[WrittenDetails, BeforeValidator(_mapping)] = WrittenDetails()
+    cached_in_details: Count = _at("prompt_tokens_details", "cached_tokens")
+    cache_write_tokens: Count = _at("prompt_tokens_details", "cache_write_tokens")
+    reasoning_tokens: Count = _at("completion_tokens_details", "reasoning_tokens")
 
     @property
     def read(self) -> int:
-        """Tokens in; what is not told, or can't be, is 0."""
+        """Tokens in; 0 if unknown."""
         return self.prompt_tokens or 0
 
     @property
     def cached(self) -> int:
         """Of those in, what the server had read before."""
-        told = (
-            self.prompt_tokens_details.cached_tokens,
-            self.cached_tokens,
-            self.prompt_cache_hit_tokens,
-            self.cache_read_input_tokens,
+        cached = (
+            *(self.cached_in_details, self.cached_tokens),
+            *(self.prompt_cache_hit_tokens, self.cache_read_input_tokens),
         )
-        return max(one or 0 for one in told)
-
-    @property
-    def kept(self) -> int:
-        """Of those in, what the server keeps for a later call."""
-        return self.prompt_tokens_details.cache_write_tokens or 0
+        return max(count or 0 for count in cached)
 
     @property
     def written(self) -> int:
         return self.completion_tokens or 0
 
     @property
-    def hidden(self) -> int:
-        """Of those out, what was thought."""
-        return self.completion_tokens_details.reasoning_tokens or 0
-
-    @property
-    def told(self) -> bool:
-        """Whether it says what was read and what was written."""
+    def is_complete(self) -> bool:
+        """Whether tokens in and out are both reported."""
         return self.read > 0 and self.completion_tokens is not None
 
 
 class AnswerMessage(BaseModel):
-    """The words, or why there are none."""
+    """The text, or a refusal."""
 
-    content: Annotated[str, BeforeValidator(_words)] = ""
+    content: Annotated[str, BeforeValidator(_content)] = ""
     refusal: Any = None
 
 
@@ -164,20 +134,16 @@ class Choice(BaseModel):
 
     finish_reason: Text = None
     message: Annotated[AnswerMessage, BeforeValidator(_mapping)] = AnswerMessage()
-    error: Any = None  # OpenRouter's, where its provider broke off
+    error: Any = None  # OpenRouter's, where its provider stopped
 
     @property
     def end(self) -> str:
-        """How it ended, in small letters and without what some add to it."""
-        said = re.match(r"[a-z_]*", (self.finish_reason or "").strip().lower())
-        return said[0] if said else ""
+        """The finish reason in lower case, without what some servers append to it."""
+        return re.split(r"[^a-z_]", (self.finish_reason or "").strip().lower(), maxsplit=1)[0]
 
 
 class Completion(BaseModel):
-    """The part of a chat completion that is read here; servers add what they like.
-
-    Without choices where a filter stopped the question. `error`: what OpenRouter sends with a status of 200.
-    """
+    """A chat completion. `choices` is empty where a filter stopped the question; `error`: OpenRouter's, with a 200."""
 
     model: Text = None
     service_tier: Text = None
@@ -186,14 +152,14 @@ class Completion(BaseModel):
     error: Any = None
 
     @model_validator(mode="after")
-    def _is_one(self) -> Self:
+    def _check(self) -> Self:
         if "choices" not in self.model_fields_set and not self.error:
             raise ValueError("no completion")
         return self
 
     @property
     def failure(self) -> Any:
-        """What went wrong behind an answer that looks well."""
+        """An error inside an answer with a status of 200; None if there is none."""
         if not self.choices:
             return self.error
         first = self.choices[0]
@@ -201,7 +167,7 @@ class Completion(BaseModel):
 
 
 def status_of(failure: object) -> int:
-    """The status that an error of this kind has where it is sent as one; 502 where it does not say."""
+    """The HTTP status that such an error names as its code, else 502."""
     code = failure.get("code") if isinstance(failure, dict) else None
     if isinstance(code, str) and STATUS.fullmatch(code):
         code = int(code)
@@ -209,8 +175,8 @@ def status_of(failure: object) -> int:
 
 
 def rate_limits(headers: Mapping[str, str]) -> dict[str, RateLimit]:
-    """What the answer's x-ratelimit headers announce. A limit that is not told, or not understood, is none."""
-    found: dict[str, RateLimit] = {}
+    """The x-ratelimit headers, by "requests" and "tokens"; without those that are missing or can't be read."""
+    limits: dict[str, RateLimit] = {}
     for name in ("requests", "tokens"):
         try:
             limit, remaining = (int(headers[f"x-ratelimit-{kind}-{name}"]) for kind in ("limit", "remaining"))
@@ -218,15 +184,15 @@ def rate_limits(headers: Mapping[str, str]) -> dict[str, RateLimit]:
         except (KeyError, ValueError, OverflowError):
             continue
         if 0 < limit < MOST and remaining < MOST:  # some servers say -1
-            found[name] = RateLimit(limit, max(0, remaining), reset)
-    return found
+            limits[name] = RateLimit(limit, max(0, remaining), reset)
+    return limits
 
 
 def _duration(text: str) -> timedelta:
-    """A duration as the provider writes it: 6m0s, 12ms, 1.5s, or bare seconds."""
+    """A duration: 6m0s, 12ms, 1.5s, or bare seconds."""
     if text.replace(".", "", 1).isdigit():
         return timedelta(seconds=float(text))
     parts = DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("not a duration")
-    return sum((float(number) * DURATION_UNITS[unit] for number, unit in parts), timedelta(0))
+    return timedelta(seconds=sum(float(number) * DURATION_UNITS[unit] for number, unit in parts))

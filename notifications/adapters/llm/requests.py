@@ -1,26 +1,26 @@
-"""What this server takes of the chat completions API: found out once a run, from what it refuses."""
+"""What is sent to the chat completions API: without what this server has refused in this run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
-from notifications.adapters.llm.openai_refusals import Refusal
+from notifications.adapters.llm.refusals import Refusal
 from notifications.domain.question import Question
 
 log = structlog.get_logger()
 
 FLEX = "flex"
-REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)", re.IGNORECASE)  # models that think before they answer
-# Models that bill what they keep of a prompt, unless they are told to keep nothing; a day's notes are never read again.
+REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)", re.IGNORECASE)  # models that reason before they answer
+# Models that bill for caching a prompt unless it is turned off; a day's notes are never sent again.
 BILLS_CACHE = re.compile(r"(?:^|/)gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|\d\d)", re.IGNORECASE)
 DEFAULT_EFFORT = "low"
 REASONING_TOKENS = 2_000  # hidden, and of the answer's room
 FORMS = ("json_schema", "json_object", "plain")
-FORM = re.compile(
+FORM_REFUSED = re.compile(
     r"response_?format|response_?(?:json_?)?schema|json_?schema|json_?object|json mode|structured[ _]outputs?"
     r"|additional_?properties|\bgrammars?\b|x?grammar\b|guided[ _]|\bschemas?\b|too many states",
     re.IGNORECASE,
@@ -54,7 +54,7 @@ NEVER_LEARNT = (401, 413, 429)
 
 
 class Dialect:
-    """The arguments of a call, in the form that this server understands."""
+    """The arguments of a call, in the form that this server supports."""
 
     def __init__(self, model: str, effort: str | None, tier: str | None) -> None:
         self._model = model
@@ -68,17 +68,17 @@ class Dialect:
         return FORMS[self._form]
 
     def is_flex(self, *, cheap: bool) -> bool:
-        """Whether a call would go to the slower tier at half the price."""
+        """Whether a call would use the slower tier at half the price."""
         return cheap and self._tier == FLEX and "service_tier" not in self._left_out
 
     def room(self, question: Question) -> int:
-        """What the answer may take, in tokens, with what is thought before it."""
+        """The tokens that the answer may take, with the reasoning before it."""
         reasons = self._effort not in (None, "none") and "reasoning_effort" not in self._left_out
         return question.answer_tokens + (REASONING_TOKENS if reasons else 0)
 
     @property
     def bills_cache(self) -> bool:
-        """Whether the model bills what it keeps of a prompt at a price of its own."""
+        """Whether the model bills for caching a prompt."""
         return BILLS_CACHE.search(self._model) is not None
 
     def arguments(self, question: Question, *, cheap: bool) -> dict[str, Any]:
@@ -111,15 +111,15 @@ class Dialect:
         return [{"role": "system", "content": instructions}, {"role": "user", "content": notes}]
 
     def learns(self, refusal: Refusal, asked: Mapping[str, Any]) -> bool:
-        """Whether a refusal names something to leave out, once each: then the same question may be asked again."""
+        """Leave out what a refusal names. Returns whether it names anything: then the question may be sent again."""
         if refusal.status in NEVER_LEARNT:
             return False
         by_words = refusal.status in LEARNT_BY_WORDS
         pointed = {part for path in refusal.named for part in re.split(r"[.\[\]]", path)[:2]}
         names = [
             name
-            for name, said in OPTIONAL.items()
-            if name in asked and (name in pointed or (by_words and refusal.says(said, UNKNOWN)))
+            for name, pattern in OPTIONAL.items()
+            if name in asked and (name in pointed or (by_words and refusal.says(pattern, UNKNOWN)))
         ]
         flex = asked.get("service_tier") == FLEX and "service_tier" not in names
         if flex and by_words and refusal.says(FLEX_NAMED):
@@ -127,23 +127,16 @@ class Dialect:
         if by_words and asked["messages"][0]["role"] == "system" and refusal.says(NO_SYSTEM):
             names.append(SYSTEM)
         if names:
-            self._leave_out(names)
+            if new := [name for name in names if name not in self._left_out]:
+                log.warning("llm.takes_no", fields=", ".join(new))
+            self._left_out.update(names)
             return True
         form = asked.get("response_format", {}).get("type")
-        said = [FORM, BARE] if form == FORMS[0] else [FORM]
-        if form and (any(map(FORM.search, refusal.named)) or (by_words and any(map(refusal.says, said)))):
-            self._give_up(form)
+        patterns = [FORM_REFUSED, BARE] if form == FORMS[0] else [FORM_REFUSED]
+        if form and (any(map(FORM_REFUSED.search, refusal.named)) or (by_words and any(map(refusal.says, patterns)))):
+            following = FORMS.index(form) + 1
+            if following > self._form:
+                self._form = following
+                log.warning("llm.answers_otherwise", form=FORMS[following])
             return True
         return False
-
-    def _leave_out(self, names: Sequence[str]) -> None:
-        new = [name for name in names if name not in self._left_out]
-        self._left_out.update(names)
-        if new:
-            log.warning("llm.takes_no", fields=", ".join(new))
-
-    def _give_up(self, form: str) -> None:
-        following = FORMS.index(form) + 1
-        if following > self._form:
-            self._form = following
-            log.warning("llm.answers_otherwise", form=FORMS[following])

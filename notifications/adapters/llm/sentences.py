@@ -1,10 +1,10 @@
-"""Sentences for the extract, which needs no server: a kept library finds them in some 300 languages."""
+"""Sentences for the extract: a library finds them in some 300 languages, without a server."""
 
 from __future__ import annotations
 
 import sentencex
 
-ANY_LANGUAGE = "en"  # its rules serve what has none of its own
+ANY_LANGUAGE = "en"  # its rules are used for languages without their own
 
 
 def sentences(text: str, language: str | None) -> list[str]:
