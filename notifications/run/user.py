@@ -202,10 +202,10 @@ async def _write(day: Day, material: Material) -> Draft | None:
     seconds = max(0.0, limits.user_deadline_seconds - day.used.total_seconds()) * LLM_SHARE
     writing = Writing(
         run,
-        day.uid,
-        day.date,
         material,
         Asking(run, run.parts.summarizer, timedelta(seconds=seconds)),
+        uid=day.uid,
+        day=day.date,
         resumes=_may_have_kept_a_draft(day),
         may_wait=_another_pass_comes(day),
     )
@@ -242,7 +242,7 @@ async def _closing_draft(day: Day, material: Material) -> Draft | None:
     parts = day.run.parts
     if parts.summarizer is not None and _may_have_kept_a_draft(day):
         asking = Asking(day.run, parts.summarizer, timedelta(0))
-        if draft := await Writing(day.run, day.uid, day.date, material, asking).unverified():
+        if draft := await Writing(day.run, material, asking, uid=day.uid, day=day.date).unverified():
             return draft
     return await _extract(day, material, "closing") if parts.falls_back else None
 
@@ -299,9 +299,9 @@ async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timed
     return await day.run.parts.store.record_pushes(
         day.uid,
         day.date,
-        day.token,
-        opened.entry.seq,
-        pushed.results,
+        by=day.token,
+        seq=opened.entry.seq,
+        results=pushed.results,
         sent_nothing=pushed.sent_nothing,
         last_chance=day.closing and next_pass > last_seen,
         reason=pushed.reason,

@@ -256,7 +256,9 @@ async def test_what_a_later_version_wrote_into_a_ledger_stays(world: World, stor
     told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
     opened = replace(opening("op"), told=told, read_from=WINDOW.start)
     await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
-    await store.record_pushes("ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    await store.record_pushes(
+        "ann", DAY, by="op", seq=2, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+    )
     doc = world.ledgers("ann")[DAY.isoformat()]
     assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
     assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -481,9 +483,9 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
     decision = await store.record_pushes(
         "ann",
         DAY,
-        "me",
-        opened.entry.seq,
-        {"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
+        by="me",
+        seq=opened.entry.seq,
+        results={"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
         sent_nothing=False,
         last_chance=False,
     )
@@ -493,7 +495,7 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
     taken = await store.take("ann", DAY, "you")
     assert (taken.step, taken.entry.by, taken.entry.tries) == (NextStep.PUSH, "you", 1)
     decision = await store.record_pushes(
-        "ann", DAY, "you", 1, {"bb": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+        "ann", DAY, by="you", seq=1, results={"bb": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
     )
     assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
     [ledger] = world.ledgers("ann").values()
@@ -503,7 +505,9 @@ async def test_a_delivery_from_sending_to_sent(world: World, store: Any) -> None
 
 
 async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
-    return await store.record_pushes("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
+    return await store.record_pushes(
+        "ann", DAY, by=by, seq=1, results=results, sent_nothing=False, last_chance=False, opened=opened
+    )
 
 
 async def test_a_report_right_after_begin_or_take_reads_nothing(world: World, store: Any) -> None:
@@ -558,7 +562,7 @@ async def test_a_stale_sender_is_taken_over_and_its_own_report_still_counts(worl
         await begin(store)
         assert (await store.take("ann", DAY, "you")).step is NextStep.PUSH
         decision = await store.record_pushes(
-            "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+            "ann", DAY, by="me", seq=1, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
         )
         assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
     finally:
@@ -570,7 +574,7 @@ async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(worl
     world.put_summary("ann", RECAP.id, {"date": "2026-05-01", "headline": "Rewritten"})
     world.delete_summary("ann", RECAP.id)
     decision = await store.record_pushes(
-        "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+        "ann", DAY, by="me", seq=1, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
     )
     assert decision.entry.state is DayState.SENT
 
@@ -596,11 +600,13 @@ async def test_the_range_query_holds_three_days_back_and_two_ahead(world: World,
 async def test_a_resend_of_an_ended_day(world: World, store: Any) -> None:
     await begin(store)
     assert (await store.resend("ann", DAY, claim_live=False)).step is NextStep.REFUSED
-    await store.record_pushes("ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False)
+    await store.record_pushes(
+        "ann", DAY, by="me", seq=1, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+    )
     bumped = await store.resend("ann", DAY, claim_live=False)
     assert (bumped.step, bumped.entry.seq, bumped.entry.state) == (NextStep.RETRY, 2, DayState.PENDING)
     late = await store.record_pushes(
-        "ann", DAY, "me", 1, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+        "ann", DAY, by="me", seq=1, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
     )
     assert late.step is NextStep.REFUSED
     again = await store.take("ann", DAY, "operator")
