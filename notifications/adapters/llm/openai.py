@@ -168,13 +168,10 @@ class OpenAISummarizer:
 
     async def _answer(self, completion: Completion, asked: Mapping[str, Any]) -> Answer:
         usage, tier = completion.usage, error_code(completion.service_tier, DEFAULT_TIER)
-        self.tokens += usage.read + usage.written
+        self.tokens += usage.prompt_tokens + usage.written
         price = await self._prices.at(tier)
-        cost = (
-            price.of(usage.read, usage.cached, usage.written, usage.cache_write_tokens or 0)
-            if price and usage.is_complete
-            else None
-        )
+        read, cached, written = usage.prompt_tokens, usage.cached, usage.written
+        cost = price.of(read, cached, written, usage.cache_write_tokens) if price and usage.is_complete else None
         text = ""
         ended: ItemReason | None = ItemReason.CONTENT_POLICY  # where there is no choice
         if completion.choices:
@@ -187,7 +184,7 @@ class OpenAISummarizer:
             text=text,
             model=printable(completion.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, usage.read, usage.cached, usage.written, usage.reasoning_tokens or 0, cost),
+            spent=Spent(1, read, cached, written, usage.reasoning_tokens, cost),
             ended=ended,
         )
 
@@ -320,8 +317,8 @@ class ContextWindow:
         Once the window's size is known, a prompt that fills it was cut as well, whatever its length.
         """
         sent = sum(len(message["content"].encode()) for message in messages)
-        read = usage.read + usage.cached  # some servers count separately what they had read before
-        if usage.read == 0:
+        read = usage.prompt_tokens + usage.cached  # some servers count separately what they had read before
+        if usage.prompt_tokens == 0:
             return False
         fills_it = self._size is not None and abs(read - self._size) <= WINDOW_TOLERANCE
         if not fills_it and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):
