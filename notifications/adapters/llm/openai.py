@@ -73,7 +73,7 @@ TOO_LONG = "The LLM's answer is longer than any recap."
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Which model is asked and how, as it is set."""
+    """The model and how it is called, from the settings."""
 
     model: str
     effort: str | None = None
@@ -120,14 +120,14 @@ class OpenAISummarizer:
         try:
             async with asyncio.timeout(seconds):
                 for _ in range(MOST_REFUSALS + 1):
-                    asked = self._dialect.arguments(question, cheap=cheap)
+                    arguments = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
-                        return await self._call(asked, seconds)
+                        return await self._call(arguments, seconds)
                     except _Failed as failed:
                         refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
                         refusal.raise_item_fault()
-                        if not self._dialect.learns(refusal, asked):
+                        if not self._dialect.learns(refusal, arguments):
                             await self._raise_if_shut_down(refusal)
                             self._raise(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
@@ -137,16 +137,16 @@ class OpenAISummarizer:
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
 
-    async def _call(self, asked: dict[str, Any], seconds: float) -> Answer:
+    async def _call(self, arguments: dict[str, Any], seconds: float) -> Answer:
         try:
             response = await self._client.chat.completions.with_raw_response.create(
-                **asked, timeout=seconds + CLIENT_TIMEOUT_MARGIN
+                **arguments, timeout=seconds + CLIENT_TIMEOUT_MARGIN
             )
             self.budgets = rate_limits(response.headers)
             completion = Completion.model_validate_json(response.http_response.content)
             if completion.failure is not None:
                 raise _Failed(status_of(completion.failure), completion.failure, response.headers)
-            return await self._answer(completion, asked)
+            return await self._answer(completion, arguments)
         except openai.APIStatusError as cause:
             raise _Failed(cause.status_code, cause.body, cause.response.headers) from cause
         except openai.APIError as cause:
@@ -166,7 +166,7 @@ class OpenAISummarizer:
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    async def _answer(self, completion: Completion, asked: Mapping[str, Any]) -> Answer:
+    async def _answer(self, completion: Completion, arguments: Mapping[str, Any]) -> Answer:
         usage, tier = completion.usage, error_code(completion.service_tier, DEFAULT_TIER)
         self.tokens += usage.prompt_tokens + usage.written
         price = await self._prices.at(tier)
@@ -178,7 +178,7 @@ class OpenAISummarizer:
             choice = completion.choices[0]
             text = choice.message.content
             ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
-            if self._window.was_short_for(asked["messages"], usage):
+            if self._window.was_short_for(arguments["messages"], usage):
                 ended = ItemReason.CONTEXT_LENGTH
         return Answer(
             text=text,

@@ -73,8 +73,10 @@ def _mapping(value: object) -> object:
 def _content(value: object) -> str:
     """A text, or the texts among its parts; a part with the model's reasoning is left out."""
     parts = value if isinstance(value, list) else [value]
-    said = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in said]
+    shown = [
+        part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")
+    ]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in shown]
     return "".join(text for text in texts if isinstance(text, str))
 
 

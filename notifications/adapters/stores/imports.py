@@ -117,9 +117,9 @@ DROPPED = {  # names that tzdata once had in its file `backward`, and what they 
 }
 HOUR = re.compile(r"\s*([0-9]{1,2})\s*", re.ASCII)
 SWITCHES = {"true": True, "false": False}
-NO_ZONE, ODD_ZONE = "no time zone", "a time zone that is none"
-NO_HOUR, ODD_HOUR = "no hour", "an hour that is none"
-NO_SWITCH, ODD_SWITCH = "no switch", "a switch that is neither on nor off"
+NO_ZONE, ODD_ZONE = "no time zone", "an unknown time zone"
+NO_HOUR, ODD_HOUR = "no hour", "an invalid hour"
+NO_SWITCH, ODD_SWITCH = "no switch", "an invalid switch"
 
 
 def mended(doc: Doc, decided: Decided | None = None) -> Mended:

@@ -86,7 +86,7 @@ class TransactionalLedger(ABC):
                 return decision
         return await self._transact(uid, day, lambda seen: answered(found=seen.ledger), user=False)
 
-    async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
+    async def _commit_unchanged(self, uid: str, ledger: Ledger, version: object, decision: Decision) -> bool:
         """Write a decision without a read. False if the ledger has changed, or the store can't."""
         return False
 

@@ -57,7 +57,7 @@ class Database:
     async def _token(self, refused: str | None = None) -> str | None:
         try:
             return await self._tokens.token(refused) if self._tokens else None
-        except DependencyDown as cause:  # here its errors can be told apart: inside a call all are UNAVAILABLE
+        except DependencyDown as cause:  # inside a call its errors would all be UNAVAILABLE
             raise StoreDown("firestore", str(cause)) from cause
 
     def down(self, cause: Exception) -> StoreDown:
@@ -96,9 +96,9 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
     async def read(self, references: Sequence[AsyncDocumentReference]) -> dict[str, DocumentSnapshot]:
         """Documents by their paths."""
         snapshots = self._client.get_all(references, transaction=self, retry=RETRY)
-        found = {snapshot.reference.path: snapshot async for snapshot in snapshots}
+        by_path = {snapshot.reference.path: snapshot async for snapshot in snapshots}
         self._has_read = True
-        return found
+        return by_path
 
     async def _rollback(self) -> None:
         with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
