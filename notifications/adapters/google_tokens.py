@@ -20,20 +20,20 @@ class GoogleTokens:
     """One set of credentials, refreshed once at a time. `where` names the server that the tokens are for."""
 
     def __init__(self, credentials: Any, where: str) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         self._where = where
         self._refreshing = asyncio.Lock()
 
     async def token(self, refused: str | None = None) -> str:
         """A valid token, other than a `refused` one. Raises ConfigFault for refused credentials, DependencyDown."""
         async with self._refreshing:
-            if not self._credentials.valid or self._credentials.token == refused:
+            if not self.credentials.valid or self.credentials.token == refused:
                 await asyncio.to_thread(self._refresh)
-        return str(self._credentials.token)
+        return str(self.credentials.token)
 
     def _refresh(self) -> None:
         try:
-            self._credentials.refresh(partial(Request(), timeout=REQUEST_SECONDS))
+            self.credentials.refresh(partial(Request(), timeout=REQUEST_SECONDS))
         except GoogleAuthError as cause:
             kind = type(cause).__name__
             if _refuses(cause):
@@ -51,12 +51,12 @@ def _refuses(cause: GoogleAuthError) -> bool:
     return len(answer.args) > 1 and 400 <= getattr(answer.args[1], "status", 0) < 500
 
 
-def default_credentials(scopes: Sequence[str]) -> tuple[Any, str | None]:
-    """The machine's own credentials, and the project that they name. Raises ConfigFault. Blocks."""
+async def default_tokens(where: str, scopes: Sequence[str]) -> tuple[GoogleTokens, str | None]:
+    """Tokens by the machine's own credentials, and the project that these name. Raises ConfigFault."""
     try:
-        credentials, project = google.auth.default(scopes=list(scopes))
+        credentials, project = await asyncio.to_thread(google.auth.default, scopes=list(scopes))
     except GoogleAuthError as cause:
-        raise ConfigFault(
-            f"there are no usable credentials ({type(cause).__name__}); set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from cause
-    return credentials, project
+        kind = type(cause).__name__
+        sentence = f"{where}: there are no usable credentials ({kind}); set GOOGLE_APPLICATION_CREDENTIALS."
+        raise ConfigFault(sentence) from cause
+    return GoogleTokens(credentials, where), project

@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore import AsyncClient, AsyncDocumentReference, DocumentSnapshot
 
-from notifications.adapters.google_tokens import GoogleTokens, default_credentials
+from notifications.adapters.google_tokens import GoogleTokens, default_tokens
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 
 T = TypeVar("T")
@@ -113,13 +113,9 @@ async def open_database(project: str, name: str, emulator: str | None, store_tim
     if emulator:
         return Database(AsyncClient(project, database=name), where, None, store_timeout)
     os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # set but empty, it is none for us and one for the client
-    try:
-        credentials, _ = await asyncio.to_thread(default_credentials, AsyncClient.SCOPE)
-    except ConfigFault as fault:
-        raise ConfigFault(f"{where}: {fault}") from fault
-    tokens = GoogleTokens(credentials, where)
+    tokens, _ = await default_tokens(where, AsyncClient.SCOPE)
     await tokens.token()  # before anything is claimed: refused credentials are reported at once
-    return Database(AsyncClient(project, credentials, name), where, tokens, store_timeout)
+    return Database(AsyncClient(project, tokens.credentials, name), where, tokens, store_timeout)
 
 
 def refusal(cause: exceptions.GoogleAPICallError) -> str:
