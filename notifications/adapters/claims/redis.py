@@ -18,10 +18,10 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn_value
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
-from notifications.ports import ClaimTerms, Found, Raw, Reply
+from notifications.ports import ClaimTerms, RawKey, Reply, ScannedKey
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class RedisClaims:
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         """Whether this run may do what is done once in that time over all processes."""
-        value = turn(new_token(), int(at.timestamp() * 1000))
+        value = turn_value(new_token(), int(at.timestamp() * 1000))
         if await self._retried(lambda: self._client.set(self._prefix + key, value, nx=True, px=_ms(every))):
             return True
         stored = await self._retried(lambda: self._client.get(self._prefix + key))
@@ -149,17 +149,17 @@ class RedisClaims:
         except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         async for key in self._matching(pattern):
             [record] = await self._retried(partial(self._get, [key]))
-            yield Found(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
+            yield ScannedKey(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
         async for key in self._matching(pattern):
             kind, value = await self._retried(partial(self._raw_value, key))
             if kind != "none":  # it has expired meanwhile
-                yield Raw(shown(key), value, await self._retried(partial(self._ttl, key)))
+                yield RawKey(shown(key), value, await self._retried(partial(self._ttl, key)))
 
     async def _raw_value(self, key: str | bytes) -> tuple[str, str]:
         kind = shown(await self._client.type(key))

@@ -18,8 +18,8 @@ from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_co
 from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
-from notifications.adapters.llm.errors import Refusal
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
+from notifications.adapters.llm.refusals import Refusal
 from notifications.adapters.llm.requests import MOST_REFUSALS, Dialect
 from notifications.adapters.llm.responses import (
     Completion,
@@ -106,7 +106,7 @@ class OpenAISummarizer:
         self.model = service.model
         self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
-        self.budgets: Mapping[str, RateLimit] = {}
+        self.rate_limits: Mapping[str, RateLimit] = {}
         self.tokens = 0
         self._window = ContextWindow(where)
 
@@ -142,7 +142,7 @@ class OpenAISummarizer:
             response = await self._client.chat.completions.with_raw_response.create(
                 **arguments, timeout=seconds + CLIENT_TIMEOUT_MARGIN
             )
-            self.budgets = rate_limits(response.headers)
+            self.rate_limits = rate_limits(response.headers)
             completion = Completion.model_validate_json(response.http_response.content)
             if completion.failure is not None:
                 raise _Failed(status_of(completion.failure), completion.failure, response.headers)

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from notifications.adapters.llm.errors import Refusal
+from notifications.adapters.llm.refusals import Refusal
 from notifications.domain.question import Question
 
 log = structlog.get_logger()

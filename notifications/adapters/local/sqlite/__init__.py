@@ -109,7 +109,7 @@ class SqliteStore(TransactionalLedger):
         return from_json(row[0]) if row else None
 
     @_in_thread
-    def everybody(self, after: str | None, limit: int) -> list[Listed]:
+    def all_users(self, after: str | None, limit: int) -> list[Listed]:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
         return [_listed(row) for row in self._db.execute(query, (after or "", limit))]
 

@@ -120,7 +120,7 @@ class FirestoreStore(TransactionalLedger):
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         query = self._client.collection("users").select(USER_FIELDS)
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit)]
