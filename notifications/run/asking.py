@@ -23,7 +23,7 @@ from notifications.domain.errors import (
 from notifications.domain.money import MICROS, Spent, spend_key
 from notifications.domain.question import Question
 from notifications.ports import Answer, Summarizer
-from notifications.recap.prompt import once_more
+from notifications.recap.prompt import ask_again
 from notifications.run.state import Run
 
 P = ParamSpec("P")
@@ -200,7 +200,7 @@ def asked_again(question: Question, fault: ItemFault) -> Question:
     """The question after a useless answer."""
     if fault.reason is ItemReason.TRUNCATED:
         return replace(question, answer_tokens=question.answer_tokens * 2)
-    return once_more(question, str(fault)) if fault.reason is ItemReason.UNFOUNDED else question
+    return ask_again(question, str(fault)) if fault.reason is ItemReason.UNFOUNDED else question
 
 
 async def run_in_thread_if_large(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -33,7 +33,7 @@ from notifications.recap.extract import digest
 from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, Plan, halves, plan
-from notifications.recap.prompt import join_question, once_more, part_question, question_hash, recap_question
+from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
 from notifications.recap.verify import Judged
 from notifications.run.asking import Asking, Reserved, run_in_thread_if_large
 from notifications.run.state import Run
@@ -162,7 +162,10 @@ class Writing:
         if not evidence.counts.total():
             raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
         draft = replace(
-            draft, checks={**evidence.counts}, coverage={**NOTHING_COVERED, **self.coverage}, dropped=evidence.lost
+            draft,
+            checks={**evidence.counts},
+            coverage={**NOTHING_COVERED, **self.coverage},
+            dropped=evidence.dropped_texts,
         )
         self.drafts.append(draft)
         if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():
@@ -232,7 +235,7 @@ class Writing:
             return _unverified(draft)
         kept = verify.judged(draft, verdicts)
         self.verdicts = verdicts
-        if verify.most_refused(verdicts) and self._question is not None and self.asking.may_ask_again:
+        if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_ask_again:
             kept = await self._better(kept)
         if kept.says_nothing:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
@@ -242,7 +245,7 @@ class Writing:
         """A second answer, where it was paid, looked at, and more is left of it. No fault of it costs the first."""
         assert self._question is not None  # noqa: S101 - the caller saw to it
         self.asking.begin_again()
-        question = once_more(self._question, "most of its sentences do not follow from the notes.")
+        question = ask_again(self._question, "most of its sentences do not follow from the notes.")
         waits, self.may_wait = self.may_wait, False
         try:
             reserved = await self._reserve_both(question)
