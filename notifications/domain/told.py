@@ -150,5 +150,5 @@ def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) 
     )
 
 
-def _ended_without(found: Ledger | None) -> bool:
-    return found is not None and found.state in (DayState.MISSED, DayState.DEAD)
+def _ended_without(ledger: Ledger | None) -> bool:
+    return ledger is not None and ledger.state in (DayState.MISSED, DayState.DEAD)

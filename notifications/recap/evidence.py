@@ -249,8 +249,8 @@ class Evidence:
 
     def _excerpt(self, note: SearchableNote, quotes: Sequence[str], around: int) -> list[str]:
         """The text around the quotes, each line with its speaker; the note's beginning where no quote is found."""
-        found = [span for quote in quotes if (span := note.find(quote))] or [(0, 0)]
-        spans = [_bytes_around(note.text, span, around) for span in found]
+        quoted = [span for quote in quotes if (span := note.find(quote))] or [(0, 0)]
+        spans = [_bytes_around(note.text, span, around) for span in quoted]
         header, *rest = note.note.lines
         lines, at = [str(header)], len(header.text.encode()) + 1
         for line in rest:
@@ -306,8 +306,8 @@ def _has_words(text: str, least: int) -> bool:
 
 
 def _word_runs(text: str) -> frozenset[tuple[str, ...]]:
-    found = words(text)
-    return frozenset(tuple(found[n : n + COPIED_WORDS]) for n in range(len(found) - COPIED_WORDS + 1))
+    of_text = words(text)
+    return frozenset(tuple(of_text[n : n + COPIED_WORDS]) for n in range(len(of_text) - COPIED_WORDS + 1))
 
 
 OWN_RUNS = _word_runs(INSTRUCTIONS) | _word_runs(PART_INSTRUCTIONS)

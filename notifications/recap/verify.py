@@ -176,16 +176,16 @@ def survivors(draft: Draft) -> int:
 def _sentences(draft: Draft) -> list[tuple[str, str, Sequence[Cited]]]:
     """Role, text, and the sentences whose notes it rests on; each text once in its role."""
     items = [item for one in draft.highlights for item in one.items]
-    found: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
-    found += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
-    found += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
-    found += [(DECISION, one.text, [one]) for one in draft.decisions_made]
-    found += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
+    roles: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
+    roles += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
+    roles += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
+    roles += [(DECISION, one.text, [one]) for one in draft.decisions_made]
+    roles += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
     merged: dict[tuple[str, str], list[Cited]] = {}
-    for role, text, ones in found:
+    for role, text, sources in roles:
         if text:
-            merged.setdefault((role, text), []).extend(ones)
-    return [(role, text, ones) for (role, text), ones in merged.items()]
+            merged.setdefault((role, text), []).extend(sources)
+    return [(role, text, sources) for (role, text), sources in merged.items()]
 
 
 def _numbers(ones: Sequence[Cited], m: Material) -> str:

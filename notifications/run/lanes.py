@@ -103,7 +103,7 @@ async def pass_over(
             if outcome is LATER:
                 later.append((shard, user))
                 return
-            shard.note(user.uid, outcome)
+            shard.count(user.uid, outcome)
             if not outcome.ending.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
         finally:

@@ -82,23 +82,25 @@ class Pusher:
         self._over_quota: set[str] = set()  # users, each with a device, since the last that was let through
         self._probing: asyncio.Task[PushAnswer] | None = None
 
-    async def push(self, note: Message, devices: Sequence[Device], closed: Mapping[str, str], noted: float) -> Pushed:
+    async def push(
+        self, message: Message, devices: Sequence[Device], closed: Mapping[str, str], opened_at: float
+    ) -> Pushed:
         """Push to each device that the ledger has not closed. Never raises: what came of it must be written down.
 
-        `noted` is the clock before the ledger was opened: where more than a push deadline has
+        `opened_at` is the clock before the ledger was opened: where more than a push deadline has
         passed since, another sender may be at work, and nothing is sent.
         """
         targets = {device.id: device for device in devices if not any(one in closed for one in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, PushResult.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
-        if self._clock.seconds() - noted > deadline:
+        if self._clock.seconds() - opened_at > deadline:
             pushed.sent_nothing = True
             return pushed
         until = self._clock.seconds() + deadline
         with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
             async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
-                pushing = (self._push_one(note, device, pushed, until) for device in targets.values())
+                pushing = (self._push_one(message, device, pushed, until) for device in targets.values())
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
                 pushed.defect = next((one for one in raised if one is not None), None)
         if not self._terminated.is_set():
@@ -113,7 +115,7 @@ class Pusher:
             sentence = f"{self._push.where} did not answer within RECAP_PUSH_DEADLINE_SECONDS; check the network."
             self.breaker.failed(DependencyDown("push", sentence), counts=False)
 
-    async def _push_one(self, note: Message, device: Device, pushed: Pushed, until: float) -> None:
+    async def _push_one(self, message: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
             pause = self._not_before - self._clock.seconds()
             if pause > 0 and not await self._rest(pause, until):
@@ -122,7 +124,7 @@ class Pusher:
             left = until - self._clock.seconds()
             if left <= 0:  # asked before every single push: a process may freeze at any await
                 return
-            answer = await self._send(note, device, pushed, timedelta(seconds=left))
+            answer = await self._send(message, device, pushed, timedelta(seconds=left))
             if answer is None:
                 return
             if answer.pauses_pushing and attempt < TRIES:
@@ -134,7 +136,7 @@ class Pusher:
             if not answer.retry_now or attempt == TRIES or not await self._rest(wait, until):
                 return
 
-    async def _send(self, note: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
+    async def _send(self, message: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
         """One request; None where nothing can be sent to anybody. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
@@ -142,16 +144,16 @@ class Pusher:
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, note, left, leaves)
+            answer = await self._push.send(device, message, left, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)
             return None
         pushed.results[device.id] = answer.result
         pushed.codes[device.id] = answer.code
-        answer = await self._whose(note.uid, device, answer)
+        answer = await self._whose(message.uid, device, answer)
         pushed.results[device.id] = answer.result
-        self._heed(note, device, answer, pushed)
+        self._heed(message, device, answer, pushed)
         return answer
 
     async def _whose(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
@@ -186,8 +188,8 @@ class Pusher:
         await asyncio.sleep(seconds)
         return True
 
-    def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
-        facts = {"uid": note.uid, "device": device.id, "code": answer.code}
+    def _heed(self, message: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
+        facts = {"uid": message.uid, "device": device.id, "code": answer.code}
         if answer.retry_after and answer.quota and answer.whose is Whose.DEVICE:
             pushed.over_quota[device.id] = answer.retry_after
         elif answer.retry_after:
@@ -198,7 +200,7 @@ class Pusher:
             wait = answer.retry_after.total_seconds()
             log.warning("push.quota", wait_seconds=wait, scope=answer.whose.value, **facts)
         if answer.result is PushResult.GONE:
-            self._dead.append((note.uid, device))
+            self._dead.append((message.uid, device))
         if answer.result is PushResult.REFUSED:
             self.refusals.add(answer.code)
         if answer.alerts:

@@ -125,7 +125,7 @@ class HeldShard:
                     self._seen += 1
                     self._run.counts.due += 1
                     if listed.uid in self._skipped_before:
-                        self.note(listed.uid, TurnResult(Outcome.DONE_BEFORE))
+                        self.count(listed.uid, TurnResult(Outcome.DONE_BEFORE))
                     elif listed.user is not None:
                         yield listed.user
                     else:
@@ -141,7 +141,7 @@ class HeldShard:
     def _unreadable(self, listed: Listed) -> None:
         self._run.defects += 1
         log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-        self.note(listed.uid, TurnResult(Outcome.UNREADABLE))
+        self.count(listed.uid, TurnResult(Outcome.UNREADABLE))
 
     async def _pages(self, zones: Sequence[str], limits: Limits) -> AsyncGenerator[Listed]:
         following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
@@ -161,7 +161,7 @@ class HeldShard:
         size = self._run.limits.page_size
         return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
 
-    def note(self, uid: str, outcome: TurnResult) -> None:
+    def count(self, uid: str, outcome: TurnResult) -> None:
         """One user's answer, counted once. Only an answer of "done" lets the shard end."""
         self._run.counts.add(outcome)
         if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:

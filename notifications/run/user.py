@@ -260,17 +260,17 @@ async def _or_take(day: Day, decision: Decision) -> Ready | Decision:
 
 
 async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Decision]]) -> TurnResult:
-    """Steps 4 to 7, from the fence on: never cancelled. `noted` comes before begin, so that a
+    """Steps 4 to 7, from the fence on: never cancelled. `opened_at` comes before begin, so that a
     process that froze in between finds its time is up and pushes nothing."""
-    noted = day.run.clock.seconds()
+    opened_at = day.run.clock.seconds()
     try:
         opened = await day.run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
-        note = message(day.uid, opened.entry, day.now, silent=day.late)
+        push = message(day.uid, opened.entry, day.now, silent=day.late)
         with day.run.telemetry.span("push"):
-            pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
+            pushed = await day.run.pusher.push(push, devices, opened.entry.devices, opened_at)
         wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
         recorded = await day.run.writes.retry_until_known(
             partial(_record_pushes, day, opened, pushed, wait), RECORD_GRACE
