@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 SPEND_PREFIX = "daily_summary:spend:"
 SPEND_KEPT_SECONDS = 3 * 86_400
 MICROS = 1_000_000  # of a USD: the unit of sums
 TOKENS = ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning")
-MTOK = 1_000_000  # the tokens that a price is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +64,6 @@ class Spent:
 
 
 NOTHING = Spent()
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD for a million tokens. `cached`: input that was cached before; `kept`: input that is written to the cache."""
-
-    tokens_in: Decimal
-    tokens_out: Decimal
-    cached: Decimal
-    kept: Decimal
-
-    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int, tokens_kept: int = 0) -> int:
-        """The cost of a call, in millionths of a USD, rounded up. Each token in has one of the three prices."""
-        cached = min(tokens_cached, tokens_in)
-        kept = min(tokens_kept, tokens_in - cached)
-        read = (tokens_in - cached - kept) * self.tokens_in + cached * self.cached + kept * self.kept
-        usd = read + tokens_out * self.tokens_out
-        return math.ceil(usd * MICROS / MTOK)
 
 
 def spend_key(environment: str, day: date) -> str:
