@@ -7,7 +7,7 @@ a summarizer raises ItemFault or ProviderFault.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,7 +55,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedKey:
     """One key of a scan."""
 
     key: str
@@ -64,7 +64,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawKey:
     """One key as it is: what an operator would see in Redis."""
 
     key: str
@@ -153,8 +153,8 @@ class Claims(Protocol):
     async def pause_left(self, key: str) -> timedelta: ...
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool: ...
     async def settle(self, key: str, token: str, amount: int) -> None: ...
-    def scan(self, pattern: str) -> AsyncIterator[Found]: ...
-    def keys(self, pattern: str) -> AsyncIterator[Raw]: ...
+    def scan(self, pattern: str) -> AsyncIterator[ScannedKey]: ...
+    def keys(self, pattern: str) -> AsyncIterator[RawKey]: ...
     async def warnings(self) -> list[str]: ...
     async def aclose(self) -> None: ...
 
@@ -225,7 +225,7 @@ class Store(Protocol):
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision: ...
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision: ...
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
@@ -289,17 +289,24 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
 
-class Telemetry(Protocol):
-    """Metrics and traces of one run. Cheap, never in the way, and without any user's name.
+class Telemetry:
+    """Metrics and traces of one run, without any user's name. This one records nothing; an adapter overrides it.
 
-    `span`: a `user`, and within it `chat` and `push`. `asked`: a call to the LLM, and the kind of its failure.
-    `ended`: the run's counts. What is not sent a second after the run's end is lost.
+    Its methods return at once and never raise. What is not sent a second after the run's end is lost.
     """
 
-    def span(self, name: str, model: str = "") -> AbstractContextManager[None]: ...
-    def asked(self, spent: Spent, model: str, error: str = "") -> None: ...
-    def ended(self, figures: Mapping[str, object]) -> None: ...
-    async def aclose(self) -> None: ...
+    def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
+        """A span around a block: a `user`, and within it `chat` and `push`."""
+        return nullcontext()
+
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
+        """A call to the LLM; `error`: the kind of its failure."""
+
+    def record_run(self, figures: Mapping[str, object]) -> None:
+        """The run's counts, as `tick.finished` has them."""
+
+    async def aclose(self) -> None:
+        """Send what is not sent yet."""
 
 
 class Heartbeat(Protocol):

@@ -134,6 +134,6 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     if result.idle:
         return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
     counts = result.counts
-    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Outcome)
+    figures = ((counts.outcomes[outcome], SAID.get(outcome, outcome.value)) for outcome in Outcome)
     told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
     return [*lines, f"{at}: {told}; {counts.pushes} pushes, {result.llm_calls} LLM calls, {seconds:.1f} s."]
