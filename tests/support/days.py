@@ -11,8 +11,8 @@ from notifications.domain.claim import skipped_key, sweep_key, user_key
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.shards import key_of
 from notifications.domain.told import told_hash
+from notifications.testing import ENVIRONMENT
 from tests.support.evening import EIGHT, Evening
-from tests.support.memory import ENVIRONMENT
 from tests.support.worlds import Doc, talk
 
 Way = Callable[[Evening], None]
