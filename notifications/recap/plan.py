@@ -88,7 +88,7 @@ def plan(m: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
 def halves(part: Sequence[Note]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """A part that was too long, in two; a single note loses its second half."""
     if len(part) > 1:
-        first, second = _split(part, 0, 2)
+        first, second = _equal(part, 2)
         return first, second
     return (_cut(part[0], part[0].size // 2),), ()
 
@@ -116,8 +116,7 @@ def _fitted(notes: Sequence[Note], digested: Callable[[int], str], capacity: int
 
 def _split(notes: Sequence[Note], room: int, most: int) -> tuple[tuple[Note, ...], ...]:
     """As few parts of equal size as the notes fit in, up to `most`; conversations are not divided."""
-    least = min(most, max(1, math.ceil(_size(notes) / room))) if room else most
-    for count in range(least, most + 1):
+    for count in range(max(1, math.ceil(_size(notes) / room)), most + 1):
         parts = _equal(notes, count)
         if all(_size(part) <= room for part in parts):
             return parts
