@@ -14,7 +14,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
-from notifications.domain.backoff import retry_after
+from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 from notifications.domain.text import bounded, code

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from notifications.domain.backoff import LONGEST, retry_after
+from notifications.adapters.retry_after import LONGEST, retry_after
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.text import bounded, clean, printable
 from notifications.domain.text import code as error_code
