@@ -547,11 +547,11 @@ class TestOpenAISummarizer(SummarizerSuite):
         self.llm.script = script
 
 
-FAULTS: dict[LLMTrouble, Exception | Answer] = {
-    LLMTrouble.DOWN: ProviderFault("It is down."),
-    LLMTrouble.REFUSES_US: ProviderFault("It refuses the key.", config=True),
-    LLMTrouble.TOO_LONG: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
-    LLMTrouble.CUT: answered('{"headline": "', ItemReason.TRUNCATED),
+FAULTS: dict[LLMTrouble, Callable[[], Exception | Answer]] = {
+    LLMTrouble.DOWN: lambda: ProviderFault("It is down."),
+    LLMTrouble.REFUSES_US: lambda: ProviderFault("It refuses the key.", config=True),
+    LLMTrouble.TOO_LONG: lambda: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
+    LLMTrouble.CUT: lambda: answered('{"headline": "', ItemReason.TRUNCATED),
 }
 
 
@@ -564,4 +564,4 @@ class TestMemorySummarizer(SummarizerSuite):
     def cause(self, trouble: LLMTrouble) -> None:
         if trouble not in FAULTS:
             super().cause(trouble)
-        self.made.script = lambda question: FAULTS[trouble]
+        self.made.script = lambda question: FAULTS[trouble]()
