@@ -172,24 +172,25 @@ def telemetry(settings: Settings) -> Telemetry:
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
-    """Firestore where a project is set, else SQLite in the data folder."""
-    from notifications.domain.delivery import LedgerRules
+    """Firestore where a project is set, else SQLite; a new data folder is filled with sample users.
 
+    Where a run serves a pretended time, the sample users talk then, too.
+    """
     limits = settings.limits
-    rules = LedgerRules(
-        stale=limits.span("sending_stale"),
-        max_pushes=limits.max_pushes,
-        retention=timedelta(days=limits.ledger_retention_days),
-    )
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
-        emulator, timeout = settings.firestore_emulator, limits.span("store_timeout")
-        return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout)
+        return await firestore.connect(
+            settings.project,
+            settings.firestore_database,
+            settings.firestore_emulator,
+            limits.ledger_rules,
+            limits.span("store_timeout"),
+        )
     from notifications.adapters.local import samples
     from notifications.adapters.local.sqlite import SqliteStore
 
-    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", limits.ledger_rules)
     if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
     elif offset and sends:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -49,21 +49,29 @@ def _goes_on(run: Run, ends: float) -> bool:
 
 
 async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
-    stale = run.parts.limits.span("sending_stale")
     after = None
     while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
         for uid, entry in page:
-            since, redis_now = entry.sending_at, now - run.offset
-            fresh = since is not None and redis_now - stale < since <= redis_now + stale  # beyond: a clock was ahead
-            if not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME:
+            if is_swept(entry, now - run.offset, run.parts.limits.span("sending_stale")):
                 yield uid, entry
         after = (page[-1][0], page[-1][1].date)
 
 
+def is_swept(entry: Ledger, redis_now: datetime, stale: timedelta) -> bool:
+    """Whether a sweep looks at it: open, not a resend's, and its sender gone or stamped by a clock that was ahead."""
+    since = entry.sending_at
+    fresh = since is not None and redis_now - stale < since <= redis_now + stale
+    return not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME
+
+
+def slot_of_entry(entry: Ledger, now: datetime) -> datetime:
+    """About when it was due: its user's hour or zone may have changed since."""
+    return entry.window_end or entry.sending_at or now
+
+
 async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
-    slot = entry.window_end or entry.sending_at or now
     try:
-        day = await claim_day(run, uid=uid, date=entry.date, slot=slot, lane=SINGLE_FILE_LANE)
+        day = await claim_day(run, uid=uid, date=entry.date, slot=slot_of_entry(entry, now), lane=SINGLE_FILE_LANE)
         dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD
         if day.won.answer is not ClaimAnswer.WON and not dead:
             return  # somebody else's, or not yet due

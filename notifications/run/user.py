@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from notifications.domain.claim import ClaimAnswer
+from notifications.domain.claim import ClaimAnswer, Record
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import (
     ClaimsDown,
@@ -27,12 +27,13 @@ from notifications.domain.model import DayState, Device, Draft, Ledger, Recap, U
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import message
 from notifications.domain.schedule import Slot
+from notifications.ports import Reply
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
-from notifications.recap.material import Material, material
+from notifications.recap.material import Material
 from notifications.run.asking import Asking, run_in_thread_if_large
 from notifications.run.day import Day, claim_day
-from notifications.run.day_input import DayInput, Ledgers, read_ledgers
+from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.recap import Writing
@@ -126,17 +127,19 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again."""
     run, store = day.run, day.run.parts.store
     ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
-    today = ledgers.today
-    if today is not None and today.state is DayState.UNREADABLE:
-        raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
-    if today is not None and today.state.final and not _may_replace(day, today):
-        return Decision(NextStep.FINAL, today)
-    if today is not None and not today.state.final:
-        return Ready(await day.devices(), None)
-    if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
-        return await _or_take(day, await run.writes.watch(store.legacy(day.opening(language=user.language), summary)))
-    if ledgers.inverted_by is not None and day.replaces is None:
-        return await _inverted(day, ledgers)
+    match ledgers.gate(day.replaces):
+        case Gate.UNREADABLE:
+            stored = f"users/{day.uid}/recap_deliveries/{day.date}"
+            raise Malformed(f"{stored} is not a ledger that this version knows; see `inspect`.")
+        case Gate.ENDED:
+            return Decision(NextStep.FINAL, ledgers.today)
+        case Gate.OPEN:
+            return Ready(await day.devices(), None)
+        case Gate.LEGACY if ledgers.summary is not None:
+            legacy = store.legacy(day.opening(language=user.language), ledgers.summary)
+            return await _or_take(day, await run.writes.watch(legacy))
+        case Gate.INVERTED:
+            return await _inverted(day, ledgers)
     given = await day.conversations(ledgers)
     found = await _material(run, given)
     if found is None:
@@ -151,9 +154,8 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
 
 async def _material(run: Run, given: DayInput) -> Material | None:
     """What a recap is made of; None where the day has nothing to say."""
-    user, said = given.ledgers.user, given.conversations
-    asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.parts.limits.min_words)
-    return await run_in_thread_if_large(sum(c.size for c in said), material, *asked)
+    size = sum(conversation.size for conversation in given.conversations)
+    return await run_in_thread_if_large(size, given.material, run.parts.limits.min_words)
 
 
 async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
@@ -180,7 +182,13 @@ async def _written(day: Day, found: Material) -> Draft | None:
     left = _left_of_deadline(day)
     asking = Asking(run, run.parts.summarizer, left)
     writing = Writing(
-        run, day.uid, day.date, found, asking, resumes=_may_have_kept_a_draft(day), may_wait=_another_pass_comes(day)
+        run,
+        day.uid,
+        day.date,
+        found,
+        asking,
+        resumes=_may_have_kept_a_draft(day.won),
+        may_wait=_another_pass_comes(day),
     )
     try:
         async with asyncio.timeout(left.total_seconds() * WITH_CHECKS):
@@ -218,16 +226,22 @@ async def _closing(day: Day, found: Material) -> Draft | None:
 
     None where there is neither.
     """
-    if day.run.parts.summarizer is not None and _may_have_kept_a_draft(day):
-        asking = Asking(day.run, day.run.parts.summarizer, timedelta(0))
-        if draft := await Writing(day.run, day.uid, day.date, found, asking).unverified():
-            return draft
+    if draft := await unverified_draft(day.run, day.uid, found, day.won):
+        return draft
     return await _extract(day, found, "closing") if day.run.parts.falls_back else None
 
 
-def _may_have_kept_a_draft(day: Day) -> bool:
+async def unverified_draft(run: Run, uid: str, found: Material, won: Reply | Record) -> Draft | None:
+    """The draft that an earlier run stored for want of a second look; None where there is none."""
+    if run.parts.summarizer is None or not _may_have_kept_a_draft(won):
+        return None
+    asking = Asking(run, run.parts.summarizer, timedelta(0))
+    return await Writing(run, uid, found.date, found, asking).unverified()
+
+
+def _may_have_kept_a_draft(won: Reply | Record) -> bool:
     """Whether an earlier run may have stored one: only a user's first try can be sure that none did."""
-    return bool(day.won.reason) or day.won.crashes > 0
+    return bool(won.reason) or won.crashes > 0
 
 
 def _another_pass_comes(day: Day) -> bool:
@@ -242,10 +256,6 @@ async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHIN
     if reason:
         log.warning("recap.extract", **day.facts, reason=reason)
     return await asyncio.to_thread(extract, found, day.run.parts.split_sentences, spent)
-
-
-def _may_replace(day: Day, today: Ledger) -> bool:
-    return day.resend and day.replaces is not None and day.replaces.seq == today.seq
 
 
 async def _close(day: Day, given: DayInput | None, state: DayState, outcome: str) -> Ready | Decision:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
-from notifications.commands.resend import Refused, _refuse_what_is_no_day
+from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
 from notifications.domain.model import Cited, DayState, User
@@ -190,8 +190,7 @@ class History:
                 return
             listed = await self.store.user("ann")
             try:
-                run: Any = SimpleNamespace(parts=SimpleNamespace(store=self.store))
-                await _refuse_what_is_no_day(run, listed, slot)
+                refuse_unmakeable(listed, await read_ledgers(self.store, listed.user, slot, LOOK_BACK))
             except Refused:
                 return
             found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)

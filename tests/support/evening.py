@@ -11,7 +11,6 @@ from typing import Any
 from notifications.adapters.llm.sentences import sentences
 from notifications.commands.operation import Context
 from notifications.domain.claim import Record, user_key
-from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
@@ -53,12 +52,7 @@ class Evening:
         self.push_text = PushText.RECAP
         self.verifies = False
         self.style = ""
-        rules = LedgerRules(
-            self.limits.span("sending_stale"),
-            self.limits.max_pushes,
-            timedelta(days=self.limits.ledger_retention_days),
-        )
-        self.store: Any = MemoryStore(self.world.documents, rules)
+        self.store: Any = MemoryStore(self.world.documents, self.limits.ledger_rules)
 
     def seconds(self) -> float:
         """The parts' clock: it stands still while nobody turns it."""
