@@ -154,16 +154,12 @@ async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenA
 
 async def test_an_unreachable_server_is_named() -> None:
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    with pytest.raises(ProviderFault, match=r"The LLM at 127.0.0.1:\d+ refuses the connection; check OPENAI_BASE_URL"):
+    with pytest.raises(
+        ProviderFault, match=r"The LLM at 127.0.0.1:\d+ refuses the connection; check OPENAI_BASE_URL"
+    ) as caught:
         await nowhere.ask(question(), DEADLINE)
+    assert caught.value.unpaid  # it never left
     await nowhere.aclose()
-
-
-async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    llm.latency = 30
-    with pytest.raises(ProviderFault, match="does not end its answer in time") as caught:
-        await summarizer.ask(question(), timedelta(seconds=0.3))
-    assert (summarizer.calls, caught.value.cheap, caught.value.unpaid) == (1, False, False)
 
 
 def refusing(llm: FakeLLM, *fields: str, status: int = 400) -> None:
@@ -489,14 +485,6 @@ async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connecte
     await summarizer.ask(question(), DEADLINE)
     first, second = llm.bodies
     assert sorted(first) == sorted(second)
-
-
-async def test_what_never_left_costs_nothing() -> None:
-    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    with pytest.raises(ProviderFault) as caught:
-        await nowhere.ask(question(), DEADLINE)
-    assert caught.value.unpaid
-    await nowhere.aclose()
 
 
 async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected: Connect) -> None:

@@ -89,6 +89,14 @@ def test_a_sender_is_fresh_until_the_very_instant_at_which_it_is_stale() -> None
     assert take(unstamped) == Decision(NextStep.BUSY, unstamped, TERMS.stale)
 
 
+@pytest.mark.parametrize(("ahead", "restamped"), [(TERMS.stale, False), (TERMS.stale + LEFT, True)])
+def test_a_sender_stamped_by_a_clock_that_was_ahead_is_stamped_again(ahead: timedelta, restamped: bool) -> None:
+    found = entry(DayState.SENDING, sending_at=NOW + ahead)
+    decision = take(found)
+    assert (decision.step, decision.write) == (NextStep.BUSY, restamped)
+    assert decision.wait == (TERMS.stale if restamped else TERMS.stale + ahead)
+
+
 def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -> None:
     early = replace(THEIRS, created_at=SLOT - timedelta(hours=1))
     base = replace(
