@@ -1,7 +1,7 @@
 """Daily Recap: started every minute by a scheduler, serves the users whose local hour has come.
 
 Exit codes: 0 all handled or safely waiting; 1 a defect; 2 usage; 3 bad configuration;
-4 a dependency stopped the run; 5 somebody's day ended without a recap.
+4 a dependency stopped the run; 5 a user's day ended without a recap.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ import sys
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # loading takes a moment
 
-    def _stopped(*_: object) -> None:
+    def _interrupted(*_: object) -> None:
         os.write(2, b"Stopped before it began; nothing was claimed.\n")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)  # as a shell expects of who was interrupted
+        os.kill(os.getpid(), signal.SIGINT)  # as a shell expects
 
-    signal.signal(signal.SIGINT, _stopped)
+    signal.signal(signal.SIGINT, _interrupted)
 
 import asyncio
 import faulthandler
-import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 
 try:
     import structlog
@@ -44,13 +42,13 @@ from notifications.commands.progress import Ended, Previews, code_of, exit_code,
 from notifications.commands.terminal import complain, say, steady_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.outbound import outbound
-from notifications.ports import Claims
-from notifications.run.state import NullTelemetry, Parts
+from notifications.ports import Telemetry
+from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, is_on_platform, load
 
-FAREWELL_SECONDS = 0.5  # of the platform's last: then it kills
+EXIT_BEFORE_KILL_SECONDS = 0.5  # of the platform's last: then it kills
 MINUTE = 60
 events = structlog.get_logger()
 
@@ -62,7 +60,7 @@ def main(arguments: list[str]) -> int:
     try:
         command = parse(arguments)
         settings = load()
-        _set_outbound()
+        _set_proxies()
         log.configure(settings.log_format, on_platform=settings.on_platform)
         command.check(settings)
         _check_folder(settings)
@@ -70,13 +68,13 @@ def main(arguments: list[str]) -> int:
             events.warning("summarizer.extract", reason="RECAP_SUMMARIZER=extract: recaps are made without an LLM.")
         if settings.on_platform and not settings.fcm:
             events.warning("push.outbox", reason="RECAP_STORE=sqlite: pushes stay in outbox.jsonl, and reach no phone.")
-        return asyncio.run(_watched(settings, partial(_dispatch, command, settings)))
+        return asyncio.run(run_command(command, settings))
     except RecapError as error:
-        return _refused(error)
+        return _report_error(error)
 
 
-def _set_outbound() -> None:
-    """The same way out for each client that reads the environment."""
+def _set_proxies() -> None:
+    """Write one rule for proxies where every client reads it: into the environment."""
     for name, value in outbound(os.environ).items():
         if value:
             os.environ[name] = value
@@ -85,7 +83,7 @@ def _set_outbound() -> None:
 
 
 def _check_folder(settings: Settings) -> None:
-    """A path that begins where the job was started needs that folder."""
+    """Raises ConfigFault where the data folder's path is relative to a working directory that is gone."""
     if settings.data_dir.is_absolute() or (settings.redis_url and settings.firestore):
         return
     try:
@@ -97,8 +95,8 @@ def _check_folder(settings: Settings) -> None:
         ) from None
 
 
-def _refused(error: RecapError) -> int:
-    """One sentence and an exit code; where the log is a platform's, as an event like all others."""
+def _report_error(error: RecapError) -> int:
+    """One sentence and an exit code; on a platform an event like all others."""
     sentence, code = f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error), code_of(error)
     env = {name: value for name, value in os.environ.items() if value.strip()}
     if is_on_platform(env):
@@ -109,117 +107,128 @@ def _refused(error: RecapError) -> int:
     return code
 
 
-async def _watched(settings: Settings, work: Callable[[Termination], Awaitable[int]]) -> int:
-    """The work, told of SIGTERM by an event, and killed if the loop stalls: a stalled loop can't renew."""
+async def run_command(command: Command, settings: Settings) -> int:
+    """One command; with `--every-minute` a tick on each minute until SIGTERM."""
+    with _supervised(settings) as terminated:
+        if not command.every_minute:
+            return await run_once(command, settings, terminated)
+        while not terminated.is_set():
+            try:
+                await run_once(command, settings, terminated)
+            except DependencyDown as trouble:  # it may be back by the next minute
+                _report_error(trouble)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MINUTE - time.time() % MINUTE):
+                    await terminated.wait()
+        return 0
+
+
+@contextmanager
+def _supervised(settings: Settings) -> Iterator[Termination]:
+    """SIGTERM as an event, and a watchdog that kills the process if the loop stalls: then it can't renew its claims."""
     terminated = Termination()
     loop = asyncio.get_running_loop()
 
     def terminate() -> None:
         if not terminated.is_set():
-            loop.call_later(settings.limits.stop_seconds - FAREWELL_SECONDS, os._exit, 4)
+            loop.call_later(settings.limits.stop_seconds - EXIT_BEFORE_KILL_SECONDS, os._exit, 4)
             terminated.set()
+
+    async def feed_watchdog(seconds: float) -> None:
+        while True:
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            await asyncio.sleep(seconds / 3)
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, terminate)
-    watchdog = asyncio.create_task(_keep_alive(settings.limits.watchdog_seconds))
+    watchdog = asyncio.create_task(feed_watchdog(settings.limits.watchdog_seconds))
     try:
-        return await work(terminated)
+        yield terminated
     finally:
         watchdog.cancel()
         faulthandler.cancel_dump_traceback_later()
 
 
-async def _keep_alive(seconds: float) -> None:
-    while True:
-        faulthandler.dump_traceback_later(seconds, exit=True)
-        await asyncio.sleep(seconds / 3)
-
-
-async def _dispatch(command: Command, settings: Settings, terminated: Termination) -> int:
-    if command.every_minute:
-        return await _every_minute(command, settings, terminated)
-    return await _once(command, settings, terminated)
-
-
-async def _every_minute(command: Command, settings: Settings, terminated: Termination) -> int:
-    """Tick on the minute until told to stop. A server that is down now may be back by the next."""
-    while not terminated.is_set():
-        try:
-            await _once(command, settings, terminated)
-        except DependencyDown as trouble:
-            _refused(trouble)
-        try:
-            async with asyncio.timeout(MINUTE - time.time() % MINUTE):
-                await terminated.wait()
-        except TimeoutError:
-            pass
-    return 0
-
-
-async def _once(command: Command, settings: Settings, terminated: Termination) -> int:
-    """One command; or one tick, and its heartbeat where one is set. A wish for one user or another time has none."""
-    beat = wiring.heartbeat(settings) if command.is_the_schedulers else None
-    if beat is None:
-        return (await _opened(command, settings, terminated)).code
-    beat.start()
+async def run_once(command: Command, settings: Settings, terminated: Termination) -> int:
+    """One command; or one tick, and its heartbeat where one is set."""
+    heartbeat = wiring.heartbeat(settings) if command.is_the_schedulers else None
+    if heartbeat is not None:
+        heartbeat.start()
     ended = Ended(1, "A defect ended this run; its log has the trace.")
     try:
-        ended = await _opened(command, settings, terminated)
+        ended = await _with_claims(command, settings, terminated)
     except RecapError as error:
         ended = Ended(code_of(error), str(error))
         raise
+    except TimeoutError:  # of what waits until SIGTERM, such as another process's lock
+        if not terminated.is_set():
+            raise
+        ended = Ended(0)
     finally:
-        await beat.end(*ended)
+        if heartbeat is not None:
+            await heartbeat.end(*ended)
     return ended.code
 
 
-async def _opened(command: Command, settings: Settings, terminated: Termination) -> Ended:
+async def _with_claims(command: Command, settings: Settings, terminated: Termination) -> Ended:
+    """Open Redis and run the command; all the rest is opened by who needs it."""
     if command.dry_run and wiring.is_untouched(settings):
         say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
         return Ended(0)
-    try:
-        async with AsyncExitStack() as stack:
-            async with terminated.timeout(math.inf):  # a lock that another holds is not waited for beyond SIGTERM
-                claims = await stack.enter_async_context(wiring.open_claims(settings))
-            return await _with_claims(command, settings, claims, terminated)
-    except TimeoutError:
-        if terminated.is_set():
-            return Ended(0)
-        raise
+    async with AsyncExitStack() as stack:
+        claims = await stack.enter_async_context(terminated.entered(wiring.open_claims(settings)))
+        begun, previews = time.monotonic(), Previews()
+        offset = command.now - await claims.now() if command.now else timedelta(0)
 
+        @asynccontextmanager
+        async def open_parts() -> AsyncIterator[Parts]:
+            telemetry = wiring.telemetry(settings) if command.operation is None else Telemetry()
+            stack.push_async_callback(telemetry.aclose)
+            parts = wiring.open_parts(
+                settings,
+                claims=claims,
+                show=previews,
+                offset=offset,
+                telemetry=telemetry,
+                fills=command.fills,
+                sends=command.sends,
+            )
+            async with terminated.entered(parts) as opened:
+                yield opened
 
-async def _with_claims(command: Command, settings: Settings, claims: Claims, terminated: Termination) -> Ended:
-    begun, previews, farewell = time.monotonic(), Previews(), AsyncExitStack()
-    offset = command.now - await claims.now() if command.now else timedelta(0)
-
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[Parts]:
-        telemetry = wiring.telemetry(settings) if command.operation is None else NullTelemetry()
-        farewell.push_async_callback(telemetry.aclose)
-        async with AsyncExitStack() as stack:
-            async with terminated.timeout(math.inf):
-                fills, sends = command.fills, command.sends
-                opened = wiring.open_parts(settings, claims, previews, offset, telemetry, fills=fills, sends=sends)
-                parts = await stack.enter_async_context(opened)
-            yield parts
-
-    since = wiring.served_since(settings)
-    try:
-        if command.operation:
-            context = Context(settings, claims, opening, offset, terminated, wiring.sample_users, shown, since)
-            return Ended(await command.operation(context))
-        task, tasks = settings.task_index, settings.task_count
-        tick = Tick(claims, settings.limits, opening, terminated, offset, task, tasks, shown, since)
-        report = await (tick.run_user(command.user) if command.user else tick.run())
-        previews.log_suppressed_counts()
-        seconds = time.monotonic() - begun
-        events.info("tick.finished", **report.as_event(), seconds=round(seconds, 3), exit_code=exit_code(report))
-        log.log_suppressed_counts()
-        return print_summary(report, seconds, in_words=not settings.on_platform)
-    finally:  # where it did not come to its end, and after a command
-        previews.log_suppressed_counts()
-        log.log_suppressed_counts()
-        await farewell.aclose()
+        try:
+            if command.operation is not None:
+                context = Context(
+                    settings=settings,
+                    claims=claims,
+                    open_parts=open_parts,
+                    offset=offset,
+                    terminated=terminated,
+                    samples=wiring.sample_users,
+                    shown=shown,
+                    since=wiring.served_since(settings),
+                )
+                return Ended(await command.operation(context))
+            tick = Tick(
+                claims=claims,
+                limits=settings.limits,
+                open_parts=open_parts,
+                terminated=terminated,
+                offset=offset,
+                task=settings.task_index,
+                tasks=settings.task_count,
+                show_progress=shown,
+                since=wiring.served_since(settings),
+            )
+            result = await (tick.run_user(command.user) if command.user else tick.run())
+            previews.log_suppressed_counts()
+            seconds = time.monotonic() - begun
+            events.info("tick.finished", **result.as_event(), seconds=round(seconds, 3), exit_code=exit_code(result))
+            log.log_suppressed_counts()
+            return print_summary(result, seconds, in_words=not settings.on_platform)
+        finally:  # where it did not come to its end, and after a command
+            previews.log_suppressed_counts()
+            log.log_suppressed_counts()
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from evals.days import Day
-from notifications.adapters.llm.offline import sentences
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, client_of, connect
-from notifications.adapters.llm.openai_dialect import FORMS
+from notifications.adapters.llm.requests import FORMS
+from notifications.adapters.llm.sentences import sentences
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.question import Question

@@ -7,7 +7,7 @@ a summarizer raises ItemFault or ProviderFault.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,7 +55,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedKey:
     """One key of a scan."""
 
     key: str
@@ -64,7 +64,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawKey:
     """One key as it is: what an operator would see in Redis."""
 
     key: str
@@ -153,8 +153,8 @@ class Claims(Protocol):
     async def pause_left(self, key: str) -> timedelta: ...
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool: ...
     async def settle(self, key: str, token: str, amount: int) -> None: ...
-    def scan(self, pattern: str) -> AsyncIterator[Found]: ...
-    def keys(self, pattern: str) -> AsyncIterator[Raw]: ...
+    def scan(self, pattern: str) -> AsyncIterator[ScannedKey]: ...
+    def keys(self, pattern: str) -> AsyncIterator[RawKey]: ...
     async def warnings(self) -> list[str]: ...
     async def aclose(self) -> None: ...
 
@@ -209,7 +209,7 @@ class Store(Protocol):
     async def legacy(self, op: Opening, summary: Summary) -> Decision: ...
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision: ...
     async def take(self, uid: str, day: date, by: str) -> Decision: ...
-    async def report(
+    async def record_pushes(
         self,
         uid: str,
         day: date,
@@ -225,7 +225,7 @@ class Store(Protocol):
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision: ...
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision: ...
 
-    async def everybody(self, after: str | None, limit: int) -> list[Listed]: ...
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]: ...
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
@@ -239,8 +239,8 @@ class Store(Protocol):
 class Summarizer(Protocol):
     """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be a slower one at a lower price.
 
-    `calls` and `tokens` count what was spent since it was opened; `budgets` is what the last answer
-    announced of the provider's limits, by "requests" and "tokens". `worst_cost` is what a call can cost
+    `calls` and `tokens` count what was spent since it was opened; `rate_limits` is what the last
+    answer announced of them, by "requests" and "tokens". `worst_cost` is what a call can cost
     at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
     when the provider shuts the model down; None where it does not say. `where` is what a
     sentence calls it, with the settings that say so; `named_by` is the one that names the model.
@@ -251,7 +251,7 @@ class Summarizer(Protocol):
     model: str
     calls: int
     tokens: int
-    budgets: Mapping[str, RateLimit]
+    rate_limits: Mapping[str, RateLimit]
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer: ...
     async def worst_cost(self, question: Question) -> int | None: ...
@@ -289,17 +289,24 @@ class Clock(Protocol):
     def seconds(self) -> float: ...
 
 
-class Telemetry(Protocol):
-    """Metrics and traces of one run. Cheap, never in the way, and without any user's name.
+class Telemetry:
+    """Metrics and traces of one run, without any user's name. This one records nothing; an adapter overrides it.
 
-    `span`: a `user`, and within it `chat` and `push`. `asked`: a call to the LLM, and the kind of its failure.
-    `ended`: the run's counts. What is not sent a second after the run's end is lost.
+    Its methods return at once and never raise. What is not sent a second after the run's end is lost.
     """
 
-    def span(self, name: str, model: str = "") -> AbstractContextManager[None]: ...
-    def asked(self, spent: Spent, model: str, error: str = "") -> None: ...
-    def ended(self, figures: Mapping[str, object]) -> None: ...
-    async def aclose(self) -> None: ...
+    def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
+        """A span around a block: a `user`, and within it `chat` and `push`."""
+        return nullcontext()
+
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
+        """A call to the LLM; `error`: the kind of its failure."""
+
+    def record_run(self, figures: Mapping[str, object]) -> None:
+        """The run's counts, as `tick.finished` has them."""
+
+    async def aclose(self) -> None:
+        """Send what is not sent yet."""
 
 
 class Heartbeat(Protocol):

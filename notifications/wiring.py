@@ -15,7 +15,7 @@ import structlog
 from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, PushText
 from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
-from notifications.run.state import NullTelemetry, Parts
+from notifications.run.state import Parts
 from notifications.settings import Settings
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ def is_untouched(settings: Settings) -> bool:
 
 
 def served_since(settings: Settings) -> datetime | None:
-    """When a data folder was first filled: nobody was due there before. None where an app's own users are served."""
+    """When a data folder was first filled: no user was due there before. None where an app's own users are served."""
     if settings.project is not None:
         return None
     from notifications.adapters.local import samples
@@ -54,12 +54,12 @@ def sample_users(now: datetime) -> list[Sample]:
 
 
 def heartbeat(settings: Settings) -> Heartbeat | None:
-    """Who is told of each tick; None where nobody is set."""
+    """The service that is told of each tick; None where none is set."""
     if settings.heartbeat_url is None:
         return None
-    from notifications.adapters.telemetry import heartbeat as beats
+    from notifications.adapters.telemetry.heartbeat import HttpHeartbeat
 
-    return beats.HttpHeartbeat(settings.heartbeat_url)
+    return HttpHeartbeat(settings.heartbeat_url)
 
 
 @asynccontextmanager
@@ -112,50 +112,53 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
 @asynccontextmanager
 async def open_parts(
     settings: Settings,
+    *,
     claims: Claims,
     show: Show,
     offset: timedelta,
     telemetry: Telemetry,
-    *,
-    fills: bool = True,
-    sends: bool = True,
+    fills: bool,
+    sends: bool,
 ) -> AsyncIterator[Parts]:
-    """Everything a run with work needs, closed in reverse order. `fills`: a new data folder, with sample users."""
+    """Everything a run with work needs, closed in reverse order.
+
+    `fills`: put sample users into a new data folder. `sends`: where it serves a pretended time, they talk then, too.
+    """
     async with AsyncExitStack() as stack:
         store = await _store(settings, claims, offset, fills=fills, sends=sends)
         stack.push_async_callback(store.aclose)
-        summarizer = _summarizer(settings)
-        verifier = summarizer if settings.verify else None
-        if summarizer is not None:
+        summarizer = verifier = None
+        if settings.openai:
+            summarizer = verifier = _llm(settings, settings.openai_model)
             stack.push_async_callback(summarizer.aclose)
             if settings.verify and settings.verify_model not in (None, settings.openai_model):
-                verifier = _llm(settings, settings.verify_model, None, None)
+                verifier = _llm(settings, settings.verify_model)
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.llm.offline import sentences
+        from notifications.adapters.llm.sentences import sentences
 
         yield Parts(
-            claims,
-            store,
-            summarizer,
-            push,
-            BootClock(),
-            settings.limits,
-            sentences,
+            claims=claims,
+            store=store,
+            summarizer=summarizer,
+            push=push,
+            clock=BootClock(),
+            limits=settings.limits,
+            split_sentences=sentences,
             tasks=settings.task_count,
             falls_back=settings.fallback == "extract",
             telemetry=telemetry,
-            shown=PushText(settings.push_text),
-            verifier=verifier,
+            push_text=PushText(settings.push_text),
+            verifier=verifier if settings.verify else None,
             style=settings.style,
         )
 
 
 def telemetry(settings: Settings) -> Telemetry:
-    """Metrics and traces of one run, where a collector is set. Whatever is wrong with them stops nobody."""
+    """Metrics and traces of one run, where a collector is set. Whatever is wrong with them stops no run."""
     if not settings.telemetry:
-        return NullTelemetry()
+        return Telemetry()
     try:
         from notifications.adapters.telemetry.otlp import OtlpTelemetry
 
@@ -165,7 +168,7 @@ def telemetry(settings: Settings) -> Telemetry:
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
     except Exception as cause:  # noqa: BLE001 - the SDK raises what it likes for a setting of its own
         log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(cause).__name__}); see OTEL_….")
-    return NullTelemetry()
+    return Telemetry()
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
@@ -173,14 +176,7 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
 
     Where a run serves a pretended time, the sample users talk then, too.
     """
-    from notifications.domain.delivery import LedgerRules
-
     limits = settings.limits
-    rules = LedgerRules(
-        stale=limits.span("sending_stale"),
-        max_pushes=limits.max_pushes,
-        retention=timedelta(days=limits.ledger_retention_days),
-    )
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
@@ -188,13 +184,13 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
             settings.project,
             settings.firestore_database,
             settings.firestore_emulator,
-            rules,
+            limits.ledger_rules,
             limits.span("store_timeout"),
         )
     from notifications.adapters.local import samples
     from notifications.adapters.local.sqlite import SqliteStore
 
-    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", limits.ledger_rules)
     if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
     elif offset and sends:
@@ -202,28 +198,21 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
     return store
 
 
-def _summarizer(settings: Settings) -> Summarizer | None:
-    """The LLM; None where none is set: then each recap is the extract."""
-    if not settings.openai:
-        return None
-    limits = settings.limits
-    return _llm(settings, settings.openai_model, limits.price_in_usd_per_mtok, limits.price_out_usd_per_mtok)
-
-
-def _llm(settings: Settings, model: str, price_in: float | None, price_out: float | None) -> Summarizer:
-    """One model of the LLM's server; its prices in USD for a million tokens, where they are set."""
+def _llm(settings: Settings, model: str) -> Summarizer:
+    """One model of the LLM's server. The prices that are set are those of the model that writes."""
     from notifications.adapters.llm import openai
 
+    limits, writes = settings.limits, model == settings.openai_model
     service = openai.Service(
         model,
         settings.reasoning_effort,
         settings.service_tier,
-        price_in,
-        price_out,
-        settings.limits.daily_budget_usd,
-        named_by="OPENAI_MODEL" if model == settings.openai_model else "OPENAI_VERIFY_MODEL",
+        limits.price_in_usd_per_mtok if writes else None,
+        limits.price_out_usd_per_mtok if writes else None,
+        limits.daily_budget_usd,
+        named_by="OPENAI_MODEL" if writes else "OPENAI_VERIFY_MODEL",
     )
-    return openai.connect(settings.openai_key, settings.openai_base_url, service, settings.limits)
+    return openai.connect(settings.openai_key, settings.openai_base_url, service, limits)
 
 
 async def _push(settings: Settings, show: Show) -> Push:
@@ -234,7 +223,7 @@ async def _push(settings: Settings, show: Show) -> Push:
             settings.fcm_base_url,
             settings.project,
             settings.limits.concurrency,
-            own_credentials=settings.credentials_file is not None,
+            authorized=settings.credentials_file is not None or not settings.fcm_is_loopback,
         )
     from notifications.adapters.local.outbox import Outbox
 

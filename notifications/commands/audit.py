@@ -79,7 +79,7 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
     async with context.open_parts() as parts:
-        joined = Joined(parts.store, Asked(which, now, parts.rules, context.since))
+        joined = Joined(parts.store, Asked(which, now, parts.limits.rules, context.since))
         account = await accounts(joined, _say_row if as_json else None)
     if as_json:
         say(json.dumps(_totals(which, account, joined.read)))

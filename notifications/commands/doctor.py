@@ -109,7 +109,7 @@ async def _seen(store: Store, fix: Fix | None) -> str:
     flawed = changed = seen = 0
     undecided: dict[str, list[str]] = {}
     after: str | None = None
-    while page := await store.everybody(after, PAGE):
+    while page := await store.all_users(after, PAGE):
         for listed in page:
             if listed.user is None:
                 flawed += 1

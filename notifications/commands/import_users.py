@@ -206,7 +206,7 @@ async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | 
     if listed is None or listed.user is None:
         return None
     slot = latest_slot(listed.user.zone, listed.user.hour, now)
-    over = parts.rules.phase(slot.at, now) is Phase.OVER
+    over = parts.limits.rules.phase(slot.at, now) is Phase.OVER
     return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
 
 
@@ -241,7 +241,7 @@ async def samples(context: Context, *, remove: bool) -> int:
 async def _remove(context: Context, store: Store) -> int:
     count = 0
     after: str | None = None
-    while page := await store.everybody(after, PAGE):
+    while page := await store.all_users(after, PAGE):
         for listed in page:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)

@@ -13,7 +13,7 @@ from notifications.commands.terminal import Table, say
 from notifications.domain.claim import ClaimState, Record, user_key
 from notifications.domain.model import Ledger, day_of
 from notifications.domain.schedule import ONE_DAY, slot_of_day
-from notifications.ports import Claims, Found, Store
+from notifications.ports import Claims, ScannedKey, Store
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
 DAYS_BACK, PAGE = 30, 1_000
@@ -70,7 +70,7 @@ async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None)
         yield row
     async for owner, ledger in _ledgers(store, uid, day, now):
         if (owner, ledger.date.isoformat()) not in seen:
-            forgotten = Found(user_key(owner, ledger.date), Record(ClaimState.ABSENT), None)
+            forgotten = ScannedKey(user_key(owner, ledger.date), Record(ClaimState.ABSENT), None)
             yield await _row(store, forgotten, now)
 
 
@@ -99,7 +99,7 @@ def _escaped(uid: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in uid)
 
 
-async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
+async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]:
     uid, _, text = found.key.removeprefix(PREFIX).rpartition(MIDDLE)
     row: dict[str, Any] = {"uid": uid, "date": text, **_claim(found.record, now)}
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None

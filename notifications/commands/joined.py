@@ -75,7 +75,7 @@ class Joined:
         """One for each user document, due or not."""
         store, day = self._store, self._asked.day
         async with (
-            aclosing(self._pages(store.everybody, lambda one: one.uid)) as users,
+            aclosing(self._pages(store.all_users, lambda one: one.uid)) as users,
             aclosing(self._pages(partial(store.ledgers_on, day), lambda one: one[0])) as ledgers,
             aclosing(self._pages(partial(store.summaries_on, day), "/".join)) as summaries,
         ):

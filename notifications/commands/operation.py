@@ -16,7 +16,7 @@ from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What an operation gets: everything but the heavy parts, which it may open."""
 

@@ -41,12 +41,12 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         _, user = await usable_user(parts.store, uid)
         now = await context.claims.now() + context.offset
         slot = slot_of_day(user.zone, day, user.hour) if day else latest_slot(user.zone, user.hour, now)
-        ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
+        ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
         if (late := ledgers.inverted_by) is not None:
             why = f"the ledger of {late} ends after its slot, and names nothing that it told"
             say_wrapped(f"{uid} {slot.recap_date}: what was told is not known, since {why}.")
             return 1
-        found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
+        found = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
         if found is None:
             say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
             return 1
@@ -58,14 +58,14 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
 
 
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Tried) -> Draft:
-    if run.summarizer is not None:
-        asking = Asking(run, run.summarizer, run.limits.span("user_deadline"))
+    if run.parts.summarizer is not None:
+        asking = Asking(run, run.parts.summarizer, run.parts.limits.span("user_deadline"))
         seen.writing = Writing(run, uid, slot.recap_date, found, asking, keeps=False)
         try:
             return await seen.writing.draft()
         except (ItemFault, ProviderFault, OverBudget) as fault:
             seen.fault = str(fault)
-    return await asyncio.to_thread(extract, found, run.split)
+    return await asyncio.to_thread(extract, found, run.parts.split_sentences)
 
 
 def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Tried) -> None:
@@ -80,7 +80,7 @@ def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Tried) -> None
             _say_calls("Looked at", seen.writing.looking)
         _say_evidence(recap.draft, seen.writing)
     say("")
-    wording = Wording(run.shown, found.language)
+    wording = Wording(run.parts.push_text, found.language)
     note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
     for name, title, body in SCREENS:
         say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")

@@ -105,35 +105,35 @@ def code_of(error: RecapError) -> int:
             return 1
 
 
-def exit_code(report: RunResult) -> int:
+def exit_code(result: RunResult) -> int:
     """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
-    if report.trouble is not None:
-        return code_of(report.trouble)
-    if report.defects:
+    if result.trouble is not None:
+        return code_of(result.trouble)
+    if result.defects:
         return 1
-    return 5 if report.counts.without_a_recap or report.unserved else 0
+    return 5 if result.counts.without_a_recap or result.unserved else 0
 
 
-def print_summary(report: RunResult, seconds: float, *, in_words: bool) -> Ended:
+def print_summary(result: RunResult, seconds: float, *, in_words: bool) -> Ended:
     """A line for a person, but where it would stand in one log with the events."""
-    lines = _lines(report, seconds)
+    lines = _lines(result, seconds)
     for line in lines if in_words else []:
         say_line(line)
-    if report.trouble:
-        lines.append(str(report.trouble))
+    if result.trouble:
+        lines.append(str(result.trouble))
         if in_words:
-            complain(str(report.trouble))
-    return Ended(exit_code(report), " ".join(lines))
+            complain(str(result.trouble))
+    return Ended(exit_code(result), " ".join(lines))
 
 
-def _lines(report: RunResult, seconds: float) -> list[str]:
-    at = f"{report.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def _lines(result: RunResult, seconds: float) -> list[str]:
+    at = f"{result.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     lines = []
-    if report.unserved:
-        lines.append(f"{at}: {report.unserved} slots went by unserved; audit --date says who was due.")
-    if report.idle:
+    if result.unserved:
+        lines.append(f"{at}: {result.unserved} slots went by unserved; audit --date says who was due.")
+    if result.idle:
         return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
-    counts = report.counts
-    figures = ((counts.endings[ending], SAID.get(ending, ending.value)) for ending in Outcome)
+    counts = result.counts
+    figures = ((counts.outcomes[outcome], SAID.get(outcome, outcome.value)) for outcome in Outcome)
     told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
-    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {report.llm_calls} LLM calls, {seconds:.1f} s."]
+    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {result.llm_calls} LLM calls, {seconds:.1f} s."]

@@ -129,7 +129,7 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
     async with context.open_parts() as parts:
-        joined = Joined(parts.store, Asked(which, now, parts.rules, context.since))
+        joined = Joined(parts.store, Asked(which, now, parts.limits.rules, context.since))
         async with aclosing(joined.rows()) as rows:
             async for row in rows:
                 figures.add(row)

@@ -1,16 +1,18 @@
-"""How long to wait: what a server asks for, judged by its clock and not ours, and jitter."""
+"""How long to wait: Retry-After, judged by the server's clock and not ours; jitter; a provider's rate limits."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 LONGEST = timedelta(days=1)
 SECONDS = re.compile(r"[0-9]{1,30}(\.[0-9]{1,9})?", re.ASCII)
+MAX_PAUSE = timedelta(seconds=30)  # after it a 429 tells more than an old announcement
+MAX_RESERVE = 0.25  # of a rate limit: a small one would otherwise be kept and never used
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -23,13 +25,13 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    return next((headers[one] for one in (name.lower(), name) if one in headers), "").strip()
+    return next((headers[key] for key in (name.lower(), name) if key in headers), "").strip()
 
 
 def _date(text: str) -> datetime | None:
     try:
-        found = parsedate_to_datetime(text)  # without a zone it is in UTC, whatever this machine's is (RFC 9110)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        date = parsedate_to_datetime(text)  # without a zone it is UTC, whatever this machine's zone is (RFC 9110)
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -39,28 +41,18 @@ def jittered(span: timedelta, low: float, high: float) -> timedelta:
     return span * random.uniform(low, high)  # noqa: S311 - spreads load, keeps no secret
 
 
-MAX_PAUSE = timedelta(seconds=30)  # then a 429 would tell more than an old announcement
-RESERVE_AT_MOST = 0.25  # of a limit: a small one is for using, not for keeping
-
-
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What a provider said is left of one limit, and when all of it is back."""
+    """One rate limit as a provider announced it: what remains of it, and when all of it is back."""
 
     limit: int
     remaining: int
     reset: timedelta
 
-
-def pause(budget: RateLimit, reserve: float) -> timedelta:
-    """How long to start nothing, so that `reserve` is left for what is on its way: a budget refills evenly."""
-    kept = min(reserve, budget.limit * RESERVE_AT_MOST)
-    used = budget.limit - budget.remaining
-    if budget.remaining >= kept or used <= 0:
-        return timedelta(0)
-    return min(MAX_PAUSE, budget.reset * ((kept - budget.remaining) / used))
-
-
-def longest_pause(budgets: Iterable[tuple[RateLimit, float]]) -> timedelta:
-    """Of several limits the one that gives out first decides."""
-    return max((pause(budget, reserve) for budget, reserve in budgets), default=timedelta(0))
+    def pause(self, reserve: float) -> timedelta:
+        """How long to start nothing, so that `reserve` remains for the calls under way. It refills evenly."""
+        kept = min(reserve, self.limit * MAX_RESERVE)
+        used = self.limit - self.remaining
+        if self.remaining >= kept or used <= 0:
+            return timedelta(0)
+        return min(MAX_PAUSE, self.reset * ((kept - self.remaining) / used))

@@ -6,29 +6,30 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
 MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it
-MAX_WAIT_MS = 30 * 60_000  # the longest that `fail` lets an item rest before it is probed again
-FOREIGN_TTL_MS = 2 * 3600_000  # what a value of unknown making gets, when it has no TTL
+MAX_WAIT_MS = 30 * 60_000  # the longest wait that `fail` stores before the next try
+FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL
 EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
+NO_TTL = -1  # as a wait
 SINGLE_FILE_LANE = 2
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
-FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: what stands there is no record
-MOST_WHOLE = 2**53  # what Lua's numbers, and any clock's milliseconds, hold
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: the value is not our record
+MAX_INTEGER = 2**53  # Lua's numbers are exact up to it
 REASON_LENGTH = 40
 NO_REASON = re.compile(r"[^a-z0-9_]")
 
 
 class ClaimState(StrEnum):
-    """The `s` of a record; ABSENT and FOREIGN stand for no record and for another maker's value."""
+    """The `s` of a record; ABSENT: there is no value; FOREIGN: the value is not ours."""
 
     ABSENT = "absent"
     FOREIGN = "foreign"
@@ -49,7 +50,7 @@ class ClaimAnswer(StrEnum):
 
     WON = "won"
     HELD = "held"
-    FOREIGN = "foreign"  # held by another maker's value
+    FOREIGN = "foreign"  # held by a value that is not ours
     WAIT = "wait"
     LATER = "later"
     DONE = "done"
@@ -59,7 +60,7 @@ class ClaimAnswer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is stored, as a short JSON object whose names are one letter each: `s t u f c r`."""
+    """The stored claim: a JSON object with the one-letter names `s t u f c r`, in this order."""
 
     state: ClaimState
     token: str = ""
@@ -74,12 +75,12 @@ FOREIGN = Record(ClaimState.FOREIGN)
 
 
 def lane(crashes: int) -> int:
-    """The lane that an item with so many crashes runs in: 0 wide, 1 narrow, 2 alone."""
+    """The lane for an item with this many crashes: 0 wide, 1 narrow, 2 alone."""
     return min(crashes, SINGLE_FILE_LANE)
 
 
 def parse(value: str | bytes | None) -> Record:
-    """The record in a stored value; FOREIGN for whatever another maker wrote, never an error."""
+    """The record in a stored value; FOREIGN for anything that is not a record, never an error."""
     if value is None:
         return ABSENT
     try:
@@ -87,9 +88,9 @@ def parse(value: str | bytes | None) -> Record:
         return Record(
             state=_own_state(fields["s"]),
             token=_text(fields["t"]),
-            until=_whole(fields.get("u", 0)),
-            failures=_whole(fields.get("f", 0)),
-            crashes=_whole(fields.get("c", 0)),
+            until=_integer(fields.get("u", 0)),
+            failures=_integer(fields.get("f", 0)),
+            crashes=_integer(fields.get("c", 0)),
             reason=_reason(fields.get("r")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -109,10 +110,10 @@ def _text(value: object) -> str:
     return value
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(value)
-    if not -MOST_WHOLE <= value <= MOST_WHOLE or value != int(value):
+    if not -MAX_INTEGER <= value <= MAX_INTEGER or value != int(value):
         raise ValueError(value)
     return int(value)
 
@@ -122,57 +123,57 @@ def _reason(value: object) -> str:
 
 
 def reason_code(text: str) -> str:
-    """The text as a short code that a record may hold: lower case, digits and _."""
+    """The text as a short code for a record: lower-case letters, digits and _."""
     return NO_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
 
 
 def new_token() -> str:
-    """A random 128-bit token, one per claim, that fences every write: 22 characters."""
+    """A random 128-bit token (22 characters), one per claim, that fences every write."""
     return secrets.token_urlsafe(16)
 
 
 def user_key(uid: str, day: date) -> str:
-    """The key that older deployments take with a plain SET NX too: they exclude us, we exclude them."""
+    """A user's key, which older deployments take with a plain SET NX: each excludes the other."""
     return f"users:{uid}:daily_summary_lock:{day.isoformat()}"
 
 
-def turn(token: str, at: int) -> str:
-    """What a key holds whose turn was taken at that instant, ms of Redis TIME: read like any record."""
+def turn_value(token: str, at: int) -> str:
+    """The value of a key whose turn was taken at that instant, in ms of Redis TIME: a record too."""
     return json.dumps({"s": ClaimState.COMPLETE.value, "t": token, "u": at})
 
 
 def environment_of(*names: str) -> str:
-    """What stands in the keys of one store's shards, sweep and money: of its name, not of how it is reached."""
+    """The id of one store in the keys of its shards, sweep and money: from its name, not from how it is reached."""
     return hashlib.sha256("\0".join(names).encode()).hexdigest()[:ENVIRONMENT_LENGTH]
 
 
-def cohort_keys(slot: datetime, hour: int) -> str:
-    """What the keys of this cohort's shards begin with, whatever version and environment made them."""
+def cohort_prefix(slot: datetime, hour: int) -> str:
+    """The prefix of the keys of a cohort's shards, whatever version and environment made them."""
     return f"{SHARD_PREFIX}{slot.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}:{hour}:"
 
 
 def shard_key(slot: datetime, hour: int, tzdata: str, environment: str, shard: int, shards: int) -> str:
-    """The key of one shard of a cohort. `slot` is written to the second, in UTC."""
-    return f"{cohort_keys(slot, hour)}{tzdata}:{environment}:{shard}of{shards}"
+    """The key of one shard of a cohort; `slot` in UTC, to the second."""
+    return f"{cohort_prefix(slot, hour)}{tzdata}:{environment}:{shard}of{shards}"
 
 
 def skipped_key(shard: str) -> str:
-    """Whose day was skipped in a shard that was left open: their own keys are free, and need not be claimed again."""
+    """The set of uids whose day was skipped in a shard left open: their own keys are free, and not claimed again."""
     return f"{SKIPPED_PREFIX}{shard.removeprefix(SHARD_PREFIX)}"
 
 
 def sweep_key(environment: str) -> str:
-    """Held for as long as nobody needs to sweep again."""
+    """Held until the next sweep is due."""
     return f"daily_summary:sweep:{environment}"
 
 
 def since_key(environment: str) -> str:
-    """Since when this Redis remembers what was served: `u` of the record."""
+    """Holds, in `u`, since when this Redis remembers what was served."""
     return f"daily_summary:since:{environment}"
 
 
 def pause_key(environment: str) -> str:
-    """Held for as long as the LLM's provider asked everybody to wait."""
+    """Held while the LLM's provider asked us to wait."""
     return f"daily_summary:pause:{environment}"
 
 
@@ -188,15 +189,15 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One call of a verb: only the fields of that verb count."""
+class Call:
+    """One call of a verb; each verb reads only its own fields."""
 
     verb: Verb
     token: str
     now: int
     lease: int = 0
     lane: int = SINGLE_FILE_LANE
-    max_crashes: int = 0  # 0 means none: a shard is never dead
+    max_crashes: int = 0  # 0 means no limit: a shard is never dead
     outcome: ClaimState = ClaimState.SENT
     wait: int = 0
     counts: int = 0
@@ -212,161 +213,155 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A verb's answer, how long to wait (ms; -1 for "no TTL"), and what is stored afterwards."""
+    """A verb's answer, how long to wait (ms, or NO_TTL), and what is stored afterwards."""
 
     answer: ClaimAnswer
     after: Record
     wait: int = 0
 
 
+Fits = Callable[[Call, Record], bool]
+After = Callable[[Call, Record], Record]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: the first that fits decides."""
+    """One row of a verb's table: the first that fits decides."""
 
-    verb: Verb
-    found: frozenset[ClaimState]
+    stored: frozenset[ClaimState]
     condition: str  # in words, for the diagram
-    fits: Callable[[Ask, Record], bool]
+    fits: Fits
     answer: ClaimAnswer
-    after: Callable[[Ask, Record], Record]
-    wait: Callable[[Ask, Record], int] = lambda ask, r: 0
+    after: After | None = None  # None: unchanged
 
 
-def _mine(ask: Ask, r: Record) -> bool:
-    return r.token == ask.token
-
-
-def _live(ask: Ask, r: Record) -> bool:
-    return ask.now < r.until <= ask.now + MAX_LEASE_MS
-
-
-def _resting(ask: Ask, r: Record) -> bool:
-    return ask.now < r.until <= ask.now + 2 * MAX_LEASE_MS
-
-
-def _always(ask: Ask, r: Record) -> bool:
+def _always(call: Call, r: Record) -> bool:
     return True
 
 
-def _unchanged(ask: Ask, r: Record) -> Record:
-    return r
+def _own(call: Call, r: Record) -> bool:
+    return r.token == call.token
 
 
-def _remaining(ask: Ask, r: Record) -> int:
-    return r.until - ask.now
+def _live(call: Call, r: Record) -> bool:
+    return call.now < r.until <= call.now + MAX_LEASE_MS
 
 
-def _taken(ask: Ask, r: Record) -> Record:
-    return Record(ClaimState.CLAIMED, ask.token, ask.now + ask.lease, r.failures, r.crashes)
+def _own_and_live(call: Call, r: Record) -> bool:
+    return _own(call, r) and _live(call, r)
 
 
-def _taken_over(ask: Ask, r: Record) -> Record:
-    return replace(_taken(ask, r), crashes=r.crashes + 1)
+def _not_due(call: Call, r: Record) -> bool:
+    return call.now < r.until <= call.now + 2 * MAX_LEASE_MS
 
 
-def _failed(ask: Ask, r: Record) -> Record:
-    return Record(ClaimState.IDLE, ask.token, ask.due_again, r.failures + ask.counts, r.crashes, ask.reason)
+def _last_crash(call: Call, r: Record) -> bool:
+    return 0 < call.max_crashes <= r.crashes + 1
 
 
-def _gone(ask: Ask, r: Record) -> Record:
+def _last_failure(call: Call, r: Record) -> bool:
+    return _own(call, r) and 0 < call.max_failures * call.counts <= r.failures + call.counts
+
+
+def _too_wide_after_a_crash(call: Call, r: Record) -> bool:
+    return lane(r.crashes + 1) > call.lane
+
+
+def _too_wide(call: Call, r: Record) -> bool:
+    return lane(r.crashes) > call.lane
+
+
+def _as_read(call: Call, r: Record) -> bool:
+    return r.token == call.token and r.state is call.outcome
+
+
+def _absent(call: Call, r: Record) -> Record:
     return ABSENT
 
 
-def _as_read(ask: Ask, r: Record) -> bool:
-    return r.token == ask.token and r.state is ask.outcome
+def _claimed(call: Call, r: Record) -> Record:
+    return Record(ClaimState.CLAIMED, call.token, call.now + call.lease, r.failures, r.crashes)
 
 
-def _set(*states: ClaimState) -> frozenset[ClaimState]:
-    return frozenset(states)
+def _taken_over(call: Call, r: Record) -> Record:
+    return replace(_claimed(call, r), crashes=r.crashes + 1)
 
 
-TABLE: tuple[Row, ...] = (
-    Row(Verb.CLAIM, _set(ClaimState.ABSENT), "first come", _always, ClaimAnswer.WON, _taken),
-    Row(
-        Verb.CLAIM,
-        _set(ClaimState.FOREIGN),
-        "another maker's value",
-        _always,
-        ClaimAnswer.FOREIGN,
-        _unchanged,
-        lambda ask, r: -1,
-    ),
-    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "own reply was lost", _mine, ClaimAnswer.WON, _taken),
-    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "lease live", _live, ClaimAnswer.HELD, _unchanged, _remaining),
-    Row(
-        Verb.CLAIM,
-        _set(ClaimState.CLAIMED),
-        "lapsed, last permitted crash",
-        lambda ask, r: 0 < ask.max_crashes <= r.crashes + 1,
-        ClaimAnswer.DONE,
-        lambda ask, r: Record(ClaimState.DEAD, "", 0, r.failures, r.crashes + 1),
-    ),
-    Row(
-        Verb.CLAIM,
-        _set(ClaimState.CLAIMED),
-        "lapsed, for a narrower lane",
-        lambda ask, r: lane(r.crashes + 1) > ask.lane,
-        ClaimAnswer.LATER,
-        lambda ask, r: Record(ClaimState.IDLE, "", ask.now, r.failures, r.crashes + 1),
-    ),
-    Row(Verb.CLAIM, _set(ClaimState.CLAIMED), "lapsed", _always, ClaimAnswer.WON, _taken_over),
-    Row(Verb.CLAIM, _set(ClaimState.IDLE), "not yet due", _resting, ClaimAnswer.WAIT, _unchanged, _remaining),
-    Row(
-        Verb.CLAIM,
-        _set(ClaimState.IDLE),
-        "due, for a narrower lane",
-        lambda ask, r: lane(r.crashes) > ask.lane,
-        ClaimAnswer.LATER,
-        _unchanged,
-    ),
-    Row(Verb.CLAIM, _set(ClaimState.IDLE), "due", _always, ClaimAnswer.WON, _taken),
-    Row(Verb.CLAIM, FINAL, "ended", _always, ClaimAnswer.DONE, _unchanged),
-    Row(
-        Verb.RENEW,
-        _set(ClaimState.CLAIMED),
-        "own live claim",
-        lambda ask, r: _mine(ask, r) and _live(ask, r),
-        ClaimAnswer.OK,
-        _taken,
-    ),
-    Row(
-        Verb.COMPLETE,
-        _set(ClaimState.CLAIMED),
-        "own claim",
-        _mine,
-        ClaimAnswer.OK,
-        lambda ask, r: Record(ask.outcome, ask.token),
-    ),
-    Row(Verb.COMPLETE, FINAL, "a repeat", _mine, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FREE, _set(ClaimState.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _gone),
-    Row(Verb.FREE, _set(ClaimState.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FORGET, _set(ClaimState.CLAIMED), "as it was read", _as_read, ClaimAnswer.OK, _gone),
-    Row(Verb.FORGET, _set(ClaimState.IDLE), "as it was read", _as_read, ClaimAnswer.OK, _gone),
-    Row(Verb.FORGET, FINAL, "as it was read", _as_read, ClaimAnswer.OK, _gone),
-    Row(Verb.FORGET, _set(ClaimState.ABSENT), "a repeat", _always, ClaimAnswer.OK, _unchanged),
-    Row(
-        Verb.FAIL,
-        _set(ClaimState.CLAIMED),
-        "own claim, last permitted failure",
-        lambda ask, r: _mine(ask, r) and 0 < ask.max_failures * ask.counts <= r.failures + ask.counts,
-        ClaimAnswer.DONE,
-        lambda ask, r: Record(ClaimState.DEAD, ask.token, 0, r.failures + ask.counts, r.crashes, ask.reason),
-    ),
-    Row(Verb.FAIL, _set(ClaimState.CLAIMED), "own claim", _mine, ClaimAnswer.OK, _failed),
-    Row(Verb.FAIL, _set(ClaimState.IDLE), "a repeat", _mine, ClaimAnswer.OK, _unchanged),
-    Row(Verb.FAIL, _set(ClaimState.DEAD), "a repeat of the last failure", _mine, ClaimAnswer.DONE, _unchanged),
+def _dead_of_crashes(call: Call, r: Record) -> Record:
+    return Record(ClaimState.DEAD, "", 0, r.failures, r.crashes + 1)
+
+
+def _left_for_a_narrower_lane(call: Call, r: Record) -> Record:
+    return Record(ClaimState.IDLE, "", call.now, r.failures, r.crashes + 1)
+
+
+def _completed(call: Call, r: Record) -> Record:
+    return Record(call.outcome, call.token)
+
+
+def _failed(call: Call, r: Record) -> Record:
+    return Record(ClaimState.IDLE, call.token, call.due_again, r.failures + call.counts, r.crashes, call.reason)
+
+
+def _dead_of_failures(call: Call, r: Record) -> Record:
+    return replace(_failed(call, r), state=ClaimState.DEAD, until=0)
+
+
+_ABSENT, _FOREIGN, _CLAIMED, _IDLE, _DEAD = (
+    frozenset({state})
+    for state in (ClaimState.ABSENT, ClaimState.FOREIGN, ClaimState.CLAIMED, ClaimState.IDLE, ClaimState.DEAD)
 )
+WON, HELD, WAIT, LATER = ClaimAnswer.WON, ClaimAnswer.HELD, ClaimAnswer.WAIT, ClaimAnswer.LATER
+DONE, OK = ClaimAnswer.DONE, ClaimAnswer.OK
+
+TABLE: Mapping[Verb, tuple[Row, ...]] = {
+    Verb.CLAIM: (
+        Row(_ABSENT, "first come", _always, WON, _claimed),
+        Row(_FOREIGN, "another maker's value", _always, ClaimAnswer.FOREIGN),
+        Row(_CLAIMED, "own reply was lost", _own, WON, _claimed),
+        Row(_CLAIMED, "lease live", _live, HELD),
+        Row(_CLAIMED, "lapsed, last permitted crash", _last_crash, DONE, _dead_of_crashes),
+        Row(_CLAIMED, "lapsed, for a narrower lane", _too_wide_after_a_crash, LATER, _left_for_a_narrower_lane),
+        Row(_CLAIMED, "lapsed", _always, WON, _taken_over),
+        Row(_IDLE, "not yet due", _not_due, WAIT),
+        Row(_IDLE, "due, for a narrower lane", _too_wide, LATER),
+        Row(_IDLE, "due", _always, WON, _claimed),
+        Row(FINAL, "ended", _always, DONE),
+    ),
+    Verb.RENEW: (Row(_CLAIMED, "own live claim", _own_and_live, OK, _claimed),),
+    Verb.COMPLETE: (
+        Row(_CLAIMED, "own claim", _own, OK, _completed),
+        Row(FINAL, "a repeat", _own, OK),
+    ),
+    Verb.FREE: (
+        Row(_CLAIMED, "own claim", _own, OK, _absent),
+        Row(_ABSENT, "a repeat", _always, OK),
+    ),
+    Verb.FORGET: (
+        Row(_CLAIMED, "as it was read", _as_read, OK, _absent),
+        Row(_IDLE, "as it was read", _as_read, OK, _absent),
+        Row(FINAL, "as it was read", _as_read, OK, _absent),
+        Row(_ABSENT, "a repeat", _always, OK),
+    ),
+    Verb.FAIL: (
+        Row(_CLAIMED, "own claim, last permitted failure", _last_failure, DONE, _dead_of_failures),
+        Row(_CLAIMED, "own claim", _own, OK, _failed),
+        Row(_IDLE, "a repeat", _own, OK),
+        Row(_DEAD, "a repeat of the last failure", _own, DONE),
+    ),
+}
 
 
-def decide(ask: Ask, stored: Record) -> Transition:
-    """What the table says. Whatever no row fits is LOST and changes nothing."""
-    for row in TABLE:
-        if row.verb is ask.verb and stored.state in row.found and row.fits(ask, stored):
-            return Transition(row.answer, row.after(ask, stored), row.wait(ask, stored))
+def decide(call: Call, stored: Record) -> Transition:
+    """The transition that the table gives; LOST, with nothing changed, where no row fits."""
+    for row in TABLE[call.verb]:
+        if stored.state in row.stored and row.fits(call, stored):
+            after = row.after(call, stored) if row.after else stored
+            waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: NO_TTL}
+            return Transition(row.answer, after, waits.get(row.answer, 0))
     return Transition(ClaimAnswer.LOST, stored)
 
 
 def claimable(record: Record, now: int) -> bool:
-    """Whether a run should try: the same reading of the record that the claim itself makes."""
-    ask = Ask(Verb.CLAIM, token="-", now=now)  # noqa: S106 - nobody's token
-    return decide(ask, record).answer is ClaimAnswer.WON
+    """Whether a claim of this record would be won, by the same table."""
+    return decide(Call(Verb.CLAIM, token="-", now=now), record).answer is WON  # noqa: S106 - no record has this token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -10,23 +10,23 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
-from notifications.domain.push import Wording, notice
+from notifications.domain.push import PushResult, Wording, notice
+from notifications.domain.told import NO_NEIGHBOURS, Neighbours
 
-REPLACEABLE = frozenset({DayState.SKIPPED, DayState.MISSED, DayState.DEAD})  # by an operator's resend
 RESEND_OUTCOME = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
 
 
 class NextStep(StrEnum):
     """What the caller does next."""
 
-    PUSH = "push"  # the entry is ours: push its open devices
-    FINAL = "final"  # the day has ended; complete with its state
+    PUSH = "push"  # the ledger is ours: push to its open devices
+    FINAL = "final"  # the day has ended: complete the claim with its state
     TAKE = "take"  # another run began meanwhile
     BUSY = "busy"  # another sender is fresh: wait
-    NOBODY = "nobody"  # user missing, switched off, or the account was erased
-    RETRY = "retry"  # devices left: not complete, nothing charged
+    NO_USER = "no_user"  # the user is missing or switched off, or the account was erased
+    RETRY = "retry"  # devices are left: not complete, nothing charged
     REFUSED = "refused"  # an operator resent meanwhile, or the condition no longer holds
-    CHANGED = "changed"  # a ledger around isn't as it was read: the text is to be made anew
+    CHANGED = "changed"  # a neighbour is not as it was read: the text has to be made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class LedgerRules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to tell the caller and, if `write`, what to store. `stamp_…`: that time is the store's own clock."""
+    """The answer to the caller and, if `write`, the ledger to store. `stamp_…`: with the store's own clock."""
 
     step: NextStep
     entry: Ledger | None = None
@@ -49,10 +49,10 @@ class Decision:
     stamp_sending: bool = False
     stamp_sent: bool = False
     recap: Recap | None = None  # stored in the same commit
-    version: object = None  # the ledger's, as this left it, in the store's own terms; None where it has none
+    version: object = None  # of the ledger as this left it, in the store's own terms
 
     def to_store(self, now: datetime) -> Ledger | None:
-        """The ledger to store, with the store's own clock where it is asked for; None where nothing is written."""
+        """The ledger to store, stamped with the store's own clock; None where nothing is written."""
         if not self.write or self.entry is None:
             return None
         return replace(
@@ -62,43 +62,8 @@ class Decision:
         )
 
 
-Version = tuple[DayState, int]  # a ledger's state and seq: what another run's write changes
-MAY_CHANGE = frozenset({*REPLACEABLE, None})  # states of a ledger around that another run may still give a text
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The ledgers around a day as they were read, of those that may change: what its text rests on.
-
-    `later`: those after it. They count for a resend, and where the user's zone or hour isn't the listed one any more;
-    else none of them can have begun yet.
-    """
-
-    earlier: Mapping[date, Version | None] = field(default_factory=dict)
-    later: Mapping[date, Version | None] = field(default_factory=dict)
-
-    def changed(self, found: Mapping[date, Ledger | None]) -> bool:
-        """Whether one of those that were read again isn't as it was."""
-        known = {**self.earlier, **self.later}
-        return any(version_of(entry) != known[day] for day, entry in found.items())
-
-
-ALONE = Neighbours()
-
-
-def version_of(entry: Ledger | None) -> Version | None:
-    """What another run's write changes; None where there is no ledger."""
-    return None if entry is None else (entry.state, entry.seq)
-
-
-def neighbours(day: date, around: Mapping[date, Ledger], dates: Iterable[date]) -> Neighbours:
-    """Of these dates around a day, the ledgers that may still get a text, as they were read."""
-    versions = {one: version_of(around.get(one)) for one in dates if one != day}
-    changing = {one: found for one, found in versions.items() if (found[0] if found else None) in MAY_CHANGE}
-    return Neighbours(
-        {one: found for one, found in changing.items() if one < day},
-        {one: found for one, found in changing.items() if one > day},
-    )
+NO_USER = Decision(NextStep.NO_USER)
+CHANGED = Decision(NextStep.CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,193 +77,287 @@ class Opening:
     window: Window | None = None
     read_from: datetime | None = None
     told: str | None = None
-    neighbours: Neighbours = ALONE
+    neighbours: Neighbours = NO_NEIGHBOURS
     zone: str = ""
     hour: int = 0
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code
-    operators: bool = False  # it is a resend that opens it
+    resend: bool = False  # an operator's resend opens it
     wording: Wording = field(default_factory=Wording)  # of its push
+
+    def ledger(self, rules: LedgerRules, state: DayState, outcome: str, seq: int = 1) -> Ledger:
+        """The day's first ledger."""
+        return Ledger(
+            date=self.date,
+            state=state,
+            outcome=outcome,
+            by=self.by,
+            seq=seq,
+            collapse_id=collapse_id(self.uid, self.date),
+            window_start=self.window.start if self.window else None,
+            window_end=self.window.end if self.window else None,
+            read_from=self.read_from,
+            told=self.told,
+            failures=self.failures,
+            crashes=self.crashes,
+            reason=self.reason if state is DayState.DEAD else "",
+            expire_at=self.slot + rules.retention,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a transaction read. `read_time`: the store's own clock. `active`: the account is there and switched on."""
+    """What a transaction read. `read_time`: the store's own clock. `active`: the user exists and is switched on."""
 
     ledger: Ledger | None
     read_time: datetime
     active: bool = True
     summary: Summary | None = None
-    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # those that the opening rests on, read again
+    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # the opening's neighbours, read again
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
             raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
 
 
-NOBODY = Decision(NextStep.NOBODY)
-CHANGED = Decision(NextStep.CHANGED)
+def end(ledger: Ledger) -> Decision:
+    """The day ends with this ledger."""
+    return Decision(NextStep.FINAL, ledger, write=True, stamp_sent=ledger.state is DayState.SENT)
 
 
-def _entry(op: Opening, rules: LedgerRules, state: DayState, outcome: str, seq: int = 1) -> Ledger:
-    return Ledger(
-        date=op.date,
-        state=state,
-        outcome=outcome,
-        by=op.by,
-        seq=seq,
-        collapse_id=collapse_id(op.uid, op.date),
-        window_start=op.window.start if op.window else None,
-        window_end=op.window.end if op.window else None,
-        read_from=op.read_from,
-        told=op.told,
-        failures=op.failures,
-        crashes=op.crashes,
-        reason=op.reason if state is DayState.DEAD else "",
-        expire_at=op.slot + rules.retention,
-    )
+def give_up(ledger: Ledger, outcome: str) -> Decision:
+    """The day ends with a stored recap whose push may not have reached every device."""
+    return end(replace(ledger, state=DayState.GAVE_UP, outcome=outcome))
 
 
-def settled(entry: Ledger) -> Decision:
-    """The day ends with this entry."""
-    return Decision(NextStep.FINAL, entry, write=True, stamp_sent=entry.state is DayState.SENT)
-
-
-def stale_in(entry: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
+def until_stale(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
     """How long until this sender counts as gone; zero or less once it does."""
-    since = entry.sending_at or read_time
-    return since + rules.stale - read_time
+    return (ledger.sending_at or read_time) + rules.stale - read_time
 
 
-def from_the_future(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
-    """BUSY for a sender that a clock ahead has stamped, stamped anew: a live one is not overtaken. None for others."""
-    if entry.state is not DayState.SENDING or stale_in(entry, read_time, rules) <= 2 * rules.stale:
+def restamp_future_sender(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
+    """BUSY for a sender stamped by a clock that was ahead, which is stamped again so that it can become stale."""
+    if ledger.state is not DayState.SENDING or until_stale(ledger, read_time, rules) <= 2 * rules.stale:
         return None
-    again = replace(entry, sending_at=read_time)
-    return Decision(NextStep.BUSY, again, wait=rules.stale, write=True, stamp_sending=True)
+    stamped = replace(ledger, sending_at=read_time)
+    return Decision(NextStep.BUSY, stamped, wait=rules.stale, write=True, stamp_sending=True)
 
 
-def busy_sender(entry: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
-    """BUSY while another's sender is fresh, or its time is to come; None where there is none."""
-    if ahead := from_the_future(entry, read_time, rules):
-        return ahead
-    left = stale_in(entry, read_time, rules)
-    return (
-        Decision(NextStep.BUSY, entry, wait=left) if entry.state is DayState.SENDING and left > timedelta(0) else None
-    )
+def busy_sender(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> Decision | None:
+    """BUSY while another sender is fresh; None otherwise."""
+    if restamped := restamp_future_sender(ledger, read_time, rules):
+        return restamped
+    wait = until_stale(ledger, read_time, rules)
+    if ledger.state is DayState.SENDING and wait > timedelta(0):
+        return Decision(NextStep.BUSY, ledger, wait=wait)
+    return None
 
 
-def end_day(op: Opening, state: DayState, outcome: str, seen: Snapshot, rules: LedgerRules) -> Decision:
+def end_day(op: Opening, state: DayState, outcome: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """End the day as skipped, missed or dead."""
-    found = seen.ledger
-    if not seen.active:
-        return NOBODY
-    if found is None:
-        return CHANGED if op.neighbours.changed(seen.around) else settled(_entry(op, rules, state, outcome))
-    if found.state.final:
-        return Decision(NextStep.FINAL, found)
+    ledger = snapshot.ledger
+    if not snapshot.active:
+        return NO_USER
+    if ledger is None:
+        changed = op.neighbours.changed(snapshot.around)
+        return CHANGED if changed else end(op.ledger(rules, state, outcome))
+    if ledger.state.final:
+        return Decision(NextStep.FINAL, ledger)
     if state is not DayState.DEAD:
-        return Decision(NextStep.TAKE, found)
-    if (busy := busy_sender(found, seen.read_time, rules)) is not None:
+        return Decision(NextStep.TAKE, ledger)
+    if busy := busy_sender(ledger, snapshot.read_time, rules):
         return busy
-    counted = replace(found, failures=op.failures, crashes=op.crashes, reason=op.reason or found.reason)
-    return gave_up(counted, outcome)
+    counted = replace(ledger, failures=op.failures, crashes=op.crashes, reason=op.reason or ledger.reason)
+    return give_up(counted, outcome)
 
 
-def gave_up(entry: Ledger, outcome: str) -> Decision:
-    """The day ends with a recap that is stored, and a push that somebody may not have got."""
-    return settled(replace(entry, state=DayState.GAVE_UP, outcome=outcome))
+def legacy(op: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
+    """Another writer already stored a summary of the date: the day counts as sent, nothing is pushed."""
+    if not snapshot.active:
+        return NO_USER
+    if (ledger := snapshot.ledger) is not None:
+        return Decision(NextStep.FINAL if ledger.state.final else NextStep.TAKE, ledger)
+    return end(_legacy_ledger(op, summary, rules))
 
 
-def legacy(op: Opening, summary: Summary, seen: Snapshot, rules: LedgerRules) -> Decision:
-    """Another hand already wrote a summary for the date: the day counts as sent, nothing is pushed."""
-    if not seen.active:
-        return NOBODY
-    if seen.ledger is not None:
-        return Decision(NextStep.FINAL if seen.ledger.state.final else NextStep.TAKE, seen.ledger)
-    return settled(_legacy_entry(op, summary, rules))
-
-
-def _legacy_entry(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
-    note = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
+def _legacy_ledger(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
+    shown = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
     return replace(
-        _entry(op, rules, DayState.SENT, "legacy", seq),
-        title=note.title,
-        body=note.body,
+        op.ledger(rules, DayState.SENT, "legacy", seq),
+        title=shown.title,
+        body=shown.body,
         summary_id=summary.id,
         created_at=summary.created_at,
         window_start=None,
         window_end=None if summary.created_at is None else min(summary.created_at, op.slot),
         read_from=None,
-        told=None,  # all before its end
+        told=None,  # that is: all before `window_end`
     )
 
 
 def begin(
-    op: Opening, recap: Recap, seen: Snapshot, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
+    op: Opening, recap: Recap, snapshot: Snapshot, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
-    `replaces` is the skipped, missed or dead ledger that an operator's resend read; it is
-    replaced only while its state and seq are as read.
+    `replaces` is the skipped, missed or dead ledger that an operator's resend read; it is replaced only while its
+    state and seq are as read.
     """
-    found = seen.ledger
-    if not seen.active:
-        return NOBODY
-    replacing = _same(found, replaces) and found is not None and found.state in REPLACEABLE
-    if found is not None and not replacing:
-        return take(op.by, seen, rules)
-    seq = found.seq + 1 if found else 1
-    if seen.summary is not None:
-        return settled(_legacy_entry(op, seen.summary, rules, seq))
-    if op.neighbours.changed(seen.around):
+    ledger = snapshot.ledger
+    if not snapshot.active:
+        return NO_USER
+    if ledger is not None and not (ledger.state.without_text and _is_same(ledger, replaces)):
+        return take(op.by, snapshot, rules)
+    seq = ledger.seq + 1 if ledger else 1
+    if snapshot.summary is not None:
+        return end(_legacy_ledger(op, snapshot.summary, rules, seq))
+    if op.neighbours.changed(snapshot.around):
         return CHANGED
-    note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
-    entry = replace(
-        _entry(op, rules, DayState.SENDING, RESEND_OUTCOME if op.operators else "", seq),
+    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
+    sending = replace(
+        op.ledger(rules, DayState.SENDING, RESEND_OUTCOME if op.resend else "", seq),
         tries=1,
-        title=note.title,
-        body=note.body,
+        title=shown.title,
+        body=shown.body,
         summary_id=recap.id,
         created_at=recap.created_at,
         **_cost(recap),
     )
     if not has_devices:
-        done = replace(entry, state=DayState.SENT, outcome="no_devices", tries=0)
-        return replace(settled(done), recap=recap)
-    return Decision(NextStep.PUSH, entry, write=True, stamp_sending=True, recap=recap)
+        return replace(end(replace(sending, state=DayState.SENT, outcome="no_devices", tries=0)), recap=recap)
+    return Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=recap)
 
 
 def _cost(recap: Recap) -> dict[str, Any]:
-    told = recap.draft.metadata
-    usd, seconds = told.get("usd"), told.get("llm_seconds")
+    metadata = recap.draft.metadata
+    usd, seconds = metadata.get("usd"), metadata.get("llm_seconds")
     return {
-        "source": str(told.get("source", "")),
+        "source": str(metadata.get("source", "")),
         "verified": None if recap.extracted else recap.draft.checks.get("verified") is True,
-        "tokens": int(told.get("tokens_in", 0)) + int(told.get("tokens_out", 0)),
+        "tokens": int(metadata.get("tokens_in", 0)) + int(metadata.get("tokens_out", 0)),
         "usd": None if usd is None else float(usd),
         "llm_seconds": None if seconds is None else float(seconds),
     }
 
 
-def _same(found: Ledger | None, read: Ledger | None) -> bool:
-    return found is not None and read is not None and (found.state, found.seq) == (read.state, read.seq)
+def _is_same(ledger: Ledger, read: Ledger | None) -> bool:
+    return read is not None and (ledger.state, ledger.seq) == (read.state, read.seq)
 
 
-def take(by: str, seen: Snapshot, rules: LedgerRules) -> Decision:
+def take(by: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """Become the sender of a ledger that another run left open."""
-    found = seen.ledger
-    if found is None:
-        return NOBODY
-    if found.state.final:
-        return Decision(NextStep.FINAL, found)
-    if found.state is DayState.SENDING:
-        if found.by == by:
-            return Decision(NextStep.PUSH, found)
-        if (busy := busy_sender(found, seen.read_time, rules)) is not None:
-            return busy
-    if found.tries >= rules.max_pushes:
-        return gave_up(found, "pushes")
-    taken = replace(found, state=DayState.SENDING, by=by, tries=found.tries + 1)
+    ledger = snapshot.ledger
+    if ledger is None:
+        return NO_USER
+    if ledger.state.final:
+        return Decision(NextStep.FINAL, ledger)
+    if ledger.state is DayState.SENDING and ledger.by == by:
+        return Decision(NextStep.PUSH, ledger)
+    if busy := busy_sender(ledger, snapshot.read_time, rules):
+        return busy
+    if ledger.tries >= rules.max_pushes:
+        return give_up(ledger, "pushes")
+    taken = replace(ledger, state=DayState.SENDING, by=by, tries=ledger.tries + 1)
     return Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)
+
+
+def record_pushes(
+    by: str,
+    seq: int,
+    results: Mapping[str, PushResult],
+    *,
+    sent_nothing: bool,
+    last_chance: bool,
+    reason: str = "",
+    ledger: Ledger | None,
+) -> Decision:
+    """Record the push service's answers, device by device. `last_chance`: what stays open is given up."""
+    if ledger is None:
+        return NO_USER
+    if ledger.seq != seq:
+        return Decision(NextStep.REFUSED, ledger)
+    if ledger.state.final and ledger.state is not DayState.GAVE_UP:
+        return Decision(NextStep.FINAL, ledger)
+    closed = {device: result.value for device, result in results.items() if result.closes}
+    reached = {device: result for device, result in ledger.devices.items() if result == PushResult.ACCEPTED}
+    is_repeat = ledger.by == by and ledger.state is not DayState.SENDING  # the reply to this very call was lost
+    repeats = 0 if is_repeat else sum(closed.get(device) == PushResult.ACCEPTED for device in reached)
+    devices = {**ledger.devices, **closed, **reached}  # a device that was reached stays so, whatever its token became
+    merged = replace(ledger, devices=devices, repeats=ledger.repeats + repeats)
+    if not sent_nothing and not _some_device_left(results, devices):
+        outcome = "" if PushResult.ACCEPTED in devices.values() else "no_devices"
+        return end(replace(merged, state=DayState.SENT, outcome=outcome, reason=""))
+    if ledger.state is DayState.GAVE_UP:
+        return Decision(NextStep.FINAL, merged, write=True)
+    if ledger.state is not DayState.SENDING or ledger.by != by:
+        return Decision(NextStep.RETRY, merged, write=True)
+    definite = sent_nothing or all(result.definite for result in results.values())
+    merged = replace(merged, tries=merged.tries - 1 if definite else merged.tries, reason=reason)
+    if last_chance:
+        return give_up(merged, "undelivered")
+    return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING), write=True)
+
+
+def _some_device_left(results: Mapping[str, PushResult], devices: Mapping[str, str]) -> bool:
+    """Whether a device has to be tried again.
+
+    One that the service refuses for good (a wrong project, a malformed token) is tried again only while no other
+    device of the user got the recap: it may be our own fault, which can be mended before the catch-up ends.
+    """
+    if PushResult.REFUSED in results.values() and PushResult.ACCEPTED not in devices.values():
+        return True
+    return any(result.open and device not in devices for device, result in results.items())
+
+
+def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Decision:
+    """Take a ledger that no cohort leads to any more. `over`: its slot's catch-up and grace have passed."""
+    ledger = snapshot.ledger
+    if ledger is None or ledger.state.final:
+        return take(by, snapshot, rules)
+    if ledger.by != by and (busy := busy_sender(ledger, snapshot.read_time, rules)):
+        return busy
+    if not snapshot.active:
+        return give_up(ledger, "user_gone_or_off")
+    return give_up(ledger, "undelivered") if over else take(by, snapshot, rules)
+
+
+def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
+    """Open an ended delivery for an operator: REFUSED while a push is fresh, or just after an earlier resend.
+
+    RETRY: the ledger is open for a taker. FINAL: the day has no text; the caller runs the user and `begin` replaces
+    the ledger. `again`: push also to whom the recap had reached.
+    """
+    ledger, read_time = snapshot.ledger, snapshot.read_time
+    if not snapshot.active:
+        return NO_USER
+    if ledger is None:
+        return Decision(NextStep.REFUSED if claim_live else NextStep.FINAL)
+    if restamped := restamp_future_sender(ledger, read_time, rules):
+        return replace(restamped, step=NextStep.REFUSED)
+    fresh = ledger.state is DayState.SENDING and until_stale(ledger, read_time, rules) > timedelta(0)
+    has_it = ledger.state is DayState.SENT and not again
+    if claim_live or fresh or has_it or _just_resent(ledger, read_time, rules):
+        return Decision(NextStep.REFUSED, ledger)
+    if ledger.state.without_text:
+        return Decision(NextStep.FINAL, ledger)
+    if not ledger.state.final:
+        return Decision(NextStep.RETRY, ledger)
+    reached = {device: result for device, result in ledger.devices.items() if result == PushResult.ACCEPTED}
+    opened = replace(
+        ledger,
+        state=DayState.PENDING,
+        outcome=RESEND_OUTCOME,
+        seq=ledger.seq + 1,
+        tries=0,
+        devices={} if again else reached,
+        sent_at=None,
+    )
+    return Decision(NextStep.RETRY, opened, write=True)
+
+
+def _just_resent(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> bool:
+    """Whether a resend ended within STALE: its operator's process may have been killed after its last effect."""
+    if ledger.state is not DayState.SENT or ledger.seq == 1 or ledger.sent_at is None:
+        return False
+    return abs(read_time - ledger.sent_at) < rules.stale  # far ahead: stamped by a clock that was ahead

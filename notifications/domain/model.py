@@ -264,6 +264,11 @@ class DayState(StrEnum):
         """Whether a push is still owed."""
         return self in (DayState.SENDING, DayState.PENDING)
 
+    @property
+    def without_text(self) -> bool:
+        """Whether the day ended without a recap, so that a resend may still make one."""
+        return self in (DayState.SKIPPED, DayState.MISSED, DayState.DEAD)
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:

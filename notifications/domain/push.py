@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifications.domain.model import Ledger
 from notifications.domain.own_words import own_words
 from notifications.domain.text import bounded, one_emoji, plain
 
@@ -148,6 +149,21 @@ def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -
     if wording.shown is PushText.HEADLINE:
         return Notice(title, wording.says_nothing.body)
     return Notice(title, bounded(said or headline or wording.says_nothing.body, BODY_LENGTH, BODY_BYTES))
+
+
+def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) -> Message:
+    """What is pushed, always from the ledger. It expires TTL after the recap was made; a resend, TTL after now."""
+    since = ledger.created_at if ledger.seq == 1 and ledger.created_at else now
+    return Message(
+        uid=uid,
+        collapse_id=ledger.collapse_id,
+        title=ledger.title,
+        body=ledger.body,
+        summary_id=ledger.summary_id,
+        created_at=ledger.created_at,
+        expires_at=since + TTL,
+        silent=silent,
+    )
 
 
 def deletions_allowed(devices: int) -> int:

@@ -1,7 +1,7 @@
 """Which conversations a recap may be made of, so that each is told once (docs/protocol.md, section 2, "Told once").
 
-A conversation counts when it can be read, not when it began: one that was under way at a slot, or came in late, is told
-by the next recap. So a recap reads back beyond its window, and leaves out what the ledgers around it have told.
+A conversation counts when it can be read, not when it began: one that was under way at a slot, or was uploaded late, is
+told by the next recap. So a recap reads back beyond its window, and leaves out what the ledgers around it have told.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from notifications.domain.model import Conversation, DayState, Ledger, Window, instant
@@ -73,6 +73,48 @@ def told_of(uid: str, conversations: Iterable[Conversation]) -> str:
 def hashes_in(told: str) -> list[str]:
     """The hashes of a ledger's `told`."""
     return [told[start : start + HASH_LETTERS] for start in range(0, len(told), HASH_LETTERS)]
+
+
+Version = tuple[DayState, int]  # a ledger's state and seq: what another run's write changes
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The ledgers around a day that another run may still give a text, as they were read; None: there was none.
+
+    `later` counts only for a resend, and where the user's zone or hour has changed: else no later day can have begun.
+    """
+
+    earlier: Mapping[date, Version | None] = field(default_factory=dict)
+    later: Mapping[date, Version | None] = field(default_factory=dict)
+
+    def changed(self, around: Mapping[date, Ledger | None]) -> bool:
+        """Whether any of these ledgers, read again, is not as it was."""
+        known = {**self.earlier, **self.later}
+        return any(_version(ledger) != known[day] for day, ledger in around.items())
+
+
+NO_NEIGHBOURS = Neighbours()
+
+
+def neighbours(day: date, around: Mapping[date, Ledger]) -> Neighbours:
+    """The neighbours among the ledgers around a day."""
+    first, last = first_and_last(day)
+    dates = (first + n * ONE_DAY for n in range((last - first).days + 1))
+    open_dates = {one: _version(around.get(one)) for one in dates if one != day and may_get_text(around.get(one))}
+    return Neighbours(
+        {one: version for one, version in open_dates.items() if one < day},
+        {one: version for one, version in open_dates.items() if one > day},
+    )
+
+
+def may_get_text(ledger: Ledger | None) -> bool:
+    """Whether another run may still write a recap of this day."""
+    return ledger is None or ledger.state.without_text
+
+
+def _version(ledger: Ledger | None) -> Version | None:
+    return None if ledger is None else (ledger.state, ledger.seq)
 
 
 def first_and_last(day: date) -> tuple[date, date]:

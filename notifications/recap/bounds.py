@@ -1,6 +1,7 @@
-"""How long the parts of a recap are, by code, since servers ignore what a schema says; and how much is read for it.
+"""How long the parts of a recap may be, in characters and counts, and how much is read for one.
 
-Characters, and counts. What does not fit is left out whole: "don't" without its end would say the opposite.
+Code holds these bounds, since servers ignore those of a schema. A text that is too long is left out whole: "don't"
+without its end would say the opposite.
 """
 
 from __future__ import annotations
@@ -11,5 +12,5 @@ MAX_HIGHLIGHTS, MAX_ITEMS = 4, 3  # topics, and sentences of each
 MAX_OVERVIEW, MAX_LIST = 4, 3  # sentences of an LLM's overview; of decisions, open questions, and facts
 MAX_LISTED = 400  # of a thing to do
 MAX_FACTS = 30  # of one part of a long day; 25 are asked for
-MAX_READ = 5_000  # conversations of a window that a store hands over, the newest: more is no person's day
-MAX_TEXT = 150_000  # of one conversation that are looked at: some three hours of talk
+MAX_READ = 5_000  # conversations of a window that a store reads, the newest
+MAX_TEXT = 150_000  # of one conversation: some three hours of talk

@@ -1,4 +1,4 @@
-"""The summary document, as the app's own data model has it; what is new stands beside it."""
+"""The recap of a draft, and its summary document: the app's own fields, and those that the job adds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_STOPS, MAX_ADDRESS = 50, 200
 
 
 def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
-    """The recap of this material, under an id that nobody else's has and nobody can guess: links are made of it."""
+    """The recap of this material. Its id is random, since links are made of it."""
     return Recap(
         id=str(uuid.uuid4()),
         date=m.date,
@@ -34,14 +34,13 @@ def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
 
 
 def _tasks(m: Material) -> list[Task]:
-    """Open ones first, each once: people, and a server before us, wrote them."""
-    said = [(item, c.id) for c in m.conversations for item in c.action_items][:MAX_READ_TASKS]
+    """The things to do, each once, the open ones first."""
+    items = [(item, c.id) for c in m.conversations for item in c.action_items][:MAX_READ_TASKS]
     tasks: dict[str, Task] = {}
-    for item, key in said:
-        words = bounded(plain(item.description, 4 * MAX_LISTED), MAX_LISTED)
-        done = item.completed or (words in tasks and tasks[words].completed)
-        if words:
-            tasks[words] = Task(words, done, tasks[words].conversation_id if words in tasks else key)
+    for item, source in items:
+        if text := bounded(plain(item.description, 4 * MAX_LISTED), MAX_LISTED):
+            first = tasks.get(text, Task(text, item.completed, source))
+            tasks[text] = replace(first, completed=first.completed or item.completed)
     return sorted(tasks.values(), key=lambda task: task.completed)[:MAX_TASKS]
 
 
@@ -54,7 +53,7 @@ def _stops(m: Material) -> Iterable[Stop]:
 
 
 def recap_to(recap: Recap) -> dict[str, Any]:
-    """A summary document."""
+    """The summary document."""
     draft = recap.draft
     return {
         "id": recap.id,
@@ -108,7 +107,7 @@ def recap_to(recap: Recap) -> dict[str, Any]:
 
 
 def _item(one: Cited) -> dict[str, str]:
-    """A sentence, and the words of a conversation that it rests on, so that an app can show them."""
+    """A sentence and its quote, so that an app can show where it comes from."""
     return {
         "text": one.text,
         "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
@@ -117,12 +116,6 @@ def _item(one: Cited) -> dict[str, str]:
 
 
 def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
-    """As the app reads them: an object each, with its first conversation; all of them stand beside it."""
-    return [
-        {
-            name: one.text,
-            **{key: value for key, value in _item(one).items() if key != "text"},
-            "conversation_ids": list(one.conversation_ids),
-        }
-        for one in sentences
-    ]
+    """Sentences as the app reads them, under their own name, with all their conversations besides."""
+    items = ({**_item(one), name: one.text, "conversation_ids": list(one.conversation_ids)} for one in sentences)
+    return [{key: value for key, value in item.items() if key != "text"} for item in items]

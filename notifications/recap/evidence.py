@@ -21,7 +21,7 @@ from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note
 from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
-from notifications.recap.words import folded, is_written_in, letters_of, script_of, words, words_in, writes_no_spaces
+from notifications.recap.words import count_words, folded, is_written_in, letters_of, script_of, words, writes_no_spaces
 
 LEAST_QUOTE_BYTES = 12  # a shorter quote counts where it is the whole of a turn
 RUN, RUN_UNSPACED = 6, 3  # letters in a row that count as found, where a quote isn't there to the letter
@@ -301,7 +301,7 @@ def _run_of(letters: str) -> int:
 def _tells_something(text: str, least_words: int) -> bool:
     if writes_no_spaces(text):
         return len(letters_of(text)) >= min(LEAST_UNSPACED, 2 * least_words)
-    return words_in(" ".join(words(text))) >= least_words and len(letters_of(text)) > least_words
+    return count_words(" ".join(words(text))) >= least_words and len(letters_of(text)) > least_words
 
 
 def _rows(text: str) -> frozenset[tuple[str, ...]]:

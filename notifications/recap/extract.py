@@ -1,4 +1,7 @@
-"""A recap without an LLM: the day's own sentences, chosen and never rewritten. The same day gives the same extract."""
+"""A recap without an LLM: the day's own sentences, selected and never rewritten. The same day gives the same extract.
+
+Sentences are scored by their own words and by LexRank; the best that differ become overview, highlights and push.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import regex
 
@@ -18,46 +20,46 @@ from notifications.domain.schedule import zone
 from notifications.domain.text import bounded, plain
 from notifications.recap import bounds
 from notifications.recap.document import MAX_TASKS
-from notifications.recap.finish import BETWEEN_TOPICS, MAX_COUNTED, counted
-from notifications.recap.lexrank import SAME, Alike, Weights, cosine, lexrank, select_diverse, weighed, words
+from notifications.recap.finish import MAX_TASK_COMPARED, TOPIC_SEPARATOR, counts_of
+from notifications.recap.lexrank import SAME, Vector, cosine, lexrank, select_diverse, tfidf_vectors, word_counts
 from notifications.recap.material import Material, held_at
 from notifications.recap.words import (
     begins_with_a_pronoun,
     content_stems,
+    count_words,
     days_in,
     numbers_in,
     without_fillers,
-    words_in,
 )
 
 Split = Callable[[str, str | None], list[str]]  # a text and its language, to sentences
 
 MODEL = "extract"
-CANDIDATES = 240  # sentences that are compared
-READ_AT_MOST = 60_000  # characters of a day, evenly: cleaning them must not hold up the other users
-LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation, of one title
-MAX_OTHERS = 10  # events, and things to do, that stand for words which nobody said
+MAX_CANDIDATES = 240  # sentences that are compared with each other
+MAX_READ = 60_000  # characters of a day, shared evenly: cleaning them must not hold up other users
+LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation; of one title
+MAX_ITEMS = 10  # events, and things to do, that stand in for sentences
 OVERVIEW_SENTENCES = 6
-DIGEST_SENTENCES, DIGEST_READS = 2, 4_000  # of one conversation; characters of it
-LONG, FAIR, SHORT = 185, 115, 46  # characters of a spoken sentence: endless, of fair length, hardly one
-LEAST_WORDS, SHORT_WORDS = 3, 6  # of a sentence that tells anything; fewer words than the second count less
-PUSHED_FROM = 16  # of the best sentences
-PUSHED_STEMS = 4  # content words of a sentence that a push shows
-CONFIDED = ("health", "finance")  # categories of conversations of which nothing stands on a lock screen
+DIGEST_SENTENCES, DIGEST_READ = 2, 4_000  # of one conversation; characters of it
+LONG, FAIR, SHORT = 185, 115, 46  # characters of a spoken sentence: too long, about right, too short
+LEAST_WORDS, SHORT_WORDS = 3, 6  # fewer: no sentence; a short one, which scores less
+PUSH_CANDIDATES = 16  # of the best sentences
+PUSH_STEMS = 4  # content words that a sentence needs for a push
+WORTH_A_RECAP_STEMS = 5  # content words of a sentence that is worth a recap without a day, a name or a figure
+CONFIDED = ("health", "finance")  # categories of conversations that a lock screen must not show
 MOVED = 0.35  # cosine from which a later conversation is about the same
-SHARED = 4  # content words of a later sentence with another day or number: it may correct the first
-MANY_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
-BEST = 3  # sentences of a conversation by which it counts
-# What makes a sentence worth more, as factors; found on the evaluation's days.
-OF_A_FIGURE, OF_A_DAY, OF_A_NAME, OF_CONTENT, MOST_CONTENT = 1.33, 0.65, 0.65, 0.15, 15
-OF_A_QUESTION, OF_A_SHORT_ONE, OF_A_PRONOUN, OF_THE_WEARER = 0.3, 0.71, 0.77, 0.96
-OF_BACKGROUND, OF_A_SILENT_ONE = 0.15, 0.32  # where the wearer says nothing: without a title, and with one
-OF_A_TASK = 0.2  # how much more a conversation counts for each thing to do
-TELLING_STEMS = 5  # content words of a sentence that is worth a recap though it names no day, name or figure
-ANNOUNCES = (":", "：")  # a heading, or what is said before a list: by itself it tells nothing
+SHARED_STEMS = 4  # content words shared with a later sentence of other days or numbers, which may correct this one
+BROADCAST_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
+BEST_SENTENCES = 3  # of a conversation, whose scores are its weight
+# The weights: what a sentence's features add to its score, then factors. They were fitted on evals/days and spoken.
+FIGURE_BONUS, DAY_BONUS, NAME_BONUS, STEM_BONUS, MAX_STEMS = 1.33, 0.65, 0.65, 0.15, 15
+QUESTION_FACTOR, SHORT_FACTOR, PRONOUN_FACTOR, WEARER_FACTOR = 0.3, 0.71, 0.77, 0.96
+BACKGROUND_FACTOR, SILENT_FACTOR = 0.15, 0.32  # where the wearer says nothing: without a title, and with one
+TASK_BONUS = 0.2  # of a conversation, for each thing to do
+HEADING_ENDS = (":", "：")
 QUESTION = re.compile(r"[?？؟⁇‽]\W*$")
-MARKS_AT_MOST = 40  # characters after the last word that are looked at: a search to the end tries each of them
 ENDED = re.compile(r"[.!?…。！？؟।]\W*$")
+MAX_MARKS = 40  # characters at the end of a text that these two patterns search
 FIGURE = regex.compile(r"\p{N}")
 NAME = regex.compile(r"(?<=[\p{L}\p{N},;] )\p{Lu}[\p{L}\p{M}]+")
 CLAUSES = re.compile(r"(?<=[,;:–—、，；])\s*")
@@ -77,37 +79,31 @@ ANY_EMOJI = "🗓️"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One sentence of the day. `base`: what it is worth by its own words; `fact`: it has a figure, a day or a name."""
+class Sentence:
+    """One sentence of the day. `score`: by its own words; `fact`: it has a day, a name or a figure."""
 
     text: str
-    at: int  # place of its conversation
-    base: float
+    talk: int  # index of its conversation
+    score: float
     fact: bool
     names: frozenset[str] = frozenset()
     figures: frozenset[str] = frozenset()  # its days and numbers
-    needs_more: bool = False  # it begins with a pronoun
+    needs_context: bool = False  # it begins with a pronoun
 
 
 def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
-    """The recap of this material from its own sentences. `spent`: on an LLM, to no use."""
-    said = _candidates(m, split)
-    vectors = weighed([words(one.text) for one in said])
-    worth = _worth(said, lexrank(vectors))
-    places = _without_corrected(range(len(said)), said, vectors)
-    talks = _by_weight(m, said, worth, places)
-    weighted = [worth[n] * _of_conversation(m, said[n].at) for n in range(len(said))]
-    alike = partial(_alike, said, vectors)
-    overview = sorted(select_diverse(places, weighted, alike, OVERVIEW_SENTENCES))
-    highlights = tuple(_highlights(m, talks, places, said, weighted, alike, overview))
-    best = sorted(places, key=lambda n: (-weighted[n], n))
-    told = [_cited(m, said[n]) for n in overview]
-    shown = {one.conversation_ids for one in told} | {one.conversation_ids for h in highlights for one in h.items}
+    """The recap of this material from its own sentences. `spent`: on an LLM whose answer was of no use."""
+    day = Selection(m, split)
+    overview = day.overview()
+    highlights = tuple(day.highlights(overview))
+    sentences = [day.cited(n) for n in overview]
+    shown = {item.conversation_ids for item in (*sentences, *(item for h in highlights for item in h.items))}
+    [(category, _)] = Counter(c.category for c in m.conversations if c.category).most_common(1) or [("", 0)]
     return Draft(
-        headline=_headline(m, talks, said, best),
-        overview=(*told, *_more(m, shown)),
-        day_emoji=_emoji(Counter(c.category for c in m.conversations if c.category).most_common(1)),
-        push=_push(m, said, best, alike),
+        headline=day.headline(),
+        overview=(*sentences, *_more(m, shown)),
+        day_emoji=EMOJI.get(category, ANY_EMOJI),
+        push=day.push(),
         highlights=highlights,
         coverage={"whole": 0, "part": 0, "extract": len(m.conversations)},
         metadata={"model": MODEL, "source": "extract", **(spent.as_metadata() if spent.calls else {})},
@@ -115,94 +111,204 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
 
 
 def tells_something(m: Material, split: Split) -> bool:
-    """Whether a sentence of the day is worth a recap, where an LLM found none: or a thing to do, or an event."""
+    """Whether a day is worth an extract although the LLM found nothing to tell in it."""
     if any(c.action_items or c.events for c in m.conversations):
         return True
-    return any(one.fact or len(content_stems(one.text, m.language)) >= TELLING_STEMS for one in _candidates(m, split))
+    candidates = _candidates(m, split)
+    return any(s.fact or len(content_stems(s.text, m.language)) >= WORTH_A_RECAP_STEMS for s in candidates)
 
 
 def digest(c: Conversation, split: Split, language: str | None) -> str:
-    """A conversation in a sentence or two of its own: those that speak for the rest of it."""
-    said = list(_sentences(0, c, language, split, DIGEST_READS))
-    vectors = weighed([words(one.text) for one in said])
-    worth = _worth(said, lexrank(vectors))
-    best = sorted(range(len(said)), key=lambda n: (-worth[n], n))[:DIGEST_SENTENCES]
-    return joined([said[n].text for n in sorted(best)])
+    """A conversation's most central sentences, one or two."""
+    sentences = list(_sentences(0, c, language, split, DIGEST_READ))
+    scores = _scores(sentences, tfidf_vectors([word_counts(s.text) for s in sentences]))
+    best = sorted(range(len(sentences)), key=lambda n: (-scores[n], n))[:DIGEST_SENTENCES]
+    return joined([sentences[n].text for n in sorted(best)])
 
 
-def _candidates(m: Material, split: Split) -> list[Said]:
-    """The best sentences by their own words, those of each conversation first, in the day's order."""
-    each = max(LEAST_READ, READ_AT_MOST // max(1, len(m.conversations)))
-    by_talk = [list(_sentences(at, c, m.language, split, each)) for at, c in enumerate(m.conversations)]
-    ranked = [sorted(range(len(talk)), key=lambda n: (-talk[n].base, n)) for talk in by_talk]
-    deepest = max(map(len, ranked), default=0)
-    in_turn = [(at, ranks[depth]) for depth in range(deepest) for at, ranks in enumerate(ranked) if depth < len(ranks)]
-    return [by_talk[at][n] for at, n in sorted(in_turn[:CANDIDATES])]
+class Selection:
+    """A day's candidate sentences, by index in the day's order, and what is selected of them."""
+
+    def __init__(self, m: Material, split: Split) -> None:
+        self.m = m
+        self.sentences = _candidates(m, split)
+        self._vectors = tfidf_vectors([word_counts(s.text) for s in self.sentences])
+        scores = _scores(self.sentences, self._vectors)
+        self._current = self._without_corrected()
+        self._talks = self._by_weight(scores)
+        self._scores = [score * _talk_factor(m, s.talk) for s, score in zip(self.sentences, scores, strict=True)]
+        self._best = sorted(self._current, key=lambda n: (-self._scores[n], n))
+
+    def overview(self) -> list[int]:
+        """The best sentences that differ from each other."""
+        return sorted(select_diverse(self._current, self._scores, self._similarity, OVERVIEW_SENTENCES))
+
+    def highlights(self, overview: Sequence[int]) -> Iterable[Highlight]:
+        """The heaviest conversations, each by its best sentences that are not used yet; in the day's order."""
+        used, chosen = [*overview], dict[int, list[int]]()
+        for talk in self._talks:
+            if len(chosen) == bounds.MAX_HIGHLIGHTS:
+                break
+            own = [n for n in self._current if self.sentences[n].talk == talk and n not in used]
+            own = [n for n in own if not self.sentences[n].needs_context]
+            if best := select_diverse(own, self._scores, self._similarity, bounds.MAX_ITEMS, used):
+                chosen[talk] = sorted(best)
+                used += best
+        for talk, best in sorted(chosen.items()):
+            c = self.m.conversations[talk]
+            emoji = EMOJI.get(c.category, ANY_EMOJI)
+            yield Highlight(_topic(c, self.m), emoji, tuple(self.cited(n) for n in best))
+
+    def headline(self) -> str:
+        """The titles of the heaviest conversations; else the best short sentence; else the counts."""
+        shown = (self.m.conversations[talk] for talk in self._talks)
+        cleaned = (plain(c.title, MAX_TITLE) for c in shown if c.category not in CONFIDED)
+        titles = [title for title in cleaned if title]
+        texts = [TOPIC_SEPARATOR.join(dict.fromkeys(titles[:2])), *titles[:1]]
+        texts += [self.sentences[n].text for n in self._for_a_lock_screen(self._best)]
+        return next((text for text in texts if 0 < len(text) <= bounds.MAX_HEADLINE), counts_of(self.m))
+
+    def push(self) -> str:
+        """The best sentences that differ and fit whole; where none states a fact, the counts."""
+        chosen: list[int] = []
+        for n in self._for_a_lock_screen(self._best[:PUSH_CANDIDATES]):
+            fits = _width(joined([self.sentences[k].text for k in (*chosen, n)])) <= bounds.MAX_PUSH
+            if fits and all(self._similarity(n, k) < SAME for k in chosen):
+                chosen.append(n)
+        return joined([self.sentences[n].text for n in chosen]) or counts_of(self.m)
+
+    def cited(self, n: int) -> Cited:
+        sentence = self.sentences[n]
+        source = self.m.conversations[sentence.talk].id
+        return Cited(sentence.text, (source,), bounded(sentence.text, bounds.MAX_QUOTE))
+
+    def _similarity(self, n: int, k: int) -> float:
+        """How similar two sentences are: 1 where one contains the other."""
+        first, second = self.sentences[n].text, self.sentences[k].text
+        return 1.0 if first in second or second in first else cosine(self._vectors[n], self._vectors[k])
+
+    def _without_corrected(self) -> list[int]:
+        """Without the sentences that a later one may correct."""
+        kept: list[int] = []
+        for n in range(len(self.sentences)):
+            kept = [k for k in kept if not self._corrects(n, k)] + [n]
+        return kept
+
+    def _corrects(self, n: int, earlier: int) -> bool:
+        """It says the same of the same names; or, in a later conversation, something similar with other figures."""
+        later, before = self.sentences[n], self.sentences[earlier]
+        similarity = cosine(self._vectors[earlier], self._vectors[n])
+        if later.talk == before.talk:
+            return similarity >= SAME and later.names == before.names
+        return similarity >= MOVED and bool(later.figures) and not before.figures <= later.figures
+
+    def _by_weight(self, scores: Sequence[float]) -> list[int]:
+        """Conversations, the heaviest first: by their best sentences and their things to do, not by their minutes."""
+        of_talk: dict[int, list[float]] = defaultdict(list)
+        for n in self._current:
+            of_talk[self.sentences[n].talk].append(scores[n])
+        weights: dict[int, float] = {}
+        for talk, c in enumerate(self.m.conversations):
+            weight = sum(sorted(of_talk[talk], reverse=True)[:BEST_SENTENCES])
+            tasks = min(BEST_SENTENCES, len(c.action_items))
+            weights[talk] = weight * (1 + TASK_BONUS * tasks) * _talk_factor(self.m, talk)
+        return sorted(weights, key=lambda talk: (-weights[talk], talk))
+
+    def _for_a_lock_screen(self, best: Sequence[int]) -> Iterable[int]:
+        """The sentences that state a fact, stand alone, may not be corrected later, and are not confided."""
+        stems = [frozenset(content_stems(s.text, self.m.language)) for s in self.sentences]
+        for n in best:
+            sentence, c = self.sentences[n], self.m.conversations[self.sentences[n].talk]
+            states_a_fact = sentence.fact and (len(stems[n]) >= PUSH_STEMS or not c.lines)
+            if not states_a_fact or sentence.needs_context or c.category in CONFIDED:
+                continue
+            later = (k for k, s in enumerate(self.sentences) if s.talk > sentence.talk and s.figures)
+            if not any(
+                len(stems[n] & stems[k]) >= SHARED_STEMS and not sentence.figures <= self.sentences[k].figures
+                for k in later
+            ):
+                yield n
 
 
-def _sentences(at: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Said]:
-    tongue = c.language or language
-    before, found = ("", -1), 0
-    for turn, speaker, sentence in _split_lines(c, tongue, split, length):
-        text = sentence if c.overview else without_fillers(sentence, tongue)
-        one = _judged(text, speaker, at, tongue)
-        if one is not None and one.needs_more:
-            can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], tongue)
+def _scores(sentences: Sequence[Sentence], vectors: Sequence[Vector]) -> list[float]:
+    """Each sentence's own score, raised by how central it is to the others."""
+    ranks = lexrank(vectors)
+    return [s.score * (1 + rank * len(sentences)) for s, rank in zip(sentences, ranks, strict=True)]
+
+
+def _candidates(m: Material, split: Split) -> list[Sentence]:
+    """The best sentences of each conversation, taken in turns, in the day's order."""
+    each = max(LEAST_READ, MAX_READ // max(1, len(m.conversations)))
+    by_talk = [list(_sentences(talk, c, m.language, split, each)) for talk, c in enumerate(m.conversations)]
+    ranked = [sorted(range(len(own)), key=lambda n: (-own[n].score, n)) for own in by_talk]
+    turns = ((depth, talk, n) for talk, ranks in enumerate(ranked) for depth, n in enumerate(ranks))
+    chosen = sorted((talk, n) for _, talk, n in sorted(turns)[:MAX_CANDIDATES])
+    return [by_talk[talk][n] for talk, n in chosen]
+
+
+def _sentences(talk: int, c: Conversation, language: str | None, split: Split, length: int) -> Iterable[Sentence]:
+    """A conversation's sentences; without any, its things to do and events stand in for one."""
+    language = c.language or language
+    before, count = ("", -1), 0
+    for turn, speaker, piece in _pieces(c, language, split, length):
+        text = piece if c.overview else without_fillers(piece, language)
+        sentence = _scored(text, speaker, talk, language)
+        if sentence is not None and sentence.needs_context:
+            can_be_joined = before[1] == turn and not begins_with_a_pronoun(before[0], language)
             both = joined([before[0], text]) if can_be_joined else ""
-            one = (len(both) <= bounds.MAX_SENTENCE and _judged(both, speaker, at, tongue)) or one
+            sentence = (len(both) <= bounds.MAX_SENTENCE and _scored(both, speaker, talk, language)) or sentence
         before = text, turn
-        if one is not None and len(one.text) <= bounds.MAX_SENTENCE:
-            found += 1
-            yield replace(one, base=one.base * OF_A_PRONOUN) if one.needs_more else one
-    if not found:  # nothing was told in sentences: what is to do, and what was, stands for it
-        others = (*c.events[:MAX_OTHERS], *(item.description for item in c.action_items[:MAX_OTHERS]))
-        said = joined([turn.text for turn in c.lines])
-        shortened = (bounded(plain(one, 2 * LEAST_READ), LEAST_READ) for one in (said, *others))
-        if text := bounded(joined([words for words in shortened if words]), bounds.MAX_SENTENCE):
-            yield Said(text, at, 1.0, fact=True)
+        if sentence is not None and len(sentence.text) <= bounds.MAX_SENTENCE:
+            count += 1
+            yield replace(sentence, score=sentence.score * (PRONOUN_FACTOR if sentence.needs_context else 1))
+    if not count:
+        items = (*c.events[:MAX_ITEMS], *(item.description for item in c.action_items[:MAX_ITEMS]))
+        texts = (joined([turn.text for turn in c.lines]), *items)
+        shortened = (bounded(plain(text, 2 * LEAST_READ), LEAST_READ) for text in texts)
+        if text := bounded(joined([short for short in shortened if short]), bounds.MAX_SENTENCE):
+            yield Sentence(text, talk, 1.0, fact=True)
 
 
-def _judged(text: str, speaker: str, at: int, language: str | None) -> Said | None:
-    """A sentence and what it is worth by its own words; None for what tells nothing."""
-    count = words_in(text)
-    if count < LEAST_WORDS or text.endswith(ANNOUNCES):
+def _scored(text: str, speaker: str, talk: int, language: str | None) -> Sentence | None:
+    """A sentence with its score; None for a heading, and for what is too short to be one."""
+    count = count_words(text)
+    if count < LEAST_WORDS or text.endswith(HEADING_ENDS):
         return None
     names = frozenset(NAME.findall(text))
     days, numbers = days_in(text, language), numbers_in(text, language)
-    stems = min(MOST_CONTENT, len(content_stems(text, language)))
-    base = 1 + OF_A_FIGURE * bool(numbers) + OF_A_DAY * bool(days) + OF_A_NAME * bool(names) + OF_CONTENT * stems
-    if QUESTION.search(text[-MARKS_AT_MOST:]):
-        base *= OF_A_QUESTION
+    stems = min(MAX_STEMS, len(content_stems(text, language)))
+    score = 1 + FIGURE_BONUS * bool(numbers) + DAY_BONUS * bool(days) + NAME_BONUS * bool(names) + STEM_BONUS * stems
+    if QUESTION.search(text[-MAX_MARKS:]):
+        score *= QUESTION_FACTOR
     if count < SHORT_WORDS:
-        base *= OF_A_SHORT_ONE
+        score *= SHORT_FACTOR
     if speaker == WEARER:
-        base *= OF_THE_WEARER
+        score *= WEARER_FACTOR
     fact = bool(days or numbers or names)
-    return Said(text, at, base, fact, names, days | numbers, begins_with_a_pronoun(text, language))
+    return Sentence(text, talk, score, fact, names, days | numbers, begins_with_a_pronoun(text, language))
 
 
-def _split_lines(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[int, str, str]]:
-    """Turn, speaker and sentence, in order. What was written is one turn; of a transcript each speaker's words are."""
+def _pieces(c: Conversation, language: str | None, split: Split, length: int) -> Iterable[tuple[int, str, str]]:
+    """Turn, speaker and sentence, in order. An overview is one turn; of a transcript each speaker's words are one."""
     left = length
-    for number, turn in enumerate(c.lines if c.overview else _whole_turns(c.turns)):
+    for number, turn in enumerate(c.lines if c.overview else _merged_turns(c.turns)):
         if left <= 0:
             return
-        words = plain(turn.text[:left], left)
+        text = plain(turn.text[:left], left)
         is_cut = len(turn.text) > left
         left -= len(turn.text)
-        sentences = [one for sentence in split(words, language) if (one := sentence.strip())]
-        pieces = sentences if c.overview else _in_fair_pieces(sentences)
-        for sentence in pieces[:-1] if is_cut else pieces:
-            yield 0 if c.overview else number, turn.speaker, sentence
+        pieces = [piece.strip() for piece in split(text, language) if piece.strip()]
+        if not c.overview:
+            pieces = _evened(pieces)
+        for piece in pieces[:-1] if is_cut else pieces:
+            yield 0 if c.overview else number, turn.speaker, piece
 
 
-def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
-    """Segments without a speaker, put together where one goes on in the next."""
+def _merged_turns(turns: Sequence[Turn]) -> Iterable[Turn]:
+    """The turns; those without a speaker are joined where a sentence goes on in the next."""
     parts: list[str] = []
-    for turn in lines:
-        goes_on = (
-            parts and not turn.speaker and not ENDED.search(parts[-1][-MARKS_AT_MOST:]) and turn.text[:1].islower()
-        )
+    for turn in turns:
+        goes_on = parts and not turn.speaker and not ENDED.search(parts[-1][-MAX_MARKS:]) and turn.text[:1].islower()
         if parts and not goes_on:
             yield Turn("", " ".join(parts))
             parts = []
@@ -214,155 +320,49 @@ def _whole_turns(lines: Sequence[Turn]) -> Iterable[Turn]:
         yield Turn("", " ".join(parts))
 
 
-def _in_fair_pieces(sentences: Iterable[str]) -> list[str]:
-    """What one speaker said in pieces of fair length: a short sentence goes with the one before it, and of one that is
-    endless, since nobody set a full stop, each piece has as many clauses as fit."""
-    found: list[str] = []
+def _evened(sentences: Iterable[str]) -> list[str]:
+    """One speaker's sentences at an even length: short ones are joined, and long ones cut between clauses."""
+    pieces: list[str] = []
     for sentence in sentences:
         clauses = CLAUSES.split(sentence) if len(sentence) > LONG else [sentence]
         for n, clause in enumerate(clauses):
             room = FAIR if n else LONG - FAIR
-            if found and len(found[-1]) + len(clause) < room and (n or min(len(found[-1]), len(clause)) < SHORT):
-                found[-1] = f"{found[-1]} {clause}"
+            if pieces and len(pieces[-1]) + len(clause) < room and (n or min(len(pieces[-1]), len(clause)) < SHORT):
+                pieces[-1] = f"{pieces[-1]} {clause}"
             else:
-                found.append(clause)
-    return [one.rstrip(",;:–—、，； ") for one in found]
+                pieces.append(clause)
+    return [piece.rstrip(",;:–—、，； ") for piece in pieces]
 
 
-def _alike(said: Sequence[Said], vectors: Sequence[Weights], one: int, other: int) -> float:
-    """How much two sentences say the same; wholly, where one holds the other."""
-    first, second = said[one].text, said[other].text
-    return 1.0 if first in second or second in first else cosine(vectors[one], vectors[other])
-
-
-def _worth(said: Sequence[Said], ranks: Sequence[float]) -> list[float]:
-    """What each sentence is worth: by its own words, and more where it speaks for others."""
-    return [one.base * (1 + rank * len(said)) for one, rank in zip(said, ranks, strict=True)]
-
-
-def _without_corrected(places: Iterable[int], said: Sequence[Said], vectors: Sequence[Weights]) -> list[int]:
-    """Without those that a later sentence may correct.
-
-    In one conversation: one that says the same of the same names. In a later one: one that is like it, and has days or
-    numbers, but not all of its own.
-    """
-    kept: list[int] = []
-    for n in places:
-        kept = [one for one in kept if not _corrects(said[n], said[one], cosine(vectors[one], vectors[n]))] + [n]
-    return kept
-
-
-def _corrects(later: Said, one: Said, likeness: float) -> bool:
-    if later.at == one.at:
-        return likeness >= SAME and later.names == one.names
-    return likeness >= MOVED and bool(later.figures) and not one.figures <= later.figures
-
-
-def _of_conversation(m: Material, at: int) -> float:
-    """What a sentence counts for by where it was said: background audio has no title, and the wearer says nothing."""
-    c = m.conversations[at]
-    silent = bool(c.turns) and all(turn.speaker != WEARER for turn in c.turns)
+def _talk_factor(m: Material, talk: int) -> float:
+    """A conversation's factor: background audio has no title, and the wearer says nothing in it."""
+    c = m.conversations[talk]
     if not m.knows_the_wearer:
-        many = len({turn.speaker for turn in c.turns}) >= MANY_SPEAKERS
-        return OF_BACKGROUND if many and not (c.title or c.action_items or c.category in EMOJI) else 1.0
-    if not silent:
+        many = len({turn.speaker for turn in c.turns}) >= BROADCAST_SPEAKERS
+        return BACKGROUND_FACTOR if many and not (c.title or c.action_items or c.category in EMOJI) else 1.0
+    if not c.turns or any(turn.speaker == WEARER for turn in c.turns):
         return 1.0
-    return OF_A_SILENT_ONE if c.title else OF_BACKGROUND
-
-
-def _by_weight(m: Material, said: Sequence[Said], worth: Sequence[float], places: Sequence[int]) -> list[int]:
-    """Conversations by their best sentences and their things to do, not by their minutes."""
-    best: dict[int, list[float]] = defaultdict(list)
-    for n in places:
-        best[said[n].at].append(worth[n])
-    weights = {at: sum(sorted(found, reverse=True)[:BEST]) for at, found in best.items()}
-    for at, c in enumerate(m.conversations):
-        weights[at] = weights.get(at, 0.0) * (1 + OF_A_TASK * min(BEST, len(c.action_items))) * _of_conversation(m, at)
-    return sorted(weights, key=lambda at: (-weights[at], at))
-
-
-def _highlights(
-    m: Material,
-    talks: Sequence[int],
-    places: Sequence[int],
-    said: Sequence[Said],
-    worth: Sequence[float],
-    alike: Alike,
-    overview: Sequence[int],
-) -> Iterable[Highlight]:
-    """The heaviest conversations, each by its best sentences that stand nowhere else; in the day's order."""
-    told, found = [*overview], dict[int, list[int]]()
-    for at in talks:
-        if len(found) == bounds.MAX_HIGHLIGHTS:
-            break
-        own = [n for n in places if said[n].at == at and n not in told and not said[n].needs_more]
-        if chosen := select_diverse(own, worth, alike, bounds.MAX_ITEMS, told):
-            found[at] = sorted(chosen)
-            told += chosen
-    for at, chosen in sorted(found.items()):
-        c = m.conversations[at]
-        yield Highlight(_topic(c, m), EMOJI.get(c.category, ANY_EMOJI), tuple(_cited(m, said[n]) for n in chosen))
+    return SILENT_FACTOR if c.title else BACKGROUND_FACTOR
 
 
 def _topic(c: Conversation, m: Material) -> str:
-    """Its title; without one, when it was held and who spoke, where the data has names."""
+    """A conversation's title; without one, when it was held and the names of who spoke."""
     title = plain(c.title, MAX_TITLE)
     if 0 < len(title) <= bounds.MAX_TOPIC:
         return title
-    named = [one for one in dict.fromkeys(turn.speaker for turn in c.turns) if one and one != WEARER]
+    speakers = dict.fromkeys(turn.speaker for turn in c.turns if turn.speaker and turn.speaker != WEARER)
     time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
-    with_names = f"{time} {', '.join(name for name in named if not FIGURE.search(name))}".strip()
+    with_names = f"{time} {', '.join(name for name in speakers if not FIGURE.search(name))}".strip()
     return with_names if len(with_names) <= bounds.MAX_TOPIC else time
 
 
-def _headline(m: Material, talks: Sequence[int], said: Sequence[Said], best: Sequence[int]) -> str:
-    """The titles of the heaviest conversations; else the best sentence that is short; else the counts."""
-    shown = (m.conversations[at] for at in talks if m.conversations[at].category not in CONFIDED)
-    titles = [title for c in shown if (title := plain(c.title, MAX_TITLE))]
-    two, one = BETWEEN_TOPICS.join(dict.fromkeys(titles[:2])), titles[0] if titles else ""
-    short = (said[n].text for n in _for_a_lock_screen(m, said, best))
-    fitting = (text for text in (two, one, *short) if 0 < len(text) <= bounds.MAX_HEADLINE)
-    return next(fitting, counted(m))
-
-
-def _push(m: Material, said: Sequence[Said], best: Sequence[int], alike: Alike) -> str:
-    """The best sentences that fit whole and say different things; where none tells a fact, the counts."""
-    chosen: list[int] = []
-    for n in _for_a_lock_screen(m, said, best[:PUSHED_FROM]):
-        fits = _width(joined([said[one].text for one in (*chosen, n)])) <= bounds.MAX_PUSH
-        if fits and all(alike(n, one) < SAME for one in chosen):
-            chosen.append(n)
-    return joined([said[n].text for n in chosen]) or counted(m)
-
-
-def _for_a_lock_screen(m: Material, said: Sequence[Said], best: Sequence[int]) -> Iterable[int]:
-    """The sentences that tell a fact, can be understood alone, and that no later one may correct; none is confided."""
-    stems = [frozenset(content_stems(one.text, m.language)) for one in said]
-    for n in best:
-        one, c = said[n], m.conversations[said[n].at]
-        telling = one.fact and (len(stems[n]) >= PUSHED_STEMS or not c.lines)
-        if not telling or one.needs_more or c.category in CONFIDED:
-            continue
-        later = (k for k in range(n + 1, len(said)) if said[k].at > one.at and said[k].figures)
-        if not any(len(stems[n] & stems[k]) >= SHARED and not one.figures <= said[k].figures for k in later):
-            yield n
-
-
 def _width(text: str) -> int:
-    """Characters, of which a wide one counts as two."""
+    """Its characters, of which a wide one counts as two."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
-    """What is not shown, counted in the user's language."""
-    tasks = len({plain(item.description, MAX_COUNTED) for c in m.conversations for item in c.action_items} - {""})
-    hidden = len(m.conversations) - len(shown), max(0, tasks - MAX_TASKS)
-    return [Cited(one) for one in own_words(m.language).more(*hidden)]
-
-
-def _cited(m: Material, one: Said) -> Cited:
-    return Cited(one.text, (m.conversations[one.at].id,), bounded(one.text, bounds.MAX_QUOTE))
-
-
-def _emoji(category: list[tuple[str, int]]) -> str:
-    return EMOJI.get(category[0][0], ANY_EMOJI) if category else ANY_EMOJI
+    """How many conversations and things to do are not shown, in the user's language."""
+    texts = {plain(item.description, MAX_TASK_COMPARED) for c in m.conversations for item in c.action_items} - {""}
+    hidden = len(m.conversations) - len(shown), max(0, len(texts) - MAX_TASKS)
+    return [Cited(sentence) for sentence in own_words(m.language).more(*hidden)]

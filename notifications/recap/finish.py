@@ -1,8 +1,8 @@
-"""The last hand on a draft: what stands in for the parts that did not stand."""
+"""The last step of a draft: what replaces the headline, push, topics or overview that were dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from notifications.domain.model import Cited, Draft, Highlight
@@ -13,63 +13,63 @@ from notifications.recap.bounds import MAX_HEADLINE, MAX_PUSH, MAX_TOPIC
 from notifications.recap.material import Material, held_at
 from notifications.recap.words import content_stems
 
-SHARED_STEMS = 4  # content words that a headline has in common with a dropped sentence: then it says the same
-LEAST_SHARED = 2  # of a headline of fewer, with a confided sentence
-MAX_COUNTED = 1_600  # characters of a thing to do, by which it is told from the others
-BETWEEN_TOPICS = " · "
+SHARED_STEMS = 4  # content words that a text shares with a dropped or confided sentence: it says the same
+LEAST_SHARED = 2  # the same, of a text of fewer words and a confided sentence
+MAX_TASK_COMPARED = 1_600  # characters by which two things to do are told apart
+TOPIC_SEPARATOR = " · "
 
 
 def finished(draft: Draft, m: Material) -> Draft:
     """The draft with an overview, topics, a headline and a push, whatever was dropped; none of them confided.
 
-    Without a second look the push is the counts, beneath the headline that is its title.
+    Without a second look the push shows the counts, below the headline that is its title.
     """
     highlights = tuple(replace(one, topic=one.topic or _topic(one.items[0], m)) for one in draft.highlights)
     overview = draft.overview or tuple(one.items[0] for one in highlights)
-    lost = [frozenset(content_stems(text, m.language)) for text in draft.dropped]
-    confided = [one.text for one in draft.sentences if one.confided]
-    hidden = [frozenset(content_stems(text, m.language)) for text in confided]
+    confided = {item.text for item in draft.sentences if item.confided}
+    dropped_stems = [_stems(text, m) for text in draft.dropped]
+    confided_stems = [_stems(text, m) for text in confided]
 
-    def may_be_seen(text: str) -> bool:
-        stems = frozenset(content_stems(text, m.language))
+    def may_be_shown(text: str) -> bool:
+        stems = _stems(text, m)
         least = min(SHARED_STEMS, max(LEAST_SHARED, len(stems)))
-        return text not in confided and not any(len(stems & one) >= least for one in hidden)
+        return text not in confided and not any(len(stems & other) >= least for other in confided_stems)
 
-    counts = counted(m)
-    given = (_unless_lost(text, lost, m) for text in (draft.headline, draft.push))
-    headline, push = (text if may_be_seen(text) else "" for text in given)
-    if not headline:
-        headline = _topics(one for one in highlights if may_be_seen(one.topic)) or counts
+    def stands(text: str) -> bool:
+        says_what_was_dropped = any(len(_stems(text, m) & other) >= SHARED_STEMS for other in dropped_stems)
+        return bool(text) and not says_what_was_dropped and may_be_shown(text)
+
+    counts = counts_of(m)
+    headline, push = draft.headline, draft.push
+    if not stands(headline):
+        headline = _topics([one for one in highlights if may_be_shown(one.topic)]) or counts
     if not draft.checks.get("verified"):
         push = counts
-    elif not push:
-        push = next((one.text for one in overview if len(one.text) <= MAX_PUSH and may_be_seen(one.text)), counts)
+    elif not stands(push):
+        push = next((one.text for one in overview if len(one.text) <= MAX_PUSH and may_be_shown(one.text)), counts)
     return replace(draft, highlights=highlights, overview=overview, headline=headline, push=push)
 
 
-def counted(m: Material) -> str:
+def counts_of(m: Material) -> str:
     """`3 conversations, 2 things to do`, in the user's language."""
-    tasks = {
-        plain(item.description, MAX_COUNTED) for c in m.conversations for item in c.action_items if not item.completed
-    }
-    return own_words(m.language).counts(len(m.conversations), len(tasks - {""}))
+    open_items = (item for c in m.conversations for item in c.action_items if not item.completed)
+    tasks = {plain(item.description, MAX_TASK_COMPARED) for item in open_items} - {""}
+    return own_words(m.language).counts(len(m.conversations), len(tasks))
 
 
-def _unless_lost(text: str, lost: Iterable[frozenset[str]], m: Material) -> str:
-    """The text; empty where it says what was dropped."""
-    stems = frozenset(content_stems(text, m.language))
-    return "" if any(len(stems & one) >= SHARED_STEMS for one in lost) else text
+def _stems(text: str, m: Material) -> frozenset[str]:
+    return frozenset(content_stems(text, m.language))
 
 
-def _topics(highlights: Iterable[Highlight]) -> str:
-    """The first two topics of which nothing is confided; the first alone where both are too long."""
+def _topics(highlights: Collection[Highlight]) -> str:
+    """The first two topics without a confided sentence; the first alone where both are too long."""
     topics = [one.topic for one in highlights if not any(item.confided for item in one.items)][:2]
-    both = BETWEEN_TOPICS.join(topics)
+    both = TOPIC_SEPARATOR.join(topics)
     return both if len(both) <= MAX_HEADLINE else topics[0]
 
 
 def _topic(item: Cited, m: Material) -> str:
-    """A highlight's topic by its data: the conversation's title, else when it was held."""
-    c = next(one for one in m.conversations if one.id == item.conversation_ids[0])
+    """The title of the sentence's conversation, else when it was held."""
+    c = next(c for c in m.conversations if c.id == item.conversation_ids[0])
     title = plain(c.title)
     return title if 0 < len(title) <= MAX_TOPIC else f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"

@@ -1,18 +1,18 @@
-"""What a recap is made of: which conversations count, and whether they say enough."""
+"""The material of a recap: which conversations count, and whether they say enough."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from notifications.domain.model import WEARER, Conversation
 from notifications.domain.text import plain
-from notifications.recap.words import words_in
+from notifications.recap.words import count_words
 
-MAX_LOOK = 400  # characters of a thing to do, to see whether there is any
-LEAST_TURN = 3  # words: a shorter turn is no telling
+MAX_LOOK = 400  # characters of a thing to do or an event, to see whether there are words in it
+LEAST_TURN = 3  # words: a shorter turn does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,47 +31,43 @@ class Material:
 
     @property
     def spoken(self) -> bool:
-        """Whether something of it is known as it was said, not only as it was written down."""
+        """Whether there is a transcript of any conversation."""
         return any(c.turns for c in self.conversations)
 
     @property
     def knows_the_wearer(self) -> bool:
-        """Whether the data says in any conversation which of the speakers the user is."""
+        """Whether any transcript says which speaker the user is."""
         return any(turn.speaker == WEARER for c in self.conversations for turn in c.turns)
 
 
 def material(
     day: date, conversations: Sequence[Conversation], language: str | None, zone: str = "UTC", min_words: int = 0
 ) -> Material | None:
-    """The conversations that say something; None where the day has nothing to say.
+    """The conversations that say something; None where the day says too little.
 
-    A day has, with an action item, an event, or `min_words` words said in turns of three and more. Titles alone are no
-    words said. Nothing is left out for its wording.
+    Enough is one action item or event, or `min_words` words in turns of three or more. Titles do not count, and no
+    conversation is left out for its wording.
     """
-    telling = [c for c in conversations if c.tells_something]
-    if not telling or not _says_enough(telling, min_words):
+    used = [c for c in conversations if c.tells_something]
+    if not _says_enough(used, min_words):
         return None
-    spoken = Counter(c.language for c in telling if c.language)
-    own = spoken.most_common(1)[0][0] if spoken else None
-    return Material(day, tuple(sorted(telling, key=held_at)), language or own, zone)
+    languages = Counter(c.language for c in used if c.language).most_common(1)
+    return Material(day, tuple(sorted(used, key=held_at)), language or (languages[0][0] if languages else None), zone)
 
 
 def held_at(c: Conversation) -> datetime:
-    """When it was held, as far as that is known."""
+    """When it began, or else was created."""
     return c.started_at or c.created_at
 
 
-def _planned(c: Conversation) -> Iterable[str]:
-    return (*c.events, *(item.description for item in c.action_items))
-
-
 def _says_enough(conversations: Sequence[Conversation], min_words: int) -> bool:
-    if any(plain(words, MAX_LOOK) for c in conversations for words in _planned(c)):
+    planned = (text for c in conversations for text in (*c.events, *(item.description for item in c.action_items)))
+    if any(plain(text, MAX_LOOK) for text in planned):
         return True
-    said = 0
+    words = 0
     for c in conversations:
-        said += words_in(c.overview)
-        said += sum(count for turn in c.turns if (count := words_in(turn.text)) >= LEAST_TURN)
-        if said >= min_words:
+        words += count_words(c.overview)
+        words += sum(count for turn in c.turns if (count := count_words(turn.text)) >= LEAST_TURN)
+        if words >= min_words:
             return True
     return False

@@ -18,7 +18,7 @@ from notifications.domain.text import VARIATION_SELECTORS
 
 TABLE = tomllib.loads((Path(__file__).parent / "languages.toml").read_text(encoding="utf-8"))
 LINKS: tuple[str, ...] = tuple(TABLE.pop("links").split())
-OTHERS = "en"  # whose words count where a language is not known, or has none of a kind
+DEFAULT_LANGUAGE = "en"  # whose words count where a language is not known, or has none of a kind
 # Joiners are part of the spelling of Persian, Hindi and others.
 WORD = regex.compile(
     r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*(?:['’\-‑][\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*)*"
@@ -66,7 +66,7 @@ def english_name(language: str) -> str:
 def words_of(kind: str, tag: str) -> tuple[str, ...]:
     """A language's words of a kind, as the table has them."""
     own = known(tag).get(kind)
-    return tuple((own if own is not None else TABLE[OTHERS][kind]).split())
+    return tuple((own if own is not None else TABLE[DEFAULT_LANGUAGE][kind]).split())
 
 
 def words(text: str) -> list[str]:
@@ -96,7 +96,7 @@ def _stems(word: str) -> Iterable[str]:
     return [word[:STEM]] if len(word) >= LEAST_STEMMED else []
 
 
-def words_in(text: str) -> int:
+def count_words(text: str) -> int:
     """How many words are said; where a script writes no spaces, two characters count as one."""
     if text.isascii():
         return len(text.split())

@@ -61,12 +61,12 @@ class Asking:
 
     def __post_init__(self) -> None:
         if self.begun is None:
-            self.begun = self.run.clock.seconds()
+            self.begun = self.run.parts.clock.seconds()
 
     @property
     def _used(self) -> float:
         assert self.begun is not None  # noqa: S101 - set at the start
-        return self.run.clock.seconds() - self.begun
+        return self.run.parts.clock.seconds() - self.begun
 
     @property
     def left(self) -> float:
@@ -147,13 +147,13 @@ class Asking:
             raise ProviderFault("No time is left for the LLM (RECAP_USER_DEADLINE_SECONDS).", unpaid=True)
         reservation = reserved or await self.reserve(question)
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
-        asked = self.run.clock.seconds()
+        asked = self.run.parts.clock.seconds()
         try:
-            with self.run.telemetry.span("chat", self.llm.model):
+            with self.run.parts.telemetry.span("chat", self.llm.model):
                 answer = await self.llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
-                self._count(replace(answer.spent, seconds=self.run.clock.seconds() - asked))
+                self._count(replace(answer.spent, seconds=self.run.parts.clock.seconds() - asked))
         except (ItemFault, ProviderFault) as fault:
-            took = self.run.clock.seconds() - asked
+            took = self.run.parts.clock.seconds() - asked
             self._count(Spent(calls=1, micro_usd=0 if fault.unpaid else None, seconds=took), type(fault).__name__)
             if fault.unpaid:
                 await self.settle(reservation, 0)
@@ -161,25 +161,25 @@ class Asking:
         self.model, self.tier = answer.model, answer.tier
         if answer.spent.micro_usd is not None:
             await self.settle(reservation, answer.spent.micro_usd)
-        await self.run.pace.heed(self.llm)
+        await self.run.pace.note_limits(self.llm)
         return answer
 
     def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
         self.run.counts.spend(spent)
-        self.run.telemetry.asked(spent, self.llm.model, error)
+        self.run.parts.telemetry.record_call(spent, self.llm.model, error)
 
     async def reserve(self, question: Question) -> Reserved | None:
         """Take what a call can cost at most from the day's budget; None where there is none. Raises OverBudget."""
-        budget = self.run.limits.daily_budget_usd
+        budget = self.run.parts.limits.daily_budget_usd
         worst = await self.llm.worst_cost(question) if budget is not None else None
         if budget is None or worst is None:
             return None
         key, token = "", new_token()
         try:
-            today = (await self.run.claims.now()).astimezone(UTC).date()
-            key = spend_key(self.run.claims.environment, today)
-            fits = await self.run.claims.reserve(key, token, worst, int(budget * MICROS))
+            today = (await self.run.parts.claims.now()).astimezone(UTC).date()
+            key = spend_key(self.run.parts.claims.environment, today)
+            fits = await self.run.parts.claims.reserve(key, token, worst, int(budget * MICROS))
         except (ClaimsDown, ConfigFault) as trouble:  # who is in flight ends the day without Redis
             self.run.stop_claiming(trouble)
             raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
@@ -193,7 +193,7 @@ class Asking:
         """Unsettled, the worst cost stays taken: never over the budget."""
         if reservation is not None:
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                await self.run.claims.settle(*reservation, micro_usd)
+                await self.run.parts.claims.settle(*reservation, micro_usd)
 
 
 def asked_again(question: Question, fault: ItemFault) -> Question:

@@ -26,13 +26,13 @@ from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
-from notifications.run.outcome import COMPLETES_AS, Outcome, TurnResult, tell_end
+from notifications.run.outcome import ENDS, Outcome, TurnResult, tell_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """One user's day under our claim. `replaces` is the ended ledger that an operator's resend read."""
 
@@ -64,7 +64,7 @@ class Day:
     @property
     def used(self) -> timedelta:
         """How long it has been under our claim."""
-        return timedelta(seconds=self.run.clock.seconds() - self.since)
+        return timedelta(seconds=self.run.parts.clock.seconds() - self.since)
 
     @property
     def now(self) -> datetime:
@@ -74,7 +74,7 @@ class Day:
     @property
     def late(self) -> bool:
         """Whether a push now comes so long after the slot that it must not ring."""
-        return self.now - self.slot > timedelta(minutes=self.run.limits.quiet_after_minutes)
+        return self.now - self.slot > timedelta(minutes=self.run.parts.limits.quiet_after_minutes)
 
     def opening(self, given: DayInput | None = None, won: Reply | None = None, language: str | None = None) -> Opening:
         """What a new ledger of this day starts with. `language`: of what its push says in place of the recap."""
@@ -87,8 +87,8 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
-            operators=self.resend,
-            wording=Wording(self.run.shown, language),
+            resend=self.resend,
+            wording=Wording(self.run.parts.push_text, language),
         )
         if given is None:
             return opening
@@ -105,13 +105,13 @@ class Day:
 
     async def devices(self) -> list[Device]:
         """The user's devices; those that can't be read are counted."""
-        devices, malformed = await self.run.reads.watch(self.run.store.devices(self.uid))
+        devices, malformed = await self.run.reads.watch(self.run.parts.store.devices(self.uid))
         self._tell_malformed("devices", malformed)
         return devices
 
     async def conversations(self, ledgers: Ledgers) -> DayInput:
         """What no recap has told yet; what can't be read, or is encrypted, is counted."""
-        given = await self.run.reads.watch(read_conversations(self.run.store, ledgers))
+        given = await self.run.reads.watch(read_conversations(self.run.parts.store, ledgers))
         self._tell_malformed("conversations", given.malformed)
         if given.encrypted:
             self.run.counts.encrypted += given.encrypted
@@ -129,11 +129,12 @@ class Day:
         """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
         match decision.step:
             case NextStep.FINAL if decision.entry is not None:
-                ending = tell_end(decision.entry, self.facts, ours=self._ended(decision))
+                outcome = tell_end(decision.entry, self.facts, ours=self._ended(decision))
                 if decision.entry.state is DayState.SKIPPED:
-                    return await self.free(ending, decision.entry.outcome)
-                return await self.complete(COMPLETES_AS[decision.entry.state], ending, decision.entry.outcome)
-            case NextStep.NOBODY:
+                    return await self.free(outcome, decision.entry.outcome)
+                claim_state, _ = ENDS[decision.entry.state]
+                return await self.complete(claim_state, outcome, decision.entry.outcome)
+            case NextStep.NO_USER:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
                 return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
             case NextStep.BUSY:
@@ -149,26 +150,28 @@ class Day:
         """Whether it was us: also where our own reply was lost, and we found what we had written."""
         return decision.write or (decision.entry is not None and decision.entry.by == self.token)
 
-    async def complete(self, stored: ClaimState, ending: Outcome, reason: str = "") -> TurnResult:
+    async def complete(self, stored: ClaimState, outcome: Outcome, reason: str = "") -> TurnResult:
         """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
-        return self._done(await self.run.claims.complete(self.terms, self.token, stored), "complete", ending, reason)
+        return self._done(
+            await self.run.parts.claims.complete(self.terms, self.token, stored), "complete", outcome, reason
+        )
 
-    async def free(self, ending: Outcome, reason: str = "") -> TurnResult:
+    async def free(self, outcome: Outcome, reason: str = "") -> TurnResult:
         """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
-        outcome = self._done(await self.run.claims.free(self.terms, self.token), "free", ending, reason)
-        return replace(outcome, freed=outcome.ending.done)
+        result = self._done(await self.run.parts.claims.free(self.terms, self.token), "free", outcome, reason)
+        return replace(result, freed=result.outcome.done)
 
-    def _done(self, reply: Reply, verb: str, ending: Outcome, reason: str) -> TurnResult:
+    def _done(self, reply: Reply, verb: str, outcome: Outcome, reason: str) -> TurnResult:
         if reply.answer is ClaimAnswer.OK:
-            return TurnResult(ending, reason=reason)
+            return TurnResult(outcome, reason=reason)
         log.warning("claim.lost", **self.facts, verb=verb)
         return TurnResult(Outcome.LOST)
 
     async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> TurnResult:
         """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
         if wait is None:
-            wait = jittered(self.run.limits.span("provider_retry"), 1, 2)
-        reply = await self.run.claims.fail(self.terms, self.token, wait, counts, reason)
+            wait = jittered(self.run.parts.limits.span("provider_retry"), 1, 2)
+        reply = await self.run.parts.claims.fail(self.terms, self.token, wait, counts, reason)
         facts = {**self.facts, "reason": reason}
         if reply.answer is ClaimAnswer.DONE:
             return await self.close_dead("failures", reply)
@@ -180,20 +183,20 @@ class Day:
 
     async def give_back(self, reason: str) -> timedelta:
         """Uncharged, whatever was raised; nothing more is asked of the ledger. Returns how long it waits."""
-        wait = jittered(self.run.limits.span("provider_retry"), 1, 2)
-        await self.run.claims.fail(self.terms, self.token, wait, 0, reason)
+        wait = jittered(self.run.parts.limits.span("provider_retry"), 1, 2)
+        await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
 
     async def release(self, reason: str) -> TurnResult:
         """Nothing was begun that would be lost: the claim is free at once, nothing charged."""
-        await self.run.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
+        await self.run.parts.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
         return TurnResult(Outcome.STOPPED, reason=reason)
 
     async def fail_item(self, fault: ItemFault) -> TurnResult:
         """The item's own fault: counted, and each wait three times the last. The provider's: nobody is charged."""
         if await self._is_the_items(fault):
-            wait = jittered(self.run.limits.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
+            wait = jittered(self.run.parts.limits.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
             return await self.fail(fault.reason.value, wait, counts=1)
         if self.run.terminated.is_set():
             return await self.release(fault.reason.value)
@@ -204,7 +207,7 @@ class Day:
             return True
         self.release_worker()
         try:
-            async with self.run.terminated.timeout(self.run.limits.store_timeout_seconds):
+            async with self.run.terminated.timeout(self.run.parts.limits.store_timeout_seconds):
                 return await self.run.bad_answers.is_the_items(fault.reason)
         except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
             return False
@@ -213,7 +216,7 @@ class Day:
         """Redis says dead: the ledger must say so too, or that it was given up while sending."""
         opening = self.opening(won=reply)
         try:
-            decision = await self.run.writes.watch(self.run.store.end_day(opening, DayState.DEAD, outcome))
+            decision = await self.run.writes.watch(self.run.parts.store.end_day(opening, DayState.DEAD, outcome))
         except StoreDown:
             return TurnResult(Outcome.FAILED, reason="store")
         if decision.step is NextStep.BUSY:
@@ -240,7 +243,7 @@ class Day:
     async def _held_by_another_maker(self) -> TurnResult:
         """The app may be making the day on demand, after it was skipped: then nobody keeps the shard open for it."""
         try:
-            ledgers = self.run.store.ledgers_between(self.uid, self.date, self.date)
+            ledgers = self.run.parts.store.ledgers_between(self.uid, self.date, self.date)
             entry = (await self.run.reads.watch(ledgers)).get(self.date)
         except StoreDown:
             entry = None
@@ -273,20 +276,32 @@ class Day:
 
 async def claim_day(
     run: Run,
+    *,
     uid: str,
     date: date,
     slot: datetime,
     lane: int,
-    *,
     replaces: Ledger | None = None,
     resend: bool = False,
     release_worker: Callable[[], None] | None = None,
 ) -> Day:
     """Ask Redis for one user's day; `won` is its answer. Raises ClaimsDown, ConfigFault or KeyTrouble."""
-    terms, token, since = run.user_terms(uid, date, slot), new_token(), run.clock.seconds()
-    reply = await run.claims.claim(terms, token, lane)
-    await run.trust(reply, terms, token, since)
+    terms, token, since = run.user_terms(uid, date, slot), new_token(), run.parts.clock.seconds()
+    reply = await run.parts.claims.claim(terms, token, lane)
+    await run.check_time_of(reply, terms, token, since)
     if reply.reason == FOREIGN_TYPE:  # no older deployment's lock, which is a text
         raise KeyTrouble(f"{terms.key} holds another type in Redis; look at it by inspect --keys, and delete it.")
-    phase = run.rules.phase(slot, reply.now + run.offset)
-    return Day(run, uid, date, slot, terms, token, reply, phase, since, replaces, resend, release_worker)
+    return Day(
+        run=run,
+        uid=uid,
+        date=date,
+        slot=slot,
+        terms=terms,
+        token=token,
+        won=reply,
+        phase=run.parts.limits.rules.phase(slot, reply.now + run.offset),
+        since=since,
+        replaces=replaces,
+        resend=resend,
+        release_worker=release_worker,
+    )

@@ -1,28 +1,68 @@
-"""What one user's day is made of. Runs and commands all ask here, so that none can see a day otherwise."""
+"""What one user's day is made of, and what decides it: for runs and commands alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 
-from notifications.domain.delivery import ALONE, MAY_CHANGE, Neighbours, neighbours
-from notifications.domain.model import Conversation, Ledger, User
+from notifications.domain.model import Conversation, DayState, Ledger, Summary, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
-from notifications.domain.told import DAYS_BEFORE, Candidates, candidates, first_and_last, told_of
+from notifications.domain.told import (
+    DAYS_BEFORE,
+    NO_NEIGHBOURS,
+    Candidates,
+    Neighbours,
+    candidates,
+    first_and_last,
+    may_get_text,
+    neighbours,
+    told_of,
+)
 from notifications.ports import Store
 from notifications.recap.material import Material, material
 
 
+class Gate(StrEnum):
+    """What decides a claimed day, in the order of docs/protocol.md, section 5."""
+
+    UNREADABLE = "unreadable"  # the stored ledger is not one that this version knows
+    ENDED = "ended"
+    OPEN = "open"  # a push is owed
+    LEGACY = "legacy"  # another writer's summary of the date is stored
+    INVERTED = "inverted"  # a ledger around ends after the slot and does not list its conversations
+    CONVERSATIONS = "conversations"
+
+
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """One day's ledger, those around it, and what they leave to read."""
+    """One day's ledger, those around it, and what they leave to read.
+
+    `summary` is another writer's of the date; it is looked for only where the day has no ledger.
+    """
 
     user: User
     slot: Slot
     today: Ledger | None
     around: Mapping[date, Ledger]
     candidates: Candidates
+    summary: Summary | None = None
+
+    def gate(self, replaces: Ledger | None = None) -> Gate:
+        """What decides the day. `replaces`: the ended ledger that a resend has read and may replace."""
+        today = self.today
+        if today is not None and today.state is DayState.UNREADABLE:
+            return Gate.UNREADABLE
+        if today is not None and not today.state.final:
+            return Gate.OPEN
+        if today is not None and (replaces is None or replaces.seq != today.seq):
+            return Gate.ENDED
+        if self.summary is not None:
+            return Gate.LEGACY
+        if self.inverted_by is not None and replaces is None:
+            return Gate.INVERTED
+        return Gate.CONVERSATIONS
 
     @property
     def inverted_by(self) -> date | None:
@@ -33,10 +73,7 @@ class Ledgers:
 
     @property
     def neighbours(self) -> Neighbours:
-        first, last = first_and_last(self.slot.recap_date)
-        return neighbours(
-            self.slot.recap_date, self.around, [first + n * ONE_DAY for n in range((last - first).days + 1)]
-        )
+        return neighbours(self.slot.recap_date, self.around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +105,15 @@ class DayInput:
         None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
         """
         alone = not self.conversations and self.ledgers.candidates.as_far_as_ever
-        return ALONE if alone else self.ledgers.neighbours
+        return NO_NEIGHBOURS if alone else self.ledgers.neighbours
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
-    """The ledgers of D-4 ... D+3: one query. Raises StoreDown."""
+    """The ledgers of D-4 ... D+3: one query, and one for another writer's summary. Raises StoreDown."""
     around = await store.ledgers_between(user.uid, *first_and_last(slot.recap_date))
     today = around.pop(slot.recap_date, None)
-    return Ledgers(user, slot, today, around, candidates(slot, around, look_back))
+    summary = await store.summary(user.uid, slot.recap_date) if today is None else None
+    return Ledgers(user, slot, today, around, candidates(slot, around, look_back), summary)
 
 
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
@@ -102,8 +140,7 @@ async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Co
         ends = slot_instant(tz, day + ONE_DAY, 0)
         if one is not None:
             ends = max(ends, one.window_end or ends)
-        told_by_us = one is not None and one.state not in MAY_CHANGE
-        if not told_by_us and any(conversation.created_at < ends for conversation in found):
+        if may_get_text(one) and any(conversation.created_at < ends for conversation in found):
             summary = await store.summary(ledgers.user.uid, day)
             made += [min(summary.created_at, ends)] if summary and summary.created_at else []
     return max(made, default=None)

@@ -18,14 +18,6 @@ from notifications.domain.push import PushResult
 
 log = structlog.get_logger()
 
-COMPLETES_AS = {
-    DayState.SENT: ClaimState.SENT,
-    DayState.SKIPPED: ClaimState.SKIPPED,
-    DayState.MISSED: ClaimState.MISSED,
-    DayState.DEAD: ClaimState.DEAD,
-    DayState.GAVE_UP: ClaimState.DEAD,
-}
-
 
 class Outcome(StrEnum):
     """How one due user's turn ended in this run: each user has exactly one."""
@@ -49,6 +41,14 @@ class Outcome(StrEnum):
         return self not in (Outcome.WAITING, Outcome.HELD, Outcome.LOST, Outcome.STOPPED, Outcome.FAILED)
 
 
+# How a day ends: in the ledger, in its claim, and in a run's counts.
+ENDS: Mapping[DayState, tuple[ClaimState, Outcome]] = {
+    DayState.SENT: (ClaimState.SENT, Outcome.SENT),
+    DayState.SKIPPED: (ClaimState.SKIPPED, Outcome.SKIPPED),
+    DayState.MISSED: (ClaimState.MISSED, Outcome.MISSED),
+    DayState.DEAD: (ClaimState.DEAD, Outcome.DEAD),
+    DayState.GAVE_UP: (ClaimState.DEAD, Outcome.GAVE_UP),
+}
 WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 
@@ -56,7 +56,7 @@ WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 class TurnResult:
     """How the user answered to its shard: done, or to be tried again after `wait`."""
 
-    ending: Outcome
+    outcome: Outcome
     wait: timedelta = timedelta(0)
     reason: str = ""
     freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
@@ -81,7 +81,7 @@ class Counts:
 
     due: int = 0
     claimed: int = 0
-    endings: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     swept: int = 0  # of the due: open ledgers that no cohort holds any more
     extracts: int = 0  # recaps that the LLM did not write
@@ -99,22 +99,22 @@ class Counts:
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 
-    def add(self, outcome: TurnResult) -> None:
+    def add(self, result: TurnResult) -> None:
         """One due user more, in exactly one count."""
-        self.endings[outcome.ending] += 1
-        if outcome.ending is Outcome.SKIPPED:
-            self.skipped[outcome.reason] += 1
+        self.outcomes[result.outcome] += 1
+        if result.outcome is Outcome.SKIPPED:
+            self.skipped[result.reason] += 1
 
     @property
     def progress(self) -> Progress:
         """Of those that were read so far; the next page may bring more."""
-        waiting = self.endings[Outcome.WAITING] + self.endings[Outcome.HELD]
-        return Progress(self.endings.total() - waiting, self.due, waiting)
+        waiting = self.outcomes[Outcome.WAITING] + self.outcomes[Outcome.HELD]
+        return Progress(self.outcomes.total() - waiting, self.due, waiting)
 
     @property
     def without_a_recap(self) -> int:
         """Users whose day ended in this run without a recap that reached them."""
-        return sum(self.endings[ending] for ending in WITHOUT_A_RECAP)
+        return sum(self.outcomes[outcome] for outcome in WITHOUT_A_RECAP)
 
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
@@ -122,10 +122,10 @@ class Counts:
             *("due", "claimed", "swept", "extracts"),
             *("pushes", "pushes_refused", "tokens_deleted", "malformed", "encrypted", "devices"),
         )
-        endings = {ending.value: self.endings[ending] for ending in Outcome}
+        outcomes = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
         money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}
         told = {name: getattr(self, name) for name in plain}
-        return told | endings | money | {"skipped_by_reason": dict(self.skipped)}
+        return told | outcomes | money | {"skipped_by_reason": dict(self.skipped)}
 
 
 def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
@@ -134,19 +134,18 @@ def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)
         return Outcome.DONE_BEFORE
+    _, outcome = ENDS[entry.state]
     match entry.state:
         case DayState.SENT if entry.outcome != "legacy":
             results = list(entry.devices.values())
             accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)
             log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
-            return Outcome.SENT
         case DayState.SENT | DayState.SKIPPED:
             log.info("recap.skipped", **facts)
             return Outcome.SKIPPED
         case DayState.MISSED:
             log.error("recap.missed", **facts)
-            return Outcome.MISSED
         case _:
             counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}
             log.error(f"recap.{entry.state.value}", **facts, **counted)
-            return Outcome.DEAD if entry.state is DayState.DEAD else Outcome.GAVE_UP
+    return outcome

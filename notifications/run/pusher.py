@@ -16,7 +16,7 @@ from notifications.domain.model import Device
 from notifications.domain.push import Message, PushAnswer, PushResult, Whose, deletions_allowed
 from notifications.limits import Limits
 from notifications.ports import Clock, Push, Store
-from notifications.run.breaker import Breaker
+from notifications.run.dependencies import Breaker
 from notifications.run.outcome import Counts
 from notifications.run.termination import Termination
 

@@ -95,7 +95,7 @@ class Writing:
         """The draft that an earlier run stored for want of a second look; None where there is none of this material."""
         await self._make_plan()
         with suppress(RecapError):
-            return await self.run.reads.watch(self.run.store.kept_draft(self.uid, self.day, self._draft_key()))
+            return await self.run.reads.watch(self.run.parts.store.kept_draft(self.uid, self.day, self._draft_key()))
         return None
 
     async def unverified(self) -> Draft | None:
@@ -105,8 +105,8 @@ class Writing:
 
     async def _make_plan(self) -> None:
         if self._plan is None:
-            limits = self.run.limits
-            shortened = partial(digest, split=self.run.split, language=self.m.language)
+            limits = self.run.parts.limits
+            shortened = partial(digest, split=self.run.parts.split_sentences, language=self.m.language)
             bounds = limits.max_prompt_tokens, limits.max_parts
             self._plan = await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shortened)
 
@@ -120,7 +120,7 @@ class Writing:
         return [note for part in self._parts for note in part]
 
     def _draft_key(self) -> str:
-        return question_hash(*(recap_question(self.m, part, self.run.style) for part in self._parts))
+        return question_hash(*(recap_question(self.m, part, self.run.parts.style) for part in self._parts))
 
     async def _written(self) -> Draft:
         """What the LLM writes, in parts where the day is long. Raises ItemFault, ProviderFault, OverBudget."""
@@ -128,7 +128,7 @@ class Writing:
         if len(parts) == 1:
             try:
                 self.coverage.update(note.how for note in parts[0])
-                return await self._recap_of(recap_question(self.m, parts[0], self.run.style))
+                return await self._recap_of(recap_question(self.m, parts[0], self.run.parts.style))
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
@@ -173,7 +173,7 @@ class Writing:
         """What is in a part of the day; what was once paid for is not paid again."""
         question = part_question(self.m, part)
         key = question_hash(question)
-        stored = await self.run.reads.watch(self.run.store.part(self.uid, self.day, key)) if self.keeps else None
+        stored = await self.run.reads.watch(self.run.parts.store.part(self.uid, self.day, key)) if self.keeps else None
         if stored is None:
             try:
                 facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
@@ -181,7 +181,7 @@ class Writing:
                 return await self._instead(part, halvings, fault)
             if self.keeps:
                 with suppress(StoreDown):  # then it may be paid again; this recap goes on
-                    await self.run.reads.watch(self.run.store.put_part(self.uid, self.day, key, facts))
+                    await self.run.reads.watch(self.run.parts.store.put_part(self.uid, self.day, key, facts))
         else:
             facts = stored
         self.coverage.update(note.how for note in part)
@@ -205,7 +205,7 @@ class Writing:
         self.useless_parts += 1
         self.coverage[EXTRACT] += len(part)
         talks = [self.m.conversations[note.number - 1] for note in part]
-        said = [(digest(c, self.run.split, self.m.language), c.id) for c in talks]
+        said = [(digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in talks]
         return [Cited(bounded(words, MAX_SENTENCE), (key,), bounded(words, MAX_QUOTE)) for words, key in said if words]
 
     def _join(self, facts: Sequence[Cited]) -> Question:
@@ -215,12 +215,12 @@ class Writing:
             useless = bool(self.dropped or self.useless_parts)
             reason = ItemReason.INVALID_ANSWER if useless else ItemReason.NOTHING_SAID
             raise ItemFault(reason, "The LLM found nothing to tell in any part of this day.")
-        return join_question(self.m, fitting, numbers, self.run.style)
+        return join_question(self.m, fitting, numbers, self.run.parts.style)
 
     @property
     def _room(self) -> int:
         """Bytes of one prompt's notes."""
-        return int(self.run.limits.max_prompt_tokens * BYTES_A_TOKEN)
+        return int(self.run.parts.limits.max_prompt_tokens * BYTES_A_TOKEN)
 
     async def _looked_at(self, draft: Draft) -> Draft:
         """What the second look left of it, or of a second answer where over half was refused.
@@ -315,7 +315,7 @@ class Writing:
             return False
         paid = replace(draft, metadata=self._metadata(draft))
         try:
-            await self.run.reads.watch(self.run.store.keep_draft(self.uid, self.day, self._draft_key(), paid))
+            await self.run.reads.watch(self.run.parts.store.keep_draft(self.uid, self.day, self._draft_key(), paid))
         except RecapError:  # a store that refuses too: then it is sent without
             return False
         return True

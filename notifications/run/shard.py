@@ -1,135 +1,126 @@
-"""One shard: due, claimed, paged, renewed, ended (docs/protocol.md, sections 2, 3 and 6)."""
+"""A batch of shards: claimed, renewed, paged, served lane by lane, finished (docs/protocol.md, section 6, step 2)."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack, aclosing, suppress
+from datetime import timedelta
 
 import structlog
 
 from notifications.domain.claim import (
-    EXPIRY_AFTER_SLOT_MS,
     FOREIGN_TEXT,
     FOREIGN_TYPE,
-    SHARD_PREFIX,
     SINGLE_FILE_LANE,
     ClaimAnswer,
     ClaimState,
-    claimable,
-    cohort_keys,
     new_token,
-    since_key,
     skipped_key,
-    sweep_key,
 )
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
-from notifications.domain.schedule import Phase, Rules, cohorts_between
-from notifications.domain.shards import Shard, ended_cohorts, shards_of
-from notifications.limits import Limits
-from notifications.ports import Claims, Listed
+from notifications.domain.schedule import Phase, recap_date, slot_on
+from notifications.domain.shards import Shard
+from notifications.ports import Listed
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
+from notifications.run.user import LATER, claim_and_recap
 
 log = structlog.get_logger()
 
 LEFT_OPEN = "open"  # why a shard's claim was given back
-SKIPPED_AT_MOST = 10_000  # names that are kept of one shard
-ZONES_AT_MOST = 30  # that one `in` takes
-SLACK_MS = 300_000  # that a clock may be set back by: what was written just before is no time to come
-SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
+MOST_SKIPPED = 10_000  # uids that are kept of one shard
+MOST_ZONES = 30  # that one `in` takes
+NARROW_LANE_WIDTH = 8
+LOOK_AGAIN_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What Redis says about every shard of the last three hours, and whether a sweep is due."""
-
-    claimable: list[Shard]
-    unserved: list[Shard]
-    sweep: bool
-    remembers_since: datetime  # what Redis says of the time before is nothing
-    odd: list[str]  # keys of the sweep's and of since that hold something else: as good as absent
-
-
-async def due_shards(claims: Claims, rules: Rules, shards: int, now: datetime, offset: timedelta) -> Due:
-    """The state of every shard, and of the sweep, by pipelined GETs: one round trip. Oldest slot first."""
-    place = claims.environment
-    listed = [shard for cohort in cohorts_between(now - SEEN_FOR, now) for shard in shards_of(cohort, place, shards)]
-    keys = [*(shard.key for shard in listed), sweep_key(place), since_key(place)]
-    *records, swept, since = await claims.read(keys)
-    redis_now = int((now - offset).timestamp() * 1000)
-    claimable_ones, unserved = [], []
-    for shard, record in zip(listed, records, strict=True):
-        if rules.phase(shard.cohort.slot, now) is Phase.OVER:
-            if record.state is not ClaimState.COMPLETE:
-                unserved.append(shard)
-        elif record.state is ClaimState.FOREIGN or claimable(
-            record, redis_now
-        ):  # the claim gives a foreign value an end
-            claimable_ones.append(shard)
-    if unserved:
-        unserved = await _not_completed_by_any_version(claims, unserved)
-    remembers = 0 < since.until <= redis_now + SLACK_MS and since.state is ClaimState.COMPLETE
-    remembers_since = datetime.fromtimestamp(since.until / 1000, UTC) + offset if remembers else now
-    odd = [
-        key
-        for key, is_odd in (
-            (sweep_key(place), swept.state is ClaimState.FOREIGN),
-            (since_key(place), since.state is not ClaimState.ABSENT and not remembers),
-        )
-        if is_odd
-    ]
-    return Due(claimable_ones, unserved, swept.state is ClaimState.ABSENT or bool(odd), remembers_since, odd)
+async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
+    """Claim a batch of shards, carry all their users through the lanes, finish the shards."""
+    held = [won for shard in shards if (won := await claim_shard(run, shard))]
+    if not held:
+        return
+    renewing = asyncio.create_task(_keep_renewing(run, held))
+    try:
+        await _serve_users(run, held)
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        for shard in held:
+            await shard.finish()
 
 
-async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
-    """Those whose cohort no other version ended either: one of another tzdata, or with another number of shards."""
-    complete: list[str] = []
-    with suppress(KeyTrouble, ConfigFault):  # who may not scan is told once more rather than never
-        complete = [
-            found.key async for found in claims.scan(f"{SHARD_PREFIX}*") if found.record.state is ClaimState.COMPLETE
-        ]
-    ended = ended_cohorts(complete, claims.environment)
-    return [shard for shard in unserved if cohort_keys(shard.cohort.slot, shard.cohort.hour) not in ended]
+async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
+    """The shard under our claim; None where another run holds it or has completed it, or Redis fails."""
+    if run.stops:
+        return None
+    terms, token, begun = run.shard_terms(shard), new_token(), run.parts.clock.seconds()
+    try:
+        reply = await run.parts.claims.claim(terms, token, SINGLE_FILE_LANE)
+        await run.check_time_of(reply, terms, token, begun)
+        if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
+            raise KeyTrouble(
+                f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
+                "in two hours at most; look at it by python job.py inspect --keys, and delete it."
+            )
+        if reply.answer is not ClaimAnswer.WON:
+            return None
+        if reply.crashes:
+            log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
+        skipped: frozenset[str] = frozenset()
+        if reply.reason == LEFT_OPEN:
+            with suppress(KeyTrouble):
+                skipped = await run.parts.claims.names(skipped_key(shard.key))
+    except (ClaimsDown, ConfigFault) as trouble:
+        run.stop_claiming(trouble)
+        return None
+    except KeyTrouble as trouble:
+        run.defects += 1
+        log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
+        return None
+    phase = run.parts.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
+    due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
+    return HeldShard(run, shard, token, asks_llm=due or not run.parts.falls_back, skipped=skipped)
 
 
 class HeldShard:
-    """One shard under our claim, and what its users answered."""
+    """One shard under our claim, and what its users' turns came to.
 
-    def __init__(
-        self, run: Run, shard: Shard, token: str, *, asks: bool = True, skipped: frozenset[str] = frozenset()
-    ) -> None:
+    `asks_llm`: for its users; not in the closing pass. `skipped`: users that an earlier run has skipped.
+    """
+
+    def __init__(self, run: Run, shard: Shard, token: str, *, asks_llm: bool, skipped: frozenset[str]) -> None:
         self.shard = shard
-        self.asks = asks  # the LLM, for its users: not in the closing pass
+        self.asks_llm = asks_llm
         self.lost = False
         self._run = run
         self._token = token
         self._terms = run.shard_terms(shard)
         self._read_to_end = False
-        self._seen = 0
+        self._users = 0
         self._done = 0
         self._waits: list[timedelta] = []
         self._skipped_before = skipped
         self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
-        """Its users, the next page fetched meanwhile. A document that can't be served is counted and passed over."""
-        limits, zones = self._run.limits, sorted(self.shard.cohort.zones)
+        """Its users, the next page fetched meanwhile. A document that can't be used is counted and passed over."""
+        zones = sorted(self.shard.cohort.zones)
         try:
-            for start in range(0, len(zones), ZONES_AT_MOST):
-                async for listed in self._pages(zones[start : start + ZONES_AT_MOST], limits):
-                    self._seen += 1
+            for start in range(0, len(zones), MOST_ZONES):
+                async for listed in self._pages(zones[start : start + MOST_ZONES]):
+                    self._users += 1
                     self._run.counts.due += 1
                     if listed.uid in self._skipped_before:
                         self.note(listed.uid, TurnResult(Outcome.DONE_BEFORE))
                     elif listed.user is not None:
                         yield listed.user
                     else:
-                        self._unreadable(listed)
+                        self._run.defects += 1
+                        log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
+                        self.note(listed.uid, TurnResult(Outcome.UNREADABLE))
             self._read_to_end = True
         except TimeoutError:
             log.info("shard.stopped", key=self.shard.key)  # by SIGTERM: the rest is for the next run
@@ -138,18 +129,14 @@ class HeldShard:
         except ConfigFault as fault:
             self._run.stop_claiming(fault)
 
-    def _unreadable(self, listed: Listed) -> None:
-        self._run.defects += 1
-        log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-        self.note(listed.uid, TurnResult(Outcome.UNREADABLE))
-
-    async def _pages(self, zones: Sequence[str], limits: Limits) -> AsyncGenerator[Listed]:
+    async def _pages(self, zones: Sequence[str]) -> AsyncGenerator[Listed]:
         following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
         try:
             while following is not None:
                 async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
                     page = await self._run.reads.watch(following)
-                following = self._fetch(zones, page[-1].uid) if len(page) == limits.page_size else None
+                full = len(page) == self._run.parts.limits.page_size
+                following = self._fetch(zones, page[-1].uid) if full else None
                 for listed in page:
                     yield listed
         finally:
@@ -157,24 +144,24 @@ class HeldShard:
                 following.cancel()
 
     def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[Listed]]:
-        store, cohort = self._run.store, self.shard.cohort
-        size = self._run.limits.page_size
-        return asyncio.create_task(store.due_users(zones, cohort.hour, self.shard.ids, after, size))
+        parts, hour = self._run.parts, self.shard.cohort.hour
+        due_users = parts.store.due_users(zones, hour, self.shard.ids, after, parts.limits.page_size)
+        return asyncio.create_task(due_users)
 
-    def note(self, uid: str, outcome: TurnResult) -> None:
-        """One user's answer, counted once. Only an answer of "done" lets the shard end."""
-        self._run.counts.add(outcome)
-        if outcome.freed and len(self._skipped) < SKIPPED_AT_MOST:
+    def note(self, uid: str, result: TurnResult) -> None:
+        """Count one user's result. The shard is complete only when each is done."""
+        self._run.counts.add(result)
+        if result.freed and len(self._skipped) < MOST_SKIPPED:
             self._skipped.add(uid)
-        if outcome.ending.done:
+        if result.outcome.done:
             self._done += 1
         else:
-            self._waits.append(outcome.wait)
+            self._waits.append(result.wait)
 
     async def renew(self) -> None:
-        """Extend the claim; once lost, claim no user of it and leave it alone."""
+        """Extend the claim; once it is lost, no user of it is claimed. Raises ClaimsDown or ConfigFault."""
         try:
-            reply = await self._run.claims.renew(self._terms, self._token)
+            reply = await self._run.parts.claims.renew(self._terms, self._token)
             self.lost = reply.answer is not ClaimAnswer.OK
         except KeyTrouble:
             self.lost = True
@@ -182,52 +169,40 @@ class HeldShard:
             log.warning("shard.lost", key=self.shard.key)
 
     async def finish(self) -> None:
+        """End the claim. Where that fails, its lease runs out by itself."""
+        try:
+            if not self.lost:
+                await self._complete_or_leave_open()
+        except (ClaimsDown, ConfigFault, KeyTrouble) as trouble:
+            log.warning("shard.unfinished", key=self.shard.key, reason=str(trouble))
+            if not isinstance(trouble, KeyTrouble):
+                self._run.stop_claiming(trouble)
+
+    async def _complete_or_leave_open(self) -> None:
         """Complete, if every page was read and every user is done; else due again after the least wait."""
-        if self.lost:
-            return
-        claims, limits = self._run.claims, self._run.limits
-        if self._read_to_end and self._seen == self._done:
+        claims, limits, key = self._run.parts.claims, self._run.parts.limits, self.shard.key
+        if self._read_to_end and self._users == self._done:
             await claims.complete(self._terms, self._token, ClaimState.COMPLETE)
             return
         least, most = limits.span("shard_retry_min"), limits.span("shard_retry_max")
-        everybody_answered = self._read_to_end and self._seen == self._done + len(self._waits)
-        wait = max(least, min([most, *self._waits])) if everybody_answered else least
+        all_answered = self._read_to_end and self._users == self._done + len(self._waits)
+        wait = max(least, min([most, *self._waits])) if all_answered else least
         if self._run.terminated.is_set():
             wait = timedelta(0)  # released: the next run may go on at once
         await claims.fail(self._terms, self._token, wait, 0, LEFT_OPEN)
-        log.info("shard.open", key=self.shard.key, users=self._seen, done=self._done, wait_seconds=wait.total_seconds())
+        log.info("shard.open", key=key, users=self._users, done=self._done, wait_seconds=wait.total_seconds())
         if self._skipped:
             with suppress(KeyTrouble):  # then they are claimed once more, and their ledgers say that they have ended
-                await claims.add_names(skipped_key(self.shard.key), self._skipped, self._terms.expire_ms)
+                await claims.add_names(skipped_key(key), self._skipped, self._terms.expire_ms)
 
 
-async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
-    """The shard under our claim, or None where another run holds it or has ended it."""
-    terms, token, begun = run.shard_terms(shard), new_token(), run.clock.seconds()
-    reply = await run.claims.claim(terms, token, SINGLE_FILE_LANE)
-    await run.trust(reply, terms, token, begun)
-    if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
-        raise KeyTrouble(
-            f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
-            "in two hours at most; look at it by python job.py inspect --keys, and delete it."
-        )
-    if reply.answer is not ClaimAnswer.WON:
-        return None
-    if reply.crashes:
-        log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
-    phase = run.rules.phase(shard.cohort.slot, reply.now + run.offset)
-    due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    skipped: frozenset[str] = frozenset()
-    if reply.reason == LEFT_OPEN:
-        with suppress(KeyTrouble):
-            skipped = await run.claims.names(skipped_key(shard.key))
-    return HeldShard(run, shard, token, asks=due or not run.falls_back, skipped=skipped)
+ShardUsers = AsyncGenerator[tuple[HeldShard, User]]
 
 
-async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
+async def _keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
     """Renew every claim at its interval until cancelled, from the event loop: a stalled loop loses them."""
     while True:
-        await asyncio.sleep(run.limits.shard_renew_seconds)
+        await asyncio.sleep(run.parts.limits.shard_renew_seconds)
         for held in shards:
             if not held.lost:
                 try:
@@ -235,3 +210,82 @@ async def keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
                 except (ClaimsDown, ConfigFault) as trouble:
                     run.stop_claiming(trouble)
                     return
+
+
+async def _serve_users(run: Run, shards: Sequence[HeldShard]) -> None:
+    """All users at once; then, a few at a time, those who crashed a run before; then one by one who did it again."""
+    later = await _serve_lane(run, _all_users(run, shards), lane=0, width=run.parts.limits.concurrency)
+    later = await _serve_lane(run, _listed(later), lane=1, width=NARROW_LANE_WIDTH)
+    await _serve_lane(run, _listed(later), lane=SINGLE_FILE_LANE, width=1)
+
+
+async def _all_users(run: Run, shards: Sequence[HeldShard]) -> ShardUsers:
+    for shard in shards:
+        if run.stops:
+            return
+        async for user in shard.users():
+            yield shard, user
+            if run.stops:
+                return
+            if shard.lost:
+                break
+
+
+async def _listed(users: Sequence[tuple[HeldShard, User]]) -> ShardUsers:
+    for shard, user in users:
+        yield shard, user
+
+
+async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> list[tuple[HeldShard, User]]:
+    """Serve `width` users at a time, the first ones a gap apart; returns those for a narrower lane."""
+    workers = asyncio.Semaphore(width)
+    later: list[tuple[HeldShard, User]] = []
+    serving: set[asyncio.Task[None]] = set()
+    defects: list[BaseException] = []
+    gap = run.parts.limits.start_gap_seconds if lane == 0 else 0.0
+
+    async def serve(shard: HeldShard, user: User) -> None:
+        with ExitStack() as worker:
+            worker.callback(workers.release)  # once: at the end, or before, by worker.close
+            result = await _serve_user(run, shard, user, lane, worker.close)
+            if result is LATER:
+                later.append((shard, user))
+                return
+            shard.note(user.uid, result)
+            if not result.outcome.done:
+                run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
+
+    def end(task: asyncio.Task[None]) -> None:
+        serving.discard(task)
+        if not task.cancelled() and (defect := task.exception()):
+            defects.append(defect)
+
+    try:
+        async with aclosing(users):
+            async for shard, user in users:
+                await workers.acquire()
+                task = asyncio.create_task(serve(shard, user))
+                serving.add(task)
+                task.add_done_callback(end)
+                width -= 1
+                if width > 0:
+                    await asyncio.sleep(gap)
+    finally:
+        while serving:
+            if run.bad_answers.waiting >= len(serving):  # all wait for how the LLM answers others: there are none
+                run.bad_answers.decide(items=not run.stops)
+            await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if defects:
+        raise defects[0]
+    return later
+
+
+async def _serve_user(
+    run: Run, shard: HeldShard, user: User, lane: int, release_worker: Callable[[], None]
+) -> TurnResult:
+    if shard.lost:
+        return TurnResult(Outcome.LOST)
+    if shard.asks_llm:
+        await run.pace.wait()
+    slot = slot_on(user.zone, shard.shard.cohort.zones[user.zone], user.hour)
+    return await claim_and_recap(run, user, slot, lane, release_worker=release_worker)

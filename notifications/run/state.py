@@ -1,10 +1,9 @@
-"""What one run knows of itself: its parts, its counts, why it stops claiming; and its report."""
+"""What one run shares: its parts, its counts, and why it stopped claiming; and its result."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,13 @@ from notifications.domain.errors import (
     RecapError,
     StoreDown,
 )
-from notifications.domain.money import Spent
 from notifications.domain.push import PushText
-from notifications.domain.schedule import Rules
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
-from notifications.run.breaker import BadAnswerTracker, Breaker, Writes
 from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
+from notifications.run.dependencies import BadAnswerTracker, Breaker, Pace, Writes
 from notifications.run.outcome import Counts
-from notifications.run.pace import Pace
 from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
@@ -40,44 +36,28 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class NullTelemetry:
-    """Telemetry where none is set."""
-
-    def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def asked(self, spent: Spent, model: str, error: str = "") -> None:
-        """Nothing is counted."""
-
-    def ended(self, figures: Mapping[str, object]) -> None:
-        """Nothing is told."""
-
-    async def aclose(self) -> None:
-        """Nothing is left to send."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything a run with work needs."""
 
     claims: Claims
     store: Store
-    summarizer: Summarizer | None  # None: no LLM is asked
+    summarizer: Summarizer | None  # None: every recap is an extract
     push: Push
     clock: Clock
     limits: Limits
-    split: Split  # into sentences: for the extract
-    tasks: int = 1  # parallel tasks that share the providers
-    falls_back: bool = True  # to the extract, where the LLM can't
-    telemetry: Telemetry = field(default_factory=NullTelemetry)
-    shown: PushText = PushText.RECAP  # of a recap in its push
-    verifier: Summarizer | None = None  # who takes the second look, maybe the summarizer itself; None: nobody
-    style: str = ""  # what the operator wishes of every recap (RECAP_STYLE)
+    split_sentences: Split  # for the extract
+    tasks: int = 1  # parallel tasks that share the LLM's rate limit
+    falls_back: bool = True  # to the extract, where the LLM fails
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    push_text: PushText = PushText.RECAP  # how much of a recap its push shows
+    verifier: Summarizer | None = None  # of the second look, maybe the summarizer itself; None: there is none
+    style: str = ""  # the operator's wish for every recap (RECAP_STYLE)
 
     @property
-    def rules(self) -> Rules:
-        """How long a slot is served."""
-        return Rules(self.limits.span("catch_up"), self.limits.span("grace"))
+    def llms(self) -> list[Summarizer]:
+        """The LLMs in use, each once."""
+        return list({id(llm): llm for llm in (self.summarizer, self.verifier) if llm is not None}.values())
 
 
 class Run:
@@ -90,99 +70,87 @@ class Run:
         self.counts = Counts()
         self.trouble: RecapError | None = None  # the first that stopped the claiming
         self.defects = 0
-        self.no_second_looks: ConfigFault | None = None  # why there are no further ones
-        self.agreed: Agreed | None = None  # when Redis' clock was found right; before that no claim is held against it
-        self.served: set[tuple[str, date]] = set()  # whose day is open, and was looked at in this run
-        self.claims, self.store, self.telemetry = parts.claims, parts.store, parts.telemetry
-        self.summarizer, self.split, self.falls_back = parts.summarizer, parts.split, parts.falls_back
-        self.shown, self.style = parts.shown, parts.style
-        self.clock, self.limits, self.rules = parts.clock, parts.limits, parts.rules
+        self.verifier = parts.verifier  # None once a configuration fault ended the second looks
+        self.verifier_fault: ConfigFault | None = None
+        self.agreed: Agreed | None = None  # Redis' time when it was found right; None: not checked yet
+        self.served: set[tuple[str, date]] = set()  # open days that this run has looked at
         self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
-        self.writes = Writes(self.stop_claiming, self.limits, self.terminated)
-        self.llm = Breaker(self.stop_claiming, self.limits.max_provider_failures)
-        self.bad_answers = BadAnswerTracker(self._all_answers_useless)
-        self.pusher = Pusher(parts.push, self.clock, self.limits, self.terminated, pushes, self.counts)
-        calls = (1 if parts.verifier is None else 2) * self.limits.concurrency * parts.tasks
-        self.pace = Pace(self.claims, self.clock, self.terminated, reserve=calls)
+        self.writes = Writes(self.stop_claiming, parts.limits, self.terminated)
+        self.llm = Breaker(self.stop_claiming, parts.limits.max_provider_failures)
+        self.bad_answers = BadAnswerTracker(self._provider_answers_badly)
+        self.pusher = Pusher(parts.push, parts.clock, parts.limits, self.terminated, pushes, self.counts)
+        calls = (1 if parts.verifier is None else 2) * parts.limits.concurrency * parts.tasks
+        self.pace = Pace(parts.claims, parts.clock, self.terminated, reserve=calls)
 
     @property
-    def verifier(self) -> Summarizer | None:
-        """Who takes the second look; None where nobody does, or nobody can any more."""
-        return None if self.no_second_looks is not None else self.parts.verifier
-
-    @property
-    def llms(self) -> list[Summarizer]:
-        """Every LLM of this run, each once."""
-        both = (self.parts.summarizer, self.parts.verifier)
-        return list({id(one): one for one in both if one is not None}.values())
-
-    def end_second_looks(self, fault: ProviderFault) -> None:
-        """No further second look in this run: only a person can mend what is wrong. Recaps go on without."""
-        if self.no_second_looks is None:
-            self.no_second_looks = ConfigFault(str(fault))
-            log.error("second_look.ended", reason=str(fault))
+    def stops(self) -> bool:
+        """Whether nothing further is claimed. Users in flight go on, except after SIGTERM."""
+        return self.trouble is not None or self.terminated.is_set()
 
     def stop_claiming(self, trouble: RecapError) -> None:
-        """No further claims in this run. The first trouble is the one that the exit code tells."""
+        """No further claims in this run. The first trouble decides the exit code."""
         if self.trouble is None:
             self.trouble = trouble
             log.error("run.stops_claiming", reason=str(trouble))
         self.bad_answers.decide(items=False)
 
     @property
-    def stops(self) -> bool:
-        """Whether nothing further is claimed. Users in flight go on, but for SIGTERM."""
-        return self.trouble is not None or self.terminated.is_set()
+    def stopped_by(self) -> RecapError | None:
+        """What stopped the run; else a store that is down at its end, or a provider that never once answered."""
+        down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
+        return self.trouble or self.verifier_fault or next((cause for cause in down if cause), None)
+
+    def end_second_looks(self, fault: ProviderFault) -> None:
+        """No further second look in this run: only a person can mend what is wrong. Recaps go on without."""
+        if self.verifier is not None:
+            self.verifier, self.verifier_fault = None, ConfigFault(str(fault))
+            log.error("second_look.ended", reason=str(fault))
 
     def provider_failed(self, fault: ProviderFault) -> None:
-        """The LLM's provider: a configuration fault stops the claiming at once."""
+        """Count a failure of the LLM's provider: a configuration fault stops the claiming at once."""
         cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
         self.llm.failed(cause, at_once=fault.opens)
 
-    def _all_answers_useless(self, kind: ItemReason) -> None:
-        where = self.summarizer.where if self.summarizer else "The LLM"
+    def _provider_answers_badly(self, kind: ItemReason) -> None:
+        where = self.parts.summarizer.where if self.parts.summarizer else "The LLM"
         sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
         self.llm.failed(DependencyDown("llm", sentence), at_once=True)
 
-    @property
-    def stopped_by(self) -> RecapError | None:
-        """What stopped the run; else a store that was down at its end, or a provider that never once answered."""
-        down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
-        return self.trouble or self.no_second_looks or next((cause for cause in down if cause), None)
+    async def check_clocks(self, before: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
+        """Check Redis' clock against the store's, before the first claim. `before`: what it showed earlier.
 
-    async def agree_on_time(self, asked: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
-        """Before the first claim: whether Redis' clock is right, by the store's. `asked`: what it showed before.
-
-        Raises ClaimsDown where it is not. A store that does not answer is no judge: where this machine's clock has
-        nothing to say against Redis' either, the run goes on, and finds out by its first page what ails the store.
+        Raises ClaimsDown where it is wrong. Where the store does not answer and this machine's clock agrees with
+        Redis', the run goes on: its first page will show what ails the store.
         """
+        parts = self.parts
         try:
             async with self.terminated.timeout(math.inf):
-                found = await compared(self.claims, self.store, self.clock)
+                clocks = await compared(parts.claims, parts.store, parts.clock)
         except StoreDown:
-            agreed = await read(self.claims, self.clock)
+            agreed = await read(parts.claims, parts.clock)
             if host is None or abs(agreed.redis - host()) > APART_AT_MOST:
                 raise
             self.agreed = agreed
             return
-        host_ahead = host() - found.agreed.redis + found.ahead if host is not None else None
-        if found.apart:
-            raise ClaimsDown("redis", disagreement(found.ahead, host_ahead))
-        if asked is not None and abs(found.agreed.redis - asked) > APART_AT_MOST:
-            raise ClaimsDown("redis", jumped(found.agreed.redis - asked))
-        self.agreed = found.agreed
+        redis = clocks.agreed.redis
+        host_ahead = host() - redis + clocks.ahead if host is not None else None
+        if clocks.apart:
+            raise ClaimsDown("redis", disagreement(clocks.ahead, host_ahead))
+        if before is not None and abs(redis - before) > APART_AT_MOST:
+            raise ClaimsDown("redis", jumped(redis - before))
+        self.agreed = clocks.agreed
         if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
             log.warning("clock.host", reason=sentence)
 
-    async def trust(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
-        """Raises ClaimsDown where Redis' clock has jumped since the check; what was won is given back first."""
-        ended = self.clock.seconds()
+    async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
+        """Raises ClaimsDown where Redis' clock has jumped since the check; a claim that was won is given back first."""
+        ended = self.parts.clock.seconds()
         if self.agreed is None or not (off := self.agreed.jumped(reply.now, begun, ended)):
             return
         if reply.answer is ClaimAnswer.WON:
             due = int(self.agreed.time_at(begun).timestamp() * 1000)
             back = replace(terms, until_ms=min(terms.until_ms, due))
-            await self.claims.fail(back, token, timedelta(0), 0, "clock")
+            await self.parts.claims.fail(back, token, timedelta(0), 0, "clock")
         raise ClaimsDown("redis", jumped(off))
 
     def redis_ms(self, moment: datetime) -> int:
@@ -191,7 +159,7 @@ class Run:
 
     def user_terms(self, uid: str, day: date, slot_at: datetime) -> ClaimTerms:
         """On what terms one user's day is claimed."""
-        limits = self.limits
+        limits = self.parts.limits
         return ClaimTerms(
             key=user_key(uid, day),
             lease_ms=int(limits.user_lease_seconds * 1000),
@@ -203,18 +171,36 @@ class Run:
 
     def shard_terms(self, shard: Shard) -> ClaimTerms:
         """On what terms a shard is claimed: never dead, and due again until the end of the grace."""
-        slot = shard.cohort.slot
+        slot, rules = shard.cohort.slot, self.parts.limits.rules
         return ClaimTerms(
             key=shard.key,
-            lease_ms=int(self.limits.shard_lease_seconds * 1000),
+            lease_ms=int(self.parts.limits.shard_lease_seconds * 1000),
             expire_ms=self.redis_ms(slot) + EXPIRY_AFTER_SLOT_MS,
-            until_ms=self.redis_ms(slot + self.rules.catch_up + self.rules.grace),
+            until_ms=self.redis_ms(slot + rules.catch_up + rules.grace),
         )
+
+    def result(self, now: datetime, unserved: int = 0) -> RunResult:
+        """What this run did, recorded by telemetry too."""
+        stopped_by = self.stopped_by
+        result = RunResult(
+            now,
+            counts=self.counts,
+            trouble=stopped_by,
+            stopped_early=stopped_by is not None and stopped_by is not self.verifier_fault,
+            defects=self.defects,
+            llm_calls=sum(llm.calls for llm in self.parts.llms),
+            tokens_used=sum(llm.tokens for llm in self.parts.llms),
+            unserved=unserved,
+            documents_read=self.parts.store.reads,
+            documents_written=self.parts.store.writes,
+        )
+        self.parts.telemetry.record_run(result.as_event())
+        return result
 
 
 @dataclass(slots=True)
 class RunResult:
-    """What one run did; `idle` where Redis said that nothing is claimable."""
+    """What one run did; `idle` where Redis showed nothing to claim."""
 
     now: datetime
     idle: bool = False
@@ -229,7 +215,7 @@ class RunResult:
     documents_written: int = 0
 
     def as_event(self) -> dict[str, Any]:
-        """Flat numbers, and the skips by reason: as `tick.finished` tells them."""
+        """The facts of `tick.finished`: flat numbers, and the skips by reason."""
         return {
             **self.counts.as_event(),
             "llm_calls": self.llm_calls,
@@ -242,22 +228,3 @@ class RunResult:
             "stopped_early": self.stopped_early,
             "trouble": str(self.trouble or ""),
         }
-
-
-def run_result(run: Run, now: datetime, unserved: int = 0) -> RunResult:
-    """The report of a run that had work, told to who measures it."""
-    trouble = run.stopped_by
-    report = RunResult(
-        now,
-        counts=run.counts,
-        trouble=trouble,
-        stopped_early=trouble is not None and trouble is not run.no_second_looks,
-        defects=run.defects,
-        llm_calls=sum(one.calls for one in run.llms),
-        tokens_used=sum(one.tokens for one in run.llms),
-        unserved=unserved,
-        documents_read=run.store.reads,
-        documents_written=run.store.writes,
-    )
-    run.telemetry.ended(report.as_event())
-    return report

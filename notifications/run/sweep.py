@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -28,7 +28,7 @@ async def sweep(run: Run, now: datetime) -> bool:
     """Finish every open ledger that is stale and whose user key is free. Returns whether all of them were looked at."""
     if run.stops:
         return False
-    ends = run.clock.seconds() + SECONDS_AT_MOST
+    ends = run.parts.clock.seconds() + SECONDS_AT_MOST
     try:
         async with aclosing(_left_open(run, now)) as found:
             async for uid, entry in found:
@@ -45,38 +45,46 @@ async def sweep(run: Run, now: datetime) -> bool:
 
 def _goes_on(run: Run, ends: float) -> bool:
     """Else the next run does: nobody's slot waits for a sweep that can't push, or takes long."""
-    return not run.stops and run.pusher.breaker.down is None and run.clock.seconds() <= ends
+    return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
 
 
 async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
-    stale = run.limits.span("sending_stale")
     after = None
-    while page := await run.reads.watch(run.store.open_ledgers(after, PAGE)):
+    while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
         for uid, entry in page:
-            since, redis_now = entry.sending_at, now - run.offset
-            fresh = since is not None and redis_now - stale < since <= redis_now + stale  # beyond: a clock was ahead
-            if not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME:
+            if is_swept(entry, now - run.offset, run.parts.limits.span("sending_stale")):
                 yield uid, entry
         after = (page[-1][0], page[-1][1].date)
 
 
+def is_swept(entry: Ledger, redis_now: datetime, stale: timedelta) -> bool:
+    """Whether a sweep looks at it: open, not a resend's, and its sender gone or stamped by a clock that was ahead."""
+    since = entry.sending_at
+    fresh = since is not None and redis_now - stale < since <= redis_now + stale
+    return not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME
+
+
+def slot_of_entry(entry: Ledger, now: datetime) -> datetime:
+    """About when it was due: its user's hour or zone may have changed since."""
+    return entry.window_end or entry.sending_at or now
+
+
 async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
-    slot = entry.window_end or entry.sending_at or now
     try:
-        day = await claim_day(run, uid, entry.date, slot, SINGLE_FILE_LANE)
+        day = await claim_day(run, uid=uid, date=entry.date, slot=slot_of_entry(entry, now), lane=SINGLE_FILE_LANE)
         dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD
         if day.won.answer is not ClaimAnswer.WON and not dead:
             return  # somebody else's, or not yet due
         run.counts.due += 1
         run.counts.swept += 1
         log.warning("ledger.swept", **day.facts, state=entry.state.value)
-        outcome = TurnResult(Outcome.FAILED)
+        result = TurnResult(Outcome.FAILED)
         try:
-            with run.telemetry.span("user"):
+            with run.parts.telemetry.span("user"):
                 turn = day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER)
-                outcome = await day.isolated(turn)
+                result = await day.isolated(turn)
         finally:
-            run.counts.add(outcome)
+            run.counts.add(result)
     except KeyTrouble as trouble:
         run.defects += 1
         log.error("recap.trouble", uid=uid, reason=str(trouble))
@@ -86,10 +94,10 @@ async def _take_and_push(day: Day, *, over: bool) -> TurnResult:
     """Steps 4 to 7 of a user's turn, on what another run began."""
     day.run.counts.claimed += 1
     try:
-        async with day.run.terminated.timeout(day.run.limits.user_deadline_seconds):
+        async with day.run.terminated.timeout(day.run.parts.limits.user_deadline_seconds):
             devices = await day.devices()
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: day.run.store.sweep(day.uid, day.date, day.token, over=over))
+    return await deliver(day, devices, lambda: day.run.parts.store.sweep(day.uid, day.date, day.token, over=over))

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from notifications.domain.claim import ClaimAnswer
+from notifications.domain.claim import ClaimAnswer, Record
 from notifications.domain.delivery import Decision, NextStep
-from notifications.domain.delivery_report import message
 from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
@@ -25,13 +25,15 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import DayState, Device, Draft, Ledger, Recap, User
 from notifications.domain.money import NOTHING, Spent
+from notifications.domain.push import message
 from notifications.domain.schedule import Slot
+from notifications.ports import Reply
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
-from notifications.recap.material import Material, material
+from notifications.recap.material import Material
 from notifications.run.asking import Asking, run_in_thread_if_large
 from notifications.run.day import Day, claim_day
-from notifications.run.day_input import DayInput, Ledgers, read_ledgers
+from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.recap import Writing
@@ -42,7 +44,7 @@ log = structlog.get_logger()
 WITH_CHECKS = 1.03  # of the LLM's share: what is planned and checked in threads may take the rest of it
 LATER = TurnResult(Outcome.WAITING, reason="later")  # belongs in a narrower lane of this very run
 LLM_SHARE = 0.95  # of what is left of the user's deadline; the rest is for reading the devices
-BEGIN_GRACE, REPORT_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
+BEGIN_GRACE, RECORD_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,10 @@ async def claim_and_recap(
     try:
         day = await claim_day(
             run,
-            user.uid,
-            slot.recap_date,
-            slot.at,
-            lane,
+            uid=user.uid,
+            date=slot.recap_date,
+            slot=slot.at,
+            lane=lane,
             replaces=replaces,
             resend=resend,
             release_worker=release_worker,
@@ -82,7 +84,7 @@ async def claim_and_recap(
         match day.won.answer:
             case ClaimAnswer.WON:
                 run.counts.claimed += 1
-                with run.telemetry.span("user"):
+                with run.parts.telemetry.span("user"):
                     return await day.isolated(recap_user(day, user, slot))
             case ClaimAnswer.LATER:
                 return LATER
@@ -100,7 +102,7 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
     """Carry one user to the end of the day. Raises ClaimsDown where Redis fails meanwhile."""
     run = day.run
     try:
-        async with run.terminated.timeout(run.limits.user_deadline_seconds):
+        async with run.terminated.timeout(run.parts.limits.user_deadline_seconds):
             ready = await _make_ready(day, user, slot)
     except ItemFault as fault:
         return await day.fail_item(fault)
@@ -123,19 +125,21 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
 
 async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
     """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again."""
-    run, store = day.run, day.run.store
-    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.limits.look_back))
-    today = ledgers.today
-    if today is not None and today.state is DayState.UNREADABLE:
-        raise Malformed(f"users/{day.uid}/recap_deliveries/{day.date} is none that this version knows; see `inspect`.")
-    if today is not None and today.state.final and not _may_replace(day, today):
-        return Decision(NextStep.FINAL, today)
-    if today is not None and not today.state.final:
-        return Ready(await day.devices(), None)
-    if today is None and (summary := await run.reads.watch(store.summary(day.uid, day.date))):
-        return await _or_take(day, await run.writes.watch(store.legacy(day.opening(language=user.language), summary)))
-    if ledgers.inverted_by is not None and day.replaces is None:
-        return await _inverted(day, ledgers)
+    run, store = day.run, day.run.parts.store
+    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
+    match ledgers.gate(day.replaces):
+        case Gate.UNREADABLE:
+            stored = f"users/{day.uid}/recap_deliveries/{day.date}"
+            raise Malformed(f"{stored} is not a ledger that this version knows; see `inspect`.")
+        case Gate.ENDED:
+            return Decision(NextStep.FINAL, ledgers.today)
+        case Gate.OPEN:
+            return Ready(await day.devices(), None)
+        case Gate.LEGACY if ledgers.summary is not None:
+            legacy = store.legacy(day.opening(language=user.language), ledgers.summary)
+            return await _or_take(day, await run.writes.watch(legacy))
+        case Gate.INVERTED:
+            return await _inverted(day, ledgers)
     given = await day.conversations(ledgers)
     found = await _material(run, given)
     if found is None:
@@ -150,9 +154,8 @@ async def _make_ready(day: Day, user: User, slot: Slot) -> Ready | Decision:
 
 async def _material(run: Run, given: DayInput) -> Material | None:
     """What a recap is made of; None where the day has nothing to say."""
-    user, said = given.ledgers.user, given.conversations
-    asked = (given.ledgers.slot.recap_date, said, user.language, user.zone, run.limits.min_words)
-    return await run_in_thread_if_large(sum(c.size for c in said), material, *asked)
+    size = sum(conversation.size for conversation in given.conversations)
+    return await run_in_thread_if_large(size, given.material, run.parts.limits.min_words)
 
 
 async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
@@ -174,12 +177,18 @@ async def _written(day: Day, found: Material) -> Draft | None:
     Raises ItemFault, ProviderFault, or OverBudget.
     """
     run = day.run
-    if run.summarizer is None:
+    if run.parts.summarizer is None:
         return await _extract(day, found, "")
     left = _left_of_deadline(day)
-    asking = Asking(run, run.summarizer, left)
+    asking = Asking(run, run.parts.summarizer, left)
     writing = Writing(
-        run, day.uid, day.date, found, asking, resumes=_may_have_kept_a_draft(day), may_wait=_another_pass_comes(day)
+        run,
+        day.uid,
+        day.date,
+        found,
+        asking,
+        resumes=_may_have_kept_a_draft(day.won),
+        may_wait=_another_pass_comes(day),
     )
     try:
         async with asyncio.timeout(left.total_seconds() * WITH_CHECKS):
@@ -187,7 +196,7 @@ async def _written(day: Day, found: Material) -> Draft | None:
     except TimeoutError:
         raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
     except OverBudget as reason:
-        if not run.falls_back:
+        if not run.parts.falls_back:
             raise
         run.counts.over_budget += 1
         log.warning("llm.over_budget", **day.facts, reason=str(reason))
@@ -196,18 +205,18 @@ async def _written(day: Day, found: Material) -> Draft | None:
         if fault.reason is ItemReason.NOTHING_SAID:
             run.llm.answered()
             return await _where_the_llm_found_nothing(day, found, writing.spent)
-        if not run.falls_back:
+        if not run.parts.falls_back:
             raise
-        run.bad_answers.answered_uselessly(fault)
+        run.bad_answers.bad_answer(fault)
         return await _extract(day, found, fault.reason.value, writing.spent)
     run.llm.answered()
-    run.bad_answers.answered_well()
+    run.bad_answers.good_answer()
     return draft
 
 
 async def _where_the_llm_found_nothing(day: Day, found: Material, spent: Spent) -> Draft | None:
     """The extract, if a sentence of the day is worth it; None where the day has nothing to tell."""
-    if day.run.falls_back and await asyncio.to_thread(tells_something, found, day.run.split):
+    if day.run.parts.falls_back and await asyncio.to_thread(tells_something, found, day.run.parts.split_sentences):
         return await _extract(day, found, ItemReason.NOTHING_SAID.value, spent)
     return None
 
@@ -217,21 +226,27 @@ async def _closing(day: Day, found: Material) -> Draft | None:
 
     None where there is neither.
     """
-    if day.run.summarizer is not None and _may_have_kept_a_draft(day):
-        asking = Asking(day.run, day.run.summarizer, timedelta(0))
-        if draft := await Writing(day.run, day.uid, day.date, found, asking).unverified():
-            return draft
-    return await _extract(day, found, "closing") if day.run.falls_back else None
+    if draft := await unverified_draft(day.run, day.uid, found, day.won):
+        return draft
+    return await _extract(day, found, "closing") if day.run.parts.falls_back else None
 
 
-def _may_have_kept_a_draft(day: Day) -> bool:
+async def unverified_draft(run: Run, uid: str, found: Material, won: Reply | Record) -> Draft | None:
+    """The draft that an earlier run stored for want of a second look; None where there is none."""
+    if run.parts.summarizer is None or not _may_have_kept_a_draft(won):
+        return None
+    asking = Asking(run, run.parts.summarizer, timedelta(0))
+    return await Writing(run, uid, found.date, found, asking).unverified()
+
+
+def _may_have_kept_a_draft(won: Reply | Record) -> bool:
     """Whether an earlier run may have stored one: only a user's first try can be sure that none did."""
-    return bool(day.won.reason) or day.won.crashes > 0
+    return bool(won.reason) or won.crashes > 0
 
 
 def _another_pass_comes(day: Day) -> bool:
     """Whether this user is served again before the catch-up ends, where this try fails."""
-    limits = day.run.limits
+    limits = day.run.parts.limits
     longest = 2 * limits.span("provider_retry") + limits.span("shard_retry_max")
     return not day.resend and day.now + longest < day.slot + limits.span("catch_up")
 
@@ -240,17 +255,13 @@ async def _extract(day: Day, found: Material, reason: str, spent: Spent = NOTHIN
     """The day's own sentences, chosen in a thread: others go on meanwhile. `spent`: on what came to nothing."""
     if reason:
         log.warning("recap.extract", **day.facts, reason=reason)
-    return await asyncio.to_thread(extract, found, day.run.split, spent)
-
-
-def _may_replace(day: Day, today: Ledger) -> bool:
-    return day.resend and day.replaces is not None and day.replaces.seq == today.seq
+    return await asyncio.to_thread(extract, found, day.run.parts.split_sentences, spent)
 
 
 async def _close(day: Day, given: DayInput | None, state: DayState, outcome: str) -> Ready | Decision:
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
-    closing = day.run.store.end_day(day.opening(given), state, outcome)
+    closing = day.run.parts.store.end_day(day.opening(given), state, outcome)
     return await _or_take(day, await day.run.writes.watch(closing))
 
 
@@ -261,41 +272,43 @@ async def _or_take(day: Day, decision: Decision) -> Ready | Decision:
 async def deliver(day: Day, devices: list[Device], open_ledger: Callable[[], Awaitable[Decision]]) -> TurnResult:
     """Steps 4 to 7, from the fence on: never cancelled. `noted` comes before begin, so that a
     process that froze in between finds its time is up and pushes nothing."""
-    noted = day.run.clock.seconds()
+    noted = day.run.parts.clock.seconds()
     try:
         opened = await day.run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         day.run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
         note = message(day.uid, opened.entry, day.now, silent=day.late)
-        with day.run.telemetry.span("push"):
+        with day.run.parts.telemetry.span("push"):
             pushed = await day.run.pusher.push(note, devices, opened.entry.devices, noted)
-        wait = pushed.wait(day.run.limits, opened.entry.tries, closing=day.closing)
-        reported = await day.run.writes.retry_until_known(lambda: _report(day, opened, pushed, wait), REPORT_GRACE)
+        wait = pushed.wait(day.run.parts.limits, opened.entry.tries, closing=day.closing)
+        recorded = await day.run.writes.retry_until_known(
+            partial(_record_pushes, day, opened, pushed, wait), RECORD_GRACE
+        )
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
         return await day.fail_item(fault)
-    outcome = await day.conclude(reported, wait, pushed.reason)
+    outcome = await day.conclude(recorded, wait, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
     return outcome
 
 
 async def _begin_or_take(day: Day, ready: Ready) -> Decision:
-    store = day.run.store
+    store = day.run.parts.store
     if ready.recap is None:
         return await store.take(day.uid, day.date, day.token)
     opening = day.opening(ready.given, language=ready.language)
     return await store.begin(opening, ready.recap, has_devices=bool(ready.devices), replaces=day.replaces)
 
 
-async def _report(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
+async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
-    limits = day.run.limits
+    limits = day.run.parts.limits
     last_seen = day.slot + limits.span("catch_up") + limits.span("grace")
     next_pass = day.now + wait + limits.span("shard_retry_max")
-    return await day.run.store.report(
+    return await day.run.parts.store.record_pushes(
         day.uid,
         day.date,
         day.token,
@@ -309,4 +322,4 @@ async def _report(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -
 
 
 def _left_of_deadline(day: Day) -> timedelta:
-    return max(timedelta(0), day.run.limits.span("user_deadline") - day.used) * LLM_SHARE
+    return max(timedelta(0), day.run.parts.limits.span("user_deadline") - day.used) * LLM_SHARE

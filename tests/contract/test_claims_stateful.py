@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.domain.claim import ABSENT, FINAL, Ask, ClaimAnswer, ClaimState, Record, Verb, decide
+from notifications.domain.claim import ABSENT, FINAL, Call, ClaimAnswer, ClaimState, Record, Verb, decide
 from notifications.ports import ClaimTerms, Reply
 from tests.support.servers import RedisServer
 
@@ -43,7 +43,7 @@ class Claims(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
-    def compare(self, ask: Ask, reply: Reply) -> None:
+    def compare(self, ask: Call, reply: Reply) -> None:
         transition = decide(replace(ask, now=int(reply.now.timestamp() * 1000 + 0.5)), self.model)
         [stored] = self.run(self.claims.read([KEY]))
         assert (reply.answer, stored) == (transition.answer, transition.after)
@@ -53,27 +53,27 @@ class Claims(RuleBasedStateMachine):
     def claim(self, token: str, lane: int, lease: int) -> None:
         before = self.model
         reply = self.run(self.claims.claim(replace(self.terms, lease_ms=lease), token, lane))
-        self.compare(Ask(Verb.CLAIM, token, 0, lease, lane=lane, max_crashes=4), reply)
+        self.compare(Call(Verb.CLAIM, token, 0, lease, lane=lane, max_crashes=4), reply)
         if before.state in FINAL:
             assert reply.answer is ClaimAnswer.DONE  # what has ended is never won again
 
     @rule(token=tokens)
     def renew(self, token: str) -> None:
-        self.compare(Ask(Verb.RENEW, token, 0, 600_000), self.run(self.claims.renew(self.terms, token)))
+        self.compare(Call(Verb.RENEW, token, 0, 600_000), self.run(self.claims.renew(self.terms, token)))
 
     @rule(token=tokens, outcome=st.sampled_from(sorted(FINAL)))
     def complete(self, token: str, outcome: ClaimState) -> None:
         reply = self.run(self.claims.complete(self.terms, token, outcome))
-        self.compare(Ask(Verb.COMPLETE, token, 0, outcome=outcome), reply)
+        self.compare(Call(Verb.COMPLETE, token, 0, outcome=outcome), reply)
 
     @rule(token=tokens)
     def free(self, token: str) -> None:
-        self.compare(Ask(Verb.FREE, token, 0), self.run(self.claims.free(self.terms, token)))
+        self.compare(Call(Verb.FREE, token, 0), self.run(self.claims.free(self.terms, token)))
 
     @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, ClaimState.CLAIMED, ClaimState.IDLE})))
     def forget(self, token: str, state: ClaimState) -> None:
         done = self.run(self.claims.forget(KEY, Record(state, token)))
-        transition = decide(Ask(Verb.FORGET, token, 0, outcome=state), self.model)
+        transition = decide(Call(Verb.FORGET, token, 0, outcome=state), self.model)
         [self.model] = self.run(self.claims.read([KEY]))
         assert (done, self.model) == (transition.answer is ClaimAnswer.OK, transition.after)
 
@@ -82,7 +82,7 @@ class Claims(RuleBasedStateMachine):
         reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts, "why"))
         until = self.terms.until_ms
         self.compare(
-            Ask(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until, reason="why"), reply
+            Call(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until, reason="why"), reply
         )
 
     @rule()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
@@ -13,17 +15,19 @@ from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
-from notifications.adapters.llm.openai_wire import budgets
+from notifications.adapters.llm.responses import rate_limits
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
 from notifications.domain.question import Question
 from notifications.limits import Limits
+from notifications.ports import Answer, Summarizer
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
 from notifications.recap.prompt import recap_question
 from notifications.settings import EFFORTS, Settings
+from notifications.testing import LLMTrouble, MemorySummarizer, SummarizerSuite, answered
 from tests.contract.conftest import Connect
 from tests.support.servers import free_port
 from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
@@ -323,24 +327,24 @@ def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
         "x-ratelimit-remaining-tokens": "159976",
         "x-ratelimit-reset-tokens": "1h6m0.5s",
     }
-    assert budgets(told) == {
+    assert rate_limits(told) == {
         "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
         "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
     }
     bare = {"x-ratelimit-reset-requests": "30"}
-    assert budgets(told | bare)["requests"].reset == timedelta(seconds=30)
+    assert rate_limits(told | bare)["requests"].reset == timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
 def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
     told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
-    assert budgets(told | {"x-ratelimit-reset-requests": reset}) == {}
-    assert budgets({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": reset}) == {}
+    assert rate_limits({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
 
 
 def test_a_limit_beyond_any_measure_is_none() -> None:
     told = {f"x-ratelimit-{kind}-requests": "9" * 400 for kind in ("limit", "remaining")}
-    assert budgets(told | {"x-ratelimit-reset-requests": "1s"}) == {}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
 async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
@@ -508,3 +512,56 @@ async def test_the_worst_cost_is_of_the_dearest_tier_that_may_answer(llm: FakeLL
     ]
     default, flex, auto, priority = (one or 0 for one in worst)
     assert default == flex < auto == priority
+
+
+TROUBLES: dict[LLMTrouble, Callable[[], web.Response]] = {
+    LLMTrouble.DOWN: lambda: llm_error(503, "busy"),
+    LLMTrouble.REFUSES_US: lambda: llm_error(401, "invalid_api_key"),
+    LLMTrouble.TOO_LONG: lambda: llm_error(400, "context_length_exceeded"),
+    LLMTrouble.CUT: lambda: completion('{"headline": "', finish="length"),
+}
+
+
+class TestOpenAISummarizer(SummarizerSuite):
+    llm: FakeLLM
+
+    @pytest.fixture(autouse=True)
+    def _served(self, llm: FakeLLM) -> None:
+        self.llm = llm
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Summarizer]:
+        service = Service("test-model", price_in=1.0, price_out=4.0, daily_budget=1.0)
+        summarizer = connect("sk-very-secret", f"{self.llm.url}/v1", service, Limits(concurrency=8))
+        yield summarizer
+        await summarizer.aclose()
+
+    def cause(self, trouble: LLMTrouble) -> None:
+        if trouble is LLMTrouble.SLOW:
+            self.llm.latency = 30
+            return
+
+        async def script(who: str) -> web.Response:
+            return TROUBLES[trouble]()
+
+        self.llm.script = script
+
+
+FAULTS: dict[LLMTrouble, Exception | Answer] = {
+    LLMTrouble.DOWN: ProviderFault("It is down."),
+    LLMTrouble.REFUSES_US: ProviderFault("It refuses the key.", config=True),
+    LLMTrouble.TOO_LONG: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
+    LLMTrouble.CUT: answered('{"headline": "', ItemReason.TRUNCATED),
+}
+
+
+class TestMemorySummarizer(SummarizerSuite):
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Summarizer]:
+        self.made = MemorySummarizer()
+        yield self.made
+
+    def cause(self, trouble: LLMTrouble) -> None:
+        if trouble not in FAULTS:
+            super().cause(trouble)
+        self.made.script = lambda question: FAULTS[trouble]

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
@@ -28,14 +28,14 @@ from notifications.domain.schedule import latest_slot
 from notifications.limits import Limits
 from notifications.run.state import Parts, Run
 from notifications.run.user import claim_and_recap
+from notifications.testing import MemorySummarizer
 from notifications.wiring import BootClock
-from tests.contract.test_stores import connect as connect_store
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.jobs import Stage
-from tests.support.memory import MemorySummarizer
 from tests.support.servers import RedisServer
 from tests.support.web import completion, llm_error
 from tests.support.worlds import SqliteWorld, World, talk
+from tests.support.worlds import connect as connect_store
 
 RAISED: dict[str, Callable[[], Exception]] = {
     "store down": lambda: StoreDown("sqlite", "It is down."),
@@ -50,7 +50,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "no text": lambda: UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"),
     "no memory": MemoryError,
 }
-STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "report")
+STEPS = ("ledgers_between", "summary", "conversations_in", "ask", "devices", "begin", "send", "record_pushes")
 
 
 class Raising:
@@ -91,13 +91,13 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         world.put_user(user.uid, doc, {"d": f"token-{n}"}, {"t": talk(user.uid, slot.at - timedelta(hours=1))})
         store = Raising(await connect_store(world), step, raised)
         parts = Parts(
-            claims,
-            store,
-            Raising(MemorySummarizer(), step, raised),
-            Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
-            BootClock(),
-            numbers,
-            sentences,
+            claims=claims,
+            store=store,
+            summarizer=Raising(MemorySummarizer(), step, raised),
+            push=Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
+            clock=BootClock(),
+            limits=numbers,
+            split_sentences=sentences,
         )
         run = Run(parts)
         outcome = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
@@ -122,7 +122,16 @@ async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisCl
     store = await connect_store(world)
     refuses = Raising(MemorySummarizer(), "ask", lambda: ItemFault(ItemReason.REFUSAL, "No."))
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
-    parts = Parts(claims, store, refuses, outbox, BootClock(), Limits(), sentences, falls_back=False)
+    parts = Parts(
+        claims=claims,
+        store=store,
+        summarizer=refuses,
+        push=outbox,
+        clock=BootClock(),
+        limits=Limits(),
+        split_sentences=sentences,
+        falls_back=False,
+    )
     run = Run(parts)
     await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
     await store.aclose()

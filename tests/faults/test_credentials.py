@@ -94,7 +94,7 @@ from notifications.domain.model import Device
 from notifications.domain.push import Message
 
 async def main():
-    push = await connect(sys.argv[1], None, 1, own_credentials=True)
+    push = await connect(sys.argv[1], None, 1, authorized=True)
     for line in sys.stdin:
         message = Message("ann", "tag", "T", "B", "s", None, datetime.now(UTC))
         answer = await push.send(Device(line.strip(), None), message, timedelta(seconds=30), lambda: None)

@@ -160,7 +160,7 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
 
     async def mend() -> object:
         store = SqliteStore(world.folder / "recap.sqlite3", LedgerRules(timedelta(120), 3, timedelta(30)))
-        [listed] = await store.everybody(None, 9)
+        [listed] = await store.all_users(None, 9)
         world.delete_user(listed.uid)
         mended = await store.mend(listed.uid)
         await store.aclose()

@@ -28,6 +28,7 @@ COUNTS = "2 conversations, 1 thing to do"
 
 @pytest.fixture(autouse=True)
 def fast(stage: Stage) -> None:
+    stage.preloaded = True
     stage.settings |= FAST
 
 
@@ -122,9 +123,8 @@ def test_a_second_look_that_is_down_until_no_pass_is_left_is_gone_without(stage:
     assert (finished.code, calls(stage)) == (0, (1, 4)), finished.err
     assert "answers 500" in finished.event("second_look.failed")["reason"]
     check_sent_unverified(stage)
-    [account] = [
-        json.loads(line) for line in stage.run("audit", "--date", str(slot.recap_date), "--json").out.splitlines()[-1:]
-    ]
+    audited = stage.run("--now", late, "audit", "--date", str(slot.recap_date), "--json")
+    [account] = [json.loads(line) for line in audited.out.splitlines()[-1:]]
     assert (account["unverified"], account["tokens"]) == (1, stage.llm.tokens)
 
 
@@ -240,7 +240,7 @@ def test_the_style_is_for_the_join_of_a_long_day_and_not_for_its_parts(stage: St
     slot = stage.add_user("ann", talks={})
     at = slot.at - timedelta(hours=6)
     for n in range(6):
-        words = "who=ann talked about the garden, the fence and the apple trees with the neighbours for long. " * 16
+        words = "who=ann talked about the garden, the fence and the apple trees with the neighbours for long. " * 14
         talk = {"created_at": at + timedelta(minutes=9 * n), "structured": {"overview": words}}
         stage.world.put_talk("ann", f"t{n}", talk)
     style = "Write like an old captain, dry and short."

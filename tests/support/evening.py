@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
+from notifications.commands.operation import Context
 from notifications.domain.claim import Record, user_key
-from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
@@ -18,8 +18,17 @@ from notifications.limits import Limits
 from notifications.run.state import Parts, RunResult
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
-from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
-from tests.support.worlds import Doc, talk
+from notifications.settings import Settings
+from notifications.testing import (
+    Doc,
+    MemoryClaims,
+    MemoryPush,
+    MemoryRedis,
+    MemoryStore,
+    MemorySummarizer,
+    MemoryWorld,
+    talk,
+)
 
 EIGHT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 LIMITS = Limits(concurrency=4, start_gap_seconds=0.0001, store_timeout_seconds=0.5, sending_stale_seconds=120)
@@ -40,15 +49,10 @@ class Evening:
         self.slots: dict[str, Slot] = {}
         self.opened = 0
         self.falls_back = True
-        self.shown = PushText.RECAP
+        self.push_text = PushText.RECAP
         self.verifies = False
         self.style = ""
-        rules = LedgerRules(
-            self.limits.span("sending_stale"),
-            self.limits.max_pushes,
-            timedelta(days=self.limits.ledger_retention_days),
-        )
-        self.store: Any = MemoryStore(self.world.documents, rules)
+        self.store: Any = MemoryStore(self.world.documents, self.limits.ledger_rules)
 
     def seconds(self) -> float:
         """The parts' clock: it stands still while nobody turns it."""
@@ -70,21 +74,38 @@ class Evening:
     @property
     def parts(self) -> Parts:
         return Parts(
-            self.claims,
-            self.store,
-            self.summarizer,
-            self.push,
-            self,
-            self.limits,
-            sentences,
+            claims=self.claims,
+            store=self.store,
+            summarizer=self.summarizer,
+            push=self.push,
+            clock=self,
+            limits=self.limits,
+            split_sentences=sentences,
             falls_back=self.falls_back,
-            shown=self.shown,
+            push_text=self.push_text,
             verifier=self.summarizer if self.verifies else None,
             style=self.style,
         )
 
+    def context(self) -> Context:
+        """What a command gets."""
+        return Context(
+            settings=Settings(),
+            claims=self.claims,
+            open_parts=self._open,
+            offset=timedelta(0),
+            terminated=self.terminated,
+        )
+
     def start(self, **changes: Any) -> Tick:
-        return replace(Tick(self.claims, self.limits, self._open, self.terminated, host=lambda: self.now), **changes)
+        tick = Tick(
+            claims=self.claims,
+            limits=self.limits,
+            open_parts=self._open,
+            terminated=self.terminated,
+            host=lambda: self.now,
+        )
+        return replace(tick, **changes)
 
     async def tick(self, **changes: Any) -> RunResult:
         return await self.start(**changes).run()
@@ -109,9 +130,9 @@ class Evening:
         return {token: len(messages) for token, messages in self.push.got.items()}
 
 
-def endings(report: RunResult) -> dict[str, int]:
+def outcomes(report: RunResult) -> dict[str, int]:
     """How the due users' turns ended."""
-    return {ending.value: count for ending, count in report.counts.endings.items() if count}
+    return {outcome.value: count for outcome, count in report.counts.outcomes.items() if count}
 
 
 def of(uid: str, fault: Callable[[Question], Exception]) -> Callable[[Question], Exception | None]:

@@ -22,7 +22,7 @@ START, TICKS, SECONDS = datetime.fromisoformat(sys.argv[1]), int(sys.argv[2]), f
 MEMORY = Path(sys.argv[4])
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 minutes = itertools.count()
-once = job._once
+once = job.run_once
 
 
 def note_memory() -> None:
@@ -43,5 +43,5 @@ async def a_minute_later(command: Command, settings: Settings, terminated: Termi
 
 
 job.MINUTE = SECONDS  # type: ignore[assignment]
-job._once = a_minute_later
+job.run_once = a_minute_later
 sys.exit(job.main(["--every-minute"]))

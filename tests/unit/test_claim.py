@@ -21,7 +21,7 @@ from notifications.domain.claim import (
     parse,
     reason_code,
     shard_key,
-    turn,
+    turn_value,
     user_key,
 )
 
@@ -132,8 +132,8 @@ def test_a_shards_key_names_its_cohort_and_its_part() -> None:
 
 
 def test_a_turn_is_read_like_any_record() -> None:
-    assert turn("token", 17) == '{"s": "complete", "t": "token", "u": 17}'
-    assert parse(turn("token", 17)) == Record(ClaimState.COMPLETE, "token", 17)
+    assert turn_value("token", 17) == '{"s": "complete", "t": "token", "u": 17}'
+    assert parse(turn_value("token", 17)) == Record(ClaimState.COMPLETE, "token", 17)
 
 
 def test_five_states_are_final() -> None:

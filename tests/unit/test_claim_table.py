@@ -12,7 +12,7 @@ from notifications.domain.claim import (
     FINAL,
     FOREIGN,
     MAX_LEASE_MS,
-    Ask,
+    Call,
     ClaimAnswer,
     ClaimState,
     Record,
@@ -31,7 +31,7 @@ ENDED = sorted(FINAL)
 
 
 def claim(stored: Record, **changes: Any) -> Transition:
-    return decide(replace(Ask(Verb.CLAIM, "me", NOW, LEASE, lane=2, max_crashes=4), **changes), stored)
+    return decide(replace(Call(Verb.CLAIM, "me", NOW, LEASE, lane=2, max_crashes=4), **changes), stored)
 
 
 def test_whoever_comes_first_wins() -> None:
@@ -138,4 +138,4 @@ def test_a_run_tries_only_what_it_could_win(stored: Record, worth_a_try: bool) -
 
 def test_a_shard_is_never_dead_and_needs_no_lane() -> None:
     """What an ask means that says no more: the last lane, and any number of crashes."""
-    assert decide(Ask(Verb.CLAIM, "me", NOW), replace(OTHERS, crashes=9)).answer is ClaimAnswer.WON
+    assert decide(Call(Verb.CLAIM, "me", NOW), replace(OTHERS, crashes=9)).answer is ClaimAnswer.WON

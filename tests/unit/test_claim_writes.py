@@ -13,7 +13,7 @@ from notifications.domain.claim import (
     FOREIGN,
     MAX_LEASE_MS,
     MAX_WAIT_MS,
-    Ask,
+    Call,
     ClaimAnswer,
     ClaimState,
     Record,
@@ -31,15 +31,15 @@ ENDED = sorted(FINAL)
 
 
 def renew(stored: Record) -> Transition:
-    return decide(Ask(Verb.RENEW, "me", NOW, LEASE), stored)
+    return decide(Call(Verb.RENEW, "me", NOW, LEASE), stored)
 
 
 def complete(stored: Record, outcome: ClaimState = ClaimState.SKIPPED) -> Transition:
-    return decide(Ask(Verb.COMPLETE, "me", NOW, outcome=outcome), stored)
+    return decide(Call(Verb.COMPLETE, "me", NOW, outcome=outcome), stored)
 
 
 def fail(stored: Record, **changes: Any) -> Transition:
-    ask = Ask(Verb.FAIL, "me", NOW, wait=60_000, counts=1, max_failures=3, until=NOW + 7_200_000, reason="why")
+    ask = Call(Verb.FAIL, "me", NOW, wait=60_000, counts=1, max_failures=3, until=NOW + 7_200_000, reason="why")
     return decide(replace(ask, **changes), stored)
 
 
@@ -142,5 +142,5 @@ def test_an_item_rests_half_an_hour_at_most_and_never_past_its_time(wait: int, u
 
 def test_who_says_no_more_counts_no_failure_and_waits_for_nothing() -> None:
     rests = Record(ClaimState.IDLE, "me", 0, failures=1, crashes=1)
-    assert decide(Ask(Verb.FAIL, "me", NOW), MINE) == Transition(ClaimAnswer.OK, rests)
-    assert decide(Ask(Verb.COMPLETE, "me", NOW), MINE).after.state is ClaimState.SENT
+    assert decide(Call(Verb.FAIL, "me", NOW), MINE) == Transition(ClaimAnswer.OK, rests)
+    assert decide(Call(Verb.COMPLETE, "me", NOW), MINE).after.state is ClaimState.SENT

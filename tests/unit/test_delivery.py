@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.domain import delivery, delivery_report
+from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, NextStep, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.push import PushResult
@@ -44,15 +44,15 @@ def take(found: Ledger | None, by: str = "me") -> Decision:
     return delivery.take(by, Snapshot(found, NOW), TERMS)
 
 
-def report(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:
+def record(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:
     given: dict[str, Any] = {"sent_nothing": False, "last_chance": False, "by": "me", "seq": 1} | changes
-    return delivery_report.report(given.pop("by"), given.pop("seq"), results, found=found, **given)
+    return delivery.record_pushes(given.pop("by"), given.pop("seq"), results, ledger=found, **given)
 
 
 def resend(found: Ledger | None, **changes: Any) -> Decision:
     given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW} | changes
     seen = Snapshot(found, given.pop("read_time"), given.pop("active"))
-    return delivery_report.resend(seen, TERMS, **given)
+    return delivery.resend(seen, TERMS, **given)
 
 
 def written(decision: Decision) -> Ledger:
@@ -63,7 +63,7 @@ def written(decision: Decision) -> Ledger:
 
 @pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
 def test_close_writes_nothing_about_who_is_gone(state: DayState) -> None:
-    assert close(state, None, active=False) == Decision(NextStep.NOBODY)
+    assert close(state, None, active=False) == Decision(NextStep.NO_USER)
 
 
 @pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
@@ -112,7 +112,7 @@ def test_begin_without_devices_is_sent_at_once() -> None:
 
 
 def test_begin_writes_nothing_about_who_is_gone() -> None:
-    assert begin(active=False) == Decision(NextStep.NOBODY)
+    assert begin(active=False) == Decision(NextStep.NO_USER)
 
 
 def test_begin_respects_a_summary_by_another_hand() -> None:
@@ -141,7 +141,7 @@ def test_a_resends_begin_replaces_only_what_it_read(state: DayState) -> None:
 def test_take_of_each_state() -> None:
     for state in ENDED:
         assert take(entry(state)) == Decision(NextStep.FINAL, entry(state))
-    assert take(None) == Decision(NextStep.NOBODY)
+    assert take(None) == Decision(NextStep.NO_USER)
     mine = entry(DayState.SENDING, by="me", tries=2)
     assert take(mine) == Decision(NextStep.PUSH, mine)  # the reply was lost: no try is taken again
     assert take(entry(DayState.SENDING)) == Decision(NextStep.BUSY, entry(DayState.SENDING), timedelta(seconds=1))
@@ -156,35 +156,35 @@ MINE = entry(DayState.SENDING, by="me", tries=2)
 
 
 def test_report_for_an_erased_account_or_after_a_resend() -> None:
-    assert report(None, {}) == Decision(NextStep.NOBODY)
-    assert report(replace(MINE, seq=2), {"a": PushResult.ACCEPTED}) == Decision(NextStep.REFUSED, replace(MINE, seq=2))
+    assert record(None, {}) == Decision(NextStep.NO_USER)
+    assert record(replace(MINE, seq=2), {"a": PushResult.ACCEPTED}) == Decision(NextStep.REFUSED, replace(MINE, seq=2))
 
 
 def test_sent_is_never_taken_back() -> None:
     sent = entry(DayState.SENT)
-    assert report(sent, {"a": PushResult.UNKNOWN}) == Decision(NextStep.FINAL, sent)
+    assert record(sent, {"a": PushResult.UNKNOWN}) == Decision(NextStep.FINAL, sent)
 
 
 @pytest.mark.parametrize("by", ["me", "other"])
 @pytest.mark.parametrize("state", [DayState.SENDING, DayState.PENDING])
 def test_what_fcm_accepted_counts_whoever_reports_it(state: DayState, by: str) -> None:
-    made = written(report(entry(state, by=by), {"a": PushResult.ACCEPTED, "b": PushResult.GONE}))
+    made = written(record(entry(state, by=by), {"a": PushResult.ACCEPTED, "b": PushResult.GONE}))
     assert (made.state, dict(made.devices)) == (DayState.SENT, {"a": "accepted", "b": "gone"})
 
 
 def test_a_day_whose_devices_are_all_gone_says_so() -> None:
-    assert written(report(MINE, {"a": PushResult.GONE})).outcome == "no_devices"
+    assert written(record(MINE, {"a": PushResult.GONE})).outcome == "no_devices"
 
 
 def test_after_giving_up_only_devices_are_merged() -> None:
     found = entry(DayState.GAVE_UP, outcome="undelivered")
-    late = report(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
+    late = record(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
     assert late == Decision(NextStep.FINAL, replace(found, devices={"a": "accepted"}), write=True)
 
 
 def test_a_push_that_was_given_up_and_then_accepted_everywhere_was_sent() -> None:
     """Knowing that it was accepted is monotone, whoever reports it, however late."""
-    made = written(report(entry(DayState.GAVE_UP, outcome="undelivered"), {"a": PushResult.ACCEPTED}))
+    made = written(record(entry(DayState.GAVE_UP, outcome="undelivered"), {"a": PushResult.ACCEPTED}))
     assert (made.state, made.outcome, dict(made.devices)) == (DayState.SENT, "", {"a": "accepted"})
 
 
@@ -193,35 +193,35 @@ def test_a_push_that_was_given_up_and_then_accepted_everywhere_was_sent() -> Non
     [(PushResult.BUSY, 1), (PushResult.UNSENT, 1), (PushResult.REFUSED, 1), (PushResult.UNKNOWN, 2)],
 )
 def test_a_definite_failure_gives_its_try_back(result: PushResult, tries: int) -> None:
-    decision = report(MINE, {"a": result})
+    decision = record(MINE, {"a": result})
     made = written(decision)
     assert (decision.step, made.state, made.tries) == (NextStep.RETRY, DayState.PENDING, tries)
 
 
 def test_a_passed_deadline_gives_its_try_back() -> None:
-    assert written(report(MINE, {"a": PushResult.UNSENT}, sent_nothing=True)).tries == 1
+    assert written(record(MINE, {"a": PushResult.UNSENT}, sent_nothing=True)).tries == 1
 
 
 def test_a_refused_device_waits_only_while_no_other_got_it() -> None:
-    both = report(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.REFUSED})
+    both = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.REFUSED})
     assert written(both).state is DayState.SENT
-    assert written(report(MINE, {"b": PushResult.REFUSED})).state is DayState.PENDING
+    assert written(record(MINE, {"b": PushResult.REFUSED})).state is DayState.PENDING
 
 
 def test_a_device_that_another_sender_reached_is_not_open() -> None:
-    assert written(report(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.UNKNOWN})).state is DayState.SENT
+    assert written(record(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.UNKNOWN})).state is DayState.SENT
 
 
 @pytest.mark.parametrize("found", [entry(DayState.SENDING), entry(DayState.PENDING, by="me")])
 def test_a_stale_or_repeated_report_only_merges(found: Ledger) -> None:
-    decision = report(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
+    decision = record(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
     made = written(decision)
     assert decision.step is NextStep.RETRY
     assert made == replace(found, devices={"a": "accepted"})
 
 
 def test_the_last_chance_gives_up() -> None:
-    decision = report(MINE, {"a": PushResult.BUSY}, last_chance=True)
+    decision = record(MINE, {"a": PushResult.BUSY}, last_chance=True)
     made = written(decision)
     assert (decision.step, made.state, made.outcome) == (NextStep.FINAL, DayState.GAVE_UP, "undelivered")
 
@@ -229,7 +229,7 @@ def test_the_last_chance_gives_up() -> None:
 def test_resend_is_refused_while_a_send_is_fresh() -> None:
     assert resend(entry(DayState.SENDING)).step is NextStep.REFUSED
     assert resend(entry(DayState.SENT), claim_live=True).step is NextStep.REFUSED
-    assert resend(entry(DayState.SENT), active=False).step is NextStep.NOBODY
+    assert resend(entry(DayState.SENT), active=False).step is NextStep.NO_USER
 
 
 def test_an_operator_who_repeats_the_command_at_once_wished_once() -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from notifications.domain import delivery, delivery_report
+from notifications.domain import delivery
 from notifications.domain.delivery import Decision, NextStep, Opening, Snapshot
-from notifications.domain.delivery_report import message
 from notifications.domain.model import DayState, Ledger, Summary, Window, collapse_id
-from notifications.domain.push import TTL, Message, PushResult
+from notifications.domain.push import TTL, Message, PushResult, message
 from tests.unit.test_delivery import (
     DAY,
     FRESH,
@@ -28,7 +27,7 @@ from tests.unit.test_delivery import (
     begin,
     close,
     entry,
-    report,
+    record,
     resend,
     take,
 )
@@ -47,7 +46,7 @@ CHARGED = Opening("u", DAY, "me", SLOT, None, failures=3, crashes=1, reason="ref
 
 
 def swept(found: Ledger | None, *, active: bool = True, over: bool = False) -> Decision:
-    return delivery_report.sweep("me", Snapshot(found, NOW, active), TERMS, over=over)
+    return delivery.sweep("me", Snapshot(found, NOW, active), TERMS, over=over)
 
 
 def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = True) -> Decision:
@@ -106,7 +105,7 @@ def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -
     )
     assert legacy(None, early).entry == replace(base, created_at=early.created_at, window_end=early.created_at)
     assert begin(summary=early) == legacy(None, early)
-    assert legacy(None, active=False) == Decision(NextStep.NOBODY)
+    assert legacy(None, active=False) == Decision(NextStep.NO_USER)
 
 
 def test_a_resend_beside_another_hands_summary_raises_the_sequence() -> None:
@@ -158,7 +157,7 @@ def test_the_last_push_is_followed_by_giving_up() -> None:
 
 
 SWEPT: list[tuple[str, Ledger | None, dict[str, Any], Decision]] = [
-    ("erased with its account", None, {}, Decision(NextStep.NOBODY)),
+    ("erased with its account", None, {}, Decision(NextStep.NO_USER)),
     ("ended meanwhile", entry(DayState.SENT), {"over": True}, Decision(NextStep.FINAL, entry(DayState.SENT))),
     ("fresh", entry(DayState.SENDING), {"active": False}, Decision(NextStep.BUSY, entry(DayState.SENDING), LEFT)),
     ("fresh and over", entry(DayState.SENDING), {"over": True}, Decision(NextStep.BUSY, entry(DayState.SENDING), LEFT)),
@@ -178,48 +177,48 @@ def test_the_sweep_gives_up_who_is_gone_and_what_is_over(found: Ledger) -> None:
         assert swept(found, **how) == Decision(NextStep.FINAL, given_up, write=True)
 
 
-def test_a_report_is_written_whole() -> None:
-    busy = report(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}, reason="unavailable")
+def test_recorded_pushes_are_written_whole() -> None:
+    busy = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}, reason="unavailable")
     pending = replace(MINE, state=DayState.PENDING, tries=1, devices={"a": "accepted"}, reason="unavailable")
     assert busy == Decision(NextStep.RETRY, pending, write=True)
     sent = replace(MINE, state=DayState.SENT, devices={"a": "accepted"}, outcome="", reason="")
     before = replace(MINE, reason="push", outcome="resend")
-    assert report(before, {"a": PushResult.ACCEPTED}, reason="x") == Decision(
+    assert record(before, {"a": PushResult.ACCEPTED}, reason="x") == Decision(
         NextStep.FINAL, sent, write=True, stamp_sent=True
     )
-    over = report(MINE, {"a": PushResult.UNKNOWN}, last_chance=True, reason="no_answer")
+    over = record(MINE, {"a": PushResult.UNKNOWN}, last_chance=True, reason="no_answer")
     given_up = replace(MINE, state=DayState.GAVE_UP, outcome="undelivered", reason="no_answer")
     assert over == Decision(NextStep.FINAL, given_up, write=True)
 
 
 def test_devices_are_added_to_those_that_are_known_and_repeats_are_counted() -> None:
     known = replace(MINE, devices={"a": "accepted", "c": "gone"}, repeats=1)
-    made = report(known, {"a": PushResult.ACCEPTED, "b": PushResult.GONE, "c": PushResult.GONE}).entry
+    made = record(known, {"a": PushResult.ACCEPTED, "b": PushResult.GONE, "c": PushResult.GONE}).entry
     assert made is not None
     assert (dict(made.devices), made.repeats) == ({"a": "accepted", "b": "gone", "c": "gone"}, 2)
 
 
-def test_a_report_that_is_repeated_counts_no_push_twice() -> None:
-    first = report(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
-    again = report(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+def test_recording_that_is_repeated_counts_no_push_twice() -> None:
+    first = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+    again = record(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
     assert first is not None
     assert again is not None
     assert (first.repeats, again.repeats, again.state) == (0, 0, DayState.PENDING)
-    others = report(replace(first, by="another"), {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+    others = record(replace(first, by="another"), {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
     assert others is not None
     assert others.repeats == 1
 
 
 def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> None:
-    late = report(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.GONE, "b": PushResult.REFUSED})
+    late = record(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.GONE, "b": PushResult.REFUSED})
     assert late.entry is not None
     assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (DayState.SENT, "", {"a": "accepted"})
 
 
 def test_a_try_that_sent_nothing_leaves_the_day_open_and_uncharged() -> None:
-    nothing = report(MINE, {}, sent_nothing=True)
+    nothing = record(MINE, {}, sent_nothing=True)
     assert nothing == Decision(NextStep.RETRY, replace(MINE, state=DayState.PENDING, tries=1), write=True)
-    mixed = report(MINE, {"a": PushResult.BUSY, "b": PushResult.UNKNOWN})
+    mixed = record(MINE, {"a": PushResult.BUSY, "b": PushResult.UNKNOWN})
     assert mixed.entry is not None
     assert mixed.entry.tries == 2  # one of them may have been accepted
 
@@ -232,7 +231,7 @@ def test_a_resend_opens_the_day_whole() -> None:
     assert resend(entry(DayState.GAVE_UP, seq=2, sent_at=FRESH)).step is NextStep.RETRY
     just = entry(DayState.SENT, seq=2, sent_at=FRESH)
     assert resend(just) == Decision(NextStep.REFUSED, just)
-    assert resend(None, active=False) == Decision(NextStep.NOBODY)
+    assert resend(None, active=False) == Decision(NextStep.NO_USER)
     assert resend(None, claim_live=True) == Decision(NextStep.REFUSED, None)
 
 

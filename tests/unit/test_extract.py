@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.llm.offline import sentences
+from notifications.adapters.llm.sentences import sentences
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
-from notifications.recap.extract import CANDIDATES, extract
+from notifications.recap.extract import MAX_CANDIDATES, extract
 from notifications.recap.material import Material
 
 DAY = date(2026, 5, 1)
@@ -190,15 +190,15 @@ def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
     """Two sentences of each of three hundred: the first of each comes before the second of any."""
     asked: list[str] = []
 
-    def counted(text: str, language: str | None) -> list[str]:
+    def counting_split(text: str, language: str | None) -> list[str]:
         asked.append(text)
         return split(text, language)
 
     talks = tuple(
         talk(str(n), f"Alpha{n} met beta{n} about gamma{n} there. More{n} was said{n} then{n}.") for n in range(300)
     )
-    draft = extract(Material(DAY, talks, None), counted)
-    assert (len(asked), draft.coverage["extract"], CANDIDATES) == (300, 300, 240)
+    draft = extract(Material(DAY, talks, None), counting_split)
+    assert (len(asked), draft.coverage["extract"], MAX_CANDIDATES) == (300, 300, 240)
     *told, more = texts(draft.overview)
     assert [one.startswith("Alpha") for one in told] == [True] * 6
     shown = {key for one in draft.overview for key in one.conversation_ids}

@@ -10,7 +10,7 @@ import pytest
 
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
 from notifications.domain.own_words import OWN_WORDS
-from notifications.recap.finish import counted, finished
+from notifications.recap.finish import counts_of, finished
 from notifications.recap.material import Material
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -169,22 +169,22 @@ def test_nothing_is_left_out_of_what_stood() -> None:
     ],
 )
 def test_the_counts_are_told_in_the_users_language(language: str | None, counts: str) -> None:
-    assert counted(replace(M, language=language)) == counts
+    assert counts_of(replace(M, language=language)) == counts
 
 
 def test_only_what_is_left_to_do_is_counted_and_each_thing_once() -> None:
     tasks = (ActionItem("Pay"), ActionItem(" Pay "), ActionItem("**Pay**"), ActionItem("\u200b"))
     m = Material(AT.date(), (replace(A, action_items=tasks),), "en")
-    assert counted(m) == "1 conversation, 1 thing to do"
-    assert counted(replace(m, conversations=(B,))) == "1 conversation"
-    assert counted(replace(m, conversations=())) == "Your recap is ready."
+    assert counts_of(m) == "1 conversation, 1 thing to do"
+    assert counts_of(replace(m, conversations=(B,))) == "1 conversation"
+    assert counts_of(replace(m, conversations=())) == "Your recap is ready."
 
 
 @pytest.mark.parametrize("language", sorted(OWN_WORDS))
 def test_counts_and_fallbacks_fit_where_they_stand_in_each_language(language: str) -> None:
     many = Material(AT.date(), tuple(replace(A, id=f"c{n}") for n in range(999)), language)
     draft = finished(Draft("", (ILL,), ""), many)
-    assert draft.headline == draft.push == counted(many)
+    assert draft.headline == draft.push == counts_of(many)
     assert len(draft.push) <= 60
 
 
@@ -200,5 +200,5 @@ def test_what_is_confided_is_neither_push_nor_headline_though_the_llm_wrote_it_t
 def test_things_to_do_of_any_length_are_counted_in_time() -> None:
     tasks = tuple(ActionItem(f"{n} {'Pay the <b rent ' * 1_200}") for n in range(200))
     begun = time.process_time()
-    assert counted(Material(AT.date(), (replace(A, action_items=tasks),), "en")) == "1 conversation, 200 things to do"
+    assert counts_of(Material(AT.date(), (replace(A, action_items=tasks),), "en")) == "1 conversation, 200 things to do"
     assert time.process_time() - begun < 1

@@ -11,8 +11,8 @@ import regex
 from notifications.domain.own_words import OWN_WORDS, own_words
 from notifications.domain.text import plain
 from notifications.recap.words import (
+    DEFAULT_LANGUAGE,
     LINKS,
-    OTHERS,
     SCRIPTS,
     TABLE,
     english_name,
@@ -63,9 +63,9 @@ def test_each_language_that_a_user_reads_is_known_to_the_extract(tag: str) -> No
 
 
 def test_a_language_without_words_of_a_kind_has_those_of_english() -> None:
-    assert words_of("days", "cy") == words_of("days", OTHERS) == words_of("days", "tlh")
+    assert words_of("days", "cy") == words_of("days", DEFAULT_LANGUAGE) == words_of("days", "tlh")
     assert "monday*" in words_of("days", "")
-    assert words_of("days", "de") != words_of("days", OTHERS)
+    assert words_of("days", "de") != words_of("days", DEFAULT_LANGUAGE)
 
 
 def test_words_of_many_languages_may_stand_before_a_pronoun() -> None:

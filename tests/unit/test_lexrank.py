@@ -8,7 +8,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from notifications.recap.lexrank import SAME, Alike, Weights, cosine, lexrank, select_diverse, weighed, words
+from notifications.recap.lexrank import (
+    SAME,
+    Similarity,
+    Vector,
+    cosine,
+    lexrank,
+    select_diverse,
+    tfidf_vectors,
+    word_counts,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,11 +31,11 @@ from notifications.recap.lexrank import SAME, Alike, Weights, cosine, lexrank, s
     ],
 )
 def test_words_are_counted_without_case_and_pairs_where_there_are_no_spaces(text: str, found: dict[str, int]) -> None:
-    assert words(text) == Counter(found)
+    assert word_counts(text) == Counter(found)
 
 
 def test_a_sentence_is_a_vector_of_length_one_in_which_rare_words_weigh_more() -> None:
-    rare, common, empty = weighed([words("dog blue"), words("dog dog"), words("")])
+    rare, common, empty = tfidf_vectors([word_counts("dog blue"), word_counts("dog dog"), word_counts("")])
     assert math.isclose(sum(weight**2 for weight in rare.values()), 1)
     assert rare["blue"] / rare["dog"] == pytest.approx(math.log(4) / math.log(2.5))
     assert dict(common) == {"dog": pytest.approx(1.0)}
@@ -34,10 +43,10 @@ def test_a_sentence_is_a_vector_of_length_one_in_which_rare_words_weigh_more() -
 
 
 def test_likeness_goes_from_none_to_the_same() -> None:
-    one, other, same = weighed([words("dog blue red"), words("cat"), words("red dog blue")])
+    one, other, same = tfidf_vectors([word_counts("dog blue red"), word_counts("cat"), word_counts("red dog blue")])
     assert cosine(one, other) == 0
     assert cosine(one, same) == pytest.approx(1)
-    half = weighed([words("dog blue"), words("dog red")])
+    half = tfidf_vectors([word_counts("dog blue"), word_counts("dog red")])
     assert (
         cosine(*half)
         == cosine(*reversed(half))
@@ -47,14 +56,17 @@ def test_likeness_goes_from_none_to_the_same() -> None:
 
 def test_the_sentence_that_is_most_like_the_others_ranks_first() -> None:
     said = ["the dog ran", "the dog ran home", "dog home", "a blue sky"]
-    ranks = lexrank(weighed([words(one) for one in said]))
+    ranks = lexrank(tfidf_vectors([word_counts(one) for one in said]))
     assert max(range(4), key=ranks.__getitem__) == 1
     assert sum(ranks) == pytest.approx(1)
     assert ranks[3] == pytest.approx(0.25)  # alike to nobody, it keeps its own
 
 
 def test_sentences_that_have_nothing_in_common_rank_alike() -> None:
-    assert lexrank(weighed([words("dog"), words("sky"), words("tea")])) == [pytest.approx(1 / 3)] * 3
+    assert (
+        lexrank(tfidf_vectors([word_counts("dog"), word_counts("sky"), word_counts("tea")]))
+        == [pytest.approx(1 / 3)] * 3
+    )
     assert lexrank([]) == []
 
 
@@ -76,10 +88,10 @@ def test_who_is_hardly_alike_is_no_neighbour() -> None:
     assert ranks[1] > ranks[2] > ranks[0]
 
 
-DOGS = weighed([words("dog blue"), words("blue dog"), words("cat"), words("tea")])
+DOGS = tfidf_vectors([word_counts("dog blue"), word_counts("blue dog"), word_counts("cat"), word_counts("tea")])
 
 
-def alike(vectors: Sequence[Weights]) -> Alike:
+def alike(vectors: Sequence[Vector]) -> Similarity:
     return lambda one, other: cosine(vectors[one], vectors[other])
 
 
@@ -97,6 +109,6 @@ def test_nothing_is_chosen_that_is_much_like_what_was_chosen_before() -> None:
 
 
 def test_of_two_that_are_worth_the_same_the_one_that_is_less_alike_comes_first() -> None:
-    vectors = weighed([words("dog blue red"), words("dog cat fox owl"), words("tea cup")])
+    vectors = tfidf_vectors([word_counts("dog blue red"), word_counts("dog cat fox owl"), word_counts("tea cup")])
     assert 0 < cosine(vectors[0], vectors[1]) < SAME
     assert select_diverse([0, 1, 2], [3.0, 2.0, 2.0], alike(vectors), 3) == [0, 2, 1]

@@ -9,7 +9,7 @@ import pytest
 
 from notifications.domain.model import WEARER, ActionItem, Conversation, Turn
 from notifications.recap.material import Material, held_at, material
-from notifications.recap.words import words_in
+from notifications.recap.words import count_words
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_the_words_of_all_conversations_count_together() -> None:
     ],
 )
 def test_two_letters_count_as_a_word_where_a_script_writes_no_spaces(text: str, words: int) -> None:
-    assert words_in(text) == words
+    assert count_words(text) == words
 
 
 def test_the_language_is_the_users_else_the_conversations() -> None:

@@ -1,4 +1,4 @@
-"""The budget's pause, as properties and at its boundaries."""
+"""A rate limit's pause, as properties and at its boundaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.backoff import MAX_PAUSE, RateLimit, longest_pause, pause
+from notifications.domain.backoff import MAX_PAUSE, RateLimit
 
 limits = st.integers(1, 10_000_000)
 shares = st.floats(0, 1)
@@ -18,23 +18,22 @@ SECOND = timedelta(seconds=1)
 
 @given(limits, shares, resets, st.floats(0, 1e6))
 def test_a_pause_ends_when_the_reserve_is_back(limit: int, share: float, reset: timedelta, reserve: float) -> None:
-    budget = RateLimit(limit, int(limit * share), reset)
-    rest = pause(budget, reserve)
+    limited = RateLimit(limit, int(limit * share), reset)
+    rest = limited.pause(reserve)
     assert timedelta(0) <= rest <= min(MAX_PAUSE, reset)
     kept = min(reserve, limit / 4)
-    if budget.remaining >= kept:
+    if limited.remaining >= kept:
         assert rest == timedelta(0)
     elif rest < MAX_PAUSE:
-        back = (limit - budget.remaining) * (rest / reset if reset else 1)
-        assert abs(budget.remaining + back - kept) <= 1 + limit * 1e-6 or rest < timedelta(milliseconds=1)
+        back = (limit - limited.remaining) * (rest / reset if reset else 1)
+        assert abs(limited.remaining + back - kept) <= 1 + limit * 1e-6 or rest < timedelta(milliseconds=1)
 
 
-def test_the_limit_that_gives_out_first_decides() -> None:
+def test_each_limit_has_a_pause_of_its_own() -> None:
     requests = RateLimit(1000, 0, timedelta(minutes=1))
     tokens = RateLimit(100_000, 99_000, timedelta(minutes=1))
-    assert pause(requests, 50) == timedelta(seconds=3)
-    assert longest_pause([(tokens, 20_000.0), (requests, 50.0)]) == timedelta(seconds=3)
-    assert longest_pause([]) == timedelta(0)
+    assert requests.pause(50) == timedelta(seconds=3)
+    assert tokens.pause(20_000.0) == timedelta(0)
 
 
 MINUTE = 60 * SECOND
@@ -59,13 +58,13 @@ MINUTE = 60 * SECOND
 def test_a_pause_lasts_until_the_reserve_is_back(
     limit: int, remaining: int, reset: timedelta, reserve: float, rest: timedelta
 ) -> None:
-    assert abs(pause(RateLimit(limit, remaining, reset), reserve) - rest) <= timedelta(microseconds=1)
+    assert abs(RateLimit(limit, remaining, reset).pause(reserve) - rest) <= timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("remaining", [-50, -51, -100])
 def test_a_limit_that_announces_nonsense_pauses_nothing(remaining: int) -> None:
     """More left than there is, of a limit below nothing: of what is not used, nothing comes back."""
-    assert pause(RateLimit(-100, remaining, MINUTE), 20) == 0 * SECOND
+    assert RateLimit(-100, remaining, MINUTE).pause(20) == 0 * SECOND
 
 
 def test_nothing_pauses_for_longer_than_half_a_minute() -> None:

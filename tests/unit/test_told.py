@@ -6,10 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from notifications.domain.delivery import neighbours
 from notifications.domain.model import Conversation, DayState, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_on
-from notifications.domain.told import candidates, hashes_in, told_hash, told_of
+from notifications.domain.told import candidates, hashes_in, neighbours, told_hash, told_of
 from notifications.run.day_input import Ledgers
 
 SLOT = slot_on("UTC", date(2026, 5, 10), 20)
@@ -103,7 +102,6 @@ def test_a_hash_is_ten_letters_of_both_uid_and_id() -> None:
 
 
 def test_the_ledgers_that_may_still_get_a_text_are_looked_at_again() -> None:
-    dates = [day(back) for back in range(4, -4, -1)]
     found = neighbours(
         SLOT.recap_date,
         around(
@@ -114,7 +112,6 @@ def test_the_ledgers_that_may_still_get_a_text_are_looked_at_again() -> None:
             ledger(-2, state=DayState.PENDING),
             Ledger(day(-3), DayState.UNREADABLE),
         ),
-        dates,
     )
     assert found.earlier == {day(3): (DayState.SKIPPED, 1), day(2): (DayState.DEAD, 3), day(1): None}
     assert found.later == {day(-1): (DayState.MISSED, 1)}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from notifications.recap.words import (
     SCRIPTS,
     content_stems,
+    count_words,
     folded,
     is_written_in,
     letters_of,
     script_of,
     stop_words,
     words,
-    words_in,
     writes_no_spaces,
 )
 
@@ -102,7 +102,7 @@ def test_some_scripts_write_no_spaces(text: str, unspaced: bool) -> None:
     ("text", "count"), [("one two", 2), ("", 0), ("日本語です", 2), ("go 日本語 now", 3), ("ไปตลาด", 3), ("ü ö", 2)]
 )
 def test_two_characters_count_as_a_word_where_no_spaces_are_written(text: str, count: int) -> None:
-    assert words_in(text) == count
+    assert count_words(text) == count
 
 
 @pytest.mark.parametrize(
@@ -151,5 +151,5 @@ def test_names_of_other_scripts_may_stand_in_a_text(text: str, script: str, writ
 def test_no_text_is_too_odd(text: str, language: str | None) -> None:
     assert isinstance(content_stems(text, language), list)
     assert script_of(language, [text]) in {None, *SCRIPTS}
-    assert words_in(text) >= 0
+    assert count_words(text) >= 0
     assert writes_no_spaces(text) in (True, False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 4_000  # FCM refuses over 4,096
+SHORTER = (400, 100, 1)  # bytes of each text, where the message is too long
 MAX_ANSWER_BYTES = 64_000
 TRIES_WITH_A_NEW_TOKEN = 2
 
@@ -47,33 +48,41 @@ class FcmPush:
     ) -> PushAnswer:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
 
-        An installation is registered under its fid or under a token, and what it has registered last
-        ends the other: so the token is tried where its fid is refused. Both are dead, or none.
+        An installation is registered under its fid or under a token, and registering one ends the other: so the token
+        is tried where the fid is refused. The device is gone only if both are.
         """
-        left = asyncio.Event()
+        bodies = (body_of(target, message) for target in targets(device))
+        return await self._first_accepted(bodies, timeout.total_seconds(), leaves)
+
+    async def probe(self) -> PushAnswer:
+        """FCM's answer to a message for a topic that it only validates: it reaches nobody."""
+        return await self._first_accepted([PROBE], CHECK_SECONDS, lambda: None)
+
+    async def _first_accepted(self, bodies: Iterable[bytes], seconds: float, leaves: Callable[[], None]) -> PushAnswer:
+        sent = asyncio.Event()
         refused: list[PushAnswer] = []
 
         def written() -> None:
-            left.set()
+            sent.set()
             leaves()
 
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                for target in targets(device):
-                    left.clear()  # a refusal is definite: nothing was taken
-                    answer = await self._posted(body_of(target, message), written, left)
-                    if not _for_good(answer):
+            async with asyncio.timeout(seconds):
+                for body in bodies:
+                    answer = await self._authorized(body, written, sent)
+                    if not _is_final(answer):
                         return answer
                     refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(PushResult.UNKNOWN if left.is_set() else PushResult.UNSENT, type(cause).__name__)
+            return PushAnswer(PushResult.UNKNOWN if sent.is_set() else PushResult.UNSENT, type(cause).__name__)
         return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
-    async def _posted(self, body: bytes, written: Callable[[], None], left: asyncio.Event) -> PushAnswer:
-        """FCM's answer; a token that it refuses is replaced once, since it may have ended since it was given out."""
+    async def _authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
+        """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired meanwhile."""
         refused: str | None = None
         answer = UNCLEAR
         for _ in range(TRIES_WITH_A_NEW_TOKEN):
+            sent.clear()  # a refusal is definite: nothing was taken
             try:
                 bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
@@ -84,30 +93,20 @@ class FcmPush:
             if not answer.config or bearer is None:
                 break
             refused = bearer
-            left.clear()  # a refusal is definite: nothing was taken
         return answer
 
     async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> PushAnswer:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
         async with self._session.post(
             self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=written
-        ) as answer:
-            said = await answer.content.read(MAX_ANSWER_BYTES)
-            while len(said) < MAX_ANSWER_BYTES and (more := await answer.content.read(MAX_ANSWER_BYTES - len(said))):
-                said += more
-            return understood(answer.status, said, answer.headers)
-
-    async def probe(self) -> PushAnswer:
-        """What FCM says to a message for a topic that it only checks: it reaches nobody."""
-        left = asyncio.Event()
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                return await self._posted(PROBE, left.set, left)
-        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(PushResult.UNKNOWN if left.is_set() else PushResult.UNSENT, type(cause).__name__)
+        ) as response:
+            read = await response.content.read(MAX_ANSWER_BYTES)
+            while len(read) < MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES - len(read))):
+                read += more
+            return parse_answer(response.status, read, response.headers)
 
     async def check(self) -> str:
-        """Whether FCM would take a message of ours; nothing is pushed."""
+        """A sentence about what is wrong; empty if FCM would accept a message. Nothing is pushed."""
         try:
             if self._tokens:
                 async with asyncio.timeout(CHECK_SECONDS):
@@ -137,21 +136,20 @@ Target = tuple[str, str]  # what FCM's message calls it, and its value
 
 
 def targets(device: Device) -> list[Target]:
-    """Where a message to this device may go, the first to be tried first."""
-    return [one for one in (("fid", device.fid), ("token", device.token)) if one[1]]
+    """Where a message to this device may go, in the order to try."""
+    return [target for target in (("fid", device.fid), ("token", device.token)) if target[1]]
 
 
-def _for_good(answer: PushAnswer) -> bool:
-    """Whether this target will never take it, as it is."""
+def _is_final(answer: PushAnswer) -> bool:
+    """Whether this target will never accept the message."""
     return answer.result in (PushResult.GONE, PushResult.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
 
 
-def wire(target: Target, message: Message) -> dict[str, Any]:
+def payload(target: Target, message: Message) -> dict[str, Any]:
     """The message in FCM's form, for Android, iOS and web. Change the payload here.
 
-    The three collapse keys are one, so that a second push for the same day replaces the first. A
-    silent one is shown without waking anybody; on Android 8 and later the app's own channel has the
-    last word on its sound.
+    The three collapse keys are equal, so that a second push for the same day replaces the first. A silent one is shown
+    without a sound; on Android 8 and later the app's own channel decides on that.
     """
     ttl = int(TTL.total_seconds())
     shown = {"title": message.title, "body": message.body}
@@ -182,21 +180,16 @@ def wire(target: Target, message: Message) -> dict[str, Any]:
 
 
 def body_of(target: Target, message: Message) -> bytes:
-    """The request's body, as light as FCM takes it: what an old ledger holds may be longer than what is made today."""
-    body = _json(wire(target, message))
-    for room in (BODY_ROOM, BODY_ROOM // 4, 1):
-        if len(body) <= MAX_MESSAGE_BYTES:
-            break
+    """The request's body, within FCM's limit: the texts of an old ledger may be longer than those of today."""
+    body, shorter = _encoded(target, message), iter(SHORTER)
+    while len(body) > MAX_MESSAGE_BYTES and (room := next(shorter, 0)):
         short = replace(message, title=bounded(message.title, room, room), body=bounded(message.body, room, room))
-        body = _json(wire(target, short))
+        body = _encoded(target, short)
     return body
 
 
-BODY_ROOM = 400  # bytes
-
-
-def _json(message: dict[str, Any]) -> bytes:
-    return json.dumps({"message": message}, ensure_ascii=False).encode(errors="replace")
+def _encoded(target: Target, message: Message) -> bytes:
+    return json.dumps({"message": payload(target, message)}, ensure_ascii=False).encode(errors="replace")
 
 
 PROBE = json.dumps(
@@ -204,26 +197,21 @@ PROBE = json.dumps(
 ).encode()
 
 
-async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
-    """Pushes to `base_url`. An http:// loopback needs no credentials, unless they are given. Raises ConfigFault."""
+async def connect(base_url: str, project: str | None, connections: int, *, authorized: bool = False) -> FcmPush:
+    """Pushes to `base_url`; `authorized`: with Google's credentials. Raises ConfigFault."""
     parts = urlsplit(base_url)
-    loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     tokens = None
-    if own_credentials or not loopback:
+    if authorized:
         tokens, project = await _google(project)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        trace_configs=[_telling_when_it_leaves()],
-        proxy=_proxy(parts.scheme, parts.netloc),
+        trace_configs=[_departures()],
+        # aiohttp's own reading of the environment would also take passwords out of ~/.netrc.
+        proxy=None if proxy_bypass(parts.netloc) else getproxies_environment().get(parts.scheme),
     )
     return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    """As the environment says. aiohttp's own reading of it would also take passwords out of ~/.netrc."""
-    return None if proxy_bypass(host) else getproxies_environment().get(scheme)
 
 
 async def _google(project: str | None) -> tuple[GoogleTokens, str]:
@@ -238,8 +226,8 @@ async def _google(project: str | None) -> tuple[GoogleTokens, str]:
     return GoogleTokens(credentials, FcmPush.where), str(project or own_project)
 
 
-def _telling_when_it_leaves() -> aiohttp.TraceConfig:
-    """Calls what a request gave as its trace context, just before its first byte is written."""
+def _departures() -> aiohttp.TraceConfig:
+    """Calls a request's trace context just before its first byte is written."""
 
     async def leaving(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         if context.trace_request_ctx is not None:
@@ -253,9 +241,9 @@ def _telling_when_it_leaves() -> aiohttp.TraceConfig:
 QUOTA_WAIT = timedelta(seconds=60)  # QUOTA_EXCEEDED without a Retry-After (FCM's documentation)
 SERVICE, PERMISSION = "fcm.googleapis.com", "cloudmessaging.messages.create"
 NO_PROJECT = "knows nothing at this address; check GOOGLE_CLOUD_PROJECT and FCM_BASE_URL"
-ABOUT_A_DEVICE = ("device", "token", "registration", "installation")
+DEVICE_WORDS = ("device", "token", "registration", "installation")
 
-# By status and FCM's own code, else by status alone: a code means what it says only with its own status.
+# By status and FCM's own code, else by status alone: a code counts only with its own status.
 ANSWERS: dict[tuple[int, str], PushAnswer] = {
     (404, "UNREGISTERED"): PushAnswer(PushResult.GONE),
     (403, "SENDER_ID_MISMATCH"): PushAnswer(PushResult.REFUSED),
@@ -275,18 +263,17 @@ UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 class Error:
     """The `error` of an answer's body, as far as it is read; empty where there is none."""
 
-    code: str = ""  # FCM's own, else the reason of whatever refused it before FCM saw it, else the general status
+    code: str = ""  # FCM's own, else the reason of what refused it before FCM, else the general status
     reason: str = ""  # of a google.rpc.ErrorInfo
-    about: Mapping[str, str] | None = None  # that ErrorInfo's metadata
-    violations: tuple[str, ...] = ()  # of a google.rpc.QuotaFailure: subject and description of each
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of that ErrorInfo
+    violations: str = ""  # of a google.rpc.QuotaFailure: subjects and descriptions
 
 
 def read_answer(status: int, error: Error, wait: timedelta | None = None) -> PushAnswer:
     """What an HTTP status and the error in its body mean; `wait` is the Retry-After.
 
-    Nothing here says accepted: that takes FCM's own word, a name for the message, and no error
-    beside it. A redirect is no answer of FCM's and certainly no acceptance: nothing was delivered,
-    and a person has to look.
+    Never accepted: that takes FCM's name for the message and no error. A redirect is no answer of FCM's: nothing was
+    delivered, and a person has to look.
     """
     if 300 <= status < 400:
         return PushAnswer(PushResult.BUSY, f"REDIRECT_{status}", foreign=True)
@@ -303,70 +290,64 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
 
 def _whose_quota(error: Error) -> Whose:
     """The project's is refused before FCM sees the message; of a device's, FCM may give the violations."""
-    violated = " ".join(error.violations).lower()
-    if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violated:
+    violations = error.violations.lower()
+    if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violations:
         return Whose.PROJECT
-    if "DEVICE_MESSAGE_RATE_EXCEEDED" in (error.reason, error.code) or any(one in violated for one in ABOUT_A_DEVICE):
-        return Whose.DEVICE
-    return Whose.UNSAID
+    named = any(word in violations for word in DEVICE_WORDS)
+    return Whose.DEVICE if named or "DEVICE_MESSAGE_RATE_EXCEEDED" in (error.reason, error.code) else Whose.UNSAID
 
 
 def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
-    """Who we are, or what we may: what refuses that before FCM sees the message says so in an ErrorInfo."""
-    about = error.about or {}
+    """Refused credentials or permissions: what refuses them before FCM sees the message says so in an ErrorInfo."""
+    whose = Whose.PROJECT
     if error.code == "SERVICE_DISABLED":
-        service = code(about.get("service"), SERVICE)
-        return replace(answer, whose=Whose.PROJECT, says=f"says that the API {service} is disabled; enable it")
-    if error.code == "IAM_PERMISSION_DENIED":
-        permission = code(about.get("permission"), PERMISSION)
-        mend = "give it roles/firebasecloudmessaging.admin"
-        return replace(answer, whose=Whose.PROJECT, says=f"says that the account lacks {permission}; {mend}")
-    if status == 403:
+        says = f"says that the API {code(error.metadata.get('service'), SERVICE)} is disabled; enable it"
+    elif error.code == "IAM_PERMISSION_DENIED":
+        permission = code(error.metadata.get("permission"), PERMISSION)
+        says = f"says that the account lacks {permission}; give it roles/firebasecloudmessaging.admin"
+    elif status == 403:
         whose = Whose.PROJECT if error.reason else answer.whose
         says = f"refuses us ({answer.code}); the API {SERVICE} must be enabled, and the account have {PERMISSION}"
-        return replace(answer, whose=whose, says=says)
-    return answer
+    else:
+        return answer
+    return replace(answer, whose=whose, says=says)
 
 
-def understood(status: int, said: bytes, headers: Mapping[str, str]) -> PushAnswer:
-    """What FCM said. Accepted is only what it gave a name: any server can say 200."""
+def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
+    """FCM's answer. Accepted is only what it gave a name: any server can say 200."""
     try:
-        told: Any = json.loads(said)
+        parsed: Any = json.loads(body)
     except (ValueError, RecursionError):
-        told = None
-    if status == 200 and isinstance(told, dict) and not told.get("error"):
-        name = told.get("name")
+        parsed = None
+    if status == 200 and isinstance(parsed, dict) and not parsed.get("error"):
+        name = parsed.get("name")
         if isinstance(name, str) and name.strip():
             return ACCEPTED
-    return read_answer(status, _error(told), retry_after(headers))
+    return read_answer(status, _error(_map(parsed).get("error")), retry_after(headers))
 
 
-def _error(told: Any) -> Error:
-    found = told.get("error") if isinstance(told, Mapping) else None
-    if not isinstance(found, Mapping):
-        return Error()
-    details = [one for one in _list(found.get("details")) if isinstance(one, Mapping)]
-    info = next((one for one in details if _is(one, "ErrorInfo")), {})
-    own = next((one["errorCode"] for one in details if "errorCode" in one), "")
+def _error(given: Any) -> Error:
+    error = _map(given)
+    details = [_map(detail) for detail in _list(error.get("details"))]
+    info = next((detail for detail in details if _is(detail, "ErrorInfo")), {})
+    own = next((detail["errorCode"] for detail in details if "errorCode" in detail), "")
     reason = code(info.get("reason"), "")
-    metadata = info.get("metadata")
+    failures = [detail for detail in details if _is(detail, "QuotaFailure")]
+    violations = [_map(one) for failure in failures for one in _list(failure.get("violations"))]
     return Error(
-        code=code(own, "") or reason or code(found.get("status"), ""),
+        code=code(own, "") or reason or code(error.get("status"), ""),
         reason=reason,
-        about=metadata if isinstance(metadata, Mapping) else None,
-        violations=tuple(_violations(details)),
+        metadata=_map(info.get("metadata")),
+        violations=" ".join(f"{one.get('subject', '')} {one.get('description', '')}" for one in violations),
     )
-
-
-def _violations(details: list[Mapping[str, Any]]) -> Iterator[str]:
-    for one in details:
-        for violation in _list(one.get("violations")) if _is(one, "QuotaFailure") else ():
-            if isinstance(violation, Mapping):
-                yield f"{violation.get('subject', '')} {violation.get('description', '')}"
 
 
 def _is(detail: Mapping[str, Any], kind: str) -> bool:
     return str(detail.get("@type", "")).endswith(f"google.rpc.{kind}")
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

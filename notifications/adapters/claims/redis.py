@@ -18,17 +18,17 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn
+from notifications.domain.claim import ClaimAnswer, ClaimState, Record, Verb, new_token, parse, reason_code, turn_value
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble
 from notifications.domain.money import SPEND_KEPT_SECONDS
-from notifications.ports import ClaimTerms, Found, Raw, Reply
+from notifications.ports import ClaimTerms, RawKey, Reply, ScannedKey
 
 T = TypeVar("T")
 
-TRIES = 3  # the same call with the same token; then stop claiming
+TRIES = 3  # of one call, with the same token
 SCAN_BATCH = 500
 READ_BATCH = 1_000
-SETTLES = -1  # in place of a budget
+SETTLE = -1  # in place of a budget
 LONGEST_MS = 10 * 366 * 86_400_000
 
 
@@ -44,16 +44,16 @@ class RedisClaims:
 
     async def now(self) -> datetime:
         """Redis TIME."""
-        seconds, micros = await self._patiently(self._client.time)
+        seconds, micros = await self._retried(self._client.time)
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
 
     async def read(self, keys: Sequence[str]) -> list[Record]:
         """The records of these keys, in order; FOREIGN for what can't be read as one."""
-        found: list[Record] = []
+        records: list[Record] = []
         for start in range(0, len(keys), READ_BATCH):
-            named = [self._prefix + key for key in keys[start : start + READ_BATCH]]
-            found += await self._patiently(partial(self._get, named))
-        return found
+            batch = [self._prefix + key for key in keys[start : start + READ_BATCH]]
+            records += await self._retried(partial(self._get, batch))
+        return records
 
     async def _get(self, keys: Sequence[str | bytes]) -> list[Record]:
         pipe = self._client.pipeline(transaction=False)
@@ -61,7 +61,7 @@ class RedisClaims:
             pipe.get(key)
         values = await pipe.execute(raise_on_error=False)
         for value in values:
-            if isinstance(value, Exception) and not str(value).startswith("WRONGTYPE"):  # another maker's key
+            if isinstance(value, Exception) and not str(value).startswith("WRONGTYPE"):  # not written by this job
                 raise value
         return [Record(ClaimState.FOREIGN) if isinstance(value, Exception) else parse(value) for value in values]
 
@@ -80,99 +80,99 @@ class RedisClaims:
     async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
         """Give the own claim back, to be tried after `wait` (30 min at most)."""
         wait_ms = max(0, wait // timedelta(milliseconds=1))
-        given = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
-        return await self._run(Verb.FAIL, terms, token, *given)
+        args = (wait_ms, counts, terms.max_failures, terms.until_ms, reason_code(reason))
+        return await self._run(Verb.FAIL, terms, token, *args)
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
         if only is None:
-            await self._patiently(lambda: self._client.delete(self._prefix + key))
+            await self._retried(lambda: self._client.delete(self._prefix + key))
             return True
         reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), only.token, only.state.value)
         return reply.answer is ClaimAnswer.OK
 
     async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None:
-        """Put names into the set under this key, which ends at that time. Raises KeyTrouble for another type."""
-        listed = sorted(names)
+        """Add to the set under this key, which expires at that time. Raises KeyTrouble for another type."""
+        ordered = sorted(names)
 
-        async def added() -> None:
+        async def add() -> None:
             pipe = self._client.pipeline(transaction=False)
-            for start in range(0, len(listed), READ_BATCH):
-                pipe.sadd(self._prefix + key, *listed[start : start + READ_BATCH])
+            for start in range(0, len(ordered), READ_BATCH):
+                pipe.sadd(self._prefix + key, *ordered[start : start + READ_BATCH])
             pipe.pexpireat(self._prefix + key, expire_ms)
             await pipe.execute()
 
-        await self._patiently(added)
+        await self._retried(add)
 
     async def names(self, key: str) -> frozenset[str]:
         """The set under this key; empty where there is none. Raises KeyTrouble for another type."""
-        return frozenset(map(text_of, await self._patiently(lambda: self._client.smembers(self._prefix + key))))
+        return frozenset(map(text_of, await self._retried(lambda: self._client.smembers(self._prefix + key))))
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
-        """Whether it is this run's turn to do what is done once in that time over all processes."""
-        value, span = turn(new_token(), int(at.timestamp() * 1000)), max(1, every // timedelta(milliseconds=1))
-        taken = await self._patiently(lambda: self._client.set(self._prefix + key, value, nx=True, px=span))
-        if taken:
+        """Whether this run may do what is done once in that time over all processes."""
+        value = turn_value(new_token(), int(at.timestamp() * 1000))
+        if await self._retried(lambda: self._client.set(self._prefix + key, value, nx=True, px=_ms(every))):
             return True
-        found = await self._patiently(lambda: self._client.get(self._prefix + key))
-        return found is not None and text_of(found) == value  # our own reply was lost
+        stored = await self._retried(lambda: self._client.get(self._prefix + key))
+        return stored is not None and text_of(stored) == value  # set by a try whose reply was lost
 
     async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
-        """Write down that instant where there is none yet, and keep it for so long from now. Says whether it is new."""
+        """Store that instant unless there is one, and keep it for so long from now. Returns whether it is new."""
         if await self.take_turn(key, kept, at):
             return True
-        await self._patiently(lambda: self._client.pexpire(self._prefix + key, kept))
+        await self._retried(lambda: self._client.pexpire(self._prefix + key, kept))
         return False
 
     async def set_pause(self, key: str, rest: timedelta) -> None:
-        """Tell every process to start nothing for that long, unless they were told to wait longer."""
-        if await self.pause_left(key) >= rest:
-            return
-        span = max(1, rest // timedelta(milliseconds=1))
-        await self._patiently(lambda: self._client.set(self._prefix + key, "1", px=span))
+        """Pause all processes for that long, unless a longer pause is set."""
+        if await self.pause_left(key) < rest:
+            await self._retried(lambda: self._client.set(self._prefix + key, "1", px=_ms(rest)))
 
     async def pause_left(self, key: str) -> timedelta:
-        left = await self._patiently(lambda: self._client.pttl(self._prefix + key))
-        return span_of(max(0, left))
+        ttl = await self._retried(lambda: self._client.pttl(self._prefix + key))
+        return span_of(max(0, ttl))
 
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
         return await self._spend(key, token, amount, most) == 1
 
     async def settle(self, key: str, token: str, amount: int) -> None:
-        await self._spend(key, token, amount, SETTLES)
+        await self._spend(key, token, amount, SETTLE)
 
     async def _spend(self, key: str, token: str, amount: int, most: int) -> int:
-        given = (self._prefix + key, token, amount, most, SPEND_KEPT_SECONDS)
-        return int(await self._patiently(partial(self._evaluated, *_script("spend"), *given)))
+        args = (self._prefix + key, token, amount, most, SPEND_KEPT_SECONDS)
+        return int(await self._retried(partial(self._evaluate, *_script("spend"), *args)))
 
-    async def scan(self, pattern: str) -> AsyncIterator[Found]:
-        """Every key that matches, with its record and TTL. SCAN, never KEYS."""
+    async def _matching(self, pattern: str) -> AsyncIterator[str | bytes]:
+        """Every key that matches. SCAN, never KEYS."""
         try:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
-                [record] = await self._patiently(partial(self._get, [key]))
-                yield Found(shown(key[len(self._prefix) :]), record, await self._ttl(key))
+                yield key
         except TRANSLATED as cause:
             raise translated(cause, self._where) from cause
 
-    async def keys(self, pattern: str) -> AsyncIterator[Raw]:
+    async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
+        async for key in self._matching(pattern):
+            [record] = await self._retried(partial(self._get, [key]))
+            yield ScannedKey(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
+
+    async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
-        try:
-            async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
-                kind = shown(await self._client.type(key))
-                if kind == "string":
-                    value = shown(await self._client.get(key) or "")
-                elif kind == "hash":
-                    fields = await self._client.hgetall(key)
-                    value = json.dumps({shown(name): shown(held) for name, held in sorted(fields.items())})
-                else:
-                    value = f"({kind})"
-                if kind != "none":  # it ended meanwhile
-                    yield Raw(shown(key), value, await self._ttl(key))
-        except TRANSLATED as cause:
-            raise translated(cause, self._where) from cause
+        async for key in self._matching(pattern):
+            kind, value = await self._retried(partial(self._raw_value, key))
+            if kind != "none":  # it has expired meanwhile
+                yield RawKey(shown(key), value, await self._retried(partial(self._ttl, key)))
+
+    async def _raw_value(self, key: str | bytes) -> tuple[str, str]:
+        kind = shown(await self._client.type(key))
+        if kind == "string":
+            return kind, shown(await self._client.get(key) or "")
+        if kind == "hash":
+            fields = await self._client.hgetall(key)
+            return kind, json.dumps({shown(name): shown(value) for name, value in sorted(fields.items())})
+        return kind, f"({kind})"
 
     async def _ttl(self, key: str | bytes) -> timedelta | None:
-        left = await self._client.pttl(key)
-        return span_of(left) if left >= 0 else None
+        ttl = await self._client.pttl(key)
+        return span_of(ttl) if ttl >= 0 else None
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""
@@ -180,22 +180,22 @@ class RedisClaims:
             memory = await self._info("memory")
             persistence = await self._info("persistence")
         except (ConfigFault, KeyTrouble):
-            return []  # a server that hides its settings can't be judged
-        said = []
+            return []  # a server may hide its settings
+        warnings = []
         if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":
-            said.append(
+            warnings.append(
                 f"{self._where} evicts keys (maxmemory-policy {policy}): a lost claim costs a second LLM call; "
                 "set maxmemory-policy noeviction."
             )
         if not int(persistence.get("aof_enabled", 1)):
-            said.append(
+            warnings.append(
                 f"{self._where} keeps no append-only file: a restart forgets every claim; "
                 "set appendonly yes and appendfsync everysec."
             )
-        return said
+        return warnings
 
     async def _info(self, section: str) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = await self._patiently(lambda: self._client.info(section))
+        answer: Mapping[str, Any] = await self._retried(lambda: self._client.info(section))
         nodes = [node for node in answer.values() if isinstance(node, dict) and "used_memory" in node]
         return nodes[0] if nodes else answer  # a cluster answers for each node
 
@@ -203,23 +203,23 @@ class RedisClaims:
         await self._client.aclose()
 
     async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
-        given = (self._prefix + terms.key, token, terms.lease_ms, terms.expire_ms, *args)
-        return reply_of(await self._patiently(partial(self._evaluated, *script(verb), *given)))
+        args = (self._prefix + terms.key, token, terms.lease_ms, terms.expire_ms, *args)
+        return reply_of(await self._retried(partial(self._evaluate, *script(verb), *args)))
 
-    async def _evaluated(self, source: str, sha: str, *given: str | int) -> Any:
+    async def _evaluate(self, source: str, sha: str, *args: str | int) -> Any:
         try:
-            return await self._client.evalsha(sha, 1, *given)
+            return await self._client.evalsha(sha, 1, *args)
         except errors.NoScriptError:
-            return await self._client.eval(source, 1, *given)
+            return await self._client.eval(source, 1, *args)
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call, again where its answer was lost: every verb is idempotent under its token."""
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call, and repeat it where the answer was lost: every verb is idempotent under its token."""
         for attempt in range(1, TRIES + 1):
             try:
                 with cancellation_kept():
                     async with self._free:
                         return await call()
-            except AT_ONCE as cause:
+            except NOT_RETRIED as cause:
                 raise translated(cause, self._where) from cause
             except UNREACHABLE as cause:
                 if attempt == TRIES:
@@ -234,14 +234,14 @@ class RedisClaims:
 
     async def _is_sentinel(self) -> bool:
         with suppress(*TRANSLATED):
-            told = await self._client.info("server")
-            return "sentinel" in (told.get("redis_mode"), told.get("server_mode"))  # Redis' name for it, and Valkey's
+            info = await self._client.info("server")
+            return "sentinel" in (info.get("redis_mode"), info.get("server_mode"))  # Redis' name for it, and Valkey's
         return False
 
 
 @contextmanager
 def cancellation_kept() -> Iterator[None]:
-    """Cancelled inside means cancelled: Python 3.11's `wait_for` may answer instead (python/cpython issue 86296)."""
+    """Raise CancelledError if cancelled inside: Python 3.11's `wait_for` may return instead (cpython issue 86296)."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -254,10 +254,10 @@ def cancellation_kept() -> Iterator[None]:
 def connect(
     url: str, *, connections: int, timeout_seconds: float, environment: str = "", prefix: str = ""
 ) -> RedisClaims:
-    """Claims over a pool of at most `connections`; a caller waits for a free one rather than fail.
+    """Claims over a pool of at most `connections`; a caller waits for a free one.
 
     `timeout_seconds` bounds connecting, each answer, and the wait for a connection. The client's own retries are off:
-    a retry that hides a lost answer can't keep its token. No handshake either: an idle tick has three round trips.
+    a retry that hides a lost answer can't keep its token. No handshake either: it would cost an idle tick round trips.
     """
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -274,13 +274,13 @@ def connect(
         else:
             common |= {"max_connections": connections, "timeout": timeout_seconds}
             client = Redis.from_pool(BlockingConnectionPool.from_url(plain_url, **common))
-    except (ValueError, errors.RedisError, errors.RedisClusterException):  # what they say may quote it
+    except (ValueError, errors.RedisError, errors.RedisClusterException):  # their texts may quote it
         raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0.") from None
     return RedisClaims(client, where, connections, environment, prefix)
 
 
 def script(verb: Verb) -> tuple[str, str]:
-    """The verb's Lua source, behind the shared reading and writing of records, and its SHA1."""
+    """The verb's Lua source, after the shared functions for records, and its SHA1."""
     return _script("record", verb.value)
 
 
@@ -306,22 +306,26 @@ def reply_of(raw: list[Any]) -> Reply:
     )
 
 
+def _ms(span: timedelta) -> int:
+    return max(1, span // timedelta(milliseconds=1))
+
+
 def span_of(milliseconds: int) -> timedelta:
-    """A span as Redis tells it, whose keys may outlive what a timedelta holds."""
+    """A TTL as a timedelta, which holds less than Redis does."""
     return timedelta(milliseconds=min(milliseconds, LONGEST_MS))
 
 
 def shown(value: str | bytes) -> str:
-    """What Redis holds, for a person: bytes that are no text are escaped."""
+    """A value for a person: bytes that are no text are escaped."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 def text_of(value: str | bytes) -> str:
-    """What Redis sends, as text."""
+    """A reply as text."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-SERVER_TROUBLE: dict[type[Exception], str] = {  # before the classes that these derive from
+SERVER_ERRORS: dict[type[Exception], str] = {  # before the classes that these derive from
     errors.OutOfMemoryError: "OOM",
     errors.ReadOnlyError: "READONLY",
     errors.BusyLoadingError: "LOADING",
@@ -333,44 +337,32 @@ REFUSED = (errors.AuthenticationError, errors.AuthorizationError, errors.Authent
 UNREACHABLE = (errors.ConnectionError, errors.TimeoutError, OSError)
 CLUSTER = (errors.RedisClusterException, errors.ClusterError)
 TRANSLATED = (errors.RedisError, errors.RedisClusterException, OSError, ValueError)
-UNAUTHENTICATED = "unauthenticated"  # a call of more than ten words by who has not logged in has no code of its own
+UNAUTHENTICATED = "unauthenticated"  # a call of more than ten words without a login: an error without a code
 OVER_TLS = " over TLS"
-AT_ONCE = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try tells nothing new
+NOT_RETRIED = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try fails too
 
 
 def translated(cause: Exception, where: str) -> Exception:
-    """Whether to stop claiming (ClaimsDown), to mend the settings (ConfigFault), or that one key is odd."""
-    if isinstance(cause, REFUSED) or UNAUTHENTICATED in str(cause):
+    """ClaimsDown where claiming has to stop, ConfigFault for a wrong setting, KeyTrouble for a key of another type."""
+    text = str(cause)
+    if isinstance(cause, REFUSED) or UNAUTHENTICATED in text:
         return ConfigFault(f"{where} refuses the user or password in REDIS_URL; correct them.")
     if isinstance(cause, errors.NoPermissionError):
         return ConfigFault(f"{where} does not permit this user what claims need; correct its ACL.")
     if isinstance(cause, errors.AskError):  # MOVED is one too
         return ConfigFault(f"{where} is a Redis Cluster; add ?cluster=true to REDIS_URL.")
-    for kind, code in SERVER_TROUBLE.items():
+    for kind, code in SERVER_ERRORS.items():
         if isinstance(cause, kind):
-            return _serves_not(where, code)
+            return _down(f"{where} answers {code}; nothing is claimed until it serves again.")
+    kind_name = type(cause).__name__
     if isinstance(cause, CLUSTER):
-        return ClaimsDown(
-            "redis",
-            f"{where} is no whole Redis Cluster ({type(cause).__name__}); check its nodes, "
-            "or take ?cluster=true out of REDIS_URL.",
-        )
+        sentence = f"is no whole Redis Cluster ({kind_name}); check its nodes, or take ?cluster=true out of REDIS_URL."
+        return _down(f"{where} {sentence}")
     if isinstance(cause, UNREACHABLE):
-        why = type(cause).__name__ + ("; a server without TLS wants redis://" if where.endswith(OVER_TLS) else "")
-        return ClaimsDown("redis", f"{where} does not answer ({why}); check REDIS_URL and the server.")
-    if isinstance(cause, errors.ResponseError):
-        return _by_code(cause, where)
-    return ClaimsDown(
-        "redis", f"{where} does not speak as Redis does ({type(cause).__name__}); check REDIS_URL and the server."
-    )
-
-
-def _lacks_a_command(cause: Exception) -> bool:
-    return isinstance(cause, errors.ResponseError) and "unknown command" in str(cause)
-
-
-def _by_code(cause: errors.ResponseError, where: str) -> Exception:
-    text = str(cause)
+        why = kind_name + ("; a server without TLS wants redis://" if where.endswith(OVER_TLS) else "")
+        return _down(f"{where} does not answer ({why}); check REDIS_URL and the server.")
+    if not isinstance(cause, errors.ResponseError):
+        return _down(f"{where} does not speak as Redis does ({kind_name}); check REDIS_URL and the server.")
     code = text.split(" ", 1)[0]
     if "DB index is out of range" in text:  # the one answer to SELECT that has no code
         return ConfigFault(f"{where} has no database of the number in REDIS_URL; most have 0 to 15.")
@@ -382,8 +374,13 @@ def _by_code(cause: errors.ResponseError, where: str) -> Exception:
         )
     if code == "WRONGTYPE":
         return KeyTrouble(f"{where} holds another type under one key ({code}).")
-    return _serves_not(where, code if code.isalnum() else "an error without a code")
+    code = code if code.isalnum() else "an error without a code"
+    return _down(f"{where} answers {code}; nothing is claimed until it serves again.")
 
 
-def _serves_not(where: str, code: str) -> ClaimsDown:
-    return ClaimsDown("redis", f"{where} answers {code}; nothing is claimed until it serves again.")
+def _lacks_a_command(cause: Exception) -> bool:
+    return isinstance(cause, errors.ResponseError) and "unknown command" in str(cause)
+
+
+def _down(sentence: str) -> ClaimsDown:
+    return ClaimsDown("redis", sentence)

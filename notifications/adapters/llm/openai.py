@@ -7,7 +7,7 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn
@@ -18,31 +18,36 @@ from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_co
 from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
-from notifications.adapters.llm.openai_dialect import MOST_REFUSALS, Dialect
-from notifications.adapters.llm.openai_refusals import Refusal
-from notifications.adapters.llm.openai_wire import Completion, Packed, TooLong, Usage, bound, budgets, status_of
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
+from notifications.adapters.llm.refusals import Refusal
+from notifications.adapters.llm.requests import MOST_REFUSALS, Dialect
+from notifications.adapters.llm.responses import (
+    Completion,
+    Compressed,
+    TooLong,
+    Usage,
+    limit_size,
+    rate_limits,
+    status_of,
+)
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
-from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
 from notifications.domain.question import Question
 from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.limits import Limits
 from notifications.ports import Answer, Checked
-from notifications.recap.answer import read_answer
-from notifications.recap.evidence import Evidence
-from notifications.recap.material import Material
-from notifications.recap.plan import plan
-from notifications.recap.prompt import recap_question
+from notifications.recap.trial import Trial
+
+log = structlog.get_logger()
 
 TLS = create_ssl_context()  # reads the machine's certificates: once a process
-CHECK_SECONDS = 120.0  # for one recap: a model that thinks, on a machine of one's own, takes its time
+CHECK_SECONDS = 120.0  # for one recap, by a reasoning model on one's own machine
 DESCRIBE_SECONDS = 5.0
-LATER = 5.0  # seconds after ours comes the client's own time-out, which ends a call just as well
+CLIENT_TIMEOUT_MARGIN = 5.0  # seconds that the client's own time-out comes after ours
 MODEL_LENGTH = 100
-CHAT_TOKENS = 100  # that a message costs beside its text
+MESSAGE_TOKENS = 100  # that a message costs beside its text
 ITEM_ENDS = {
     "length": ItemReason.TRUNCATED,
     "max_tokens": ItemReason.TRUNCATED,
@@ -54,10 +59,16 @@ ITEM_ENDS = {
     "prohibited_content": ItemReason.CONTENT_POLICY,
     "refusal": ItemReason.REFUSAL,
 }
+FORM_WORDS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
 PRICES = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
 PAYMENT_REQUIRED = 402
-NOT_SERVED = (503, 529)  # of other failures of a server nobody knows what they cost
+BYTES_A_TOKEN = 16  # far more than any text has
+LEAST_BYTES = 8_192  # no context window is smaller
+WINDOW_TOLERANCE = 2  # tokens
+UNPAID_FAILURES = (503, 529)  # after another failure of a server the cost is unknown
 NO_FLEX = frozenset(("resource_unavailable", "capacity_exceeded"))
+NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
+TOO_LONG = "The LLM's answer is longer than any recap."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Service:
 
 
 class _Failed(Exception):
-    """An error that the server sent, with its status; the body as it came."""
+    """An error that the server sent."""
 
     def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
         super().__init__(status)
@@ -95,15 +106,15 @@ class OpenAISummarizer:
         self.model = service.model
         self._last_day: asyncio.Task[date | None] | None = None
         self.calls = 0
-        self.budgets: Mapping[str, RateLimit] = {}
+        self.rate_limits: Mapping[str, RateLimit] = {}
         self.tokens = 0
         self._window = ContextWindow(where)
 
     async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         """One answer. Raises ItemFault or ProviderFault; neither quotes the notes or the answer.
 
-        Bounded as a whole: a server that drips its answer is bounded by no time-out between two bytes.
-        `cheap`: whether the slower tier at half the price may be asked, where that is set (OPENAI_SERVICE_TIER).
+        `timeout` bounds the whole call: a server that sends a byte now and then never runs into the client's own.
+        `cheap`: whether the slower tier at half the price may be used, where it is set (OPENAI_SERVICE_TIER).
         """
         seconds = timeout.total_seconds()
         try:
@@ -112,13 +123,13 @@ class OpenAISummarizer:
                     asked = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
-                        return await self._called(asked, seconds)
+                        return await self._call(asked, seconds)
                     except _Failed as failed:
                         refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
-                        refusal.blame_the_item()
+                        refusal.raise_item_fault()
                         if not self._dialect.learns(refusal, asked):
-                            await self._refuse_what_is_gone(refusal)
-                            self._refused(refusal, cheap=cheap)
+                            await self._raise_if_shut_down(refusal)
+                            self._raise(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
@@ -126,54 +137,62 @@ class OpenAISummarizer:
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
 
-    async def _called(self, asked: dict[str, Any], seconds: float) -> Answer:
+    async def _call(self, asked: dict[str, Any], seconds: float) -> Answer:
         try:
-            response = await self._client.chat.completions.with_raw_response.create(**asked, timeout=seconds + LATER)
-            self.budgets = budgets(response.headers)
-            found = Completion.model_validate_json(response.http_response.content)
-            if found.failure is not None:
-                raise _Failed(status_of(found.failure), found.failure, response.headers)
-            return await self._answer(found, asked)
+            response = await self._client.chat.completions.with_raw_response.create(
+                **asked, timeout=seconds + CLIENT_TIMEOUT_MARGIN
+            )
+            self.rate_limits = rate_limits(response.headers)
+            completion = Completion.model_validate_json(response.http_response.content)
+            if completion.failure is not None:
+                raise _Failed(status_of(completion.failure), completion.failure, response.headers)
+            return await self._answer(completion, asked)
         except openai.APIStatusError as cause:
             raise _Failed(cause.status_code, cause.body, cause.response.headers) from cause
         except openai.APIError as cause:
             if isinstance(cause.__cause__, TooLong):
-                raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
+                raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
             raise ProviderFault(
                 f"{self._where} {unreachable(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
             ) from cause
-        except Packed:
+        except Compressed:
             raise ProviderFault(
-                f"{self._where} packs its answers though it was asked not to; check what stands before it."
+                f"{self._where} compresses its answers though it was asked not to; check what stands before it."
             ) from None
         except TooLong:
-            raise ItemFault(ItemReason.INVALID_ANSWER, "The LLM's answer is longer than any recap.") from None
+            raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
         except (ValidationError, RecursionError):
             raise ProviderFault(
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    async def _answer(self, found: Completion, asked: Mapping[str, Any]) -> Answer:
-        usage, tier = found.usage, error_code(found.service_tier, DEFAULT_TIER)
+    async def _answer(self, completion: Completion, asked: Mapping[str, Any]) -> Answer:
+        usage, tier = completion.usage, error_code(completion.service_tier, DEFAULT_TIER)
         self.tokens += usage.read + usage.written
         price = await self._prices.at(tier)
-        cost = price.of(usage.read, usage.cached, usage.written, usage.kept) if price and usage.told else None
-        ended: ItemReason | None = ItemReason.CONTENT_POLICY
-        if found.choices:
-            choice = found.choices[0]
+        cost = (
+            price.of(usage.read, usage.cached, usage.written, usage.cache_write_tokens or 0)
+            if price and usage.is_complete
+            else None
+        )
+        text = ""
+        ended: ItemReason | None = ItemReason.CONTENT_POLICY  # where there is no choice
+        if completion.choices:
+            choice = completion.choices[0]
+            text = choice.message.content
             ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
-        if found.choices and self._window.was_short_for(asked["messages"], usage):
-            ended = ItemReason.CONTEXT_LENGTH
+            if self._window.was_short_for(asked["messages"], usage):
+                ended = ItemReason.CONTEXT_LENGTH
         return Answer(
-            text=found.choices[0].message.content if found.choices else "",
-            model=printable(found.model or self._service.model, MODEL_LENGTH),
+            text=text,
+            model=printable(completion.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, usage.read, usage.cached, usage.written, usage.hidden, cost),
+            spent=Spent(1, usage.read, usage.cached, usage.written, usage.reasoning_tokens or 0, cost),
             ended=ended,
         )
 
     async def worst_cost(self, question: Question) -> int | None:
-        """In millionths of a USD, a token a byte; None without a budget. Raises ConfigFault where no price is known."""
+        """In millionths of a USD, at a token a byte; None without a budget. Raises ConfigFault for an unknown price."""
         if self._service.daily_budget is None:
             return None
         prices = await self._prices.at_worst(self._service.tier)
@@ -182,50 +201,51 @@ class OpenAISummarizer:
                 f"RECAP_DAILY_BUDGET_USD is set, and what the model {self._service.model!r} costs is not known; set "
                 f"{PRICES if self.named_by == 'OPENAI_MODEL' else f'{self.named_by} to one that is listed'}."
             )
-        sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + CHAT_TOKENS
+        sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + MESSAGE_TOKENS
         kept = sent if self._dialect.bills_cache else 0
         return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
 
     async def check(self) -> Checked:
-        """Whether it writes a recap, of two sentences: in which form that comes, and in how many seconds."""
-        question, begun = trial(), time.monotonic()
+        """Whether it writes a recap of two sentences, in which form, and in how many seconds."""
+        trial, begun = Trial(), time.monotonic()
         try:
-            answer = await self.ask(question, timedelta(seconds=CHECK_SECONDS), cheap=False)
+            answer = await self.ask(trial.question, timedelta(seconds=CHECK_SECONDS), cheap=False)
             if answer.ended is not None:
                 return Checked(f"{self.where} gives no whole answer to two sentences ({answer.ended.value}).")
-            form = form_of(answer.text, question, self._dialect.form)
+            trial.read(answer.text)
         except ProviderFault as fault:
             return Checked(str(fault))
         except ItemFault as fault:
             return Checked(
                 f"{self.where} answers, but what it says is no recap ({fault.reason.value}); set a model that can."
             )
+        form = FORM_WORDS[self._dialect.form] if _is_json(answer.text) else "with JSON amid other words"
         return Checked(found=f"answers {form}, in {time.monotonic() - begun:.1f} s")
 
     async def last_day(self) -> date | None:
-        """When the provider shuts the model down, as it describes it; None where it says nothing. Asked once."""
+        """When the provider shuts the model down; None where it does not say. Fetched once."""
         if self._last_day is None:
-            self._last_day = asyncio.create_task(self._described())
+            self._last_day = asyncio.create_task(self._fetch_last_day())
         return await asyncio.shield(self._last_day)
 
-    async def _described(self) -> date | None:
+    async def _fetch_last_day(self) -> date | None:
         models = self._client.models.with_raw_response
         try:
             async with asyncio.timeout(DESCRIBE_SECONDS):
-                found = await models.retrieve(self._service.model, timeout=DESCRIBE_SECONDS)
-                return Described.model_validate_json(found.http_response.content).last_day
-        except (openai.APIError, Packed, TooLong, ValidationError, RecursionError, TimeoutError):
+                response = await models.retrieve(self._service.model, timeout=DESCRIBE_SECONDS)
+                return ModelDescription.model_validate_json(response.http_response.content).last_day
+        except (openai.APIError, Compressed, TooLong, ValidationError, RecursionError, TimeoutError):
             return None  # most servers have no such address
 
-    async def _refuse_what_is_gone(self, refusal: Refusal) -> None:
-        """Raise ProviderFault where the model was shut down, and the server still says when."""
+    async def _raise_if_shut_down(self, refusal: Refusal) -> None:
+        """Raise ProviderFault where the server still says when it shut the model down."""
         day = await self.last_day() if refusal.gone else None
         if day is not None and day <= datetime.now(UTC).date():
-            gone = f"the model {self._service.model!r} was shut down on {day}"
-            sentence = f"{gone}; set {self.named_by} to one that it has."
-            raise ProviderFault(f"{self._where}: {sentence}", config=True, unpaid=True)
+            model = f"the model {self._service.model!r} was shut down on {day}"
+            sentence = f"{self._where}: {model}; set {self.named_by} to one that it has."
+            raise ProviderFault(sentence, config=True, unpaid=True)
 
-    def _refused(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
+    def _raise(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
         status, code, quote = refusal.status, refusal.code, refusal.quote(self._client.api_key)
         if refusal.config:
             raise ProviderFault(
@@ -239,7 +259,7 @@ class OpenAISummarizer:
             retry_after=refusal.wait,
             opens="insufficient_quota" in refusal.codes or status == PAYMENT_REQUIRED,
             cheap=not NO_FLEX.isdisjoint(refusal.codes) and self._dialect.is_flex(cheap=cheap),
-            unpaid=status < 500 or status in NOT_SERVED,
+            unpaid=status < 500 or status in UNPAID_FAILURES,
         )
 
     async def aclose(self) -> None:
@@ -247,47 +267,39 @@ class OpenAISummarizer:
 
 
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
-    """A summarizer of that service."""
+    """A summarizer by that service."""
     client = client_of(key, base_url, limits)
     return OpenAISummarizer(client, service, f"The LLM at {place(client.base_url)}")
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
-    """A client with a connection for each concurrent call: waiting for one would count as its time-out."""
+    """A client with a connection for each concurrent call: waiting for one would count against its time-out."""
     connections = limits.concurrency + 8
     return openai.AsyncOpenAI(
         api_key=key or "none",
         base_url=base_url,
         max_retries=0,
-        default_headers={"Accept-Encoding": "identity"},  # so that what is read is what was sent
+        default_headers={"Accept-Encoding": "identity"},  # so that the size of an answer is bounded
         http_client=openai.DefaultAioHttpClient(
             limits=Pool(max_connections=connections, max_keepalive_connections=connections),
             verify=TLS,
-            follow_redirects=False,  # conversations go to the address that was set, and to no other
-            event_hooks={"response": [bound]},
+            follow_redirects=False,  # conversations go to no other address than the one set
+            event_hooks={"response": [limit_size]},
         ),
     )
 
 
-NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
-
-
 def place(url: URL) -> str:
-    """Host and port: of several servers on one machine it is the port that tells them apart."""
+    """Host and port; the port distinguishes several servers on one machine."""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
 def unreachable(cause: openai.APIError) -> str:
-    """Why nobody answered, and what to do; the client says "timed out" of a refused connection too."""
-    causes = list(_chain(cause))
+    """Why there is no answer, and what to do; the client says "timed out" of a refused connection too."""
+    causes: list[BaseException] = [cause]
+    while (deeper := causes[-1].__cause__) is not None:
+        causes.append(deeper)
     if any(isinstance(one, OSError) and one.errno == errno.ECONNREFUSED for one in causes):
         return "refuses the connection; check OPENAI_BASE_URL, and whether the server runs."
     if any(isinstance(one, socket.gaierror) for one in causes):
@@ -295,34 +307,27 @@ def unreachable(cause: openai.APIError) -> str:
     return f"does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
 
 
-log = structlog.get_logger()
-
-BYTES_A_TOKEN = 16  # far more than any text has
-LEAST_BYTES = 8_192  # below that no window is too small
-ALIKE = 2  # tokens
-
-
 class ContextWindow:
-    """What is found out about it in a run. Ollama's own is 4,096 tokens, and of a longer prompt it keeps a half."""
+    """Notices that prompts are cut. Ollama's default window is 4,096 tokens, and of a longer prompt it keeps a half."""
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._holds: int | None = None  # tokens, once a prompt was seen to be cut
+        self._size: int | None = None  # tokens, once a prompt was cut
 
     def was_short_for(self, messages: Iterable[Mapping[str, str]], usage: Usage) -> bool:
-        """Whether the server read far less than it was sent. It is told in the log once.
+        """Whether the server read far less than it was sent; logged once.
 
-        Once a window was found out, a prompt that fills it alike was cut as well, however long it was.
+        Once the window's size is known, a prompt that fills it was cut as well, whatever its length.
         """
         sent = sum(len(message["content"].encode()) for message in messages)
-        read = usage.read + usage.cached  # some servers tell apart what they had read before
+        read = usage.read + usage.cached  # some servers count separately what they had read before
         if usage.read == 0:
             return False
-        alike = self._holds is not None and abs(read - self._holds) <= ALIKE
-        if not alike and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):
+        fills_it = self._size is not None and abs(read - self._size) <= WINDOW_TOLERANCE
+        if not fills_it and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):
             return False
-        if self._holds is None:
-            self._holds = read
+        if self._size is None:
+            self._size = read
             reason = (
                 f"{self._where} read {read} tokens of {sent} bytes; give it a longer window (Ollama: "
                 "OLLAMA_CONTEXT_LENGTH, num_ctx), or lower RECAP_MAX_PROMPT_TOKENS."
@@ -331,38 +336,22 @@ class ContextWindow:
         return True
 
 
-FORMS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
-AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
-TRIAL_WORDS = "Mia and Noah met at the harbour to look at boats. They chose the blue one, and will sail on Sunday."
-TRIAL = Material(AT.date(), (Conversation("trial", AT, overview=TRIAL_WORDS, language="en"),), "en")
-
-[TRIAL_NOTES] = plan(TRIAL, 60_000, 1, lambda c: "").parts
-
-
-class Described(BaseModel):
+class ModelDescription(BaseModel):
     """The part of GET /v1/models/{id} that is read."""
 
     shutdown_date: str | None = None
 
     @property
     def last_day(self) -> date | None:
-        """The date; None for what is none."""
         try:
             return date.fromisoformat(self.shutdown_date or "")
         except ValueError:
             return None
 
 
-def trial() -> Question:
-    """The question for the recap of two sentences of ours."""
-    return recap_question(TRIAL, TRIAL_NOTES)
-
-
-def form_of(text: str, question: Question, asked: str) -> str:
-    """In which form the answer to `trial` came. Raises ItemFault where it can't be read as a recap."""
-    read_answer(text, Evidence(TRIAL, TRIAL_NOTES, question.marker))
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except ValueError:
-        return "with JSON amid other words"
-    return FORMS[asked]
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What a model costs: as it is set, else from a kept list that needs no network; None where neither knows."""
+"""The price of a model: from the settings, else from a list that comes with a library; None if unknown."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from notifications.domain.money import MTOK, Price
 
 DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
 UPGRADABLE_TIERS, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
-SAMPLE = 1_000  # tokens that are priced: a recap's call is in the bracket of short ones
-KEPT = Decimal("1.25")  # of a token in, what one costs that is kept for a later call
-SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price that is set by hand: the default tier's
+SAMPLE = 1_000  # tokens of the call that is priced: a recap's is in the bracket of short ones
+CACHE_WRITE = Decimal("1.25")  # of a token in, what one costs that is cached for a later call
+SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price in the settings, which is the default tier's
 
 
 def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> Price | None:
-    """The price by RECAP_PRICE_…, in USD for a million tokens; None where it is not set."""
+    """The price in the settings (RECAP_PRICE_…), in USD for a million tokens; None where it is not set."""
     if tokens_in is None or tokens_out is None:
         return None
     share = SHARES.get(tier, Decimal(1))
-    read, written = (Decimal(str(one)) * share for one in (tokens_in, tokens_out))
-    return Price(read, written, read, read * KEPT)
+    read, written = Decimal(str(tokens_in)) * share, Decimal(str(tokens_out)) * share
+    return Price(read, written, read, read * CACHE_WRITE)
 
 
 def price_listed(model: str, tier: str) -> Price | None:
@@ -45,7 +45,7 @@ def price_listed(model: str, tier: str) -> Price | None:
 
 
 class Prices:
-    """The prices of one model, each looked up once: `price_in` and `price_out` as set by hand, in USD a million."""
+    """The prices of one model, each looked up once. `price_in` and `price_out`: the settings, in USD a million."""
 
     def __init__(self, model: str, price_in: float | None, price_out: float | None) -> None:
         self._model = model
@@ -55,11 +55,11 @@ class Prices:
     async def at(self, tier: str) -> Price | None:
         """The price in that tier; None where it is not known."""
         if tier not in self._found:
-            by_hand = price_set(*self._set, tier)
-            self._found[tier] = by_hand or await asyncio.to_thread(price_listed, self._model, tier)
+            set_price = price_set(*self._set, tier)
+            self._found[tier] = set_price or await asyncio.to_thread(price_listed, self._model, tier)
         return self._found[tier]
 
     async def at_worst(self, asked: str | None) -> list[Price]:
-        """The known prices at which a call may be billed that asks for this tier, but the cheaper ones."""
+        """The known prices at which a call for this tier may be billed, without the cheaper ones."""
         tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in UPGRADABLE_TIERS else ())}
         return [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self.at(tier))]

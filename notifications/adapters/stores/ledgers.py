@@ -8,7 +8,7 @@ from datetime import date
 from functools import partial
 
 from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
-from notifications.domain import delivery, delivery_report
+from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import DayState, Ledger, Recap, Summary
 from notifications.domain.push import PushResult
@@ -21,11 +21,11 @@ def read_again(op: Opening | None, account: object) -> list[date]:
     if op is None:
         return []
     moved = isinstance(account, Mapping) and (account.get(USER_ZONE), account.get(USER_HOUR)) != (op.zone, op.hour)
-    return [*op.neighbours.earlier, *(op.neighbours.later if op.operators or moved else ())]
+    return [*op.neighbours.earlier, *(op.neighbours.later if op.resend or moved else ())]
 
 
 class TransactionalLedger(ABC):
-    """close, legacy, begin, take, report and resend, each one transaction."""
+    """close, legacy, begin, take, record_pushes and resend, each one transaction."""
 
     _rules: LedgerRules
     reads: int = 0  # documents, as a store that bills them counts
@@ -61,7 +61,7 @@ class TransactionalLedger(ABC):
     async def take(self, uid: str, day: date, by: str) -> Decision:
         return await self._transact(uid, day, lambda seen: delivery.take(by, seen, self._rules), user=False)
 
-    async def report(
+    async def record_pushes(
         self,
         uid: str,
         day: date,
@@ -74,16 +74,16 @@ class TransactionalLedger(ABC):
         reason: str = "",
         opened: Decision | None = None,
     ) -> Decision:
-        """Write down what came of the pushes: the short way where the ledger is still as `opened` left it."""
-        answered = partial(
-            delivery_report.report, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
+        """Record the pushes' results: without a read where the ledger is still as `opened` left it."""
+        record = partial(
+            delivery.record_pushes, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
         )
         if opened is not None and opened.entry is not None and opened.version is not None:
-            decision = answered(found=opened.entry)
+            decision = record(ledger=opened.entry)
             if await self._commit_unchanged(uid, opened.entry, opened.version, decision):
                 return decision
 
-        return await self._transact(uid, day, lambda seen: answered(found=seen.ledger), user=False)
+        return await self._transact(uid, day, lambda seen: record(ledger=seen.ledger), user=False)
 
     async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
         """Write a decision without a read, if the ledger is still as it was left. False: ask the transaction."""
@@ -91,12 +91,12 @@ class TransactionalLedger(ABC):
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
         def decide(seen: Snapshot) -> Decision:
-            return delivery_report.sweep(by, seen, self._rules, over=over)
+            return delivery.sweep(by, seen, self._rules, over=over)
 
         return await self._transact(uid, day, decide, user=True)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
         def decide(seen: Snapshot) -> Decision:
-            return delivery_report.resend(seen, self._rules, claim_live=claim_live, again=again)
+            return delivery.resend(seen, self._rules, claim_live=claim_live, again=again)
 
         return await self._transact(uid, day, decide, user=True)

@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from notifications.adapters.telemetry.heartbeat import DaemonTask
 from notifications.domain.money import Spent
+from notifications.ports import Telemetry
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ SECONDS_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 480, 3600)
 TOKEN_BOUNDS = (1, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144)
 
 
-class OtlpTelemetry:
+class OtlpTelemetry(Telemetry):
     """The Telemetry port, of one run."""
 
     def __init__(self) -> None:
@@ -84,7 +85,7 @@ class OtlpTelemetry:
                 span.set_status(StatusCode.ERROR)
                 raise
 
-    def asked(self, spent: Spent, model: str, error: str = "") -> None:
+    def record_call(self, spent: Spent, model: str, error: str = "") -> None:
         facts = _of_the_llm(model)
         self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
@@ -95,7 +96,7 @@ class OtlpTelemetry:
             span.set_attribute("gen_ai.usage.input_tokens", spent.tokens_in)
             span.set_attribute("gen_ai.usage.output_tokens", spent.tokens_out)
 
-    def ended(self, figures: Mapping[str, object]) -> None:
+    def record_run(self, figures: Mapping[str, object]) -> None:
         """The run's counts, as `tick.finished` has them."""
         told = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
         for ending in ENDINGS:

@@ -18,10 +18,11 @@ from notifications.commands.operation import Context
 from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
+from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import DayState
 from notifications.ports import Listed
-from notifications.run.day_input import read_conversations, read_ledgers
+from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
@@ -65,7 +66,7 @@ class Many:
 
     async def served(self, chosen: AsyncGenerator[Listed]) -> None:
         """Each of them, as many at once as a tick serves. Nobody's push is cancelled by another's trouble."""
-        gaps = self.run.limits.concurrency
+        gaps = self.run.parts.limits.concurrency
         try:
             async with aclosing(chosen):
                 async for listed in chosen:
@@ -80,7 +81,7 @@ class Many:
                     task.add_done_callback(self._ended)
                     gaps -= 1
                     if gaps > 0:
-                        await asyncio.sleep(self.run.limits.start_gap_seconds)
+                        await asyncio.sleep(self.run.parts.limits.start_gap_seconds)
         except RecapError as trouble:  # of the listing
             self.run.stop_claiming(trouble)
         finally:
@@ -91,7 +92,7 @@ class Many:
 
     async def _a_place(self) -> None:
         """A free worker; and, where a limit is near, whoever may still turn out not to count against it."""
-        while self.serving and (len(self.serving) >= self.run.limits.concurrency or not self.has_room):
+        while self.serving and (len(self.serving) >= self.run.parts.limits.concurrency or not self.has_room):
             await asyncio.wait(set(self.serving), return_when=asyncio.FIRST_COMPLETED)
 
     @property
@@ -109,7 +110,7 @@ class Many:
     async def _serve(self, listed: Listed) -> None:
         run, uid, day = self.run, listed.uid, self.which.day
         try:
-            await run.pace.turn_to_ask()
+            await run.pace.wait()
             entry = await carry_out(run, await wish(run, listed, day, again=False), PATIENCE)
             kind = entry.state.value
             if entry.state is not DayState.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
@@ -117,7 +118,7 @@ class Many:
             self._note(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
         except Refused as refused:
             if refused.wait is not None:
-                self.later[uid] = run.clock.seconds() + refused.wait.total_seconds()
+                self.later[uid] = run.parts.clock.seconds() + refused.wait.total_seconds()
             else:
                 self._note(refused.why, "" if refused.why == "had theirs" else str(refused))
         except Unfinished as unfinished:
@@ -140,15 +141,15 @@ class Many:
 
     async def again(self) -> AsyncGenerator[Listed]:
         """Those that wait, each when its own wait is over."""
-        wait = min(LONGEST_WAIT.total_seconds(), min(self.later.values()) - self.run.clock.seconds())
+        wait = min(LONGEST_WAIT.total_seconds(), min(self.later.values()) - self.run.parts.clock.seconds())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
                 await self.run.terminated.wait()
-        now = self.run.clock.seconds()
+        now = self.run.parts.clock.seconds()
         for uid in [uid for uid, due in self.later.items() if due <= now]:
             if self.stops:
                 return
-            listed = await self.run.store.user(uid)
+            listed = await self.run.parts.store.user(uid)
             if listed is not None:
                 yield listed
             else:
@@ -158,15 +159,21 @@ class Many:
 
 async def likely_answer(run: Run, listed: Listed, day: date) -> str:
     """What a resend would come to, by reads alone. Raises Refused."""
-    user, slot = await check(run, listed, day)
-    [record] = await run.claims.read([user_key(user.uid, day)])
-    if live_for(record, await run.claims.now()):
+    user, _, ledgers = await check(run, listed, day)
+    [record] = await run.parts.claims.read([user_key(user.uid, day)])
+    now = await run.parts.claims.now()
+    if live_for(record, now):
         return "being sent"
-    ledgers = await read_ledgers(run.store, user, slot, run.limits.look_back)
     today = ledgers.today
-    if today is not None and today.state in (DayState.GAVE_UP, DayState.SENDING, DayState.PENDING):
-        return "sent"  # its recap is stored
-    found = (await read_conversations(run.store, ledgers)).material(run.limits.min_words)
+    match ledgers.gate(today if today is not None and today.state.without_text else None):
+        case Gate.UNREADABLE | Gate.INVERTED:
+            return UNFINISHED
+        case Gate.OPEN:
+            taken = take("-", Snapshot(today, now), run.parts.limits.ledger_rules).step
+            return {NextStep.BUSY: "being sent", NextStep.FINAL: DayState.GAVE_UP.value}.get(taken, "sent")
+        case Gate.ENDED | Gate.LEGACY:
+            return "sent"  # its recap is stored
+    found = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
     return "sent" if found is not None else NOTHING_TO_SAY
 
 
@@ -177,9 +184,9 @@ async def resend_many(which: Which, context: Context, *, write: bool) -> int:
     """Exit 0 where each has it; 5 where somebody is left without; else what stopped it."""
     async with context.open_parts() as parts:
         run = Run(parts, context.offset, context.terminated)
-        await run.agree_on_time()
+        await run.check_clocks()
         now = await context.claims.now() + context.offset
-        joined = Joined(parts.store, Asked(which.day, now, parts.rules, context.since))
+        joined = Joined(parts.store, Asked(which.day, now, parts.limits.rules, context.since))
         many = Many(run, which)
         if not write:
             await _would(many, _chosen(joined, which))
@@ -206,18 +213,13 @@ def is_meant(row: UserDay, where: frozenset[str]) -> bool:
 
 async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:
     run = many.run
-    await run.pace.look()
-    following = asyncio.create_task(run.pace.follow())
-    try:
+    async with run.pace.following():
         await many.served(chosen)
         if many.later and not run.stops:
             say_wrapped(f"{len(many.later)} wait: for a device, or for the lease of a run, which may have died.", "  ")
         while many.later and not run.stops:
             await many.served(many.again())
-        await run.pusher.delete_dead_tokens(run.store)
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await run.pusher.delete_dead_tokens(run.parts.store)
 
 
 def _tell(many: Many) -> None:
@@ -225,7 +227,7 @@ def _tell(many: Many) -> None:
     many.counts[UNFINISHED] += len(many.later)
     if many.told > TOLD_AT_MOST:
         say_wrapped(f"and {many.told - TOLD_AT_MOST} more that were not sent", "    ", "  ")
-    calls = run.summarizer.calls if run.summarizer else 0
+    calls = run.parts.summarizer.calls if run.parts.summarizer else 0
     spent = f"; {run.counts.pushes} pushes, {calls} LLM calls"
     _say_counts(many, spent)
 

@@ -1,4 +1,4 @@
-"""All documents in one SQLite file, owned by one thread. The host's clock stands for the store's."""
+"""All documents in one SQLite file, which several processes may share. The host's clock stands for the store's."""
 
 from __future__ import annotations
 
@@ -6,57 +6,65 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.local.sqlite import file
+from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.documents import Facts
-from notifications.adapters.stores.imports import checked
-from notifications.adapters.stores.ledgers import TransactionalLedger
-from notifications.domain.delivery import LedgerRules
-from notifications.domain.errors import ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Draft
+from notifications.adapters.stores.documents import Doc, Facts, ledger_from
+from notifications.adapters.stores.imports import checked, mended
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
+from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.shards import Range
+from notifications.domain.told import Candidates
+from notifications.ports import Decided, Listed, Mended
+from notifications.recap.bounds import MAX_READ
+from notifications.recap.document import recap_to
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TALKS_AT_ONCE = 5_000  # conversations of one commit: some 0.1 s
-LET_IN_SECONDS = 0.12  # between two commits: who waits for the file looks every 0.1 s
 BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
-MENDS = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
+ADVICE = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
+CONVERSATIONS_A_COMMIT = 5_000  # some 0.1 s
+YIELD_SECONDS = 0.12  # between two commits: a process that waits for the file looks every 0.1 s
+USER_COLUMNS = "uid, doc, created_at, updated_at"
 
 
 def _in_thread(
-    work: Callable[Concatenate[sqlite3.Connection, P], T],
+    work: Callable[Concatenate[SqliteStore, P], T],
 ) -> Callable[Concatenate[SqliteStore, P], Coroutine[Any, Any, T]]:
-    """A method that does the work in the thread that owns the connection."""
+    """Make a coroutine of a method: it runs in the thread that owns the connection, and its errors are translated."""
 
     async def method(store: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await store._do(work, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(store._thread, lambda: store._guarded(work, *args, **kwargs))
 
     return method
 
 
 class SqliteStore(TransactionalLedger):
-    """The Store port over one file; several processes may share it."""
+    """The Store port over one file."""
 
     def __init__(self, path: Path, rules: LedgerRules) -> None:
         self._path = path
         self._rules = rules
         self._thread = ThreadPoolExecutor(1, "sqlite")
-        self._db: sqlite3.Connection | None = None
 
-    async def _do(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: self._guarded(work, *args, **kwargs))
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        return file.open_file(self._path)
 
-    def _guarded(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _guarded(self, work: Callable[Concatenate[SqliteStore, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            if self._db is None:
-                self._db = file.open_file(self._path)
-            return work(self._db, *args, **kwargs)
+            return work(self, *args, **kwargs)
         except OSError as cause:
             raise StoreDown("sqlite", f"{self._path}: {cause.strerror}; check the folder and its disk.") from cause
         except (sqlite3.DataError, OverflowError, UnicodeEncodeError) as cause:
@@ -65,58 +73,268 @@ class SqliteStore(TransactionalLedger):
             ) from cause
         except sqlite3.Error as cause:
             code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary one
-            mend = MENDS.get(code, f"{cause}; check the file and its folder")
-            raise StoreDown("sqlite", f"{self._path}: {mend}.") from cause
+            advice = ADVICE.get(code, f"{cause}; check the file and its folder")
+            raise StoreDown("sqlite", f"{self._path}: {advice}.") from cause
 
     async def now(self) -> datetime:
-        """The host's clock, which stands for the store's."""
         return datetime.now(UTC)
 
-    due_users = _in_thread(file.due_users)
-    user = _in_thread(file.user)
-    conversations_in = _in_thread(file.conversations_in)
-    devices = _in_thread(file.devices)
-    forget_device = _in_thread(file.forget_device)
-    ledgers_between = _in_thread(file.ledgers_between)
-    open_ledgers = _in_thread(file.open_ledgers)
-    summary = _in_thread(file.summary_on)
-    summary_document = _in_thread(file.summary_document)
-    everybody = _in_thread(file.everybody)
-    ledgers_on = _in_thread(file.ledgers_on)
-    summaries_on = _in_thread(file.summaries_on)
-    mend = _in_thread(file.mend)
-    add_talks = _in_thread(file.add_talks)  # more conversations of a user who is there; of nobody else
-    remove = _in_thread(file.remove)
-    _transact = _in_thread(file.transaction)
-
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        return await self._do(file.kept, Facts, uid, day, key)
-
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._do(file.keep, Facts, uid, day, key, tuple(facts))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        return await self._do(file.kept, Draft, uid, day, key)
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._do(file.keep, Draft, uid, day, key, draft)
-
-    async def put(
-        self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
-    ) -> None:
-        """One user's documents in one commit, of many conversations the first ones before. Raises Malformed."""
-        found = checked(uid, user, fcm_tokens, conversations)
-        talks = list(found["conversations"].items())
-        while len(talks) > TALKS_AT_ONCE:
-            await self._do(file.put_talks, uid, dict(talks[:TALKS_AT_ONCE]))
-            talks = talks[TALKS_AT_ONCE:]
-            await asyncio.sleep(LET_IN_SECONDS)
-        await self._do(file.put, uid, user, found | {"conversations": dict(talks)})
-
-    async def empty(self) -> bool:
-        return await self._do(lambda db: db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is None)
-
     async def aclose(self) -> None:
-        if self._db is not None:
+        if "_db" in self.__dict__:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
+
+    @_in_thread
+    def due_users(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
+        """As the columns have it; a document that contradicts them is a flaw."""
+        marks = ",".join("?" * len(zones))
+        rows = self._db.execute(
+            f"SELECT {USER_COLUMNS} FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
+            f"WHERE hour = ? AND uid > ? AND uid >= ? AND (? IS NULL OR uid < ?) AND enabled = 1 AND zone IN ({marks}) "
+            "ORDER BY uid LIMIT ?",
+            (hour, after or "", ids.start or "", ids.end, ids.end, *zones, limit),
+        )
+        return [_matching(_listed(row), zones, hour) for row in rows]
+
+    def _user(self, uid: str) -> Listed | None:
+        asked = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
+        row = self._db.execute(asked, (uid,)).fetchone()
+        return _listed(row) if row else None
+
+    user = _in_thread(_user)
+
+    def _user_doc(self, uid: str) -> object:
+        """The user document as it is; None where there is none, or no JSON in it."""
+        row = self._db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
+        return from_json(row[0]) if row else None
+
+    @_in_thread
+    def all_users(self, after: str | None, limit: int) -> list[Listed]:
+        asked = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
+        return [_listed(row) for row in self._db.execute(asked, (after or "", limit))]
+
+    @_in_thread
+    def empty(self) -> bool:
+        """Whether there is no user yet."""
+        return self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is None
+
+    @_in_thread
+    def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+        rows = self._db.execute(
+            "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
+            "ORDER BY created_at DESC",
+            (uid, micros(candidates.since), micros(candidates.until)),
+        )
+        newest = list(islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ))
+        conversations, malformed = [], 0
+        for key, doc in reversed(newest):
+            try:
+                conversation = documents.conversation_from(key, from_json(doc))
+            except Malformed:
+                malformed += 1
+            else:
+                conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
+        return conversations, malformed
+
+    @_in_thread
+    def devices(self, uid: str) -> tuple[list[Device], int]:
+        rows = self._db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
+        devices, malformed = documents.devices_from((key, from_json(doc), doc) for key, doc in rows)
+        return documents.chosen(devices, self._user_doc(uid)), malformed
+
+    @_in_thread
+    def forget_device(self, uid: str, device: Device) -> bool:
+        """Delete a token, if its document is unchanged."""
+        if device.key is not None:
+            gone = self._db.execute(
+                "DELETE FROM devices WHERE uid = ? AND key = ? AND doc = ?", (uid, device.key, device.version)
+            )
+            return gone.rowcount == 1
+        field = f"$.{documents.LEGACY_TOKEN}"
+        gone = self._db.execute(
+            "UPDATE users SET doc = json_remove(doc, ?) WHERE uid = ? AND json_extract(doc, ?) = ?",
+            (field, uid, field, device.version),
+        )
+        return gone.rowcount == 1
+
+    def _ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+        rows = self._db.execute(
+            "SELECT date, doc FROM ledgers WHERE uid = ? AND date BETWEEN ? AND ?",
+            (uid, first.isoformat(), last.isoformat()),
+        )
+        days = ((day_of(key), from_json(doc)) for key, doc in rows)
+        return {day: ledger_from(day, doc) for day, doc in days if day is not None}
+
+    ledgers_between = _in_thread(_ledgers_between)
+
+    @_in_thread
+    def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        rows = self._db.execute(
+            "SELECT uid, doc FROM ledgers WHERE date = ? AND uid > ? ORDER BY uid LIMIT ?",
+            (day.isoformat(), after or "", limit),
+        )
+        return [(uid, ledger_from(day, from_json(doc))) for uid, doc in rows]
+
+    @_in_thread
+    def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        uid, day = (after[0], after[1].isoformat()) if after else ("", "")
+        rows = self._db.execute(
+            "SELECT uid, date, doc FROM ledgers INDEXED BY ledgers_open "
+            "WHERE state IN ('sending', 'pending') AND (uid, date) > (?, ?) ORDER BY uid, date LIMIT ?",
+            (uid, day, limit),
+        )
+        days = ((uid, day_of(key), from_json(doc)) for uid, key, doc in rows)
+        return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
+
+    def _summary(self, uid: str, day: date) -> Summary | None:
+        asked = "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1"
+        row = self._db.execute(asked, (uid, day.isoformat())).fetchone()
+        return documents.summary_from(row[0], _map(from_json(row[1]))) if row else None
+
+    summary = _in_thread(_summary)
+
+    @_in_thread
+    def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
+        asked = "SELECT doc FROM summaries WHERE uid = ? AND date = ? ORDER BY id != ? LIMIT 1"
+        row = self._db.execute(asked, (uid, day.isoformat(), key)).fetchone()
+        return _map(from_json(row[0])) if row else None
+
+    @_in_thread
+    def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date; `after` is `uid/id`."""
+        uid, _, key = (after or "").rpartition("/")
+        rows = self._db.execute(
+            "SELECT uid, id FROM summaries WHERE date = ? AND (uid, id) > (?, ?) ORDER BY uid, id LIMIT ?",
+            (day.isoformat(), uid, key, limit),
+        )
+        return list(rows)
+
+    @_in_thread
+    def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
+        asked = "SELECT doc FROM ledgers WHERE uid = ? AND date = ?"
+        with immediate(self._db):
+            now = datetime.now(UTC)
+            row = self._db.execute(asked, (uid, day.isoformat())).fetchone()
+            stored = from_json(row[0]) if row else None
+            account = self._user_doc(uid) if user else None
+            again = read_again(rests_on, account)
+            ledgers = self._ledgers_between(uid, min(again), max(again)) if again else {}
+            snapshot = Snapshot(
+                ledger=ledger_from(day, stored) if row else None,
+                read_time=now,
+                active=documents.active(account) if user else True,
+                summary=self._summary(uid, day) if summary else None,
+                around={neighbour: ledgers.get(neighbour) for neighbour in again},
+            )
+            decision = decide(snapshot)
+            entry = decision.to_store(now)
+            if entry is None:
+                return decision
+            doc = documents.unknown_fields(stored) | documents.ledger_to(entry)
+            self._db.execute(
+                "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
+                (uid, day.isoformat(), to_json(doc)),
+            )
+            if (recap := decision.recap) is not None:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)",
+                    (uid, recap.date.isoformat(), recap.id, to_json(recap_to(recap))),
+                )
+        return replace(decision, entry=entry)
+
+    @_in_thread
+    def _kept(self, kind: Any, uid: str, day: date, key: str) -> Any:
+        asked = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
+        row = self._db.execute(asked, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
+        return documents.kept_from(kind, from_json(row[0])) if row else None
+
+    @_in_thread
+    def _keep(self, kind: Any, uid: str, day: date, key: str, paid: object) -> None:
+        """Store it if the user is there and wants recaps; delete what has expired."""
+        now = datetime.now(UTC)
+        expires = now + documents.PART_KEPT
+        with immediate(self._db):
+            self._db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
+            if documents.active(self._user_doc(uid)):
+                doc = to_json(documents.kept_to(kind, paid, expires))
+                row = (uid, day.isoformat(), key, doc, micros(expires))
+                self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        facts: tuple[Cited, ...] | None = await self._kept(Facts, uid, day, key)
+        return facts
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        await self._keep(Facts, uid, day, key, tuple(facts))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        draft: Draft | None = await self._kept(Draft, uid, day, key)
+        return draft
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        await self._keep(Draft, uid, day, key, draft)
+
+    @_in_thread
+    def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
+        with immediate(self._db):
+            found = self._user(uid)
+            if found is None or found.user is not None:
+                return Mended({})
+            doc = _map(self._user_doc(uid))
+            result = mended(doc, decided)
+            if write and result.changes:
+                file.put_user(self._db, uid, {**doc, **{name: new for name, (_, new) in result.changes.items()}})
+        return result
+
+    async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
+        """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""
+        collections = checked(uid, user, fcm_tokens, conversations)
+        rest = list(collections["conversations"].items())
+        while len(rest) > CONVERSATIONS_A_COMMIT:
+            await self._put_conversations(uid, dict(rest[:CONVERSATIONS_A_COMMIT]))
+            rest = rest[CONVERSATIONS_A_COMMIT:]
+            await asyncio.sleep(YIELD_SECONDS)
+        await self._put(uid, user, collections | {"conversations": dict(rest)})
+
+    @_in_thread
+    def _put(self, uid: str, user: Doc, collections: Mapping[str, Mapping[str, Doc]]) -> None:
+        file.put(self._db, uid, user, collections)
+
+    @_in_thread
+    def _put_conversations(self, uid: str, conversations: Mapping[str, Doc]) -> None:
+        with immediate(self._db):
+            file.put_conversations(self._db, uid, conversations)
+
+    @_in_thread
+    def add_talks(self, uid: str, conversations: Mapping[str, Doc]) -> None:
+        """More conversations of a user, if there is one."""
+        with immediate(self._db):
+            if self._user(uid) is not None:
+                file.put_conversations(self._db, uid, conversations)
+
+    @_in_thread
+    def remove(self, uid: str) -> None:
+        with immediate(self._db):
+            for table in ("users", "devices", "conversations", "summaries", "ledgers", "parts"):
+                self._db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608 - our own names
+
+
+def _listed(row: tuple[str, str, int | None, int | None]) -> Listed:
+    uid, doc, *times = row
+    created, updated = (None if time is None else datetime.fromtimestamp(time / 1_000_000, UTC) for time in times)
+    return documents.listed(uid, from_json(doc), created, updated)
+
+
+def _matching(listed: Listed, zones: Sequence[str], hour: int) -> Listed:
+    """The user if the document agrees with the columns that were queried, else the flaw."""
+    user = listed.user
+    if user is not None and user.enabled and user.hour == hour and user.zone in zones:
+        return listed
+    flaw = listed.flaw or f"users/{listed.uid}: its columns and its document disagree; write the document anew."
+    return replace(listed, user=None, flaw=flaw)
+
+
+def _map(doc: object) -> Doc:
+    return doc if isinstance(doc, Mapping) else {}

@@ -3,95 +3,308 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions
 from google.cloud import firestore
-from google.cloud.firestore import AsyncClient, AsyncDocumentReference, DocumentSnapshot
+from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentSnapshot, FieldFilter
 
-from notifications.adapters.google_tokens import GoogleTokens, default_credentials
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.documents import PART_KEPT, Facts, kept_to, ledger_changes, ledger_from
-from notifications.adapters.stores.firestore.reading import RETRY, Reading
+from notifications.adapters.stores.conversation_text import TRANSCRIPT
+from notifications.adapters.stores.documents import Doc, Facts, kept_from, kept_to, ledger_from
+from notifications.adapters.stores.firestore.client import RETRY, Changed, Database, Transaction, open_database
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, StoreDown
-from notifications.domain.model import Cited, Device, Draft, Ledger, Summary
-from notifications.ports import Decided, Mended
+from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
+from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.shards import Range
+from notifications.domain.text import is_document_id
+from notifications.domain.told import Candidates
+from notifications.ports import Decided, Listed, Mended
+from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
-TRIES, ROLLBACK_SECONDS = 4, 0.3
-BACK_OFF = timedelta(milliseconds=400)  # jittered, where a read was aborted
+TRIES = 4  # of a transaction
+BACK_OFF = timedelta(milliseconds=400)  # jittered, after a read was aborted
+DOCUMENTS_A_COMMIT = 400
+CONVERSATIONS_A_PAGE = 500
+MAX_DEVICES = 200
+NAME = "__name__"  # a document's own, as a field of queries
+CLOCK = ("recap_clock", "now")  # read for its time; never written
+USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
 
 
-class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
-    """The client's own, but for its rollback: that lets go of the locks, and must neither hang nor hide the cause."""
-
-    has_read = False  # so that what is refused from then on is its commit
-
-    async def _rollback(self) -> None:
-        with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
-            async with asyncio.timeout(ROLLBACK_SECONDS):
-                await super()._rollback()
-
-
-AT_ONCE = 400  # documents of one commit
-
-
-class _Changed(Exception):
-    """A document is not as this transaction read it: the whole of it is tried again."""
-
-
-class FirestoreStore(Reading, TransactionalLedger):
+class FirestoreStore(TransactionalLedger):
     """The Store port over one database of a project. It belongs to one event loop."""
 
-    async def put(
-        self, uid: str, user: documents.Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
-    ) -> None:
-        """One user's documents, the user's own last, in bounded commits. Raises Malformed, and nothing is written."""
-        found = checked(uid, user, fcm_tokens, conversations)
-        below = [(name, key, doc) for name, collection in found.items() for key, doc in collection.items()]
-        while True:
-            batch = self._client.batch()
-            for name, key, doc in below[:AT_ONCE]:
-                batch.set(self._user(uid).collection(name).document(key), dict(doc))
-            below = below[AT_ONCE:]
-            if not below:
-                batch.set(self._user(uid), dict(user))
-            await self._ask(batch.commit)
-            if not below:
-                break
+    def __init__(self, database: Database, rules: LedgerRules) -> None:
+        self._client = database.client
+        self._call = database.call
+        self._database = database
+        self._where = database.where
+        self._rules = rules
 
-    async def remove(self, uid: str) -> None:
-        await self._ask(lambda: self._client.recursive_delete(self._user(uid)), self._page_seconds)
+    def _user(self, uid: str) -> AsyncDocumentReference:
+        return self._client.collection("users").document(uid)
+
+    def _ledger(self, uid: str, day: date) -> AsyncDocumentReference:
+        return self._user(uid).collection("recap_deliveries").document(day.isoformat())
+
+    def _part(self, uid: str, day: date, key: str) -> AsyncDocumentReference:
+        return self._ledger(uid, day).collection("recap_parts").document(key)
+
+    def _summary(self, uid: str, key: str) -> AsyncDocumentReference:
+        return self._user(uid).collection("daily_summaries").document(key)
+
+    async def _query(self, query: AsyncQuery, seconds: float | None = None) -> list[DocumentSnapshot]:
+        """All documents of a query: no stream is held open across other work. An empty answer is billed too."""
+        found: list[DocumentSnapshot] = await self._call(lambda: query.get(retry=RETRY), seconds)
+        self.reads += max(1, len(found))
+        return found
+
+    async def _page(
+        self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
+    ) -> list[DocumentSnapshot]:
+        query = query.order_by(NAME).limit(limit)
+        return await self._query(query.start_after({NAME: after}) if after else query, seconds)
+
+    async def _read(self, document: AsyncDocumentReference, fields: list[str] | None = None) -> DocumentSnapshot:
+        snapshot = await self._call(lambda: document.get(field_paths=fields, retry=RETRY))
+        self.reads += 1
+        return snapshot
+
+    async def _if_unchanged(self, write: Callable[[], Awaitable[Any]]) -> bool:
+        """Whether a write on a condition was done."""
+
+        async def tried() -> bool:
+            try:
+                await write()
+            except (exceptions.FailedPrecondition, exceptions.NotFound):
+                return False
+            return True
+
+        return await self._call(tried)
+
+    async def _update(self, document: AsyncDocumentReference, changes: dict[str, Any], version: object) -> bool:
+        as_read = self._client.write_option(last_update_time=version)
+        return await self._if_unchanged(lambda: document.update(changes, option=as_read, retry=None))
+
+    async def aclose(self) -> None:
+        await self._database.close()
+
+    async def now(self) -> datetime:
+        """Firestore's clock: the read time of a document, which need not exist."""
+        read: datetime = (await self._read(self._client.document(*CLOCK), [NAME])).read_time
+        return read
+
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[Listed]:
+        """Enabled users of these zones (30 at most) and this hour, by id."""
+        query = (
+            self._client.collection("users")
+            .where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
+            .where(filter=FieldFilter(documents.USER_HOUR, "==", hour))
+            .where(filter=FieldFilter(documents.USER_ZONE, "in", list(zones)))
+            .select(USER_FIELDS)
+        )
+        if ids.start is not None:
+            query = query.where(filter=FieldFilter(NAME, ">=", self._user(ids.start)))
+        if ids.end is not None:
+            query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
+        last = None if after is None else self._user(after)
+        return [_listed(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
+
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
+        query = self._client.collection("users").select(USER_FIELDS)
+        last = None if after is None else self._user(after)
+        return [_listed(user) for user in await self._page(query, last, limit)]
+
+    async def user(self, uid: str) -> Listed | None:
+        user = await self._read(self._user(uid))
+        return _listed(user) if user.exists else None
 
     async def empty(self) -> bool:
-        return not await self._found(self._client.collection("users").limit(1))
+        return not await self._query(self._client.collection("users").limit(1))
+
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+        """As the port says, page by page, the newest first. A transcript is read only where there is no overview."""
+        newest_first = (
+            self._user(uid)
+            .collection("conversations")
+            .where(filter=FieldFilter("created_at", ">=", candidates.since))
+            .where(filter=FieldFilter("created_at", "<", candidates.until))
+            .order_by("created_at", AsyncQuery.DESCENDING)
+            .select(documents.CONVERSATION_FIELDS)
+            .limit(CONVERSATIONS_A_PAGE)
+        )
+        page = await self._query(newest_first, self._database.page_seconds)
+        newest = [one for one in page if not candidates.leave_out(uid, one.id)]
+        while len(page) == CONVERSATIONS_A_PAGE and len(newest) < MAX_READ:
+            page = await self._query(newest_first.start_after(page[-1]), self._database.page_seconds)
+            newest += [one for one in page if not candidates.leave_out(uid, one.id)]
+        conversations: list[Conversation] = []
+        malformed = 0
+        for snapshot in reversed(newest[:MAX_READ]):
+            doc = snapshot.to_dict() or {}
+            try:
+                conversation = documents.conversation_from(snapshot.id, doc)
+                if conversation is None or candidates.under_way(conversation):
+                    continue
+                if not conversation.overview:
+                    transcript = await self._read(snapshot.reference, [TRANSCRIPT])
+                    conversation = documents.conversation_from(snapshot.id, doc | (transcript.to_dict() or {}))
+            except Malformed:
+                malformed += 1
+            else:
+                conversations += [conversation] if conversation else []
+        return conversations, malformed
+
+    async def devices(self, uid: str) -> tuple[list[Device], int]:
+        fields = list(documents.DEVICE_FIELDS)
+        tokens = await self._query(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
+        devices, malformed = documents.devices_from((one.id, one.to_dict(), one.update_time) for one in tokens)
+        legacy = None if devices else (await self._read(self._user(uid), [documents.LEGACY_TOKEN])).to_dict()
+        return documents.chosen(devices, legacy), malformed
+
+    async def forget_device(self, uid: str, device: Device) -> bool:
+        """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
+        if device.key is not None:
+            token = self._user(uid).collection("fcm_tokens").document(device.key)
+            as_read = self._client.write_option(last_update_time=device.version)
+            return await self._if_unchanged(lambda: token.delete(option=as_read, retry=None))
+        user = await self._read(self._user(uid), [documents.LEGACY_TOKEN])
+        unchanged = (user.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
+        removal = {documents.LEGACY_TOKEN: firestore.DELETE_FIELD}
+        return unchanged and await self._update(user.reference, removal, user.update_time)
+
+    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+        query = (
+            self._user(uid)
+            .collection("recap_deliveries")
+            .where(filter=FieldFilter(NAME, ">=", self._ledger(uid, first)))
+            .where(filter=FieldFilter(NAME, "<=", self._ledger(uid, last)))
+        )
+        days = [(day_of(found.id), found.to_dict()) for found in await self._query(query)]
+        return {day: ledger_from(day, doc) for day, doc in days if day is not None}
+
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        still_open = FieldFilter("state", "in", [state.value for state in DayState if state.open])
+        query = self._client.collection_group("recap_deliveries").where(filter=still_open)
+        page = await self._page(query, None if after is None else self._ledger(*after), limit)
+        days = [(_owner(one), day_of(one.id), one.to_dict()) for one in page]
+        return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
+
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        last = None if after is None else self._ledger(after, day)
+        page = await self._page(self._dated(day, "recap_deliveries"), last, limit)
+        return [(_owner(one), ledger_from(day, one.to_dict())) for one in page]
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
+        uid, _, key = (after or "").rpartition("/")
+        last = None if after is None else self._summary(uid, key)
+        page = await self._page(self._dated(day, "daily_summaries").select(["date"]), last, limit)
+        return [(_owner(one), one.id) for one in page]
+
+    def _dated(self, day: date, collection: str) -> AsyncQuery:
+        return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+
+    async def summary(self, uid: str, day: date) -> Summary | None:
+        found = await self._summary_on(uid, day)
+        return documents.summary_from(found.id, found.to_dict() or {}) if found else None
+
+    async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
+        found = await self._read(self._summary(uid, key)) if is_document_id(key) else None
+        if found is None or not found.exists:
+            found = await self._summary_on(uid, day)
+        return found.to_dict() if found else None
+
+    async def _summary_on(self, uid: str, day: date) -> DocumentSnapshot | None:
+        summaries = self._user(uid).collection("daily_summaries")
+        found = await self._query(summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1))
+        return found[0] if found else None
+
+    async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
+        """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
+        collections = checked(uid, user, fcm_tokens, conversations)
+        account = self._user(uid)
+        docs = [
+            (account.collection(name).document(key), collections[name][key])
+            for name in collections
+            for key in collections[name]
+        ]
+        docs.append((account, user))
+        for start in range(0, len(docs), DOCUMENTS_A_COMMIT):
+            batch = self._client.batch()
+            for reference, doc in docs[start : start + DOCUMENTS_A_COMMIT]:
+                batch.set(reference, dict(doc))
+            await self._call(batch.commit)
+
+    async def remove(self, uid: str) -> None:
+        await self._call(lambda: self._client.recursive_delete(self._user(uid)), self._database.page_seconds)
+
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
+        """Mend an invisible user, unless the document changes meanwhile."""
+        user = await self._read(self._user(uid))
+        result = mended(user.to_dict() or {}, decided) if user.exists else Mended({})
+        new = {name: value for name, (_, value) in result.changes.items()}
+        done = not write or not new or await self._update(user.reference, new, user.update_time)
+        return result if done else Mended({})
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        return kept_from(Facts, (await self._read(self._part(uid, day, key))).to_dict())
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + documents.PART_KEPT))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + documents.PART_KEPT))
+
+    async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:
+        """Store it if the user is there and wants recaps. It expires by the worker's clock, days from now."""
+
+        async def keep(transaction: Transaction) -> None:
+            account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
+            self.reads += 1
+            if documents.active(account.to_dict()):
+                transaction.set(self._part(uid, day, key), doc)
+
+        async def tried() -> None:
+            transaction = Transaction(self._client)
+            try:
+                await transaction.run(keep)
+            except (ValueError, exceptions.Aborted) as cause:
+                raise StoreDown("firestore", f"{self._where} does not keep what an LLM was paid for.") from cause
+            self.writes += len(transaction.write_results)
+
+        await self._call(tried)
 
     async def _transact(
         self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
     ) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
 
-        So another writer's summary for the date is looked for just before, whatever its id. Each try is a whole
+        So another writer's summary for the date, whatever its id, is read just before. Each try is a whole
         transaction, which reads the ledger anew and writes on condition that it is still as it was read.
         """
         other = await self.summary(uid, day) if summary else None
 
-        async def asked() -> Decision:
+        async def tried() -> Decision:
             for tries_left in reversed(range(TRIES)):
                 try:
-                    return await self._once(uid, day, decide, other, user=user, rests_on=rests_on)
-                except _Changed as changed:
+                    return await self._transact_once(uid, day, decide, other, user=user, rests_on=rests_on)
+                except Changed as changed:
                     if not tries_left:
-                        raise self._down(exceptions.Aborted("")) from changed
+                        raise self._database.down(exceptions.Aborted("")) from changed
                 except exceptions.Aborted:
                     if not tries_left:
                         raise
@@ -101,43 +314,34 @@ class FirestoreStore(Reading, TransactionalLedger):
                         raise ItemFault(ItemReason.UNSTORABLE, f"{self._where} refuses this document.") from cause
             raise AssertionError("every try returns or raises")
 
-        return await self._ask(asked)
+        return await self._call(tried)
 
-    async def _once(
+    async def _transact_once(
         self, uid: str, day: date, decide: Decide, other: Summary | None, *, user: bool, rests_on: Opening | None
     ) -> Decision:
-        """One transaction, which the client repeats by itself where its commit was aborted."""
+        """One transaction."""
         ledger, account = self._ledger(uid, day), self._user(uid)
 
-        @firestore.async_transactional  # type: ignore[untyped-decorator]
-        async def decided(transaction: firestore.AsyncTransaction) -> Decision:
+        async def decided(transaction: Transaction) -> Decision:
             if not transaction.id:  # a commit without one would be no transaction: no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
-
-            async def read(references: list[AsyncDocumentReference]) -> dict[str, DocumentSnapshot]:
-                asked = self._client.get_all(references, transaction=transaction, retry=RETRY)
-                found = {snapshot.reference.path: snapshot async for snapshot in asked}
-                self.reads += len(found)
-                transaction.has_read = True
-                return found
-
-            expected = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
-            found = await read([ledger, *([account] if user else []), *expected.values()])
-            theirs = found[account.path].to_dict() if user else None
-            if late := [one for one in read_again(rests_on, theirs) if one not in expected]:  # zone or hour changed
-                expected |= {one: self._ledger(uid, one) for one in late}
-                found |= await read([expected[one] for one in late])
+            around = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
+            found = await transaction.read([ledger, *([account] if user else []), *around.values()])
+            account_doc = found[account.path].to_dict() if user else None
+            if late := {one: self._ledger(uid, one) for one in read_again(rests_on, account_doc) if one not in around}:
+                around |= late  # the user's zone or hour has changed
+                found |= await transaction.read([*late.values()])
+            self.reads += len(found)
             entry = found[ledger.path]
             stored = _ledger_of(entry, day)
-            decision = decide(
-                Snapshot(
-                    ledger=stored,
-                    read_time=entry.read_time,
-                    active=documents.active(theirs) if user else True,
-                    summary=other,
-                    around={one: _ledger_of(found[reference.path], one) for one, reference in expected.items()},
-                )
+            snapshot = Snapshot(
+                ledger=stored,
+                read_time=entry.read_time,
+                active=documents.active(account_doc) if user else True,
+                summary=other,
+                around={one: _ledger_of(found[reference.path], one) for one, reference in around.items()},
             )
+            decision = decide(snapshot)
             changes = _changes(stored, decision)
             if stored is None and changes:
                 transaction.create(ledger, changes)
@@ -149,16 +353,7 @@ class FirestoreStore(Reading, TransactionalLedger):
             return replace(decision, version=entry.update_time)
 
         transaction = Transaction(self._client)
-        try:
-            decision: Decision = await decided(transaction)
-        except (exceptions.AlreadyExists, exceptions.FailedPrecondition) as cause:
-            if transaction.has_read:
-                raise _Changed from cause
-            raise
-        except ValueError as cause:  # what the client makes of the last of its tries
-            if isinstance(cause.__cause__, exceptions.Aborted):
-                raise cause.__cause__ from None
-            raise
+        decision = await transaction.run(decided)
         self.writes += len(transaction.write_results)
         first = next(iter(transaction.write_results), None)  # the ledger's
         return replace(decision, version=first.update_time) if first else decision
@@ -167,71 +362,31 @@ class FirestoreStore(Reading, TransactionalLedger):
         changes = _changes(left, decision)
         if not changes:
             return False
-        as_left = self._client.write_option(last_update_time=version)
-        update = self._ledger(uid, left.date).update
-        done = await self._if_unchanged(lambda: update(changes, option=as_left, retry=None))
+        done = await self._update(self._ledger(uid, left.date), changes, version)
         self.writes += done
         return done
 
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + PART_KEPT))
 
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + PART_KEPT))
-
-    async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:
-        """Store what is paid, of who is there and wants recaps. Its end is of the worker's clock, and days away."""
-
-        @firestore.async_transactional  # type: ignore[untyped-decorator]
-        async def kept(transaction: firestore.AsyncTransaction) -> None:
-            account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
-            self.reads += 1
-            if documents.active(account.to_dict()):
-                transaction.set(self._part(uid, day, key), doc)
-
-        async def asked() -> None:
-            transaction = Transaction(self._client)
-            try:
-                await kept(transaction)
-            except ValueError as cause:  # what the client makes of the last of its tries
-                raise StoreDown("firestore", f"{self._where} does not keep what an LLM was paid for.") from cause
-            self.writes += len(transaction.write_results)
-
-        await self._ask(asked)
-
-    async def forget_device(self, uid: str, device: Device) -> bool:
-        """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
-        if device.key is not None:
-            token = self._user(uid).collection("fcm_tokens").document(device.key)
-            as_read = self._client.write_option(last_update_time=device.version)
-            return await self._if_unchanged(lambda: token.delete(option=as_read, retry=None))
-        found = await self._read(self._user(uid), [documents.LEGACY_TOKEN])
-        holds = (found.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
-        return holds and await self._update(found, {documents.LEGACY_TOKEN: firestore.DELETE_FIELD})
-
-    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
-        """Mend an invisible user, unless the document changes meanwhile."""
-        found = await self._read(self._user(uid))
-        told = mended(found.to_dict() or {}, decided) if found.exists else Mended({})
-        new = {name: value for name, (_, value) in told.changes.items()}
-        return told if not write or not new or await self._update(found, new) else Mended({})
-
-    async def _update(self, found: firestore.DocumentSnapshot, changes: dict[str, Any]) -> bool:
-        as_read = self._client.write_option(last_update_time=found.update_time)
-        return await self._if_unchanged(lambda: found.reference.update(changes, option=as_read, retry=None))
+def _listed(user: DocumentSnapshot) -> Listed:
+    return documents.listed(user.id, user.to_dict() or {}, user.create_time, user.update_time)
 
 
 def _ledger_of(found: DocumentSnapshot, day: date) -> Ledger | None:
     return ledger_from(day, found.to_dict()) if found.exists else None
 
 
+def _owner(found: DocumentSnapshot) -> str:
+    """The uid of users/{uid}/{collection}/{id}."""
+    return str(found.reference.parent.parent.id)
+
+
 def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:
-    """The fields to write: what this version does not know stays. Two are filled in by the server's clock."""
+    """The fields to write: unknown ones stay. Two are filled in by the server's clock."""
     if not decision.write or decision.entry is None:
         return {}
-    changes = ledger_changes(before, decision.entry)
+    changes = documents.ledger_changes(before, decision.entry)
     stamped = {"sending_at": decision.stamp_sending, "sent_at": decision.stamp_sent}
-    stamps = {name: firestore.SERVER_TIMESTAMP for name, asked in stamped.items() if asked}
+    stamps = {name: firestore.SERVER_TIMESTAMP for name, wanted in stamped.items() if wanted}
     return {name: firestore.DELETE_FIELD if value is None else value for name, value in changes.items()} | stamps
 
 
@@ -239,15 +394,4 @@ async def connect(
     project: str, database: str, emulator: str | None, rules: LedgerRules, store_timeout: timedelta
 ) -> FirestoreStore:
     """The project's database; `emulator` (host:port) needs no credentials. Raises ConfigFault or DependencyDown."""
-    named = "" if database == "(default)" else f", database {database}"
-    where = f"Firestore ({f'emulator at {emulator}' if emulator else f'project {project}'}{named})"
-    if emulator:
-        return FirestoreStore(AsyncClient(project, database=database), None, where, rules, store_timeout)
-    os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # set and empty, it means none to us and one to the client
-    try:
-        credentials, _ = await asyncio.to_thread(default_credentials, AsyncClient.SCOPE)
-    except ConfigFault as fault:
-        raise ConfigFault(f"{where}: {fault}") from fault
-    tokens = GoogleTokens(credentials, where)
-    await tokens.token()  # nothing is claimed yet: who gets none says so at once
-    return FirestoreStore(AsyncClient(project, credentials, database), tokens, where, rules, store_timeout)
+    return FirestoreStore(await open_database(project, database, emulator, store_timeout), rules)

@@ -1,0 +1,150 @@
+"""A database's client: how it is opened and called, its transactions, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TypeVar
+
+from google.api_core import exceptions
+from google.api_core.retry import AsyncRetry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import firestore
+from google.cloud.firestore import AsyncClient, AsyncDocumentReference, DocumentSnapshot
+
+from notifications.adapters.google_tokens import GoogleTokens, default_credentials
+from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
+
+T = TypeVar("T")
+
+CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
+TRANSIENT = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
+RETRY = AsyncRetry(TRANSIENT, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
+ROLLBACK_SECONDS = 0.3
+API = "firestore.googleapis.com"
+
+
+class Database:
+    """A client, and how it is called. `where` names the database in a sentence."""
+
+    def __init__(self, client: AsyncClient, where: str, tokens: GoogleTokens | None, store_timeout: timedelta) -> None:
+        self.client = client
+        self.where = where
+        self._tokens = tokens
+        self._call_seconds = store_timeout.total_seconds() / CALLS_IN_STORE_TIMEOUT
+        self.page_seconds = store_timeout.total_seconds()  # no user's deadline waits for a page
+
+    async def call(self, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """One operation, bounded as a whole. A token that is refused is replaced once."""
+        try:
+            async with asyncio.timeout(seconds or self._call_seconds):
+                token = await self._token()
+                try:
+                    return await call()
+                except exceptions.Unauthorized:
+                    if self._tokens is None:
+                        raise
+                    await self._token(refused=token)
+                    return await call()
+        except (exceptions.GoogleAPIError, GoogleAuthError, OSError) as cause:
+            if isinstance(cause, exceptions.GoogleAPICallError) and (sentence := refusal(cause)):
+                raise ConfigFault(f"{self.where} {sentence}.") from None
+            raise self.down(cause) from cause
+
+    async def _token(self, refused: str | None = None) -> str | None:
+        try:
+            return await self._tokens.token(refused) if self._tokens else None
+        except DependencyDown as cause:  # here its errors can be told apart: inside a call all are UNAVAILABLE
+            raise StoreDown("firestore", str(cause)) from cause
+
+    def down(self, cause: Exception) -> StoreDown:
+        """The error for a database that does not serve."""
+        return StoreDown("firestore", f"{self.where} does not serve ({_code(cause)}); check it and the network.")
+
+    async def close(self) -> None:
+        """Close the channel, for which the client has no public method."""
+        if self.client._firestore_api_internal is not None:
+            await self.client._transport.close()
+
+
+class Changed(Exception):
+    """A document is not as this transaction read it: the whole of it has to be tried again."""
+
+
+class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
+    """The client's own, except for its rollback, which releases the locks: it must neither hang nor hide the cause."""
+
+    _has_read = False  # an error after that is of the commit
+
+    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Do `work`; the client repeats it where the commit was aborted. Raises Changed; Aborted after the last try."""
+        try:
+            result: T = await firestore.async_transactional(work)(self)
+        except (exceptions.AlreadyExists, exceptions.FailedPrecondition) as cause:
+            if self._has_read:
+                raise Changed from cause
+            raise
+        except ValueError as cause:  # the client raises it after the last of its tries
+            if isinstance(cause.__cause__, exceptions.Aborted):
+                raise cause.__cause__ from None
+            raise
+        return result
+
+    async def read(self, references: Sequence[AsyncDocumentReference]) -> dict[str, DocumentSnapshot]:
+        """Documents by their paths."""
+        snapshots = self._client.get_all(references, transaction=self, retry=RETRY)
+        found = {snapshot.reference.path: snapshot async for snapshot in snapshots}
+        self._has_read = True
+        return found
+
+    async def _rollback(self) -> None:
+        with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
+            async with asyncio.timeout(ROLLBACK_SECONDS):
+                await super()._rollback()
+
+
+async def open_database(project: str, name: str, emulator: str | None, store_timeout: timedelta) -> Database:
+    """The project's database; `emulator` (host:port) needs no credentials. Raises ConfigFault or DependencyDown."""
+    named = "" if name == "(default)" else f", database {name}"
+    where = f"Firestore ({f'emulator at {emulator}' if emulator else f'project {project}'}{named})"
+    if emulator:
+        return Database(AsyncClient(project, database=name), where, None, store_timeout)
+    os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # set but empty, it is none for us and one for the client
+    try:
+        credentials, _ = await asyncio.to_thread(default_credentials, AsyncClient.SCOPE)
+    except ConfigFault as fault:
+        raise ConfigFault(f"{where}: {fault}") from fault
+    tokens = GoogleTokens(credentials, where)
+    await tokens.token()  # before anything is claimed: refused credentials are reported at once
+    return Database(AsyncClient(project, credentials, name), where, tokens, store_timeout)
+
+
+def refusal(cause: exceptions.GoogleAPICallError) -> str:
+    """What a person has to mend; empty where waiting may help. A NOT_FOUND that comes here is of the database."""
+    message = cause.message.lower()
+    match cause:
+        case exceptions.NotFound():
+            return "does not exist; set FIRESTORE_DATABASE to a database of this project, or create it"
+        case exceptions.FailedPrecondition() if "not available for" in message and "datastore" in message:
+            return "is in Datastore mode; set FIRESTORE_DATABASE to a database in Native mode"
+        case exceptions.FailedPrecondition() if "index" in message:
+            return "lacks an index that a query needs, or still builds it; run deploy/setup.sh"
+        case exceptions.Forbidden() if cause.reason == "SERVICE_DISABLED" or "or it is disabled" in message:
+            return "is not served, since the Cloud Firestore API is off; run gcloud services enable " + API
+        case exceptions.Forbidden() if cause.reason == "BILLING_DISABLED":
+            return "is not served, since the project's billing is off; enable it"
+        case exceptions.Forbidden() if cause.reason == "CONSUMER_INVALID":
+            return "is of a project that does not exist; correct GOOGLE_CLOUD_PROJECT"
+        case exceptions.Forbidden() | exceptions.Unauthorized():
+            return f"refuses our credentials ({_code(cause)}); see GOOGLE_APPLICATION_CREDENTIALS"
+    return ""
+
+
+def _code(cause: Exception) -> str:
+    """The status that gRPC gives it, else the error's class; if the client gave up retrying, its last error's."""
+    last = getattr(cause, "cause", None) or cause
+    status = getattr(last, "grpc_status_code", None)
+    return status.name if status is not None else type(last).__name__

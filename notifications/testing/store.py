@@ -1,0 +1,317 @@
+"""The Store port in memory, and the documents below it as tests fill and read them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
+
+from notifications.adapters.stores import documents
+from notifications.adapters.stores.documents import (
+    PART_KEPT,
+    Facts,
+    kept_from,
+    kept_to,
+    ledger_from,
+    ledger_to,
+    summary_from,
+    unknown_fields,
+)
+from notifications.adapters.stores.imports import checked, mended
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
+from notifications.domain.errors import Malformed
+from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.shards import Range
+from notifications.domain.told import Candidates
+from notifications.ports import Decided, Listed, Mended
+from notifications.recap.bounds import MAX_READ
+from notifications.recap.document import recap_to
+from notifications.testing.claims import ENVIRONMENT, Now, wall_clock
+from notifications.testing.world import LONG_AGO, Doc
+
+
+@dataclass
+class Kept:
+    """One document, and when it was made and last written."""
+
+    doc: Doc
+    created: datetime
+    updated: datetime
+
+
+@dataclass
+class MemoryDocuments:
+    """users/{uid} and the collections below it, which several stores may share."""
+
+    clock: Now = wall_clock
+    users: dict[str, Kept] = field(default_factory=dict)
+    below: dict[tuple[str, str], dict[str, Kept]] = field(default_factory=dict)
+
+    def collection(self, uid: str, name: str) -> dict[str, Kept]:
+        return self.below.setdefault((uid, name), {})
+
+    def put(self, place: dict[str, Kept], key: str, doc: Mapping[str, Any], at: datetime | None = None) -> None:
+        now = at or self.clock()
+        created = place[key].created if key in place else now
+        place[key] = Kept(copy.deepcopy(dict(doc)), created, now)
+
+
+class MemoryStore(TransactionalLedger):
+    """The Store port over the documents in memory."""
+
+    def __init__(self, documents: MemoryDocuments, rules: LedgerRules) -> None:
+        self._kept = documents
+        self._rules = rules
+
+    def _listed(self, uid: str) -> Listed:
+        kept = self._kept.users[uid]
+        return documents.listed(uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
+
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[Listed]:
+        def due(uid: str) -> bool:
+            doc = self._kept.users[uid].doc
+            given = doc.get(documents.USER_HOUR)
+            return (
+                uid > (after or "")
+                and uid >= (ids.start or "")
+                and (ids.end is None or uid < ids.end)
+                and documents.active(doc)
+                and not isinstance(given, bool)
+                and given == hour
+                and doc.get(documents.USER_ZONE) in zones
+            )
+
+        return [self._listed(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
+
+    async def now(self) -> datetime:
+        return self._kept.clock()
+
+    async def user(self, uid: str) -> Listed | None:
+        return self._listed(uid) if uid in self._kept.users else None
+
+    async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
+        dated = [
+            (taken_in, key, kept.doc)
+            for key, kept in self._kept.collection(uid, "conversations").items()
+            if (taken_in := documents.moment(kept.doc.get("created_at")))
+            and candidates.since <= taken_in < candidates.until
+            and not candidates.leave_out(uid, key)
+        ]
+        found, malformed = [], 0
+        for _, key, doc in sorted(dated, key=lambda one: one[:2])[-MAX_READ:]:
+            try:
+                conversation = documents.conversation_from(key, doc)
+            except Malformed:
+                malformed += 1
+            else:
+                found += [conversation] if conversation and not candidates.under_way(conversation) else []
+        return found, malformed
+
+    async def devices(self, uid: str) -> tuple[list[Device], int]:
+        kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
+        found, malformed = documents.devices_from((key, one.doc, one.updated) for key, one in kept)
+        user = self._kept.users.get(uid)
+        return documents.chosen(found, user.doc if user else None), malformed
+
+    async def forget_device(self, uid: str, device: Device) -> bool:
+        if device.key is not None:
+            tokens = self._kept.collection(uid, "fcm_tokens")
+            unchanged = device.key in tokens and tokens[device.key].updated == device.version
+            if unchanged:
+                del tokens[device.key]
+            return unchanged
+        user = self._kept.users.get(uid)
+        if user is None or user.doc.get(documents.LEGACY_TOKEN) != device.version:
+            return False
+        del user.doc[documents.LEGACY_TOKEN]
+        return True
+
+    def _ledgers(self, uid: str) -> dict[date, Ledger]:
+        kept = self._kept.collection(uid, "recap_deliveries")
+        days = ((day_of(key), one.doc) for key, one in kept.items())
+        return {day: ledger_from(day, doc) for day, doc in days if day is not None}
+
+    async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
+        return {day: entry for day, entry in self._ledgers(uid).items() if first <= day <= last}
+
+    async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
+        owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries")
+        found = [(uid, entry) for uid in owners for _, entry in sorted(self._ledgers(uid).items())]
+        later = [(uid, one) for uid, one in found if after is None or (uid, one.date) > after]
+        return [(uid, one) for uid, one in later if one.state.open][:limit]
+
+    async def summary(self, uid: str, day: date) -> Summary | None:
+        kept = sorted(self._kept.collection(uid, "daily_summaries").items())
+        return next((summary_from(key, one.doc) for key, one in kept if one.doc.get("date") == day.isoformat()), None)
+
+    async def _transact(
+        self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
+    ) -> Decision:
+        now = self._kept.clock()
+        kept = self._kept.users.get(uid)
+        account = kept.doc if kept and user else None
+        ledgers = self._ledgers(uid)
+        decision = decide(
+            Snapshot(
+                ledger=ledgers.get(day),
+                read_time=now,
+                active=documents.active(account) if user else True,
+                summary=await self.summary(uid, day) if summary else None,
+                around={one: ledgers.get(one) for one in read_again(rests_on, account)},
+            )
+        )
+        entry = decision.to_store(now)
+        if entry is None:
+            return decision
+        place = self._kept.collection(uid, "recap_deliveries")
+        stored = place.get(day.isoformat())
+        self._kept.put(place, day.isoformat(), unknown_fields(stored.doc if stored else None) | ledger_to(entry))
+        if decision.recap is not None:
+            summaries = self._kept.collection(uid, "daily_summaries")
+            self._kept.put(summaries, decision.recap.id, recap_to(decision.recap))
+        return replace(decision, entry=entry)
+
+    async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
+        kept = self._kept.collection(uid, "daily_summaries")
+        found = [kept[key].doc] if key in kept else [one.doc for one in kept.values()]
+        return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
+        return kept_from(Facts, kept.doc) if kept else None
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        self._keep(uid, day, key, kept_to(Facts, tuple(facts), self._kept.clock() + PART_KEPT))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
+        return kept_from(Draft, kept.doc) if kept else None
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        self._keep(uid, day, key, kept_to(Draft, draft, self._kept.clock() + PART_KEPT))
+
+    def _keep(self, uid: str, day: date, key: str, doc: Doc) -> None:
+        account = self._kept.users.get(uid)
+        if account is None or not documents.active(account.doc):
+            return
+        place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
+        self._kept.put(place, key, doc)
+
+    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
+        return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
+
+    async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
+        owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries" and uid > (after or ""))
+        return [(uid, found[day]) for uid in owners if day in (found := self._ledgers(uid))][:limit]
+
+    async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
+        uid, _, key = (after or "").rpartition("/")
+        found = sorted(
+            (owner, name)
+            for (owner, collection), kept in self._kept.below.items()
+            if collection == "daily_summaries"
+            for name, one in kept.items()
+            if one.doc.get("date") == day.isoformat()
+        )
+        return [one for one in found if one > (uid, key)][:limit]
+
+    async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
+        kept = self._kept.users.get(uid)
+        told = mended(kept.doc, decided) if kept else Mended({})
+        if kept and told.changes and write:
+            new = {name: value for name, (_, value) in told.changes.items()}
+            self._kept.put(self._kept.users, uid, kept.doc | new)
+        return told
+
+    async def put(
+        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> None:
+        found = checked(uid, user, fcm_tokens, conversations)
+        self._kept.put(self._kept.users, uid, dict(user))
+        for name, collection in found.items():
+            for key, doc in collection.items():
+                self._kept.put(self._kept.collection(uid, name), key, dict(doc))
+
+    async def remove(self, uid: str) -> None:
+        self._kept.users.pop(uid, None)
+        for owner, name in [*self._kept.below]:
+            if owner == uid:
+                del self._kept.below[owner, name]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryWorld:
+    """The documents as tests fill and read them: the World protocol."""
+
+    name = "memory"
+    environment = ENVIRONMENT
+
+    def __init__(self, clock: Now = wall_clock, long_ago: datetime = LONG_AGO) -> None:
+        self.documents = MemoryDocuments(clock)
+        self._long_ago = long_ago
+
+    def env(self) -> dict[str, str]:
+        raise AssertionError("no other process sees what is in this one's memory")
+
+    def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None:
+        self.documents.put(self.documents.users, uid, doc, self._long_ago)
+        for key, token in tokens.items():
+            self.put_token(uid, key, token)
+        for key, one in talks.items():
+            self.put_talk(uid, key, one)
+
+    def update_user(self, uid: str, changes: Doc) -> None:
+        self.documents.put(self.documents.users, uid, (self.user(uid) or {}) | changes)
+
+    def delete_user(self, uid: str) -> None:
+        self.documents.users.pop(uid, None)
+
+    def user(self, uid: str) -> Doc | None:
+        kept = self.documents.users.get(uid)
+        return copy.deepcopy(kept.doc) if kept else None
+
+    def _all(self, uid: str, name: str) -> dict[str, Doc]:
+        return {key: copy.deepcopy(kept.doc) for key, kept in self.documents.collection(uid, name).items()}
+
+    def tokens(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "fcm_tokens")
+
+    def put_token(self, uid: str, key: str, token: str) -> None:
+        self.put_device(uid, key, {"token": token})
+
+    def put_device(self, uid: str, key: str, doc: Doc) -> None:
+        self._put(uid, "fcm_tokens", key, doc)
+
+    def ledgers(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "recap_deliveries")
+
+    def summaries(self, uid: str) -> dict[str, Doc]:
+        return self._all(uid, "daily_summaries")
+
+    def put_summary(self, uid: str, key: str, doc: Doc) -> None:
+        self._put(uid, "daily_summaries", key, doc)
+
+    def delete_summary(self, uid: str, key: str) -> None:
+        self.documents.collection(uid, "daily_summaries").pop(key, None)
+
+    def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
+        self._put(uid, "recap_deliveries", day, doc)
+
+    def delete_ledger(self, uid: str, day: str) -> None:
+        self.documents.collection(uid, "recap_deliveries").pop(day, None)
+
+    def put_talk(self, uid: str, key: str, doc: Doc) -> None:
+        self._put(uid, "conversations", key, doc)
+
+    def _put(self, uid: str, name: str, key: str, doc: Doc) -> None:
+        self.documents.put(self.documents.collection(uid, name), key, doc)
+
+    def close(self) -> None:
+        """Nothing is open."""

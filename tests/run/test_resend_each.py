@@ -1,0 +1,112 @@
+"""The days of a bulk resend side by side: one's trouble is not another's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from notifications.commands.operation import RESENDABLE, Context
+from notifications.commands.resend.many import Many, Which, resend_many
+from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
+from notifications.ports import Listed
+from notifications.run.state import Run
+from notifications.settings import Settings
+from tests.support.days import DAY, DAYS, LEDGERS, USERS
+from tests.support.evening import Evening
+
+UIDS = [f"u{number:02}" for number in range(20)]
+
+
+def missed(evening: Evening) -> Many:
+    """An evening that nobody served, some hours later, before the first is begun."""
+    evening.add(*UIDS)
+    evening.now += timedelta(hours=5)
+    day = evening.slots[UIDS[0]].recap_date
+    return Many(Run(evening.parts), Which(day, frozenset({"unserved"})))
+
+
+async def all_users(evening: Evening) -> AsyncGenerator[Listed]:
+    for listed in await evening.store.all_users(None, 100):
+        yield listed
+
+
+def failing(evening: Evening, fault: Callable[[], Exception], *uids: str) -> None:
+    """The ledger's verb raises, for these users."""
+    verb = evening.store.resend
+
+    async def resend(uid: str, *given: Any, **more: Any) -> Any:
+        if uid in uids:
+            raise fault()
+        return await verb(uid, *given, **more)
+
+    evening.store.resend = resend
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lambda: Malformed("It is none."), lambda: KeyTrouble("It is a list."), lambda: StoreDown("store", "A blip.")],
+    ids=["malformed", "key", "store"],
+)
+async def test_ones_own_trouble_stops_nobody(fault: Callable[[], Exception]) -> None:
+    evening = Evening()
+    many = missed(evening)
+    failing(evening, fault, "u00")
+    await many.served(all_users(evening))
+    assert many.counts == Counter({"sent": 19, "unfinished": 1})
+    assert evening.got() == {f"{uid}-0": 1 for uid in UIDS[1:]}
+    assert many.run.trouble is None
+
+
+async def test_a_store_that_is_away_stops_the_command_and_counts_each_that_was_begun() -> None:
+    evening = Evening(concurrency=1)
+    many = missed(evening)
+    failing(evening, lambda: StoreDown("store", "Away."), *UIDS)
+    await many.served(all_users(evening))
+    assert isinstance(many.run.trouble, StoreDown)
+    assert many.counts == Counter({"unfinished": 10})  # in a row
+    assert evening.got() == {}
+
+
+async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -> None:
+    evening = Evening()
+    many = missed(evening)
+    failing(evening, lambda: ZeroDivisionError("a defect"), "u01")
+    with pytest.raises(ZeroDivisionError):
+        await many.served(all_users(evening))
+    served = {uid for uid in UIDS if evening.state(uid)}
+    assert "u00" in served
+    assert {uid: evening.state(uid) for uid in served} == dict.fromkeys(served, "sent")
+    assert evening.got() == {f"{uid}-0": 1 for uid in served}
+
+
+async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write: bool) -> str:
+    """The counts that the command ends with."""
+    context = Context(
+        settings=Settings(),
+        claims=evening.claims,
+        open_parts=evening._open,
+        offset=timedelta(0),
+        terminated=evening.terminated,
+    )
+    which = Which(date.fromisoformat(DAY), frozenset(RESENDABLE))
+    capsys.readouterr()
+    with suppress(Unfinished):
+        await resend_many(which, context, write=write)
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{DAY}: ")]
+    return re.split(r"; | \(", line)[0]
+
+
+@pytest.mark.parametrize("found", LEDGERS | DAYS | USERS)
+async def test_a_dry_run_counts_what_a_resend_comes_to(found: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann")
+    (LEDGERS | DAYS | USERS)[found](evening)
+    evening.now += timedelta(hours=5)
+    said = await counted(evening, capsys, write=False)
+    assert await counted(evening, capsys, write=True) == said
