@@ -11,8 +11,6 @@ from typing import Any
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import (
     PART_KEPT,
-    Facts,
-    kept_from,
     kept_to,
     ledger_from,
     ledger_to,
@@ -23,7 +21,7 @@ from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
@@ -181,26 +179,16 @@ class MemoryStore(TransactionalLedger):
         found = [kept[key].doc] if key in kept else [one.doc for one in kept.values()]
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+    async def _read_kept(self, uid: str, day: date, key: str) -> object:
         kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
-        return kept_from(Facts, kept.doc) if kept else None
+        return kept.doc if kept else None
 
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        self._keep(uid, day, key, kept_to(Facts, tuple(facts), self._kept.clock() + PART_KEPT))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
-        return kept_from(Draft, kept.doc) if kept else None
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        self._keep(uid, day, key, kept_to(Draft, draft, self._kept.clock() + PART_KEPT))
-
-    def _keep(self, uid: str, day: date, key: str, doc: Doc) -> None:
+    async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         account = self._kept.users.get(uid)
         if account is None or not documents.active(account.doc):
             return
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
-        self._kept.put(place, key, doc)
+        self._kept.put(place, key, kept_to(kind, paid, self._kept.clock() + PART_KEPT))
 
     async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]

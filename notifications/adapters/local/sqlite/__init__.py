@@ -16,12 +16,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.documents import Doc, Facts, ledger_from
+from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
@@ -245,14 +245,13 @@ class SqliteStore(TransactionalLedger):
         return replace(decision, entry=entry)
 
     @_in_thread
-    def _kept(self, kind: Any, uid: str, day: date, key: str) -> Any:
+    def _read_kept(self, uid: str, day: date, key: str) -> object:
         query = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
         row = self._db.execute(query, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
-        return documents.kept_from(kind, from_json(row[0])) if row else None
+        return from_json(row[0]) if row else None
 
     @_in_thread
-    def _keep(self, kind: Any, uid: str, day: date, key: str, paid: object) -> None:
-        """Store it if the user is there and wants recaps; delete what has expired."""
+    def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         now = datetime.now(UTC)
         expires = now + documents.PART_KEPT
         with immediate(self._db):
@@ -261,20 +260,6 @@ class SqliteStore(TransactionalLedger):
                 doc = to_json(documents.kept_to(kind, paid, expires))
                 row = (uid, day.isoformat(), key, doc, micros(expires))
                 self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
-
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        facts: tuple[Cited, ...] | None = await self._kept(Facts, uid, day, key)
-        return facts
-
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._keep(Facts, uid, day, key, tuple(facts))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        draft: Draft | None = await self._kept(Draft, uid, day, key)
-        return draft
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._keep(Draft, uid, day, key, draft)
 
     @_in_thread
     def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:

@@ -14,14 +14,14 @@ from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentS
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.documents import Doc, Facts, kept_from, kept_to, ledger_from
+from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.firestore.client import RETRY, Changed, Database, Transaction, open_database
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
-from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.model import Conversation, DayState, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told import Candidates
@@ -257,20 +257,11 @@ class FirestoreStore(TransactionalLedger):
         done = not write or not new or await self._update(user.reference, new, user.update_time)
         return result if done else Mended({})
 
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        return kept_from(Facts, (await self._read(self._part(uid, day, key))).to_dict())
+    async def _read_kept(self, uid: str, day: date, key: str) -> object:
+        return (await self._read(self._part(uid, day, key))).to_dict()
 
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + documents.PART_KEPT))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + documents.PART_KEPT))
-
-    async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:
-        """Store it if the user is there and wants recaps. It expires by the worker's clock, days from now."""
+    async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
+        doc = documents.kept_to(kind, paid, datetime.now(UTC) + documents.PART_KEPT)  # by the worker's clock
 
         async def keep(transaction: Transaction) -> None:
             account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
