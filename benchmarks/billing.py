@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.servers import Loopback, serve
-from tests.support.answers import item, verdicts_answer
+from notifications.testing.answers import item, verdicts_answer
 
 PRICES = {"default": (0.10, 0.01, 0.50), "flex": (0.05, 0.005, 0.25)}  # USD for a million tokens: in, cached, out
 BYTES_A_TOKEN = 4

@@ -15,7 +15,7 @@ from collections import Counter
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.support.answers import item, verdicts_answer
+from notifications.testing.answers import item, verdicts_answer
 
 WHO = re.compile(rb"who=([\w-]+)")
 QUOTE = "talked about the garden"  # stands in what every user of a benchmark said

@@ -6,11 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
 from notifications.domain.schedule import Rules
 from notifications.domain.text import printable
+
+if TYPE_CHECKING:  # an idle tick does without
+    from notifications.domain.delivery import LedgerRules
 
 MAX_LEASE_SECONDS = MAX_LEASE_MS / 1000
 SEEN_SECONDS = EXPIRY_AFTER_SLOT_MS / 1000  # for how long after its slot a cohort is listed
@@ -96,6 +100,13 @@ class Limits:
     def look_back(self) -> timedelta:
         """How long before the last recap's slot a conversation may have begun that could not be read then."""
         return timedelta(hours=self.look_back_hours)
+
+    @property
+    def ledger_rules(self) -> LedgerRules:
+        """The numbers that a ledger's transitions need."""
+        from notifications.domain.delivery import LedgerRules
+
+        return LedgerRules(self.span("sending_stale"), self.max_pushes, timedelta(days=self.ledger_retention_days))
 
     def _agreements(self) -> list[tuple[bool, str]]:
         sending = self.push_deadline_seconds + self.store_timeout_seconds

@@ -1,4 +1,7 @@
-"""Fixtures: every test gets servers, projects and folders of its own, on loopback."""
+"""Fixtures: every test gets servers, projects and folders of its own, on loopback.
+
+What a fixture opens it imports itself: a test of the domain needs pytest and hypothesis alone.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.cloud import Cloud
-from tests.support.jobs import Stage
-from tests.support.memory import MemoryWorld
-from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
-from tests.support.web import FakeFCM, FakeLLM
-from tests.support.worlds import FirestoreWorld, SqliteWorld, World
+if TYPE_CHECKING:
+    from notifications.testing import World
+    from tests.support.cloud import Cloud
+    from tests.support.jobs import Stage
+    from tests.support.servers import RedisServer
+    from tests.support.web import FakeFCM, FakeLLM
+    from tests.support.worlds import FirestoreWorld, SqliteWorld
 
 # A busy machine must not fail a property: how long an example takes is for the benchmarks.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,7 +53,9 @@ def pytest_configure_node(node: object) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and run_folder(config).exists():
+        from tests.support.servers import stop_shared_emulator
+
         stop_shared_emulator(run_folder(config))
 
 
@@ -64,6 +71,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest) -> str:
     """host:port of a Firestore emulator."""
+    from tests.support.servers import shared_emulator
+
     host = shared_emulator(run_folder(request.config))
     if host is None:
         if os.environ.get("CI") == "true":
@@ -74,6 +83,8 @@ def emulator(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def firestore_world(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreWorld]:
+    from tests.support.worlds import FirestoreWorld
+
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
     world = FirestoreWorld(emulator)
     yield world
@@ -82,14 +93,11 @@ def firestore_world(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def sqlite_world(tmp_path: Path) -> Iterator[SqliteWorld]:
+    from tests.support.worlds import SqliteWorld
+
     world = SqliteWorld(tmp_path / "data")
     yield world
     world.close()
-
-
-@pytest.fixture
-def memory_world() -> MemoryWorld:
-    return MemoryWorld()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])
@@ -102,6 +110,8 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of its own, of the binary that the test asks for. Fails the test that leaves a key without a TTL."""
+    from tests.support.servers import RedisServer
+
     server = RedisServer(tmp_path / "redis", binary=getattr(request, "param", None))
     yield server
     if server.process is not None:
@@ -117,6 +127,8 @@ def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServe
 
 @pytest.fixture
 def llm() -> Iterator[FakeLLM]:
+    from tests.support.web import FakeLLM
+
     server = FakeLLM()
     yield server
     server.stop()
@@ -124,6 +136,8 @@ def llm() -> Iterator[FakeLLM]:
 
 @pytest.fixture
 def fcm() -> Iterator[FakeFCM]:
+    from tests.support.web import FakeFCM
+
     server = FakeFCM()
     yield server
     server.stop()
@@ -132,6 +146,8 @@ def fcm() -> Iterator[FakeFCM]:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     """An empty project, with a gcloud that remembers."""
+    from tests.support.cloud import Cloud
+
     made = Cloud(tmp_path)
     yield made
     made.admin.stop()
@@ -140,6 +156,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 @pytest.fixture
 def stage(world: World, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path) -> Iterator[Stage]:
     """All parts, and `job.py` processes over them."""
+    from tests.support.jobs import Stage
+
     stage = Stage(world, redis, llm, fcm, tmp_path)
     yield stage
     stage.stop_all()

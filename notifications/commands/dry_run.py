@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from notifications.commands.forecast import DayView, Step, view_day
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import Table, say_line
-from notifications.domain.claim import FINAL, ClaimState, Record, claimable, user_key
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import DayState, User
-from notifications.domain.schedule import Phase, Slot, cohorts_between, latest_slot, slot_on
+from notifications.domain.model import User
+from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
-from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.shard import MOST_ZONES
-from notifications.run.state import Parts
+from notifications.run.state import Parts, Run
 
 
 async def dry_run(uid: str | None, context: Context) -> int:
     """One line for each user whose slot is being served."""
-    claims, offset = context.claims, context.offset
-    now = await claims.now() + offset
+    now = await context.claims.now() + context.offset
     answers: Counter[str] = Counter()
     table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
     async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
+        run = Run(parts, context.offset, context.terminated)
         async for user, slot in served:
-            [record] = await claims.read([user_key(user.uid, slot.recap_date)])
-            answer = await _answer(parts, user, slot, record, now, offset)
+            answer = await _answer(await view_day(run, user, slot, now, alone=uid is not None))
             answers[answer] += 1
             table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
-    told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {told or 'nobody is due'}. Nothing was claimed, sent or written.")
+    counted = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'nobody is due'}. Nothing was claimed, sent or written.")
     return 0
 
 
@@ -62,29 +60,10 @@ async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerato
             return
 
 
-async def _answer(parts: Parts, user: User, slot: Slot, record: Record, now: datetime, offset: timedelta) -> str:
-    store = parts.store
-    ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
-    today = ledgers.today
-    phase = parts.limits.rules.phase(slot.at, now)
-    if today is not None and today.state is DayState.UNREADABLE:
-        return "stuck: its ledger can't be read"
-    if today is not None and today.state.final:
-        return f"done: {today.state.value} {today.outcome}".strip()
-    if record.state in FINAL:
-        return f"done: {record.state.value} in Redis"
-    if phase is Phase.OVER:
-        return "not due"
-    if not claimable(record, int((now - offset).timestamp() * 1000)):
-        return "waiting" if record.state is ClaimState.IDLE else "held"
-    if today is not None:
-        return "due: an open delivery would be taken over"
-    if await store.summary(user.uid, slot.recap_date):
-        return "skipped: legacy"
-    if ledgers.inverted_by is not None:
-        return "stuck: a ledger around ends after its slot"
-    if (await read_conversations(store, ledgers)).material(parts.limits.min_words) is None:
-        return "skipped: no_content"
-    if phase is not Phase.CLOSING:
-        return "due"
-    return "missed: its catch-up is over" if not parts.falls_back else "due: closing, so no LLM is asked"
+async def _answer(view: DayView) -> str:
+    forecast, today = await view.forecast(), view.ledgers.today
+    if forecast.step is Step.ENDED and today is not None:
+        return f"{forecast.step}: {today.state.value} {today.outcome}".strip()
+    if forecast.step is Step.ENDED_IN_REDIS:
+        return f"done: {view.records.claim.state.value} in Redis"
+    return forecast.step.value

@@ -7,111 +7,199 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from notifications.commands.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.commands.joined import is_abandoned_resend, not_made_anew
 from notifications.commands.operation import Context
 from notifications.commands.show import dropped_by_reason, second_look
-from notifications.commands.terminal import say_wrapped
-from notifications.domain.claim import ClaimState, Record, user_key
-from notifications.domain.model import DayState, Ledger, User
-from notifications.domain.schedule import Phase, Slot, latest_slot, slot_of_day, zone
-from notifications.domain.shards import key_of
+from notifications.commands.terminal import say_wrapped, several
+from notifications.domain.claim import ClaimState, sweep_key, user_key
+from notifications.domain.model import DayState, Ledger
+from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
 from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
-from notifications.ports import Listed, Store
-from notifications.run.day_input import DayInput, read_conversations, read_ledgers
-from notifications.run.state import Parts
+from notifications.ports import Listed
+from notifications.run.day_input import DayInput
+from notifications.run.state import Run
 from notifications.run.tick import sent_elsewhere
 
 STATES = {
     DayState.SENT: "ended: sent",
     DayState.SKIPPED: "ended: nothing was sent, on purpose",
-    DayState.MISSED: "ended without a recap: nobody served it in time",
+    DayState.MISSED: "ended without a recap: no run served it in time",
     DayState.DEAD: "ended without a recap: it failed too often",
     DayState.GAVE_UP: "ended: the recap is stored, and no push of it was accepted",
     DayState.SENDING: "a run is pushing it, or died while it did",
     DayState.PENDING: "the recap is stored, and a push of it is still owed",
-    DayState.UNREADABLE: "is none that this version knows",
+    DayState.UNREADABLE: "not one that this version can read",
 }
 DEVICES_NAMED = 5
-LEGACY = "made by another hand (an older deployment, or the app on demand), so nothing was pushed"
+LEGACY = "made by another writer (an older deployment, or the app on demand), so nothing was pushed"
 OUTCOMES = {
     "legacy": LEGACY,
     "resend": "an operator's resend, which the same command finishes",
     "no_content": "too little was said (RECAP_MIN_WORDS)",
     "no_devices": "the user has no device",
-    "inverted_window": "another day's ledger ends after its slot, so what was told is not known",
+    "inverted_window": "another day's ledger ends after its slot, so which conversations it had is not known",
     "closed": "its catch-up was over, and RECAP_FALLBACK=none",
-    "crashes": "the process died with it four times",
+    "crashes": "the process died with it too often",
     "undelivered": "no push of it was accepted before its time was over",
     "user_gone_or_off": "the user was erased or switched off meanwhile",
     "failures": "the LLM failed on it too often",
-    "pushes": "three tries were not accepted",
+    "pushes": "its last permitted push was not accepted",
 }
+NEXT = {
+    Step.MAKES: "the next run makes it. If no run comes, look at the scheduler, and run python job.py doctor.",
+    Step.SENDS_EXTRACT: "the next run of the closing pass sends the extract.",
+    Step.SENDS_DRAFT: "the next run of the closing pass sends its draft without a second look.",
+    Step.PUSHES: "the next run pushes it.",
+    Step.LEGACY: "the next run ends it as sent: another writer's summary of the date is stored. Nothing is pushed.",
+    Step.SKIPS: "the next run skips it, since too little was said.",
+    Step.MISSES: "the next run ends it as missed: its catch-up is over, and RECAP_FALLBACK=none.",
+    Step.MISSES_INVERTED: "the next run ends it as missed: {inverted}.",
+    Step.CLOSES_DEAD: "the next run ends it as dead: {reason}. {again} makes it after that.",
+    Step.GIVES_UP: "the next run gives it up: {reason}.",
+    Step.WAITS: "it waits for {wait} after a failure; then {then}",
+    Step.SENDER_WAITS: "its sender may still be at work, for {wait} at most; then {then}",
+    Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
+    Step.HELD: "the run that holds it ends it; if that run has died, its claim lapses in {wait}, and then {then}",
+    Step.FOREIGN: "no run makes it while another writer's value stands under its key.",
+    Step.SHARD_WAITS: "its hour is served again in {wait}; then {then}",
+    Step.SHARD_HELD: "another run serves its hour; if that run has died, its claim lapses in {wait}, and then {then}",
+    Step.SHARD_FOREIGN: "no run serves its hour, since the key of its shard holds what this job did not write: "
+    "look at it by python job.py inspect --keys, and delete it.",
+    Step.SHARD_COMPLETE: "nothing by itself: all users of this hour were served; users who came since are served from "
+    "the next slot on. python job.py --user {uid} makes it now.",
+    Step.SKIPPED_BEFORE: "nothing by itself: an earlier run skipped it. python job.py --user {uid} looks again.",
+    Step.STUCK_LEDGER: "nothing by itself: its ledger was written by another version, or by hand; correct or delete "
+    "users/{uid}/recap_deliveries/{day}.",
+    Step.STUCK_INVERTED: "it waits for a person, then it is missed: {inverted}; delete it if a clock that was ahead "
+    "made it.",
+    Step.SWITCHED_OFF: "nothing; the user has switched recaps off.",
+    Step.EARLY: "it is made in the first run after {slot} UTC.",
+    Step.OVER: "nothing by itself: no run served this slot. {again} makes it.",
+}
+GOES_WRONG = (
+    *(Step.MISSES, Step.MISSES_INVERTED, Step.CLOSES_DEAD, Step.GIVES_UP),
+    *(Step.SHARD_FOREIGN, Step.STUCK_LEDGER, Step.STUCK_INVERTED),
+)
+WENT_WRONG = (DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DayState.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that is read of one day; reads only."""
+    """All that is read of one day."""
 
     listed: Listed
-    user: User
-    slot: Slot
-    phase: Phase
-    now: datetime
-    ledger: Ledger | None
-    record: Record
-    passed_by: bool  # its shard was served to its end
+    view: DayView
+    forecast: Forecast
+    conversations: DayInput
+    enough: bool  # for a recap
     summary: Mapping[str, Any] | None
-    given: DayInput
-    tells: bool
     devices: int
 
+    @property
+    def ledger(self) -> Ledger | None:
+        return self.view.ledgers.today
 
-def lines(f: Facts) -> list[str]:
+    @property
+    def younger(self) -> bool:
+        """Whether the account was made after the slot."""
+        return self.listed.created is not None and self.view.slot.at < self.listed.created
+
+
+async def why(uid: str, day: date | None, context: Context) -> int:
+    """Exit 1 where the day went, or goes, wrong."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        now = await context.claims.now() + context.offset
+        listed = await run.parts.store.user(uid)
+        if listed is None or listed.user is None:
+            return await _explain_unserved(run, uid, listed, day, now)
+        user = listed.user
+        slot = latest_slot(user.zone, user.hour, now) if day is None else slot_of_day(user.zone, day, user.hour)
+        view = await view_day(run, user, slot, now)
+        conversations = await view.read()
+        ledger = view.ledgers.today
+        facts = Facts(
+            listed=listed,
+            view=view,
+            forecast=await view.forecast(),
+            conversations=conversations,
+            enough=conversations.material(run.parts.limits.min_words) is not None,
+            summary=await run.parts.store.summary_document(uid, slot.recap_date, ledger.summary_id if ledger else ""),
+            devices=len((await run.parts.store.devices(uid))[0]),
+        )
+    for line in gate_lines(facts):
+        _say(line)
+    _say(f"next: {next_step(facts, facts.forecast)}")
+    return 1 if is_wrong(facts) else 0
+
+
+async def _explain_unserved(run: Run, uid: str, listed: Listed | None, day: date | None, now: datetime) -> int:
+    """A user that no run sees. Only the sweep may still end what a run began for them."""
+    if listed is not None:
+        _say(f"document: not seen by the job: {listed.flaw}")
+    else:
+        _say(f"document: users/{uid} does not exist: erased, or never there.")
+    first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
+    ledgers = (await run.parts.store.ledgers_between(uid, first, last)).values()
+    for ledger in (one for one in ledgers if day or one.state.open):
+        claim, swept = await run.parts.claims.read(
+            [user_key(uid, ledger.date), sweep_key(run.parts.claims.environment)]
+        )
+        records = Records(claim, claim, swept, skipped=False)
+        _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
+        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None):
+            _say(f"next of it: {_sentence(forecast, uid=uid)}")
+    if listed is not None:
+        _say("next: nothing until the document is correct: python job.py doctor --fix, or write it anew.")
+    else:
+        _say("next: nothing; check the uid.")
+    return 1
+
+
+def _say(line: str) -> None:
+    say_wrapped(line, "    ", "  ")
+
+
+def gate_lines(f: Facts) -> list[str]:
     """One for each gate, in their order."""
-    found = _gates(f)
-    if f.summary is not None:
-        found.append(f"recap: {_recap_line(f.summary)}")
-    return found
-
-
-def _gates(f: Facts) -> list[str]:
-    user, slot = f.user, f.slot
-    return [
+    user, slot, ledger = f.view.user, f.view.slot, f.ledger
+    lines = [
         f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
-        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f)}).",
+        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f.view)}).",
         f"window: {_window_line(f)}",
         f"devices: {f.devices}.",
-        f"claim: {_claim_line(f)}",
-        f"ledger: {ledger_line(f.ledger) if f.ledger else 'none; the day has not ended.'}",
+        f"claim: {_claim_line(f.view)}",
+        f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
+    return [*lines, f"recap: {_recap_line(f.summary)}"] if f.summary is not None else lines
 
 
 def _window_line(f: Facts) -> str:
-    """What the recap covers: as its ledger has it, else as the next run would read it."""
-    candidates, malformed, entry = f.given.ledgers.candidates, f.given.malformed, f.ledger
-    if entry is not None and entry.told is None and entry.window_end is not None:
-        # An older version's, or of another hand's recap. Read now, it would lack what the ledgers around have told.
-        since = f"{_utc(entry.window_start)} to" if entry.window_start else "up to"
-        return f"{since} {_utc(entry.window_end)} UTC; which conversations it told is not stored."
-    left_out = f", {malformed} malformed and left out" if malformed else ""
-    if f.given.encrypted:
-        left_out += f", {f.given.encrypted} encrypted, whose words only the app can read"
-    if entry is not None and entry.told is not None:
-        start, end = entry.window_start or candidates.window.start, entry.window_end or candidates.until
-        read_from, said = entry.read_from or start, len(hashes_in(entry.told))
-        what = f"{_counted(said, 'conversation')} told{left_out}"
+    """What the recap covers: as its ledger says, else as the next run would read it."""
+    candidates, ledger = f.conversations.ledgers.candidates, f.ledger
+    if ledger is not None and ledger.told is None and ledger.window_end is not None:
+        # An older version's, or of another writer's recap. Read now, it would lack what the ledgers around have told.
+        since = f"{_utc(ledger.window_start)} to" if ledger.window_start else "up to"
+        return f"{since} {_utc(ledger.window_end)} UTC; which conversations it had is not stored."
+    start, end = candidates.window.start, candidates.until
+    if ledger is not None and ledger.told is not None:
+        start, end = ledger.window_start or start, ledger.window_end or end
+        read_from = ledger.read_from or start
+        what = f"{several(len(hashes_in(ledger.told)), 'conversation')} told"
+        verdict = ""
     else:
-        start, end, read_from, said = (
-            candidates.window.start,
-            candidates.until,
-            candidates.since,
-            len(f.given.conversations),
-        )
-        what = f"{_counted(said, 'conversation')}{left_out}; {'enough' if f.tells else 'too little'} for a recap"
+        read_from = candidates.since
+        what = several(len(f.conversations.conversations), "conversation")
+        verdict = f"; {'enough' if f.enough else 'too little'} for a recap"
+    if f.conversations.malformed:
+        what += f", {f.conversations.malformed} malformed and left out"
+    if f.conversations.encrypted:
+        what += f", {f.conversations.encrypted} encrypted, whose words only the app can read"
     late = f" (what no recap has told: from {_utc(read_from)})" if read_from < start else ""
-    return f"{_utc(start)} to {_utc(end)} UTC{late}, {what}."
+    return f"{_utc(start)} to {_utc(end)} UTC{late}, {what}{verdict}."
 
 
 def _utc(at: datetime) -> str:
@@ -122,9 +210,9 @@ def _local(at: datetime, name: str) -> str:
     return "" if name == "UTC" else f"{at.astimezone(zone(name)):%Y-%m-%d %H:%M} in {name}, "
 
 
-def _phase(f: Facts) -> str:
-    late = f.now - f.slot.at
-    match f.phase:
+def _phase(view: DayView) -> str:
+    late = view.now - view.slot.at
+    match view.phase:
         case Phase.EARLY:
             return f"in {_span(-late)}"
         case Phase.DUE:
@@ -142,40 +230,40 @@ def _span(span: timedelta) -> str:
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
 
 
-def _claim_line(f: Facts) -> str:
-    record, now = f.record, f.now
-    left = timedelta(milliseconds=max(0, record.until - int(now.timestamp() * 1000)))
+def _claim_line(view: DayView) -> str:
+    record, ledger = view.records.claim, view.ledgers.today
+    left = timedelta(milliseconds=record.until - view.run.redis_ms(view.now))
     reason = f"; the last failure: {record.reason}" if record.reason else ""
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
-        case ClaimState.ABSENT if f.ledger is not None and f.ledger.state is DayState.SKIPPED:
+        case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
             return "none; a day that was skipped ends it, and its key is free again."
         case ClaimState.ABSENT:
-            return "none; nobody has claimed it, or Redis has forgotten it."
+            return "none; no run has claimed it, or Redis has forgotten it."
         case ClaimState.CLAIMED:
             return f"held by a run, for {_span(left)} at most{counted}{reason}."
         case ClaimState.IDLE:
             return f"waits, due again in {_span(left)}{counted}{reason}."
         case ClaimState.FOREIGN:
-            return "another maker's value stands under its key, and holds it for two hours at most."
+            return "another writer's value stands under its key, and holds it for two hours at most."
         case _:
             return f"ended: {record.state.value}{counted}{reason}."
 
 
 def ledger_line(entry: Ledger) -> str:
     """What a ledger says, in words."""
-    told = [STATES[entry.state]]
+    words = [STATES[entry.state]]
     if entry.outcome:
-        told.append(OUTCOMES.get(entry.outcome, entry.outcome))
+        words.append(OUTCOMES.get(entry.outcome, entry.outcome))
     if entry.reason:
-        told.append(f"the last failure: {entry.reason}")
+        words.append(f"the last failure: {entry.reason}")
     if entry.tries:
-        told.append(_counted(entry.tries, "try", "tries"))
+        words.append("1 try" if entry.tries == 1 else f"{entry.tries} tries")
     if entry.devices:
-        told.append(_answers(entry.devices))
+        words.append(_answers(entry.devices))
     if entry.sent_at:
-        told.append(f"at {_utc(entry.sent_at)} UTC")
-    return f"{'; '.join(told)}."
+        words.append(f"at {_utc(entry.sent_at)} UTC")
+    return f"{'; '.join(words)}."
 
 
 def _answers(devices: Mapping[str, str]) -> str:
@@ -183,160 +271,86 @@ def _answers(devices: Mapping[str, str]) -> str:
     if len(devices) <= DEVICES_NAMED:
         return ", ".join(f"device {device} {answer}" for device, answer in sorted(devices.items()))
     answers = list(devices.values())
-    return ", ".join(f"{answers.count(one)} devices {one}" for one in sorted(set(answers)))
-
-
-def _counted(count: int, one: str, several: str = "") -> str:
-    return f"{count} {one if count == 1 else several or one + 's'}"
+    return ", ".join(f"{answers.count(answer)} devices {answer}" for answer in sorted(set(answers)))
 
 
 def _recap_line(doc: Mapping[str, Any]) -> str:
-    meta = doc.get("metadata")
+    meta, checks = doc.get("metadata"), doc.get("checks")
     meta = meta if isinstance(meta, Mapping) else {}
+    checks = checks if isinstance(checks, Mapping) else {}
     source = {"llm": "by the LLM", "extract": "the day's own sentences, by no LLM"}.get(str(meta.get("source")), LEGACY)
-    usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
-    calls = f", {_counted(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
+    calls = f", {several(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
     used = [count for name in ("tokens_in", "tokens_out") if isinstance(count := meta.get(name), int)]
     tokens = f", {sum(used)} tokens" if used else ""
-    checks = doc.get("checks")
-    checks = checks if isinstance(checks, Mapping) else {}
-    said = ", ".join(f"{count} {printable(reason, 40)}" for reason, count in dropped_by_reason(checks).items())
+    usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
+    dropped = ", ".join(f"{count} {printable(reason, 40)}" for reason, count in dropped_by_reason(checks).items())
     looked = f" {second_look(checks)}" if second_look(checks) else ""
-    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {said}' if said else ''}.{looked}"
+    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {dropped}' if dropped else ''}.{looked}"
 
 
-def following(f: Facts) -> str:
+def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: object) -> str:
+    entry = forecast.entry
+    reason = OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else ""
+    return NEXT[forecast.step].format(wait=_span(forecast.wait), reason=reason, then=then, **words)
+
+
+def next_step(f: Facts, forecast: Forecast) -> str:
     """What happens by itself and when, or the command to type."""
-    again = f"python job.py resend {f.user.uid} {f.slot.recap_date}"
-    if f.ledger is not None:
-        return _next_of_ledger(f, f.ledger, again)
-    if f.record.state is ClaimState.SENT:
-        return f"nothing by itself: {sent_elsewhere(f.user.uid, f.slot.recap_date)} {again} makes it here."
-    if not f.user.enabled:
-        return "nothing; the user has switched recaps off."
-    if f.passed_by and f.phase in (Phase.DUE, Phase.CLOSING):
-        tomorrow = "all users of this hour were served; who came since is served from the next slot on"
-        return f"nothing by itself: {tomorrow}. python job.py --user {f.user.uid} makes it now."
-    if f.phase is Phase.OVER and f.listed.created is not None and f.slot.at < f.listed.created:
-        return "nothing; the account is younger than this slot."
-    if f.phase is Phase.OVER and (reason := not_made_anew(f.slot, f.given.ledgers.around)):
-        return f"nothing; {reason}."
-    if (late := f.given.ledgers.inverted_by) is not None and f.phase in (Phase.DUE, Phase.CLOSING):
-        return (
-            f"it waits for a person, then it is missed: users/{f.user.uid}/recap_deliveries/{late} has a window that "
-            "ends after its slot; delete it if a clock that was ahead made it."
-        )
-    match f.phase:
-        case Phase.EARLY:
-            return f"it is made in the first run after {_utc(f.slot.at)} UTC."
-        case Phase.OVER:
-            return f"nothing by itself: no run served this slot. {again} makes it."
-        case Phase.DUE if f.record.state is ClaimState.CLAIMED:
-            return "the run that holds it ends it, or the next one takes it over when the claim lapses."
-        case Phase.DUE if f.record.state is ClaimState.IDLE:
-            return (
-                "the first run after that wait tries again; if the LLM stays away, the closing pass sends the extract."
-            )
-        case Phase.DUE:
-            return (
-                "the next run makes it. Where that does not come, look at the scheduler, and at python job.py doctor."
-            )
-        case _:
-            return "the next run of the closing pass sends the extract."
-
-
-def _next_of_ledger(f: Facts, entry: Ledger, again: str) -> str:
-    if is_abandoned_resend(entry) and f.record.state is not ClaimState.CLAIMED:
+    view, step, ledger, uid = f.view, forecast.step, f.ledger, f.view.user.uid
+    day, around = view.slot.recap_date, view.ledgers.around
+    again = f"python job.py resend {uid} {day}"
+    if step is Step.ENDED and ledger is not None:
+        return _after_the_end(f, ledger, again)
+    if step is Step.ENDED_IN_REDIS:
+        return _after_the_end_in_redis(f, again)
+    if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:  # a resend's: none sweeps it
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
-    reason = not_made_anew(f.slot, f.given.ledgers.around)
-    match entry.state:
-        case DayState.SKIPPED | DayState.MISSED | DayState.DEAD if reason:
-            return f"nothing; {reason}."
-        case DayState.SENT if entry.outcome == "no_devices" and not f.devices:
-            return (
-                f"nothing; the recap is in the app, and there is no device to push to. python job.py show {f.user.uid}."
-            )
+    if step is Step.OVER and f.younger:
+        return "nothing; the account is younger than this slot."
+    if step is Step.OVER and (reason := not_made_anew(view.slot, around)):
+        return f"nothing; {reason}."
+    path = f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by}"
+    inverted = f"{path} has a window that ends after its slot"
+    then = next_step(f, forecast.then) if forecast.then else ""
+    return _sentence(forecast, then, uid=uid, day=day, again=again, slot=_utc(view.slot.at), inverted=inverted)
+
+
+def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
+    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not f.devices:
+        shown = f"python job.py show {f.listed.uid}"
+        return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
+    if not f.view.user.enabled:
+        return "nothing; the day has ended, and the user has switched recaps off since."
+    reason = not_made_anew(f.view.slot, f.view.ledgers.around)
+    match ledger.state:
         case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."
+        case DayState.GAVE_UP:
+            return f"nothing by itself. {again} pushes it."
+        case _ if reason:
+            return f"nothing; {reason}."
         case DayState.SKIPPED:
             return f"nothing; what was said since is in the next recap. {again} looks again."
-        case DayState.MISSED | DayState.DEAD | DayState.GAVE_UP:
-            return f"nothing by itself. {again} makes and pushes it."
-        case DayState.UNREADABLE:
-            return "nothing by itself; its document was written by another version, or by hand: correct or delete it."
-        case _ if f.phase is Phase.OVER:
-            return "the sweep ends it within 10 minutes of the next runs: pushed once more, or given up."
         case _:
-            return "the next run that may pushes it: after the wait of its claim, or once its sender is stale (2 min)."
+            return f"nothing by itself. {again} makes and pushes it."
 
 
-def went_wrong(f: Facts) -> bool:
-    """Whether the day ended, or is over, without the recap that was owed."""
+def _after_the_end_in_redis(f: Facts, again: str) -> str:
+    """Redis says that it ended, and its ledger is open or absent."""
+    uid, day = f.view.user.uid, f.view.slot.recap_date
+    state = f.view.records.claim.state
     if f.ledger is not None:
-        return is_abandoned_resend(f.ledger) or f.ledger.state in (
-            DayState.MISSED,
-            DayState.DEAD,
-            DayState.GAVE_UP,
-            DayState.UNREADABLE,
-        )
-    if f.record.state is ClaimState.SENT:
-        return True  # by another environment, or the store was emptied since
-    younger = f.listed.created is not None and f.slot.at < f.listed.created
-    return f.phase is Phase.OVER and f.user.enabled and not younger
+        return "nothing until its claim expires, three hours after the slot; then a sweep ends its open delivery."
+    if state is ClaimState.SENT:
+        return f"nothing by itself: {sent_elsewhere(uid, day)} {again} makes it here."
+    return f"nothing by itself: Redis says that it ended as {state.value}, without a ledger. {again} makes it."
 
 
-def _say(line: str) -> None:
-    say_wrapped(line, "    ", "  ")
-
-
-async def why(uid: str, day: date | None, context: Context) -> int:
-    """Exit 1 where the day went, or goes, wrong."""
-    async with context.open_parts() as parts:
-        now = await context.claims.now() + context.offset
-        listed = await parts.store.user(uid)
-        if listed is None or listed.user is None:
-            return await _not_served(parts.store, uid, listed, day)
-        facts = await _facts(context, parts, listed, listed.user, day, now)
-        for line in lines(facts):
-            _say(line)
-        _say(f"next: {following(facts)}")
-        return 1 if went_wrong(facts) else 0
-
-
-async def _not_served(store: Store, uid: str, listed: Listed | None, day: date | None) -> int:
-    if listed is not None:
-        _say(f"document: not seen by the job: {listed.flaw}")
-        _say("next: nothing, until it is mended: python job.py doctor --fix, or write the document anew.")
-        return 1
-    _say(f"document: users/{uid} does not exist; erased, or never there.")
-    ledger = (await store.ledgers_between(uid, day, day)).get(day) if day else None
-    if ledger is not None:
-        _say(f"ledger: {ledger_line(ledger)}")
-    _say("next: nothing; check the uid.")
-    return 1
-
-
-async def _facts(context: Context, parts: Parts, listed: Listed, user: User, day: date | None, now: datetime) -> Facts:
-    slot = latest_slot(user.zone, user.hour, now)
-    if day is not None:
-        slot = slot_of_day(user.zone, day, user.hour)
-    store, found = parts.store, slot.recap_date
-    ledgers = await read_ledgers(store, user, slot, parts.limits.look_back)
-    ledger = ledgers.today
-    shard = key_of(user.uid, slot.at, user.hour, context.claims.environment, parts.limits.shards)
-    record, shard_record = await context.claims.read([user_key(user.uid, found), shard])
-    given = await read_conversations(store, ledgers)
-    return Facts(
-        listed=listed,
-        user=user,
-        slot=slot,
-        phase=parts.limits.rules.phase(slot.at, now),
-        now=now,
-        ledger=ledger,
-        record=record,
-        passed_by=shard_record.state is ClaimState.COMPLETE,
-        summary=await store.summary_document(user.uid, found, ledger.summary_id if ledger else ""),
-        given=given,
-        tells=given.material(parts.limits.min_words) is not None,
-        devices=len((await store.devices(user.uid))[0]),
-    )
+def is_wrong(f: Facts) -> bool:
+    """Whether the day ended, is over, or will end, without the recap that was owed."""
+    step = f.forecast.step
+    if f.ledger is not None:
+        return f.ledger.state in WENT_WRONG or is_abandoned_resend(f.ledger) or step in GOES_WRONG
+    if step is Step.OVER:
+        return not f.younger
+    return step in GOES_WRONG or f.view.records.claim.state is ClaimState.SENT

@@ -1,12 +1,13 @@
-"""What one user's day is made of, for runs and commands alike."""
+"""What one user's day is made of, and what decides it: for runs and commands alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 
-from notifications.domain.model import Conversation, Ledger, User
+from notifications.domain.model import Conversation, DayState, Ledger, Summary, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
 from notifications.domain.told import (
     DAYS_BEFORE,
@@ -23,15 +24,45 @@ from notifications.ports import Store
 from notifications.recap.material import Material, material
 
 
+class Gate(StrEnum):
+    """What decides a claimed day, in the order of docs/protocol.md, section 5."""
+
+    UNREADABLE = "unreadable"  # the stored ledger is not one that this version knows
+    ENDED = "ended"
+    OPEN = "open"  # a push is owed
+    LEGACY = "legacy"  # another writer's summary of the date is stored
+    INVERTED = "inverted"  # a ledger around ends after the slot and does not list its conversations
+    CONVERSATIONS = "conversations"
+
+
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """One day's ledger, those around it, and the conversations that they leave to read."""
+    """One day's ledger, those around it, and what they leave to read.
+
+    `summary` is another writer's of the date; it is looked for only where the day has no ledger.
+    """
 
     user: User
     slot: Slot
     today: Ledger | None
     around: Mapping[date, Ledger]
     candidates: Candidates
+    summary: Summary | None = None
+
+    def gate(self, replaces: Ledger | None = None) -> Gate:
+        """What decides the day. `replaces`: the ended ledger that a resend has read and may replace."""
+        today = self.today
+        if today is not None and today.state is DayState.UNREADABLE:
+            return Gate.UNREADABLE
+        if today is not None and not today.state.final:
+            return Gate.OPEN
+        if today is not None and (replaces is None or replaces.seq != today.seq):
+            return Gate.ENDED
+        if self.summary is not None:
+            return Gate.LEGACY
+        if self.inverted_by is not None and replaces is None:
+            return Gate.INVERTED
+        return Gate.CONVERSATIONS
 
     @property
     def inverted_by(self) -> date | None:
@@ -74,10 +105,11 @@ class DayInput:
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
-    """The ledgers of D-4 ... D+3: one query. Raises StoreDown."""
+    """The ledgers of D-4 ... D+3: one query, and one for another writer's summary. Raises StoreDown."""
     around = await store.ledgers_between(user.uid, *first_and_last(slot.recap_date))
     today = around.pop(slot.recap_date, None)
-    return Ledgers(user, slot, today, around, candidates(slot, around, look_back))
+    summary = await store.summary(user.uid, slot.recap_date) if today is None else None
+    return Ledgers(user, slot, today, around, candidates(slot, around, look_back), summary)
 
 
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:

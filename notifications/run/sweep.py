@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -49,19 +49,28 @@ def _may_go_on(run: Run, ends: float) -> bool:
 
 
 async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
-    stale, redis_now = run.parts.limits.span("sending_stale"), now - run.offset
     after = None
     while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
         for uid, ledger in page:
-            since = ledger.sending_at
-            fresh = since is not None and redis_now - stale < since <= redis_now + stale  # beyond: a clock was ahead
-            if not fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME:
+            if is_swept(ledger, now - run.offset, run.parts.limits.span("sending_stale")):
                 yield uid, ledger
         after = (page[-1][0], page[-1][1].date)
 
 
+def is_swept(ledger: Ledger, redis_now: datetime, stale: timedelta) -> bool:
+    """Whether a sweep looks at it: open, not a resend's, and its sender gone or stamped by a clock that was ahead."""
+    since = ledger.sending_at
+    fresh = since is not None and redis_now - stale < since <= redis_now + stale
+    return not fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
+
+
+def slot_of_entry(ledger: Ledger, now: datetime) -> datetime:
+    """About when it was due: its user's hour or zone may have changed since."""
+    return ledger.window_end or ledger.sending_at or now
+
+
 async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
-    slot = ledger.window_end or ledger.sending_at or now
+    slot = slot_of_entry(ledger, now)
     try:
         day = await claim_day(run, uid=uid, date=ledger.date, slot=slot, lane=SINGLE_FILE_LANE)
         dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 
-from notifications.domain.claim import ClaimAnswer
+from notifications.domain.claim import ClaimAnswer, Record
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import (
     ClaimsDown,
@@ -26,12 +26,13 @@ from notifications.domain.model import DayState, Device, Draft, Ledger, User
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import message
 from notifications.domain.schedule import Slot
+from notifications.ports import Reply
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, tells_something
 from notifications.recap.material import Material
 from notifications.run.asking import Asking, run_in_thread_if_large
 from notifications.run.day import Day, claim_day
-from notifications.run.day_input import DayInput, Ledgers, read_ledgers
+from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.recap import Writing
@@ -124,13 +125,24 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
 
     A Decision where the day has ended without a push.
     """
-    run = day.run
-    ledgers = await run.reads.watch(read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back))
-    if (settled := await _settle_by_ledgers(day, ledgers)) is not None:
-        return settled
+    run, store = day.run, day.run.parts.store
+    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
+    match ledgers.gate(day.replaces):
+        case Gate.UNREADABLE:
+            stored = f"users/{day.uid}/recap_deliveries/{day.date}"
+            raise Malformed(f"{stored} is not a ledger that this version knows; see `inspect`.")
+        case Gate.ENDED:
+            return Decision(NextStep.FINAL, ledgers.today)
+        case Gate.OPEN:
+            return await _take(day)
+        case Gate.LEGACY if ledgers.summary is not None:
+            legacy = store.legacy(day.opening(language=user.language), ledgers.summary)
+            return await _or_take(day, await run.writes.watch(legacy))
+        case Gate.INVERTED:
+            return await _inverted(day, ledgers)
     given = await day.conversations(ledgers)
-    sizes, min_words = sum(c.size for c in given.conversations), run.parts.limits.min_words
-    material = await run_in_thread_if_large(sizes, given.material, min_words)
+    size = sum(conversation.size for conversation in given.conversations)
+    material = await run_in_thread_if_large(size, given.material, run.parts.limits.min_words)
     if material is None:
         return await _close(day, DayState.SKIPPED, "no_content", given)
     draft = await (_closing_draft(day, material) if day.closing else _write(day, material))
@@ -140,31 +152,14 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
         return await _close(day, DayState.SKIPPED, "no_content", given)
     recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
     devices = await day.devices()
-    store = run.parts.store
     return Ready(devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
 
 
-async def _settle_by_ledgers(day: Day, ledgers: Ledgers) -> Ready | Decision | None:
-    """Step 1: what the stored ledgers decide. None where the recap is to be made.
+async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
+    """A ledger around claims what was said until after this slot: a clock that was ahead has made it, or a journey.
 
-    Raises Malformed for a ledger that a person must look at.
+    What it told can't be known, so the day is not `no_content`: it waits for a person, and then it is missed.
     """
-    run, store, today = day.run, day.run.parts.store, ledgers.today
-    if today is not None:
-        if today.state is DayState.UNREADABLE:
-            path = f"users/{day.uid}/recap_deliveries/{day.date}"
-            raise Malformed(f"{path} is none that this version knows; see `inspect`.")
-        if not today.state.final:
-            return await _take(day)
-        if not day.resend or day.replaces is None or day.replaces.seq != today.seq:
-            return Decision(NextStep.FINAL, today)
-    elif summary := await run.reads.watch(store.summary(day.uid, day.date)):
-        opening = day.opening(language=ledgers.user.language)
-        return await _or_take(day, await run.writes.watch(store.legacy(opening, summary)))
-    if ledgers.inverted_by is None or day.replaces is not None:
-        return None
-    # A ledger claims what was said until after this slot: a clock that was ahead, or a journey. What it told can't be
-    # known, so the day is not `no_content`: it waits for a person, and then it is missed.
     if day.closing:
         return await _close(day, DayState.MISSED, "inverted_window")
     raise Malformed(
@@ -206,7 +201,7 @@ async def _write(day: Day, material: Material) -> Draft | None:
         Asking(run, run.parts.summarizer, timedelta(seconds=seconds)),
         uid=day.uid,
         day=day.date,
-        resumes=_may_have_kept_a_draft(day),
+        resumes=_may_have_kept_a_draft(day.won),
         may_wait=_another_pass_comes(day),
     )
     try:
@@ -239,17 +234,22 @@ async def _write(day: Day, material: Material) -> Draft | None:
 
 async def _closing_draft(day: Day, material: Material) -> Draft | None:
     """After the catch-up no LLM is asked: a draft that only lacks its second look, else the extract. None: neither."""
-    parts = day.run.parts
-    if parts.summarizer is not None and _may_have_kept_a_draft(day):
-        asking = Asking(day.run, parts.summarizer, timedelta(0))
-        if draft := await Writing(day.run, material, asking, uid=day.uid, day=day.date).unverified():
-            return draft
-    return await _extract(day, material, "closing") if parts.falls_back else None
+    if draft := await unverified_draft(day.run, day.uid, material, day.won):
+        return draft
+    return await _extract(day, material, "closing") if day.run.parts.falls_back else None
 
 
-def _may_have_kept_a_draft(day: Day) -> bool:
+async def unverified_draft(run: Run, uid: str, material: Material, won: Reply | Record) -> Draft | None:
+    """The draft that an earlier run stored for want of a second look; None where there is none."""
+    if run.parts.summarizer is None or not _may_have_kept_a_draft(won):
+        return None
+    asking = Asking(run, run.parts.summarizer, timedelta(0))
+    return await Writing(run, material, asking, uid=uid, day=material.date).unverified()
+
+
+def _may_have_kept_a_draft(won: Reply | Record) -> bool:
     """Whether an earlier run may have stored one: only a user's first try can be sure that none did."""
-    return bool(day.won.reason) or day.won.crashes > 0
+    return bool(won.reason) or won.crashes > 0
 
 
 def _another_pass_comes(day: Day) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from notifications.adapters.channels.fcm import FcmPush, connect
 from notifications.adapters.local.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device, collapse_id
-from notifications.domain.push import TTL, Message, PushResult, Whose
+from notifications.domain.push import TTL, Message, PushAnswer, PushResult, Whose
+from notifications.ports import Push
+from notifications.testing import MemoryPush, PushSuite, PushTrouble
 from tests.support.servers import free_port
-from tests.support.web import FakeFCM, fcm_error, project_quota_error
+from tests.support.web import FakeFCM, Script, fcm_error, project_quota_error
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
@@ -244,3 +247,77 @@ async def test_a_token_that_gets_no_answer_after_its_fid_was_refused_is_unknown(
     left: list[int] = []
     answer = await push.send(BOTH, MESSAGE, TIMEOUT, lambda: left.append(1))
     assert (answer.result, len(left)) == (PushResult.UNKNOWN, 2)
+
+
+ANSWERS: dict[PushTrouble, Callable[[], web.Response]] = {
+    PushTrouble.GONE: lambda: fcm_error(404, "UNREGISTERED"),
+    PushTrouble.BUSY: lambda: fcm_error(503, "UNAVAILABLE"),
+    PushTrouble.REFUSES_US: lambda: fcm_error(403, "SERVICE_DISABLED"),
+}
+
+
+class TestFcmPush(PushSuite):
+    fcm: FakeFCM
+
+    @pytest.fixture(autouse=True)
+    def _served(self, fcm: FakeFCM) -> None:
+        self.fcm = fcm
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Push]:
+        push = await connect(self.fcm.url, "project-1", 4)
+        yield push
+        await push.aclose()
+
+    def shown(self) -> list[str]:
+        return list(self.fcm.phones["token-1"].visible.values()) if "token-1" in self.fcm.phones else []
+
+    def cause(self, trouble: PushTrouble) -> None:
+        if trouble is PushTrouble.SLOW:
+            self.fcm.latency = 30
+        elif trouble is PushTrouble.DOWN:
+            self.fcm.stop()
+        else:
+            self.fcm.script = cut_off if trouble is PushTrouble.CUT else self._answer(ANSWERS[trouble])
+
+    def _answer(self, answer: Callable[[], web.Response]) -> Script:
+        async def script(token: str) -> web.Response:
+            return answer()
+
+        return script
+
+
+class TestOutbox(PushSuite):
+    @pytest.fixture(autouse=True)
+    def _in(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "outbox.jsonl"
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Push]:
+        yield Outbox(self.path, lambda message, device: None)
+
+    def shown(self) -> list[str]:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return list({line["collapse_id"]: line["body"] for line in map(json.loads, lines)}.values())
+
+
+SAYS = {
+    PushTrouble.GONE: PushAnswer(PushResult.GONE),
+    PushTrouble.BUSY: PushAnswer(PushResult.BUSY),
+    PushTrouble.CUT: PushAnswer(PushResult.UNKNOWN),
+}
+
+
+class TestMemoryPush(PushSuite):
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Push]:
+        self.made = MemoryPush()
+        yield self.made
+
+    def shown(self) -> list[str]:
+        return list({message.collapse_id: message.body for message in self.made.got.get("token-1", [])}.values())
+
+    def cause(self, trouble: PushTrouble) -> None:
+        if trouble not in SAYS:
+            super().cause(trouble)
+        self.made.script = lambda token: SAYS[trouble]

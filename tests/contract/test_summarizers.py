@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
@@ -20,10 +22,12 @@ from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
 from notifications.domain.question import Question
 from notifications.limits import Limits
+from notifications.ports import Answer, Summarizer
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
 from notifications.recap.prompt import recap_question
 from notifications.settings import EFFORTS, Settings
+from notifications.testing import LLMTrouble, MemorySummarizer, SummarizerSuite, answered
 from tests.contract.conftest import Connect
 from tests.support.servers import free_port
 from tests.support.web import ASKED, FakeLLM, Script, completion, llm_error, recap_answer
@@ -508,3 +512,56 @@ async def test_the_worst_cost_is_of_the_dearest_tier_that_may_answer(llm: FakeLL
     ]
     default, flex, auto, priority = (one or 0 for one in worst)
     assert default == flex < auto == priority
+
+
+TROUBLES: dict[LLMTrouble, Callable[[], web.Response]] = {
+    LLMTrouble.DOWN: lambda: llm_error(503, "busy"),
+    LLMTrouble.REFUSES_US: lambda: llm_error(401, "invalid_api_key"),
+    LLMTrouble.TOO_LONG: lambda: llm_error(400, "context_length_exceeded"),
+    LLMTrouble.CUT: lambda: completion('{"headline": "', finish="length"),
+}
+
+
+class TestOpenAISummarizer(SummarizerSuite):
+    llm: FakeLLM
+
+    @pytest.fixture(autouse=True)
+    def _served(self, llm: FakeLLM) -> None:
+        self.llm = llm
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Summarizer]:
+        service = Service("test-model", price_in=1.0, price_out=4.0, daily_budget=1.0)
+        summarizer = connect("sk-very-secret", f"{self.llm.url}/v1", service, Limits(concurrency=8))
+        yield summarizer
+        await summarizer.aclose()
+
+    def cause(self, trouble: LLMTrouble) -> None:
+        if trouble is LLMTrouble.SLOW:
+            self.llm.latency = 30
+            return
+
+        async def script(who: str) -> web.Response:
+            return TROUBLES[trouble]()
+
+        self.llm.script = script
+
+
+FAULTS: dict[LLMTrouble, Exception | Answer] = {
+    LLMTrouble.DOWN: ProviderFault("It is down."),
+    LLMTrouble.REFUSES_US: ProviderFault("It refuses the key.", config=True),
+    LLMTrouble.TOO_LONG: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
+    LLMTrouble.CUT: answered('{"headline": "', ItemReason.TRUNCATED),
+}
+
+
+class TestMemorySummarizer(SummarizerSuite):
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Summarizer]:
+        self.made = MemorySummarizer()
+        yield self.made
+
+    def cause(self, trouble: LLMTrouble) -> None:
+        if trouble not in FAULTS:
+            super().cause(trouble)
+        self.made.script = lambda question: FAULTS[trouble]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.stores import firestore
-from notifications.commands.resend import Refused, _refuse_what_is_no_day
+from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
 from notifications.domain.model import Cited, DayState, User
@@ -33,7 +33,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, sl
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
-from tests.support.memory import MemoryStore, MemoryWorld
+from notifications.testing import MemoryStore, MemoryWorld
 from tests.support.worlds import FirestoreWorld, SqliteWorld, World, talk
 
 FIRST, DAYS = date(2026, 3, 26), 7  # a clock goes forward in Berlin on the 29th
@@ -190,8 +190,7 @@ class History:
                 return
             listed = await self.store.user("ann")
             try:
-                run: Any = SimpleNamespace(parts=SimpleNamespace(store=self.store))
-                await _refuse_what_is_no_day(run, listed, slot)
+                refuse_unmakeable(listed, await read_ledgers(self.store, listed.user, slot, LOOK_BACK))
             except Refused:
                 return
             found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)

@@ -28,14 +28,14 @@ from notifications.domain.schedule import latest_slot
 from notifications.limits import Limits
 from notifications.run.state import Parts, Run
 from notifications.run.user import claim_and_recap
+from notifications.testing import MemorySummarizer
 from notifications.wiring import BootClock
-from tests.contract.test_stores import connect as connect_store
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.jobs import Stage
-from tests.support.memory import MemorySummarizer
 from tests.support.servers import RedisServer
 from tests.support.web import completion, llm_error
 from tests.support.worlds import SqliteWorld, World, talk
+from tests.support.worlds import connect as connect_store
 
 RAISED: dict[str, Callable[[], Exception]] = {
     "store down": lambda: StoreDown("sqlite", "It is down."),

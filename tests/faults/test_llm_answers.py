@@ -15,8 +15,8 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
+from notifications.testing.answers import item
 from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.answers import item
 from tests.support.hostile import hostile
 from tests.support.jobs import Stage, latest_hour
 from tests.support.web import completion, llm_error, recap_answer

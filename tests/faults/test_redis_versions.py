@@ -150,7 +150,7 @@ def test_no_cluster_behind_the_address_of_one(
 def test_a_node_that_dies_midway_stops_the_run(
     sqlite_world: SqliteWorld, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
 ) -> None:
-    from tests.contract.test_claims import cluster_of_two
+    from tests.support.servers import cluster_of_two
 
     nodes = cluster_of_two(tmp_path / "cluster", redis_binaries()[1])
     stage = Stage(sqlite_world, nodes[0], llm, fcm, tmp_path)

@@ -13,8 +13,8 @@ import pytest
 from google.cloud.firestore import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
+from notifications.testing.answers import item, recap_answer
 from tests.support import app_documents as app
-from tests.support.answers import item, recap_answer
 from tests.support.jobs import Finished, Stage
 from tests.support.web import completion
 from tests.support.worlds import FirestoreWorld, talk

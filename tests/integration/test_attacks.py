@@ -21,7 +21,7 @@ from bastioncorpus import load_corpus
 from notifications.domain.question import Question
 from notifications.recap import verify
 from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
-from tests.support.answers import JSON, item, recap_answer, verdicts_answer
+from notifications.testing.answers import JSON, item, recap_answer, verdicts_answer
 from tests.support.evening import Evening
 from tests.support.hostile import hostile
 from tests.support.worlds import Doc

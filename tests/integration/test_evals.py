@@ -13,7 +13,7 @@ from aiohttp import web
 
 from evals.days import load_days
 from notifications.domain.text import plain
-from tests.support.answers import verdicts_answer
+from notifications.testing.answers import verdicts_answer
 from tests.support.jobs import JOB
 from tests.support.web import ASKED, FakeLLM, completion
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from notifications.domain.text import width_of
-from tests.support.answers import item, recap_answer, verdicts_answer
+from notifications.testing.answers import item, recap_answer, verdicts_answer
 from tests.support.hostile import hostile
 from tests.support.jobs import JOB, Stage
 from tests.support.web import ASKED, completion

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from notifications.recap.verify import HEADLINE, PUSH, QUOTE, TOPIC
-from tests.support.answers import JSON, Refuses, item, recap_answer, verdicts_answer
+from notifications.testing.answers import JSON, Refuses, item, recap_answer, verdicts_answer
 from tests.support.jobs import Stage
 from tests.support.web import ASKED, completion
 from tests.support.worlds import Doc

@@ -11,7 +11,6 @@ from typing import Any
 from notifications.adapters.llm.sentences import sentences
 from notifications.commands.operation import Context
 from notifications.domain.claim import Record, user_key
-from notifications.domain.delivery import LedgerRules
 from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
@@ -20,8 +19,16 @@ from notifications.run.state import Parts, RunResult
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings
-from tests.support.memory import MemoryClaims, MemoryPush, MemoryRedis, MemoryStore, MemorySummarizer, MemoryWorld
-from tests.support.worlds import Doc, talk
+from notifications.testing import (
+    Doc,
+    MemoryClaims,
+    MemoryPush,
+    MemoryRedis,
+    MemoryStore,
+    MemorySummarizer,
+    MemoryWorld,
+    talk,
+)
 
 EIGHT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 LIMITS = Limits(concurrency=4, start_gap_seconds=0.0001, store_timeout_seconds=0.5, sending_stale_seconds=120)
@@ -45,12 +52,7 @@ class Evening:
         self.push_text = PushText.RECAP
         self.verifies = False
         self.style = ""
-        rules = LedgerRules(
-            self.limits.span("sending_stale"),
-            self.limits.max_pushes,
-            timedelta(days=self.limits.ledger_retention_days),
-        )
-        self.store: Any = MemoryStore(self.world.documents, rules)
+        self.store: Any = MemoryStore(self.world.documents, self.limits.ledger_rules)
 
     def seconds(self) -> float:
         """The parts' clock: it stands still while nobody turns it."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.answers import answer_to, asked_for, recap_answer
-from tests.support.web import TAKES, WHO, LoopbackServer
+from notifications.testing.answers import answer_to, recap_answer
+from tests.support.web import TAKES, WHO, LoopbackServer, asked_for
 
 JSON = dict[str, Any]
 COMMON = frozenset({"model", "messages", "response_format", "temperature", "top_p", "stop", "stream", "n"})

@@ -12,11 +12,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 READY_SECONDS = 30.0
 EMULATOR_OPTIONS = ("-Xmx3g", "-XX:+UseSerialGC", "-Duser.language=en")  # on two cores other collectors cost a third
@@ -212,3 +214,25 @@ def stop_shared_emulator(folder: Path) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def cluster_of_two(folder: Path, binary: Path) -> list[RedisServer]:
+    """Two masters with half of the slots each."""
+    nodes = [
+        RedisServer(folder / name, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", binary=binary)
+        for name in ("left", "right")
+    ]
+    for node, slots in zip(nodes, (range(8192), range(8192, 16384)), strict=True):
+        with Redis(port=node.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+    with Redis(port=nodes[0].port) as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+    for node in nodes:
+        wait_for(partial(_knows_the_other, node.port), "cluster")
+    return nodes
+
+
+def _knows_the_other(port: int) -> bool:
+    with Redis(port=port) as client:
+        said = client.cluster("info")
+    return bool(said["cluster_state"] == "ok" and said["cluster_known_nodes"] == "2")

@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.answers import MARKER, SECOND_MARKER, answer_to, asked_for
-from tests.support.answers import recap_answer as recap_answer
+from notifications.testing.answers import JSON, MARKER, SECOND_MARKER, answer_to
+from notifications.testing.answers import recap_answer as recap_answer
 
 WHO = re.compile(r"who=(\S+)")
 TAKES = ("tenth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
@@ -78,8 +78,9 @@ class LoopbackServer:
         return f"http://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(10)
 
 
 def completion(
@@ -108,6 +109,13 @@ def llm_error(status: int, code: str, **headers: str) -> web.Response:
     """An error as OpenAI writes it."""
     error = {"error": {"message": "no", "type": code, "code": code, "param": None}}
     return web.json_response(error, status=status, headers=headers)
+
+
+def asked_for(body: JSON) -> str:
+    """The name of the question, in whatever form it was asked."""
+    form = body.get("response_format", {}).get("json_schema", {}).get("name")
+    said = body["messages"][0]["content"]
+    return form or ("daily_notes" if "25 facts" in said else "second_look" if '"verdicts"' in said else "daily_recap")
 
 
 class FakeLLM(LoopbackServer):

@@ -6,62 +6,25 @@ import json
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 
+from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.local.sqlite import file as sqlite
+from notifications.adapters.stores import firestore
 from notifications.adapters.stores.documents import moment
 from notifications.domain.claim import environment_of
-
-Doc = dict[str, Any]
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-def talk(uid: str, at: datetime, **changes: Any) -> Doc:
-    """A conversation worth a recap; the fake LLM counts it for `uid`."""
-    structured = {
-        "title": "A talk",
-        "overview": f"who={uid} talked about the garden.",
-        "category": "social",
-        "action_items": [{"description": "Buy seeds", "completed": False}],
-        "events": [],
-    }
-    doc: Doc = {
-        "created_at": at,
-        "started_at": at - timedelta(minutes=20),
-        "finished_at": at,
-        "discarded": False,
-        "is_locked": False,
-        "structured": structured,
-    }
-    return doc | changes
-
-
-class World(Protocol):
-    """One store, empty at first."""
-
-    name: str
-    environment: str  # as it stands in Redis' keys
-
-    def env(self) -> dict[str, str]: ...
-    def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None: ...
-    def update_user(self, uid: str, changes: Doc) -> None: ...
-    def delete_user(self, uid: str) -> None: ...
-    def user(self, uid: str) -> Doc | None: ...
-    def tokens(self, uid: str) -> dict[str, Doc]: ...
-    def put_token(self, uid: str, key: str, token: str) -> None: ...
-    def put_device(self, uid: str, key: str, doc: Doc) -> None: ...
-    def ledgers(self, uid: str) -> dict[str, Doc]: ...
-    def summaries(self, uid: str) -> dict[str, Doc]: ...
-    def put_summary(self, uid: str, key: str, doc: Doc) -> None: ...
-    def delete_summary(self, uid: str, key: str) -> None: ...
-    def put_ledger(self, uid: str, day: str, doc: Doc) -> None: ...
-    def delete_ledger(self, uid: str, day: str) -> None: ...
-    def put_talk(self, uid: str, key: str, doc: Doc) -> None: ...
-    def close(self) -> None: ...
+from notifications.domain.delivery import LedgerRules
+from notifications.ports import Store
+from notifications.testing import MemoryStore, MemoryWorld
+from notifications.testing.documents_suite import RULES
+from notifications.testing.world import LONG_AGO
+from notifications.testing.world import Doc as Doc
+from notifications.testing.world import World as World
+from notifications.testing.world import talk as talk
 
 
 class FirestoreWorld:
@@ -229,6 +192,16 @@ class SqliteWorld:
 
     def close(self) -> None:
         self.db.close()
+
+
+async def connect(world: World, rules: LedgerRules = RULES) -> Store:
+    """A store over the world's documents."""
+    if isinstance(world, FirestoreWorld):
+        return await firestore.connect(world.project, "(default)", world.host, rules, timedelta(seconds=60))
+    if isinstance(world, MemoryWorld):
+        return MemoryStore(world.documents, rules)
+    assert isinstance(world, SqliteWorld)
+    return SqliteStore(world.folder / "recap.sqlite3", rules)
 
 
 def iso(day: date) -> str:

@@ -15,7 +15,7 @@ from notifications.recap.answer import MAX_ANSWER_CHARS, read_answer, read_facts
 from notifications.recap.evidence import Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
-from tests.support.answers import item, recap_answer
+from notifications.testing.answers import item, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 SAID = "They met and ate soup at noon. They want to paint the fence. It costs 40 euros. Who pays for it?"

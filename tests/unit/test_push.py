@@ -1,4 +1,4 @@
-"""What a push says, and how it looks on the wire."""
+"""What a push says."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.channels.fcm import body_of, payload
-from notifications.domain.model import collapse_id
 from notifications.domain.own_words import OWN_WORDS
 from notifications.domain.push import (
-    TTL,
     Message,
     Notice,
     PushAnswer,
@@ -44,61 +41,6 @@ def test_a_long_overview_is_cut_after_a_whole_word() -> None:
     assert bounded("short", 12) == "short"
     assert notice("", "", "").body == READY
     assert bounded("", 5) == ""
-
-
-def test_the_wire_form_for_every_platform() -> None:
-    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    tag = collapse_id("u" * 1500, at.date())
-    message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
-    sent = payload(("token", "t"), message)
-    assert sent["data"] == {
-        "type": "day_summary",
-        "notification_type": "daily_summary",
-        "navigate_to": "/daily-summary/2026-05-01",
-        "id": "2026-05-01",
-        "created_at": "2026-05-01T20:00:00+00:00",
-        "text": "Body",
-        "sender": "ai",
-        "from_integration": "false",
-    }
-    assert sent["notification"] == {"title": "🌤️ Head", "body": "Body"}
-    assert sent["android"]["notification"]["tag"] == tag
-    assert sent["apns"]["headers"]["apns-collapse-id"] == tag
-    assert sent["webpush"]["notification"] == {"title": "🌤️ Head", "body": "Body", "tag": tag}
-    assert len(tag.encode()) == 32
-    assert sent["android"]["ttl"] == "72000s"
-    assert sent["webpush"]["headers"]["TTL"] == "72000"
-    assert sent["apns"]["headers"]["apns-expiration"] == str(int(at.timestamp()) + 72000)
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
-    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    sent = payload(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
-    rings = (
-        sent["android"]["priority"],
-        sent["android"]["notification"],
-        sent["apns"]["headers"]["apns-priority"],
-        sent["apns"]["payload"]["aps"],
-        sent["webpush"]["headers"]["Urgency"],
-        sent["webpush"]["notification"].get("silent"),
-    )
-    if silent:
-        low = {"tag": "tag", "notification_priority": "PRIORITY_LOW"}
-        assert rings == ("NORMAL", low, "5", {"interruption-level": "passive"}, "low", True)
-    else:
-        assert rings == ("HIGH", {"tag": "tag"}, "10", {"sound": "default"}, "high", None)
-    assert (sent["android"]["ttl"], sent["webpush"]["headers"]["TTL"]) == ("72000s", "72000")
-
-
-# What one letter takes in JSON: a quote two bytes, what is escaped by its number six.
-@pytest.mark.parametrize("letter", ["x", '"', "\\", "\u0001", "\u6f22", "\U00020000"])
-@pytest.mark.parametrize("length", [150, 5_000])
-def test_no_message_is_heavier_than_fcm_takes(letter: str, length: int) -> None:
-    """Also one of an old ledger, which may hold longer texts than are made today."""
-    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    message = Message("u", "t" * 32, letter * length, letter * length, "i" * 64, at, at + TTL, silent=True)
-    assert len(body_of(("token", "t" * 200), message)) <= 4_096
 
 
 @pytest.mark.parametrize(

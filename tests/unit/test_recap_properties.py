@@ -25,7 +25,7 @@ from notifications.recap.plan import Line, Note, plan
 from notifications.recap.prompt import part_question, recap_question
 from notifications.recap.verify import Judged, judged, second_look, survivors
 from notifications.recap.words import letters_of
-from tests.support.answers import item
+from notifications.testing.answers import item
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 INNOCENT = json.loads((Path(__file__).parents[2] / "evals" / "innocent.json").read_text(encoding="utf-8"))

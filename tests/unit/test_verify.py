@@ -28,7 +28,7 @@ from notifications.recap.verify import (
     second_look,
     survivors,
 )
-from tests.support.answers import verdicts_answer
+from notifications.testing.answers import verdicts_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 ROOM = 138_000

@@ -14,8 +14,9 @@ from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LA
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import DayState, Ledger, User
-from notifications.domain.schedule import ONE_DAY, Slot
+from notifications.domain.schedule import Slot
 from notifications.ports import Listed
+from notifications.run.day_input import Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.tick import sent_elsewhere
@@ -23,7 +24,6 @@ from notifications.run.user import claim_and_recap
 
 LOOK_AGAIN = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # then the claim is due again
-LATER_DAYS = 3  # a later day's window reaches 72 h back at most
 
 
 class Refused(UsageFault):
@@ -61,7 +61,7 @@ async def resend(uid: str, day: date, context: Context) -> int:
 
 async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:
     """Ask for it. Not `again`: not where it was sent meanwhile. Raises Refused."""
-    user, slot = await check(run, listed, day)
+    user, slot, _ = await check(run, listed, day)
     now = await run.parts.claims.now()
     record = await _claim_of(run, user.uid, day)
     left = live_for(record, now)
@@ -101,8 +101,8 @@ def _fresh_for(run: Run, entry: Ledger | None, now: datetime) -> timedelta:
     return since + run.parts.limits.span("sending_stale") - now if since is not None else timedelta(0)
 
 
-async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot]:
-    """Whether there is anything to resend. Raises Refused."""
+async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot, Ledgers]:
+    """Whose day it is, when it was due, and its ledgers. Raises Refused where there is nothing to resend."""
     user, slot = listed.user, slot_of(listed, day)
     if user is None or slot is None:
         raise Refused(f"users/{listed.uid} can't be served: {listed.flaw}", "unreadable document")
@@ -111,8 +111,9 @@ async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot]:
     if slot.at > await run.parts.claims.now() + run.offset:
         when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", "not due yet")
-    await _refuse_what_is_no_day(run, listed, slot)
-    return user, slot
+    ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
+    refuse_unmakeable(listed, ledgers)
+    return user, slot, ledgers
 
 
 async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) -> Ledger:
@@ -134,16 +135,15 @@ async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) 
                 await run.terminated.wait()
 
 
-async def _refuse_what_is_no_day(run: Run, listed: Listed, slot: Slot) -> None:
-    """A day that the account had no slot on, or whose conversations are in a later recap already."""
+def refuse_unmakeable(listed: Listed, ledgers: Ledgers) -> None:
+    """Raises Refused for a day before the account was made, and for one whose conversations are in a later recap."""
+    slot, today = ledgers.slot, ledgers.today
     uid, day = listed.uid, slot.recap_date
-    ledgers = await run.parts.store.ledgers_between(uid, day, day + LATER_DAYS * ONE_DAY)
-    today = ledgers.pop(day, None)
     if today is None and listed.created is not None and slot.at < listed.created:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state.without_text
-    if made_anew and (reason := not_made_anew(slot, ledgers)):
+    if made_anew and (reason := not_made_anew(slot, ledgers.around)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 

@@ -18,10 +18,11 @@ from notifications.commands.operation import Context
 from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
 from notifications.domain.claim import user_key
+from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import DayState
 from notifications.ports import Listed
-from notifications.run.day_input import read_conversations, read_ledgers
+from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
@@ -158,14 +159,20 @@ class Many:
 
 async def likely_answer(run: Run, listed: Listed, day: date) -> str:
     """What a resend would come to, by reads alone. Raises Refused."""
-    user, slot = await check(run, listed, day)
+    user, _, ledgers = await check(run, listed, day)
     [record] = await run.parts.claims.read([user_key(user.uid, day)])
-    if live_for(record, await run.parts.claims.now()):
+    now = await run.parts.claims.now()
+    if live_for(record, now):
         return "being sent"
-    ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
     today = ledgers.today
-    if today is not None and today.state in (DayState.GAVE_UP, DayState.SENDING, DayState.PENDING):
-        return "sent"  # its recap is stored
+    match ledgers.gate(today if today is not None and today.state.without_text else None):
+        case Gate.UNREADABLE | Gate.INVERTED:
+            return UNFINISHED
+        case Gate.OPEN:
+            taken = take("-", Snapshot(today, now), run.parts.limits.ledger_rules).step
+            return {NextStep.BUSY: "being sent", NextStep.FINAL: DayState.GAVE_UP.value}.get(taken, "sent")
+        case Gate.ENDED | Gate.LEGACY:
+            return "sent"  # its recap is stored
     found = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
     return "sent" if found is not None else NOTHING_TO_SAY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evals.days import load_days
 from evals.llms import Maker
 from notifications.domain.errors import ItemReason
-from tests.support.memory import MemorySummarizer, answered
+from notifications.testing import MemorySummarizer, answered
 
 
 async def test_what_useless_answers_cost_is_counted_though_the_extract_is_stored() -> None:

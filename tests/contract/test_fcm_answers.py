@@ -1,16 +1,25 @@
-"""What each of FCM's answers means."""
+"""What each of FCM's answers means, and how a push looks on the wire."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from notifications.adapters.channels.fcm import NO_PROJECT, QUOTA_WAIT, Error, parse_answer, read_answer
-from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
+from notifications.adapters.channels.fcm import (
+    NO_PROJECT,
+    QUOTA_WAIT,
+    Error,
+    body_of,
+    parse_answer,
+    payload,
+    read_answer,
+)
+from notifications.domain.model import collapse_id
+from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 
 MINUTE = timedelta(minutes=1)
 RPC = "type.googleapis.com/google.rpc"
@@ -136,3 +145,58 @@ def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
 def test_only_a_200_accepts() -> None:
     said = json.dumps({"name": "projects/p/messages/1"}).encode()
     assert [parse_answer(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
+
+
+def test_the_wire_form_for_every_platform() -> None:
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    tag = collapse_id("u" * 1500, at.date())
+    message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
+    sent = payload(("token", "t"), message)
+    assert sent["data"] == {
+        "type": "day_summary",
+        "notification_type": "daily_summary",
+        "navigate_to": "/daily-summary/2026-05-01",
+        "id": "2026-05-01",
+        "created_at": "2026-05-01T20:00:00+00:00",
+        "text": "Body",
+        "sender": "ai",
+        "from_integration": "false",
+    }
+    assert sent["notification"] == {"title": "🌤️ Head", "body": "Body"}
+    assert sent["android"]["notification"]["tag"] == tag
+    assert sent["apns"]["headers"]["apns-collapse-id"] == tag
+    assert sent["webpush"]["notification"] == {"title": "🌤️ Head", "body": "Body", "tag": tag}
+    assert len(tag.encode()) == 32
+    assert sent["android"]["ttl"] == "72000s"
+    assert sent["webpush"]["headers"]["TTL"] == "72000"
+    assert sent["apns"]["headers"]["apns-expiration"] == str(int(at.timestamp()) + 72000)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    sent = payload(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
+    rings = (
+        sent["android"]["priority"],
+        sent["android"]["notification"],
+        sent["apns"]["headers"]["apns-priority"],
+        sent["apns"]["payload"]["aps"],
+        sent["webpush"]["headers"]["Urgency"],
+        sent["webpush"]["notification"].get("silent"),
+    )
+    if silent:
+        low = {"tag": "tag", "notification_priority": "PRIORITY_LOW"}
+        assert rings == ("NORMAL", low, "5", {"interruption-level": "passive"}, "low", True)
+    else:
+        assert rings == ("HIGH", {"tag": "tag"}, "10", {"sound": "default"}, "high", None)
+    assert (sent["android"]["ttl"], sent["webpush"]["headers"]["TTL"]) == ("72000s", "72000")
+
+
+# What one letter takes in JSON: a quote two bytes, what is escaped by its number six.
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "\u0001", "\u6f22", "\U00020000"])
+@pytest.mark.parametrize("length", [150, 5_000])
+def test_no_message_is_heavier_than_fcm_takes(letter: str, length: int) -> None:
+    """Also one of an old ledger, which may hold longer texts than are made today."""
+    at = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    message = Message("u", "t" * 32, letter * length, letter * length, "i" * 64, at, at + TTL, silent=True)
+    assert len(body_of(("token", "t" * 200), message)) <= 4_096

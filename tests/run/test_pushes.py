@@ -14,8 +14,8 @@ from notifications.domain.errors import (
     DependencyDown,
 )
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
+from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, outcomes
-from tests.support.memory import ENVIRONMENT
 
 BUSY = PushAnswer(PushResult.BUSY, "UNAVAILABLE")
 UNKNOWN = PushAnswer(PushResult.UNKNOWN, "TimeoutError")

@@ -15,9 +15,9 @@ from notifications.domain.question import Question
 from notifications.ports import Answer
 from notifications.recap import answer
 from notifications.run import recap
-from tests.support.answers import item, quotes_of, recap_answer
+from notifications.testing import ENVIRONMENT, answered
+from notifications.testing.answers import item, quotes_of, recap_answer
 from tests.support.evening import EIGHT, Evening, outcomes
-from tests.support.memory import ENVIRONMENT, answered
 
 LONG = "You talked about the garden and the fence, with all that belongs to it and more. " * 12
 

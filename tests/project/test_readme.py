@@ -56,7 +56,8 @@ def test_every_file_and_test_that_a_page_names_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     for named in re.findall(r"`((?:notifications|docs|tests|deploy)/[\w./]+)`", text):
         assert (ROOT / named).exists(), named
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "notifications/testing").glob("*_suite.py")]
+    tests = "\n".join(path.read_text() for path in files)
     for name in re.findall(r"`(test_\w+)`", text):
         assert f"def {name}(" in tests, name
 

@@ -13,8 +13,8 @@ from notifications.domain.errors import (
     ClaimsDown,
     StoreDown,
 )
+from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, of, outcomes
-from tests.support.memory import ENVIRONMENT
 
 
 async def _terms(evening: Evening, uid: str) -> Any:

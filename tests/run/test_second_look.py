@@ -17,10 +17,10 @@ from notifications.ports import Answer
 from notifications.recap import verify
 from notifications.recap.verify import NAME, QUOTE
 from notifications.run.termination import Termination
-from tests.support.answers import Refuses, item, recap_answer, verdicts_answer
+from notifications.testing import ENVIRONMENT
+from notifications.testing.answers import Refuses, item, recap_answer, verdicts_answer
+from tests.run.test_recap import add_talks, kinds, long_day, summary, with_overview
 from tests.support.evening import EIGHT, Evening, outcomes
-from tests.support.memory import ENVIRONMENT
-from tests.unit.test_run_recap import add_talks, kinds, long_day, summary, with_overview
 
 
 def looked_at(uids: tuple[str, ...] = ("ann",), **changes: Any) -> Evening:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
-from notifications.commands.resend.many import Many, Which
-from notifications.domain.errors import KeyTrouble, Malformed, StoreDown
+from notifications.commands.operation import RESENDABLE, Context
+from notifications.commands.resend.many import Many, Which, resend_many
+from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
 from notifications.ports import Listed
 from notifications.run.state import Run
+from notifications.settings import Settings
+from tests.support.days import DAY, DAYS, LEDGERS, USERS
 from tests.support.evening import Evening
 
 UIDS = [f"u{number:02}" for number in range(20)]
@@ -78,3 +83,30 @@ async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -
     assert "u00" in served
     assert {uid: evening.state(uid) for uid in served} == dict.fromkeys(served, "sent")
     assert evening.got() == {f"{uid}-0": 1 for uid in served}
+
+
+async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write: bool) -> str:
+    """The counts that the command ends with."""
+    context = Context(
+        settings=Settings(),
+        claims=evening.claims,
+        open_parts=evening._open,
+        offset=timedelta(0),
+        terminated=evening.terminated,
+    )
+    which = Which(date.fromisoformat(DAY), frozenset(RESENDABLE))
+    capsys.readouterr()
+    with suppress(Unfinished):
+        await resend_many(which, context, write=write)
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{DAY}: ")]
+    return re.split(r"; | \(", line)[0]
+
+
+@pytest.mark.parametrize("found", LEDGERS | DAYS | USERS)
+async def test_a_dry_run_counts_what_a_resend_comes_to(found: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann")
+    (LEDGERS | DAYS | USERS)[found](evening)
+    evening.now += timedelta(hours=5)
+    said = await counted(evening, capsys, write=False)
+    assert await counted(evening, capsys, write=True) == said

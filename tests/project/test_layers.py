@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,7 @@ MAY = {
     "wiring": {"run", "adapters", "settings", "ports", "domain"},
     "run": {"limits", "ports", "recap", "domain"},
     "adapters": {"limits", "ports", "recap", "domain"},
+    "testing": {"adapters", "ports", "recap", "domain"},  # for who writes an adapter; no other room may know it
     "settings": {"limits", "domain"},
     "ports": {"domain"},
     "limits": {"domain"},
@@ -87,8 +89,10 @@ def test_every_room_has_its_row_and_no_row_is_without_an_arrow() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_adapters_import_vendors(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
     if room(path) != "adapters":
-        assert not {name for name in imports(path) if name.split(".")[0] in VENDORS}
+        assert not roots & VENDORS
+    assert not roots & ({"tests"} if room(path) == "testing" else {"tests", "pytest"})
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -168,3 +172,19 @@ def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in (names + classes).items() if count > 1] == []
+
+
+ALONE = """
+import pathlib, sys
+for name in %r:
+    sys.modules[name] = None
+import tests.conftest
+for path in sorted(pathlib.Path("tests/unit").glob("test_*.py")):
+    __import__(f"tests.unit.{path.stem}")
+"""
+
+
+def test_a_unit_test_needs_pytest_and_hypothesis_alone() -> None:
+    """No vendor's client, no server: so they start at once, and run where only the domain's libraries are."""
+    clients = sorted(VENDORS | {"freezegun", "structlog", "tqdm", "pydantic", "yaml"})
+    subprocess.run([sys.executable, "-c", ALONE % clients], cwd=ROOT, check=True, timeout=60)

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from notifications.domain.errors import ClaimsDown, StoreDown
 from notifications.run.clocks import Comparison, RedisTime, disagreement, host_is_wrong, off_by
+from notifications.testing import MemoryClaims
 from tests.support.evening import EIGHT, Evening, outcomes
-from tests.support.memory import MemoryClaims
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)

@@ -90,10 +90,3 @@ def with_number(answer: JSON, number: int) -> JSON:
     for one in [*answer["overview"], *answer["open_questions"], *answer["highlights"][0]["items"]]:
         one["notes"] = [number]
     return answer
-
-
-def asked_for(body: JSON) -> str:
-    """The name of the question, in whatever form it was asked."""
-    form = body.get("response_format", {}).get("json_schema", {}).get("name")
-    said = body["messages"][0]["content"]
-    return form or ("daily_notes" if "25 facts" in said else "second_look" if '"verdicts"' in said else "daily_recap")

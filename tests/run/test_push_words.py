@@ -10,8 +10,8 @@ from notifications.commands.resend import carry_out, wish
 from notifications.domain.claim import sweep_key
 from notifications.domain.push import PushAnswer, PushResult, PushText
 from notifications.run.state import Run
+from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening
-from tests.support.memory import ENVIRONMENT
 
 BUSY = PushAnswer(PushResult.BUSY, "UNAVAILABLE")
 

@@ -14,8 +14,8 @@ from notifications.domain.errors import (
 )
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.run.tick import read_due
+from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, outcomes
-from tests.support.memory import ENVIRONMENT
 
 
 async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_theirs() -> None:

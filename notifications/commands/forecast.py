@@ -1,0 +1,259 @@
+"""What the next run does with one user's day, by the claim's own table and the run's own gates. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from notifications.domain.claim import (
+    FINAL,
+    SINGLE_FILE_LANE,
+    Call,
+    ClaimAnswer,
+    ClaimState,
+    Record,
+    Transition,
+    Verb,
+    claimable,
+    decide,
+    skipped_key,
+    sweep_key,
+    user_key,
+)
+from notifications.domain.delivery import RESEND_OUTCOME, Decision, NextStep, Opening, Snapshot, end_day, sweep, take
+from notifications.domain.model import DayState, Ledger, User
+from notifications.domain.schedule import Phase, Slot
+from notifications.domain.shards import key_of
+from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
+from notifications.run.shard import LEFT_OPEN
+from notifications.run.state import Run
+from notifications.run.sweep import is_swept, slot_of_entry
+from notifications.run.user import unverified_draft
+
+
+class Step(StrEnum):
+    """What the next run does with a day, in the words of `--dry-run`."""
+
+    MAKES = "due"
+    SENDS_EXTRACT = "due: closing, so no LLM is asked"
+    SENDS_DRAFT = "due: closing, so its draft is sent without a second look"
+    PUSHES = "due: an open delivery would be taken over"
+    LEGACY = "skipped: legacy"
+    SKIPS = "skipped: no_content"
+    MISSES = "missed: its catch-up is over"
+    MISSES_INVERTED = "missed: a ledger around ends after its slot"
+    CLOSES_DEAD = "dead: it failed or crashed too often"
+    GIVES_UP = "given up"
+    # the day stays as it is
+    ENDED = "done"
+    ENDED_IN_REDIS = "done in Redis"
+    WAITS = "waiting"
+    SENDER_WAITS = "waiting: its sender may still be at work"
+    SWEPT_LATER = "waiting: for the next sweep"
+    HELD = "held"
+    FOREIGN = "held by another writer's value"
+    SHARD_WAITS = "waiting: its hour is served again later"
+    SHARD_HELD = "held: another run serves its hour"
+    SHARD_FOREIGN = "stuck: another writer's value holds its hour"
+    SHARD_COMPLETE = "not due: its hour was served to the end"
+    SKIPPED_BEFORE = "done: skipped by an earlier run"
+    STUCK_LEDGER = "stuck: its ledger can't be read"
+    STUCK_INVERTED = "stuck: a ledger around ends after its slot"
+    SWITCHED_OFF = "switched off"
+    EARLY = "not due yet"
+    OVER = "not due"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What comes next; where it waits, `then` follows. `entry`: the ledger as it would be stored."""
+
+    step: Step
+    wait: timedelta = timedelta(0)
+    entry: Ledger | None = None
+    then: Forecast | None = None
+
+    @property
+    def acts(self) -> bool:
+        return self.step in (Step.PUSHES, Step.GIVES_UP, Step.CLOSES_DEAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What Redis says of a day: its own claim, its shard's and the sweep's."""
+
+    claim: Record
+    shard: Record
+    sweep: Record
+    skipped: bool  # its shard remembers that it was skipped
+
+
+@dataclass(slots=True)
+class DayView:
+    """One user's day as a run that starts now would find it. `now` is the schedule's.
+
+    `alone`: by a run for this user only, without a shard.
+    """
+
+    run: Run
+    user: User
+    slot: Slot
+    now: datetime
+    ledgers: Ledgers
+    records: Records
+    alone: bool = False
+    _input: DayInput | None = None
+
+    @property
+    def phase(self) -> Phase:
+        return self.run.parts.limits.rules.phase(self.slot.at, self.now)
+
+    async def read(self) -> DayInput:
+        """The conversations, read once."""
+        if self._input is None:
+            self._input = await read_conversations(self.run.parts.store, self.ledgers)
+        return self._input
+
+    async def forecast(self) -> Forecast:
+        """What the next run does with the day; and where it waits, what the next run after that does."""
+        found = await self._forecast()
+        if found.wait <= timedelta(0):
+            return found
+        ledgers = replace(self.ledgers, today=found.entry) if found.entry else self.ledgers
+        later = replace(self, now=self.now + found.wait, ledgers=ledgers)
+        return replace(found, then=await later.forecast())
+
+    async def _forecast(self) -> Forecast:
+        today = self.ledgers.today
+        if today is not None and today.state is DayState.UNREADABLE:
+            return Forecast(Step.STUCK_LEDGER)
+        if today is not None and today.state.final:
+            return Forecast(Step.ENDED)
+        if today is None and self.records.claim.state in FINAL - {ClaimState.DEAD}:
+            return Forecast(Step.ENDED_IN_REDIS)
+        if skipped := self._shard_skips():
+            active = self.user.enabled
+            swept = sweep_forecast(self.run, today, self.records, self.now, active=active) if today else None
+            shard_comes_back = skipped.step in (Step.SHARD_WAITS, Step.SHARD_HELD, Step.SHARD_FOREIGN)
+            return swept if swept and (swept.acts or not shard_comes_back) else skipped
+        transition = _next_claim(self.run, self.records.claim, self.now)
+        not_won = _not_won(self.run, transition, today, self.now)
+        return not_won or await self._gates(replace(transition.after, reason=self.records.claim.reason))
+
+    def _shard_skips(self) -> Forecast | None:
+        """Why the run of its shard does not look at the user; None where it does."""
+        shard, redis_ms = self.records.shard, self.run.redis_ms(self.now)
+        if not self.user.enabled:
+            return Forecast(Step.SWITCHED_OFF)
+        if self.phase is Phase.EARLY:
+            return Forecast(Step.EARLY)
+        if self.phase is Phase.OVER:
+            return Forecast(Step.OVER)
+        if self.alone:
+            return None
+        if shard.state is ClaimState.FOREIGN:
+            return Forecast(Step.SHARD_FOREIGN)
+        if shard.state is ClaimState.COMPLETE:
+            return Forecast(Step.SHARD_COMPLETE)
+        if not claimable(shard, redis_ms):
+            step = Step.SHARD_WAITS if shard.state is ClaimState.IDLE else Step.SHARD_HELD
+            return Forecast(step, timedelta(milliseconds=shard.until - redis_ms))
+        return Forecast(Step.SKIPPED_BEFORE) if self.records.skipped else None
+
+    async def _gates(self, claim: Record) -> Forecast:
+        """What a run makes of the day once it is claimed."""
+        run, closing = self.run, self.phase is Phase.CLOSING
+        match self.ledgers.gate():
+            case Gate.OPEN:
+                seen = _snapshot(run, self.ledgers.today, self.now)
+                return _forecast_of(take("-", seen, run.parts.limits.ledger_rules), seen)
+            case Gate.LEGACY:
+                return Forecast(Step.LEGACY)
+            case Gate.INVERTED:
+                return Forecast(Step.MISSES_INVERTED if closing else Step.STUCK_INVERTED)
+        found = (await self.read()).material(run.parts.limits.min_words)
+        if found is None:
+            return Forecast(Step.SKIPS)
+        if not closing:
+            return Forecast(Step.MAKES)
+        if await unverified_draft(run, self.user.uid, found, claim):
+            return Forecast(Step.SENDS_DRAFT)
+        return Forecast(Step.SENDS_EXTRACT if run.parts.falls_back else Step.MISSES)
+
+
+async def view_day(run: Run, user: User, slot: Slot, now: datetime, *, alone: bool = False) -> DayView:
+    """The day's ledgers, and what Redis says of it. Raises StoreDown or ClaimsDown."""
+    ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
+    return DayView(run, user, slot, now, ledgers, await _records_of(run, user, slot), alone)
+
+
+async def _records_of(run: Run, user: User, slot: Slot) -> Records:
+    claims = run.parts.claims
+    shard_key = key_of(user.uid, slot.at, user.hour, claims.environment, run.parts.limits.shards)
+    keys = [user_key(user.uid, slot.recap_date), shard_key, sweep_key(claims.environment)]
+    claim, shard, swept = await claims.read(keys)
+    skipped = shard.reason == LEFT_OPEN and user.uid in await claims.names(skipped_key(shard_key))
+    return Records(claim, shard, swept, skipped)
+
+
+def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, active: bool) -> Forecast | None:
+    """What the sweep does with an open ledger; None where it leaves it alone. `active`: its user is switched on."""
+    redis_now, stale = now - run.offset, run.parts.limits.span("sending_stale")
+    if entry.outcome == RESEND_OUTCOME or not entry.state.open:
+        return None
+    if entry.sending_at is not None and not is_swept(entry, redis_now, stale):
+        return Forecast(Step.SENDER_WAITS, entry.sending_at + stale - redis_now)
+    turn = timedelta(milliseconds=records.sweep.until - run.redis_ms(now)) + run.parts.limits.span("sweep")
+    if records.sweep.state is ClaimState.COMPLETE and turn > timedelta(0):
+        return Forecast(Step.SWEPT_LATER, turn)
+    not_won = _not_won(run, _next_claim(run, records.claim, now), entry, now, active=active)
+    over = run.parts.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
+    seen = _snapshot(run, entry, now, active=active)
+    return not_won or _forecast_of(sweep("-", seen, run.parts.limits.ledger_rules, over=over), seen)
+
+
+def _next_claim(run: Run, record: Record, now: datetime) -> Transition:
+    """What the next claim is answered, in the last lane at the latest."""
+    limits = run.parts.limits
+    lease_ms = int(limits.user_lease_seconds * 1000)
+    return decide(Call(Verb.CLAIM, "-", run.redis_ms(now), lease_ms, SINGLE_FILE_LANE, limits.max_crashes), record)
+
+
+def _not_won(
+    run: Run, transition: Transition, today: Ledger | None, now: datetime, *, active: bool = True
+) -> Forecast | None:
+    """What a claim that is not won comes to; None for one that is won."""
+    wait = timedelta(milliseconds=transition.wait)
+    match transition.answer:
+        case ClaimAnswer.WON:
+            return None
+        case ClaimAnswer.HELD:
+            return Forecast(Step.HELD, wait)
+        case ClaimAnswer.FOREIGN:
+            return Forecast(Step.FOREIGN)
+        case ClaimAnswer.DONE if transition.after.state is ClaimState.DEAD:
+            opening = Opening("", now.date(), by="-", slot=now)
+            outcome = "failures" if transition.after.failures >= run.parts.limits.max_item_failures else "crashes"
+            seen = _snapshot(run, today, now, active=active)
+            return _forecast_of(end_day(opening, DayState.DEAD, outcome, seen, run.parts.limits.ledger_rules), seen)
+        case ClaimAnswer.DONE:
+            return Forecast(Step.ENDED_IN_REDIS)
+        case _:
+            return Forecast(Step.WAITS, wait)
+
+
+def _snapshot(run: Run, entry: Ledger | None, now: datetime, *, active: bool = True) -> Snapshot:
+    return Snapshot(entry, now - run.offset, active)
+
+
+def _forecast_of(decision: Decision, seen: Snapshot) -> Forecast:
+    """What the ledger's own transition says."""
+    if decision.step is NextStep.PUSH:
+        return Forecast(Step.PUSHES)
+    if decision.step is NextStep.BUSY:
+        return Forecast(Step.SENDER_WAITS, decision.wait, decision.to_store(seen.read_time))
+    if decision.entry is None:
+        return Forecast(Step.SWITCHED_OFF)
+    dead = decision.entry.state is DayState.DEAD
+    return Forecast(Step.CLOSES_DEAD if dead else Step.GIVES_UP, entry=decision.entry)

@@ -1,0 +1,103 @@
+"""The Summarizer and Push ports in memory: both answer at once, and do what their `script` says instead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+
+from notifications.domain.backoff import RateLimit
+from notifications.domain.errors import ItemReason
+from notifications.domain.model import Device
+from notifications.domain.money import Spent
+from notifications.domain.push import ACCEPTED, Message, PushAnswer
+from notifications.domain.question import Question
+from notifications.ports import Answer, Checked
+from notifications.testing.answers import answer_to
+
+
+class MemorySummarizer:
+    """The Summarizer port: a recap, or a fact, that cites the first note; or what the script raises or answers."""
+
+    where = "The summarizer in memory"
+    named_by = "OPENAI_MODEL"
+    model = "memory"
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.tokens = 0
+        self.rate_limits: Mapping[str, RateLimit] = {}
+        self.asked: list[Question] = []
+        self.worst: int | None = None
+        self.script: Callable[[Question], Exception | Answer | str | None] = lambda question: None
+
+    async def ask(self, question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        self.calls += 1
+        self.asked.append(question)
+        said = self.script(question)
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, Answer):
+            return said
+        self.tokens += 120
+        return answered(said or json.dumps(answer_to(question.name, question.notes, "memory")))
+
+    async def worst_cost(self, question: Question) -> int | None:
+        return self.worst
+
+    async def check(self) -> Checked:
+        said = self.script(Question("daily_recap", "", {}, "", ""))
+        return Checked(trouble=str(said)) if isinstance(said, Exception) else Checked(found="answers")
+
+    async def last_day(self) -> date | None:
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def answered(text: str, ended: ItemReason | None = None, micro_usd: int | None = 50) -> Answer:
+    """An answer as the port has it."""
+    return Answer(text, "memory", "default", Spent(1, 100, 0, 20, 0, micro_usd), ended)
+
+
+class MemoryPush:
+    """The Push port: what each token got, or what the script answers instead."""
+
+    where = "The push service in memory"
+    aside = ""
+
+    def __init__(self) -> None:
+        self.probed = 0
+        self.says: PushAnswer = ACCEPTED  # to a probe
+        self.gate: asyncio.Event | None = None  # which a probe waits for
+        self.got: dict[str, list[Message]] = {}
+        self.asked: list[str] = []
+        self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
+
+    async def send(
+        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+    ) -> PushAnswer:
+        token = device.fid or device.token
+        self.asked.append(token)
+        said = self.script(token)
+        if isinstance(said, Exception):
+            raise said
+        leaves()
+        if said is not None:
+            return said
+        self.got.setdefault(token, []).append(message)
+        return ACCEPTED
+
+    async def probe(self) -> PushAnswer:
+        self.probed += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.says
+
+    async def check(self) -> str:
+        return ""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,242 @@
+"""What `why` says of the next run is what the next run does, however a day stands and however it goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import cache
+from itertools import product
+from typing import Any
+
+import pytest
+
+from notifications.commands.dry_run import dry_run
+from notifications.commands.forecast import Step
+from notifications.commands.operation import Context
+from notifications.commands.why import NEXT, why
+from notifications.domain.errors import ProviderFault
+from notifications.domain.schedule import Cohort, cohorts_between
+from notifications.recap.verify import NAME
+from notifications.run import tick as tick_module
+from notifications.settings import Settings
+from tests.support.days import (
+    CLAIMS,
+    DAY,
+    DAYS,
+    JOBS,
+    LEDGERS,
+    MINUTE,
+    OPEN,
+    SHARDS,
+    USERS,
+    Way,
+    nothing,
+    without_fallback,
+)
+from tests.support.evening import Evening
+
+
+@cache
+def cohorts(after: datetime, until: datetime) -> list[Cohort]:
+    """Those that somebody here may be in: all others take most of a run, and have no user."""
+    return [one for one in cohorts_between(after, until) if one.hour in HOURS and ZONES & one.zones.keys()]
+
+
+HOURS, ZONES = {9, 19, 20}, {"UTC", "Etc/GMT+1", "Etc/GMT-1", "Pacific/Kiritimati"}
+MINUTES = (0, 3, 14, 104, 21)  # between two runs: due, twice more, in the closing pass, and when it is over
+
+# The first words after "next: ", and what a run then does to the ledger; all else that `why` says changes nothing.
+ACTS = {
+    "the next run makes it": r"sent (no_devices )?llm",
+    "the next run of the closing pass sends the extract": r"sent (no_devices )?extract",
+    "the next run of the closing pass sends its draft": r"sent (no_devices )?llm",
+    "the next run pushes it": r"sent( no_devices)?( llm)?",
+    "the next run ends it as sent: another writer's": r"sent legacy",
+    "the next run skips it": r"skipped no_content",
+    "the next run ends it as missed: its catch-up": r"missed closed",
+    "the next run ends it as missed: users/": r"missed inverted_window",
+    "the next run ends it as dead: the LLM failed": r"dead failures",
+    "the next run ends it as dead: the process died": r"dead crashes",
+    "the next run gives it up: the LLM failed": r"gave_up failures",
+    "the next run gives it up: the process died": r"gave_up crashes",
+    "the next run gives it up: its last permitted push": r"gave_up pushes",
+    "the next run gives it up: no push of it": r"gave_up undelivered",
+    "the next run gives it up: the user was erased": r"gave_up user_gone_or_off",
+}
+WAITS = (
+    *("it waits for", "its sender may still be at work", "the next sweep is in", "the run that holds it ends it"),
+    *("no run makes it while another writer's value", "its hour is served again in", "another run serves its hour"),
+    *("nothing;", "nothing by itself", "nothing until", "it is made in the first run after", "no run serves its hour"),
+    "it waits for a person",
+)
+TROUBLE = (  # what ends the run with exit 1
+    *("no run serves its hour", "nothing by itself: its ledger was written", "it waits for a person"),
+    "another writer's value",
+)
+
+
+@pytest.fixture(autouse=True)
+def quick_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick_module, "cohorts_between", cohorts)
+
+
+def context(evening: Evening) -> Context:
+    return Context(
+        settings=Settings(),
+        claims=evening.claims,
+        open_parts=evening._open,
+        offset=timedelta(0),
+        terminated=evening.terminated,
+    )
+
+
+async def said_by_why(evening: Evening, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    await why("ann", date.fromisoformat(DAY), context(evening))
+    return " ".join(capsys.readouterr().out.split())
+
+
+def next_in(out: str) -> str:
+    """Of a user whom no run serves the sweep may still end a day: that comes first."""
+    return out.partition("next of it: ")[2] or out.partition("next: ")[2]
+
+
+def ledger_of(evening: Evening) -> Any:
+    """But for when its sender began: a clock that was ahead is corrected there."""
+    entry = evening.store._ledgers("ann").get(date.fromisoformat(DAY))
+    return entry and replace(entry, sending_at=None)
+
+
+async def step(evening: Evening, capsys: pytest.CaptureFixture[str]) -> str:
+    """Ask `why`, then run: the run does what was said. Returns what was said."""
+    out = await said_by_why(evening, capsys)
+    said, before, asked = next_in(out), ledger_of(evening), len(evening.push.asked)
+    report = await evening.tick()
+    after, pushed = ledger_of(evening), len(evening.push.asked) > asked
+    done = " ".join(filter(None, (after.state, after.outcome, after.source))) if pushed or after != before else ""
+    told = f"{evening.now:%H:%M}, {said!r}, {before and before.state} became {done!r}"
+    acts = [wanted for words, wanted in ACTS.items() if said.startswith(words)]
+    if evening.summarizer is None:
+        acts = [wanted.replace("llm", "extract") for wanted in acts]
+    if acts:
+        assert [re.fullmatch(wanted, done) is not None for wanted in acts] == [True], told
+    else:
+        assert said.startswith(WAITS), told
+        assert done == "", told
+        ended = before is not None and before.state.final  # the trouble is the others' of its hour
+        assert not report.defects or ended or any(words in out for words in TROUBLE), told
+    return said
+
+
+async def walk(ways: Sequence[Way], capsys: pytest.CaptureFixture[str]) -> None:
+    """One evening from one state on, run by run."""
+    evening = Evening()
+    evening.add("ann")
+    for way in ways:
+        way(evening)
+    for wait in MINUTES:
+        evening.now += wait * MINUTE
+        await step(evening, capsys)
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+async def test_each_ledger_with_each_claim(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for claimed in CLAIMS.values():
+        await walk([LEDGERS[name], claimed], capsys)
+
+
+@pytest.mark.parametrize("name", SHARDS)
+async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for found, claimed in product(OPEN, ("absent", "waits", "dead of crashes")):
+        await walk([SHARDS[name], LEDGERS[found], CLAIMS[claimed]], capsys)
+
+
+@pytest.mark.parametrize("name", USERS)
+async def test_each_user_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for found, claimed in product(OPEN, ("absent", "held shortly", "dead of crashes")):
+        await walk([LEDGERS[found], CLAIMS[claimed], USERS[name]], capsys)
+
+
+@pytest.mark.parametrize("name", DAYS)
+async def test_each_day_with_each_job(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for job, claimed in product(JOBS.values(), ("absent", "waits", "lapsed")):
+        await walk([job, DAYS[name], CLAIMS[claimed]], capsys)
+
+
+async def kept_draft(evening: Evening) -> None:
+    """The second look is away: its draft waits for it."""
+    evening.verifies = True
+    evening.summarizer.script = lambda question: ProviderFault("Away.") if question.name == NAME else None
+    await evening.tick()
+    assert len(evening.world.documents.collection("ann", f"recap_deliveries/{DAY}/recap_parts")) == 1
+
+
+@pytest.mark.parametrize("job", ["usual", "without fallback"])
+async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann")
+    await kept_draft(evening)
+    JOBS[job](evening)
+    evening.now += timedelta(hours=2, minutes=1)
+    said = await step(evening, capsys)
+    assert (said.partition(",")[0], evening.state("ann")) == (NEXT[Step.SENDS_DRAFT], "sent")
+
+
+def at(hours: float, *ways: Way) -> Way:
+    def put(evening: Evening) -> None:
+        evening.now += timedelta(hours=hours)
+        for way in ways:
+            way(evening)
+
+    return put
+
+
+REACHED: dict[Step, Way] = {
+    Step.MAKES: nothing,
+    Step.SENDS_EXTRACT: at(2.1),
+    Step.PUSHES: LEDGERS["pending"],
+    Step.LEGACY: DAYS["the app's summary"],
+    Step.SKIPS: DAYS["no conversation"],
+    Step.MISSES: at(2.1, without_fallback),
+    Step.MISSES_INVERTED: at(2.1, DAYS["inverted"]),
+    Step.CLOSES_DEAD: CLAIMS["lapsed for good"],
+    Step.GIVES_UP: LEDGERS["pending thrice"],
+    Step.ENDED_IN_REDIS: CLAIMS["missed"],
+    Step.WAITS: CLAIMS["waits"],
+    Step.SENDER_WAITS: LEDGERS["fresh sender"],
+    Step.HELD: CLAIMS["held"],
+    Step.FOREIGN: CLAIMS["text"],
+    Step.SHARD_WAITS: SHARDS["waits"],
+    Step.SHARD_HELD: SHARDS["held"],
+    Step.SHARD_FOREIGN: SHARDS["text"],
+    Step.SHARD_COMPLETE: SHARDS["complete"],
+    Step.SKIPPED_BEFORE: SHARDS["skipped"],
+    Step.STUCK_LEDGER: LEDGERS["unreadable"],
+    Step.STUCK_INVERTED: DAYS["inverted"],
+    Step.OVER: at(3),
+}
+ELSEWHERE = {
+    Step.ENDED,  # each ended ledger has a sentence of its own
+    Step.EARLY,  # of a date that is given
+    Step.SENDS_DRAFT,
+    Step.SWITCHED_OFF,  # not listed by a dry run
+    Step.SWEPT_LATER,
+}
+
+
+@pytest.mark.parametrize("wanted", REACHED)
+async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann")
+    REACHED[wanted](evening)
+    capsys.readouterr()
+    await dry_run(None, context(evening))
+    words = {Step.OVER: "nobody is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
+    assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
+    assert (await step(evening, capsys)).startswith(NEXT.get(wanted, "nothing by itself: Redis says").partition("{")[0])
+
+
+def test_each_step_has_its_world() -> None:
+    assert REACHED.keys() | ELSEWHERE == set(Step)
