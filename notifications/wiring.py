@@ -173,14 +173,7 @@ def telemetry(settings: Settings) -> Telemetry:
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
     """Firestore where a project is set, else SQLite in the data folder."""
-    from notifications.domain.delivery import LedgerRules
-
-    limits = settings.limits
-    rules = LedgerRules(
-        stale=limits.span("sending_stale"),
-        max_pushes=limits.max_pushes,
-        retention=timedelta(days=limits.ledger_retention_days),
-    )
+    limits, rules = settings.limits, settings.limits.ledger_rules
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
