@@ -20,7 +20,6 @@ from notifications.adapters.stores.documents import (
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import Malformed
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
@@ -100,15 +99,8 @@ class MemoryStore(TransactionalLedger):
             and candidates.since <= taken_in < candidates.until
             and not candidates.leave_out(uid, key)
         ]
-        found, malformed = [], 0
-        for _, key, doc in sorted(dated, key=lambda one: one[:2])[-MAX_READ:]:
-            try:
-                conversation = documents.conversation_from(key, doc)
-            except Malformed:
-                malformed += 1
-            else:
-                found += [conversation] if conversation and not candidates.under_way(conversation) else []
-        return found, malformed
+        newest = sorted(dated, key=lambda one: one[:2])[-MAX_READ:]
+        return documents.conversations_from(((key, doc) for _, key, doc in newest), candidates)
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())

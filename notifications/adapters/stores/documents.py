@@ -24,6 +24,7 @@ from notifications.domain.model import (
 )
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean, language_tag
+from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
 if TYPE_CHECKING:
@@ -92,6 +93,19 @@ def conversation_from(key: str, doc: object) -> Conversation | None:
         return _conversation(key, doc, structured, created)
     except (UnicodeEncodeError, OverflowError) as cause:
         raise Malformed(f"conversation {key}: a time or a text of it can't be ({type(cause).__name__}).") from None
+
+
+def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidates) -> tuple[list[Conversation], int]:
+    """The conversations of (key, document) that are not under way, and how many documents were malformed."""
+    conversations, malformed = [], 0
+    for key, doc in rows:
+        try:
+            conversation = conversation_from(key, doc)
+        except Malformed:
+            malformed += 1
+        else:
+            conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
+    return conversations, malformed
 
 
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:

@@ -20,7 +20,7 @@ from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.imports import checked, mended
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
+from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
@@ -126,15 +126,7 @@ class SqliteStore(TransactionalLedger):
             (uid, micros(candidates.since), micros(candidates.until)),
         )
         newest = list(islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ))
-        conversations, malformed = [], 0
-        for key, doc in reversed(newest):
-            try:
-                conversation = documents.conversation_from(key, from_json(doc))
-            except Malformed:
-                malformed += 1
-            else:
-                conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
-        return conversations, malformed
+        return documents.conversations_from(((key, from_json(doc)) for key, doc in reversed(newest)), candidates)
 
     @_in_thread
     def devices(self, uid: str) -> tuple[list[Device], int]:
