@@ -17,8 +17,8 @@ from notifications.adapters.stores.documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.imports import checked, mended
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
@@ -106,7 +106,7 @@ class MemoryStore(TransactionalLedger):
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
         found, malformed = documents.devices_from((key, one.doc, one.updated) for key, one in kept)
         user = self._kept.users.get(uid)
-        return documents.chosen(found, user.doc if user else None), malformed
+        return documents.select_devices(found, user.doc if user else None), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         if device.key is not None:
@@ -152,7 +152,7 @@ class MemoryStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                around={one: ledgers.get(one) for one in read_again(rests_on, account)},
+                around={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
             )
         )
         entry = decision.to_store(now)
@@ -202,7 +202,7 @@ class MemoryStore(TransactionalLedger):
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
-        told = mended(kept.doc, decided) if kept else Mended({})
+        told = mend_user(kept.doc, decided) if kept else Mended({})
         if kept and told.changes and write:
             new = {name: value for name, (_, value) in told.changes.items()}
             self._kept.put(self._kept.users, uid, kept.doc | new)
@@ -211,7 +211,7 @@ class MemoryStore(TransactionalLedger):
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        found = checked(uid, user, fcm_tokens, conversations)
+        found = check_user(uid, user, fcm_tokens, conversations)
         self._kept.put(self._kept.users, uid, dict(user))
         for name, collection in found.items():
             for key, doc in collection.items():

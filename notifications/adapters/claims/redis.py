@@ -147,7 +147,7 @@ class RedisClaims:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
                 yield key
         except TRANSLATED as cause:
-            raise translated(cause, self._where) from cause
+            raise translate(cause, self._where) from cause
 
     async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         async for key in self._matching(pattern):
@@ -220,16 +220,16 @@ class RedisClaims:
                     async with self._free:
                         return await call()
             except NOT_RETRIED as cause:
-                raise translated(cause, self._where) from cause
+                raise translate(cause, self._where) from cause
             except UNREACHABLE as cause:
                 if attempt == TRIES:
-                    raise translated(cause, self._where) from cause
+                    raise translate(cause, self._where) from cause
             except TRANSLATED as cause:
                 if _lacks_a_command(cause) and await self._is_sentinel():
                     raise ConfigFault(
                         f"{self._where} is a Sentinel, which keeps no data; REDIS_URL wants the server that it watches."
                     ) from None
-                raise translated(cause, self._where) from cause
+                raise translate(cause, self._where) from cause
         raise AssertionError("unreachable")
 
     async def _is_sentinel(self) -> bool:
@@ -342,7 +342,7 @@ OVER_TLS = " over TLS"
 NOT_RETRIED = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try fails too
 
 
-def translated(cause: Exception, where: str) -> Exception:
+def translate(cause: Exception, where: str) -> Exception:
     """ClaimsDown where claiming has to stop, ConfigFault for a wrong setting, KeyTrouble for a key of another type."""
     text = str(cause)
     if isinstance(cause, REFUSED) or UNAUTHENTICATED in text:

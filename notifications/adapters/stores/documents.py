@@ -8,7 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
+from notifications.adapters.stores.conversation_text import (
+    TRANSCRIPT,
+    is_encrypted,
+    maps,
+    summary_text,
+    text,
+    transcript,
+)
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
     ActionItem,
@@ -109,7 +116,7 @@ def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidate
 
 
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
-    overview, cut = written(doc, structured)
+    overview, cut = summary_text(doc, structured)
     segments = None if overview else doc.get(TRANSCRIPT)
     encrypted = is_encrypted(segments)
     turns: tuple[Turn, ...] = ()
@@ -211,7 +218,7 @@ def _token(value: object) -> str:
     return token
 
 
-def chosen(devices: list[Device], user: object) -> list[Device]:
+def select_devices(devices: list[Device], user: object) -> list[Device]:
     """Each token and each fid once: the document with both counts, else the last; the legacy field if there is none."""
     if not devices:
         try:

@@ -17,7 +17,7 @@ from notifications.domain.push import PushResult
 Decide = Callable[[Snapshot], Decision]
 
 
-def read_again(op: Opening | None, account: object) -> list[date]:
+def neighbour_dates(op: Opening | None, account: object) -> list[date]:
     """The neighbouring ledgers that the text depends on; `account` is the user's document."""
     if op is None:
         return []
@@ -38,7 +38,7 @@ class TransactionalLedger(ABC):
     ) -> Decision:
         """Read the ledger, and the user and the summary if asked for; write the decision in the same transaction.
 
-        `rests_on`: the neighbours that `read_again` names are read too. Unknown fields of the ledger stay.
+        `rests_on`: the neighbours that `neighbour_dates` names are read too. Unknown fields of the ledger stay.
         """
 
     @abstractmethod

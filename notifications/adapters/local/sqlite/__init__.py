@@ -17,8 +17,8 @@ from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import Doc, ledger_from
-from notifications.adapters.stores.imports import checked, mended
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
@@ -132,7 +132,7 @@ class SqliteStore(TransactionalLedger):
     def devices(self, uid: str) -> tuple[list[Device], int]:
         rows = self._db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
         devices, malformed = documents.devices_from((key, from_json(doc), doc) for key, doc in rows)
-        return documents.chosen(devices, self._user_doc(uid)), malformed
+        return documents.select_devices(devices, self._user_doc(uid)), malformed
 
     @_in_thread
     def forget_device(self, uid: str, device: Device) -> bool:
@@ -211,7 +211,7 @@ class SqliteStore(TransactionalLedger):
             row = self._db.execute(query, (uid, day.isoformat())).fetchone()
             stored = from_json(row[0]) if row else None
             account = self._user_doc(uid) if user else None
-            again = read_again(rests_on, account)
+            again = neighbour_dates(rests_on, account)
             ledgers = self._ledgers_between(uid, min(again), max(again)) if again else {}
             snapshot = Snapshot(
                 ledger=ledger_from(day, stored) if row else None,
@@ -260,14 +260,14 @@ class SqliteStore(TransactionalLedger):
             if listed is None or listed.user is not None:
                 return Mended({})
             doc = _map(self._user_doc(uid))
-            result = mended(doc, decided)
+            result = mend_user(doc, decided)
             if write and result.changes:
                 file.put_user(self._db, uid, {**doc, **{name: new for name, (_, new) in result.changes.items()}})
         return result
 
     async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""
-        collections = checked(uid, user, fcm_tokens, conversations)
+        collections = check_user(uid, user, fcm_tokens, conversations)
         rest = list(collections["conversations"].items())
         while len(rest) > CONVERSATIONS_A_COMMIT:
             await self._put_conversations(uid, dict(rest[:CONVERSATIONS_A_COMMIT]))
