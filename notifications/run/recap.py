@@ -34,7 +34,7 @@ from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, Plan, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
-from notifications.recap.verify import Judged
+from notifications.recap.verify import Verdict
 from notifications.run.asking import Asking, Reserved, run_in_thread_if_large
 from notifications.run.state import Run
 
@@ -45,7 +45,7 @@ MAX_USELESS_PARTS = 1  # that enter as their extract; more are no accident
 LISTED_BYTES = 20_000  # of the sentences that a second look is asked about
 UNVERIFIED: Mapping[str, bool] = {"verified": False}
 
-Verdicts = Mapping[tuple[str, str], Judged]
+Verdicts = Mapping[tuple[str, str], Verdict]
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ class Writing:
         return draft
 
     def _best(self) -> Draft:
-        return max(self.drafts, key=verify.survivors, default=Draft("", (), ""))
+        return max(self.drafts, key=verify.count_sentences, default=Draft("", (), ""))
 
     def _read_recap(self, question: Question, text: str) -> Draft:
         evidence = Evidence(self.m, self._notes, question.marker)
@@ -233,7 +233,7 @@ class Writing:
         verdicts = await self._second_look(draft)
         if verdicts is None:
             return _unverified(draft)
-        kept = verify.judged(draft, verdicts)
+        kept = verify.apply_verdicts(draft, verdicts)
         self.verdicts = verdicts
         if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_ask_again:
             kept = await self._better(kept)
@@ -259,8 +259,8 @@ class Writing:
             self.may_wait = waits
         if verdicts is None:
             return kept
-        again = verify.judged(draft, verdicts)
-        if verify.survivors(again) <= verify.survivors(kept):
+        again = verify.apply_verdicts(draft, verdicts)
+        if verify.count_sentences(again) <= verify.count_sentences(kept):
             return kept
         self.verdicts = verdicts
         return again
