@@ -60,7 +60,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Tried) -> Draft:
     if run.parts.summarizer is not None:
         asking = Asking(run, run.parts.summarizer, run.parts.limits.span("user_deadline"))
-        seen.writing = Writing(run, uid, slot.recap_date, found, asking, keeps=False)
+        seen.writing = Writing(run, found, asking, uid=uid, day=slot.recap_date, keeps=False)
         try:
             return await seen.writing.draft()
         except (ItemFault, ProviderFault, OverBudget) as fault:

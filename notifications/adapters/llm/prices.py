@@ -80,7 +80,7 @@ class Prices:
             self._found[tier] = set_price or await asyncio.to_thread(price_listed, self._model, tier)
         return self._found[tier]
 
-    async def at_worst(self, asked: str | None) -> list[Price]:
+    async def at_worst(self, tier: str | None) -> list[Price]:
         """The known prices at which a call for this tier may be billed, without the cheaper ones."""
-        tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in UPGRADABLE_TIERS else ())}
-        return [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self.at(tier))]
+        tiers = {DEFAULT_TIER, tier or DEFAULT_TIER, *((PRIORITY,) if tier in UPGRADABLE_TIERS else ())}
+        return [price for name in sorted(tiers - CHEAP_TIERS) if (price := await self.at(name))]
