@@ -307,37 +307,29 @@ def test_an_answer_of_any_form_is_read_or_refused(answer: dict[str, Any], verdic
 # --- Nothing is left out for its wording ---
 
 
-def as_overview(text: str) -> Conversation:
-    return Conversation("c", AT, overview=text)
+AS: dict[str, Callable[[str], Conversation]] = {
+    "{}": lambda text: Conversation("c", AT, overview=text),
+    "You: {}": lambda text: Conversation("c", AT, turns=(Turn(WEARER, text),)),
+    "- to do: {}": lambda text: Conversation("c", AT, action_items=(ActionItem(text),)),
+}
 
 
-def as_turn(text: str) -> Conversation:
-    return Conversation("c", AT, turns=(Turn(WEARER, text),))
+@pytest.mark.parametrize("line", AS)
+def test_an_innocent_sentence_that_looks_like_an_attack_stands_in_the_notes_and_may_be_told(line: str) -> None:
+    for number, case in enumerate(INNOCENT):
+        m = Material(AT.date(), (AS[line](case["text"]),), case["language"])
+        [notes] = plan(m, 60_000, 12, lambda c: "").parts
+        question = recap_question(m, notes)
+        assert f"{question.marker} {line.format(case['text'])}" in question.notes.split("\n"), number
+        kept = Evidence(m, notes, "q7k3x").check_sentence(case["text"], case["text"], [1])
+        assert (kept and kept.text) == case["text"], number
 
 
-def as_task(text: str) -> Conversation:
-    return Conversation("c", AT, action_items=(ActionItem(text),))
-
-
-@pytest.mark.parametrize(("made", "line"), [(as_overview, "{}"), (as_turn, "You: {}"), (as_task, "- to do: {}")])
-@pytest.mark.parametrize("case", INNOCENT, ids=[f"{n}-{one['language']}" for n, one in enumerate(INNOCENT)])
-def test_an_innocent_sentence_that_looks_like_an_attack_stands_in_the_notes(
-    case: dict[str, str], made: Any, line: str
-) -> None:
-    m = Material(AT.date(), (made(case["text"]),), case["language"])
-    [notes] = plan(m, 60_000, 12, lambda c: "").parts
-    question = recap_question(m, notes)
-    assert f"{question.marker} {line.format(case['text'])}" in question.notes.split("\n")
-
-
-@pytest.mark.parametrize("case", INNOCENT, ids=[f"{n}-{one['language']}" for n, one in enumerate(INNOCENT)])
-def test_an_innocent_sentence_may_be_told_and_is_kept_by_the_extract(case: dict[str, str]) -> None:
-    m = Material(AT.date(), (as_overview(case["text"]),), case["language"])
-    [notes] = plan(m, 60_000, 12, lambda c: "").parts
-    kept = Evidence(m, notes, "q7k3x").check_sentence(case["text"], case["text"], [1])
-    assert kept is not None
-    assert kept.text == case["text"]
-    assert letters_of("".join(one.text for one in extract(m, sentences).overview)) == letters_of(case["text"])
+def test_an_innocent_sentence_is_kept_by_the_extract() -> None:
+    for number, case in enumerate(INNOCENT):
+        m = Material(AT.date(), (AS["{}"](case["text"]),), case["language"])
+        told = "".join(one.text for one in extract(m, sentences).overview)
+        assert letters_of(told) == letters_of(case["text"]), number
 
 
 def test_there_are_sixty_innocent_sentences_in_twelve_languages() -> None:
