@@ -11,14 +11,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+# Workers for tests that wait for processes and servers most of the time.
+WAITING ?= 4
 SECONDS ?= 60
+FAST := tests/unit tests/run tests/contract tests/project
 
 run: $(VENV)/.run  # a tick, and the last of its recaps whole
 	@$(BIN)/python job.py
 	@test ! -f "$${RECAP_DATA_DIR:-.recap}/outbox.jsonl" || $(BIN)/python job.py show
 
-test: check
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults or short"
+test: check unit
+	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short" $(FAST:%=--ignore %)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -27,10 +30,10 @@ check: $(VENV)/.test
 	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) tests/unit tests/run tests/contract tests/project
+	$(PYTEST) -n $(WORKERS) $(FAST)
 
-faults: $(VENV)/.test  # most of it waits: more workers than cores
-	$(PYTEST) -n 4 --dist worksteal tests/faults
+faults: $(VENV)/.test
+	$(PYTEST) -n $(WAITING) --dist worksteal tests/faults
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -129,15 +129,6 @@ def test_a_sweep_beside_a_frozen_run_pushes_once(staged: FaultStage, at: str) ->
     assert staged.ledger("ann")["state"] == "sent"
 
 
-def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage) -> None:
-    staged.add_users("ann")
-    staged.run_until_settled()
-    with Redis(port=staged.stage.redis.port) as client:
-        assert 0 < client.pttl(sweep_key(staged.stage.world.environment)) <= 600_000
-    event = staged.stage.run().event("tick.finished")
-    assert (event["idle"], event["documents_read"]) == (True, 0)
-
-
 @on_sqlite
 def test_a_sweep_that_can_not_push_gives_way(staged: FaultStage) -> None:
     """One by one, each with its push deadline, it took hours in which other slots waited; its turn is given back."""

@@ -16,7 +16,7 @@ from aiohttp import web
 from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_sqlite
 from tests.support.jobs import JOB
-from tests.support.web import Elsewhere, fcm_error
+from tests.support.web import Elsewhere, fcm_error, scripted
 from tests.support.worlds import SqliteWorld
 
 HTML = "<html><title>Sign in</title></html>"
@@ -138,11 +138,9 @@ def test_no_retry_after_can_lose_an_answer(staged: FaultStage, retry_after: str)
 @on_sqlite
 def test_a_deep_or_endless_answer_of_fcm_is_no_defect(staged: FaultStage) -> None:
     staged.add_users("ann", "bob")
-
-    async def odd(token: str) -> web.Response:
-        return web.Response(status=503, text="[" * 200_000 if "ann" in token else "x" * 3_000_000)
-
-    staged.fcm_rule = odd
+    staged.fcm_rule = scripted(
+        lambda token: web.Response(status=503, text="[" * 200_000 if "ann" in token else "x" * 3_000_000)
+    )
     finished = staged.stage.run()
     assert finished.event("tick.finished")["defects"] == 0, finished.err
     staged.fcm_rule = None
@@ -175,25 +173,6 @@ def test_no_text_makes_a_push_that_fcm_refuses(staged: FaultStage, word: str) ->
     assert len(message["notification"]["title"].encode()) <= 300
     assert len(message["notification"]["body"].encode()) <= 450
     assert staged.ledger("ann")["state"] == "sent"
-
-
-@on_sqlite
-def test_a_refused_device_is_left_alone_for_half_an_hour(staged: FaultStage) -> None:
-    staged.stage.settings["RECAP_REFUSED_RETRY_SECONDS"] = "1800"
-    staged.add_users("ann")
-
-    async def refuse(token: str) -> web.Response:
-        return fcm_error(403, "SENDER_ID_MISMATCH")
-
-    staged.fcm_rule = refuse
-    staged.stage.run()
-    record = staged.stage.record("ann", staged.slots["ann"])
-    left = record.until / 1000 - datetime.now(UTC).timestamp()
-    assert (record.state, record.reason, 1_750 < left <= 1_800) == (ClaimState.IDLE, "sender_id_mismatch", True)
-    assert staged.ledger("ann")["reason"] == "SENDER_ID_MISMATCH"
-    staged.age(timedelta(minutes=6))  # the shard's wait is over, the user's is not
-    staged.stage.run()
-    assert staged.stage.fcm.asked == {"token-ann-0": 1}
 
 
 @pytest.mark.parametrize("how", ["pipe", "full", "ascii", "stderr", "no stdout", "no stderr"])

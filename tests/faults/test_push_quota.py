@@ -10,7 +10,7 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.web import fcm_error, project_quota_error
+from tests.support.web import fcm_error, project_quota_error, scripted
 
 EVERYBODY = [f"user-{n:02}" for n in range(60)]
 
@@ -27,11 +27,9 @@ def test_one_device_over_its_quota_all_evening_keeps_nobody_from_theirs(
     """60 users, the first of them over quota for the whole evening: 59 have their push in the first run."""
     staged.add_users(*EVERYBODY)
     over = True
-
-    async def rule(token: str) -> web.Response | None:
-        return fcm_error(429, "QUOTA_EXCEEDED", **retry_after) if over and token == token_of("user-00") else None
-
-    staged.fcm_rule = rule
+    staged.fcm_rule = scripted(
+        lambda token: fcm_error(429, "QUOTA_EXCEEDED", **retry_after) if over and token == token_of("user-00") else None
+    )
     finished = staged.stage.run()
     others = {token_of(uid): 1 for uid in EVERYBODY[1:]}
     assert (finished.code, staged.pushes()) == (0, others), finished.err

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiohttp import web
 
 from tests.faults.proxies import COMMIT
 from tests.faults.stage import FaultStage, key_of, killed, make_old, on_firestore, on_sqlite
-from tests.support.web import fcm_error
+from tests.support.web import fcm_error, scripted
 
 # An overlap keeps the protocol's own numbers.
 REAL = {
@@ -95,11 +94,7 @@ def test_a_resend_to_a_refused_device_ends_with_what_fcm_said(staged: FaultStage
     staged.add_users("ann")
     staged.run_until_settled()
     staged.age(sent=True)
-
-    async def refuse(token: str) -> web.Response:
-        return fcm_error(400, "INVALID_ARGUMENT")
-
-    staged.fcm_rule = refuse
+    staged.fcm_rule = scripted(lambda _: fcm_error(400, "INVALID_ARGUMENT"))
     day = staged.slots["ann"].recap_date.isoformat()
     done = staged.stage.run("resend", "ann", day)
     assert (done.code, "INVALID_ARGUMENT" in done.err.splitlines()[-1]) == (1, True), done.err

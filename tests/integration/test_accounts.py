@@ -15,7 +15,7 @@ from notifications.domain import claim
 from notifications.domain.schedule import cohorts_between, tzdata_version
 from tests.integration.test_command_line import bare
 from tests.support.jobs import Stage
-from tests.support.web import completion, fcm_error, llm_error
+from tests.support.web import completion, fcm_error, llm_error, scripted
 from tests.support.worlds import SqliteWorld, talk
 
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
@@ -63,11 +63,7 @@ def test_every_due_user_is_in_exactly_one_count(stage: Stage) -> None:
 @on_sqlite
 def test_exit_5_where_somebodys_day_ended_without_a_recap(stage: Stage) -> None:
     slot = stage.add_user("ann")
-
-    async def down(who: str) -> web.Response:
-        return llm_error(503, "down")
-
-    stage.llm.script = down
+    stage.llm.script = scripted(lambda _: llm_error(503, "down"))
     late = (datetime.now(UTC) - slot.at).total_seconds()
     closing = {"RECAP_CATCH_UP_SECONDS": f"{max(1.0, late - 1):.3f}", "RECAP_GRACE_SECONDS": "3600"}
     closing["RECAP_FALLBACK"] = "none"

@@ -18,7 +18,7 @@ from tests.integration.test_trouble import one_sentence
 from tests.support.jobs import JOB, Stage
 from tests.support.sampled import sample_besides
 from tests.support.servers import Sentinel, redis_binaries, wait_for
-from tests.support.web import LoopbackServer, llm_error
+from tests.support.web import LoopbackServer, llm_error, scripted
 from tests.support.worlds import SqliteWorld
 
 
@@ -236,11 +236,7 @@ def test_a_resend_of_who_is_switched_off_meanwhile_ends_and_says_so(stage: Stage
 def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
     """It slept for as long as the LLM asked it to."""
     slot = stage.add_user("ann")
-
-    async def later(who: str) -> Any:
-        return llm_error(429, "rate_limit_exceeded", **{"Retry-After": "80000"})
-
-    stage.llm.script = later
+    stage.llm.script = scripted(lambda _: llm_error(429, "rate_limit_exceeded", **{"Retry-After": "80000"}))
     process = stage.start("resend", "ann", slot.recap_date.isoformat())
     wait_for(lambda: stage.record("ann", slot).state is ClaimState.IDLE, "claim that waits")
     process.send_signal(signal.SIGTERM)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from aiohttp import web
 
 from tests.support.jobs import Stage
 from tests.support.watchers import Beats
-from tests.support.web import llm_error
+from tests.support.web import llm_error, scripted
 
 pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 SECRET = "/ping/0b1c-secret"
@@ -53,11 +52,7 @@ def test_a_query_stays_behind_the_path(stage: Stage, beats: Beats) -> None:
 
 def test_a_refused_key_is_3(stage: Stage, beats: Beats) -> None:
     stage.add_user("ann")
-
-    async def refuses(_who: str) -> web.Response:
-        return llm_error(401, "invalid_api_key")
-
-    stage.llm.script = refuses
+    stage.llm.script = scripted(lambda _: llm_error(401, "invalid_api_key"))
     assert _code(stage, beats) == 3
 
 

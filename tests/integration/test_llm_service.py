@@ -11,7 +11,7 @@ from redis import Redis
 
 from notifications.settings import Settings
 from tests.support.jobs import Stage
-from tests.support.web import completion
+from tests.support.web import completion, scripted
 
 MODEL = Settings.openai_model
 TODAY = datetime.now(UTC).date()
@@ -87,10 +87,7 @@ def test_doctor_asks_for_a_recap_and_tells_its_form_its_seconds_and_the_models_e
 
 @on_sqlite
 def test_doctor_tells_prose_from_a_recap(stage: Stage) -> None:
-    async def prose(who: str) -> web.Response:
-        return completion(PROSE)
-
-    stage.llm.script = prose
+    stage.llm.script = scripted(lambda _: completion(PROSE))
     told = stage.run("doctor")
     said = " ".join(told.out.split())
     assert (told.code, PROSE in said) == (1, False)

@@ -145,16 +145,6 @@ def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:
     assert stage.run("inspect", "--user", "a").out.strip() == "0 days."
 
 
-def test_one_users_defect_never_stops_another(stage: Stage) -> None:
-    slot = stage.add_user("broken")
-    stage.add_user("fine")
-    stage.world.put_ledger("broken", slot.recap_date.isoformat(), {"state": "from-the-future"})
-    finished = stage.run()
-    assert stage.fcm.accepted == {"token-fine-0": 1}
-    assert finished.event("recap.trouble")["uid"] == "broken"
-    assert stage.world.ledgers("broken") == {slot.recap_date.isoformat(): {"state": "from-the-future"}}
-
-
 @pytest.mark.parametrize("world", ["firestore"], indirect=True)
 def test_documents_read_and_written_for_each_kind_of_outcome(stage: Stage) -> None:
     """Exact, as Firestore bills them: an empty query is one read. The pages are counted by a run without users."""

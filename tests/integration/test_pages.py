@@ -15,7 +15,7 @@ from notifications.domain.text import width_of
 from notifications.testing.answers import item, recap_answer, verdicts_answer
 from tests.support.hostile import hostile
 from tests.support.jobs import JOB, Stage
-from tests.support.web import ASKED, completion
+from tests.support.web import ASKED, completion, scripted
 from tests.support.worlds import talk
 
 WIDE = 80
@@ -119,11 +119,7 @@ def test_preview_makes_the_recap_and_stores_and_sends_nothing(stage: Stage) -> N
 
 def test_preview_of_a_day_that_the_llm_can_not_do_says_why(stage: Stage) -> None:
     stage.add_user("ann")
-
-    async def useless(who: str) -> Any:
-        return completion("no recap")
-
-    stage.llm.script = useless
+    stage.llm.script = scripted(lambda _: completion("no recap"))
     shown = stage.run("preview", "ann")
     assert shown.code == 0, shown.err
     assert "The LLM's own was not used: The LLM's answer does not follow the recap's schema" in " ".join(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiohttp import web
 from redis import Redis
 
 from tests.support.jobs import Stage
 from tests.support.servers import wait_for
-from tests.support.web import fcm_error
+from tests.support.web import fcm_error, scripted
 from tests.support.worlds import Doc, talk
 
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
@@ -57,11 +56,7 @@ def test_who_can_not_be_sent_to_uses_up_no_limit(stage: Stage) -> None:
 @on_sqlite
 def test_a_device_that_had_the_recap_is_not_pushed_to_again(stage: Stage) -> None:
     put(stage, "ann", devices=2)
-
-    async def busy(token: str) -> web.Response | None:
-        return fcm_error(503, "UNAVAILABLE") if token == "token-ann-1" else None
-
-    stage.fcm.script = busy
+    stage.fcm.script = scripted(lambda token: fcm_error(503, "UNAVAILABLE") if token == "token-ann-1" else None)
     stage.settings |= {"RECAP_PUSH_DEADLINE_SECONDS": "1", "RECAP_PUSH_RETRY_SECONDS": "0.2"}
     process = stage.start(*ALL)
     wait_for(lambda: "accepted" in str(stage.world.ledgers("ann")[DAY]["devices"]), "report")

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from notifications.settings import Settings
 from tests.support.jobs import Stage
 from tests.support.watchers import Collector, attributes_of
-from tests.support.web import llm_error
+from tests.support.web import llm_error, scripted
 
 on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
@@ -87,11 +86,7 @@ def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) 
 def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collector) -> None:
     """Not where all goes well, and not where the LLM refuses."""
     stage.add_user("ann")
-
-    async def refuses(_who: str) -> web.Response:
-        return llm_error(503, "overloaded")
-
-    stage.llm.script = refuses
+    stage.llm.script = scripted(lambda _: llm_error(503, "overloaded"))
     stage.run()
     stage.llm.script = None
     stage.add_user("bob")
