@@ -11,17 +11,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
-# Workers for tests that wait for processes and servers most of the time.
+# Workers where tests wait for processes and servers most of the time.
 WAITING ?= 4
 SECONDS ?= 60
-FAST := tests/unit tests/run tests/contract tests/project
 
 run: $(VENV)/.run  # a tick, and the last of its recaps whole
 	@$(BIN)/python job.py
 	@test ! -f "$${RECAP_DATA_DIR:-.recap}/outbox.jsonl" || $(BIN)/python job.py show
 
-test: check unit
-	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short" $(FAST:%=--ignore %)
+test: check
+	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short"
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -30,7 +29,7 @@ check: $(VENV)/.test
 	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) $(FAST)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract tests/project
 
 faults: $(VENV)/.test
 	$(PYTEST) -n $(WAITING) --dist worksteal tests/faults

@@ -77,7 +77,7 @@ class Maker:
         evening.limits = self.limits
         heard = Overheard(self.llm, quotes)
         run = Run(replace(evening.parts, summarizer=heard, verifier=heard))
-        writing = Writing(run, "eval", day.date, day.material, Asking(run, heard, DEADLINE), keeps=False)
+        writing = Writing(run, day.material, Asking(run, heard, DEADLINE), uid="eval", day=day.date, keeps=False)
         try:
             return await writing.draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:

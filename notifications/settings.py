@@ -88,7 +88,8 @@ class Settings:
     @property
     def fcm_is_loopback(self) -> bool:
         """An http:// loopback address needs no credentials."""
-        return _is_loopback(self.fcm_base_url)
+        parts = urlsplit(self.fcm_base_url)
+        return parts.scheme == "http" and parts.hostname in LOOPBACK
 
     @property
     def fcm(self) -> bool:
@@ -104,41 +105,40 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises ConfigFault: one sentence that names the variable."""
-    env = {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
-    _refuse_unknown(env)
-    _refuse_quotes(env)
+    values = os.environ if environ is None else environ
+    env = _Env({name: value.strip() for name, value in values.items() if value.strip()})
+    env.reject_unknown_names()
+    env.reject_quotes()
     settings = Settings(
         limits=limits(env),
         redis_url=_redis_url(env.get("REDIS_URL")),
         key_prefix=_key_prefix(env.get("RECAP_KEY_PREFIX", "")),
-        project=_header("GOOGLE_CLOUD_PROJECT", env),
-        firestore_emulator=_header("FIRESTORE_EMULATOR_HOST", env),
+        project=env.header("GOOGLE_CLOUD_PROJECT"),
+        firestore_emulator=env.header("FIRESTORE_EMULATOR_HOST"),
         firestore_database=_database(env.get("FIRESTORE_DATABASE", DEFAULT_DATABASE)),
-        openai_key=_header("OPENAI_API_KEY", env),
-        openai_base_url=_http_url("OPENAI_BASE_URL", env.get("OPENAI_BASE_URL")),
-        openai_model=_header("OPENAI_MODEL", env) or Settings.openai_model,
-        verify_model=_header("OPENAI_VERIFY_MODEL", env),
-        verify=_one_of("RECAP_VERIFY", env.get("RECAP_VERIFY", "on"), ("on", "off")) == "on",
+        openai_key=env.header("OPENAI_API_KEY"),
+        openai_base_url=env.http_url("OPENAI_BASE_URL"),
+        openai_model=env.header("OPENAI_MODEL") or Settings.openai_model,
+        verify_model=env.header("OPENAI_VERIFY_MODEL"),
+        verify=env.choice("RECAP_VERIFY", ("on", "off")) != "off",
         style=_style(env.get("RECAP_STYLE", "")),
-        reasoning_effort=_maybe_one_of("OPENAI_REASONING_EFFORT", env, EFFORTS),
-        service_tier=_maybe_one_of("OPENAI_SERVICE_TIER", env, TIERS),
-        fallback=_one_of("RECAP_FALLBACK", env.get("RECAP_FALLBACK", "extract"), ("extract", "none")),
-        push_text=_one_of("RECAP_PUSH_TEXT", env.get("RECAP_PUSH_TEXT", "recap"), ("recap", "headline", "none")),
-        summarizer=_one_of("RECAP_SUMMARIZER", env.get("RECAP_SUMMARIZER", "auto"), ("auto", "extract")),
-        store=_one_of("RECAP_STORE", env.get("RECAP_STORE", "auto"), ("auto", "sqlite")),
-        fcm_base_url=_http_url("FCM_BASE_URL", env.get("FCM_BASE_URL")) or Settings.fcm_base_url,
+        reasoning_effort=env.choice("OPENAI_REASONING_EFFORT", EFFORTS),
+        service_tier=env.choice("OPENAI_SERVICE_TIER", TIERS),
+        fallback=env.choice("RECAP_FALLBACK", ("extract", "none")) or Settings.fallback,
+        push_text=env.choice("RECAP_PUSH_TEXT", ("recap", "headline", "none")) or Settings.push_text,
+        summarizer=env.choice("RECAP_SUMMARIZER", ("auto", "extract")) or Settings.summarizer,
+        store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
+        fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
-        task_index=_whole(
-            "CLOUD_RUN_TASK_INDEX", env.get("CLOUD_RUN_TASK_INDEX", env.get("JOB_COMPLETION_INDEX", "0"))
-        ),
-        task_count=_whole("CLOUD_RUN_TASK_COUNT", env.get("CLOUD_RUN_TASK_COUNT", "1"), least=1),
+        task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
+        task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", least=1),
         data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
-        log_format=_one_of("RECAP_LOG_FORMAT", env.get("RECAP_LOG_FORMAT", "auto"), ("auto", "json", "console")),
-        heartbeat_url=_http_url("RECAP_HEARTBEAT_URL", env.get("RECAP_HEARTBEAT_URL")),
-        telemetry=_http_url("OTEL_EXPORTER_OTLP_ENDPOINT", env.get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None,
+        log_format=env.choice("RECAP_LOG_FORMAT", ("auto", "json", "console")) or Settings.log_format,
+        heartbeat_url=env.http_url("RECAP_HEARTBEAT_URL"),
+        telemetry=env.http_url("OTEL_EXPORTER_OTLP_ENDPOINT") is not None,
         on_platform=is_on_platform(env),
     )
-    _require_what_belongs_together(settings)
+    _check_together(settings)
     return settings
 
 
@@ -147,23 +147,59 @@ def is_on_platform(env: Mapping[str, str]) -> bool:
     return any(name in env for name in ON_A_PLATFORM)
 
 
-def _refuse_unknown(env: Mapping[str, str]) -> None:
-    """A misspelled setting would be the default, and nobody told."""
-    known = [*(f"RECAP_{one.name.upper()}" for one in fields(Limits)), *OTHER_RECAP_SETTINGS]
-    for name in env:
-        if name.startswith("RECAP_") and name not in known:
-            nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
-            raise ConfigFault(f"{printable(name, 60)} is no setting; did you mean {nearest}?")
+class _Env(dict[str, str]):
+    """The environment's variables that are set, and how they are read. Each method raises ConfigFault."""
+
+    def reject_unknown_names(self) -> None:
+        """A typo would silently keep the default."""
+        known = [*(f"RECAP_{limit.name.upper()}" for limit in fields(Limits)), *OTHER_RECAP_SETTINGS]
+        for name in self:
+            if name.startswith("RECAP_") and name not in known:
+                nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
+                raise ConfigFault(f"{printable(name, 60)} is no setting; did you mean {nearest}?")
+
+    def reject_quotes(self) -> None:
+        """docker's --env-file keeps the quotes that a shell takes away. No value is shown."""
+        for name, value in self.items():
+            if name.startswith(OURS) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+                reason = "has quotes around its value, which an env file may keep; write it without them."
+                raise ConfigFault(f"{name} {reason}")
+
+    def whole(self, name: str, *, default: str, least: int = 0) -> int:
+        text = self.get(name, default)
+        if not WHOLE.fullmatch(text) or not least <= int(text) <= MOST_TASKS:
+            wish = f"a whole number from {least} to {MOST_TASKS}"
+            raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to {wish}.")
+        return int(text)
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        text = self.get(name)
+        if text is not None and text not in choices:
+            raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
+        return text
+
+    def header(self, name: str) -> str | None:
+        """A value that goes into a header or an address: visible ASCII on one line. It is never shown."""
+        text = self.get(name)
+        if text is not None and not _is_visible_ascii(text):
+            raise ConfigFault(
+                f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them."
+            )
+        return text
+
+    def http_url(self, name: str) -> str | None:
+        url = self.get(name)
+        if url is None:
+            return None
+        parts = _split(url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigFault(f"{name} is malformed; write https://host or http://host:port.")
+        if parts.username is not None or parts.password is not None or parts.fragment:
+            raise ConfigFault(f"{name} holds a user, a password or a fragment; write the address alone.")
+        return url.rstrip("/")
 
 
-def _refuse_quotes(env: Mapping[str, str]) -> None:
-    """docker's --env-file keeps the quotes that a shell takes away. No value is shown."""
-    for name, value in env.items():
-        if name.startswith(OURS) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            raise ConfigFault(f"{name} has quotes around its value, which an env file may keep; write it without them.")
-
-
-def _require_what_belongs_together(settings: Settings) -> None:
+def _check_together(settings: Settings) -> None:
     if settings.firestore_emulator and not settings.project:
         raise ConfigFault("FIRESTORE_EMULATOR_HOST is set without GOOGLE_CLOUD_PROJECT; set both, any name will do.")
     if settings.firestore_database != DEFAULT_DATABASE and not settings.project:
@@ -178,56 +214,24 @@ def _require_what_belongs_together(settings: Settings) -> None:
             "the first index is 0."
         )
     if urlsplit(settings.fcm_base_url).scheme == "http" and not settings.fcm_is_loopback:
-        raise ConfigFault("FCM_BASE_URL is http:// to another machine, where everybody reads along; write https://.")
+        raise ConfigFault("FCM_BASE_URL is http:// to another machine, where others can read along; write https://.")
     if settings.fcm_base_url != Settings.fcm_base_url and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT; set the project whose devices these are.")
     real = settings.firestore and settings.firestore_emulator is None
     if not real and not settings.on_platform:
         return
     place = "on Cloud Run or Kubernetes" if settings.on_platform else "with a real GOOGLE_CLOUD_PROJECT"
-    missing = [
-        name
-        for name, there in (
-            ("REDIS_URL", settings.redis_url),
-            (
-                "GOOGLE_CLOUD_PROJECT (or RECAP_STORE=sqlite, for users in the data folder)",
-                settings.project or settings.store == "sqlite",
-            ),
-            (
-                "OPENAI_API_KEY or OPENAI_BASE_URL (or RECAP_SUMMARIZER=extract, for recaps without an LLM)",
-                settings.openai or settings.summarizer == "extract",
-            ),
-        )
-        if not there
-    ]
-    if missing:
+    project = "GOOGLE_CLOUD_PROJECT (or RECAP_STORE=sqlite, for users in the data folder)"
+    llm = "OPENAI_API_KEY or OPENAI_BASE_URL (or RECAP_SUMMARIZER=extract, for recaps without an LLM)"
+    required = {
+        "REDIS_URL": settings.redis_url,
+        project: settings.project or settings.store == "sqlite",
+        llm: settings.openai or settings.summarizer == "extract",
+    }
+    if missing := [names for names, is_set in required.items() if not is_set]:
         raise ConfigFault(f"{', '.join(missing)} must be set {place}, where nothing falls back to this machine.")
     if settings.firestore and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL or GOOGLE_APPLICATION_CREDENTIALS must be set to push from beside an emulator.")
-
-
-def _whole(name: str, text: str, least: int = 0) -> int:
-    if not WHOLE.fullmatch(text) or not least <= int(text) <= MOST_TASKS:
-        raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to a whole number from {least} to {MOST_TASKS}.")
-    return int(text)
-
-
-def _one_of(name: str, text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
-    return text
-
-
-def _maybe_one_of(name: str, env: Mapping[str, str], choices: tuple[str, ...]) -> str | None:
-    return _one_of(name, env[name], choices) if name in env else None
-
-
-def _header(name: str, env: Mapping[str, str]) -> str | None:
-    """A value that goes into a header or an address: visible ASCII on one line. It is never shown."""
-    text = env.get(name)
-    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
-        raise ConfigFault(f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them.")
-    return text
 
 
 def _database(name: str) -> str:
@@ -307,22 +311,10 @@ def _split(url: str) -> SplitResult | None:
     """The parts of a URL of visible ASCII with a port that can be; else None."""
     try:
         parts = urlsplit(url)
-        return parts if parts.port != 0 and url.isascii() and url.isprintable() and " " not in url else None
+        return parts if parts.port != 0 and _is_visible_ascii(url) else None
     except ValueError:
         return None
 
 
-def _is_loopback(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname in LOOPBACK
-
-
-def _http_url(name: str, url: str | None) -> str | None:
-    if url is None:
-        return None
-    parts = _split(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigFault(f"{name} is malformed; write https://host or http://host:port.")
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ConfigFault(f"{name} holds a user, a password or a fragment; write the address alone.")
-    return url.rstrip("/")
+def _is_visible_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text

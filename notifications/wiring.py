@@ -219,12 +219,9 @@ async def _push(settings: Settings, show: Show) -> Push:
     if settings.fcm:
         from notifications.adapters.channels import fcm
 
-        return await fcm.connect(
-            settings.fcm_base_url,
-            settings.project,
-            settings.limits.concurrency,
-            authorized=settings.credentials_file is not None or not settings.fcm_is_loopback,
-        )
+        authorized = settings.credentials_file is not None or not settings.fcm_is_loopback
+        at_once = settings.limits.concurrency
+        return await fcm.connect(settings.fcm_base_url, settings.project, at_once, authorized=authorized)
     from notifications.adapters.local.outbox import Outbox
 
     return Outbox(settings.data_dir / "outbox.jsonl", show)

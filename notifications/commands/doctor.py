@@ -14,7 +14,7 @@ from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
 from notifications.domain.text import printable
 from notifications.ports import Decided, Listed, Mended, Store, Summarizer
-from notifications.run.clocks import compared, disagreement, host_clock, host_is_wrong
+from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
 from notifications.run.state import Parts
 from notifications.run.tick import WARNED_DAYS, days_left
 
@@ -23,9 +23,9 @@ UIDS_SHOWN = 20
 SHOWN = 1_000  # characters
 MENDED_BY = {  # what is to be decided, and the flag that does
     "no time zone": " (--zone ZONE)",
-    "a time zone that is none": " (--zone ZONE)",
+    "an unknown time zone": " (--zone ZONE)",
     "no hour": " (--hour H)",
-    "an hour that is none": " (--hour H)",
+    "an invalid hour": " (--hour H)",
     "no switch": " (--enable)",
 }
 
@@ -95,8 +95,8 @@ async def _tried(name: str, llm: Summarizer | None, now: datetime) -> bool:
 
 
 async def _agreeing(parts: Parts) -> str:
-    found = await compared(parts.claims, parts.store, parts.clock)
-    host_ahead = host_clock() - found.agreed.redis + found.ahead
+    found = await compare_clocks(parts.claims, parts.store, parts.clock)
+    host_ahead = host_clock() - found.time.redis + found.ahead
     return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
 
 

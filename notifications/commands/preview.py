@@ -60,7 +60,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
 async def _draft(run: Run, uid: str, slot: Slot, found: Material, seen: Tried) -> Draft:
     if run.parts.summarizer is not None:
         asking = Asking(run, run.parts.summarizer, run.parts.limits.span("user_deadline"))
-        seen.writing = Writing(run, uid, slot.recap_date, found, asking, keeps=False)
+        seen.writing = Writing(run, found, asking, uid=uid, day=slot.recap_date, keeps=False)
         try:
             return await seen.writing.draft()
         except (ItemFault, ProviderFault, OverBudget) as fault:
@@ -81,10 +81,10 @@ def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Tried) -> None
         _say_evidence(recap.draft, seen.writing)
     say("")
     wording = Wording(run.parts.push_text, found.language)
-    note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
+    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
     for name, title, body in SCREENS:
-        say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")
-        say_wrapped(bounded(note.body, body), " " * 10)
+        say_wrapped(f"{bounded(shown.title, title)}", " " * 10, f"{name:<8}  ")
+        say_wrapped(bounded(shown.body, body), " " * 10)
 
 
 def _say_calls(what: str, asking: Asking) -> None:

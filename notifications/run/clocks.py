@@ -7,23 +7,23 @@ from datetime import UTC, datetime, timedelta
 
 from notifications.ports import Claims, Clock, Store
 
-APART_AT_MOST = timedelta(minutes=5)  # more than clocks that are kept right ever differ; less than any wait
+MOST_APART = timedelta(minutes=5)  # more than clocks that are kept right ever differ; less than any wait
 
 
 def host_clock() -> datetime:
-    """This machine's clock: a witness against Redis', and judge of nothing."""
+    """This machine's clock. It judges nothing."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
-    """Redis' time when it was found right, and between which readings of the parts' clock that was, in seconds."""
+class RedisTime:
+    """A reading of Redis' clock, and the readings of the parts' clock before and after it, in seconds."""
 
     redis: datetime
     before: float
     after: float
 
-    def time_at(self, seconds: float) -> datetime:
+    def at(self, seconds: float) -> datetime:
         """What Redis' clock should show at a later reading of the parts' clock."""
         return self.redis + timedelta(seconds=seconds - self.before)
 
@@ -36,55 +36,54 @@ class Agreed:
         moved = redis - self.redis
         least, most = timedelta(seconds=before - self.after), timedelta(seconds=after - self.before)
         off = min(moved - least, timedelta(0)) or max(moved - most, timedelta(0))
-        return off if abs(off) > APART_AT_MOST else timedelta(0)
+        return off if abs(off) > MOST_APART else timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """Redis' clock and the store's, read one after the other."""
 
-    agreed: Agreed
+    time: RedisTime
     ahead: timedelta  # Redis' of the store's; negative: behind
     read_in: timedelta
 
     @property
     def apart(self) -> bool:
         """Whether one of them is wrong, whatever passed between the two readings."""
-        return not -APART_AT_MOST <= self.ahead <= APART_AT_MOST + self.read_in
+        return not -MOST_APART <= self.ahead <= MOST_APART + self.read_in
 
 
-async def compared(claims: Claims, store: Store, clock: Clock) -> Compared:
+async def compare_clocks(claims: Claims, store: Store, clock: Clock) -> Comparison:
     """Ask the store, then Redis. Raises StoreDown or ClaimsDown."""
     begun = clock.seconds()
     stores = await store.now()
-    agreed = await read(claims, clock)
-    return Compared(agreed, agreed.redis - stores, timedelta(seconds=agreed.after - begun))
+    time = await read_redis_time(claims, clock)
+    return Comparison(time, time.redis - stores, timedelta(seconds=time.after - begun))
 
 
-async def read(claims: Claims, clock: Clock) -> Agreed:
-    """Redis' clock, beside the parts' own."""
+async def read_redis_time(claims: Claims, clock: Clock) -> RedisTime:
+    """Redis' clock, beside the parts' own. Raises ClaimsDown."""
     before = clock.seconds()
-    redis = await claims.now()
-    return Agreed(redis, before, clock.seconds())
+    return RedisTime(await claims.now(), before, clock.seconds())
 
 
 def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:
-    """One sentence on Redis' clock, and on this machine's where that is wrong too. Told against the store's."""
-    told = f"Redis' clock is {off_by(ahead)} the store's"
-    if host_ahead is not None and abs(host_ahead) > APART_AT_MOST:
-        together = abs(host_ahead - ahead) <= APART_AT_MOST
-        told += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
-    return f"{told}; set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
+    """A sentence on Redis' clock, and on this machine's where that is wrong too; both as against the store's."""
+    sentence = f"Redis' clock is {off_by(ahead)} the store's"
+    if host_ahead is not None and abs(host_ahead) > MOST_APART:
+        together = abs(host_ahead - ahead) <= MOST_APART
+        sentence += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
+    return f"{sentence}; set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
 
 
-def jumped(off: timedelta) -> str:
-    """One sentence on a clock that moves while a run goes on."""
+def redis_jumped(off: timedelta) -> str:
+    """A sentence on a clock that moves during a run."""
     return f"Redis' clock has jumped, and is {off_by(off)} where it was; set it right (NTP), nothing more is claimed."
 
 
 def host_is_wrong(host_ahead: timedelta) -> str:
-    """One sentence on this machine's clock, where Redis' and the store's agree. Empty where all do."""
-    if abs(host_ahead) <= APART_AT_MOST:
+    """A sentence on this machine's clock, where Redis' and the store's agree. Empty where all do."""
+    if abs(host_ahead) <= MOST_APART:
         return ""
     return f"This machine's clock is {off_by(host_ahead)} the store's and Redis'; set it right (NTP)."
 
@@ -92,5 +91,5 @@ def host_is_wrong(host_ahead: timedelta) -> str:
 def off_by(span: timedelta) -> str:
     """How far, and in which direction."""
     minutes = round(abs(span).total_seconds() / 60)
-    long = f"{minutes // 1440} days" if minutes >= 2880 else f"{minutes // 60} h {minutes % 60} min"
-    return f"{long} {'ahead of' if span > timedelta(0) else 'behind'}"
+    distance = f"{minutes // 1440} days" if minutes >= 2880 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{distance} {'ahead of' if span > timedelta(0) else 'behind'}"

@@ -26,7 +26,7 @@ from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
-from notifications.run.outcome import ENDS, Outcome, TurnResult, tell_end
+from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -34,7 +34,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """One user's day under our claim. `replaces` is the ended ledger that an operator's resend read."""
+    """One user's day under our claim.
+
+    `resend`: an operator asked for it. `replaces`: the ended ledger that the resend read. `release_worker` is called
+    before a wait that needs no worker; None where no other user waits for one.
+    """
 
     run: Run
     uid: str
@@ -47,9 +51,7 @@ class Day:
     since: float  # when the claim was asked for, on the parts' clock
     replaces: Ledger | None = None
     resend: bool = False
-    release_worker: Callable[[], None] | None = (
-        None  # called before a wait that needs no worker; None: nobody else waits
-    )
+    release_worker: Callable[[], None] | None = None
 
     @property
     def closing(self) -> bool:
@@ -73,7 +75,7 @@ class Day:
 
     @property
     def late(self) -> bool:
-        """Whether a push now comes so long after the slot that it must not ring."""
+        """Whether a push now comes so long after the slot that it must be silent."""
         return self.now - self.slot > timedelta(minutes=self.run.parts.limits.quiet_after_minutes)
 
     def opening(self, given: DayInput | None = None, won: Reply | None = None, language: str | None = None) -> Opening:
@@ -104,15 +106,15 @@ class Day:
         )
 
     async def devices(self) -> list[Device]:
-        """The user's devices; those that can't be read are counted."""
+        """The user's devices; those that can't be read are counted. Raises StoreDown."""
         devices, malformed = await self.run.reads.watch(self.run.parts.store.devices(self.uid))
-        self._tell_malformed("devices", malformed)
+        self._count_malformed("devices", malformed)
         return devices
 
     async def conversations(self, ledgers: Ledgers) -> DayInput:
-        """What no recap has told yet; what can't be read, or is encrypted, is counted."""
+        """What no recap has told yet; what can't be read, or is encrypted, is counted. Raises StoreDown."""
         given = await self.run.reads.watch(read_conversations(self.run.parts.store, ledgers))
-        self._tell_malformed("conversations", given.malformed)
+        self._count_malformed("conversations", given.malformed)
         if given.encrypted:
             self.run.counts.encrypted += given.encrypted
             log.info("conversations.encrypted", uid=self.uid, count=given.encrypted)
@@ -120,7 +122,7 @@ class Day:
             log.warning("conversations.unread", **self.facts, read=len(given.conversations))  # there may be older ones
         return given
 
-    def _tell_malformed(self, what: str, count: int) -> None:
+    def _count_malformed(self, what: str, count: int) -> None:
         if count:
             self.run.counts.malformed += count
             log.warning(f"{what}.malformed", uid=self.uid, count=count)
@@ -129,14 +131,14 @@ class Day:
         """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
         match decision.step:
             case NextStep.FINAL if decision.entry is not None:
-                outcome = tell_end(decision.entry, self.facts, ours=self._ended(decision))
-                if decision.entry.state is DayState.SKIPPED:
-                    return await self.free(outcome, decision.entry.outcome)
-                claim_state, _ = ENDS[decision.entry.state]
-                return await self.complete(claim_state, outcome, decision.entry.outcome)
+                entry = decision.entry
+                outcome = log_end(entry, self.facts, ours=self._is_ours(decision))
+                claim_state, _ = ENDS[entry.state]
+                frees = entry.state is DayState.SKIPPED
+                return await self._end_claim(claim_state, outcome, entry.outcome, frees=frees)
             case NextStep.NO_USER:
                 log.info("recap.skipped", **self.facts, reason="user_gone_or_off")
-                return await self.complete(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off")
+                return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", frees=False)
             case NextStep.BUSY:
                 return await self.fail("busy", decision.wait)
             case NextStep.REFUSED:
@@ -146,26 +148,21 @@ class Day:
             case _:
                 return await self.fail(reason or "push", wait)
 
-    def _ended(self, decision: Decision) -> bool:
-        """Whether it was us: also where our own reply was lost, and we found what we had written."""
+    def _is_ours(self, decision: Decision) -> bool:
+        """Whether we ended the day: also where our own reply was lost, and we read what we had written."""
         return decision.write or (decision.entry is not None and decision.entry.by == self.token)
 
-    async def complete(self, stored: ClaimState, outcome: Outcome, reason: str = "") -> TurnResult:
-        """End the claim. Lost, it is left alone: whoever has it now finds the ledger ended."""
-        return self._done(
-            await self.run.parts.claims.complete(self.terms, self.token, stored), "complete", outcome, reason
-        )
+    async def _end_claim(self, state: ClaimState, outcome: Outcome, reason: str, *, frees: bool) -> TurnResult:
+        """End the claim. `frees`: delete its key, which the app may take to make a skipped day on demand.
 
-    async def free(self, outcome: Outcome, reason: str = "") -> TurnResult:
-        """End the claim of a day that was skipped. Its key is free: the app may take it to make the day on demand."""
-        result = self._done(await self.run.parts.claims.free(self.terms, self.token), "free", outcome, reason)
-        return replace(result, freed=result.outcome.done)
-
-    def _done(self, reply: Reply, verb: str, outcome: Outcome, reason: str) -> TurnResult:
-        if reply.answer is ClaimAnswer.OK:
-            return TurnResult(outcome, reason=reason)
-        log.warning("claim.lost", **self.facts, verb=verb)
-        return TurnResult(Outcome.LOST)
+        Where the claim is lost it is left alone: whoever has it now sees that the ledger has ended.
+        """
+        claims = self.run.parts.claims
+        ending = claims.free(self.terms, self.token) if frees else claims.complete(self.terms, self.token, state)
+        if (await ending).answer is not ClaimAnswer.OK:
+            log.warning("claim.lost", **self.facts, verb="free" if frees else "complete")
+            return TurnResult(Outcome.LOST)
+        return TurnResult(outcome, reason=reason, freed=frees and outcome.done)
 
     async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> TurnResult:
         """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
@@ -174,27 +171,20 @@ class Day:
         reply = await self.run.parts.claims.fail(self.terms, self.token, wait, counts, reason)
         facts = {**self.facts, "reason": reason}
         if reply.answer is ClaimAnswer.DONE:
-            return await self.close_dead("failures", reply)
+            return await self._close_dead("failures", reply)
         if reply.answer is ClaimAnswer.LOST:
             log.warning("claim.lost", verb="fail", **facts)
             return TurnResult(Outcome.LOST)
         log.warning("recap.waiting", wait_seconds=round(wait.total_seconds(), 1), failures=reply.failures, **facts)
         return TurnResult(Outcome.WAITING, wait, reason)
 
-    async def give_back(self, reason: str) -> timedelta:
-        """Uncharged, whatever was raised; nothing more is asked of the ledger. Returns how long it waits."""
-        wait = jittered(self.run.parts.limits.span("provider_retry"), 1, 2)
-        await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
-        log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
-        return wait
-
     async def release(self, reason: str) -> TurnResult:
-        """Nothing was begun that would be lost: the claim is free at once, nothing charged."""
+        """Free the claim at once, nothing charged: nothing was begun that would be lost."""
         await self.run.parts.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
         return TurnResult(Outcome.STOPPED, reason=reason)
 
     async def fail_item(self, fault: ItemFault) -> TurnResult:
-        """The item's own fault: counted, and each wait three times the last. The provider's: nobody is charged."""
+        """The item's own fault: counted, and each wait three times the last. The provider's: no user is charged."""
         if await self._is_the_items(fault):
             wait = jittered(self.run.parts.limits.span("item_retry") * 3**self.won.failures, 0.5, 1.5)
             return await self.fail(fault.reason.value, wait, counts=1)
@@ -209,69 +199,74 @@ class Day:
         try:
             async with self.run.terminated.timeout(self.run.parts.limits.store_timeout_seconds):
                 return await self.run.bad_answers.is_the_items(fault.reason)
-        except TimeoutError:  # nobody knows yet, the claim must not lapse, and who is in doubt is not charged
+        except TimeoutError:  # not known yet, and the claim must not lapse: in doubt nothing is charged
             return False
 
-    async def close_dead(self, outcome: str, reply: Reply) -> TurnResult:
+    async def not_won(self) -> TurnResult:
+        """What an answer other than a win asks for."""
+        reply = self.won
+        if reply.answer is ClaimAnswer.FOREIGN:
+            return await self._held_by_another_maker()
+        if reply.answer is not ClaimAnswer.DONE:
+            outcome = Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING
+            return TurnResult(outcome, reply.wait, reply.reason)
+        if reply.final is not ClaimState.DEAD:
+            return TurnResult(Outcome.DONE_BEFORE)
+        return await self._close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
+
+    async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """Redis says dead: the ledger must say so too, or that it was given up while sending."""
-        opening = self.opening(won=reply)
+        closing = self.run.parts.store.end_day(self.opening(won=reply), DayState.DEAD, outcome)
         try:
-            decision = await self.run.writes.watch(self.run.parts.store.end_day(opening, DayState.DEAD, outcome))
+            decision = await self.run.writes.watch(closing)
         except StoreDown:
             return TurnResult(Outcome.FAILED, reason="store")
         if decision.step is NextStep.BUSY:
             return TurnResult(Outcome.WAITING, decision.wait, "busy")
         if decision.entry is None:
             return TurnResult(Outcome.SKIPPED, reason="user_gone_or_off")
-        return TurnResult(
-            tell_end(decision.entry, self.facts, ours=self._ended(decision)), reason=decision.entry.outcome
-        )
-
-    async def not_won(self) -> TurnResult:
-        """What an answer other than a win asks for."""
-        reply = self.won
-        if reply.answer is ClaimAnswer.DONE:
-            if reply.final is not ClaimState.DEAD:
-                return TurnResult(Outcome.DONE_BEFORE)
-            return await self.close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
-        if reply.answer is ClaimAnswer.FOREIGN:
-            return await self._held_by_another_maker()
-        return TurnResult(
-            Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING, reply.wait, reply.reason
-        )
+        ended = log_end(decision.entry, self.facts, ours=self._is_ours(decision))
+        return TurnResult(ended, reason=decision.entry.outcome)
 
     async def _held_by_another_maker(self) -> TurnResult:
-        """The app may be making the day on demand, after it was skipped: then nobody keeps the shard open for it."""
+        """The app may be making a skipped day on demand: then the shard need not stay open for it."""
         try:
-            ledgers = self.run.parts.store.ledgers_between(self.uid, self.date, self.date)
-            entry = (await self.run.reads.watch(ledgers)).get(self.date)
+            reading = self.run.parts.store.ledgers_between(self.uid, self.date, self.date)
+            entry = (await self.run.reads.watch(reading)).get(self.date)
         except StoreDown:
             entry = None
         ended = entry is not None and entry.state.final
         return TurnResult(Outcome.DONE_BEFORE) if ended else TurnResult(Outcome.HELD, self.won.wait)
 
     async def isolated(self, turn: Awaitable[TurnResult]) -> TurnResult:
-        """One user's turn. Whatever it raises gives the claim back uncharged, with its reason, before it is told.
+        """Run one user's turn; whatever it raises gives the claim back uncharged, with its reason.
 
         Only a process that died may leave a claim to lapse: that is what a crash is, and four of them end the day.
-        Here one user's trouble is kept from the others.
+        Raises ClaimsDown and KeyTrouble alone: then the claim can't be given back.
         """
         try:
             return await turn
-        except (ClaimsDown, KeyTrouble):  # the claim itself can't be told anything
+        except (ClaimsDown, KeyTrouble):
             raise
         except ConfigFault as fault:
-            await self.give_back("configuration")
+            await self._give_back("configuration")
             self.run.stop_claiming(fault)
             return TurnResult(Outcome.FAILED, reason="configuration")
         except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
-            wait = await self.give_back("malformed")
+            wait = await self._give_back("malformed")
             log.error("recap.trouble", **self.facts, reason=str(flaw))
         except Exception as defect:  # the one place that keeps one user's defect from the others
-            wait = await self.give_back(f"defect_{type(defect).__name__}")
+            wait = await self._give_back(f"defect_{type(defect).__name__}")
             log.exception("recap.defect", **self.facts)
         self.run.defects += 1
         return TurnResult(Outcome.FAILED, wait)
+
+    async def _give_back(self, reason: str) -> timedelta:
+        """Give the claim back uncharged, and ask nothing of the ledger. Returns how long it waits."""
+        wait = jittered(self.run.parts.limits.span("provider_retry"), 1, 2)
+        await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
+        log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
+        return wait
 
 
 async def claim_day(

@@ -66,14 +66,9 @@ class Ledgers:
 
     @property
     def inverted_by(self) -> date | None:
-        """The first ledger that names no conversations, and claims all of them up to a time after the slot."""
-        at = self.slot.at
-        late = [day for day, one in self.around.items() if one.told is None and one.window_end and one.window_end > at]
-        return min(late, default=None)
-
-    @property
-    def neighbours(self) -> Neighbours:
-        return neighbours(self.slot.recap_date, self.around)
+        """The first ledger that names no conversations, and whose window ends after the slot."""
+        unnamed = {day: ledger.window_end for day, ledger in self.around.items() if ledger.told is None}
+        return min((day for day, end in unnamed.items() if end and end > self.slot.at), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ class DayInput:
     @property
     def encrypted(self) -> int:
         """How many of them have words that only the app can read."""
-        return sum(one.encrypted for one in self.conversations)
+        return sum(conversation.encrypted for conversation in self.conversations)
 
     def material(self, min_words: int) -> Material | None:
         """What a recap is made of; None where the day has too little to say."""
@@ -104,8 +99,9 @@ class DayInput:
 
         None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
         """
-        alone = not self.conversations and self.ledgers.candidates.as_far_as_ever
-        return NO_NEIGHBOURS if alone else self.ledgers.neighbours
+        if not self.conversations and self.ledgers.candidates.as_far_as_ever:
+            return NO_NEIGHBOURS
+        return neighbours(self.ledgers.slot.recap_date, self.ledgers.around)
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
@@ -120,27 +116,28 @@ async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
     """What no recap has told yet. Raises StoreDown."""
     if ledgers.candidates.nothing:
         return DayInput(ledgers, [])
-    found, malformed = await store.conversations_in(ledgers.user.uid, ledgers.candidates)
-    told_before = await _told_by_another_writer(store, ledgers, found)
-    untold = [one for one in found if told_before is None or one.created_at >= told_before]
+    conversations, malformed = await store.conversations_in(ledgers.user.uid, ledgers.candidates)
+    told_until = await _told_by_another_writer(store, ledgers, conversations)
+    untold = [talk for talk in conversations if told_until is None or talk.created_at >= told_until]
     return DayInput(ledgers, untold, malformed)
 
 
-async def _told_by_another_writer(store: Store, ledgers: Ledgers, found: list[Conversation]) -> datetime | None:
-    """Up to when another writer has told what no recap of ours had: who got none may have asked the app.
+async def _told_by_another_writer(store: Store, ledgers: Ledgers, talks: list[Conversation]) -> datetime | None:
+    """Up to when another writer has told what no recap of ours had: a user without a recap may have asked the app.
 
     Its recap of a date tells what was said until then, and nothing from after that date, or that day's slot. It is
     looked for only where something from before that can be read now; and of a day without a ledger only where there
     are others, since before the first each summary is a former deployment's.
     """
-    made: list[datetime] = []
+    told_until: list[datetime] = []
     tz, today = zone(ledgers.user.zone), ledgers.slot.recap_date
-    for day in (today - (n + 1) * ONE_DAY for n in range(DAYS_BEFORE if ledgers.around else 0)):
-        one = ledgers.around.get(day)
-        ends = slot_instant(tz, day + ONE_DAY, 0)
-        if one is not None:
-            ends = max(ends, one.window_end or ends)
-        if may_get_text(one) and any(conversation.created_at < ends for conversation in found):
+    for days in range(1, DAYS_BEFORE + 1 if ledgers.around else 1):
+        day = today - days * ONE_DAY
+        ledger, end = ledgers.around.get(day), slot_instant(tz, day + ONE_DAY, 0)
+        if ledger is not None and ledger.window_end is not None:
+            end = max(end, ledger.window_end)
+        if may_get_text(ledger) and any(talk.created_at < end for talk in talks):
             summary = await store.summary(ledgers.user.uid, day)
-            made += [min(summary.created_at, ends)] if summary and summary.created_at else []
-    return max(made, default=None)
+            if summary and summary.created_at:
+                told_until.append(min(summary.created_at, end))
+    return max(told_until, default=None)

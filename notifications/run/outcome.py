@@ -1,4 +1,4 @@
-"""How a user's turn ended, and what that means for the claim and for the counts."""
+"""How a user's turn ended, and what that means for the claim and the counts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """How the user answered to its shard: done, or to be tried again after `wait`."""
+    """What a user's turn came to: done, or to be tried again after `wait`."""
 
     outcome: Outcome
     wait: timedelta = timedelta(0)
@@ -64,7 +64,7 @@ class TurnResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, for who watches it."""
+    """How far a run is."""
 
     done: int
     due: int
@@ -77,7 +77,7 @@ class Progress:
 
 @dataclass(slots=True)
 class Counts:
-    """The figures of one run, as `tick.finished` tells them."""
+    """The figures of one run, for `tick.finished`."""
 
     due: int = 0
     claimed: int = 0
@@ -119,17 +119,19 @@ class Counts:
     def as_event(self) -> dict[str, Any]:
         """Flat numbers, and the skips by reason."""
         plain = (
-            *("due", "claimed", "swept", "extracts"),
-            *("pushes", "pushes_refused", "tokens_deleted", "malformed", "encrypted", "devices"),
+            *("due", "claimed", "swept", "extracts", "pushes", "pushes_refused", "tokens_deleted"),
+            *("malformed", "encrypted", "devices", "over_budget", "unpriced_calls"),
         )
-        outcomes = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
-        money = {"usd": self.micro_usd / MICROS, "over_budget": self.over_budget, "unpriced_calls": self.unpriced_calls}
-        told = {name: getattr(self, name) for name in plain}
-        return told | outcomes | money | {"skipped_by_reason": dict(self.skipped)}
+        return {
+            **{name: getattr(self, name) for name in plain},
+            **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "usd": self.micro_usd / MICROS,
+            "skipped_by_reason": dict(self.skipped),
+        }
 
 
-def tell_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
-    """The event of a day that ended with this ledger. `ours`: it was this run that ended it."""
+def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
+    """Log that a day has ended with this ledger. `ours`: it was this run that ended it."""
     facts = {**who, "reason": entry.outcome}
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)

@@ -29,7 +29,7 @@ UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer th
 
 @dataclass(slots=True)
 class Pushed:
-    """What came of it, device by device. UNSENT until the request is written; then UNKNOWN until it is answered."""
+    """What each device answered. UNSENT until the request is written; then UNKNOWN until it is answered."""
 
     results: dict[str, PushResult] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
@@ -41,34 +41,31 @@ class Pushed:
     @property
     def reason(self) -> str:
         """The code of what keeps a device open; empty where nothing does."""
-        open_ones = [
-            (result is PushResult.REFUSED, device) for device, result in self.results.items() if not result.closes
-        ]
-        left = [device for _, device in sorted(open_ones)]  # what is refused for good says least of what comes next
-        return next((self.codes[device] for device in left if device in self.codes), "push" if self.results else "")
-
-    @property
-    def refused(self) -> bool:
-        """Whether all that is open was refused for good: only a person can change that."""
-        left = {result for result in self.results.values() if not result.closes}
-        return left == {PushResult.REFUSED}
+        unclosed = [device for device, result in self.results.items() if not result.closes]
+        unclosed.sort(
+            key=lambda device: (self.results[device] is PushResult.REFUSED, device)
+        )  # says least of what next
+        return next((self.codes[device] for device in unclosed if device in self.codes), "push" if self.results else "")
 
     def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
-        """How long the open devices are left alone after that many tries."""
-        asked = max(self.retry_after, limits.span("provider_retry"))
-        if self.over_quota and not {one for one, result in self.results.items() if result.open} - set(self.over_quota):
-            asked = max(asked, min(self.over_quota.values()))  # nobody else of this user waits for less
-        if PushResult.UNKNOWN in self.results.values():
+        """How long the open devices wait after that many tries."""
+        wait = max(self.retry_after, limits.span("provider_retry"))
+        open_devices = {device for device, result in self.results.items() if result.open}
+        if self.over_quota and open_devices <= set(self.over_quota):
+            wait = max(wait, min(self.over_quota.values()))  # no other device of this user waits for less
+        unclosed = {result for result in self.results.values() if not result.closes}
+        if PushResult.UNKNOWN in unclosed:
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
-            return max(asked, limits.span("push_retry") * times)
-        return max(asked, limits.span("refused_retry")) if self.refused else asked
+            return max(wait, limits.span("push_retry") * times)
+        only_refused = unclosed == {PushResult.REFUSED}  # for good: only a person can change that
+        return max(wait, limits.span("refused_retry")) if only_refused else wait
 
 
 class Pusher:
-    """What a run knows about pushing: its pause, the tokens that are dead, whether the service answers."""
+    """Pushes for one run. It knows the run's pause, the dead tokens, and whether the service answers."""
 
     def __init__(
-        self, push: Push, clock: Clock, limits: Limits, terminated: Termination, breaker: Breaker, counts: Counts
+        self, push: Push, *, clock: Clock, limits: Limits, terminated: Termination, breaker: Breaker, counts: Counts
     ) -> None:
         self.breaker = breaker
         self.refusals: set[str] = set()  # the codes of devices that the service refuses for good
@@ -82,80 +79,87 @@ class Pusher:
         self._over_quota: set[str] = set()  # users, each with a device, since the last that was let through
         self._probing: asyncio.Task[PushAnswer] | None = None
 
-    async def push(self, note: Message, devices: Sequence[Device], closed: Mapping[str, str], noted: float) -> Pushed:
-        """Push to each device that the ledger has not closed. Never raises: what came of it must be written down.
+    async def push(
+        self, message: Message, devices: Sequence[Device], closed: Mapping[str, str], opened_at: float
+    ) -> Pushed:
+        """Push to each device that the ledger has not closed. Never raises: the results must be written down.
 
-        `noted` is the clock before the ledger was opened: where more than a push deadline has
-        passed since, another sender may be at work, and nothing is sent.
+        `opened_at` is the clock, in seconds, before the ledger was opened: where more than a push deadline has passed
+        since, another sender may be at work, and nothing is sent.
         """
-        targets = {device.id: device for device in devices if not any(one in closed for one in device.ids)}
+        targets = {device.id: device for device in devices if not any(key in closed for key in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, PushResult.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
-        if self._clock.seconds() - noted > deadline:
+        if self._clock.seconds() - opened_at > deadline:
             pushed.sent_nothing = True
             return pushed
         until = self._clock.seconds() + deadline
         with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
             async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
-                pushing = (self._push_one(note, device, pushed, until) for device in targets.values())
+                pushing = (self._push_one(message, device, pushed, until) for device in targets.values())
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
-                pushed.defect = next((one for one in raised if one is not None), None)
-        if not self._terminated.is_set():
-            self._tell_unanswered(pushed)
+                pushed.defect = next((defect for defect in raised if defect is not None), None)
+        unanswered = [device for device in targets if device not in pushed.codes]
+        if unanswered and not pushed.retry_after and not self._terminated.is_set():
+            pushed.codes |= dict.fromkeys(unanswered, "no_answer")
+            self._service_failed(
+                f"{self._push.where} did not answer within RECAP_PUSH_DEADLINE_SECONDS; check the network."
+            )
         pushed.sent_nothing = bool(targets) and set(pushed.results.values()) == {PushResult.UNSENT}
         return pushed
 
-    def _tell_unanswered(self, pushed: Pushed) -> None:
-        silent = [device for device in pushed.results if device not in pushed.codes]
-        if silent and not pushed.retry_after:
-            pushed.codes |= dict.fromkeys(silent, "no_answer")
-            sentence = f"{self._push.where} did not answer within RECAP_PUSH_DEADLINE_SECONDS; check the network."
-            self.breaker.failed(DependencyDown("push", sentence), counts=False)
+    def _service_failed(self, sentence: str) -> None:
+        self.breaker.failed(DependencyDown("push", sentence), counts=False)
 
-    async def _push_one(self, note: Message, device: Device, pushed: Pushed, until: float) -> None:
+    async def _push_one(self, message: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
             pause = self._not_before - self._clock.seconds()
             if pause > 0 and not await self._rest(pause, until):
                 pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
                 return
             left = until - self._clock.seconds()
-            if left <= 0:  # asked before every single push: a process may freeze at any await
+            if left <= 0:  # checked before every single push: a process may freeze at any await
                 return
-            answer = await self._send(note, device, pushed, timedelta(seconds=left))
+            answer = await self._send(message, device, pushed, timedelta(seconds=left))
             if answer is None:
                 return
             if answer.pauses_pushing and attempt < TRIES:
                 continue  # the pause above decides whether it fits
-            backoff = jittered(
-                timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1)), 0.5, 1.5
-            )
-            wait = max(backoff, answer.retry_after or timedelta(0)).total_seconds()
+            backoff = timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1))
+            wait = max(jittered(backoff, 0.5, 1.5), answer.retry_after or timedelta(0)).total_seconds()
             if not answer.retry_now or attempt == TRIES or not await self._rest(wait, until):
                 return
 
-    async def _send(self, note: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
-        """One request; None where nothing can be sent to anybody. The answer is kept before anything is made of it."""
+    async def _rest(self, seconds: float, until: float) -> bool:
+        """Sleep, if that fits; whether it did."""
+        if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
+            return False
+        await asyncio.sleep(seconds)
+        return True
+
+    async def _send(self, message: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
+        """One request; None where nothing can be sent to anyone. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
             pushed.results[device.id] = PushResult.UNKNOWN
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, note, left, leaves)
+            answer = await self._push.send(device, message, left, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)
             return None
+        pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
+        answer = await self._attribute(message.uid, device, answer)
         pushed.results[device.id] = answer.result
-        pushed.codes[device.id] = answer.code
-        answer = await self._whose(note.uid, device, answer)
-        pushed.results[device.id] = answer.result
-        self._heed(note, device, answer, pushed)
+        self._note_quota(message, device, answer, pushed)
+        self._note_health(message, device, answer)
         return answer
 
-    async def _whose(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
-        """The answer, once it is known whom it is about: where it does not say, a message that reaches nobody tells."""
+    async def _attribute(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
+        """The answer with whose fault it is. Where it does not say, a message that reaches no device tells."""
         if not answer.quota:
             if answer.result.definite and not answer.config:
                 self._over_quota.clear()
@@ -166,58 +170,56 @@ class Pusher:
                 return answer.devices_own
         if answer.whose is not Whose.UNSAID or not (answer.quota or answer.config):
             return answer
-        probed = await self._probed()
+        probed = await self._probe()
         if probed.result is PushResult.ACCEPTED:
             self._over_quota.clear()
             return answer.devices_own
         if answer.config and not probed.config and probed.result is not PushResult.REFUSED:
-            return replace(answer, config=False)  # it can't say now
+            return replace(answer, config=False)  # the service can't say now
         return replace(answer, whose=Whose.PROJECT, says=probed.says or answer.says)
 
-    async def _probed(self) -> PushAnswer:
-        """What the service says to a message that reaches nobody; those who ask at once share one answer."""
+    async def _probe(self) -> PushAnswer:
+        """What the service says to a message that reaches no device; concurrent callers share one answer."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._push.probe())
         return await asyncio.shield(self._probing)
 
-    async def _rest(self, seconds: float, until: float) -> bool:
-        if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
-            return False
-        await asyncio.sleep(seconds)
-        return True
-
-    def _heed(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
-        facts = {"uid": note.uid, "device": device.id, "code": answer.code}
-        if answer.retry_after and answer.quota and answer.whose is Whose.DEVICE:
+    def _note_quota(self, message: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
+        if not answer.retry_after:
+            return
+        if answer.quota and answer.whose is Whose.DEVICE:
             pushed.over_quota[device.id] = answer.retry_after
-        elif answer.retry_after:
+        else:
             pushed.retry_after = max(pushed.retry_after, answer.retry_after)
-        if answer.quota and answer.retry_after:
+        if answer.quota:
+            wait, scope = answer.retry_after.total_seconds(), answer.whose.value
             if answer.pauses_pushing:
-                self._not_before = max(self._not_before, self._clock.seconds() + answer.retry_after.total_seconds())
-            wait = answer.retry_after.total_seconds()
-            log.warning("push.quota", wait_seconds=wait, scope=answer.whose.value, **facts)
+                self._not_before = max(self._not_before, self._clock.seconds() + wait)
+            facts = {"uid": message.uid, "device": device.id, "code": answer.code}
+            log.warning("push.quota", wait_seconds=wait, scope=scope, **facts)
+
+    def _note_health(self, message: Message, device: Device, answer: PushAnswer) -> None:
         if answer.result is PushResult.GONE:
-            self._dead.append((note.uid, device))
+            self._dead.append((message.uid, device))
         if answer.result is PushResult.REFUSED:
             self.refusals.add(answer.code)
         if answer.alerts:
             self._counts.pushes_refused += 1
+            facts = {"uid": message.uid, "device": device.id, "code": answer.code}
             log.error("push.refused", **facts)
+        where = self._push.where
         if answer.config:
             says = answer.says or f"refuses our credentials ({answer.code})"
-            self.breaker.failed(ConfigFault(f"{self._push.where} {says}."), at_once=True)
+            self.breaker.failed(ConfigFault(f"{where} {says}."), at_once=True)
         elif answer.foreign:
-            sentence = f"What answers is not {self._push.where}: {answer.code}; check the address and its proxies."
-            self.breaker.failed(DependencyDown("push", sentence), counts=False)
+            self._service_failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
         elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
-            sentence = f"{self._push.where} does not answer ({answer.code}); check the address and the network."
-            self.breaker.failed(DependencyDown("push", sentence), counts=False)
+            self._service_failed(f"{where} does not answer ({answer.code}); check the address and the network.")
         else:
             self.breaker.answered()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete dead tokens, in bounded time; those of more than a fifth of the devices are an error of ours."""
+        """Delete dead tokens, in bounded time; if over a fifth of the devices seem dead, the error is ours."""
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

@@ -1,5 +1,4 @@
-"""One recap by the LLM, from the day's material to the draft: planned, written, held against its evidence, looked at
-a second time."""
+"""One recap by the LLM, from the day's material to the draft: planned, written, checked, looked at a second time."""
 
 from __future__ import annotations
 
@@ -32,18 +31,17 @@ from notifications.recap.evidence import Evidence
 from notifications.recap.extract import digest
 from notifications.recap.finish import finished
 from notifications.recap.material import Material
-from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, Plan, halves, plan
-from notifications.recap.prompt import join_question, once_more, part_question, question_hash, recap_question
+from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
+from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
 from notifications.recap.verify import Judged
-from notifications.run.asking import Asking, Reserved, run_in_thread_if_large
+from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
 
 log = structlog.get_logger()
 
-MAX_HALVINGS = 3  # of what a server finds too long: a guess of ours is no user's fault
-MAX_USELESS_PARTS = 1  # that enter as their extract; more are no accident
+MAX_HALVINGS = 3  # of what a server finds too long: a wrong guess of ours is no user's fault
+MAX_BAD_PARTS = 1  # that enter as their extract; more are no accident
 LISTED_BYTES = 20_000  # of the sentences that a second look is asked about
-UNVERIFIED: Mapping[str, bool] = {"verified": False}
 
 Verdicts = Mapping[tuple[str, str], Judged]
 
@@ -57,78 +55,76 @@ class Writing:
     """
 
     run: Run
-    uid: str
-    day: date
     m: Material
     asking: Asking
+    uid: str
+    day: date
     keeps: bool = True
     resumes: bool = False
     may_wait: bool = False
     coverage: Counter[str] = field(default_factory=lambda: Counter(NOTHING_COVERED))
-    useless_parts: int = 0
-    drafts: list[Draft] = field(default_factory=list)  # what each whole answer left, in order
+    drafts: list[Draft] = field(default_factory=list)  # of each whole answer, in order
     dropped: list[tuple[str, str]] = field(default_factory=list)  # of all answers, and why: for `preview`
     verdicts: Verdicts = field(default_factory=dict)  # of the second look that counts
-    looking: Asking | None = None
-    _plan: Plan | None = None
-    _question: Question | None = None  # that the last whole answer came to
-    _look_reserved: Reserved | None = None
+    looking: Asking | None = None  # the second look's calls
+    _parts: Sequence[Sequence[Note]] = ()  # the notes of each call
+    _bad_parts: int = 0
+    _question: Question | None = None  # of the last whole answer
+    _look_reserved: Reservation | None = None
 
     @property
     def spent(self) -> Spent:
-        """What all calls of it took so far."""
+        """What all its calls took so far."""
         return self.asking.spent + (self.looking.spent if self.looking is not None else Spent())
 
     async def draft(self) -> Draft:
         """The draft, ready to be stored. Raises ItemFault, ProviderFault, OverBudget."""
-        await self._make_plan()
-        written = await self.kept_draft() if self.resumes else None
+        await self._plan()
+        written = await self._kept_draft() if self.resumes else None
         try:
-            if written is None:
-                written = await self._written()
-            looked_at = await self._looked_at(written)
+            verified = await self._verify(written or await self._write())
         finally:
-            await self._return_reserved()
-        return self._finished(looked_at)
+            if self.looking is not None:
+                await self.looking.settle(self._look_reserved, 0)
+        return self._finish(verified)
 
-    async def kept_draft(self) -> Draft | None:
-        """The draft that an earlier run stored for want of a second look; None where there is none of this material."""
-        await self._make_plan()
+    async def unverified(self) -> Draft | None:
+        """The draft that an earlier run stored for want of a second look, without one; None where there is none."""
+        await self._plan()
+        kept = await self._kept_draft()
+        return None if kept is None else self._finish(_unverified(kept))
+
+    async def _plan(self) -> None:
+        limits = self.run.parts.limits
+        shorten = partial(digest, split=self.run.parts.split_sentences, language=self.m.language)
+        bounds = limits.max_prompt_tokens, limits.max_parts
+        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shorten)).parts
+
+    async def _kept_draft(self) -> Draft | None:
+        """What an earlier run stored of this very material."""
         with suppress(RecapError):
             return await self.run.reads.watch(self.run.parts.store.kept_draft(self.uid, self.day, self._draft_key()))
         return None
 
-    async def unverified(self) -> Draft | None:
-        """That draft as it is, where no LLM is asked any more."""
-        kept = await self.kept_draft()
-        return None if kept is None else self._finished(_unverified(kept))
-
-    async def _make_plan(self) -> None:
-        if self._plan is None:
-            limits = self.run.parts.limits
-            shortened = partial(digest, split=self.run.parts.split_sentences, language=self.m.language)
-            bounds = limits.max_prompt_tokens, limits.max_parts
-            self._plan = await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shortened)
-
-    @property
-    def _parts(self) -> Sequence[Sequence[Note]]:
-        assert self._plan is not None  # noqa: S101 - made first
-        return self._plan.parts
+    def _draft_key(self) -> str:
+        return question_hash(*(recap_question(self.m, part, self.run.parts.style) for part in self._parts))
 
     @property
     def _notes(self) -> list[Note]:
         return [note for part in self._parts for note in part]
 
-    def _draft_key(self) -> str:
-        return question_hash(*(recap_question(self.m, part, self.run.parts.style) for part in self._parts))
+    @property
+    def _room(self) -> int:
+        """Bytes of one prompt's notes."""
+        return int(self.run.parts.limits.max_prompt_tokens * BYTES_A_TOKEN)
 
-    async def _written(self) -> Draft:
+    async def _write(self) -> Draft:
         """What the LLM writes, in parts where the day is long. Raises ItemFault, ProviderFault, OverBudget."""
         parts, halvings = self._parts, 0
         if len(parts) == 1:
             try:
                 self.coverage.update(note.how for note in parts[0])
-                return await self._recap_of(recap_question(self.m, parts[0], self.run.parts.style))
+                return await self._write_whole(recap_question(self.m, parts[0], self.run.parts.style))
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
@@ -137,55 +133,49 @@ class Writing:
         facts: list[Cited] = []
         for part in filter(None, parts):
             facts += await self._facts_of(part, halvings)
-        return await self._recap_of(self._join(facts))
+        return await self._write_whole(self._join(facts))
 
-    async def _recap_of(self, question: Question) -> Draft:
-        """The answer of which more is left, where the first was asked for again."""
+    async def _write_whole(self, question: Question) -> Draft:
+        """The answer with more sentences, where the first was asked for again."""
         self._question = question
         reserved = await self._reserve_both(question)
-        reader = partial(self._read_recap, question)
         try:
-            draft = await self.asking.read(question, reader, self.m.size, reserved=reserved)
+            return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
-            draft = self._best()
-            if draft.says_nothing:
+            best = max(self.drafts, key=verify.survivors, default=None)
+            if best is None or best.says_nothing:
                 raise
-        return draft
+            return best
 
-    def _best(self) -> Draft:
-        return max(self.drafts, key=verify.survivors, default=Draft("", (), ""))
-
-    def _read_recap(self, question: Question, text: str) -> Draft:
+    def _read(self, question: Question, text: str) -> Draft:
         evidence = Evidence(self.m, self._notes, question.marker)
         draft = read_answer(text, evidence)
         self.dropped += evidence.dropped
-        if not evidence.counts.total():
+        checked = evidence.counts.total()
+        if not checked:
             raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
-        draft = replace(
-            draft, checks={**evidence.counts}, coverage={**NOTHING_COVERED, **self.coverage}, dropped=evidence.lost
-        )
+        coverage = {**NOTHING_COVERED, **self.coverage}
+        draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
         self.drafts.append(draft)
-        if draft.says_nothing or 2 * evidence.without_evidence > evidence.counts.total():
+        if draft.says_nothing or 2 * evidence.without_evidence > checked:
             raise unfounded(evidence)
         return draft
 
-    async def _facts_of(self, part: Sequence[Note], halvings: int) -> list[Cited]:
-        """What is in a part of the day; what was once paid for is not paid again."""
-        question = part_question(self.m, part)
+    async def _facts_of(self, part: Sequence[Note], halvings: int) -> Sequence[Cited]:
+        """What is in a part of the day; what was paid for once is not paid again."""
+        store, question = self.run.parts.store, part_question(self.m, part)
         key = question_hash(question)
-        stored = await self.run.reads.watch(self.run.parts.store.part(self.uid, self.day, key)) if self.keeps else None
-        if stored is None:
+        facts = await self.run.reads.watch(store.part(self.uid, self.day, key)) if self.keeps else None
+        if facts is None:
             try:
                 facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
             except ItemFault as fault:
-                return await self._instead(part, halvings, fault)
+                return await self._facts_in_its_place(part, halvings, fault)
             if self.keeps:
                 with suppress(StoreDown):  # then it may be paid again; this recap goes on
-                    await self.run.reads.watch(self.run.parts.store.put_part(self.uid, self.day, key, facts))
-        else:
-            facts = stored
+                    await self.run.reads.watch(store.put_part(self.uid, self.day, key, facts))
         self.coverage.update(note.how for note in part)
-        return list(facts)
+        return facts
 
     def _read_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
         evidence = Evidence(self.m, part, question.marker)
@@ -194,36 +184,32 @@ class Writing:
         finally:
             self.dropped += evidence.dropped
 
-    async def _instead(self, part: Sequence[Note], halvings: int, fault: ItemFault) -> list[Cited]:
-        """Half of what was too long; of what the LLM can't do, its conversations' own words."""
+    async def _facts_in_its_place(self, part: Sequence[Note], halvings: int, fault: ItemFault) -> list[Cited]:
+        """Halves of a part that was too long; of one that the LLM can't do, its conversations' own words."""
         if fault.reason is ItemReason.CONTEXT_LENGTH:
             if halvings >= MAX_HALVINGS:
                 raise fault
-            return [one for half in filter(None, halves(part)) for one in await self._facts_of(half, halvings + 1)]
-        if self.useless_parts >= MAX_USELESS_PARTS:
+            parts = filter(None, halves(part))
+            return [fact for half in parts for fact in await self._facts_of(half, halvings + 1)]
+        if self._bad_parts >= MAX_BAD_PARTS:
             raise fault
-        self.useless_parts += 1
+        self._bad_parts += 1
         self.coverage[EXTRACT] += len(part)
-        talks = [self.m.conversations[note.number - 1] for note in part]
-        said = [(digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in talks]
-        return [Cited(bounded(words, MAX_SENTENCE), (key,), bounded(words, MAX_QUOTE)) for words, key in said if words]
+        conversations = [self.m.conversations[note.number - 1] for note in part]
+        digests = [(digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in conversations]
+        return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
 
     def _join(self, facts: Sequence[Cited]) -> Question:
         numbers = {c.id: n for n, c in enumerate(self.m.conversations, start=1)}
-        fitting = _fitting([one for one in facts if set(one.conversation_ids) <= numbers.keys()], self._room)
+        fitting = _fitting([fact for fact in facts if set(fact.conversation_ids) <= numbers.keys()], self._room)
         if not fitting:
-            useless = bool(self.dropped or self.useless_parts)
-            reason = ItemReason.INVALID_ANSWER if useless else ItemReason.NOTHING_SAID
+            bad = self.dropped or self._bad_parts
+            reason = ItemReason.INVALID_ANSWER if bad else ItemReason.NOTHING_SAID
             raise ItemFault(reason, "The LLM found nothing to tell in any part of this day.")
         return join_question(self.m, fitting, numbers, self.run.parts.style)
 
-    @property
-    def _room(self) -> int:
-        """Bytes of one prompt's notes."""
-        return int(self.run.parts.limits.max_prompt_tokens * BYTES_A_TOKEN)
-
-    async def _looked_at(self, draft: Draft) -> Draft:
-        """What the second look left of it, or of a second answer where over half was refused.
+    async def _verify(self, draft: Draft) -> Draft:
+        """What the second look leaves of it, or of a second answer where over half was refused.
 
         Raises ItemFault where nothing is left; ProviderFault where another run is to look.
         """
@@ -232,32 +218,28 @@ class Writing:
             return _unverified(draft)
         kept = verify.judged(draft, verdicts)
         self.verdicts = verdicts
-        if verify.most_refused(verdicts) and self._question is not None and self.asking.may_ask_again:
-            kept = await self._better(kept)
+        if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
+            kept = await self._better(kept, self._question)
         if kept.says_nothing:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
         return kept
 
-    async def _better(self, kept: Draft) -> Draft:
-        """A second answer, where it was paid, looked at, and more is left of it. No fault of it costs the first."""
-        assert self._question is not None  # noqa: S101 - the caller saw to it
+    async def _better(self, kept: Draft, question: Question) -> Draft:
+        """A second answer, if it can be paid and more is left of it. No fault of it costs the first."""
         self.asking.begin_again()
-        question = once_more(self._question, "most of its sentences do not follow from the notes.")
-        waits, self.may_wait = self.may_wait, False
+        question = ask_again(question, "most of its sentences do not follow from the notes.")
+        may_wait, self.may_wait = self.may_wait, False
         try:
             reserved = await self._reserve_both(question)
-            reader = partial(self._read_recap, question)
+            reader = partial(self._read, question)
             draft = await self.asking.read(question, reader, self.m.size, reserved=reserved, once=True)
             verdicts = await self._second_look(draft)
         except (ItemFault, ProviderFault, OverBudget) as fault:
             log.info("recap.not_better", **self.facts, reason=str(fault))
             return kept
         finally:
-            self.may_wait = waits
-        if verdicts is None:
-            return kept
-        again = verify.judged(draft, verdicts)
-        if verify.survivors(again) <= verify.survivors(kept):
+            self.may_wait = may_wait
+        if verdicts is None or verify.survivors(again := verify.judged(draft, verdicts)) <= verify.survivors(kept):
             return kept
         self.verdicts = verdicts
         return again
@@ -267,11 +249,9 @@ class Writing:
 
         No fault of the second look loses a recap that is paid.
         """
-        verifier = self.run.verifier
-        if verifier is None:
+        if self.run.verifier is None:
             return None
-        if self.looking is None:
-            self.looking = self.asking.second_look(verifier)
+        self.looking = self.looking or self.asking.second_look(self.run.verifier)
         try:
             return await self._ask_the_judge(self.looking, draft, self._room)
         except (ItemFault, OverBudget) as fault:
@@ -320,7 +300,7 @@ class Writing:
             return False
         return True
 
-    async def _reserve_both(self, question: Question) -> Reserved | None:
+    async def _reserve_both(self, question: Question) -> Reservation | None:
         """The worst cost of writing, and of the second look at it, before the first is asked for.
 
         Raises OverBudget; ConfigFault where what one of the two costs is not known.
@@ -328,8 +308,7 @@ class Writing:
         reserved = await self.asking.reserve(question)
         if reserved is None or self.run.verifier is None:
             return reserved
-        if self.looking is None:
-            self.looking = self.asking.second_look(self.run.verifier)
+        self.looking = self.looking or self.asking.second_look(self.run.verifier)
         worst = replace(
             question,
             instructions=verify.INSTRUCTIONS,
@@ -348,25 +327,21 @@ class Writing:
         whole = len(question.notes.encode()) if question is not None and len(self._parts) == 1 else self._room
         return whole + LISTED_BYTES
 
-    async def _return_reserved(self) -> None:
-        if self.looking is not None and self._look_reserved is not None:
-            await self.looking.settle(self._look_reserved, 0)
-
-    def _finished(self, draft: Draft) -> Draft:
+    def _finish(self, draft: Draft) -> Draft:
         return replace(finished(draft, self.m), metadata=self._metadata(draft))
 
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
         """Of which models it is and what it cost, an earlier run's share included."""
         before = draft.metadata
         spent = Spent.from_metadata(before) + self.spent
-        told: dict[str, str | int | float] = {
+        models: dict[str, str | int | float] = {
             "model": self.asking.model or before.get("model", ""),
             "tier": self.asking.tier or before.get("tier", ""),
             "source": "llm",
         }
         if self.looking is not None and self.looking.spent.calls:
-            told["verify_model"] = self.looking.model
-        return {**told, **spent.as_metadata()}
+            models["verify_model"] = self.looking.model
+        return {**models, **spent.as_metadata()}
 
     @property
     def facts(self) -> dict[str, str]:
@@ -375,12 +350,12 @@ class Writing:
 
 
 def _unverified(draft: Draft) -> Draft:
-    return replace(draft, checks={**draft.checks, **UNVERIFIED})
+    return replace(draft, checks={**draft.checks, "verified": False})
 
 
 def _fitting(facts: Sequence[Cited], room: int) -> list[Cited]:
     """Facts from all over the day, as many as one call holds."""
-    size = sum(len(f"{one.text}{one.quote}".encode()) + 8 * len(one.conversation_ids) + 40 for one in facts)
+    size = sum(len(f"{fact.text}{fact.quote}".encode()) + 8 * len(fact.conversation_ids) + 40 for fact in facts)
     if size <= room:
         return list(facts)
     kept = max(1, len(facts) * room // size)

@@ -24,7 +24,15 @@ from notifications.domain.push import PushText
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
-from notifications.run.clocks import APART_AT_MOST, Agreed, compared, disagreement, host_is_wrong, jumped, read
+from notifications.run.clocks import (
+    MOST_APART,
+    RedisTime,
+    compare_clocks,
+    disagreement,
+    host_is_wrong,
+    read_redis_time,
+    redis_jumped,
+)
 from notifications.run.dependencies import BadAnswerTracker, Breaker, Pace, Writes
 from notifications.run.outcome import Counts
 from notifications.run.pusher import Pusher
@@ -72,13 +80,20 @@ class Run:
         self.defects = 0
         self.verifier = parts.verifier  # None once a configuration fault ended the second looks
         self.verifier_fault: ConfigFault | None = None
-        self.agreed: Agreed | None = None  # Redis' time when it was found right; None: not checked yet
+        self.checked_time: RedisTime | None = None  # Redis' clock when it was found right; None: not checked yet
         self.served: set[tuple[str, date]] = set()  # open days that this run has looked at
-        self.reads, pushes = Breaker(self.stop_claiming), Breaker(self.stop_claiming)
+        self.reads = Breaker(self.stop_claiming)
         self.writes = Writes(self.stop_claiming, parts.limits, self.terminated)
         self.llm = Breaker(self.stop_claiming, parts.limits.max_provider_failures)
         self.bad_answers = BadAnswerTracker(self._provider_answers_badly)
-        self.pusher = Pusher(parts.push, parts.clock, parts.limits, self.terminated, pushes, self.counts)
+        self.pusher = Pusher(
+            parts.push,
+            clock=parts.clock,
+            limits=parts.limits,
+            terminated=self.terminated,
+            breaker=Breaker(self.stop_claiming),
+            counts=self.counts,
+        )
         calls = (1 if parts.verifier is None else 2) * parts.limits.concurrency * parts.tasks
         self.pace = Pace(parts.claims, parts.clock, self.terminated, reserve=calls)
 
@@ -125,33 +140,32 @@ class Run:
         parts = self.parts
         try:
             async with self.terminated.timeout(math.inf):
-                clocks = await compared(parts.claims, parts.store, parts.clock)
+                clocks = await compare_clocks(parts.claims, parts.store, parts.clock)
         except StoreDown:
-            agreed = await read(parts.claims, parts.clock)
-            if host is None or abs(agreed.redis - host()) > APART_AT_MOST:
+            time = await read_redis_time(parts.claims, parts.clock)
+            if host is None or abs(time.redis - host()) > MOST_APART:
                 raise
-            self.agreed = agreed
+            self.checked_time = time
             return
-        redis = clocks.agreed.redis
+        redis = clocks.time.redis
         host_ahead = host() - redis + clocks.ahead if host is not None else None
         if clocks.apart:
             raise ClaimsDown("redis", disagreement(clocks.ahead, host_ahead))
-        if before is not None and abs(redis - before) > APART_AT_MOST:
-            raise ClaimsDown("redis", jumped(redis - before))
-        self.agreed = clocks.agreed
+        if before is not None and abs(redis - before) > MOST_APART:
+            raise ClaimsDown("redis", redis_jumped(redis - before))
+        self.checked_time = clocks.time
         if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
             log.warning("clock.host", reason=sentence)
 
     async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
         """Raises ClaimsDown where Redis' clock has jumped since the check; a claim that was won is given back first."""
-        ended = self.parts.clock.seconds()
-        if self.agreed is None or not (off := self.agreed.jumped(reply.now, begun, ended)):
+        time, ended = self.checked_time, self.parts.clock.seconds()
+        if time is None or not (off := time.jumped(reply.now, begun, ended)):
             return
         if reply.answer is ClaimAnswer.WON:
-            due = int(self.agreed.time_at(begun).timestamp() * 1000)
-            back = replace(terms, until_ms=min(terms.until_ms, due))
+            back = replace(terms, until_ms=min(terms.until_ms, int(time.at(begun).timestamp() * 1000)))
             await self.parts.claims.fail(back, token, timedelta(0), 0, "clock")
-        raise ClaimsDown("redis", jumped(off))
+        raise ClaimsDown("redis", redis_jumped(off))
 
     def redis_ms(self, moment: datetime) -> int:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""

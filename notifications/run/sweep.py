@@ -21,21 +21,21 @@ from notifications.run.user import deliver
 log = structlog.get_logger()
 
 PAGE = 300
-SECONDS_AT_MOST = 50  # of one run: the next minute's has slots of its own
+MOST_SECONDS = 50  # of one run: the next minute's has slots of its own
 
 
 async def sweep(run: Run, now: datetime) -> bool:
-    """Finish every open ledger that is stale and whose user key is free. Returns whether all of them were looked at."""
+    """Finish every open ledger that is stale and whose user key is free. Returns whether all were looked at."""
     if run.stops:
         return False
-    ends = run.parts.clock.seconds() + SECONDS_AT_MOST
+    ends = run.parts.clock.seconds() + MOST_SECONDS
     try:
-        async with aclosing(_left_open(run, now)) as found:
-            async for uid, entry in found:
-                if not _goes_on(run, ends):
+        async with aclosing(_stale_ledgers(run, now)) as stale:
+            async for uid, ledger in stale:
+                if not _may_go_on(run, ends):
                     return False
-                if (uid, entry.date) not in run.served:
-                    await _finish(run, uid, entry, now)
+                if (uid, ledger.date) not in run.served:
+                    await _finish(run, uid, ledger, now)
     except (StoreDown, ClaimsDown, ConfigFault) as trouble:
         log.error("sweep.failed", reason=str(trouble))
         run.stop_claiming(trouble)
@@ -43,46 +43,46 @@ async def sweep(run: Run, now: datetime) -> bool:
     return True
 
 
-def _goes_on(run: Run, ends: float) -> bool:
-    """Else the next run does: nobody's slot waits for a sweep that can't push, or takes long."""
+def _may_go_on(run: Run, ends: float) -> bool:
+    """False: the next run goes on. No slot waits for a sweep that can't push, or takes long."""
     return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
 
 
-async def _left_open(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
+async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
     after = None
     while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
-        for uid, entry in page:
-            if is_swept(entry, now - run.offset, run.parts.limits.span("sending_stale")):
-                yield uid, entry
+        for uid, ledger in page:
+            if is_swept(ledger, now - run.offset, run.parts.limits.span("sending_stale")):
+                yield uid, ledger
         after = (page[-1][0], page[-1][1].date)
 
 
-def is_swept(entry: Ledger, redis_now: datetime, stale: timedelta) -> bool:
+def is_swept(ledger: Ledger, redis_now: datetime, stale: timedelta) -> bool:
     """Whether a sweep looks at it: open, not a resend's, and its sender gone or stamped by a clock that was ahead."""
-    since = entry.sending_at
+    since = ledger.sending_at
     fresh = since is not None and redis_now - stale < since <= redis_now + stale
-    return not fresh and entry.state.open and entry.outcome != RESEND_OUTCOME
+    return not fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
 
 
-def slot_of_entry(entry: Ledger, now: datetime) -> datetime:
+def slot_of_ledger(ledger: Ledger, now: datetime) -> datetime:
     """About when it was due: its user's hour or zone may have changed since."""
-    return entry.window_end or entry.sending_at or now
+    return ledger.window_end or ledger.sending_at or now
 
 
-async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
+async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
+    slot = slot_of_ledger(ledger, now)
     try:
-        day = await claim_day(run, uid=uid, date=entry.date, slot=slot_of_entry(entry, now), lane=SINGLE_FILE_LANE)
+        day = await claim_day(run, uid=uid, date=ledger.date, slot=slot, lane=SINGLE_FILE_LANE)
         dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD
         if day.won.answer is not ClaimAnswer.WON and not dead:
-            return  # somebody else's, or not yet due
+            return  # another run's, or not yet due
         run.counts.due += 1
         run.counts.swept += 1
-        log.warning("ledger.swept", **day.facts, state=entry.state.value)
+        log.warning("ledger.swept", **day.facts, state=ledger.state.value)
         result = TurnResult(Outcome.FAILED)
         try:
             with run.parts.telemetry.span("user"):
-                turn = day.not_won() if dead else _take_and_push(day, over=day.phase is Phase.OVER)
-                result = await day.isolated(turn)
+                result = await day.isolated(day.not_won() if dead else _take_and_push(day))
         finally:
             run.counts.add(result)
     except KeyTrouble as trouble:
@@ -90,14 +90,15 @@ async def _finish(run: Run, uid: str, entry: Ledger, now: datetime) -> None:
         log.error("recap.trouble", uid=uid, reason=str(trouble))
 
 
-async def _take_and_push(day: Day, *, over: bool) -> TurnResult:
+async def _take_and_push(day: Day) -> TurnResult:
     """Steps 4 to 7 of a user's turn, on what another run began."""
-    day.run.counts.claimed += 1
+    run, over = day.run, day.phase is Phase.OVER
+    run.counts.claimed += 1
     try:
-        async with day.run.terminated.timeout(day.run.parts.limits.user_deadline_seconds):
+        async with run.terminated.timeout(run.parts.limits.user_deadline_seconds):
             devices = await day.devices()
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: day.run.parts.store.sweep(day.uid, day.date, day.token, over=over))
+    return await deliver(day, devices, lambda: run.parts.store.sweep(day.uid, day.date, day.token, over=over))

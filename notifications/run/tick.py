@@ -27,7 +27,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Slot, cohorts_between,
 from notifications.domain.shards import Shard, batches, ended_cohorts, shards_of, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
-from notifications.run.clocks import APART_AT_MOST, host_clock
+from notifications.run.clocks import MOST_APART, host_clock
 from notifications.run.outcome import Outcome, Progress, TurnResult
 from notifications.run.state import Parts, Run, RunResult
 from notifications.run.termination import Termination
@@ -76,7 +76,7 @@ class Tick:
         redis_now = await self.claims.now()
         now = redis_now + self.offset
         due = await read_due(self.claims, self.limits, now, self.offset, self.since)
-        host_agrees = abs(redis_now - self.host()) <= APART_AT_MOST
+        host_agrees = abs(redis_now - self.host()) <= MOST_APART
         if not due.claimable and not due.sweep and host_agrees:
             return RunResult(now, idle=True, unserved=self._log_unserved(due))
         async with self.open_parts() as parts:

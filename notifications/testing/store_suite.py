@@ -46,7 +46,9 @@ async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
 
 async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
     """What came of each device; `opened` is what begin or take decided."""
-    return await store.record_pushes("ann", DAY, by, 1, results, sent_nothing=False, last_chance=False, opened=opened)
+    return await store.record_pushes(
+        "ann", DAY, by=by, seq=1, results=results, sent_nothing=False, last_chance=False, opened=opened
+    )
 
 
 async def persistently(store: Any, by: str) -> Any:
@@ -102,7 +104,7 @@ class StoreSuite(DocumentsSuite):
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
         await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
         await store.record_pushes(
-            "ann", DAY, "op", 2, {"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
+            "ann", DAY, by="op", seq=2, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
         )
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
@@ -214,9 +216,9 @@ class StoreSuite(DocumentsSuite):
         decision = await store.record_pushes(
             "ann",
             DAY,
-            "me",
-            opened.entry.seq,
-            {"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
+            by="me",
+            seq=opened.entry.seq,
+            results={"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
             sent_nothing=False,
             last_chance=False,
         )

@@ -169,8 +169,8 @@ class HasNoFence(Broken):
 
 
 class ForgetsWhoAccepted(Broken):
-    async def record_pushes(self, uid: str, day: Any, by: str, seq: int, results: Any, **more: Any) -> Any:
-        return await self.inner.record_pushes(uid, day, by, seq, {}, **more)
+    async def record_pushes(self, uid: str, day: Any, **given: Any) -> Any:
+        return await self.inner.record_pushes(uid, day, **given | {"results": {}})
 
 
 class EndsADayTwice(Broken):
