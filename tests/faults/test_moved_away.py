@@ -13,7 +13,7 @@ from redis import Redis
 from notifications.domain.claim import ClaimState, sweep_key
 from tests.faults.proxies import COMMIT
 from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
-from tests.support.web import fcm_error
+from tests.support.web import fcm_error, scripted
 
 MOVES: dict[str, dict[str, Any]] = {
     "zone": {"time_zone": "Pacific/Honolulu"},
@@ -24,12 +24,8 @@ MOVES: dict[str, dict[str, Any]] = {
 
 def leave_pending(staged: FaultStage, *uids: str) -> None:
     """FCM is busy through one run; then everything of it has aged."""
-
-    async def busy(token: str) -> web.Response:
-        return fcm_error(503, "UNAVAILABLE")
-
     staged.add_users(*uids)
-    staged.fcm_rule = busy
+    staged.fcm_rule = scripted(lambda _: fcm_error(503, "UNAVAILABLE"))
     staged.stage.run()
     assert {staged.ledger(uid)["state"] for uid in uids} == {"pending"}
     staged.fcm_rule = None

@@ -52,11 +52,7 @@ def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage
         "message": f"The model `{MODEL}` does not exist or you do not have access to it.",
         "code": "model_not_found",
     }
-
-    async def script(who: str) -> web.Response:
-        return web.json_response({"error": error}, status=404)
-
-    stage.llm.script = script
+    stage.llm.script = scripted(lambda _: web.json_response({"error": error}, status=404))
     stage.llm.description = ends_on(-3)
     finished = stage.run()
     reason = finished.event("run.stops_claiming")["reason"]

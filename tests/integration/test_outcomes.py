@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from redis import Redis
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer
-from tests.support.web import FakeFCM, FakeLLM, fcm_error
+from tests.support.web import FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, talk
 
 
@@ -50,11 +49,7 @@ def test_every_kind_of_user_in_one_tick(stage: Stage) -> None:
     }
     day = slots["on-demand"].recap_date.isoformat()
     stage.world.put_summary("on-demand", "abc", {"id": "abc", "date": day, "created_at": at, "headline": "Made before"})
-
-    async def script(token: str) -> web.Response | None:
-        return fcm_error(404, "UNREGISTERED") if token == "token-dead-token-1" else None
-
-    stage.fcm.script = script
+    stage.fcm.script = scripted(lambda token: fcm_error(404, "UNREGISTERED") if token == "token-dead-token-1" else None)
     finished = stage.run()
 
     assert finished.code == 0, finished.err

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
-from aiohttp import web
-
 from tests.support.jobs import Stage
-from tests.support.web import fcm_error
+from tests.support.web import fcm_error, scripted
 
 
 def name(text: str) -> str:
@@ -26,11 +24,7 @@ def test_a_phone_gets_one_push_by_its_fid_or_by_its_token(stage: Stage) -> None:
     }
     for key, doc in phones.items():
         stage.world.put_device("ann", key, doc)
-
-    async def script(token: str) -> web.Response | None:
-        return fcm_error(404, "UNREGISTERED") if "gone" in token else None
-
-    stage.fcm.script = script
+    stage.fcm.script = scripted(lambda token: fcm_error(404, "UNREGISTERED") if "gone" in token else None)
     finished = stage.run()
     assert finished.code == 0, finished.err
     assert stage.fcm.accepted == Counter(("f-both", "f-new", "t-back"))

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.support.jobs import Stage
-from tests.support.web import fcm_error, google_error
+from tests.support.web import fcm_error, google_error, scripted
 
 USERS = [f"user-{n}" for n in range(7)]
 MAKES = Callable[[], web.Response]
@@ -52,11 +52,7 @@ def pushing(stage: Stage) -> Stage:
 def test_a_refusal_of_all_that_we_send_is_bad_configuration(pushing: Stage, makes: MAKES, sentence: str) -> None:
     """The run ends at the first with exit 3 and one sentence; `doctor` says the same; mended, all have theirs."""
     slots = {uid: pushing.add_user(uid) for uid in USERS}
-
-    async def script(token: str) -> web.Response:
-        return makes()
-
-    pushing.fcm.script = script
+    pushing.fcm.script = scripted(lambda _: makes())
     finished = pushing.run()
     assert finished.code == 3, finished.err
     assert finished.event("run.stops_claiming")["reason"] == sentence
@@ -81,11 +77,7 @@ def test_a_refusal_of_one_device_among_good_ones_is_its_own(pushing: Stage, make
     """Wherever it comes in the order: the others have their push in the same run, and its token is kept."""
     for uid in USERS:
         pushing.add_user(uid)
-
-    async def script(token: str) -> web.Response | None:
-        return makes() if token == f"token-{whose}-0" else None
-
-    pushing.fcm.script = script
+    pushing.fcm.script = scripted(lambda token: makes() if token == f"token-{whose}-0" else None)
     finished = pushing.run()
     assert finished.code == 0, finished.err
     assert pushing.fcm.accepted == {f"token-{uid}-0": 1 for uid in USERS if uid != whose}

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.support.jobs import Stage
-from tests.support.web import fcm_error
+from tests.support.web import fcm_error, scripted
 
 
 @pytest.fixture
@@ -67,11 +66,7 @@ def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:
 def test_mass_deletion_of_tokens_stops_at_a_fifth(stage: Stage) -> None:
     for n in range(30):
         stage.add_user(f"user-{n}")
-
-    async def script(token: str) -> web.Response:
-        return fcm_error(404, "UNREGISTERED")
-
-    stage.fcm.script = script
+    stage.fcm.script = scripted(lambda _: fcm_error(404, "UNREGISTERED"))
     finished = stage.run()
     assert finished.event("devices.deletions_stopped")["dead"] == 30
     assert finished.event("tick.finished")["tokens_deleted"] == 10
