@@ -27,8 +27,8 @@ from notifications.run.state import Parts, Run
 from notifications.run.user import claim_and_recap
 from notifications.testing import MemorySummarizer
 from notifications.wiring import BootClock
-from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import FaultStage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import RedisServer
 from tests.support.web import completion, scripted
 from tests.support.worlds import SqliteWorld, World, talk

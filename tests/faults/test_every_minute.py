@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.text import width_of
-from tests.faults.stage import SCALED, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import SCALED
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import wait_for
 from tests.support.terminal import OnATerminal
 from tests.support.web import fcm_error, llm_error, scripted

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, closing, on_sqlite, record
+from tests.faults.stage import FaultStage, closing, record
+from tests.support.jobs import on_sqlite
 from tests.support.web import completion, llm_error, scripted
 
 ANSWERS = {

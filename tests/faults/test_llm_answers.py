@@ -16,9 +16,9 @@ from aiohttp import web
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
 from notifications.testing.answers import item
-from tests.faults.stage import FaultStage, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.hostile import hostile
-from tests.support.jobs import Stage, latest_hour
+from tests.support.jobs import Stage, latest_hour, on_sqlite
 from tests.support.web import completion, llm_error, recap_answer, scripted
 from tests.support.worlds import talk
 

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.faults.proxies import COMMIT
-from tests.faults.stage import FaultStage, on_firestore, record
+from tests.faults.stage import FaultStage, record
+from tests.support.jobs import on_firestore
 from tests.support.web import fcm_error, scripted
 from tests.support.worlds import FirestoreWorld
 

@@ -12,7 +12,8 @@ from redis import Redis
 
 from notifications.domain.claim import ClaimState, sweep_key
 from tests.faults.proxies import COMMIT
-from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
+from tests.faults.stage import PATIENT, FaultStage, make_old, sweep_is_due
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.web import fcm_error, scripted
 
 MOVES: dict[str, dict[str, Any]] = {

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_firestore, on_sqlite, record
+from tests.faults.stage import FaultStage, record
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.servers import free_port
 from tests.support.web import completion, fcm_error, llm_error, scripted
 

@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.hostile import hostile
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import free_port
 from tests.support.web import Elsewhere, FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import SqliteWorld, talk

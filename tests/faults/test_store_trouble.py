@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_firestore, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.between import DOWN, Between, Refusal
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.web import fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, SqliteWorld
 

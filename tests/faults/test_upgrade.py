@@ -11,8 +11,8 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.claim import ClaimState, user_key
-from tests.faults.stage import FaultStage, key_of, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import FaultStage, key_of
+from tests.support.jobs import Stage, on_sqlite
 
 
 @on_sqlite

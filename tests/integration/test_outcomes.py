@@ -6,12 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis import Redis
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_firestore
 from tests.support.servers import RedisServer
 from tests.support.web import FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, talk
@@ -140,7 +139,7 @@ def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:
     assert stage.run("inspect", "--user", "a").out.strip() == "0 days."
 
 
-@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+@on_firestore
 def test_documents_read_and_written_for_each_kind_of_outcome(stage: Stage) -> None:
     """Exact, as Firestore bills them: an empty query is one read. The pages are counted by a run without users."""
     stage.add_user("nobody", daily_summary_enabled=False)

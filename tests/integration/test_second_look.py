@@ -12,11 +12,11 @@ from aiohttp import web
 
 from notifications.recap.verify import QUOTE
 from notifications.testing.answers import JSON, Refuses, item, recap_answer, verdicts_answer
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.web import ASKED, completion
 from tests.support.worlds import Doc
 
-pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 SAID = (
     ("You", "I bring the ladder on Saturday, who=UID said, and you paint the fence."),

@@ -14,11 +14,11 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
-from tests.support.jobs import Finished, Stage
+from tests.support.jobs import Finished, Stage, on_sqlite
 from tests.support.web import ASKED, Script, llm_error
 from tests.support.worlds import Doc
 
-pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 FAST = {"RECAP_PROVIDER_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
 PRICED = {"RECAP_PRICE_IN_USD_PER_MTOK": "1", "RECAP_PRICE_OUT_USD_PER_MTOK": "4", "RECAP_CONCURRENCY": "1"}

@@ -1,19 +1,87 @@
-"""What FCM refuses to us is bad configuration, what it refuses to one device is that device's; and `doctor` asks it."""
+"""What FCM is sent: to which devices, how loud, how much of the recap; and what its refusals mean."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.web import fcm_error, google_error, scripted
+
+
+@pytest.mark.parametrize(("minutes", "rings"), [("0", False), ("1440", True)])
+@on_sqlite
+def test_a_push_that_comes_late_makes_no_sound(stage: Stage, minutes: str, rings: bool) -> None:
+    stage.add_user("ann")
+    finished = stage.run(RECAP_QUIET_AFTER_MINUTES=minutes)
+    assert finished.code == 0, finished.err
+    [sent] = stage.fcm.messages
+    assert sent["apns"]["payload"]["aps"] == ({"sound": "default"} if rings else {"interruption-level": "passive"})
+    assert sent["apns"]["headers"]["apns-priority"] == ("10" if rings else "5")
+    assert sent["android"]["priority"] == ("HIGH" if rings else "NORMAL")
+    assert sent["android"]["notification"].get("notification_priority") == (None if rings else "PRIORITY_LOW")
+    assert sent["webpush"]["headers"]["Urgency"] == ("high" if rings else "low")
+    assert sent["webpush"]["notification"].get("silent") is (None if rings else True)
+
+
+def test_a_push_shows_no_more_than_recap_push_text_says_and_a_second_one_the_same(stage: Stage) -> None:
+    """Nothing of the day is in any field of it; the app that is open finds what its code asks for."""
+    slot = stage.add_user("ann", language="de-AT")
+    day = slot.recap_date.isoformat()
+    assert stage.run(RECAP_PUSH_TEXT="none").code == 0
+    [ledger] = stage.world.ledgers("ann").values()
+    [summary] = stage.world.summaries("ann").values()
+    assert (ledger["title"], ledger["body"]) == ("Dein Tagesrückblick", "Dein Rückblick ist fertig.")
+    assert summary["overview"].startswith("You talked about ann")
+    done = stage.run("resend", "ann", day, RECAP_PUSH_TEXT="recap")
+    assert done.code == 0, done.err
+    for sent in stage.fcm.messages:
+        said = json.dumps(sent, ensure_ascii=False)
+        assert [word in said for word in (summary["headline"], "talked", "who=ann")] == [False] * 3
+        shown = {"title": "Dein Tagesrückblick", "body": "Dein Rückblick ist fertig."}
+        assert sent["notification"] == shown
+        assert sent["webpush"]["notification"] | shown == sent["webpush"]["notification"]
+        assert (sent["data"]["text"], sent["data"]["sender"]) == ("Dein Rückblick ist fertig.", "ai")
+        assert sent["data"]["from_integration"] == "false"
+        assert {type(value) for value in sent["data"].values()} == {str}
+    assert len(stage.fcm.messages) == 2
+
+
+def name(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_phone_gets_one_push_by_its_fid_or_by_its_token(stage: Stage) -> None:
+    """Both in one document; the fid alone; a fid that is gone beside a good token; one that is dead in both."""
+    stage.add_user("ann", devices=0)
+    phones = {
+        "both": {"token": "t-both", "fid": "f-both", "time_zone": "Europe/Berlin"},
+        "new": {"fid": "f-new"},
+        "back": {"token": "t-back", "fid": "f-gone"},
+        "dead": {"token": "t-gone", "fid": "f-gone-too"},
+    }
+    for key, doc in phones.items():
+        stage.world.put_device("ann", key, doc)
+    stage.fcm.script = scripted(lambda token: fcm_error(404, "UNREGISTERED") if "gone" in token else None)
+    finished = stage.run()
+    assert finished.code == 0, finished.err
+    assert stage.fcm.accepted == Counter(("f-both", "f-new", "t-back"))
+    sent = sorted((sent.get("fid", ""), sent.get("token", "")) for sent in stage.fcm.messages)
+    assert sent == [("", "t-back"), ("f-both", ""), ("f-new", "")]
+    assert sorted(stage.world.tokens("ann")) == ["back", "both", "new"]
+    [ledger] = stage.world.ledgers("ann").values()
+    accepted = {name("t-both"), name("f-new"), name("t-back")}
+    assert ledger["devices"] == dict.fromkeys(accepted, "accepted") | {name("t-gone"): "gone"}
+
 
 USERS = [f"user-{n}" for n in range(7)]
 MAKES = Callable[[], web.Response]
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 DISABLED = (
     lambda: google_error(403, "PERMISSION_DENIED", "SERVICE_DISABLED", service="fcm.googleapis.com"),
     "FCM (FCM_BASE_URL) says that the API fcm.googleapis.com is disabled; enable it.",
