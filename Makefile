@@ -27,7 +27,7 @@ check: $(VENV)/.test
 	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) tests/unit tests/run tests/contract tests/project
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract tests/project
 
 faults: $(VENV)/.test  # most of it waits: more workers than cores
 	$(PYTEST) -n 4 --dist worksteal tests/faults

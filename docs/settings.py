@@ -1,4 +1,4 @@
-"""Writes docs/settings.md (`make docs`). Defaults and ranges come from the code, the sentences from here."""
+"""Writes docs/settings.md (`make docs`): defaults and ranges from the code, the descriptions from here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\
 # Settings
 
-Every setting, from the environment. Unset, it is what stands under "default". `.env.example` lists those that people
-set. Names that are no setting, numbers out of their range, and numbers that contradict each other are refused at the
-start. This page is written by `make docs`.
+All settings, which are environment variables. `.env.example` lists those that people set. Unknown names, numbers out
+of their range, and numbers that contradict each other are refused at the start. `make docs` writes this page.
 """
-# By what they are for: each setting, its default or an example, and what it means.
+# By purpose: each setting, its default or an example, and what it does.
 TEXTS: dict[str, dict[str, tuple[str, str]]] = {
     "Where things are": {
         "REDIS_URL": (
@@ -25,7 +24,7 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "RECAP_KEY_PREFIX": (
             "",
-            "before every key in Redis, as for staging; ends the exclusion with the app's own lock",
+            "before every key in Redis, as for staging; the app's own lock is then another key",
         ),
         "GOOGLE_CLOUD_PROJECT": ("SQLite in the data folder", "the project whose Firestore holds the users"),
         "FIRESTORE_EMULATOR_HOST": ("", "`127.0.0.1:8080`"),
@@ -33,7 +32,7 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         "GOOGLE_APPLICATION_CREDENTIALS": ("the platform's own", "a service account's file"),
         "FCM_BASE_URL": (Settings.fcm_base_url, "an http:// loopback address needs no credentials"),
         "RECAP_STORE": (Settings.store, "`sqlite`: users in the data folder, on Cloud Run or Kubernetes too"),
-        "RECAP_DATA_DIR": (".recap", "everything local; its owner's alone"),
+        "RECAP_DATA_DIR": (".recap", "everything local; readable for its owner alone"),
         "CLOUD_RUN_TASK_INDEX": ("0", "set by the platform; `JOB_COMPLETION_INDEX` on Kubernetes"),
         "CLOUD_RUN_TASK_COUNT": ("1", "set by the platform"),
         "HTTPS_PROXY": ("", "and `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`: for each client, and never for this machine"),
@@ -48,17 +47,17 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         "RECAP_SUMMARIZER": (Settings.summarizer, "`extract`: recaps without an LLM, where a real project has none"),
         "RECAP_FALLBACK": (
             Settings.fallback,
-            "where the LLM fails, the day's own sentences; `none`: nobody gets anything",
+            "where the LLM fails, the day's own sentences; `none`: no recap",
         ),
         "RECAP_VERIFY": ("on", "a second look at each written recap, one call more; or `off`"),
-        "RECAP_STYLE": ("", "what you wish of every recap: 500 characters, last among the prompt's rules"),
+        "RECAP_STYLE": ("", "wishes for every recap: 500 characters, last among the prompt's rules"),
     },
-    "What is pushed, told and logged": {
+    "Pushes, heartbeat and logs": {
         "RECAP_PUSH_TEXT": (
             Settings.push_text,
             "on lock screens too: `recap` (headline and a sentence), `headline`, or `none` of it",
         ),
-        "RECAP_HEARTBEAT_URL": ("", "told each tick's start (`/start`) and its exit code (`/0` to `/5`)"),
+        "RECAP_HEARTBEAT_URL": ("", "gets each tick's start (`/start`) and its exit code (`/0` to `/5`)"),
         "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "metrics and traces; needs `requirements-otel.txt`"),
         "RECAP_LOG_FORMAT": (Settings.log_format, "auto, json or console; `NO_COLOR=1` for a console without colour"),
     },
@@ -66,13 +65,13 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
 # The numbers of Limits that people set; the rest is the protocol's.
 OFTEN = {
     "daily_budget_usd": "USD for a UTC day, over all processes; beyond it the extract is sent",
-    "price_in_usd_per_mtok": "USD for a million tokens, of OPENAI_MODEL; unset: from a kept list of OpenAI's models",
-    "price_out_usd_per_mtok": "goes with the one before",
-    "min_words": "said in a day without things to do or events: less is no recap",
-    "look_back_hours": "before the last recap: a conversation of that time that could not be read then",
+    "price_in_usd_per_mtok": "USD for a million tokens, of OPENAI_MODEL; unset: from a list of OpenAI's models",
+    "price_out_usd_per_mtok": "the same for tokens out; both are set or neither",
+    "min_words": "in a day without action items or events: less is no recap",
+    "look_back_hours": "before the last recap: conversations of that time that could not be read then",
     "quiet_after_minutes": "a push that comes later after its hour makes no sound",
     "max_prompt_tokens": "of one call; a longer day is asked in parts",
-    "max_parts": "beyond, the shortest conversations enter as their extract",
+    "max_parts": "of a long day; beyond, the shortest conversations enter as their extract",
     "concurrency": "users at a time, and so calls to the LLM",
     "shards": "16 from 100,000 users on; 62 at most",
     "stop_seconds": "what the platform gives from SIGTERM to SIGKILL; pushes get all but 5",
@@ -94,21 +93,21 @@ SELDOM = {
     "refused_retry_seconds": "after a device that FCM refuses for good",
     "catch_up_seconds": "after a slot in which recaps are written",
     "grace_seconds": "after that, for the closing pass",
-    "sweep_seconds": "at most so often are open deliveries looked for that no cohort holds",
-    "watchdog_seconds": "of a stalled event loop, which ends its process",
+    "sweep_seconds": "between two sweeps for open deliveries that no cohort holds",
+    "watchdog_seconds": "a stalled event loop ends its process after that",
     "redis_timeout_seconds": "of one call",
     "start_gap_seconds": "between the first users: 500 start over 2 s",
     "max_item_failures": "of one day, then it is dead",
     "max_crashes": "of one day, then it is dead",
     "max_pushes": "tries of one delivery",
-    "max_provider_failures": "in a row, then no more is claimed",
+    "max_provider_failures": "in a row, then nothing more is claimed",
     "shards_at_once": "that one run holds",
     "page_size": "users of one query",
 }
 
 
 def written() -> str:
-    """The page as it has to be."""
+    """The page's text."""
     lines = [HEAD]
     for title, rows in TEXTS.items():
         lines += [f"## {title}\n", "| setting | default | what |", "|---|---|---|"]
@@ -122,9 +121,9 @@ def written() -> str:
 
 
 def _number(name: str, what: str) -> str:
-    [one] = [field for field in fields(Limits) if field.name == name]
-    default = "" if one.default is None else f"{one.default:g}"
-    least, most = one.metadata["least"], one.metadata["most"]
+    [limit] = [field for field in fields(Limits) if field.name == name]
+    default = "" if limit.default is None else f"{limit.default:g}"
+    least, most = limit.metadata["least"], limit.metadata["most"]
     return f"| `RECAP_{name.upper()}` | {default} | {least:g} | {most:.12g} | {what} |"
 
 

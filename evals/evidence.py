@@ -52,9 +52,9 @@ def kept_by_evidence(day: Day, one: Sentence, quote: str | None = None) -> Cited
     evidence = Evidence(day.in_language(one.language), day.notes)
     numbers = day.numbers(one.notes)
     if one.role in FRAGMENTS:
-        text = evidence.fragment(one.text, *FRAGMENTS[one.role])
+        text = evidence.check_fragment(one.text, *FRAGMENTS[one.role])
         return Cited(text, one.notes) if text else None
-    return evidence.sentence(one.text, one.quote if quote is None else quote, numbers)
+    return evidence.check_sentence(one.text, one.quote if quote is None else quote, numbers)
 
 
 def without_a_word(quote: str, rng: random.Random) -> str:

@@ -52,6 +52,12 @@ def pytest_configure_node(node: object) -> None:
     node.workerinput["testrunuid"] = node.config.stash[RUN]  # type: ignore[attr-defined]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "emulator" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and run_folder(config).exists():
         from tests.support.servers import stop_shared_emulator

@@ -1,4 +1,4 @@
-"""Bearer tokens of google-auth, which knows when they end. Its refresh blocks, so it runs in a thread."""
+"""Bearer tokens from google-auth, which knows when they expire. Its refresh blocks, so it runs in a thread."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from google.auth.transport.requests import Request
 
 from notifications.domain.errors import ConfigFault, DependencyDown
 
-ASK_SECONDS = 10.0  # of one request: the library waits for two minutes
+REQUEST_SECONDS = 10.0  # the library waits for two minutes
 
 
 class GoogleTokens:
-    """One set of credentials, refreshed once at a time. `where` is the server that wants its tokens."""
+    """One set of credentials, refreshed once at a time. `where` names the server that the tokens are for."""
 
     def __init__(self, credentials: Any, where: str) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         self._where = where
         self._refreshing = asyncio.Lock()
 
     async def token(self, refused: str | None = None) -> str:
-        """A valid token, new where that one was refused. Raises ConfigFault for refused credentials, DependencyDown."""
+        """A valid token, other than a `refused` one. Raises ConfigFault for refused credentials, DependencyDown."""
         async with self._refreshing:
-            if not self._credentials.valid or self._credentials.token == refused:
+            if not self.credentials.valid or self.credentials.token == refused:
                 await asyncio.to_thread(self._refresh)
-        return str(self._credentials.token)
+        return str(self.credentials.token)
 
     def _refresh(self) -> None:
         try:
-            self._credentials.refresh(partial(Request(), timeout=ASK_SECONDS))
+            self.credentials.refresh(partial(Request(), timeout=REQUEST_SECONDS))
         except GoogleAuthError as cause:
             kind = type(cause).__name__
             if _refuses(cause):
@@ -44,19 +44,19 @@ class GoogleTokens:
 
 
 def _refuses(cause: GoogleAuthError) -> bool:
-    """Whether these credentials are no good; else nobody can say now. A metadata server's answer is wrapped once."""
-    asked = cause if isinstance(cause, TransportError) else cause.__cause__
-    if not isinstance(asked, TransportError):
+    """Whether the credentials are invalid, rather than the server unavailable (a metadata server: in the cause)."""
+    answer = cause if isinstance(cause, TransportError) else cause.__cause__
+    if not isinstance(answer, TransportError):
         return not cause.retryable
-    return len(asked.args) > 1 and 400 <= getattr(asked.args[1], "status", 0) < 500
+    return len(answer.args) > 1 and 400 <= getattr(answer.args[1], "status", 0) < 500
 
 
-def default_credentials(scopes: Sequence[str]) -> tuple[Any, str | None]:
-    """The machine's own credentials, and the project that they name. Raises ConfigFault. Blocks."""
+async def default_tokens(where: str, scopes: Sequence[str]) -> tuple[GoogleTokens, str | None]:
+    """Tokens by the machine's own credentials, and the project that these name. Raises ConfigFault."""
     try:
-        found, project = google.auth.default(scopes=list(scopes))
+        credentials, project = await asyncio.to_thread(google.auth.default, scopes=list(scopes))
     except GoogleAuthError as cause:
-        raise ConfigFault(
-            f"there are no usable credentials ({type(cause).__name__}); set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from cause
-    return found, project
+        kind = type(cause).__name__
+        sentence = f"{where}: there are no usable credentials ({kind}); set GOOGLE_APPLICATION_CREDENTIALS."
+        raise ConfigFault(sentence) from cause
+    return GoogleTokens(credentials, where), project

@@ -23,9 +23,9 @@ UIDS_SHOWN = 20
 SHOWN = 1_000  # characters
 MENDED_BY = {  # what is to be decided, and the flag that does
     "no time zone": " (--zone ZONE)",
-    "a time zone that is none": " (--zone ZONE)",
+    "an unknown time zone": " (--zone ZONE)",
     "no hour": " (--hour H)",
-    "an hour that is none": " (--hour H)",
+    "an invalid hour": " (--hour H)",
     "no switch": " (--enable)",
 }
 

@@ -81,10 +81,10 @@ def _say(run: Run, uid: str, recap: Recap, found: Material, seen: Tried) -> None
         _say_evidence(recap.draft, seen.writing)
     say("")
     wording = Wording(run.parts.push_text, found.language)
-    note = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
+    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, wording)
     for name, title, body in SCREENS:
-        say_wrapped(f"{bounded(note.title, title)}", " " * 10, f"{name:<8}  ")
-        say_wrapped(bounded(note.body, body), " " * 10)
+        say_wrapped(f"{bounded(shown.title, title)}", " " * 10, f"{name:<8}  ")
+        say_wrapped(bounded(shown.body, body), " " * 10)
 
 
 def _say_calls(what: str, asking: Asking) -> None:

@@ -85,29 +85,14 @@ def parse(value: str | bytes | None) -> Record:
         return ABSENT
     try:
         fields = json.loads(value)
-        return Record(
-            state=_own_state(fields["s"]),
-            token=_text(fields["t"]),
-            until=_integer(fields.get("u", 0)),
-            failures=_integer(fields.get("f", 0)),
-            crashes=_integer(fields.get("c", 0)),
-            reason=_reason(fields.get("r")),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        state, token, reason = ClaimState(fields["s"]), fields["t"], fields.get("r")
+        until, failures, crashes = (_integer(fields.get(name, 0)) for name in ("u", "f", "c"))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return FOREIGN
-
-
-def _own_state(value: object) -> ClaimState:
-    state = ClaimState(_text(value))
-    if state in (ClaimState.ABSENT, ClaimState.FOREIGN):
-        raise ValueError(value)
-    return state
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
+    if state in (ClaimState.ABSENT, ClaimState.FOREIGN) or not isinstance(token, str):
+        return FOREIGN
+    is_code = isinstance(reason, str) and not NO_REASON.search(reason)
+    return Record(state, token, until, failures, crashes, reason if is_code else "")
 
 
 def _integer(value: object) -> int:
@@ -116,10 +101,6 @@ def _integer(value: object) -> int:
     if not -MAX_INTEGER <= value <= MAX_INTEGER or value != int(value):
         raise ValueError(value)
     return int(value)
-
-
-def _reason(value: object) -> str:
-    return value if isinstance(value, str) and not NO_REASON.search(value) else ""
 
 
 def reason_code(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What can go wrong: each message is one sentence for a person, without conversation text, tokens or keys."""
+"""The job's errors. Each message is one sentence for a person, without conversation text, tokens or keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class RecapError(Exception):
 
 
 class UsageFault(RecapError):
-    """The command line asks for something that can't be done (exit 2)."""
+    """The command line can't be carried out (exit 2)."""
 
 
 class Unfinished(RecapError):
-    """What was asked for is not done, and says why (exit 1)."""
+    """A command did not finish; the message says why (exit 1)."""
 
 
 class ConfigFault(RecapError):
@@ -23,7 +23,7 @@ class ConfigFault(RecapError):
 
 
 class DependencyDown(RecapError):
-    """A server that the run needs does not serve (exit 4). `name`: redis, llm, push, or the store that it is."""
+    """A server that the run needs is down (exit 4). `name`: redis, llm, push, or the store's."""
 
     def __init__(self, name: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -31,45 +31,45 @@ class DependencyDown(RecapError):
 
 
 class ClaimsDown(DependencyDown):
-    """Redis can't be asked: stop claiming; nothing may be concluded about any claim."""
+    """Redis does not answer: stop claiming; nothing is known about any claim."""
 
 
 class StoreDown(DependencyDown):
-    """The document store failed or was too slow; the operation may or may not have happened."""
+    """The store failed or was too slow: the operation may have happened or not."""
 
 
 class KeyTrouble(RecapError):
-    """One key's own error in Redis; the other keys are unaffected."""
+    """An error of one key in Redis; other keys are not affected."""
 
 
 class Malformed(RecapError):
-    """One document or value is not what the design says; `where` names it."""
+    """A document or value is not what the protocol says; the message names it."""
 
 
 class NaiveDatetime(ValueError):
-    """A datetime without a zone was passed where an instant is needed."""
+    """A datetime without a zone where an instant is needed."""
 
 
 class ItemReason(StrEnum):
-    """Why this very item can't be summarized; each counts against the item."""
+    """Why an item can't be summarized; each counts against the item."""
 
     CONTEXT_LENGTH = "context_length"
     CONTENT_POLICY = "content_policy"
     REFUSAL = "refusal"
     TRUNCATED = "truncated"
     INVALID_ANSWER = "invalid_answer"
-    UNFOUNDED = "unfounded"  # it says what the notes do not
-    UNSUPPORTED = "unsupported"  # the second look left nothing of it
+    UNFOUNDED = "unfounded"  # most of its sentences have no evidence
+    UNSUPPORTED = "unsupported"  # by the second look no sentence is supported
     NOTHING_SAID = "nothing_said"  # a well-formed answer without a sentence
-    UNSTORABLE = "unstorable"  # the store refuses this very document for good
+    UNSTORABLE = "unstorable"  # the store refuses the document for good
 
 
-# Where all have it in a row.
+# The provider's fault where many items in a row have it.
 MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER, ItemReason.UNFOUNDED})
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item: counted, dead at the limit. `unpaid`: it is known that it costs nothing."""
+    """The summarizer can't do this item: counted, dead at the limit. `unpaid`: the call certainly cost nothing."""
 
     def __init__(self, reason: ItemReason, sentence: str, *, unpaid: bool = False) -> None:
         super().__init__(sentence)
@@ -78,14 +78,14 @@ class ItemFault(RecapError):
 
 
 class OverBudget(RecapError):
-    """The day's money for the LLM is used up (RECAP_DAILY_BUDGET_USD); nobody's fault, and not asked again today."""
+    """The day's budget for the LLM is used up (RECAP_DAILY_BUDGET_USD)."""
 
 
 class ProviderFault(RecapError):
-    """The provider failed, not the item: never charged to a user; feeds the breaker.
+    """The provider failed, not the item: never charged to a user, and counted by the breaker.
 
-    `opens`: waiting in this run is useless (quota used up). `config`: only a person can mend it (a refused key, an
-    unknown model); the run exits 3. `cheap`: it was the cheaper tier alone. `unpaid`: the call is known to be free.
+    `opens`: this run need not try again (quota used up). `config`: only a person can mend it (a refused key, an
+    unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call certainly cost nothing.
     """
 
     def __init__(

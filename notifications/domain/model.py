@@ -1,4 +1,4 @@
-"""The nouns: users, devices, conversations, recaps, ledgers."""
+"""The nouns: users, devices, conversations, drafts, recaps, ledgers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifications.domain.errors import NaiveDatetime
 
 
 def instant(value: datetime) -> datetime:
-    """The same instant in UTC. Raises NaiveDatetime: no naive datetime gets into the domain."""
+    """The same instant in UTC. Raises NaiveDatetime."""
     if value.tzinfo is None or value.utcoffset() is None:
         raise NaiveDatetime(f"{value.isoformat()} has no time zone; pass an aware datetime.")
     return value.astimezone(UTC)
@@ -21,7 +21,7 @@ def instant(value: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user document, as far as the job reads it."""
+    """What the job reads of a user document."""
 
     uid: str
     zone: str
@@ -32,30 +32,30 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One place to push to: a registration token, the id of an installation of the app, or one installation's both.
+    """A push target: a registration token, an installation id (`fid`), or both of one installation.
 
     `key` is its document's id, or None for the legacy field.
     """
 
     token: str
     key: str | None
-    version: object = None  # what "unchanged" means to the store that read it
+    version: object = None  # of its document, in the store's own terms
     fid: str = ""
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Every name by which a ledger may know it: first 16 hex of the SHA-256 of its token, and of its fid."""
+        """The names that a ledger may have for it: 16 hex of the SHA-256 of its token, and of its fid."""
         return tuple(hashlib.sha256(name.encode()).hexdigest()[:16] for name in (self.token, self.fid) if name)
 
     @property
     def id(self) -> str:
-        """The name by which ledgers and logs know it: by its token, where it has one."""
+        """Its name in ledgers and logs: of its token, else of its fid."""
         return self.ids[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ActionItem:
-    """A thing to do, taken from the data and never from the LLM."""
+    """A thing to do, from the data and never from the LLM."""
 
     description: str
     completed: bool = False
@@ -70,12 +70,12 @@ class Place:
     address: str = ""
 
 
-WEARER = "You"  # the speaker who wears the recorder
+WEARER = "You"  # as a speaker: the user, who wears the recorder
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker said in a row: WEARER, a name, or a number such as `Speaker 2`; empty where it is not known."""
+    """What one speaker said in a row. `speaker`: WEARER, a name, or a number such as `Speaker 2`; empty if unknown."""
 
     speaker: str
     text: str
@@ -83,7 +83,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation of the window, cut down to what a recap can use."""
+    """What a recap can use of a conversation."""
 
     id: str
     created_at: datetime
@@ -94,28 +94,27 @@ class Conversation:
     category: str = ""
     action_items: tuple[ActionItem, ...] = ()
     events: tuple[str, ...] = ()
-    turns: tuple[Turn, ...] = ()  # what was said; only kept where there is no overview
-    encrypted: bool = False  # whether what was said in it can't be read for that
+    turns: tuple[Turn, ...] = ()  # the transcript, only where there is no overview
+    encrypted: bool = False  # its transcript can only be read by the app
     language: str | None = None
     place: Place | None = None
-    cut: bool = False  # whether something of it was left out
+    cut: bool = False  # a part of it was left out
     under_way: bool = False  # the app still records or processes it
 
     @property
     def tells_something(self) -> bool:
-        """A title alone is not worth a recap: it says that there was talk, not what of."""
+        """Whether there is more than a title."""
         return bool(self.overview or self.action_items or self.events or self.turns)
 
     @property
     def size(self) -> int:
-        """Its characters, whatever they say; and 50 that looking at one costs, however short."""
-        planned = (*self.events, *(item.description for item in self.action_items))
-        said = sum(len(turn.text) for turn in self.turns)
-        return 50 + len(self.title) + len(self.overview) + said + sum(map(len, planned))
+        """Its characters, and 50 for the cost of handling it at all."""
+        items = (*self.events, *(item.description for item in self.action_items), *(turn.text for turn in self.turns))
+        return 50 + len(self.title) + len(self.overview) + sum(map(len, items))
 
     @property
     def lines(self) -> tuple[Turn, ...]:
-        """Its words line by line: what was written of it, else what was said."""
+        """Its overview line by line, else its transcript."""
         return tuple(Turn("", line) for line in self.overview.splitlines()) if self.overview else self.turns
 
     @property
@@ -128,22 +127,22 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a recap covers: [start, end), on the time that a conversation has as `created_at`."""
+    """What a recap covers: [start, end), by the conversations' `created_at`."""
 
     start: datetime
     end: datetime
 
     @property
     def empty(self) -> bool:
-        """Nothing can be in it: a later recap already covered this time."""
+        """Whether a later recap already covered all of it."""
         return self.start >= self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """One sentence, the conversations that it comes from, and the words of the first of them that it rests on.
+    """One sentence, its conversations, and the words of the first of them that it rests on.
 
-    `confided`: nothing for a lock screen.
+    `confided`: a lock screen must not show it.
     """
 
     text: str
@@ -162,18 +161,18 @@ class Highlight:
 
     @property
     def summary(self) -> str:
-        """Its sentences as one text."""
+        """Its sentences, joined."""
         return joined([item.text for item in self.items])
 
     @property
     def conversation_ids(self) -> tuple[str, ...]:
-        """Every conversation that it comes from, once."""
+        """The conversations of its sentences, each once."""
         return tuple(dict.fromkeys(key for item in self.items for key in item.conversation_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a summarizer answers: the text, what became of its sentences, and what it cost."""
+    """What a summarizer makes: the text, the counts of its checks, and its cost."""
 
     headline: str
     overview: tuple[Cited, ...]
@@ -182,32 +181,32 @@ class Draft:
     unresolved_questions: tuple[Cited, ...] = ()
     decisions_made: tuple[Cited, ...] = ()
     knowledge_nuggets: tuple[Cited, ...] = ()
-    checks: Mapping[str, int | bool] = field(default_factory=dict)  # sentences kept, dropped by reason; `verified`
-    coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as an extract
-    metadata: Mapping[str, str | int | float] = field(default_factory=dict)  # of which model, and what it cost
+    checks: Mapping[str, int | bool] = field(default_factory=dict)  # sentences kept, and dropped by reason; `verified`
+    coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as extracts
+    metadata: Mapping[str, str | int | float] = field(default_factory=dict)  # its model and its cost
     push: str = ""  # one sentence, for a phone's lock screen
-    dropped: tuple[str, ...] = ()  # sentences that did not stand: for who looks at one recap, never stored
+    dropped: tuple[str, ...] = ()  # sentences: for `preview`, never stored
 
     @property
     def text(self) -> str:
-        """The overview as one text."""
+        """The overview, joined."""
         return joined([item.text for item in self.overview])
 
     @property
     def sentences(self) -> tuple[Cited, ...]:
-        """All of them, wherever they stand."""
+        """All sentences of all parts."""
         items = tuple(item for one in self.highlights for item in one.items)
         return (*self.overview, *items, *self.unresolved_questions, *self.decisions_made, *self.knowledge_nuggets)
 
     @property
     def says_nothing(self) -> bool:
-        """Whether neither an overview nor a highlight is there."""
+        """Whether it has neither an overview nor a highlight."""
         return not self.overview and not self.highlights
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An action item as the app shows it, and where it was said."""
+    """An action item as the app shows it, and its conversation."""
 
     description: str
     completed: bool
@@ -216,7 +215,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A place of the day; `time` is the user's own, HH:MM."""
+    """A place of the day; `time` is local, HH:MM."""
 
     place: Place
     conversation_id: str
@@ -243,7 +242,7 @@ class Recap:
 
 
 class DayState(StrEnum):
-    """The states of a ledger (docs/protocol.md, section 4)."""
+    """How a day stands: the `state` of its ledger (docs/protocol.md, section 4)."""
 
     SENDING = "sending"
     PENDING = "pending"
@@ -252,11 +251,11 @@ class DayState(StrEnum):
     MISSED = "missed"
     DEAD = "dead"
     GAVE_UP = "gave_up"
-    UNREADABLE = "unreadable"  # what is stored is none of ours: never written, never guessed at
+    UNREADABLE = "unreadable"  # the document is not one of this version's; never stored
 
     @property
     def final(self) -> bool:
-        """Whether the day has ended in it."""
+        """Whether the day has ended."""
         return self not in (DayState.SENDING, DayState.PENDING, DayState.UNREADABLE)
 
     @property
@@ -285,57 +284,56 @@ class Ledger:
     title: str = ""
     body: str = ""
     summary_id: str = ""
-    created_at: datetime | None = None  # the summary's, so that a second push says the same
+    created_at: datetime | None = None  # the summary's
     window_start: datetime | None = None
     window_end: datetime | None = None
-    read_from: datetime | None = None  # how far back conversations were read that no recap had told
-    told: str | None = None  # hashes of the conversations that its text was made of; None: an older version's
+    read_from: datetime | None = None  # how far back conversations were read
+    told: str | None = None  # hashes of the conversations in its text; None from an older version
     devices: Mapping[str, str] = field(default_factory=dict)
-    repeats: int = 0  # pushes accepted for a device that had accepted one before
+    repeats: int = 0  # pushes accepted by a device that had already accepted one
     failures: int = 0
     crashes: int = 0
-    reason: str = ""  # the last failure's code: of what it is dead, or why it waits
+    reason: str = ""  # the last failure's code: why it is dead, or waits
     source: str = ""  # of the recap: llm or extract
-    verified: bool | None = None  # whether a second look checked it; None for an extract, or an older version's
-    tokens: int = 0  # that its making took, in and out
-    usd: float | None = None  # what its making cost; None where the price is not known
-    llm_seconds: float | None = None  # until the LLM's answers were there, all calls together; None without one
+    verified: bool | None = None  # by a second look; None for an extract, or from an older version
+    tokens: int = 0  # in and out
+    usd: float | None = None  # None where the price is unknown
+    llm_seconds: float | None = None  # of all its calls; None without an LLM
     sent_at: datetime | None = None
     expire_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A summary document that another hand wrote: an older deployment, or the app on demand."""
+    """A summary document of another writer: an older deployment, or the app on demand."""
 
     id: str
-    created_at: datetime | None  # None: nobody knows up to when it tells
+    created_at: datetime | None
     headline: str
     overview: str
     day_emoji: str
 
 
 def joined(sentences: Sequence[str]) -> str:
-    """Sentences as one text; a full stop follows each that has no mark of its own."""
-    return " ".join([*map(_ended, sentences[:-1]), *sentences[-1:]])
+    """Sentences as one text; all but the last get a full stop where they have no mark."""
+    return " ".join([*map(_with_full_stop, sentences[:-1]), *sentences[-1:]])
 
 
-def _ended(sentence: str) -> str:
+def _with_full_stop(sentence: str) -> str:
     if not sentence[-1:].isalnum():
         return sentence
-    east_asian = unicodedata.east_asian_width(sentence[-1]) in "WF"
-    return sentence + ("。" if east_asian else ".")
+    return sentence + ("。" if unicodedata.east_asian_width(sentence[-1]) in "WF" else ".")
 
 
 def collapse_id(uid: str, day: date) -> str:
-    """The tag by which a device lets a second push replace the first: 32 hex, so 32 bytes."""
+    """The tag by which a device replaces the first push with a second: 32 hex digits."""
     return hashlib.sha256(f"{uid}|{day.isoformat()}".encode()).hexdigest()[:32]
 
 
 def day_of(key: str) -> date | None:
-    """The date that a ledger is stored under; None for a key that is none of ours."""
+    """The date in a ledger's key; None for any other key."""
     try:
         day = date.fromisoformat(key)
     except ValueError:
         return None
-    return day if day.isoformat() == key else None  # 20260501 and 2026-W18-5 are dates, and no keys
+    return day if day.isoformat() == key else None  # not 20260501 or 2026-W18-5

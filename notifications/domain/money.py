@@ -1,23 +1,20 @@
-"""What calls to an LLM cost: tokens and money. An unknown price is no figure, and never zero."""
+"""What calls to an LLM cost, in tokens and money. An unknown price is None, never zero."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 SPEND_PREFIX = "daily_summary:spend:"
 SPEND_KEPT_SECONDS = 3 * 86_400
-MICROS = 1_000_000  # of a USD: what money is counted in
+MICROS = 1_000_000  # of a USD: the unit of sums
 TOKENS = ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning")
-MTOK = 1_000_000  # prices are told for so many tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Of one call, or of several. `micro_usd`: None where the price is not known."""
+    """The cost of one call or of several. `micro_usd`: None where a price is unknown."""
 
     calls: int = 0
     tokens_in: int = 0
@@ -25,32 +22,29 @@ class Spent:
     tokens_out: int = 0
     tokens_reasoning: int = 0  # of those out
     micro_usd: int | None = 0
-    seconds: float = 0.0  # until the answers were there
+    seconds: float = 0.0  # until the answers came
 
     def __add__(self, other: Spent) -> Spent:
-        """Both together; of a sum of which one price is not known there is none."""
+        """The sum; without a price where one of the two has none."""
         known = self.micro_usd is not None and other.micro_usd is not None
         return Spent(
-            self.calls + other.calls,
-            self.tokens_in + other.tokens_in,
-            self.tokens_cached + other.tokens_cached,
-            self.tokens_out + other.tokens_out,
-            self.tokens_reasoning + other.tokens_reasoning,
-            (self.micro_usd or 0) + (other.micro_usd or 0) if known else None,
-            self.seconds + other.seconds,
+            calls=self.calls + other.calls,
+            micro_usd=(self.micro_usd or 0) + (other.micro_usd or 0) if known else None,
+            seconds=self.seconds + other.seconds,
+            **{name: getattr(self, name) + getattr(other, name) for name in TOKENS},
         )
 
     @classmethod
-    def from_metadata(cls, told: Mapping[str, str | int | float]) -> Spent:
-        """What stands on a recap, as it was spent; nothing where nothing stands."""
-        if not told.get("calls"):
+    def from_metadata(cls, metadata: Mapping[str, str | int | float]) -> Spent:
+        """The cost in a draft's metadata; nothing where it has none."""
+        if not metadata.get("calls"):
             return cls()
-        usd = told.get("usd")
+        usd = metadata.get("usd")
         return cls(
-            calls=int(told["calls"]),
+            calls=int(metadata["calls"]),
             micro_usd=None if usd is None else round(float(usd) * MICROS),
-            seconds=float(told.get("llm_seconds", 0)),
-            **{name: int(told.get(name, 0)) for name in TOKENS},
+            seconds=float(metadata.get("llm_seconds", 0)),
+            **{name: int(metadata.get(name, 0)) for name in TOKENS},
         )
 
     @property
@@ -62,34 +56,16 @@ class Spent:
         return None if self.micro_usd is None else self.micro_usd / MICROS
 
     def as_metadata(self) -> dict[str, int | float]:
-        """As it stands on a recap."""
-        told: dict[str, int | float] = {"calls": self.calls, **{name: getattr(self, name) for name in TOKENS}}
+        """As a draft's metadata has it."""
+        metadata: dict[str, int | float] = {"calls": self.calls, **{name: getattr(self, name) for name in TOKENS}}
         if self.seconds:
-            told["llm_seconds"] = round(self.seconds, 3)
-        return told if self.usd is None else {**told, "usd": self.usd}
+            metadata["llm_seconds"] = round(self.seconds, 3)
+        return metadata if self.usd is None else {**metadata, "usd": self.usd}
 
 
 NOTHING = Spent()
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD for a million tokens. Of those in, `cached` had been read before, and `kept` are kept for a later call."""
-
-    tokens_in: Decimal
-    tokens_out: Decimal
-    cached: Decimal
-    kept: Decimal
-
-    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int, tokens_kept: int = 0) -> int:
-        """What a call costs, in millionths of a USD, rounded up. Each token in has one of the three prices."""
-        cached = min(tokens_cached, tokens_in)
-        kept = min(tokens_kept, tokens_in - cached)
-        read = (tokens_in - cached - kept) * self.tokens_in + cached * self.cached + kept * self.kept
-        usd = read + tokens_out * self.tokens_out
-        return math.ceil(usd * MICROS / MTOK)
-
-
 def spend_key(environment: str, day: date) -> str:
-    """Where a UTC day's money is counted, over all processes of an environment."""
+    """The key under which all processes of an environment count a UTC day's money."""
     return f"{SPEND_PREFIX}{environment}:{day.isoformat()}"

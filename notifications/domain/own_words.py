@@ -1,4 +1,4 @@
-"""The few words of ours that a user reads, in the user's language; the rest is the day's own."""
+"""The few words of a recap that are ours and not the day's, in the user's language."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-OTHERS = "en"
+DEFAULT = "en"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """One language's. Counted words have a form for one and a form for more; `{}` is the number."""
+    """One language's words. Counted ones have a form for one and a form for more; `{}` is the number."""
 
     title: str
     ready: str
@@ -22,13 +22,12 @@ class OwnWords:
     more_tasks: Sequence[str]
 
     def counts(self, talks: int, tasks: int) -> str:
-        """How many conversations, and how many things to do: `3 conversations, 2 things to do`."""
-        told = [_counted(self.talks, talks), _counted(self.tasks, tasks)]
-        return ", ".join(one for one in told if one) or self.ready
+        """`3 conversations, 2 things to do`."""
+        return ", ".join(filter(None, (_counted(self.talks, talks), _counted(self.tasks, tasks)))) or self.ready
 
     def more(self, talks: int, tasks: int) -> list[str]:
-        """What is not shown: a sentence for each kind that there is."""
-        return [one for one in (_counted(self.more_talks, talks), _counted(self.more_tasks, tasks)) if one]
+        """How many are not shown: a sentence for each kind."""
+        return list(filter(None, (_counted(self.more_talks, talks), _counted(self.more_tasks, tasks))))
 
 
 def _counted(forms: Sequence[str], count: int) -> str:
@@ -36,8 +35,8 @@ def _counted(forms: Sequence[str], count: int) -> str:
 
 
 def own_words(language: str | None) -> OwnWords:
-    """Those of a language tag; English where the language is not known."""
-    return OWN_WORDS.get((language or "").partition("-")[0].lower(), OWN_WORDS[OTHERS])
+    """The words of a language tag; English where the language is unknown."""
+    return OWN_WORDS.get((language or "").partition("-")[0].lower(), OWN_WORDS[DEFAULT])
 
 
 def _read() -> dict[str, OwnWords]:

@@ -1,4 +1,4 @@
-"""What a push says, and what an answer of the push service means for a device."""
+"""What a push shows, and what an answer of the push service means for a device."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from notifications.domain.own_words import own_words
 from notifications.domain.text import bounded, one_emoji, plain
 
 TITLE_LENGTH, TITLE_BYTES = 100, 300
-BODY_LENGTH, BODY_BYTES = 150, 450  # a phone shows no more; in any script far below what a push may weigh
-TTL = timedelta(hours=20)  # a recap that a phone gets a day late would meet the next one
+BODY_LENGTH, BODY_BYTES = 150, 450  # phones show no more; in every script far below a push's maximum size
+TTL = timedelta(hours=20)  # later it would meet the next recap's
 
 
 class PushResult(StrEnum):
-    """What came of one push to one device. `accepted` and `gone` are what ledgers store."""
+    """The result of one push to one device. Ledgers store `accepted` and `gone`."""
 
     ACCEPTED = "accepted"
-    GONE = "gone"  # the token is dead: not pushed again, its document deleted if unchanged
-    REFUSED = "refused"  # the service will never take it as it is: kept, and told loudly
+    GONE = "gone"  # the token is dead: never pushed again, its document is deleted if unchanged
+    REFUSED = "refused"  # the service will never take it as it is: kept, and logged as an error
     BUSY = "busy"  # a definite "not now"
-    UNKNOWN = "unknown"  # no answer, or one that does not say: it may have been accepted
+    UNKNOWN = "unknown"  # no answer, or an unclear one: it may have been accepted
     UNSENT = "unsent"  # it never left
 
     @property
     def closes(self) -> bool:
-        """Whether the ledger remembers it, so that the device is not pushed again."""
+        """Whether the ledger stores it, so that the device is not pushed to again."""
         return self in (PushResult.ACCEPTED, PushResult.GONE)
 
     @property
     def open(self) -> bool:
-        """Whether the device is to be tried again."""
+        """Whether the device is tried again."""
         return self in (PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT)
 
     @property
@@ -42,7 +42,7 @@ class PushResult(StrEnum):
 
 
 class Whose(StrEnum):
-    """Whom a used up quota or a refusal is about."""
+    """What a used-up quota or a refusal is about."""
 
     PROJECT = "project"  # all that we send
     DEVICE = "device"  # this device alone
@@ -57,11 +57,11 @@ class PushAnswer:
     code: str = ""
     retry_after: timedelta | None = None
     quota: bool = False  # a quota is used up; the project's: every push of this run waits
-    config: bool = False  # we are refused, not the message: only a person can mend it
+    config: bool = False  # our credentials or project are refused: only a person can mend it
     whose: Whose = Whose.PROJECT  # of `quota` and `config`
-    says: str = ""  # of `config`: what is wrong and how to mend it, as a clause; empty where nobody knows
+    says: str = ""  # of `config`: what is wrong and how to mend it, as a clause; empty if unknown
     retry_now: bool = False  # worth a few tries within the push deadline
-    foreign: bool = False  # not the service's own words: a proxy, a sign-in page, a wrong address
+    foreign: bool = False  # not from the service: a proxy, a sign-in page, a wrong address
 
     @property
     def pauses_pushing(self) -> bool:
@@ -70,7 +70,7 @@ class PushAnswer:
 
     @property
     def devices_own(self) -> PushAnswer:
-        """The same, once it is known that the service takes what we send otherwise."""
+        """The same answer, about this device alone: the service accepts our other messages."""
         result = PushResult.REFUSED if self.config else self.result
         return replace(self, result=result, config=False, says="", whose=Whose.DEVICE)
 
@@ -93,13 +93,13 @@ class PushText(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How a push is put: how much it shows, and the language of what it says in place of the rest."""
+    """How much a push shows, and the language of what it shows instead of the rest."""
 
     shown: PushText = PushText.RECAP
     language: str | None = None  # a language tag; English where it is unknown
 
     @property
-    def says_nothing(self) -> Notice:
+    def placeholder(self) -> Notice:
         words = own_words(self.language)
         return Notice(words.title, words.ready)
 
@@ -122,8 +122,8 @@ class Message:
     body: str
     summary_id: str
     created_at: datetime | None
-    expires_at: datetime  # a phone that is off until then is not told any more
-    silent: bool = False  # it comes so late that it is shown without a sound
+    expires_at: datetime  # a phone that is off until then never gets it
+    silent: bool = False  # so late that it is shown without a sound
 
     @property
     def data(self) -> dict[str, str]:
@@ -140,15 +140,15 @@ class Message:
         }
 
 
-def notice(headline: str, said: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline; body: what is said of the day, cut at a word; less as the wording says. Cleaned."""
+def notice(headline: str, text: str, emoji: str, wording: Wording = Wording()) -> Notice:
+    """Title: emoji and headline; body: the push text, cut at a word. Both cleaned; less where the wording says so."""
     if wording.shown is PushText.NONE:
-        return wording.says_nothing
-    headline, said = plain(headline), plain(said)
-    title = bounded(f"{one_emoji(emoji)} {headline or wording.says_nothing.title}".strip(), TITLE_LENGTH, TITLE_BYTES)
+        return wording.placeholder
+    headline, text = plain(headline), plain(text)
+    title = bounded(f"{one_emoji(emoji)} {headline or wording.placeholder.title}".strip(), TITLE_LENGTH, TITLE_BYTES)
     if wording.shown is PushText.HEADLINE:
-        return Notice(title, wording.says_nothing.body)
-    return Notice(title, bounded(said or headline or wording.says_nothing.body, BODY_LENGTH, BODY_BYTES))
+        return Notice(title, wording.placeholder.body)
+    return Notice(title, bounded(text or headline or wording.placeholder.body, BODY_LENGTH, BODY_BYTES))
 
 
 def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) -> Message:
@@ -167,5 +167,5 @@ def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) ->
 
 
 def deletions_allowed(devices: int) -> int:
-    """How many dead tokens one run may delete: more than 20 % at once is our error, not theirs."""
+    """How many dead tokens one run may delete: more than 20 % at once is probably our error."""
     return max(10, devices // 5)

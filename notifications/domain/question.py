@@ -1,4 +1,4 @@
-"""One question to an LLM, as every adapter gets it."""
+"""A question to an LLM, as every adapter gets it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AS_JSON = "Answer with one JSON object that follows this JSON schema, and with n
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: the instructions, which are the same for everybody, then one user's notes, and the answer's room."""
+    """One call: instructions that are the same for all users, one user's notes, and the answer's tokens at most."""
 
     name: str
     instructions: str
@@ -24,5 +24,5 @@ class Question:
 
     @property
     def instructions_with_schema(self) -> str:
-        """For a server that takes no schema beside the messages."""
+        """For a server that takes the schema only as text."""
         return f"{self.instructions}{AS_JSON}{json.dumps(self.schema, separators=(',', ':'))}\n"

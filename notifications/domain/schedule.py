@@ -1,4 +1,4 @@
-"""Slots, recap dates and cohorts from the tzdata package's IANA zones alone (docs/protocol.md, section 2)."""
+"""Slots, recap dates and cohorts, by the IANA zones of the tzdata package alone (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from notifications.domain.errors import Malformed
 from notifications.domain.model import instant
 
-TZDATA = import_module("tzdata")  # data: `zoneinfo` itself finds it by this name
+TZDATA = import_module("tzdata")  # zoneinfo finds it by this name, too
 FOLDER = Path(str(TZDATA.__file__)).parent
 RULES = str(FOLDER / "zoneinfo")
-zoneinfo.reset_tzpath((RULES,))  # as files: by the package's own loader they take twice the time
+zoneinfo.reset_tzpath((RULES,))  # read as files: the package's own loader takes twice the time
 
 ONE_DAY = timedelta(days=1)
 ONE_HOUR = timedelta(hours=1)
@@ -26,7 +26,7 @@ NOON = 12
 
 
 class Phase(Enum):
-    """Where `now` stands to a slot."""
+    """Where `now` is, relative to a slot."""
 
     EARLY = "early"
     DUE = "due"
@@ -36,7 +36,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How long a slot is served: due for `catch_up`, closing for `grace` after that."""
+    """How long a slot is served: due for `catch_up`, then closing for `grace`."""
 
     catch_up: timedelta
     grace: timedelta
@@ -53,7 +53,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The instant at which one user's recap is due, and the recap date that it is for."""
+    """The instant at which a user's recap is due, and its recap date."""
 
     at: datetime
     recap_date: date
@@ -61,7 +61,7 @@ class Slot:
     hour: int
 
     def back(self, days: int) -> datetime:
-        """The slot of so many nominal dates before, in the same zone and at the same hour."""
+        """The slot that many nominal dates earlier, in the same zone at the same hour."""
         return slot_instant(zone(self.zone), nominal_date(self.recap_date, self.hour) - days * ONE_DAY, self.hour)
 
     @property
@@ -71,7 +71,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """All users with the same slot instant and preferred hour. `zones` gives each zone's nominal date."""
+    """All users with the same slot and hour. `zones`: the nominal date of each zone."""
 
     slot: datetime
     hour: int
@@ -80,48 +80,48 @@ class Cohort:
 
 @cache
 def tzdata_version() -> str:
-    """The version of the tzdata package, as it stands in a cohort's key."""
+    """The version of the tzdata package, a part of a cohort's key."""
     return str(TZDATA.__version__)
 
 
 @cache
 def zone_names() -> tuple[str, ...]:
-    """Every IANA name that the tzdata package knows, aliases included, sorted."""
+    """All IANA names of the tzdata package, aliases included, sorted."""
     return tuple(sorted((FOLDER / "zones").read_text(encoding="utf-8").split()))
 
 
 @cache
 def zone(name: str) -> ZoneInfo:
-    """The zone of that exact IANA name. Raises Malformed: `america/new_york` is no zone."""
+    """The zone of an exact IANA name. Raises Malformed, also for `america/new_york`."""
     if name not in zone_names():
         raise Malformed(f"{name!r} is no IANA time zone; names are exact, such as 'Europe/Paris'.")
     return ZoneInfo(name)
 
 
 def slot_instant(tz: ZoneInfo, nominal: date, hour: int) -> datetime:
-    """That hour on that local date, in UTC: the first of a repeated time, the first valid instant after a gap."""
+    """An hour of a local date, in UTC: of a repeated time the first, in a gap the first valid instant after it."""
     wall = datetime.combine(nominal, time(hour), tzinfo=tz)
     first = wall.astimezone(UTC)
-    if _on_the_wall(first, tz) == wall.replace(tzinfo=None):
+    if _local(first, tz) == wall.replace(tzinfo=None):
         return first
     second = wall.replace(fold=1).astimezone(UTC)
-    # In a gap the two lie on either side of the change: halve towards its first second.
+    # In a gap the two lie on either side of the clock change: bisect for its first second.
     low, high = int(second.timestamp()), int(first.timestamp())
     while high - low > 1:
         middle = (low + high) // 2
-        if _on_the_wall(datetime.fromtimestamp(middle, UTC), tz) < wall.replace(tzinfo=None):
+        if _local(datetime.fromtimestamp(middle, UTC), tz) < wall.replace(tzinfo=None):
             low = middle
         else:
             high = middle
     return datetime.fromtimestamp(high, UTC)
 
 
-def _on_the_wall(moment: datetime, tz: ZoneInfo) -> datetime:
+def _local(moment: datetime, tz: ZoneInfo) -> datetime:
     return moment.astimezone(tz).replace(tzinfo=None)
 
 
 def recap_date(nominal: date, hour: int) -> date:
-    """The day that a recap is about: the nominal date from noon on, the day before earlier."""
+    """The day that a recap is about: the nominal date for hours from noon on, else the day before."""
     return nominal if hour >= NOON else nominal - ONE_DAY
 
 
@@ -131,44 +131,44 @@ def nominal_date(day: date, hour: int) -> date:
 
 
 def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
-    """The slot of one user's nominal date."""
+    """A user's slot on a nominal date."""
     return Slot(slot_instant(zone(tz_name), nominal, hour), recap_date(nominal, hour), tz_name, hour)
 
 
 def slot_of_day(tz_name: str, day: date, hour: int) -> Slot:
-    """The slot of one user's recap date."""
+    """A user's slot for a recap date."""
     return slot_on(tz_name, nominal_date(day, hour), hour)
 
 
 def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
-    """The last slot at or before `now`: the one that a run for this user alone serves."""
+    """The last slot at or before `now`: what `--user` serves."""
     today = instant(now).astimezone(zone(tz_name)).date()
     slots = (slot_on(tz_name, today + ONE_DAY * back, hour) for back in (1, 0, -1, -2))
     return max((slot for slot in slots if slot.at <= now), key=lambda slot: (slot.at, slot.recap_date))
 
 
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
-    """Every cohort with after < slot <= until, by slot and hour. Of a day that a zone skipped the later date wins."""
-    found: dict[tuple[datetime, int], dict[str, date]] = {}
-    for names in _alike():
+    """The cohorts with after < slot <= until, by slot and hour. Where a zone skipped a day the later date wins."""
+    zones: dict[tuple[datetime, int], dict[str, date]] = {}
+    for names in _names_by_rules():
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):
-            found.setdefault((at, hour), {}).update(dict.fromkeys(names, nominal))
-    return [Cohort(slot, hour, dict(sorted(found[slot, hour].items()))) for slot, hour in sorted(found)]
+            zones.setdefault((at, hour), {}).update(dict.fromkeys(names, nominal))
+    return [Cohort(slot, hour, dict(sorted(zones[slot, hour].items()))) for slot, hour in sorted(zones)]
 
 
 @cache
-def _alike() -> list[list[str]]:
-    """All names, those together whose rules are the same to the byte: reading a file is cheap, its rules are not."""
-    found: dict[bytes, list[str]] = {}
+def _names_by_rules() -> list[list[str]]:
+    """All names, grouped by identical files: reading a file is cheap, evaluating its rules is not."""
+    names: dict[bytes, list[str]] = {}
     for name in zone_names():
         with open(f"{RULES}/{name}", "rb") as file:
-            found.setdefault(file.read(), []).append(name)
-    return list(found.values())
+            names.setdefault(file.read(), []).append(name)
+    return list(names.values())
 
 
 def _slots_of(tz: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[datetime, date, int]]:
-    low, high = _on_the_wall(after, tz), _on_the_wall(until, tz)
-    shift = abs((high - low) - (until - after))  # how far the clock was changed in between
+    low, high = _local(after, tz), _local(until, tz)
+    shift = abs((high - low) - (until - after))  # how far the clock changed in between
     wall = min(low, high).replace(minute=0, second=0, microsecond=0) - shift
     while wall <= max(low, high) + shift:
         at = slot_instant(tz, wall.date(), wall.hour)

@@ -1,4 +1,4 @@
-"""Text of people, LLMs and servers: cleaned where it enters, bounded, and escaped where it is printed."""
+"""Text of people, LLMs and servers: cleaned on entry, cut to bounds, and escaped for a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi an
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
 LINK = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)\S+|\b(?:mailto|tel|javascript|data):\S+", re.IGNORECASE)
 MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\((?:[^()]|\([^()]{0,200}\)){0,2000}\)?")
-# A phone makes a link of a bare domain, too: with a path it goes, without one it loses its dots.
+# Phones make links of bare domains: one with a path is removed, one without loses its dots.
 DOMAIN = re.compile(r"(?<![\w@.-])((?:[\w-]{1,63}[.。．｡]){1,8})([a-z]{2,24})(?![\w-])([/?#:][^\s]*)?", re.IGNORECASE)
 DOTS = re.compile(r"[.。．｡]")
 TOP_LEVEL_NAMES = """
@@ -22,8 +22,8 @@ TOP_LEVEL_NAMES = """
 """
 TOP_LEVEL = frozenset(TOP_LEVEL_NAMES.split())
 TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
-PLAIN_AT_MOST = 20_000
-BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # what stood on lines of its own
+PLAIN_AT_MOST = 20_000  # characters that `plain` reads
+BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # these tags separate lines
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
 ID_BYTES = 1_500  # of a document's id, at most
@@ -33,7 +33,7 @@ DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def clean(text: str) -> str:
-    """One line of words: no control, bidirectional, zero-width or private character, no half of a surrogate pair."""
+    """One line, without control, bidirectional, zero-width and private characters, and lone surrogates."""
     if text.isprintable():
         return " ".join(text.split())
     text = ESCAPE_SEQUENCE.sub("", text)
@@ -52,31 +52,31 @@ def _kept(text: str, place: int) -> str:
 
 
 def _joins(letter: str) -> bool:
-    """Whether a joiner beside it is part of the spelling: letters beyond Latin, marks, emoji."""
+    """Whether a joiner beside this letter belongs to the spelling: letters beyond Latin, marks, emoji."""
     if not letter or letter.isascii():
         return False
     return letter in VARIATION_SELECTORS or unicodedata.category(letter) in ("Lo", "Mn", "Mc", "So", "Sk")
 
 
 def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
-    """Cleaned words of an LLM without links and markup, of no more than `length` characters."""
+    """The text cleaned, without links and markup, and cut to `length` characters before."""
     text = text[:length]
-    for _ in range(3):  # one inside another
+    for _ in range(3):  # they may be nested
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
     return " ".join(DOMAIN.sub(_no_link, LINK.sub(" ", clean(MARKDOWN.sub("", text)))).split())
 
 
-def _no_link(found: re.Match[str]) -> str:
-    """What a phone would not touch: nothing of an address with a path, a name without its dots else."""
-    names, top, path = found[1], found[2], found[3]
+def _no_link(domain: re.Match[str]) -> str:
+    """What phones make no link of: nothing of a domain with a path, else the name without its dots."""
+    names, top, path = domain[1], domain[2], domain[3]
     real = top in TOP_LEVEL or (top.isupper() and top.lower() in TOP_LEVEL)
     if not real:
-        return found[0]
+        return domain[0]
     return " " if path and len(path) > 1 else DOTS.sub(" ", names) + top + (path or "")
 
 
 def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:
-    """At most so many characters and bytes, cut after a whole word where there is one, and marked with an ellipsis."""
+    """The text in that many characters and bytes at most, cut after a word if possible, with an ellipsis."""
     if len(text) <= characters and (utf8_bytes is None or len(text.encode()) <= utf8_bytes):
         return text
     head = text[: characters - 1]
@@ -88,7 +88,7 @@ def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:
 
 
 def _whole_graphemes(head: str, text: str) -> str:
-    """The head without what belongs to a character that was cut apart: marks, joiners and their base."""
+    """The head, without the rest of a grapheme that was cut apart."""
     cut = len(head)
     while 0 < cut < len(text) and (_continues(text[cut]) or text[cut - 1] in ZERO_WIDTH_JOINERS):
         cut -= 1
@@ -103,7 +103,7 @@ MODIFIERS = frozenset(map(chr, range(0x1F3FB, 0x1F400)))  # the skin tones of em
 
 
 def one_emoji(text: str, fallback: str = "") -> str:
-    """The first emoji of the text, with what belongs to it; the fallback where it starts with none."""
+    """The emoji that the text starts with, whole; else the fallback."""
     text = clean(text)
     if not text or not _pictures(text[0]):
         return fallback
@@ -124,12 +124,12 @@ def _flag(letter: str) -> bool:
 
 
 def language_tag(text: str) -> str | None:
-    """The text, if it is a language tag such as `pt-BR`; else None: it would stand in the prompt as an instruction."""
+    """The text if it is a language tag such as `pt-BR`; else None, since it gets into the prompt."""
     return text if LANGUAGE_TAG.fullmatch(text) else None
 
 
 def printable(text: str, length: int = 2_000) -> str:
-    """The text as one line of a terminal: what could steer it, hide or reorder is escaped."""
+    """The text as one line of a terminal; what could steer it, hide or reorder text is escaped."""
     shown = text if len(text) <= length else text[: length - 1] + "…"
     if shown.isascii() and shown.isprintable():
         return shown
@@ -139,18 +139,18 @@ def printable(text: str, length: int = 2_000) -> str:
 def _escaped(letter: str) -> str:
     if letter == " " or (unicodedata.category(letter) not in (*DROPPED_CATEGORIES, "Zl", "Zp")):
         return letter
-    if letter == "\u200d":  # joins emoji, and moves nothing
+    if letter == "\u200d":  # joins emoji, harmless
         return letter
     return letter.encode("unicode_escape").decode()
 
 
 def code(text: object, fallback: str = "no code") -> str:
-    """A server's error code, if it is one: letters, digits and . _ - alone."""
+    """The text if it is an error code of letters, digits and . _ - alone; else the fallback."""
     return text if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,60}", text) else fallback
 
 
 def is_document_id(text: str) -> bool:
-    """Whether it can be the id of a document, which is a part of its path."""
+    """Whether the text can be a document's id."""
     reserved = text in (".", "..") or (text.startswith("__") and text.endswith("__"))
     try:
         size = len(text.encode())
@@ -163,7 +163,7 @@ COLUMNS = 80
 
 
 def width_of(text: str) -> int:
-    """How many columns of a terminal it takes."""
+    """How many columns of a terminal the text takes."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
@@ -171,7 +171,7 @@ def width_of(text: str) -> int:
 
 
 def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
-    """Lines of this width: broken at spaces, and anywhere in a word that no line holds; all but the first indented."""
+    """Lines of this width, broken at spaces, or within a word that is too long; all but the first indented."""
     lines = [""]
     for word in text.split():
         for piece in _pieces(word, width - indent):
@@ -184,9 +184,9 @@ def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
 def _pieces(word: str, room: int) -> list[str]:
     if width_of(word) <= room:
         return [word]
-    found = [""]
+    pieces = [""]
     for letter in word:
-        if width_of(found[-1] + letter) > room:
-            found.append("")
-        found[-1] += letter
-    return found
+        if width_of(pieces[-1] + letter) > room:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces

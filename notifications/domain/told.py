@@ -15,17 +15,17 @@ from datetime import date, datetime, timedelta
 from notifications.domain.model import Conversation, DayState, Ledger, Window, instant
 from notifications.domain.schedule import ONE_DAY, Slot
 
-DAYS_BEFORE, DAYS_AFTER = 4, 3  # of the ledgers that are looked at
+DAYS_BEFORE, DAYS_AFTER = 4, 3  # of the ledgers around a day
 WINDOW_AT_MOST = timedelta(hours=72)
-HASH_LETTERS = 10  # 50 bits: that one conversation of 200 looks like one of 200 told ones is less likely than 1e-10
+HASH_LETTERS = 10  # 50 bits: one of 200 conversations looks like one of 200 told ones with a chance below 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """What is read for one recap. `window` is what the ledger stores.
 
-    Conversations are read from `read_from` on, but for those in `told`, for all before `told_before`, and for those
-    that are under way and were created at `live_since` or later.
+    Conversations are read from `read_from` on, without those in `told`, those before `told_before`, and those that are
+    under way and were created at `live_since` or later.
     """
 
     window: Window
@@ -33,21 +33,21 @@ class Candidates:
     live_since: datetime
     told: frozenset[str] = frozenset()
     told_before: datetime | None = None
-    as_far_as_ever: bool = False  # whether no ledger more around could make it reach further back
+    as_far_as_ever: bool = False  # no other ledger around could make it reach further back
 
     @property
     def since(self) -> datetime:
-        """From when on a conversation may be untold."""
+        """The first time at which a conversation may be untold."""
         return self.read_from if self.told_before is None else max(self.read_from, self.told_before)
 
     @property
     def until(self) -> datetime:
-        """The slot: what was created then, or later, is for the next recap."""
+        """The slot: what is created then or later is for the next recap."""
         return self.window.end
 
     @property
     def nothing(self) -> bool:
-        """Whether nothing can be left to read."""
+        """Whether there is nothing to read."""
         return self.since >= self.until
 
     def leave_out(self, uid: str, key: str) -> bool:
@@ -55,7 +55,7 @@ class Candidates:
         return told_hash(uid, key) in self.told
 
     def under_way(self, conversation: Conversation) -> bool:
-        """Whether it may still be filled. One that stays under way for longer than the look-back is read as it is."""
+        """Whether the app may still fill it; after the look-back it is read as it is."""
         return conversation.under_way and conversation.created_at >= self.live_since
 
 
@@ -66,7 +66,7 @@ def told_hash(uid: str, key: str) -> str:
 
 
 def told_of(uid: str, conversations: Iterable[Conversation]) -> str:
-    """What a ledger stores as `told`. One that says nothing isn't told: it may be filled later."""
+    """What a ledger stores as `told`: not those that say nothing, which may be filled later."""
     return "".join(told_hash(uid, one.id) for one in conversations if one.tells_something)
 
 
@@ -123,11 +123,11 @@ def first_and_last(day: date) -> tuple[date, date]:
 
 
 def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) -> Candidates:
-    """What is read for the recap of this slot, given the ledgers of D-4 ... D+3 but its own.
+    """What is read for the recap of this slot, given the ledgers of D-4 ... D+3 without its own.
 
-    The window starts where the latest window that is not after the slot ended; without any at the previous slot, or the
-    one before a D-1 or D-2 that ended without a recap; never over 72 h back. `look_back` is how long before that a
-    conversation may have been created that could not be read yet.
+    The window starts at the end of the latest window that is not after the slot; without any, at the previous slot, or
+    at the one before a D-1 or D-2 that ended without a recap; never over 72 h back. `look_back`: how long before that
+    a conversation may have been created that could not be read yet.
     """
     past = [one for one in around.values() if one.window_end and instant(one.window_end) <= slot.at]
     earliest, as_far_as_ever = slot.at - WINDOW_AT_MOST, False
@@ -150,5 +150,5 @@ def candidates(slot: Slot, around: Mapping[date, Ledger], look_back: timedelta) 
     )
 
 
-def _ended_without(found: Ledger | None) -> bool:
-    return found is not None and found.state in (DayState.MISSED, DayState.DEAD)
+def _ended_without(ledger: Ledger | None) -> bool:
+    return ledger is not None and ledger.state in (DayState.MISSED, DayState.DEAD)

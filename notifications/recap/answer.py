@@ -1,4 +1,4 @@
-"""What the LLM answered, read: parsed, and each sentence cleaned, bounded and held against its evidence; or refused."""
+"""Reads the LLM's answer: parsed, each sentence cleaned, bounded and checked for its evidence; or refused."""
 
 from __future__ import annotations
 
@@ -13,121 +13,121 @@ from notifications.domain.text import one_emoji
 from notifications.recap import bounds
 from notifications.recap.evidence import LEAST_WORDS, MALFORMED, Evidence
 
-MAX_ANSWER_CHARS = 100_000  # no recap is as long: what is longer is not read at all
-READ_AT_MOST = 20  # sentences of one list
-# In an answer that is more than one object: where one may begin, and how much of all of them is read.
-BRACES_TRIED, MAX_CHARS_TRIED = 1_000, 20 * MAX_ANSWER_CHARS
-THOUGHT = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
-THINKS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
+MAX_ANSWER_CHARS = 100_000  # a longer answer is refused unread
+MAX_LIST_READ = 20  # sentences of one list
+# Of an answer with text around its object: how many braces are tried, and how many characters are parsed in all.
+MAX_BRACES, MAX_CHARS_TRIED = 1_000, 20 * MAX_ANSWER_CHARS
+THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+THOUGHT_BEGINS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
 FORM_FAULTS = (ValueError, TypeError, KeyError, RecursionError)
 LISTS = ("decisions", "open_questions", "worth_knowing")
 RECAP_KEYS = ("highlights", *LISTS, "overview", "headline", "push", "day_emoji")
 
 
 def read_answer(text: str, evidence: Evidence) -> Draft:
-    """The draft in an LLM's answer: what has its evidence. Headline and push are empty where they can't stand.
+    """The draft in an LLM's answer, without the sentences that lack evidence. A dropped headline or push is empty.
 
-    Raises ItemFault (invalid_answer, truncated); quotes nothing of the answer.
+    Raises ItemFault (invalid_answer, truncated), which quotes nothing of the answer.
     """
     try:
         answer = read_object(text, RECAP_KEYS)
         highlights = tuple(_highlights(answer["highlights"], evidence))
         decisions, questions, facts = (_sentences(answer[name], evidence, bounds.MAX_LIST) for name in LISTS)
-        evidence.forget_what_was_said()
+        evidence.allow_repeats()
         draft = Draft(
-            headline=evidence.fragment(_fragment(answer["headline"]), bounds.MAX_HEADLINE),
+            headline=evidence.check_fragment(_fragment(answer["headline"]), bounds.MAX_HEADLINE),
             overview=_sentences(answer["overview"], evidence, bounds.MAX_OVERVIEW),
             day_emoji=one_emoji(_fragment(answer["day_emoji"])),
-            push=evidence.fragment(_fragment(answer["push"]), bounds.MAX_PUSH, LEAST_WORDS),
+            push=evidence.check_fragment(_fragment(answer["push"]), bounds.MAX_PUSH, LEAST_WORDS),
             highlights=highlights,
             unresolved_questions=questions,
             decisions_made=decisions,
             knowledge_nuggets=facts,
         )
     except FORM_FAULTS as cause:
-        raise _off_the_schema(cause) from None
+        raise _invalid(cause) from None
     return draft
 
 
 def read_facts(text: str, evidence: Evidence) -> tuple[Cited, ...]:
-    """The facts in the answer for a part of a day. Raises ItemFault as `read_answer`, or unfounded."""
+    """The facts in the answer to a part of a day. Raises ItemFault as `read_answer` does, or unfounded."""
     try:
         facts = _sentences(read_object(text, ("facts",))["facts"], evidence, bounds.MAX_FACTS, bounds.MAX_FACTS)
     except FORM_FAULTS as cause:
-        raise _off_the_schema(cause) from None
+        raise _invalid(cause) from None
     if evidence.without_evidence > len(facts) or (evidence.dropped and not facts):
         raise unfounded(evidence)
     return facts
 
 
 def unfounded(evidence: Evidence) -> ItemFault:
-    """Of an answer most of whose sentences have no evidence."""
-    return ItemFault(ItemReason.UNFOUNDED, f"The LLM says what the notes do not ({evidence.told}).")
+    """The fault of an answer most of whose sentences lack evidence."""
+    return ItemFault(ItemReason.UNFOUNDED, f"The LLM says what the notes do not ({evidence.summary}).")
 
 
-def _off_the_schema(cause: Exception) -> ItemFault:
+def _invalid(cause: Exception) -> ItemFault:
     what = f"no {cause}" if isinstance(cause, KeyError) else type(cause).__name__
     return ItemFault(ItemReason.INVALID_ANSWER, f"The LLM's answer does not follow the recap's schema ({what}).")
 
 
 def read_object(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    """The JSON object; without a fence, the talk or the thoughts that stand around it. What is JSON is left as it is.
+    """The JSON object in an answer, without a fence, talk or a model's thoughts around it.
 
-    Raises one of FORM_FAULTS; ItemFault (truncated) where the thoughts never ended.
+    Raises one of FORM_FAULTS; ItemFault (truncated) where the thoughts do not end.
     """
     if len(text) > MAX_ANSWER_CHARS:
         raise ValueError("too long")
     try:
-        found = json.loads(text)
+        answer = json.loads(text)
     except ValueError:
-        text = _said(text)
-        found = _last_inside(text, keys)
-        if found is None:
+        text = _without_thoughts(text)
+        answer = _last_object(text, keys)
+        if answer is None:
             raise
-    if not _fits(found, keys):
-        found = _last_inside(text, keys) or found
-    if not isinstance(found, dict):
+    if not _has_keys(answer, keys):
+        answer = _last_object(text, keys) or answer
+    if not isinstance(answer, dict):
         raise TypeError("no object")
-    return found
+    return answer
 
 
-def _said(text: str) -> str:
-    """What follows the thoughts of a model that writes them down: a draft in them is no answer."""
-    said = THOUGHT.split(text)[-1]
-    begun = THINKS.search(said)
-    if begun is None:
-        return said
-    if not said[: begun.start()].strip():
+def _without_thoughts(text: str) -> str:
+    """What follows a model's written thoughts: a draft within them is not its answer."""
+    text = THOUGHT_ENDS.split(text)[-1]
+    begin = THOUGHT_BEGINS.search(text)
+    if begin is None:
+        return text
+    if not text[: begin.start()].strip():
         raise ItemFault(ItemReason.TRUNCATED, "The LLM's answer ends before its thoughts do.")
-    return said[: begun.start()]
+    return text[: begin.start()]
 
 
-def _fits(found: object, keys: Sequence[str]) -> bool:
-    return isinstance(found, dict) and all(key in found for key in keys)
+def _has_keys(value: object, keys: Sequence[str]) -> bool:
+    return isinstance(value, dict) and all(key in value for key in keys)
 
 
-def _last_inside(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
-    """The last object in the text that has these keys, looked for from its end; a bounded part of it is read."""
+def _last_object(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
+    """The last object in the text that has these keys, searched from the end within bounds."""
     decoder, at, left = json.JSONDecoder(), len(text), MAX_CHARS_TRIED
-    for _ in range(BRACES_TRIED):
+    for _ in range(MAX_BRACES):
         at = text.rfind("{", 0, at)
         if at < 0 or left <= 0:
             break
         try:
-            found, end = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as wrong:
             left -= wrong.pos - at + 1
             continue
         except (ValueError, RecursionError):
             break
         left -= end - at
-        if _fits(found, keys):
-            return dict(found)
+        if _has_keys(value, keys):
+            return dict(value)
     return None
 
 
 def _text(value: object) -> str:
-    """A text that any store takes: half of a surrogate pair is JSON, and none. Raises TypeError or ValueError."""
+    """A text that every store takes: JSON may hold half of a surrogate pair. Raises TypeError or ValueError."""
     if not isinstance(value, str):
         raise TypeError("not a string")
     value.encode()
@@ -135,7 +135,7 @@ def _text(value: object) -> str:
 
 
 def _fragment(value: object) -> str:
-    """As `_text`; empty for what is none: a headline that can't be read costs no sentence."""
+    """As `_text`, but empty where it would raise: an unreadable headline must not cost the sentences."""
     try:
         return _text(value)
     except (TypeError, ValueError):
@@ -148,22 +148,22 @@ def _list(value: object) -> list[Any]:
     return value
 
 
-def _sentences(value: object, evidence: Evidence, most: int, read: int = READ_AT_MOST) -> tuple[Cited, ...]:
-    """The first sentences that stand; one that does not makes room for the next."""
-    found: list[Cited] = []
-    for one in _list(value)[:read]:
-        if len(found) < most and (sentence := _sentence(one, evidence)):
-            found.append(sentence)
-    return tuple(found)
+def _sentences(value: object, evidence: Evidence, most: int, read: int = MAX_LIST_READ) -> tuple[Cited, ...]:
+    """The first sentences that are kept; a dropped one makes room for the next."""
+    kept: list[Cited] = []
+    for item in _list(value)[:read]:
+        if len(kept) < most and (sentence := _sentence(item, evidence)):
+            kept.append(sentence)
+    return tuple(kept)
 
 
-def _sentence(one: Any, evidence: Evidence) -> Cited | None:
+def _sentence(item: Any, evidence: Evidence) -> Cited | None:
     try:
-        text, quote, numbers = _text(one["text"]), _text(one["quote"]), _numbers(one["notes"])
+        text, quote, numbers = _text(item["text"]), _text(item["quote"]), _numbers(item["notes"])
     except FORM_FAULTS:
         evidence.drop("", MALFORMED)
         return None
-    return evidence.sentence(text, quote, numbers, confided=bool(one.get("confided")))
+    return evidence.check_sentence(text, quote, numbers, confided=bool(item.get("confided")))
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
@@ -174,7 +174,7 @@ def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
             evidence.drop("", MALFORMED)
             continue
         if kept := _sentences(items, evidence, bounds.MAX_ITEMS):
-            yield Highlight(evidence.fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), kept)
+            yield Highlight(evidence.check_fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), kept)
 
 
 def _numbers(value: object) -> list[int]:

@@ -1,6 +1,6 @@
-"""What of a day is asked, and in how many calls: every conversation enters, by a budget of bytes.
+"""The plan of a day's calls: a note for each conversation, in as few parts as they fit in.
 
-By bytes, since a byte-level tokenizer never makes more tokens than bytes; BYTES_A_TOKEN is the worst that was measured.
+Sizes are in bytes, since a byte-level tokenizer never makes more tokens than bytes; BYTES_A_TOKEN was measured.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from notifications.domain.schedule import zone
 from notifications.domain.text import clean
 from notifications.recap.material import Material, held_at
 
-BYTES_A_TOKEN = 2.3  # of emoji; seven languages have 3.2 to 7.7
+BYTES_A_TOKEN = 2.3  # of emoji, the worst; seven languages have 3.2 to 7.7
 MAX_TITLE, MAX_ITEM, MAX_ITEMS = 200, 400, 100
-LEAST = 120  # bytes of a note: below that it would be nothing but its number, so a day of very many takes more room
-LINE_BYTES = 7  # the marker, a space and the line's end
-DIGEST = 240  # bytes of a conversation that enters as its extract
+LEAST_NOTE = 120  # bytes; in fewer there would be little but its number
+LINE_BYTES = 7  # of a marker, a space and a line break
+DIGEST_BYTES = 240  # of a conversation that enters as its extract
 ELLIPSIS = "…"
 WHOLE, PART, EXTRACT = "whole", "part", "extract"
 NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, EXTRACT: 0}
 
-Digest = Callable[[Conversation], str]  # a conversation's own words in a sentence or two
+Digest = Callable[[Conversation], str]  # a conversation's most central sentences
 
 
 class Line(NamedTuple):
-    """One line of a note. `label`: who says it, or what it is; empty where that is not known."""
+    """One line of a note. `label`: who says it, or what it is; empty if unknown."""
 
     label: str
     text: str
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    """One conversation as it is asked about. `number`: from 1, in the material's order."""
+    """One conversation as it is sent. `number`: from 1, in the material's order."""
 
     number: int
     lines: tuple[Line, ...]
@@ -51,13 +51,13 @@ class Note:
 
     @cached_property
     def size(self) -> int:
-        """Its bytes, with what marks each line."""
+        """Its bytes, markers included."""
         return sum(len(str(line).encode()) + LINE_BYTES for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The notes of each call. One part is asked for the recap itself; several for what is in them, and then joined."""
+    """The notes of each call. One part: the call asks for the recap; more: each asks for facts, and a join follows."""
 
     parts: tuple[tuple[Note, ...], ...]
 
@@ -68,9 +68,9 @@ class Plan:
 
 
 def plan(m: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
-    """A note for each conversation; parts of equal size where one call does not hold them all.
+    """A note for each conversation, in parts of equal size where one call can't take them all.
 
-    Beyond `max_parts` the shortest conversations enter as their extract; then the longest are cut.
+    Where `max_parts` can't, the shortest conversations enter as their extract; then the longest are cut.
     """
     tz = zone(m.zone)
     room = int(max_tokens * BYTES_A_TOKEN)
@@ -80,15 +80,15 @@ def plan(m: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
     while True:
         fitting = _fitted(notes, digested, capacity)
         parts = _split(fitting, room, max_parts)
-        if all(_size(part) <= room for part in parts) or capacity <= LEAST * len(notes):
+        if all(_size(part) <= room for part in parts) or capacity <= LEAST_NOTE * len(notes):
             return Plan(parts)
-        capacity = capacity * 9 // 10  # what remains of each part, since conversations are not torn
+        capacity = capacity * 9 // 10  # conversations are not divided, so parts have room left
 
 
 def halves(part: Sequence[Note]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
-    """A part that was too long, as two; a note that stands alone loses its second half."""
+    """A part that was too long, in two; a single note loses its second half."""
     if len(part) > 1:
-        first, second = _split(part, 0, 2)
+        first, second = _equal(part, 2)
         return first, second
     return (_cut(part[0], part[0].size // 2),), ()
 
@@ -98,30 +98,25 @@ def _size(notes: Sequence[Note]) -> int:
 
 
 def _fitted(notes: Sequence[Note], digested: Callable[[int], str], capacity: int) -> list[Note]:
-    """The notes, shortened where all together are over the capacity."""
+    """The notes, shortened to the capacity where they are larger."""
     fitting = list(notes)
     over = _size(fitting) - capacity
-    for note in sorted(notes, key=lambda one: one.size):
-        if over <= 0:
-            return fitting
-        if note.size > DIGEST + LINE_BYTES * 2:
-            words = digested(note.number)
-            lines = (note.lines[0], Line("", words)) if words else note.lines[:1]
-            short = _cut(Note(note.number, lines, EXTRACT), DIGEST)
-            short = replace(short, how=EXTRACT)
+    for note in sorted(notes, key=lambda note: note.size):
+        if over > 0 and note.size > DIGEST_BYTES + LINE_BYTES * 2:
+            text = digested(note.number)
+            lines = (note.lines[0], Line("", text)) if text else note.lines[:1]
+            short = _cut(Note(note.number, lines, EXTRACT), DIGEST_BYTES)
             fitting[note.number - 1] = short
             over -= note.size - short.size
-    if over <= 0:
-        return fitting
-    most = max(LEAST, level([note.size for note in fitting], capacity))
-    return [_cut(note, most) for note in fitting]
+    if over > 0:
+        most = max(LEAST_NOTE, level([note.size for note in fitting], capacity))
+        fitting = [_cut(note, most) for note in fitting]
+    return fitting
 
 
 def _split(notes: Sequence[Note], room: int, most: int) -> tuple[tuple[Note, ...], ...]:
-    """Into as few parts of equal size as hold them, `most` at most; conversations are not torn."""
-    whole = _size(notes)
-    least = min(most, max(1, math.ceil(whole / room))) if room else most
-    for count in range(least, most + 1):
+    """As few parts of equal size as the notes fit in, up to `most`; conversations are not divided."""
+    for count in range(max(1, math.ceil(_size(notes) / room)), most + 1):
         parts = _equal(notes, count)
         if all(_size(part) <= room for part in parts):
             return parts
@@ -133,7 +128,7 @@ def _equal(notes: Sequence[Note], count: int) -> tuple[tuple[Note, ...], ...]:
     left, filled = _size(notes), 0
     for place, note in enumerate(notes):
         share = left / (count - len(parts) + 1)
-        must = len(notes) - place <= count - len(parts)  # so that no part is empty
+        must = len(notes) - place <= count - len(parts)  # or a part would be empty
         if parts[-1] and len(parts) < count and (must or filled + note.size / 2 > share):
             left -= filled
             parts.append([])
@@ -144,7 +139,7 @@ def _equal(notes: Sequence[Note], count: int) -> tuple[tuple[Note, ...], ...]:
 
 
 def level(sizes: Sequence[int], room: int) -> int:
-    """The most that each may have so that all fit: the short ones are whole, the long ones share what is left."""
+    """The most bytes for each so that all fit: short ones stay whole, long ones share the rest."""
     left, ascending = room, sorted(sizes)
     for place, size in enumerate(ascending):
         share = left // (len(ascending) - place)
@@ -155,15 +150,15 @@ def level(sizes: Sequence[int], room: int) -> int:
 
 
 def _cut(note: Note, most: int) -> Note:
-    """The note in so many bytes: its first lines, and of the last of them what fits."""
+    """The note's first lines in that many bytes, the last of them cut."""
     if note.size <= most:
         return note
     left, kept = most, list[Line]()
     for line in note.lines:
         left -= len(str(line).encode()) + LINE_BYTES
         if left < 0:
-            whole = line.text.encode()
-            fits = whole[: max(0, len(whole) + left - len(ELLIPSIS.encode()))]
+            text = line.text.encode()
+            fits = text[: max(0, len(text) + left - len(ELLIPSIS.encode()))]
             kept.append(Line(line.label, fits.decode(errors="ignore").rstrip() + ELLIPSIS))
             break
         kept.append(line)
@@ -171,14 +166,14 @@ def _cut(note: Note, most: int) -> Note:
 
 
 def _note(number: int, c: Conversation, m: Material, tz: ZoneInfo) -> Note:
-    """The user's own time of day; weekday and date too where it was not held on the day that the recap is about."""
-    begun = held_at(c).astimezone(tz)
-    when = f"{begun:%H:%M}" if begun.date() == m.date else f"{begun:%A %Y-%m-%d %H:%M}"
+    """A conversation as a note: its local time, with weekday and date where it was not held on the recap's date."""
+    start = held_at(c).astimezone(tz)
+    when = f"{start:%H:%M}" if start.date() == m.date else f"{start:%A %Y-%m-%d %H:%M}"
     title = clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]
     lines = [Line("", f"[{number}] {when}, {c.minutes:.0f} min. {title}".rstrip())]
     lines += [Line(turn.speaker, clean(turn.text)) for turn in c.lines]
     lines += [Line("- event", clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]) for event in c.events[:MAX_ITEMS]]
     for item in c.action_items[:MAX_ITEMS]:
-        words = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
-        lines.append(Line("- done" if item.completed else "- to do", words))
+        text = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
+        lines.append(Line("- done" if item.completed else "- to do", text))
     return Note(number, tuple(line for line in lines if line.text), PART if c.cut else WHOLE)

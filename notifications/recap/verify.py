@@ -1,7 +1,7 @@
-"""The second look: whether each sentence follows from the notes that it cites, asked of a model and held to account.
+"""The second look: a model judges whether each sentence follows from the notes that it cites.
 
-Two sentences of ours stand among the others at random places, one true and one false. A judge who gets either wrong is
-not believed at all.
+Two canaries, one true and one false, stand among the sentences at random places. The verdicts of a judge that gets
+either wrong are not used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from notifications.recap.answer import FORM_FAULTS, read_object
 from notifications.recap.evidence import Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import LINE_BYTES
-from notifications.recap.prompt import BOOLEAN, TEXT, about_the_day, marked, random_marker, several, strict
+from notifications.recap.prompt import BOOLEAN, TEXT, about_the_day, array, marked, random_marker, strict, unused_marker
 from notifications.recap.words import letters_of
 
 NAME = "second_look"
 AROUND, LEAST_AROUND = 1_500, 100  # bytes of a note on either side of a quote, where whole notes don't fit
-LEAST_ANSWERED = 0.8  # of the sentences: a judge who leaves out more is not believed
+LEAST_ANSWERED = 0.8  # of the sentences; with fewer verdicts none is used
 VERDICT_TOKENS = 2_500
 PROBLEM_LENGTH = 200
 ID_LETTERS = "bcdfghjkmnpqrstvwxz"
@@ -47,8 +47,8 @@ quote: supported where these words stand in the notes. sentence: all the rest.
 Give one verdict for each sentence: "id"; "problem", at most 12 words of English, empty where there is none; then
 "supported", true or false. Answer with the JSON object alone.
 """
-SCHEMA = strict(verdicts=several(strict(id=TEXT, problem=TEXT, supported=BOOLEAN)))
-# Sentences that are true of nobody's day; each is used where none of its nouns stands in the notes.
+SCHEMA = strict(verdicts=array(strict(id=TEXT, problem=TEXT, supported=BOOLEAN)))
+# False of every day; one is chosen none of whose nouns is in the notes.
 FALSE_SENTENCES = (
     ("The lighthouse keeper sold his accordion to a sailor.", ("lighthouse", "keeper", "accordion", "sailor")),
     ("Two penguins escaped from the monastery by raft.", ("penguin", "monastery", "raft")),
@@ -63,7 +63,7 @@ FALSE_SENTENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One thing to judge, and what came of it. `problem`: the judge's own words; never stored or logged."""
+    """One verdict. `problem`: the judge's own words; never stored or logged."""
 
     role: str
     text: str
@@ -73,34 +73,32 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """One second look: the question, and which sentence stands behind each id. `canaries`: id to what is right."""
+    """The question of a second look, what each id stands for, and the right verdict of each canary."""
 
     question: Question
-    asked: Mapping[str, tuple[str, str]]  # id to role and text
+    asked: Mapping[str, tuple[str, str]]  # role and text by id
     canaries: Mapping[str, bool]
 
     def read(self, answer: str) -> dict[tuple[str, str], Judged] | None:
-        """The verdicts by role and text; None where the judge is not to be believed."""
+        """The verdicts by role and text; None where they are not to be used."""
         try:
-            found = read_object(answer, ("verdicts",))["verdicts"]
-            verdicts = _verdicts(found)
+            verdicts = _verdicts(read_object(answer, ("verdicts",))["verdicts"])
         except FORM_FAULTS:
             return None
         if any(name not in verdicts or verdicts[name][0] is not right for name, right in self.canaries.items()):
             return None
-        known = [name for name in self.asked if name in verdicts]
-        if len(known) < LEAST_ANSWERED * len(self.asked):
+        if len(self.asked.keys() & verdicts.keys()) < LEAST_ANSWERED * len(self.asked):
             return None
         unanswered = (False, UNANSWERED)
         return {key: Judged(*key, *verdicts.get(name, unanswered)) for name, key in self.asked.items()}
 
 
-def _verdicts(found: object) -> dict[str, tuple[bool, str]]:
-    """Of two verdicts for one id the `no` counts; what is no verdict is none."""
-    if not isinstance(found, list):
+def _verdicts(listed: object) -> dict[str, tuple[bool, str]]:
+    """Verdict and problem by id. Of two verdicts on one id the `no` counts; malformed ones are left out."""
+    if not isinstance(listed, list):
         raise TypeError("no list")
     verdicts: dict[str, tuple[bool, str]] = {}
-    for one in found:
+    for one in listed:
         name, supported = (one.get("id"), one.get("supported")) if isinstance(one, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(supported, bool):
             continue
@@ -112,35 +110,31 @@ def _verdicts(found: object) -> dict[str, tuple[bool, str]]:
 
 
 def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> SecondLook:
-    """Asks about every sentence of the draft. `room`: bytes that the prompt may have."""
-    asked = list(_sentences(draft))
-    cited = [one for _, _, ones in asked for one in ones]
-    ids = _ids(len(asked) + 2)
-    lines = [(name, role, text, _numbers(ones, m)) for name, (role, text, ones) in zip(ids, asked, strict=False)]
+    """Ask about every sentence of the draft. `room`: the prompt's bytes at most."""
+    asked = _sentences(draft)
+    cited = [sentence for _, _, sources in asked for sentence in sources]
+    true_id, false_id, *ids = _ids(len(asked) + 2)
+    lines = [(name, role, text, _numbers(sources, m)) for name, (role, text, sources) in zip(ids, asked, strict=True)]
     notes = evidence.excerpts(cited)
-    longest = _longest_to_the_letter(cited, notes)
+    longest = _longest_exact_quote(cited, notes)
     its_note = replace(longest, conversation_ids=longest.conversation_ids[:1])
-    quoted = ids[-2], QUOTE, longest.quote, _numbers([its_note], m)
-    invented = ids[-1], SENTENCE, _false_sentence(notes), _numbers([longest], m)
-    random.SystemRandom().shuffle(shuffled := [*lines, quoted, invented])
+    true_canary = true_id, QUOTE, longest.quote, _numbers([its_note], m)
+    false_canary = false_id, SENTENCE, _false_sentence(notes), _numbers([longest], m)
+    random.SystemRandom().shuffle(shuffled := [*lines, true_canary, false_canary])
     listed = [f"{name} [{role}] ({numbers}) {text}" for name, role, text, numbers in shuffled]
     if _size([*notes, listed]) > room:
         spare = (room - _size([listed])) // (2 * len(cited))
         notes = evidence.excerpts(cited, max(LEAST_AROUND, min(AROUND, spare)))
     body, marker = marked(notes)
-    second = random_marker()
-    while second in body or second == marker or any(second in line for line in listed):
-        second = random_marker()
+    second = unused_marker("\n".join((body, *listed)))
     head = f"{about_the_day(m)}\nThe first marker: {marker}. The second marker: {second}."
     sentences = "\n".join(f"{second} {line}" for line in listed)
     question = Question(NAME, INSTRUCTIONS, SCHEMA, f"{head}\n\n{body}\n\n{sentences}", marker, VERDICT_TOKENS)
-    return SecondLook(
-        question, {name: (role, text) for name, role, text, _ in lines}, {quoted[0]: True, invented[0]: False}
-    )
+    return SecondLook(question, {name: (role, text) for name, role, text, _ in lines}, {true_id: True, false_id: False})
 
 
 def judged(draft: Draft, verdicts: Mapping[tuple[str, str], Judged]) -> Draft:
-    """The draft without what is not supported: each sentence costs itself alone."""
+    """The draft without the sentences that are not supported."""
     lost = [one for one in verdicts.values() if not one.supported]
 
     def stands(role: str, text: str) -> bool:
@@ -169,31 +163,29 @@ def judged(draft: Draft, verdicts: Mapping[tuple[str, str], Judged]) -> Draft:
     )
 
 
-def most_refused(verdicts: Mapping[tuple[str, str], Judged]) -> bool:
-    """Whether over half was refused: worth a second asking."""
+def most_unsupported(verdicts: Mapping[tuple[str, str], Judged]) -> bool:
+    """Whether over half of the sentences are not supported: worth asking for another draft."""
     return 2 * sum(not one.supported for one in verdicts.values()) > len(verdicts)
 
 
 def survivors(draft: Draft) -> int:
-    """How many sentences it has; none that count, without an overview and highlights."""
-    if draft.says_nothing:
-        return 0
-    return len(draft.sentences)
+    """How many sentences a draft has; 0 where it has neither overview nor highlights."""
+    return 0 if draft.says_nothing else len(draft.sentences)
 
 
-def _sentences(draft: Draft) -> Iterable[tuple[str, str, Sequence[Cited]]]:
-    """Role, text, and the sentences whose notes count for it; a text stands once in its role."""
+def _sentences(draft: Draft) -> list[tuple[str, str, Sequence[Cited]]]:
+    """Role, text, and the sentences whose notes it rests on; each text once in its role."""
     items = [item for one in draft.highlights for item in one.items]
-    found: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
-    found += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
-    found += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
-    found += [(DECISION, one.text, [one]) for one in draft.decisions_made]
-    found += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
+    roles: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
+    roles += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
+    roles += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
+    roles += [(DECISION, one.text, [one]) for one in draft.decisions_made]
+    roles += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
     merged: dict[tuple[str, str], list[Cited]] = {}
-    for role, text, ones in found:
+    for role, text, sources in roles:
         if text:
-            merged.setdefault((role, text), []).extend(ones)
-    return [(role, text, ones) for (role, text), ones in merged.items()]
+            merged.setdefault((role, text), []).extend(sources)
+    return [(role, text, sources) for (role, text), sources in merged.items()]
 
 
 def _numbers(ones: Sequence[Cited], m: Material) -> str:
@@ -202,24 +194,24 @@ def _numbers(ones: Sequence[Cited], m: Material) -> str:
     return ", ".join(map(str, cited))
 
 
-def _longest_to_the_letter(cited: Sequence[Cited], notes: Sequence[Sequence[str]]) -> Cited:
-    """The longest quote that stands in a line of the notes as it is stored: without a link, an end, or two speakers."""
+def _longest_exact_quote(cited: Sequence[Cited], notes: Sequence[Sequence[str]]) -> Cited:
+    """The sentence with the longest quote that stands in one line of the notes as it was stored."""
     lines = [line for note in notes for line in note]
     exact = [one for one in cited if any(one.quote in line for line in lines)]
     return max(exact or cited, key=lambda one: len(one.quote))
 
 
 def _ids(count: int) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[random_marker(ID_LETTERS, 3)] = None
-    return list(found)
+    ids: dict[str, None] = {}
+    while len(ids) < count:
+        ids[random_marker(ID_LETTERS, 3)] = None
+    return list(ids)
 
 
 def _false_sentence(notes: Iterable[Sequence[str]]) -> str:
-    """One that no note can make true."""
-    said = letters_of(" ".join(line for note in notes for line in note))
-    fitting = [text for text, nouns in FALSE_SENTENCES if not any(noun in said for noun in nouns)]
+    """A false sentence that no note can make true."""
+    letters = letters_of(" ".join(line for note in notes for line in note))
+    fitting = [text for text, nouns in FALSE_SENTENCES if not any(noun in letters for noun in nouns)]
     return random.SystemRandom().choice(fitting or [text for text, _ in FALSE_SENTENCES])
 
 

@@ -23,7 +23,7 @@ from notifications.domain.errors import (
 from notifications.domain.money import MICROS, Spent, spend_key
 from notifications.domain.question import Question
 from notifications.ports import Answer, Summarizer
-from notifications.recap.prompt import once_more
+from notifications.recap.prompt import ask_again
 from notifications.run.state import Run
 
 P = ParamSpec("P")
@@ -121,7 +121,7 @@ class Asking:
                 if fault.reason is ItemReason.TRUNCATED:
                     question = replace(question, answer_tokens=question.answer_tokens * 2)
                 elif fault.reason is ItemReason.UNFOUNDED:
-                    question = once_more(question, str(fault))
+                    question = ask_again(question, str(fault))
             except ProviderFault as fault:
                 pause = jittered(fault.retry_after or FIRST_PAUSE, 1, 1.5)
                 fits = pause.total_seconds() < self.seconds_left and pause <= LONGEST_PAUSE * 1.5

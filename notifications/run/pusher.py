@@ -79,23 +79,25 @@ class Pusher:
         self._over_quota: set[str] = set()  # users, each with a device, since the last that was let through
         self._probing: asyncio.Task[PushAnswer] | None = None
 
-    async def push(self, note: Message, devices: Sequence[Device], closed: Mapping[str, str], noted: float) -> Pushed:
+    async def push(
+        self, message: Message, devices: Sequence[Device], closed: Mapping[str, str], opened_at: float
+    ) -> Pushed:
         """Push to each device that the ledger has not closed. Never raises: the results must be written down.
 
-        `noted` is the clock, in seconds, before the ledger was opened: where more than a push deadline has passed
+        `opened_at` is the clock, in seconds, before the ledger was opened: where more than a push deadline has passed
         since, another sender may be at work, and nothing is sent.
         """
         targets = {device.id: device for device in devices if not any(key in closed for key in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, PushResult.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
-        if self._clock.seconds() - noted > deadline:
+        if self._clock.seconds() - opened_at > deadline:
             pushed.sent_nothing = True
             return pushed
         until = self._clock.seconds() + deadline
         with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
             async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
-                pushing = (self._push_one(note, device, pushed, until) for device in targets.values())
+                pushing = (self._push_one(message, device, pushed, until) for device in targets.values())
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
                 pushed.defect = next((defect for defect in raised if defect is not None), None)
         unanswered = [device for device in targets if device not in pushed.codes]
@@ -110,7 +112,7 @@ class Pusher:
     def _service_failed(self, sentence: str) -> None:
         self.breaker.failed(DependencyDown("push", sentence), counts=False)
 
-    async def _push_one(self, note: Message, device: Device, pushed: Pushed, until: float) -> None:
+    async def _push_one(self, message: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
             pause = self._not_before - self._clock.seconds()
             if pause > 0 and not await self._rest(pause, until):
@@ -119,7 +121,7 @@ class Pusher:
             remaining = until - self._clock.seconds()
             if remaining <= 0:  # checked before every single push: a process may freeze at any await
                 return
-            answer = await self._send(note, device, pushed, timedelta(seconds=remaining))
+            answer = await self._send(message, device, pushed, timedelta(seconds=remaining))
             if answer is None:
                 return
             if answer.pauses_pushing and attempt < TRIES:
@@ -136,7 +138,7 @@ class Pusher:
         await asyncio.sleep(seconds)
         return True
 
-    async def _send(self, note: Message, device: Device, pushed: Pushed, timeout: timedelta) -> PushAnswer | None:
+    async def _send(self, message: Message, device: Device, pushed: Pushed, timeout: timedelta) -> PushAnswer | None:
         """One request; None where nothing can be sent to anyone. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
@@ -144,16 +146,16 @@ class Pusher:
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, note, timeout, leaves)
+            answer = await self._push.send(device, message, timeout, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)
             return None
         pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
-        answer = await self._attribute(note.uid, device, answer)
+        answer = await self._attribute(message.uid, device, answer)
         pushed.results[device.id] = answer.result
-        self._note_quota(note, device, answer, pushed)
-        self._note_health(note, device, answer)
+        self._note_quota(message, device, answer, pushed)
+        self._note_health(message, device, answer)
         return answer
 
     async def _attribute(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
@@ -182,7 +184,7 @@ class Pusher:
             self._probing = asyncio.create_task(self._push.probe())
         return await asyncio.shield(self._probing)
 
-    def _note_quota(self, note: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
+    def _note_quota(self, message: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
         if not answer.retry_after:
             return
         if answer.quota and answer.whose is Whose.DEVICE:
@@ -193,17 +195,17 @@ class Pusher:
             wait, scope = answer.retry_after.total_seconds(), answer.whose.value
             if answer.pauses_pushing:
                 self._not_before = max(self._not_before, self._clock.seconds() + wait)
-            facts = {"uid": note.uid, "device": device.id, "code": answer.code}
+            facts = {"uid": message.uid, "device": device.id, "code": answer.code}
             log.warning("push.quota", wait_seconds=wait, scope=scope, **facts)
 
-    def _note_health(self, note: Message, device: Device, answer: PushAnswer) -> None:
+    def _note_health(self, message: Message, device: Device, answer: PushAnswer) -> None:
         if answer.result is PushResult.GONE:
-            self._dead.append((note.uid, device))
+            self._dead.append((message.uid, device))
         if answer.result is PushResult.REFUSED:
             self.refusals.add(answer.code)
         if answer.alerts:
             self._counts.pushes_refused += 1
-            facts = {"uid": note.uid, "device": device.id, "code": answer.code}
+            facts = {"uid": message.uid, "device": device.id, "code": answer.code}
             log.error("push.refused", **facts)
         where = self._push.where
         if answer.config:

@@ -32,7 +32,7 @@ from notifications.recap.extract import digest
 from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
-from notifications.recap.prompt import join_question, once_more, part_question, question_hash, recap_question
+from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
 from notifications.recap.verify import Judged
 from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
@@ -155,7 +155,7 @@ class Writing:
         if not checked:
             raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
         coverage = {**NOTHING_COVERED, **self.coverage}
-        draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.lost)
+        draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
         self.drafts.append(draft)
         if draft.says_nothing or 2 * evidence.without_evidence > checked:
             raise unfounded(evidence)
@@ -218,7 +218,7 @@ class Writing:
             return _unverified(draft)
         kept = verify.judged(draft, verdicts)
         self.verdicts = verdicts
-        if verify.most_refused(verdicts) and self._question is not None and self.asking.may_begin_again:
+        if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
             kept = await self._better(kept, self._question)
         if kept.says_nothing:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
@@ -227,7 +227,7 @@ class Writing:
     async def _better(self, kept: Draft, question: Question) -> Draft:
         """A second answer, if it can be paid and more is left of it. No fault of it costs the first."""
         self.asking.begin_again()
-        question = once_more(question, "most of its sentences do not follow from the notes.")
+        question = ask_again(question, "most of its sentences do not follow from the notes.")
         may_wait, self.may_wait = self.may_wait, False
         try:
             reserved = await self._reserve_both(question)

@@ -114,13 +114,13 @@ class HeldShard:
                     self._users += 1
                     self._run.counts.due += 1
                     if listed.uid in self._skipped_before:
-                        self.note(listed.uid, TurnResult(Outcome.DONE_BEFORE))
+                        self.count(listed.uid, TurnResult(Outcome.DONE_BEFORE))
                     elif listed.user is not None:
                         yield listed.user
                     else:
                         self._run.defects += 1
                         log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-                        self.note(listed.uid, TurnResult(Outcome.UNREADABLE))
+                        self.count(listed.uid, TurnResult(Outcome.UNREADABLE))
             self._read_to_end = True
         except TimeoutError:
             log.info("shard.stopped", key=self.shard.key)  # by SIGTERM: the rest is for the next run
@@ -148,7 +148,7 @@ class HeldShard:
         due_users = parts.store.due_users(zones, hour, self.shard.ids, after, parts.limits.page_size)
         return asyncio.create_task(due_users)
 
-    def note(self, uid: str, result: TurnResult) -> None:
+    def count(self, uid: str, result: TurnResult) -> None:
         """Count one user's result. The shard is complete only when each is done."""
         self._run.counts.add(result)
         if result.freed and len(self._skipped) < MOST_SKIPPED:
@@ -251,7 +251,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
             if result is LATER:
                 later.append((shard, user))
                 return
-            shard.note(user.uid, result)
+            shard.count(user.uid, result)
             if not result.outcome.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
 

@@ -273,7 +273,7 @@ async def _extract(day: Day, material: Material, reason: str = "", spent: Spent 
 async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> TurnResult:
     """Steps 4 to 7, from the fence on: never cancelled."""
     run = day.run
-    noted = run.parts.clock.seconds()  # before the fence: a process that froze since then pushes nothing
+    opened_at = run.parts.clock.seconds()  # before the fence: a process that froze since then pushes nothing
     try:
         # 4. The fence: only one run opens the ledger.
         opened = await run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
@@ -281,9 +281,9 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
         # 5. Push to every open device.
-        note = message(day.uid, opened.entry, day.now, silent=day.late)
+        push = message(day.uid, opened.entry, day.now, silent=day.late)
         with run.parts.telemetry.span("push"):
-            pushed = await run.pusher.push(note, devices, opened.entry.devices, noted)
+            pushed = await run.pusher.push(push, devices, opened.entry.devices, opened_at)
         # 6. Write down what each device answered.
         wait = pushed.wait(run.parts.limits, opened.entry.tries, closing=day.closing)
         recorded = await run.writes.retry_until_known(lambda: _record_pushes(day, opened, pushed, wait), RECORD_GRACE)

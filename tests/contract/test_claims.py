@@ -17,12 +17,16 @@ from notifications.testing import ClaimsSuite, MemoryClaims
 from notifications.testing.claims_suite import KEY, RedisCommands, terms
 from tests.support.servers import RedisServer, cluster_of_two, redis_binaries
 
-REAL = [(f"{kind}-{n}", kind, path) for n, path in enumerate(redis_binaries()) for kind in ("alone", "cluster")]
+REAL = [
+    pytest.param((kind, path), id=f"{kind}-{n}", marks=[pytest.mark.servers] if kind == "cluster" else [])
+    for n, path in enumerate(redis_binaries())
+    for kind in ("alone", "cluster")
+]
 
 
-@pytest.fixture(scope="module", params=REAL, ids=[name for name, _, _ in REAL])
+@pytest.fixture(scope="module", params=REAL)
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    _, kind, binary = request.param
+    kind, binary = request.param
     folder = tmp_path_factory.mktemp(kind)
     started = cluster_of_two(folder, binary) if kind == "cluster" else [RedisServer(folder, binary=binary)]
     yield started

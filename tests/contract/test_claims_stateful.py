@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.domain.claim import ABSENT, FINAL, Call, ClaimAnswer, ClaimState, Record, Verb, decide
@@ -30,11 +28,13 @@ leases = st.sampled_from([-1, 600_000])
 class Claims(RuleBasedStateMachine):
     """Three runs, one key. The model is the table; what was won, lost and charged follows from it."""
 
+    server: ClassVar[RedisServer]
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="recap-claims-"))
         self.loop = asyncio.new_event_loop()
-        self.server = RedisServer(self.folder, "--appendonly", "no")
+        self.server.ask("FLUSHALL")
+        self.server.ask("SCRIPT", "FLUSH")
         self.claims: RedisClaims = connect(self.server.url, connections=2, timeout_seconds=2)
         now = int(self.run(self.claims.now()).timestamp() * 1000)
         self.terms = ClaimTerms(KEY, 600_000, now + 3 * HOUR, now + 2 * HOUR, max_crashes=4, max_failures=3)
@@ -101,9 +101,11 @@ class Claims(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.run(self.claims.aclose())
         self.loop.close()
-        self.server.kill()
-        shutil.rmtree(self.folder)
 
 
-TestClaims = Claims.TestCase
-TestClaims.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+def test_claims(tmp_path: Path) -> None:
+    Claims.server = RedisServer(tmp_path, "--appendonly", "no")
+    try:
+        run_state_machine_as_test(Claims, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+    finally:
+        Claims.server.kill()

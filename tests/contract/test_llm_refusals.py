@@ -333,6 +333,6 @@ def test_no_answer_is_more_than_a_completion_or_none(body: dict[str, Any]) -> No
     usage = found.usage
     assert all(
         0 <= one <= 10**12
-        for one in (usage.read, usage.cached, usage.cache_write_tokens or 0, usage.written, usage.reasoning_tokens or 0)
+        for one in (usage.prompt_tokens, usage.cached, usage.cache_write_tokens, usage.written, usage.reasoning_tokens)
     )
     assert all(one.end == one.end.lower() for one in found.choices or [])

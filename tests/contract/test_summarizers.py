@@ -154,16 +154,12 @@ async def test_a_server_of_another_kind_is_named(llm: FakeLLM, summarizer: OpenA
 
 async def test_an_unreachable_server_is_named() -> None:
     nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    with pytest.raises(ProviderFault, match=r"The LLM at 127.0.0.1:\d+ refuses the connection; check OPENAI_BASE_URL"):
+    with pytest.raises(
+        ProviderFault, match=r"The LLM at 127.0.0.1:\d+ refuses the connection; check OPENAI_BASE_URL"
+    ) as caught:
         await nowhere.ask(question(), DEADLINE)
+    assert caught.value.unpaid  # it never left
     await nowhere.aclose()
-
-
-async def test_a_slow_server_ends_at_the_deadline(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
-    llm.latency = 30
-    with pytest.raises(ProviderFault, match="does not end its answer in time") as caught:
-        await summarizer.ask(question(), timedelta(seconds=0.3))
-    assert (summarizer.calls, caught.value.cheap, caught.value.unpaid) == (1, False, False)
 
 
 def refusing(llm: FakeLLM, *fields: str, status: int = 400) -> None:
@@ -491,14 +487,6 @@ async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connecte
     assert sorted(first) == sorted(second)
 
 
-async def test_what_never_left_costs_nothing() -> None:
-    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    with pytest.raises(ProviderFault) as caught:
-        await nowhere.ask(question(), DEADLINE)
-    assert caught.value.unpaid
-    await nowhere.aclose()
-
-
 async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected: Connect) -> None:
     summarizer = connected(price_in=1.0, price_out=4.0)
     answering(llm, *(completion("{}", usage=one) for one in ({"total_tokens": 1}, {"completion_tokens": 9})))
@@ -547,11 +535,11 @@ class TestOpenAISummarizer(SummarizerSuite):
         self.llm.script = script
 
 
-FAULTS: dict[LLMTrouble, Exception | Answer] = {
-    LLMTrouble.DOWN: ProviderFault("It is down."),
-    LLMTrouble.REFUSES_US: ProviderFault("It refuses the key.", config=True),
-    LLMTrouble.TOO_LONG: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
-    LLMTrouble.CUT: answered('{"headline": "', ItemReason.TRUNCATED),
+FAULTS: dict[LLMTrouble, Callable[[], Exception | Answer]] = {
+    LLMTrouble.DOWN: lambda: ProviderFault("It is down."),
+    LLMTrouble.REFUSES_US: lambda: ProviderFault("It refuses the key.", config=True),
+    LLMTrouble.TOO_LONG: lambda: ItemFault(ItemReason.CONTEXT_LENGTH, "It is too long."),
+    LLMTrouble.CUT: lambda: answered('{"headline": "', ItemReason.TRUNCATED),
 }
 
 
@@ -564,4 +552,4 @@ class TestMemorySummarizer(SummarizerSuite):
     def cause(self, trouble: LLMTrouble) -> None:
         if trouble not in FAULTS:
             super().cause(trouble)
-        self.made.script = lambda question: FAULTS[trouble]
+        self.made.script = lambda question: FAULTS[trouble]()

@@ -366,7 +366,7 @@ def test_each_conversation_is_in_exactly_one_recap(history: tuple[list[Served], 
     asyncio.run(carried_out(world, MemoryStore(world.documents, RULES), *history))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(histories)
 def test_each_conversation_is_in_exactly_one_recap_on_sqlite(history: tuple[Any, Any, Any]) -> None:
     with TemporaryDirectory() as folder:

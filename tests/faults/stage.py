@@ -65,7 +65,6 @@ class FaultStage:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        stage.preloaded = True
         self.director = Director()
         self.proxies = [Proxy("redis", stage.redis.port, self.director)]
         stage.settings |= SCALED

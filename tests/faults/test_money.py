@@ -26,7 +26,6 @@ def sources(stage: Stage, *uids: str) -> list[str]:
 @pytest.mark.timeout(240)
 def test_eight_processes_never_spend_more_than_the_days_budget(stage: Stage) -> None:
     stage.llm.price = (30.0, 120.0)
-    stage.preloaded = True
     users = [f"user-{n:03}" for n in range(240)]
     for uid in users:
         stage.add_user(uid)

@@ -52,7 +52,6 @@ def put(client: Redis, key: str, value: Any) -> None:
 @on_sqlite
 def test_whatever_stands_under_the_jobs_keys_is_told_and_costs_nobody_elses_day(stage: Stage, kind: str) -> None:
     """At once: under the sweep's key, since's, a cohort's, a user's, the day's money and the LLM's pause."""
-    stage.preloaded = True
     slot = stage.add_user("ann")
     stage.add_user("held")
     elsewhere = stage.add_user("bob", zone="Asia/Kolkata")
@@ -88,7 +87,6 @@ def test_whatever_stands_under_the_jobs_keys_is_told_and_costs_nobody_elses_day(
 @pytest.mark.parametrize("until", [-5, 0, 2**53, 2**60])
 @on_sqlite
 def test_since_of_a_time_that_can_not_be_is_as_good_as_absent(stage: Stage, until: int) -> None:
-    stage.preloaded = True
     stage.nothing_is_due()
     key = claim.since_key(stage.world.environment)
     with Redis(port=stage.redis.port) as client:
@@ -102,7 +100,6 @@ def test_since_of_a_time_that_can_not_be_is_as_good_as_absent(stage: Stage, unti
 @on_sqlite
 def test_a_pause_that_nobody_of_us_wrote_keeps_nobody_waiting_for_long(stage: Stage) -> None:
     """And a key that lives longer than a time span holds is no trouble either."""
-    stage.preloaded = True
     slot = stage.add_user("ann")
     stage.add_user("held", talks={"t": talk("held", slot.at)})
     with Redis(port=stage.redis.port) as client:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.cloud import Cloud
 
-PARTS = 20
-SHORT = ((False, 7), (True, 12))  # what `make test` runs of it
+PARTS = 40
+SHORT = ((True, 30),)  # what `make test` runs of it
 READS = {"describe", "list", "access", "get-iam-policy", "print-access-token", "GET"}  # stopped there is stopped before
 
 

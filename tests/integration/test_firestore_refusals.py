@@ -100,7 +100,6 @@ async def test_each_refusal_of_firestore_is_named(case: str, monkeypatch: pytest
 @pytest.mark.parametrize("case", ["no database, without a word", "Datastore mode", "the API is off"])
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 def test_what_a_person_has_to_mend_is_exit_3(stage: Stage, case: str) -> None:
-    stage.preloaded = True
     answer, said, mend = CASES[case]
     firestore = RefusingFirestore(*answer)
     finished = stage.run(GOOGLE_CLOUD_PROJECT="p", FIRESTORE_EMULATOR_HOST=firestore.host)

@@ -56,9 +56,9 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
         'users/early: daily_summary_hour_local "22" -> 22',
         'users/old: time_zone "US/Pacific-New" -> "America/Los_Angeles"',
         "no time zone (--zone ZONE): 1: bare",
-        "a time zone that is none (--zone ZONE): 1: moved",
+        "an unknown time zone (--zone ZONE): 1: moved",
         "no hour (--hour H): 1: bare",
-        "an hour that is none (--hour H): 1: space",
+        "an invalid hour (--hour H): 1: space",
         "no switch (--enable): 1: bare",
         "3 mended",
     ):

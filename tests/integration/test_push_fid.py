@@ -17,7 +17,6 @@ def name(text: str) -> str:
 
 def test_a_phone_gets_one_push_by_its_fid_or_by_its_token(stage: Stage) -> None:
     """Both in one document; the fid alone; a fid that is gone beside a good token; one that is dead in both."""
-    stage.preloaded = True
     stage.add_user("ann", devices=0)
     phones = {
         "both": {"token": "t-both", "fid": "f-both", "time_zone": "Europe/Berlin"},

@@ -43,7 +43,6 @@ ALL = {"api": DISABLED, "permission": NO_PERMISSION, "403": BARE_403, "401": BAR
 
 @pytest.fixture
 def pushing(stage: Stage) -> Stage:
-    stage.preloaded = True
     stage.settings |= {"RECAP_CONCURRENCY": "1"}
     return stage
 

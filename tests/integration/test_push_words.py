@@ -14,7 +14,6 @@ on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("minutes", "rings"), [("0", False), ("1440", True)])
 @on_sqlite
 def test_a_push_that_comes_late_makes_no_sound(stage: Stage, minutes: str, rings: bool) -> None:
-    stage.preloaded = True
     stage.add_user("ann")
     finished = stage.run(RECAP_QUIET_AFTER_MINUTES=minutes)
     assert finished.code == 0, finished.err
@@ -29,7 +28,6 @@ def test_a_push_that_comes_late_makes_no_sound(stage: Stage, minutes: str, rings
 
 def test_a_push_shows_no_more_than_recap_push_text_says_and_a_second_one_the_same(stage: Stage) -> None:
     """Nothing of the day is in any field of it; the app that is open finds what its code asks for."""
-    stage.preloaded = True
     slot = stage.add_user("ann", language="de-AT")
     day = slot.recap_date.isoformat()
     assert stage.run(RECAP_PUSH_TEXT="none").code == 0

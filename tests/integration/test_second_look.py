@@ -45,11 +45,6 @@ TRUE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def preloaded(stage: Stage) -> None:
-    stage.preloaded = True
-
-
 def day_of(stage: Stage, uid: str, *more: tuple[str, str]) -> None:
     """That day, of one conversation."""
     slot = stage.add_user(uid, talks={}, language="en")

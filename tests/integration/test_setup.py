@@ -30,9 +30,11 @@ APPS_OWN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_from_nothing_and_again(cloud: Cloud) -> None:
+def test_from_nothing_and_again_and_no_secret_is_an_argument_or_printed(cloud: Cloud) -> None:
     first = cloud.setup()
     assert first.returncode == 0, first.stderr
+    for secret in (KEY, REDIS):
+        assert secret not in first.stdout + first.stderr + json.dumps(cloud.state["log"])
     whole = cloud.made
     assert sorted(whole["accounts"]) == [
         "daily-recap-scheduler@my-app.iam.gserviceaccount.com",
@@ -60,13 +62,6 @@ def test_from_nothing_and_again(cloud: Cloud) -> None:
     cloud.again()
     assert cloud.setup(REDIS_URL=None, OPENAI_API_KEY=None).returncode == 0
     assert cloud.made == whole
-
-
-def test_no_secret_in_an_argument_or_in_what_is_printed(cloud: Cloud) -> None:
-    done = cloud.setup()
-    for secret in (KEY, REDIS):
-        assert secret not in done.stdout + done.stderr
-        assert secret not in json.dumps(cloud.state["log"])
 
 
 def test_a_secret_without_a_value_is_asked_for(cloud: Cloud) -> None:

@@ -59,9 +59,10 @@ class Cloud:
         self.file = folder / "cloud.json"
         self.bin = folder / "bin"
         self.bin.mkdir()
-        packages = Path(yaml.__file__).parents[1]  # a quick start: hundreds of calls are made
-        python = f'PYTHONPATH="{packages}" exec "{sys.executable}" -S'
-        for name, what in (("gcloud", f'"{gcloud.__file__}"'), ("python3", "")):
+        paths = f"{ROOT}:{Path(yaml.__file__).parents[1]}"
+        python = f'PYTHONPATH="{paths}" exec "{sys.executable}" -S'  # a quick start: hundreds of calls are made
+        imported = "-c 'import sys; from tests.support.gcloud import main; main(sys.argv[1:])'"  # compiled once
+        for name, what in (("gcloud", imported), ("python3", "")):
             shim = self.bin / name
             shim.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')
             shim.chmod(0o755)

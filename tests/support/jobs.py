@@ -73,7 +73,7 @@ class Stage:
     settings: dict[str, str] = field(default_factory=dict)
     running: list[Job] = field(default_factory=list)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    preloaded: bool = False  # fork a process that has imported everything, in place of `python job.py`
+    preloaded: bool = True  # fork a process that has imported everything; False: `python job.py`
 
     def env(self, **changes: str) -> dict[str, str]:
         base = {name: value for name, value in os.environ.items() if KEEP.match(name)}

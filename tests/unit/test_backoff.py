@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.backoff import LONGEST, jittered, retry_after
+from notifications.adapters.retry_after import LONGEST, retry_after
+from notifications.domain.backoff import jittered
 
 NOW = {"Date": "Fri, 01 May 2026 09:00:00 GMT"}
 

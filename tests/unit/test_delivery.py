@@ -10,7 +10,7 @@ import pytest
 
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, NextStep, Opening, Snapshot
-from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window
 from notifications.domain.push import PushResult
 
 NOW = datetime(2026, 5, 1, 20, 5, tzinfo=UTC)
@@ -66,14 +66,6 @@ def test_close_writes_nothing_about_who_is_gone(state: DayState) -> None:
     assert close(state, None, active=False) == Decision(NextStep.NO_USER)
 
 
-@pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
-def test_close_creates_the_day(state: DayState) -> None:
-    made = written(close(state, None))
-    assert (made.state, made.outcome, made.seq, made.tries) == (state, "why", 1, 0)
-    assert made.expire_at == SLOT + timedelta(days=30)
-    assert made.collapse_id == collapse_id("u", DAY)
-
-
 @pytest.mark.parametrize("found", ENDED)
 @pytest.mark.parametrize("asked", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
 def test_close_leaves_an_ended_day(asked: DayState, found: DayState) -> None:
@@ -86,42 +78,8 @@ def test_close_takes_what_another_run_began(asked: DayState, found: DayState) ->
     assert close(asked, entry(found)) == Decision(NextStep.TAKE, entry(found))
 
 
-def test_dead_gives_up_an_open_day_but_waits_for_a_fresh_sender() -> None:
-    assert written(close(DayState.DEAD, entry(DayState.PENDING))).state is DayState.GAVE_UP
-    assert written(close(DayState.DEAD, entry(DayState.SENDING, sending_at=STALE))).state is DayState.GAVE_UP
-    assert close(DayState.DEAD, entry(DayState.SENDING)) == Decision(
-        NextStep.BUSY, entry(DayState.SENDING), timedelta(seconds=1)
-    )
-
-
-def test_begin_creates_ledger_and_summary_together() -> None:
-    decision = begin()
-    made = written(decision)
-    assert (decision.step, decision.recap, decision.stamp_sending) == (NextStep.PUSH, RECAP, True)
-    assert (made.state, made.by, made.tries, made.seq) == (DayState.SENDING, "me", 1, 1)
-    assert (made.title, made.body, made.summary_id) == ("🌤️ Head", "Push", "2026-05-01")
-    assert (made.window_start, made.window_end) == (WINDOW.start, WINDOW.end)
-
-
-def test_begin_without_devices_is_sent_at_once() -> None:
-    decision = begin(has_devices=False)
-    made = written(decision)
-    assert (decision.step, made.state, made.outcome, made.tries) == (NextStep.FINAL, DayState.SENT, "no_devices", 0)
-    assert decision.recap == RECAP
-    assert decision.stamp_sent
-
-
 def test_begin_writes_nothing_about_who_is_gone() -> None:
     assert begin(active=False) == Decision(NextStep.NO_USER)
-
-
-def test_begin_respects_a_summary_by_another_hand() -> None:
-    decision = begin(summary=THEIRS)
-    made = written(decision)
-    assert (decision.step, decision.recap) == (NextStep.FINAL, None)
-    assert (made.state, made.outcome, made.title, made.body) == (DayState.SENT, "legacy", "🎈 Their head", "Their text")
-    assert made.window_end == SLOT  # min(created_at, slot)
-    assert made.window_start is None
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -153,97 +111,3 @@ def test_take_of_each_state() -> None:
 
 
 MINE = entry(DayState.SENDING, by="me", tries=2)
-
-
-def test_report_for_an_erased_account_or_after_a_resend() -> None:
-    assert record(None, {}) == Decision(NextStep.NO_USER)
-    assert record(replace(MINE, seq=2), {"a": PushResult.ACCEPTED}) == Decision(NextStep.REFUSED, replace(MINE, seq=2))
-
-
-def test_sent_is_never_taken_back() -> None:
-    sent = entry(DayState.SENT)
-    assert record(sent, {"a": PushResult.UNKNOWN}) == Decision(NextStep.FINAL, sent)
-
-
-@pytest.mark.parametrize("by", ["me", "other"])
-@pytest.mark.parametrize("state", [DayState.SENDING, DayState.PENDING])
-def test_what_fcm_accepted_counts_whoever_reports_it(state: DayState, by: str) -> None:
-    made = written(record(entry(state, by=by), {"a": PushResult.ACCEPTED, "b": PushResult.GONE}))
-    assert (made.state, dict(made.devices)) == (DayState.SENT, {"a": "accepted", "b": "gone"})
-
-
-def test_a_day_whose_devices_are_all_gone_says_so() -> None:
-    assert written(record(MINE, {"a": PushResult.GONE})).outcome == "no_devices"
-
-
-def test_after_giving_up_only_devices_are_merged() -> None:
-    found = entry(DayState.GAVE_UP, outcome="undelivered")
-    late = record(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
-    assert late == Decision(NextStep.FINAL, replace(found, devices={"a": "accepted"}), write=True)
-
-
-def test_a_push_that_was_given_up_and_then_accepted_everywhere_was_sent() -> None:
-    """Knowing that it was accepted is monotone, whoever reports it, however late."""
-    made = written(record(entry(DayState.GAVE_UP, outcome="undelivered"), {"a": PushResult.ACCEPTED}))
-    assert (made.state, made.outcome, dict(made.devices)) == (DayState.SENT, "", {"a": "accepted"})
-
-
-@pytest.mark.parametrize(
-    ("result", "tries"),
-    [(PushResult.BUSY, 1), (PushResult.UNSENT, 1), (PushResult.REFUSED, 1), (PushResult.UNKNOWN, 2)],
-)
-def test_a_definite_failure_gives_its_try_back(result: PushResult, tries: int) -> None:
-    decision = record(MINE, {"a": result})
-    made = written(decision)
-    assert (decision.step, made.state, made.tries) == (NextStep.RETRY, DayState.PENDING, tries)
-
-
-def test_a_passed_deadline_gives_its_try_back() -> None:
-    assert written(record(MINE, {"a": PushResult.UNSENT}, sent_nothing=True)).tries == 1
-
-
-def test_a_refused_device_waits_only_while_no_other_got_it() -> None:
-    both = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.REFUSED})
-    assert written(both).state is DayState.SENT
-    assert written(record(MINE, {"b": PushResult.REFUSED})).state is DayState.PENDING
-
-
-def test_a_device_that_another_sender_reached_is_not_open() -> None:
-    assert written(record(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.UNKNOWN})).state is DayState.SENT
-
-
-@pytest.mark.parametrize("found", [entry(DayState.SENDING), entry(DayState.PENDING, by="me")])
-def test_a_stale_or_repeated_report_only_merges(found: Ledger) -> None:
-    decision = record(found, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY})
-    made = written(decision)
-    assert decision.step is NextStep.RETRY
-    assert made == replace(found, devices={"a": "accepted"})
-
-
-def test_the_last_chance_gives_up() -> None:
-    decision = record(MINE, {"a": PushResult.BUSY}, last_chance=True)
-    made = written(decision)
-    assert (decision.step, made.state, made.outcome) == (NextStep.FINAL, DayState.GAVE_UP, "undelivered")
-
-
-def test_resend_is_refused_while_a_send_is_fresh() -> None:
-    assert resend(entry(DayState.SENDING)).step is NextStep.REFUSED
-    assert resend(entry(DayState.SENT), claim_live=True).step is NextStep.REFUSED
-    assert resend(entry(DayState.SENT), active=False).step is NextStep.NO_USER
-
-
-def test_an_operator_who_repeats_the_command_at_once_wished_once() -> None:
-    assert resend(entry(DayState.SENT, seq=1, sent_at=FRESH)).step is NextStep.RETRY
-    assert resend(entry(DayState.SENT, seq=2, sent_at=FRESH)).step is NextStep.REFUSED
-    assert resend(entry(DayState.SENT, seq=2, sent_at=STALE)).step is NextStep.RETRY
-
-
-def test_resend_bumps_an_ended_delivery_and_finishes_an_open_one() -> None:
-    for state in (DayState.SENT, DayState.GAVE_UP):
-        made = written(resend(entry(state, seq=3, tries=2, devices={"a": "accepted"})))
-        assert (made.state, made.seq, made.tries, dict(made.devices)) == (DayState.PENDING, 4, 0, {})
-    for found in (entry(DayState.PENDING), entry(DayState.SENDING, sending_at=STALE)):
-        assert resend(found) == Decision(NextStep.RETRY, found)
-    for state in (DayState.SKIPPED, DayState.MISSED, DayState.DEAD):
-        assert resend(entry(state)) == Decision(NextStep.FINAL, entry(state))
-    assert resend(None) == Decision(NextStep.FINAL, None)

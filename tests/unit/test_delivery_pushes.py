@@ -80,10 +80,12 @@ def test_after_giving_up_devices_are_merged_and_nothing_else_while_one_is_left(r
     ],
 )
 @pytest.mark.parametrize("by", ["me", "other"])
-def test_a_day_without_a_device_left_is_sent_whoever_records_it(
-    results: dict[str, PushResult], outcome: str, devices: dict[str, str], by: str
+@pytest.mark.parametrize("state", [DayState.SENDING, DayState.PENDING, DayState.GAVE_UP])
+def test_a_day_without_a_device_left_is_sent_whoever_records_it_and_however_late(
+    results: dict[str, PushResult], outcome: str, devices: dict[str, str], by: str, state: DayState
 ) -> None:
-    assert record(MINE, results, by=by, reason="fcm_503") == sent(MINE, outcome, devices=devices)
+    found = replace(MINE, state=state)
+    assert record(found, results, by=by, reason="fcm_503") == sent(found, outcome, devices=devices)
 
 
 @pytest.mark.parametrize("result", [PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT, PushResult.REFUSED])

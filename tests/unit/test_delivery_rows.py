@@ -11,7 +11,7 @@ import pytest
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, NextStep, Opening, Snapshot
 from notifications.domain.model import DayState, Ledger, Summary, Window, collapse_id
-from notifications.domain.push import TTL, Message, PushResult, message
+from notifications.domain.push import PushResult
 from tests.unit.test_delivery import (
     DAY,
     FRESH,
@@ -87,6 +87,14 @@ def test_a_sender_is_fresh_until_the_very_instant_at_which_it_is_stale() -> None
         assert (resend(found).step is NextStep.REFUSED) is fresh
     unstamped = entry(DayState.SENDING, sending_at=None)  # its clock is not known: it counts from now
     assert take(unstamped) == Decision(NextStep.BUSY, unstamped, TERMS.stale)
+
+
+@pytest.mark.parametrize(("ahead", "restamped"), [(TERMS.stale, False), (TERMS.stale + LEFT, True)])
+def test_a_sender_stamped_by_a_clock_that_was_ahead_is_stamped_again(ahead: timedelta, restamped: bool) -> None:
+    found = entry(DayState.SENDING, sending_at=NOW + ahead)
+    decision = take(found)
+    assert (decision.step, decision.write) == (NextStep.BUSY, restamped)
+    assert decision.wait == (TERMS.stale if restamped else TERMS.stale + ahead)
 
 
 def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -> None:
@@ -177,27 +185,6 @@ def test_the_sweep_gives_up_who_is_gone_and_what_is_over(found: Ledger) -> None:
         assert swept(found, **how) == Decision(NextStep.FINAL, given_up, write=True)
 
 
-def test_recorded_pushes_are_written_whole() -> None:
-    busy = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}, reason="unavailable")
-    pending = replace(MINE, state=DayState.PENDING, tries=1, devices={"a": "accepted"}, reason="unavailable")
-    assert busy == Decision(NextStep.RETRY, pending, write=True)
-    sent = replace(MINE, state=DayState.SENT, devices={"a": "accepted"}, outcome="", reason="")
-    before = replace(MINE, reason="push", outcome="resend")
-    assert record(before, {"a": PushResult.ACCEPTED}, reason="x") == Decision(
-        NextStep.FINAL, sent, write=True, stamp_sent=True
-    )
-    over = record(MINE, {"a": PushResult.UNKNOWN}, last_chance=True, reason="no_answer")
-    given_up = replace(MINE, state=DayState.GAVE_UP, outcome="undelivered", reason="no_answer")
-    assert over == Decision(NextStep.FINAL, given_up, write=True)
-
-
-def test_devices_are_added_to_those_that_are_known_and_repeats_are_counted() -> None:
-    known = replace(MINE, devices={"a": "accepted", "c": "gone"}, repeats=1)
-    made = record(known, {"a": PushResult.ACCEPTED, "b": PushResult.GONE, "c": PushResult.GONE}).entry
-    assert made is not None
-    assert (dict(made.devices), made.repeats) == ({"a": "accepted", "b": "gone", "c": "gone"}, 2)
-
-
 def test_recording_that_is_repeated_counts_no_push_twice() -> None:
     first = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
     again = record(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
@@ -213,31 +200,3 @@ def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> No
     late = record(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.GONE, "b": PushResult.REFUSED})
     assert late.entry is not None
     assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (DayState.SENT, "", {"a": "accepted"})
-
-
-def test_a_try_that_sent_nothing_leaves_the_day_open_and_uncharged() -> None:
-    nothing = record(MINE, {}, sent_nothing=True)
-    assert nothing == Decision(NextStep.RETRY, replace(MINE, state=DayState.PENDING, tries=1), write=True)
-    mixed = record(MINE, {"a": PushResult.BUSY, "b": PushResult.UNKNOWN})
-    assert mixed.entry is not None
-    assert mixed.entry.tries == 2  # one of them may have been accepted
-
-
-def test_a_resend_opens_the_day_whole() -> None:
-    found = entry(DayState.SENT, seq=3, tries=2, devices={"a": "accepted"}, sent_at=STALE, reason="x")
-    again = replace(found, state=DayState.PENDING, outcome="resend", seq=4, tries=0, devices={}, sent_at=None)
-    assert resend(found) == Decision(NextStep.RETRY, again, write=True)
-    assert resend(entry(DayState.SENT, seq=2, sent_at=None)).step is NextStep.RETRY
-    assert resend(entry(DayState.GAVE_UP, seq=2, sent_at=FRESH)).step is NextStep.RETRY
-    just = entry(DayState.SENT, seq=2, sent_at=FRESH)
-    assert resend(just) == Decision(NextStep.REFUSED, just)
-    assert resend(None, active=False) == Decision(NextStep.NO_USER)
-    assert resend(None, claim_live=True) == Decision(NextStep.REFUSED, None)
-
-
-def test_what_is_pushed_is_what_the_ledger_says() -> None:
-    found = entry(DayState.SENDING, collapse_id="tag", created_at=SLOT)
-    said = Message("ann", "tag", "T", "B", "2026-05-01", SLOT, SLOT + TTL)
-    assert message("ann", found, NOW) == said
-    assert message("ann", replace(found, seq=2), NOW) == replace(said, expires_at=NOW + TTL)
-    assert message("ann", replace(found, created_at=None), NOW) == replace(said, created_at=None, expires_at=NOW + TTL)

@@ -90,20 +90,20 @@ ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_ena
         (ON | {ZONE: "europe/paris"}, {ZONE: "Europe/Paris"}, ()),
         (ON | {ZONE: "US/Pacific-New"}, {ZONE: "America/Los_Angeles"}, ()),
         (ON | {ZONE: "US/Pacific"}, {}, ()),
-        (ON | {ZONE: "GMT+03:00"}, {}, ("a time zone that is none",)),
-        (ON | {ZONE: "paris"}, {}, ("a time zone that is none",)),
+        (ON | {ZONE: "GMT+03:00"}, {}, ("an unknown time zone",)),
+        (ON | {ZONE: "paris"}, {}, ("an unknown time zone",)),
         (ON | {ZONE: " "}, {}, ("no time zone",)),
         (ON | {ZONE: 7, SWITCH: False}, {}, ("no time zone",)),
         (ON | {SWITCH: None}, {}, ("no switch",)),
         (ON | {SWITCH: "False"}, {SWITCH: False}, ()),
-        (ON | {SWITCH: 1}, {}, ("a switch that is neither on nor off",)),
+        (ON | {SWITCH: 1}, {}, ("an invalid switch",)),
         (ON | {HOUR: " 7"}, {HOUR: 7}, ()),
         (ON | {HOUR: 22.0}, {HOUR: 22}, ()),
-        (ON | {HOUR: "٢٢"}, {}, ("an hour that is none",)),
-        (ON | {HOUR: True}, {}, ("an hour that is none",)),
-        (ON | {HOUR: "24"}, {}, ("an hour that is none",)),
-        (ON | {HOUR: 10**400, ZONE: "UTC "}, {ZONE: "UTC"}, ("an hour that is none",)),
-        (ON | {HOUR: float("nan")}, {}, ("an hour that is none",)),
+        (ON | {HOUR: "٢٢"}, {}, ("an invalid hour",)),
+        (ON | {HOUR: True}, {}, ("an invalid hour",)),
+        (ON | {HOUR: "24"}, {}, ("an invalid hour",)),
+        (ON | {HOUR: 10**400, ZONE: "UTC "}, {ZONE: "UTC"}, ("an invalid hour",)),
+        (ON | {HOUR: float("nan")}, {}, ("an invalid hour",)),
     ],
 )
 def test_only_what_has_one_right_answer_is_mended(
@@ -121,7 +121,7 @@ def test_what_is_decided_is_written_where_nothing_is_and_over_nothing_that_count
         new = {name: value for name, (_, value) in told.changes.items()}
         assert (new, told.undecided) == ({ZONE: "Europe/Paris", SWITCH: True, HOUR: 7}, ())
     assert mended(ON | {SWITCH: False}, decided) == Mended({})
-    assert mended(ON | {SWITCH: "no"}, decided) == Mended({}, ("a switch that is neither on nor off",))
+    assert mended(ON | {SWITCH: "no"}, decided) == Mended({}, ("an invalid switch",))
 
 
 def test_recaps_are_wanted_where_the_switch_is_on_and_nowhere_else() -> None:

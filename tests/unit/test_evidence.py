@@ -39,13 +39,13 @@ def written(*overviews: str, language: str | None = None) -> Evidence:
 
 def stored(evidence: Evidence, quote: str, text: str = TEXT, notes: tuple[int, ...] = (1,)) -> str | None:
     """The quote that is stored, where the sentence stands."""
-    kept = evidence.sentence(text, quote, notes)
+    kept = evidence.check_sentence(text, quote, notes)
     return kept.quote if kept else None
 
 
 def why(evidence: Evidence, text: str, quote: str = "the rent of 900 euros", notes: tuple[int, ...] = (1,)) -> str:
     """Why the sentence is dropped; empty where it stands."""
-    return "" if evidence.sentence(text, quote, notes) else evidence.dropped[-1][1]
+    return "" if evidence.check_sentence(text, quote, notes) else evidence.dropped[-1][1]
 
 
 RENT = "Clara said that you should pay the rent of 900 euros by Friday, since the landlord called twice."
@@ -53,7 +53,7 @@ RENT = "Clara said that you should pay the rent of 900 euros by Friday, since th
 
 def test_a_quote_to_the_letter_stands_and_what_is_stored_is_the_notes_own_span() -> None:
     evidence = written("They met.", RENT)
-    kept = evidence.sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], confided=True)
+    kept = evidence.check_sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], confided=True)
     assert kept == Cited(TEXT, ("b", "a"), "pay the rent of 900 euros", confided=True)
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 1}, [])
 
@@ -88,14 +88,14 @@ def test_a_quote_that_is_not_there_does_not_stand(quote: str) -> None:
     evidence = written(RENT)
     assert stored(evidence, quote) is None
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 0, "unquoted": 1}, [(TEXT, "unquoted")])
-    assert (evidence.without_evidence, evidence.told) == (1, "1 unquoted")
+    assert (evidence.without_evidence, evidence.summary) == (1, "1 unquoted")
 
 
 @pytest.mark.parametrize("numbers", [[], [0], [3], [-1], [10**30]])
 def test_a_sentence_that_cites_no_note_that_was_sent_does_not_stand(numbers: list[int]) -> None:
     evidence = written(RENT, "They met.")
     assert why(evidence, TEXT, notes=tuple(numbers)) == "uncited"
-    assert (evidence.without_evidence, evidence.told) == (1, "1 uncited")
+    assert (evidence.without_evidence, evidence.summary) == (1, "1 uncited")
 
 
 def test_a_quote_counts_in_the_notes_that_are_cited_and_in_no_other() -> None:
@@ -294,8 +294,8 @@ def test_what_can_not_stand_whatever_the_notes_say(text: str, reason: str) -> No
 def test_what_does_not_fit_is_left_out_whole() -> None:
     evidence = written(RENT)
     assert why(evidence, "You don't pay the rent " + "of this month " * 30) == "too_long"
-    assert [evidence.fragment(text, 20) for text in ("x" * 20, "x" * 21)] == ["x" * 20, ""]
-    assert [evidence.fragment(text, 140, 3) for text in ("Pay rent.", "Pay the rent.")] == ["", "Pay the rent."]
+    assert [evidence.check_fragment(text, 20) for text in ("x" * 20, "x" * 21)] == ["x" * 20, ""]
+    assert [evidence.check_fragment(text, 140, 3) for text in ("Pay rent.", "Pay the rent.")] == ["", "Pay the rent."]
 
 
 @pytest.mark.parametrize("instructions", [INSTRUCTIONS, PART_INSTRUCTIONS])
@@ -340,10 +340,10 @@ def test_nothing_is_said_twice_but_what_sums_up_may() -> None:
     evidence = written(RENT)
     assert [why(evidence, text) for text in (TEXT, "you will pay the RENT", "You pay the rent.")] == ["", "twice", ""]
     assert evidence.without_evidence == 0
-    evidence.forget_what_was_said()
+    evidence.allow_repeats()
     assert why(evidence, TEXT) == ""
     assert dict(evidence.counts) == {"kept": 3, "twice": 1}
-    assert evidence.told == "1 twice"
+    assert evidence.summary == "1 twice"
 
 
 def test_a_sentence_that_was_dropped_was_not_said() -> None:
@@ -355,7 +355,7 @@ def test_a_sentence_that_was_dropped_was_not_said() -> None:
 
 
 def test_what_is_stored_is_cleaned() -> None:
-    kept = written(RENT).sentence(
+    kept = written(RENT).check_sentence(
         "**Pay** the <b>rent</b> \u202eat https://evil.example/x now", "the rent of 900 euros", [1]
     )
     assert kept is not None
@@ -364,8 +364,8 @@ def test_what_is_stored_is_cleaned() -> None:
 
 def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
     evidence = of(CALL, Conversation("b", AT, overview="They met."), Conversation("c", AT, overview="Unread."))
-    one = evidence.sentence(TEXT, "I pay the rent on Friday", [1])
-    other = evidence.sentence("You met somebody there.", "pay the rent on Friday", [2, 1])
+    one = evidence.check_sentence(TEXT, "I pay the rent on Friday", [1])
+    other = evidence.check_sentence("You met somebody there.", "pay the rent on Friday", [2, 1])
     assert one is not None
     assert other is not None
     assert evidence.excerpts([one, other, one]) == [
@@ -389,8 +389,8 @@ def test_an_excerpt_has_so_many_bytes_on_either_side_of_each_quote() -> None:
         talk("a", filler, (WEARER, "I pay the rent on Friday."), filler, ("Bob", "The boiler broke again."), filler)
     )
     told = [
-        evidence.sentence(TEXT, "I pay the rent on Friday", [1]),
-        evidence.sentence("The boiler broke.", "The boiler broke again", [1]),
+        evidence.check_sentence(TEXT, "I pay the rent on Friday", [1]),
+        evidence.check_sentence("The boiler broke.", "The boiler broke again", [1]),
     ]
     [excerpt] = evidence.excerpts([one for one in told if one], around=50)
     assert excerpt == [
@@ -409,7 +409,7 @@ def test_an_excerpt_is_bounded_whatever_the_letters(around: int) -> None:
     text = "🎈日本" * 300 + " They pay the rent. " + "ж" * 900
     turns = [(f"Speaker {n % 3 + 1}", text) for n in range(9)]
     evidence = of(talk("a", *turns), language="ru")
-    kept = evidence.sentence("Они платят за квартиру.", "They pay the rent", [1])
+    kept = evidence.check_sentence("Они платят за квартиру.", "They pay the rent", [1])
     assert kept is not None
     [excerpt] = evidence.excerpts([kept], around)
     kept_bytes = sum(len(line.partition(": ")[2].replace("…", "").encode()) for line in excerpt[1:])
@@ -430,10 +430,10 @@ def test_what_was_said_twice_is_not_lost() -> None:
         (TEXT, "the rent of 900 euros"),
         ("Tom sold it.", "no such words"),
     ):
-        evidence.sentence(text, quote, [1])
+        evidence.check_sentence(text, quote, [1])
     evidence.drop("", "malformed")
     assert evidence.dropped == [(TEXT, "twice"), ("Tom sold it.", "unquoted"), ("", "malformed")]
-    assert evidence.lost == ("Tom sold it.",)
+    assert evidence.dropped_texts == ("Tom sold it.",)
 
 
 def test_a_link_alone_is_no_evidence() -> None:
@@ -460,7 +460,7 @@ def test_a_quote_to_the_letter_stands_though_a_speakers_name_and_a_colon_are_in_
 def test_a_text_of_which_only_the_beginning_would_be_read_is_left_out_whole(noise: str) -> None:
     evidence = written(RENT)
     assert why(evidence, f"You should pay the rent{noise * 20_000} to nobody.") == "too_long"
-    assert evidence.fragment(f"Pay the rent{noise * 20_000} to nobody", 80) == ""
+    assert evidence.check_fragment(f"Pay the rent{noise * 20_000} to nobody", 80) == ""
 
 
 def test_a_tag_that_names_its_own_script_is_not_held_against_the_languages_usual_one() -> None:
@@ -474,7 +474,7 @@ def test_an_answer_full_of_false_quotes_is_read_in_time(note: str, quote: str) -
     evidence = written(note)
     begun = time.process_time()
     for n in range(160):
-        evidence.sentence(f"You will pay the rent {n} times.", f"{n} {quote}"[:395], [1])
+        evidence.check_sentence(f"You will pay the rent {n} times.", f"{n} {quote}"[:395], [1])
     assert time.process_time() - begun < 2
 
 
@@ -482,5 +482,5 @@ def test_a_day_of_three_thousand_speakers_is_read_in_time() -> None:
     evidence = of(talk("a", *((f"Guest number {n} of the day", "I say a few words.") for n in range(3_000))))
     begun = time.process_time()
     for n in range(40):
-        evidence.sentence(f"You will pay the rent {n} times.", "we all go to the lake house", [1])
+        evidence.check_sentence(f"You will pay the rent {n} times.", "we all go to the lake house", [1])
     assert time.process_time() - begun < 1

@@ -17,10 +17,10 @@ from notifications.recap.words import (
     TABLE,
     english_name,
     is_written_in,
-    known,
-    primary,
+    language_entry,
+    primary_language,
     stop_words,
-    words_of,
+    table_words,
 )
 
 KINDS = ("days", "numbers", "pronouns", "fillers")
@@ -44,8 +44,8 @@ def test_only_tags_of_one_language_share_a_name() -> None:
 
 
 @pytest.mark.parametrize(("tag", "kind"), WRITTEN)
-def test_the_words_of_a_kind_are_small_composed_each_once_and_in_the_languages_script(tag: str, kind: str) -> None:
-    found = words_of(kind, tag)
+def test_the_table_words_a_kind_are_small_composed_each_once_and_in_the_languages_script(tag: str, kind: str) -> None:
+    found = table_words(kind, tag)
     assert found
     assert [one for one, count in Counter(found).items() if count > 1] == []
     for word in found:
@@ -62,13 +62,13 @@ def test_each_language_that_a_user_reads_is_known_to_the_extract(tag: str) -> No
     assert len(stop_words(tag)) > 50
 
 
-def test_a_language_without_words_of_a_kind_has_those_of_english() -> None:
-    assert words_of("days", "cy") == words_of("days", DEFAULT_LANGUAGE) == words_of("days", "tlh")
-    assert "monday*" in words_of("days", "")
-    assert words_of("days", "de") != words_of("days", DEFAULT_LANGUAGE)
+def test_a_language_without_table_words_a_kind_has_those_of_english() -> None:
+    assert table_words("days", "cy") == table_words("days", DEFAULT_LANGUAGE) == table_words("days", "tlh")
+    assert "monday*" in table_words("days", "")
+    assert table_words("days", "de") != table_words("days", DEFAULT_LANGUAGE)
 
 
-def test_words_of_many_languages_may_stand_before_a_pronoun() -> None:
+def test_table_words_many_languages_may_stand_before_a_pronoun() -> None:
     assert {"and", "und", "et", "y", "и", "और"} <= set(LINKS)
 
 
@@ -76,12 +76,12 @@ def test_words_of_many_languages_may_stand_before_a_pronoun() -> None:
     ("tag", "first"), [("pt-BR", "pt"), ("DE", "de"), ("zh-Hans-CN", "zh"), ("en", "en"), ("", ""), (None, "")]
 )
 def test_what_counts_of_a_tag_is_its_first_part(tag: str | None, first: str) -> None:
-    assert primary(tag) == first
+    assert primary_language(tag) == first
 
 
 def test_a_language_is_called_by_its_name_and_an_unknown_one_by_its_tag() -> None:
     assert [english_name(tag) for tag in ("de", "pt-BR", "tlh", "")] == ["German (de)", "Portuguese (pt-BR)", "tlh", ""]
-    assert known("tlh") == known(None) == {}
+    assert language_entry("tlh") == language_entry(None) == {}
 
 
 @pytest.mark.parametrize("tag", OWN_WORDS)

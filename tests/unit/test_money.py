@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.llm.prices import price_listed, price_set
-from notifications.domain.money import NOTHING, Price, Spent, spend_key
+from notifications.adapters.llm.prices import Price, price_listed, price_set
+from notifications.domain.money import NOTHING, Spent, spend_key
 from notifications.settings import Settings
 
 PRICE = Price(Decimal("0.25"), Decimal(2), Decimal("0.025"), Decimal("0.3125"))

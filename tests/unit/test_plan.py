@@ -23,8 +23,8 @@ from notifications.recap.prompt import (
     STYLE,
     UNMARKED_WEARER,
     about_the_day,
+    ask_again,
     join_question,
-    once_more,
     part_question,
     question_hash,
     recap_question,
@@ -237,7 +237,7 @@ def test_a_join_gives_each_fact_with_the_numbers_of_its_conversations() -> None:
 
 def test_a_question_that_is_asked_again_says_why() -> None:
     asked = recap_question(Material(DAY, (), None), [note(1, "one")])
-    again = once_more(asked, "The LLM says what the notes do not (1 unquoted).")
+    again = ask_again(asked, "The LLM says what the notes do not (1 unquoted).")
     assert again.notes.startswith(asked.notes)
     assert "1 unquoted" in again.notes.removeprefix(asked.notes)
     assert again.marker == asked.marker

@@ -17,7 +17,7 @@ from notifications.adapters.llm.sentences import sentences
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.answer import LISTS, read_answer, read_facts
-from notifications.recap.evidence import FOUND_SHARE, Evidence, Ground
+from notifications.recap.evidence import FUZZY_SHARE, Evidence, SearchableNote
 from notifications.recap.extract import digest, extract, tells_something
 from notifications.recap.finish import finished
 from notifications.recap.material import Material
@@ -155,8 +155,8 @@ WORDY = st.lists(st.sampled_from(SOME), max_size=30).map(" ".join)
 TEXTS = st.one_of(FEW, WORDY, st.text(alphabet=LETTERS, max_size=60))
 
 
-def ground(*lines: str) -> Ground:
-    return Ground(Note(1, tuple(Line("", line) for line in lines)))
+def ground(*lines: str) -> SearchableNote:
+    return SearchableNote(Note(1, tuple(Line("", line) for line in lines)))
 
 
 def in_order(wanted: str, found: str) -> int:
@@ -178,7 +178,7 @@ def test_what_is_found_is_a_span_that_holds_the_share_that_is_claimed(lines: lis
     start, end = span
     assert 0 <= start < end <= len(note.text)
     wanted, found = letters_of(quote), letters_of(note.text[start:end])
-    assert in_order(wanted, found) >= FOUND_SHARE * len(wanted)
+    assert in_order(wanted, found) >= FUZZY_SHARE * len(wanted)
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.data())
@@ -200,7 +200,7 @@ def test_whatever_is_stored_is_plain_bounded_and_of_a_cited_note(
     m = Material(AT.date(), talks, None)
     [notes] = plan(m, 60_000, 1, lambda c: "").parts
     evidence = Evidence(m, notes, "q7k3x")
-    kept = evidence.sentence(text, quote, numbers)
+    kept = evidence.check_sentence(text, quote, numbers)
     assert evidence.counts.total() == 1
     if kept is None:
         assert len(evidence.dropped) == 1
@@ -334,7 +334,7 @@ def test_an_innocent_sentence_that_looks_like_an_attack_stands_in_the_notes(
 def test_an_innocent_sentence_may_be_told_and_is_kept_by_the_extract(case: dict[str, str]) -> None:
     m = Material(AT.date(), (as_overview(case["text"]),), case["language"])
     [notes] = plan(m, 60_000, 12, lambda c: "").parts
-    kept = Evidence(m, notes, "q7k3x").sentence(case["text"], case["text"], [1])
+    kept = Evidence(m, notes, "q7k3x").check_sentence(case["text"], case["text"], [1])
     assert kept is not None
     assert kept.text == case["text"]
     assert letters_of("".join(one.text for one in extract(m, sentences).overview)) == letters_of(case["text"])

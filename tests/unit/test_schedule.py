@@ -13,7 +13,6 @@ from notifications.domain.errors import Malformed, NaiveDatetime
 from notifications.domain.model import DayState, Ledger, Window
 from notifications.domain.schedule import (
     ONE_DAY,
-    Phase,
     Rules,
     Slot,
     cohorts_between,
@@ -107,22 +106,6 @@ def test_one_instant_has_users_of_two_dates() -> None:
     [cohort] = [c for c in cohorts_between(utc(2026, 5, 2, 7, 59), utc(2026, 5, 2, 8)) if c.hour == 22]
     assert cohort.zones["Pacific/Kiritimati"] == date(2026, 5, 2)
     assert cohort.zones["Pacific/Honolulu"] == date(2026, 5, 1)
-
-
-@pytest.mark.parametrize(
-    ("after", "phase"),
-    [
-        (timedelta(seconds=-1), Phase.EARLY),
-        (timedelta(0), Phase.DUE),
-        (timedelta(hours=2, seconds=-1), Phase.DUE),
-        (timedelta(hours=2), Phase.CLOSING),
-        (timedelta(hours=2, minutes=20, seconds=-1), Phase.CLOSING),
-        (timedelta(hours=2, minutes=20), Phase.OVER),
-    ],
-)
-def test_a_slot_is_due_then_closing_then_over(after: timedelta, phase: Phase) -> None:
-    slot = utc(2026, 5, 1, 20)
-    assert RULES.phase(slot, slot + after) is phase
 
 
 def window(slot: Slot, around: dict[date, Ledger]) -> Window:

@@ -80,7 +80,7 @@ def test_earlier_slots_keep_their_local_hour() -> None:
     ("late", "phase"),
     [
         (-INSTANT, Phase.EARLY),
-        (INSTANT, Phase.DUE),
+        (0 * HOUR, Phase.DUE),
         (2 * HOUR - INSTANT, Phase.DUE),
         (2 * HOUR, Phase.CLOSING),
         (3 * HOUR - INSTANT, Phase.CLOSING),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import regex
 
-from notifications.recap.words import TABLE, begins_with_a_pronoun, days_in, numbers_in, without_fillers, words_of
+from notifications.recap.words import TABLE, begins_with_a_pronoun, days_in, numbers_in, table_words, without_fillers
 
 PLAIN = regex.compile(r"[\p{L}\p{M}'-]+")
 
@@ -108,12 +108,12 @@ def test_fillers_and_doubled_words_go_and_nothing_else_changes(language: str | N
 @pytest.mark.parametrize("tag", [tag for tag in TABLE if "days" in TABLE[tag]])
 def test_every_plain_word_of_the_table_is_found_in_a_sentence(tag: str) -> None:
     for kind, finds in (("days", days_in), ("numbers", numbers_in)):
-        for word in words_of(kind, tag) if kind in TABLE[tag] else ():
+        for word in table_words(kind, tag) if kind in TABLE[tag] else ():
             told = word.strip("*")
             if PLAIN.fullmatch(told):
                 assert finds(f"Xyz {told}, xyz.", tag), (kind, word)
                 assert finds(f"{told.upper()}.", tag) or told.upper().lower() != told, (kind, word)
-    for word in words_of("pronouns", tag) if "pronouns" in TABLE[tag] else ():
+    for word in table_words("pronouns", tag) if "pronouns" in TABLE[tag] else ():
         assert begins_with_a_pronoun(f"{word} xyz.", tag), word
         assert begins_with_a_pronoun(f"“{word.capitalize()}”, xyz.", tag), word
 

@@ -24,7 +24,7 @@ from notifications.recap.verify import (
     Judged,
     SecondLook,
     judged,
-    most_refused,
+    most_unsupported,
     second_look,
     survivors,
 )
@@ -216,7 +216,7 @@ def test_all_is_supported_by_a_judge_who_says_so() -> None:
     look = looked()
     verdicts = look.read(answered(look))
     assert verdicts == {key: Judged(*key, supported=True) for key in ASKED}
-    assert most_refused(verdicts) is False
+    assert most_unsupported(verdicts) is False
     assert judged(DRAFT, verdicts) == replace(DRAFT, checks={"kept": 7, "verified": True})
 
 
@@ -347,7 +347,7 @@ def test_a_push_may_fall_where_the_same_sentence_stands() -> None:
 def test_over_half_refused_is_worth_a_second_asking(refused: int, most: bool) -> None:
     keys = sorted(ASKED)
     verdicts = {key: Judged(*key, supported=n >= refused) for n, key in enumerate(keys)}
-    assert most_refused(verdicts) is most
+    assert most_unsupported(verdicts) is most
 
 
 def test_survivors_are_sentences_without_topics_headline_and_push() -> None:

@@ -14,7 +14,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
-from notifications.domain.backoff import retry_after
+from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 from notifications.domain.text import bounded, code
@@ -199,10 +199,14 @@ PROBE = json.dumps(
 
 async def connect(base_url: str, project: str | None, connections: int, *, authorized: bool = False) -> FcmPush:
     """Pushes to `base_url`; `authorized`: with Google's credentials. Raises ConfigFault."""
-    parts = urlsplit(base_url)
-    tokens = None
+    parts, tokens = urlsplit(base_url), None
     if authorized:
-        tokens, project = await _google(project)
+        from notifications.adapters.google_tokens import default_tokens
+
+        tokens, own_project = await default_tokens(FcmPush.where, [SCOPE])
+        project = project or own_project
+        if not project:
+            raise ConfigFault("GOOGLE_CLOUD_PROJECT must be set: FCM wants to know whose devices these are.")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -212,18 +216,6 @@ async def connect(base_url: str, project: str | None, connections: int, *, autho
         proxy=None if proxy_bypass(parts.netloc) else getproxies_environment().get(parts.scheme),
     )
     return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
-
-
-async def _google(project: str | None) -> tuple[GoogleTokens, str]:
-    from notifications.adapters.google_tokens import GoogleTokens, default_credentials
-
-    try:
-        credentials, own_project = await asyncio.to_thread(default_credentials, [SCOPE])
-    except ConfigFault as fault:
-        raise ConfigFault(f"{FcmPush.where}: {fault}") from fault
-    if not (project or own_project):
-        raise ConfigFault("GOOGLE_CLOUD_PROJECT must be set: FCM wants to know whose devices these are.")
-    return GoogleTokens(credentials, FcmPush.where), str(project or own_project)
 
 
 def _departures() -> aiohttp.TraceConfig:

@@ -73,7 +73,7 @@ TOO_LONG = "The LLM's answer is longer than any recap."
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Which model is asked and how, as it is set."""
+    """The model and how it is called, from the settings."""
 
     model: str
     effort: str | None = None
@@ -120,14 +120,14 @@ class OpenAISummarizer:
         try:
             async with asyncio.timeout(seconds):
                 for _ in range(MOST_REFUSALS + 1):
-                    asked = self._dialect.arguments(question, cheap=cheap)
+                    arguments = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
-                        return await self._call(asked, seconds)
+                        return await self._call(arguments, seconds)
                     except _Failed as failed:
                         refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
                         refusal.raise_item_fault()
-                        if not self._dialect.learns(refusal, asked):
+                        if not self._dialect.learns(refusal, arguments):
                             await self._raise_if_shut_down(refusal)
                             self._raise(refusal, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
@@ -137,16 +137,16 @@ class OpenAISummarizer:
                 cheap=self._dialect.is_flex(cheap=cheap),
             ) from None
 
-    async def _call(self, asked: dict[str, Any], seconds: float) -> Answer:
+    async def _call(self, arguments: dict[str, Any], seconds: float) -> Answer:
         try:
             response = await self._client.chat.completions.with_raw_response.create(
-                **asked, timeout=seconds + CLIENT_TIMEOUT_MARGIN
+                **arguments, timeout=seconds + CLIENT_TIMEOUT_MARGIN
             )
             self.rate_limits = rate_limits(response.headers)
             completion = Completion.model_validate_json(response.http_response.content)
             if completion.failure is not None:
                 raise _Failed(status_of(completion.failure), completion.failure, response.headers)
-            return await self._answer(completion, asked)
+            return await self._answer(completion, arguments)
         except openai.APIStatusError as cause:
             raise _Failed(cause.status_code, cause.body, cause.response.headers) from cause
         except openai.APIError as cause:
@@ -166,28 +166,25 @@ class OpenAISummarizer:
                 f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
             ) from None
 
-    async def _answer(self, completion: Completion, asked: Mapping[str, Any]) -> Answer:
+    async def _answer(self, completion: Completion, arguments: Mapping[str, Any]) -> Answer:
         usage, tier = completion.usage, error_code(completion.service_tier, DEFAULT_TIER)
-        self.tokens += usage.read + usage.written
+        self.tokens += usage.prompt_tokens + usage.written
         price = await self._prices.at(tier)
-        cost = (
-            price.of(usage.read, usage.cached, usage.written, usage.cache_write_tokens or 0)
-            if price and usage.is_complete
-            else None
-        )
+        read, cached, written = usage.prompt_tokens, usage.cached, usage.written
+        cost = price.of(read, cached, written, usage.cache_write_tokens) if price and usage.is_complete else None
         text = ""
         ended: ItemReason | None = ItemReason.CONTENT_POLICY  # where there is no choice
         if completion.choices:
             choice = completion.choices[0]
             text = choice.message.content
             ended = ItemReason.REFUSAL if choice.message.refusal else ITEM_ENDS.get(choice.end)
-            if self._window.was_short_for(asked["messages"], usage):
+            if self._window.was_short_for(arguments["messages"], usage):
                 ended = ItemReason.CONTEXT_LENGTH
         return Answer(
             text=text,
             model=printable(completion.model or self._service.model, MODEL_LENGTH),
             tier=tier,
-            spent=Spent(1, usage.read, usage.cached, usage.written, usage.reasoning_tokens or 0, cost),
+            spent=Spent(1, read, cached, written, usage.reasoning_tokens, cost),
             ended=ended,
         )
 
@@ -320,8 +317,8 @@ class ContextWindow:
         Once the window's size is known, a prompt that fills it was cut as well, whatever its length.
         """
         sent = sum(len(message["content"].encode()) for message in messages)
-        read = usage.read + usage.cached  # some servers count separately what they had read before
-        if usage.read == 0:
+        read = usage.prompt_tokens + usage.cached  # some servers count separately what they had read before
+        if usage.prompt_tokens == 0:
             return False
         fills_it = self._size is not None and abs(read - self._size) <= WINDOW_TOLERANCE
         if not fills_it and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):

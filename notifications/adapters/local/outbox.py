@@ -17,7 +17,7 @@ from notifications.domain.push import ACCEPTED, Message, PushAnswer, PushResult
 
 
 class Outbox:
-    """The Push port over one file that many processes append to; `show` is told of each line after it was written."""
+    """The Push port over one file that many processes append to; `show` is called after each line is written."""
 
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
@@ -55,9 +55,9 @@ class Outbox:
             await lock(descriptor)
             before = os.fstat(descriptor).st_size
             ended = before == 0 or os.pread(descriptor, 1, before - 1) == b"\n"
-            text = (b"" if ended else b"\n") + line + b"\n"  # a line starts on a line, whatever was cut off before
+            text = (b"" if ended else b"\n") + line + b"\n"  # on a line of its own, even after half a line
             if os.write(descriptor, text) < len(text):
-                os.ftruncate(descriptor, before)  # half a line would spoil the next one
+                os.ftruncate(descriptor, before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
@@ -69,4 +69,4 @@ class Outbox:
         return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file stays open."""

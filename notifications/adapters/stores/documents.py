@@ -1,4 +1,4 @@
-"""An existing app's documents, and ours, to the domain's nouns. Datetimes may come back as ISO 8601."""
+"""Documents, the app's and the job's own, to and from the domain's classes. Datetimes may be ISO 8601 texts."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ CONVERSATION_FIELDS = (
     *("created_at", "started_at", "finished_at", "discarded", "is_locked", "status", "deferred", "deleted"),
     *("language", "user_title", "structured", "apps_results", "plugins_results", "geolocation"),
 )
-UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
+UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; if `deferred`, it may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
-FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
+FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 
 
 def user_from(uid: str, doc: Doc) -> User:
-    """The user, or Malformed: why the query can't see this document."""
+    """The user. Raises Malformed: why the query can't see this document."""
     hour, enabled, name = doc.get(USER_HOUR), doc.get(USER_ENABLED), doc.get(USER_ZONE)
     if not isinstance(enabled, bool):
         raise Malformed(f"users/{uid}: {USER_ENABLED} is {_missing(enabled)}not true or false.")
@@ -98,20 +98,24 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
     overview, cut = written(doc, structured)
     segments = None if overview else doc.get(TRANSCRIPT)
     encrypted = is_encrypted(segments)
-    said: tuple[Turn, ...] = ()
+    turns: tuple[Turn, ...] = ()
     if segments and not encrypted:
-        said, cut = transcript(key, segments)
+        turns, cut = transcript(key, segments)
     return Conversation(
         id=key,
         created_at=created,
-        started_at=_told_moment(doc.get("started_at")),
-        finished_at=_told_moment(doc.get("finished_at")),
+        started_at=_strict_moment(doc.get("started_at")),
+        finished_at=_strict_moment(doc.get("finished_at")),
         title=text(doc.get("user_title")) or text(structured.get("title")),
         overview=overview,
         category=text(structured.get("category")),
-        action_items=tuple(_action_items(structured.get("action_items"))),
-        events=tuple(_titles(structured.get("events"))),
-        turns=said,
+        action_items=tuple(
+            ActionItem(description, item.get("completed") is True)
+            for item in maps(structured.get("action_items"))
+            if item.get("deleted") is not True and (description := text(item.get("description")))
+        ),
+        events=tuple(title for item in maps(structured.get("events")) if (title := text(item.get("title")))),
+        turns=turns,
         encrypted=encrypted,
         language=language_tag(text(doc.get("language"))),
         place=_place(doc.get("geolocation")),
@@ -133,58 +137,49 @@ def _degrees(value: object, most: int) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
 
 
-def _action_items(value: object) -> list[ActionItem]:
-    found = (item for item in maps(value) if item.get("deleted") is not True and text(item.get("description")))
-    return [ActionItem(text(item["description"]), item.get("completed") is True) for item in found]
-
-
-def _titles(value: object) -> list[str]:
-    return [title for item in maps(value) if (title := text(item.get("title")))]
-
-
 def moment(value: object) -> datetime | None:
-    """An aware instant from a datetime or ISO 8601 text; None for anything else, naive ones included."""
+    """An aware instant from a datetime or ISO 8601 text; None for anything else, also for one without a zone."""
     try:
-        return _told_moment(value)
+        return _strict_moment(value)
     except OverflowError:
         return None
 
 
-def _told_moment(value: object) -> datetime | None:
-    """As `moment`, but an instant that no person lived through raises OverflowError."""
+def _strict_moment(value: object) -> datetime | None:
+    """As `moment`, but raises OverflowError for an impossible year."""
     try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         return None
-    if not isinstance(found, datetime) or found.tzinfo is None:
+    if not isinstance(parsed, datetime) or parsed.tzinfo is None:
         return None
-    if not FIRST_YEAR < found.year < LAST_YEAR:
-        raise OverflowError(found.year)
-    return datetime.fromtimestamp(found.timestamp(), UTC).replace(microsecond=found.microsecond)
+    if not FIRST_YEAR < parsed.year < LAST_YEAR:
+        raise OverflowError(parsed.year)
+    return datetime.fromtimestamp(parsed.timestamp(), UTC).replace(microsecond=parsed.microsecond)
 
 
 def device_from(key: str, doc: object, version: object) -> Device | None:
-    """The device; None where the document holds neither token nor fid. Raises Malformed."""
+    """The device; None where the document holds neither token nor fid. Raises Malformed if it has no good one."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"device {key} is not a map.")
-    names, flaw = {}, None
-    for field in DEVICE_FIELDS:
+    ids, flaw = {}, None
+    for name in DEVICE_FIELDS:
         try:
-            names[field] = _token(doc.get(field))
+            ids[name] = _token(doc.get(name))
         except Malformed as malformed:
             flaw = malformed
-    device = Device(names.get("token", ""), key, version, names.get("fid", ""))
+    device = Device(ids.get("token", ""), key, version, ids.get("fid", ""))
     if flaw is not None and not device.ids:
         raise flaw
     return device if device.ids else None
 
 
-def devices_from(found: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
-    """The devices of (key, document, version), and how many were malformed: one can't hide the others."""
+def devices_from(rows: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
+    """The devices of (key, document, version), and how many documents were malformed."""
     devices, malformed = [], 0
-    for key, doc, version in found:
+    for row in rows:
         try:
-            device = device_from(key, doc, version)
+            device = device_from(*row)
         except Malformed:
             malformed += 1
         else:
@@ -203,33 +198,32 @@ def _token(value: object) -> str:
 
 
 def chosen(devices: list[Device], user: object) -> list[Device]:
-    """Each token and each fid once: the document with both counts, else the last; the legacy field only without any."""
-    if devices:
-        kept: dict[tuple[str, str], int] = {}
-        whole_first = sorted(enumerate(devices), key=lambda one: (not (one[1].token and one[1].fid), -one[0]))
-        for at, device in whole_first:
-            names = [one for one in (("token", device.token), ("fid", device.fid)) if one[1]]
-            if not any(name in kept for name in names):
-                kept |= dict.fromkeys(names, at)
-        return [devices[at] for at in sorted(set(kept.values()))]
-    try:
-        legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
-    except Malformed:
-        legacy = ""
-    return [Device(legacy, None, legacy)] if legacy else []
+    """Each token and each fid once: the document with both counts, else the last; the legacy field if there is none."""
+    if not devices:
+        try:
+            legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
+        except Malformed:
+            legacy = ""
+        return [Device(legacy, None, legacy)] if legacy else []
+    kept: dict[tuple[str, str], int] = {}
+    for at in sorted(range(len(devices)), key=lambda at: (not (devices[at].token and devices[at].fid), -at)):
+        ids = [pair for pair in (("token", devices[at].token), ("fid", devices[at].fid)) if pair[1]]
+        if not any(pair in kept for pair in ids):
+            kept |= dict.fromkeys(ids, at)
+    return [devices[at] for at in sorted(set(kept.values()))]
 
 
 T = TypeVar("T")
 Facts = tuple[Cited, ...]  # of a part of a long day
-MAX_WORDS = 20_000  # characters of another hand's text that are looked at
-MOST = 10**12  # of any count or figure
+MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
+MOST = 10**12  # of any number in a ledger
 MAX_ID = 300  # characters of a summary's id that a push carries
-PART_KEPT = timedelta(days=3)  # nobody makes a recap of it later
+PART_KEPT = timedelta(days=3)  # later no recap is made of it
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
-LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: what is none is left out
+LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: anything but a number is left out
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
-LEDGER_FIELDS = frozenset(one.name for one in fields(Ledger))
+LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
 @cache
@@ -240,12 +234,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def kept_to(kind: Any, paid: T, expire_at: datetime) -> dict[str, Any]:
-    """What an LLM made, kept so that it is not paid twice: the facts of a part of a long day, or a draft."""
+    """An LLM's work, kept so that it is not paid for twice: the facts of a part of a long day, or a draft."""
     return {"paid": _adapter(kind).dump_python(paid, mode="json"), "expire_at": expire_at}
 
 
 def kept_from(kind: type[T], doc: object) -> T | None:
-    """The same; None for what is none of ours: then it is asked for anew."""
+    """The same; None if it can't be read: then the LLM is asked again."""
     try:
         paid: T = _adapter(cast(Any, kind)).validate_python(doc["paid"])  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
@@ -254,19 +248,17 @@ def kept_from(kind: type[T], doc: object) -> T | None:
 
 
 def summary_from(key: str, doc: Doc) -> Summary:
-    """A summary that another hand wrote; what it lacks is empty."""
+    """A summary that was not written by this job; missing fields are empty."""
+    created = doc.get("created_at")
+    if isinstance(created, str):  # the app stores a text without an offset, and means UTC
+        created = moment(created) or f"{created}+00:00"
     return Summary(
         id=_words(doc.get("id"))[:MAX_ID] or key,
-        created_at=_written_at(doc.get("created_at")),
+        created_at=moment(created),
         headline=_words(doc.get("headline")),
         overview=_words(doc.get("overview")),
         day_emoji=_words(doc.get("day_emoji")),
     )
-
-
-def _written_at(value: object) -> datetime | None:
-    """When a summary was made: an app keeps it as text without an offset, and means UTC."""
-    return moment(value) or (moment(f"{value}+00:00") if isinstance(value, str) else None)
 
 
 def _words(value: object) -> str:
@@ -274,32 +266,37 @@ def _words(value: object) -> str:
 
 
 def ledger_to(entry: Ledger) -> dict[str, Any]:
-    """A ledger document: every field that is set. `date` serves the audit's query over all users."""
-    doc = {one.name: getattr(entry, one.name) for one in fields(entry)}
+    """A ledger document: every field that is set. `date` is for the audit's query over all users."""
+    doc = {field.name: getattr(entry, field.name) for field in fields(entry)}
     doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
     return {name: value for name, value in doc.items() if value is not None and (value != "" or name == "told")}
 
 
 def unknown_fields(doc: object) -> dict[str, Any]:
-    """What a later version, or another writer, has put into a ledger: whoever writes it keeps that."""
-    return {key: one for key, one in doc.items() if key not in LEDGER_FIELDS} if isinstance(doc, Mapping) else {}
+    """Fields of a later version, or another writer: they stay when the ledger is written."""
+    return {key: value for key, value in doc.items() if key not in LEDGER_FIELDS} if isinstance(doc, Mapping) else {}
 
 
 def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
-    """The fields that make one ledger of the other; None for a field that goes."""
+    """The fields that differ, with their new values; None for a field to delete."""
     old, new = ledger_to(before) if before else {}, ledger_to(after)
     return {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
 def ledger_from(day: date, doc: object) -> Ledger:
-    """The ledger; UNREADABLE where its state, or a field that decides, is none of ours: only its window counts then."""
+    """The ledger; UNREADABLE where its state, or a field that decides, is unknown: then only its window counts."""
     try:
         return _ledger(day, doc)
     except (ValueError, TypeError, AttributeError):
         given = doc if isinstance(doc, Mapping) else {}
-        told, (start, end) = given.get("told"), (moment(given.get(name)) for name in ("window_start", "window_end"))
-        told = told if isinstance(told, str) else None
-        return Ledger(date=day, state=DayState.UNREADABLE, window_start=start, window_end=end, told=told)
+        told = given.get("told")
+        return Ledger(
+            date=day,
+            state=DayState.UNREADABLE,
+            window_start=moment(given.get("window_start")),
+            window_end=moment(given.get("window_end")),
+            told=told if isinstance(told, str) else None,
+        )
 
 
 def _ledger(day: date, doc: object) -> Ledger:
@@ -320,15 +317,15 @@ def _ledger(day: date, doc: object) -> Ledger:
 
 
 def _instant(value: object) -> datetime | None:
-    """None where it is not set; what is set and no instant of any life, such as the year 9999, is an error."""
-    found = moment(value)
-    if found is None and value is not None:
+    """None where it is not set. Raises ValueError for anything but an instant of a possible year."""
+    instant = moment(value)
+    if instant is None and value is not None:
         raise ValueError("no instant")
-    return found
+    return instant
 
 
 def _figure(value: object) -> float | None:
-    """None for what is no number; a number that no account can sum up is an error."""
+    """None for anything but a number. Raises ValueError for one that can't be added up."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     if not 0 <= value <= MOST:  # nor is NaN

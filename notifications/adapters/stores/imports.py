@@ -1,10 +1,9 @@
-"""One user's documents from outside: checked before anything is written, mended where the query can't see them."""
+"""Checks a user's documents before an import, and mends user documents that the query for due users can't see."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,28 +16,28 @@ from notifications.domain.text import is_document_id, printable
 from notifications.ports import Decided, Mended
 
 INSTANTS = ("created_at", "started_at", "finished_at")
-USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language", documents.LEGACY_TOKEN)
+USER_FIELDS = (USER_ZONE, USER_ENABLED, USER_HOUR, "language", documents.LEGACY_TOKEN)
 STRUCTURED = ("title", "overview", "sections", "category", "action_items", "events")
 LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "text"}
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
-READ = ("structured", *LISTS)  # where words are looked for
-WORDS = (
+TEXT_FIELDS = ("structured", *LISTS)  # that are read
+# Likely names of a text that is not read.
+UNREAD = (
     *("text", "transcript", "summary", "overview", "title"),
     *("content", "messages", "segments", "action_items", "events"),
 )
-TOLD_WORDS = ("summary", "text", "content", "transcript")  # of `structured`, where no overview is
-NEAR = 0.8  # how much alike a name is that nobody meant
+UNREAD_STRUCTURED = ("summary", "text", "content", "transcript")  # where there is no overview
+SIMILARITY = 0.8  # of a misspelled name
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
-Collection = dict[str, documents.Doc]
+Collection = dict[str, Doc]
 
 
 def checked(
-    uid: str, user: documents.Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
+    uid: str, user: Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
 ) -> dict[str, Collection]:
-    """The two collections, with instants in place of their text. Raises Malformed: where, and what to write."""
-    flaw = documents.listed(uid, user).flaw
-    if flaw:
+    """The two collections, with texts of instants parsed. Raises Malformed: where, and what to write."""
+    if flaw := documents.listed(uid, user).flaw:
         raise Malformed(flaw)
     _refuse_near_misses(f"users/{uid}", user, USER_FIELDS)
     return {
@@ -47,32 +46,29 @@ def checked(
     }
 
 
-def _collection(name: str, found: Mapping[str, object], check: Callable[[str, documents.Doc], None]) -> Collection:
-    made: Collection = {}
-    for key, doc in found.items():
+def _collection(name: str, docs: Mapping[str, object], check: Callable[[str, Doc], None]) -> Collection:
+    parsed: Collection = {}
+    for key, doc in docs.items():
         where = f"{name}/{key}"
         if not is_document_id(key):
             raise Malformed(f"{where}: the key is no id of a document.")
         if not isinstance(doc, Mapping):
             raise Malformed(f"{where} is not a map of fields.")
-        made[key] = {**doc, **_instants(where, doc)}
-        check(where, made[key])
-    return made
+        instants = {field: documents.moment(doc[field]) for field in INSTANTS if doc.get(field) is not None}
+        for field, instant in instants.items():
+            if instant is None:
+                raise Malformed(f"{where}: {field} is no time; {HOW}.")
+        parsed[key] = {**doc, **instants}
+        check(where, parsed[key])
+    return parsed
 
 
-def _instants(where: str, doc: documents.Doc) -> dict[str, datetime | None]:
-    found = {name: documents.moment(doc[name]) for name in INSTANTS if doc.get(name) is not None}
-    for name in (name for name, moment in found.items() if moment is None):
-        raise Malformed(f"{where}: {name} is no time; {HOW}.")
-    return found
-
-
-def _device(where: str, doc: documents.Doc) -> None:
+def _device(where: str, doc: Doc) -> None:
     if not documents.devices_from([("", doc, None)])[0]:
         raise Malformed(f"{where}: token is missing, or is no token, and there is no fid.")
 
 
-def _conversation(where: str, doc: documents.Doc) -> None:
+def _conversation(where: str, doc: Doc) -> None:
     _refuse_near_misses(where, doc, (*documents.CONVERSATION_FIELDS, TRANSCRIPT))
     if "created_at" not in doc:
         raise Malformed(f"{where}: created_at is missing; {HOW}.")
@@ -82,97 +78,96 @@ def _conversation(where: str, doc: documents.Doc) -> None:
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
     structured = doc.get("structured") or {}
-    if not doc.keys() & {*READ}:
-        _refuse_unread(where, doc, WORDS, f"structured and {TRANSCRIPT} are")
+    if not doc.keys() & {*TEXT_FIELDS}:
+        _refuse_unread(where, doc, UNREAD, f"structured and {TRANSCRIPT} are")
     if not structured.keys() & {"overview", "sections"}:
-        _refuse_unread(f"{where}: structured", structured, TOLD_WORDS, "overview is")
+        _refuse_unread(f"{where}: structured", structured, UNREAD_STRUCTURED, "overview is")
     _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
     _refuse_other_lists(f"{where}: structured.", structured, LISTS_OF_STRUCTURED)
 
 
-def _refuse_other_lists(where: str, doc: documents.Doc, lists: Mapping[str, str]) -> None:
+def _refuse_other_lists(where: str, doc: Doc, lists: Mapping[str, str]) -> None:
     for name, key in lists.items():
-        found = doc.get(name) or []
-        if not isinstance(found, list) or not all(isinstance(one, Mapping) and key in one for one in found):
+        items = doc.get(name) or []
+        if not isinstance(items, list) or not all(isinstance(item, Mapping) and key in item for item in items):
             raise Malformed(f"{where}{name} is not a list of {{{key!r}: text}}.")
 
 
-def _refuse_unread(where: str, doc: documents.Doc, words: Sequence[str], read: str) -> None:
-    """What was said, under a name that nobody reads: the recap would be made without it."""
+def _refuse_unread(where: str, doc: Doc, unread: Sequence[str], read: str) -> None:
+    """A text in another field would be missing in the recap."""
     for name in doc:
-        if name in words:
+        if name in unread:
             raise Malformed(f"{where}: {name!r} is no field that is read; {read}.")
 
 
-def _refuse_near_misses(where: str, doc: documents.Doc, known: Sequence[str]) -> None:
-    """An app's own fields are its own; one that is nearly ours is a mistake."""
+def _refuse_near_misses(where: str, doc: Doc, known: Sequence[str]) -> None:
+    """An app may have fields of its own; a name similar to a known one is a mistake."""
     for name in doc:
         if name in known:
             continue
-        near = [one for one in known if one == str(name).casefold()]
-        near = near or [one for one in get_close_matches(str(name), known, 1, NEAR) if one not in doc]
+        near = [field for field in known if field == str(name).casefold()]
+        near = near or [field for field in get_close_matches(str(name), known, 1, SIMILARITY) if field not in doc]
         if near:
             raise Malformed(f"{where}: {printable(str(name), 60)!r} is no field that is read; {near[0]} is.")
 
 
-DROPPED = {  # links that tzdata once had in its file `backward`, and where they led
+DROPPED = {  # names that tzdata once had in its file `backward`, and what they stood for
     "US/Pacific-New": "America/Los_Angeles",
     "Canada/East-Saskatchewan": "America/Regina",
 }
 HOUR = re.compile(r"\s*([0-9]{1,2})\s*", re.ASCII)
 SWITCHES = {"true": True, "false": False}
-NO_ZONE, ODD_ZONE = "no time zone", "a time zone that is none"
-NO_HOUR, ODD_HOUR = "no hour", "an hour that is none"
-NO_SWITCH, ODD_SWITCH = "no switch", "a switch that is neither on nor off"
+NO_ZONE, ODD_ZONE = "no time zone", "an unknown time zone"
+NO_HOUR, ODD_HOUR = "no hour", "an invalid hour"
+NO_SWITCH, ODD_SWITCH = "no switch", "an invalid switch"
 
 
 def mended(doc: Doc, decided: Decided | None = None) -> Mended:
-    """What changes: what has one right answer, and the rest only where it is decided.
+    """The changes that have one right answer, and the others only where they are decided.
 
-    A zone, an hour and a switch are the app's to know: it writes a zone only where there is none, so that a guess of
-    ours would stay for good. `GMT+03:00` is an offset of some day, not a place: Etc/GMT-3 is the same today, and wrong
-    after the next change of clocks in most places that have it.
+    A zone, an hour and a switch are the app's to know: it writes a zone only where there is none, so a guess would
+    stay. `GMT+03:00` is an offset, not a place: Etc/GMT-3 is the same today, and wrong in most places that have it
+    after the next change of clocks.
     """
     decided = decided or Decided()
-    found = {
+    fields = {
         USER_ZONE: _zone(doc.get(USER_ZONE), decided.zone),
         USER_ENABLED: _switch(doc.get(USER_ENABLED), enable=decided.enable),
         USER_HOUR: _hour(doc.get(USER_HOUR), decided.hour),
     }
     changes = {
         name: (doc.get(name), value)
-        for name, (value, _) in found.items()
+        for name, (value, _) in fields.items()
         if value is not None and (value != doc.get(name) or type(value) is not type(doc.get(name)))
     }
-    return Mended(changes, tuple(kind for _, kind in found.values() if kind))
+    return Mended(changes, tuple(flaw for _, flaw in fields.values() if flaw))
 
 
-def _zone(told: Any, decided: str | None) -> tuple[str | None, str]:
-    if not isinstance(told, str) or not told.strip():
+def _zone(value: Any, decided: str | None) -> tuple[str | None, str]:
+    if not isinstance(value, str) or not value.strip():
         return decided, "" if decided else NO_ZONE
-    name = told.strip()
-    name = DROPPED.get(name, name)
+    name = DROPPED.get(value.strip(), value.strip())
     if name in zone_names():
         return name, ""
-    alike = [one for one in zone_names() if one.casefold() == name.casefold()]
-    if len(alike) == 1:  # names that differ in case alone are never two zones
-        return alike[0], ""
+    similar = [known for known in zone_names() if known.casefold() == name.casefold()]
+    if len(similar) == 1:  # no two zones differ in case alone
+        return similar[0], ""
     return decided, "" if decided else ODD_ZONE
 
 
-def _switch(told: Any, *, enable: bool) -> tuple[bool | None, str]:
-    if isinstance(told, bool):
-        return told, ""
-    if isinstance(told, str) and told.strip().lower() in SWITCHES:
-        return SWITCHES[told.strip().lower()], ""
-    if told is None:
+def _switch(value: Any, *, enable: bool) -> tuple[bool | None, str]:
+    if isinstance(value, bool):
+        return value, ""
+    if isinstance(value, str) and value.strip().lower() in SWITCHES:
+        return SWITCHES[value.strip().lower()], ""
+    if value is None:
         return (True, "") if enable else (None, NO_SWITCH)
     return None, ODD_SWITCH
 
 
-def _hour(told: Any, decided: int | None) -> tuple[int | None, str]:
-    if isinstance(told, str) and (digits := HOUR.fullmatch(told)):
-        told = int(digits[1])
-    if isinstance(told, int | float) and not isinstance(told, bool) and told in range(24):
-        return int(told), ""
-    return decided, "" if decided is not None else NO_HOUR if told is None else ODD_HOUR
+def _hour(value: Any, decided: int | None) -> tuple[int | None, str]:
+    if isinstance(value, str) and (digits := HOUR.fullmatch(value)):
+        value = int(digits[1])
+    if isinstance(value, int | float) and not isinstance(value, bool) and value in range(24):
+        return int(value), ""
+    return decided, "" if decided is not None else NO_HOUR if value is None else ODD_HOUR

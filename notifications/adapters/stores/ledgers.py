@@ -17,7 +17,7 @@ Decide = Callable[[Snapshot], Decision]
 
 
 def read_again(op: Opening | None, account: object) -> list[date]:
-    """The ledgers around whose change makes the text anew; `account` is the user's document."""
+    """The neighbouring ledgers that the text depends on; `account` is the user's document."""
     if op is None:
         return []
     moved = isinstance(account, Mapping) and (account.get(USER_ZONE), account.get(USER_HOUR)) != (op.zone, op.hour)
@@ -25,7 +25,7 @@ def read_again(op: Opening | None, account: object) -> list[date]:
 
 
 class TransactionalLedger(ABC):
-    """close, legacy, begin, take, record_pushes and resend, each one transaction."""
+    """The ledger's verbs of the Store port, each one transaction."""
 
     _rules: LedgerRules
     reads: int = 0  # documents, as a store that bills them counts
@@ -35,22 +35,24 @@ class TransactionalLedger(ABC):
     async def _transact(
         self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
     ) -> Decision:
-        """Read the ledger, and the user and the summary where asked; write what is decided, in one commit.
+        """Read the ledger, and the user and the summary if asked for; write the decision in the same transaction.
 
-        `rests_on`: its neighbours are read again, as `read_again` says. Fields that this version does not know stay.
+        `rests_on`: the neighbours that `read_again` names are read too. Unknown fields of the ledger stay.
         """
 
     async def end_day(self, op: Opening, state: DayState, outcome: str) -> Decision:
-        def decide(seen: Snapshot) -> Decision:
-            return delivery.end_day(op, state, outcome, seen, self._rules)
-
-        return await self._transact(op.uid, op.date, decide, user=True, rests_on=op)
+        return await self._transact(
+            op.uid,
+            op.date,
+            lambda seen: delivery.end_day(op, state, outcome, seen, self._rules),
+            user=True,
+            rests_on=op,
+        )
 
     async def legacy(self, op: Opening, summary: Summary) -> Decision:
-        def decide(seen: Snapshot) -> Decision:
-            return delivery.legacy(op, summary, seen, self._rules)
-
-        return await self._transact(op.uid, op.date, decide, user=True)
+        return await self._transact(
+            op.uid, op.date, lambda seen: delivery.legacy(op, summary, seen, self._rules), user=True
+        )
 
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
         def decide(seen: Snapshot) -> Decision:
@@ -74,7 +76,7 @@ class TransactionalLedger(ABC):
         reason: str = "",
         opened: Decision | None = None,
     ) -> Decision:
-        """Record the pushes' results: without a read where the ledger is still as `opened` left it."""
+        """Record the pushes' results: without a read if the ledger is still as `opened` wrote it."""
         record = partial(
             delivery.record_pushes, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
         )
@@ -82,18 +84,14 @@ class TransactionalLedger(ABC):
             decision = record(ledger=opened.entry)
             if await self._commit_unchanged(uid, opened.entry, opened.version, decision):
                 return decision
-
         return await self._transact(uid, day, lambda seen: record(ledger=seen.ledger), user=False)
 
-    async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
-        """Write a decision without a read, if the ledger is still as it was left. False: ask the transaction."""
+    async def _commit_unchanged(self, uid: str, ledger: Ledger, version: object, decision: Decision) -> bool:
+        """Write a decision without a read. False if the ledger has changed, or the store can't."""
         return False
 
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision:
-        def decide(seen: Snapshot) -> Decision:
-            return delivery.sweep(by, seen, self._rules, over=over)
-
-        return await self._transact(uid, day, decide, user=True)
+        return await self._transact(uid, day, lambda seen: delivery.sweep(by, seen, self._rules, over=over), user=True)
 
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision:
         def decide(seen: Snapshot) -> Decision:

@@ -1,1 +1,1 @@
-"""What a run tells the outside beside its log: a heartbeat, metrics and traces."""
+"""Heartbeat, metrics and traces."""

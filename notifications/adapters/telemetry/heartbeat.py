@@ -1,4 +1,4 @@
-"""A heartbeat in the form of healthchecks: POST …/start, then …/0 to …/5 with the summary line. No run fails for it."""
+"""A heartbeat as healthchecks.io takes it: POST …/start, then …/0 to …/5 with the summary line. It never raises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import structlog
 
 
 class DaemonTask:
-    """One piece of work, begun at once."""
+    """Work in a daemon thread, started at once. `failed` names the kind of its error."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
@@ -24,22 +24,19 @@ class DaemonTask:
         self._ended = asyncio.Event()
         self.failed = ""
         try:
-            threading.Thread(target=self._run, name="aside", daemon=True).start()
-        except RuntimeError:  # no thread is to be had
-            self._fail("no thread")
+            threading.Thread(target=self._run, name="telemetry", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self.failed = "no thread"
+            self._ended.set()
 
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as cause:  # noqa: BLE001 - nobody waits for it, and no run fails for it: told by its kind alone
+        except Exception as cause:  # noqa: BLE001 - telemetry never fails a run
             self.failed = type(cause).__name__
         finally:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._ended.set)
-
-    def _fail(self, what: str) -> None:
-        self.failed = what
-        self._ended.set()
 
     async def ended(self, seconds: float) -> bool:
         """Whether it ends within that time."""
@@ -51,33 +48,33 @@ class DaemonTask:
 
 log = structlog.get_logger()
 
-SECONDS = 3.0  # at the end of a run, for all of it
-FOR_THE_START = 1.5  # of these, where the start is not yet answered: the two are told in their order
-MAX_BODY = 10_000  # bytes: healthchecks keeps so many
+SECONDS = 3.0  # at the end of a run
+START_SECONDS = 1.5  # of these, for the start, which has to arrive first
+MAX_BODY = 10_000  # bytes: healthchecks.io keeps no more
 
 
 class HttpHeartbeat:
-    """One run's."""
+    """The Heartbeat port, of one run."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
-        self._run = f"rid={uuid.uuid4()}"  # so that runs beside each other are told apart
+        self._run = f"rid={uuid.uuid4()}"  # distinguishes concurrent runs
         self._failed = ""
         self._started: DaemonTask | None = None
 
     def start(self) -> None:
-        """Say that a run begins. Returns at once."""
+        """Report the run's start. Returns at once."""
         self._started = self._send("start", "")
 
     async def end(self, code: int, line: str) -> None:
-        """Say how it ended, after it was said that it began; three seconds at most."""
+        """Report the run's end, after its start; takes three seconds at most."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + SECONDS
         if self._started is not None:
-            await self._started.ended(FOR_THE_START)
+            await self._started.ended(START_SECONDS)
         if not await self._send(str(code), line).ended(ends - loop.time()):
             self._failed = "no answer in time"
-        if self._failed:  # never the address itself: who knows it can say that all is well
+        if self._failed:  # never the whole address: it is a secret
             log.warning("heartbeat.failed", reason=f"RECAP_HEARTBEAT_URL ({self._parts.hostname}): {self._failed}.")
 
     def _send(self, word: str, line: str) -> DaemonTask:
@@ -96,7 +93,7 @@ class HttpHeartbeat:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is told goes to the address that was set, and to no other."""
+    """Makes a redirect an error: nothing is sent to an address that was not set."""
 
     def redirect_request(self, *_: object) -> None:
-        """None: a redirect is an error."""
+        return None

@@ -1,10 +1,10 @@
-"""Metrics and traces over OTLP/HTTP, as OTEL_… says; docs/events.md lists their names, none of which names a user."""
+"""Metrics and traces over OTLP/HTTP, by the OTEL_… variables. docs/events.md lists them; none names a user."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -26,7 +26,7 @@ from notifications.ports import Telemetry
 log = structlog.get_logger()
 
 NAME, UNKNOWN = "daily-recap", "unknown_service"
-FAREWELL_SECONDS = 1.0  # for all that is not yet sent: with a dead collector a flush takes 7 to 10 s, and says nothing
+FLUSH_SECONDS = 1.0  # at the end of a run; with a dead collector the SDK's own flush takes 7 to 10 s
 ENDINGS = (
     *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
     *("unreadable", "waiting", "held", "lost", "stopped", "failed"),
@@ -45,9 +45,9 @@ class OtlpTelemetry(Telemetry):
     def __init__(self) -> None:
         resource = _resource()
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._sends = (_Spans(), _Metrics())
-        self._traces.add_span_processor(BatchSpanProcessor(self._sends[0]))
-        reader = PeriodicExportingMetricReader(self._sends[1])
+        self._exporters = (_SpanExporter(), _MetricExporter())
+        self._traces.add_span_processor(BatchSpanProcessor(self._exporters[0]))
+        reader = PeriodicExportingMetricReader(self._exporters[1])
         self._metrics = MeterProvider([reader], resource, shutdown_on_exit=False)
         self._tracer = self._traces.get_tracer(NAME)
         self._root = self._tracer.start_span("recap tick")
@@ -55,18 +55,16 @@ class OtlpTelemetry(Telemetry):
         self._begun = time.monotonic()
         meter = self._metrics.get_meter(NAME)
         self._users = meter.create_counter("recap.users", "{user}")
-        self._counted = {name: meter.create_counter(f"recap.{name}") for name in COUNTED}
+        self._counters = {name: meter.create_counter(f"recap.{name}") for name in COUNTED}
         self._documents = meter.create_counter("recap.documents", "{document}")
         self._cost = meter.create_counter("recap.cost", "USD")
-        self._run_seconds = meter.create_histogram(
-            "recap.run.duration", "s", explicit_bucket_boundaries_advisory=SECONDS_BOUNDS
-        )
-        self._asked_seconds = meter.create_histogram(
-            "gen_ai.client.operation.duration", "s", explicit_bucket_boundaries_advisory=SECONDS_BOUNDS
-        )
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage", "{token}", explicit_bucket_boundaries_advisory=TOKEN_BOUNDS
-        )
+
+        def histogram(name: str, unit: str, bounds: Sequence[float]) -> Histogram:
+            return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=bounds)
+
+        self._run_seconds = histogram("recap.run.duration", "s", SECONDS_BOUNDS)
+        self._call_seconds = histogram("gen_ai.client.operation.duration", "s", SECONDS_BOUNDS)
+        self._tokens = histogram("gen_ai.client.token.usage", "{token}", TOKEN_BOUNDS)
 
     @contextmanager
     def span(self, name: str, model: str = "") -> Iterator[None]:
@@ -74,23 +72,23 @@ class OtlpTelemetry(Telemetry):
         kind = SpanKind.INTERNAL if name == "user" else SpanKind.CLIENT
         is_first = name == "user" or not trace.get_current_span().get_span_context().is_valid
         context = self._below_root if is_first else None
-        called, facts = (f"chat {model}", _of_the_llm(model)) if name == "chat" else (f"recap {name}", None)
+        title, attributes = (f"chat {model}", _attributes(model)) if name == "chat" else (f"recap {name}", None)
         with self._tracer.start_as_current_span(
-            called, context, kind, facts, record_exception=False, set_status_on_exception=False
+            title, context, kind, attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 yield
-            except BaseException as raised:  # cancellation too: it goes on, told by its kind; words may quote a user's
+            except BaseException as raised:  # cancellation too; its text may quote a user's words
                 span.set_attribute("error.type", type(raised).__name__)
                 span.set_status(StatusCode.ERROR)
                 raise
 
     def record_call(self, spent: Spent, model: str, error: str = "") -> None:
-        facts = _of_the_llm(model)
-        self._asked_seconds.record(spent.seconds, {**facts, "error.type": error} if error else facts)
+        attributes = _attributes(model)
+        self._call_seconds.record(spent.seconds, {**attributes, "error.type": error} if error else attributes)
         for kind, count in (("input", spent.tokens_in), ("output", spent.tokens_out)):
             if count:
-                self._tokens.record(count, {**facts, "gen_ai.token.type": kind})
+                self._tokens.record(count, {**attributes, "gen_ai.token.type": kind})
         if not error:
             span = trace.get_current_span()
             span.set_attribute("gen_ai.usage.input_tokens", spent.tokens_in)
@@ -98,55 +96,55 @@ class OtlpTelemetry(Telemetry):
 
     def record_run(self, figures: Mapping[str, object]) -> None:
         """The run's counts, as `tick.finished` has them."""
-        told = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
+        numbers = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
         for ending in ENDINGS:
-            self._users.add(told.get(ending, 0), {"recap.ending": ending})
-        for name, counter in self._counted.items():
-            counter.add(told.get(name, 0))
+            self._users.add(numbers.get(ending, 0), {"recap.ending": ending})
+        for name, counter in self._counters.items():
+            counter.add(numbers.get(name, 0))
         for kind, name in (("read", "documents_read"), ("write", "documents_written")):
-            self._documents.add(told.get(name, 0), {"recap.operation": kind})
-        self._cost.add(told.get("usd", 0))
+            self._documents.add(numbers.get(name, 0), {"recap.operation": kind})
+        self._cost.add(numbers.get("usd", 0))
         self._run_seconds.record(time.monotonic() - self._begun)
         self._root.end()
 
     async def aclose(self) -> None:
-        """Send what is left, for a second at most; then the process goes."""
+        """Send what is left, for a second at most."""
         if self._root.is_recording():
             self._root.end()
-        both = [DaemonTask(self._traces.shutdown), DaemonTask(self._metrics.shutdown)]
-        ends = time.monotonic() + FAREWELL_SECONDS
-        in_time = [await one.ended(ends - time.monotonic()) for one in both]
-        if not all(in_time) or any(one.refused for one in self._sends) or any(one.failed for one in both):
+        flushes = [DaemonTask(self._traces.shutdown), DaemonTask(self._metrics.shutdown)]
+        ends = time.monotonic() + FLUSH_SECONDS
+        in_time = [await flush.ended(ends - time.monotonic()) for flush in flushes]
+        if not all(in_time) or any(one.refused for one in self._exporters) or any(flush.failed for flush in flushes):
             sentence = "the collector did not take all of it; check the address, its headers, and that it speaks HTTP."
             log.warning("telemetry.failed", reason=f"OTEL_EXPORTER_OTLP_ENDPOINT: {sentence}")
 
 
-class _Remembering:
-    """An exporter that remembers that something was not taken: the SDK itself says nothing."""
+class _Exporter:
+    """Remembers whether the collector refused anything: the SDK does not report it."""
 
     refused = False
 
-    def export(self, *given: Any, **more: Any) -> Any:
-        result = super().export(*given, **more)  # type: ignore[misc]
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().export(*args, **kwargs)  # type: ignore[misc]
         self.refused |= result.name != "SUCCESS"
         return result
 
 
-class _Spans(_Remembering, OTLPSpanExporter):  # type: ignore[misc]
+class _SpanExporter(_Exporter, OTLPSpanExporter):  # type: ignore[misc]
     pass
 
 
-class _Metrics(_Remembering, OTLPMetricExporter):  # type: ignore[misc]
+class _MetricExporter(_Exporter, OTLPMetricExporter):  # type: ignore[misc]
     pass
 
 
-def _of_the_llm(model: str) -> dict[str, str]:
+def _attributes(model: str) -> dict[str, str]:
     return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": model}
 
 
 def _resource() -> Resource:
-    """Who says it: as OTEL_… names it; else by our name, each run for itself."""
-    found = Resource.create()
-    ours = {"service.name": NAME, "service.instance.id": str(uuid.uuid4())}
-    missing = {name for name in ours if str(found.attributes.get(name, UNKNOWN)).startswith(UNKNOWN)}
-    return found.merge(Resource({name: ours[name] for name in missing}))
+    """The service's name and instance, where the OTEL_… variables do not set them."""
+    resource = Resource.create()
+    defaults = {"service.name": NAME, "service.instance.id": str(uuid.uuid4())}
+    missing = {name for name in defaults if str(resource.attributes.get(name, UNKNOWN)).startswith(UNKNOWN)}
+    return resource.merge(Resource({name: defaults[name] for name in missing}))

@@ -115,24 +115,24 @@ class Many:
             kind = entry.state.value
             if entry.state is not DayState.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
                 kind = NOTHING_TO_SAY
-            self._note(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
+            self._count(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
         except Refused as refused:
             if refused.wait is not None:
                 self.later[uid] = run.parts.clock.seconds() + refused.wait.total_seconds()
             else:
-                self._note(refused.why, "" if refused.why == "had theirs" else str(refused))
+                self._count(refused.why, "" if refused.why == "had theirs" else str(refused))
         except Unfinished as unfinished:
-            self._note(UNFINISHED, "" if run.stops else str(unfinished))
+            self._count(UNFINISHED, "" if run.stops else str(unfinished))
         except (Malformed, KeyTrouble, ItemFault) as flaw:  # this user's own
-            self._note(UNFINISHED, f"{uid} {day}: {flaw}")
+            self._count(UNFINISHED, f"{uid} {day}: {flaw}")
         except StoreDown as failure:
             run.reads.failed(failure)  # many in a row stop the command
-            self._note(UNFINISHED, "" if run.stops else f"{uid} {day}: {failure}")
+            self._count(UNFINISHED, "" if run.stops else f"{uid} {day}: {failure}")
         except RecapError as trouble:
             run.stop_claiming(trouble)
-            self._note(UNFINISHED, "")
+            self._count(UNFINISHED, "")
 
-    def _note(self, kind: str, sentence: str) -> None:
+    def _count(self, kind: str, sentence: str) -> None:
         self.counts[kind] += 1
         if sentence:
             self.told += 1
@@ -154,7 +154,7 @@ class Many:
                 yield listed
             else:
                 del self.later[uid]
-                self._note("erased", "")
+                self._count("erased", "")
 
 
 async def likely_answer(run: Run, listed: Listed, day: date) -> str:

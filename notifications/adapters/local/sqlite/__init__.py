@@ -97,8 +97,8 @@ class SqliteStore(TransactionalLedger):
         return [_matching(_listed(row), zones, hour) for row in rows]
 
     def _user(self, uid: str) -> Listed | None:
-        asked = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
-        row = self._db.execute(asked, (uid,)).fetchone()
+        query = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
+        row = self._db.execute(query, (uid,)).fetchone()
         return _listed(row) if row else None
 
     user = _in_thread(_user)
@@ -110,8 +110,8 @@ class SqliteStore(TransactionalLedger):
 
     @_in_thread
     def all_users(self, after: str | None, limit: int) -> list[Listed]:
-        asked = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
-        return [_listed(row) for row in self._db.execute(asked, (after or "", limit))]
+        query = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
+        return [_listed(row) for row in self._db.execute(query, (after or "", limit))]
 
     @_in_thread
     def empty(self) -> bool:
@@ -187,16 +187,16 @@ class SqliteStore(TransactionalLedger):
         return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
 
     def _summary(self, uid: str, day: date) -> Summary | None:
-        asked = "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1"
-        row = self._db.execute(asked, (uid, day.isoformat())).fetchone()
+        query = "SELECT id, doc FROM summaries WHERE uid = ? AND date = ? LIMIT 1"
+        row = self._db.execute(query, (uid, day.isoformat())).fetchone()
         return documents.summary_from(row[0], _map(from_json(row[1]))) if row else None
 
     summary = _in_thread(_summary)
 
     @_in_thread
     def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
-        asked = "SELECT doc FROM summaries WHERE uid = ? AND date = ? ORDER BY id != ? LIMIT 1"
-        row = self._db.execute(asked, (uid, day.isoformat(), key)).fetchone()
+        query = "SELECT doc FROM summaries WHERE uid = ? AND date = ? ORDER BY id != ? LIMIT 1"
+        row = self._db.execute(query, (uid, day.isoformat(), key)).fetchone()
         return _map(from_json(row[0])) if row else None
 
     @_in_thread
@@ -213,10 +213,10 @@ class SqliteStore(TransactionalLedger):
     def _transact(
         self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
     ) -> Decision:
-        asked = "SELECT doc FROM ledgers WHERE uid = ? AND date = ?"
+        query = "SELECT doc FROM ledgers WHERE uid = ? AND date = ?"
         with immediate(self._db):
             now = datetime.now(UTC)
-            row = self._db.execute(asked, (uid, day.isoformat())).fetchone()
+            row = self._db.execute(query, (uid, day.isoformat())).fetchone()
             stored = from_json(row[0]) if row else None
             account = self._user_doc(uid) if user else None
             again = read_again(rests_on, account)
@@ -246,8 +246,8 @@ class SqliteStore(TransactionalLedger):
 
     @_in_thread
     def _kept(self, kind: Any, uid: str, day: date, key: str) -> Any:
-        asked = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
-        row = self._db.execute(asked, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
+        query = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
+        row = self._db.execute(query, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
         return documents.kept_from(kind, from_json(row[0])) if row else None
 
     @_in_thread
@@ -279,8 +279,8 @@ class SqliteStore(TransactionalLedger):
     @_in_thread
     def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         with immediate(self._db):
-            found = self._user(uid)
-            if found is None or found.user is not None:
+            listed = self._user(uid)
+            if listed is None or listed.user is not None:
                 return Mended({})
             doc = _map(self._user_doc(uid))
             result = mended(doc, decided)

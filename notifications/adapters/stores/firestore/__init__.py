@@ -63,9 +63,9 @@ class FirestoreStore(TransactionalLedger):
 
     async def _query(self, query: AsyncQuery, seconds: float | None = None) -> list[DocumentSnapshot]:
         """All documents of a query: no stream is held open across other work. An empty answer is billed too."""
-        found: list[DocumentSnapshot] = await self._call(lambda: query.get(retry=RETRY), seconds)
-        self.reads += max(1, len(found))
-        return found
+        snapshots: list[DocumentSnapshot] = await self._call(lambda: query.get(retry=RETRY), seconds)
+        self.reads += max(1, len(snapshots))
+        return snapshots
 
     async def _page(
         self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
@@ -190,7 +190,7 @@ class FirestoreStore(TransactionalLedger):
             .where(filter=FieldFilter(NAME, ">=", self._ledger(uid, first)))
             .where(filter=FieldFilter(NAME, "<=", self._ledger(uid, last)))
         )
-        days = [(day_of(found.id), found.to_dict()) for found in await self._query(query)]
+        days = [(day_of(ledger.id), ledger.to_dict()) for ledger in await self._query(query)]
         return {day: ledger_from(day, doc) for day, doc in days if day is not None}
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
@@ -216,19 +216,19 @@ class FirestoreStore(TransactionalLedger):
         return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
 
     async def summary(self, uid: str, day: date) -> Summary | None:
-        found = await self._summary_on(uid, day)
-        return documents.summary_from(found.id, found.to_dict() or {}) if found else None
+        summary = await self._summary_on(uid, day)
+        return documents.summary_from(summary.id, summary.to_dict() or {}) if summary else None
 
     async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
-        found = await self._read(self._summary(uid, key)) if is_document_id(key) else None
-        if found is None or not found.exists:
-            found = await self._summary_on(uid, day)
-        return found.to_dict() if found else None
+        summary = await self._read(self._summary(uid, key)) if is_document_id(key) else None
+        if summary is None or not summary.exists:
+            summary = await self._summary_on(uid, day)
+        return summary.to_dict() if summary else None
 
     async def _summary_on(self, uid: str, day: date) -> DocumentSnapshot | None:
         summaries = self._user(uid).collection("daily_summaries")
-        found = await self._query(summaries.where(filter=FieldFilter("date", "==", day.isoformat())).limit(1))
-        return found[0] if found else None
+        same_date = FieldFilter("date", "==", day.isoformat())
+        return next(iter(await self._query(summaries.where(filter=same_date).limit(1))), None)
 
     async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
@@ -326,20 +326,20 @@ class FirestoreStore(TransactionalLedger):
             if not transaction.id:  # a commit without one would be no transaction: no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
             around = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
-            found = await transaction.read([ledger, *([account] if user else []), *around.values()])
-            account_doc = found[account.path].to_dict() if user else None
+            read = await transaction.read([ledger, *([account] if user else []), *around.values()])
+            account_doc = read[account.path].to_dict() if user else None
             if late := {one: self._ledger(uid, one) for one in read_again(rests_on, account_doc) if one not in around}:
                 around |= late  # the user's zone or hour has changed
-                found |= await transaction.read([*late.values()])
-            self.reads += len(found)
-            entry = found[ledger.path]
+                read |= await transaction.read([*late.values()])
+            self.reads += len(read)
+            entry = read[ledger.path]
             stored = _ledger_of(entry, day)
             snapshot = Snapshot(
                 ledger=stored,
                 read_time=entry.read_time,
                 active=documents.active(account_doc) if user else True,
                 summary=other,
-                around={one: _ledger_of(found[reference.path], one) for one, reference in around.items()},
+                around={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
             )
             decision = decide(snapshot)
             changes = _changes(stored, decision)
@@ -358,11 +358,11 @@ class FirestoreStore(TransactionalLedger):
         first = next(iter(transaction.write_results), None)  # the ledger's
         return replace(decision, version=first.update_time) if first else decision
 
-    async def _commit_unchanged(self, uid: str, left: Ledger, version: object, decision: Decision) -> bool:
-        changes = _changes(left, decision)
+    async def _commit_unchanged(self, uid: str, ledger: Ledger, version: object, decision: Decision) -> bool:
+        changes = _changes(ledger, decision)
         if not changes:
             return False
-        done = await self._update(self._ledger(uid, left.date), changes, version)
+        done = await self._update(self._ledger(uid, ledger.date), changes, version)
         self.writes += done
         return done
 
@@ -371,13 +371,13 @@ def _listed(user: DocumentSnapshot) -> Listed:
     return documents.listed(user.id, user.to_dict() or {}, user.create_time, user.update_time)
 
 
-def _ledger_of(found: DocumentSnapshot, day: date) -> Ledger | None:
-    return ledger_from(day, found.to_dict()) if found.exists else None
+def _ledger_of(snapshot: DocumentSnapshot, day: date) -> Ledger | None:
+    return ledger_from(day, snapshot.to_dict()) if snapshot.exists else None
 
 
-def _owner(found: DocumentSnapshot) -> str:
+def _owner(snapshot: DocumentSnapshot) -> str:
     """The uid of users/{uid}/{collection}/{id}."""
-    return str(found.reference.parent.parent.id)
+    return str(snapshot.reference.parent.parent.id)
 
 
 def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore import AsyncClient, AsyncDocumentReference, DocumentSnapshot
 
-from notifications.adapters.google_tokens import GoogleTokens, default_credentials
+from notifications.adapters.google_tokens import GoogleTokens, default_tokens
 from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Database:
     async def _token(self, refused: str | None = None) -> str | None:
         try:
             return await self._tokens.token(refused) if self._tokens else None
-        except DependencyDown as cause:  # here its errors can be told apart: inside a call all are UNAVAILABLE
+        except DependencyDown as cause:  # inside a call its errors would all be UNAVAILABLE
             raise StoreDown("firestore", str(cause)) from cause
 
     def down(self, cause: Exception) -> StoreDown:
@@ -96,9 +96,9 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
     async def read(self, references: Sequence[AsyncDocumentReference]) -> dict[str, DocumentSnapshot]:
         """Documents by their paths."""
         snapshots = self._client.get_all(references, transaction=self, retry=RETRY)
-        found = {snapshot.reference.path: snapshot async for snapshot in snapshots}
+        by_path = {snapshot.reference.path: snapshot async for snapshot in snapshots}
         self._has_read = True
-        return found
+        return by_path
 
     async def _rollback(self) -> None:
         with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
@@ -113,13 +113,9 @@ async def open_database(project: str, name: str, emulator: str | None, store_tim
     if emulator:
         return Database(AsyncClient(project, database=name), where, None, store_timeout)
     os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # set but empty, it is none for us and one for the client
-    try:
-        credentials, _ = await asyncio.to_thread(default_credentials, AsyncClient.SCOPE)
-    except ConfigFault as fault:
-        raise ConfigFault(f"{where}: {fault}") from fault
-    tokens = GoogleTokens(credentials, where)
+    tokens, _ = await default_tokens(where, AsyncClient.SCOPE)
     await tokens.token()  # before anything is claimed: refused credentials are reported at once
-    return Database(AsyncClient(project, credentials, name), where, tokens, store_timeout)
+    return Database(AsyncClient(project, tokens.credentials, name), where, tokens, store_timeout)
 
 
 def refusal(cause: exceptions.GoogleAPICallError) -> str:

@@ -1,0 +1,15 @@
+"""Whole ticks in one process: nothing that they wait for takes its real time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from notifications.run import asking
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two tries of one call."""
+    monkeypatch.setattr(asking, "FIRST_PAUSE", timedelta(milliseconds=1))
