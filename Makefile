@@ -11,6 +11,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+# Workers where tests wait for processes and servers most of the time.
+WAITING ?= 4
 SECONDS ?= 60
 
 run: $(VENV)/.run  # a tick, and the last of its recaps whole
@@ -18,7 +20,7 @@ run: $(VENV)/.run  # a tick, and the last of its recaps whole
 	@test ! -f "$${RECAP_DATA_DIR:-.recap}/outbox.jsonl" || $(BIN)/python job.py show
 
 test: check
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults or short"
+	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short"
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -29,8 +31,8 @@ check: $(VENV)/.test
 unit: $(VENV)/.test
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract tests/project
 
-faults: $(VENV)/.test  # most of it waits: more workers than cores
-	$(PYTEST) -n 4 --dist worksteal tests/faults
+faults: $(VENV)/.test
+	$(PYTEST) -n $(WAITING) --dist worksteal tests/faults
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

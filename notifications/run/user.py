@@ -126,6 +126,7 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
     A Decision where the day has ended without a push.
     """
     run, store = day.run, day.run.parts.store
+    # 1. What the stored ledgers decide.
     ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
     match ledgers.gate(day.replaces):
         case Gate.UNREADABLE:
@@ -140,16 +141,19 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
             return await _or_take(day, await run.writes.watch(legacy))
         case Gate.INVERTED:
             return await _inverted(day, ledgers)
+    # 2. What no recap has told yet.
     given = await day.conversations(ledgers)
     size = sum(conversation.size for conversation in given.conversations)
     material = await run_in_thread_if_large(size, given.material, run.parts.limits.min_words)
     if material is None:
         return await _close(day, DayState.SKIPPED, "no_content", given)
+    # 3. The text: by the LLM, or the extract.
     draft = await (_closing_draft(day, material) if day.closing else _write(day, material))
     if draft is None and day.closing:
         return await _close(day, DayState.MISSED, "closed")
     if draft is None:
         return await _close(day, DayState.SKIPPED, "no_content", given)
+    # Ready for the fence.
     recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
     devices = await day.devices()
     return Ready(devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
@@ -271,19 +275,23 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
     run = day.run
     opened_at = run.parts.clock.seconds()  # before the fence: a process that froze since then pushes nothing
     try:
+        # 4. The fence: only one run opens the ledger.
         opened = await run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
+        # 5. Push to every open device.
         push = message(day.uid, opened.entry, day.now, silent=day.late)
         with run.parts.telemetry.span("push"):
             pushed = await run.pusher.push(push, devices, opened.entry.devices, opened_at)
+        # 6. Write down what each device answered.
         wait = pushed.wait(run.parts.limits, opened.entry.tries, closing=day.closing)
         recorded = await run.writes.retry_until_known(lambda: _record_pushes(day, opened, pushed, wait), RECORD_GRACE)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
         return await day.fail_item(fault)
+    # 7. End the claim, or give it back.
     result = await day.conclude(recorded, wait, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
@@ -291,7 +299,6 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
 
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
-    """Step 6: write down what each device answered."""
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
     limits = day.run.parts.limits
     last_seen = day.slot + limits.rules.catch_up + limits.rules.grace

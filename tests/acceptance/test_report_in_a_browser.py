@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.test_report import AT, DAY, put
-from tests.support.jobs import Stage
+from tests.integration.test_pages import AT, DAY, put
+from tests.support.jobs import Stage, on_sqlite
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = (
@@ -26,7 +26,7 @@ SCHEME = {"dark": 0, "light": 1}  # as Blink counts them
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
-@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.timeout(180)
 def test_it_opens_without_an_error_or_a_request(stage: Stage, tmp_path: Path) -> None:
     put(stage, "ann", state="sent", source="llm", sent_at=AT + timedelta(seconds=30), tokens=9, usd=0.1)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from evals.llms import small_model, start_small_model
-from tests.faults.stage import on_sqlite
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 
 WEIGHTS = small_model()
 CONTEXT = 2_048  # tokens: it often talks until its room ends

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import pytest
 from aiohttp import web
 from redis import Redis
 
@@ -34,8 +33,6 @@ PATIENT = {
 # So that a slow run sends no message of its own accord: one renewal would move every number after it.
 QUIET = {"RECAP_SHARD_LEASE_SECONDS": "600", "RECAP_SHARD_RENEW_SECONDS": "190"}
 PATIENCE_SECONDS = 150  # three of its store's time-outs
-on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)  # where a commit is a message
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
 # All numbers of the protocol scaled down together, but not below what a stalled machine takes for one push.
 # Lease > deadline + push + 2 x store; stale > push + store. Writing has 70 % of the deadline: a call that does not end
 # within it on a slow machine is made again.

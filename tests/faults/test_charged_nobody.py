@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from notifications.adapters.claims.redis import RedisClaims, connect
 from notifications.adapters.llm.sentences import sentences
@@ -17,8 +16,6 @@ from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
     ConfigFault,
     DependencyDown,
-    ItemFault,
-    ItemReason,
     Malformed,
     ProviderFault,
     StoreDown,
@@ -30,10 +27,10 @@ from notifications.run.state import Parts, Run
 from notifications.run.user import claim_and_recap
 from notifications.testing import MemorySummarizer
 from notifications.wiring import BootClock
-from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import FaultStage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import RedisServer
-from tests.support.web import completion, llm_error
+from tests.support.web import completion, scripted
 from tests.support.worlds import SqliteWorld, World, talk
 from tests.support.worlds import connect as connect_store
 
@@ -113,32 +110,6 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         assert told, (name, step)
 
 
-async def test_an_items_own_fault_alone_is_charged(world: World, claims: RedisClaims, tmp_path: Any) -> None:
-    now = await claims.now()
-    user = User("ann", "UTC", (now - timedelta(minutes=1)).hour)
-    slot = latest_slot(user.zone, user.hour, now)
-    doc = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": user.hour}
-    world.put_user("ann", doc, {}, {"t": talk("ann", slot.at - timedelta(hours=1))})
-    store = await connect_store(world)
-    refuses = Raising(MemorySummarizer(), "ask", lambda: ItemFault(ItemReason.REFUSAL, "No."))
-    outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: None)
-    parts = Parts(
-        claims=claims,
-        store=store,
-        summarizer=refuses,
-        push=outbox,
-        clock=BootClock(),
-        limits=Limits(),
-        split_sentences=sentences,
-        falls_back=False,
-    )
-    run = Run(parts)
-    await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
-    await store.aclose()
-    [record] = await claims.read([run.user_terms("ann", slot.recap_date, slot.at).key])
-    assert (record.state, record.failures, record.crashes, record.reason) == (ClaimState.IDLE, 1, 0, "refusal")
-
-
 @pytest.mark.parametrize("finish", ["length", "stop"])
 @on_sqlite
 def test_when_every_answer_is_useless_the_provider_is_blamed_and_nobody_is_charged(
@@ -148,11 +119,7 @@ def test_when_every_answer_is_useless_the_provider_is_blamed_and_nobody_is_charg
     users = [f"user-{n:02}" for n in range(12)]
     staged.add_users(*users)
     staged.stage.settings |= {"RECAP_CONCURRENCY": "4", "RECAP_FALLBACK": "none"}
-
-    async def useless(who: str) -> web.Response:
-        return completion('{"headline": "A day', finish=finish)
-
-    staged.llm_rule = useless
+    staged.llm_rule = scripted(lambda _: completion('{"headline": "A day', finish=finish))
     for _ in range(4):
         staged.age()
         calls = staged.stage.llm.calls.total()
@@ -175,33 +142,12 @@ def test_when_every_answer_is_useless_the_provider_is_blamed_and_nobody_is_charg
 def test_one_users_useless_answers_are_charged_once_another_was_answered_well(staged: FaultStage) -> None:
     staged.stage.settings["RECAP_FALLBACK"] = "none"
     staged.add_users("ann", "bob", "cat")
-
-    async def rule(who: str) -> web.Response | None:
-        return completion("no recap") if who == "ann" else None
-
-    staged.llm_rule = rule
+    staged.llm_rule = scripted(lambda who: completion("no recap") if who == "ann" else None)
     finished = staged.stage.run()
     found = staged.stage.record("ann", staged.slots["ann"])
     assert (finished.code, found.state, found.failures, found.reason) == (0, ClaimState.IDLE, 1, "invalid_answer")
     event = finished.event("tick.finished")
     assert (event["due"], event["sent"], event["waiting"], event["failed"]) == (3, 2, 1, 0)
-
-
-@on_sqlite
-def test_a_flagged_prompt_is_the_items_own_fault(staged: FaultStage) -> None:
-    """Sent again all evening it would trip the breaker for others."""
-    staged.stage.settings["RECAP_FALLBACK"] = "none"
-    staged.add_users("ann", *(f"user-{n}" for n in range(3)))
-
-    async def rule(who: str) -> web.Response | None:
-        return llm_error(400, "invalid_prompt") if who == "ann" else None
-
-    staged.llm_rule = rule
-    finished = staged.stage.run()
-    found = staged.stage.record("ann", staged.slots["ann"])
-    assert (finished.code, found.failures, found.reason, staged.stage.llm.calls["ann"]) == (0, 1, "content_policy", 1)
-    staged.run_until_settled()
-    assert (staged.ledger("ann")["state"], staged.ledger("ann")["reason"]) == ("dead", "content_policy")
 
 
 def test_a_malformed_document_is_skipped_and_counted(stage: Stage) -> None:

@@ -12,7 +12,8 @@ from aiohttp import web
 from notifications.domain import claim
 from notifications.domain.claim import ClaimState
 from tests.faults.proxies import COMMIT, CONVERSATIONS
-from tests.faults.stage import PATIENT, SCALED, FaultStage, closing, killed, on_firestore, on_sqlite, record
+from tests.faults.stage import PATIENT, SCALED, FaultStage, closing, killed, record
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.servers import RedisServer, wait_for
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.support.google import TlsFirestore, TokenServer
 from tests.support.jobs import Stage
-from tests.support.web import FakeFCM, FakeLLM, fcm_error
+from tests.support.web import FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, SqliteWorld
 
 FAST = {
@@ -55,11 +55,9 @@ def test_a_token_that_ends_in_a_minute_is_not_taken_for_one_of_an_hour(pushing: 
 def test_a_token_that_fcm_refuses_is_replaced_once(pushing: Stage, tokens: TokenServer) -> None:
     for n in range(3):
         pushing.add_user(f"user-{n}")
-
-    async def first_ended(token: str) -> web.Response | None:
-        return fcm_error(401, "UNAUTHENTICATED") if pushing.fcm.bearers[-1] == "Bearer bearer-1" else None
-
-    pushing.fcm.script = first_ended
+    pushing.fcm.script = scripted(
+        lambda _: fcm_error(401, "UNAUTHENTICATED") if pushing.fcm.bearers[-1] == "Bearer bearer-1" else None
+    )
     finished = pushing.run()
     assert (finished.code, tokens.given) == (0, 2), finished.err
     assert pushing.fcm.accepted == EVERYBODY

@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.text import width_of
-from tests.faults.stage import SCALED, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import SCALED
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import wait_for
 from tests.support.terminal import OnATerminal
-from tests.support.web import fcm_error, llm_error
+from tests.support.web import fcm_error, llm_error, scripted
 from tests.support.worlds import talk
 
 START = datetime(2026, 5, 1, 19, 50, tzinfo=UTC)
@@ -36,13 +36,10 @@ def test_an_hour_of_every_minute_with_servers_that_come_and_go(stage: Stage, tmp
             uids.append(uid)
     down: set[str] = set()
 
-    async def llm(who: str) -> web.Response | None:
-        return llm_error(503, "away") if "llm" in down else None
-
     async def fcm(token: str) -> web.Response | None:
         return fcm_error(503, "UNAVAILABLE") if "fcm" in down else None
 
-    stage.llm.script, stage.fcm.script = llm, fcm
+    stage.llm.script, stage.fcm.script = scripted(lambda _: llm_error(503, "away") if "llm" in down else None), fcm
     memory = tmp_path / "memory"
     settings = SCALED | {"TERM": "xterm", "PYTHONPATH": str(ROOT), "RECAP_LOG_FORMAT": "auto", "RECAP_CONCURRENCY": "4"}
     command = [sys.executable, "-m", "tests.support.hour", START.isoformat(), str(TICKS), str(SECONDS), str(memory)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, closing, on_sqlite, record
-from tests.support.web import completion, llm_error
+from tests.faults.stage import FaultStage, closing, record
+from tests.support.jobs import on_sqlite
+from tests.support.web import completion, llm_error, scripted
 
 ANSWERS = {
     "truncated": lambda: completion('{"headline": "A', finish="length"),
@@ -35,11 +35,7 @@ def check_extracts(staged: FaultStage, *uids: str) -> None:
 @on_sqlite
 def test_a_day_that_the_llm_can_not_do_is_sent_from_its_own_words_at_once(staged: FaultStage, kind: str) -> None:
     staged.add_users("ann", "bob")
-
-    async def rule(who: str) -> web.Response | None:
-        return ANSWERS[kind]() if who == "ann" else None
-
-    staged.llm_rule = rule
+    staged.llm_rule = scripted(lambda who: ANSWERS[kind]() if who == "ann" else None)
     finished = staged.stage.run()
     event = finished.event("tick.finished")
     assert (finished.code, event["sent"], event["extracts"]) == (0, 2, 1), finished.err
@@ -52,11 +48,7 @@ def test_a_day_that_the_llm_can_not_do_is_sent_from_its_own_words_at_once(staged
 def test_when_every_answer_is_useless_the_asking_stops_and_nobody_is_charged(staged: FaultStage) -> None:
     users = [f"user-{n:02}" for n in range(14)]
     staged.add_users(*users)
-
-    async def useless(who: str) -> web.Response:
-        return completion("no recap")
-
-    staged.llm_rule = useless
+    staged.llm_rule = scripted(lambda _: completion("no recap"))
     finished = staged.stage.run()
     event = finished.event("tick.finished")
     assert (finished.code, event["sent"], event["extracts"], event["llm_calls"]) == (4, 9, 9, 20), finished.err
@@ -69,11 +61,7 @@ def test_when_every_answer_is_useless_the_asking_stops_and_nobody_is_charged(sta
 
 def down_all_evening(staged: FaultStage) -> dict[str, str]:
     """The LLM refuses connections through the catch-up; the settings of its end."""
-
-    async def down(who: str) -> web.Response:
-        return llm_error(503, "down")
-
-    staged.llm_rule = down
+    staged.llm_rule = scripted(lambda _: llm_error(503, "down"))
     assert staged.stage.run().event("tick.finished")["sent"] == 0
     staged.age()
     return closing(staged)

@@ -16,10 +16,10 @@ from aiohttp import web
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
 from notifications.testing.answers import item
-from tests.faults.stage import FaultStage, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.hostile import hostile
-from tests.support.jobs import Stage, latest_hour
-from tests.support.web import completion, llm_error, recap_answer
+from tests.support.jobs import Stage, latest_hour, on_sqlite
+from tests.support.web import completion, llm_error, recap_answer, scripted
 from tests.support.worlds import talk
 
 HOSTILE = (
@@ -100,11 +100,7 @@ def test_a_dripping_answer_is_the_providers_fault_and_not_the_stores(staged: Fau
 def test_a_wait_of_minutes_is_not_slept_with_the_claim_held(staged: FaultStage) -> None:
     staged.stage.settings |= {"RECAP_USER_DEADLINE_SECONDS": "300", "RECAP_USER_LEASE_SECONDS": "400"}
     staged.add_users("ann")
-
-    async def rule(who: str) -> web.Response:
-        return llm_error(429, "rate_limit_exceeded", **{"Retry-After": "120"})
-
-    staged.llm_rule = rule
+    staged.llm_rule = scripted(lambda _: llm_error(429, "rate_limit_exceeded", **{"Retry-After": "120"}))
     begun = time.monotonic()
     finished = staged.stage.run()
     assert time.monotonic() - begun < 30
@@ -172,11 +168,7 @@ def test_what_an_llm_writes_is_cleaned_before_it_is_stored_or_pushed(staged: Fau
 
 def test_a_code_of_the_llms_error_can_not_steer_the_terminal(stage: Stage) -> None:
     stage.add_user("ann")
-
-    async def rule(who: str) -> web.Response:
-        return llm_error(418, f"odd {HOSTILE}")
-
-    stage.llm.script = rule
+    stage.llm.script = scripted(lambda _: llm_error(418, f"odd {HOSTILE}"))
     finished = stage.run(RECAP_LOG_FORMAT="console")
     assert finished.code == 4
     assert [line for line in finished.err.splitlines() if hostile(line.replace("http", ""))] == []

@@ -10,8 +10,7 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import latest_slot
-from tests.faults.stage import on_sqlite
-from tests.support.jobs import Stage, latest_hour
+from tests.support.jobs import Stage, latest_hour, on_sqlite
 from tests.support.llm_servers import BLOCKED, VENDORS, Vendor, VendorLLM
 from tests.support.servers import free_port
 from tests.support.worlds import Doc, talk

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from notifications.domain.schedule import latest_slot
-from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.jobs import latest_hour
+from tests.faults.stage import FaultStage
+from tests.support.jobs import latest_hour, on_sqlite
 from tests.support.worlds import Doc, FirestoreWorld
 
 TALKS = 1_000

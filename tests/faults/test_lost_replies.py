@@ -10,8 +10,9 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.faults.proxies import COMMIT
-from tests.faults.stage import FaultStage, on_firestore, record
-from tests.support.web import fcm_error
+from tests.faults.stage import FaultStage, record
+from tests.support.jobs import on_firestore
+from tests.support.web import fcm_error, scripted
 from tests.support.worlds import FirestoreWorld
 
 
@@ -42,11 +43,7 @@ def test_a_lost_reply_to_report_gives_the_try_back_once(staged: FaultStage) -> N
     """The reply to report is dropped with a device still open: its try is given back once."""
     staged.add_users("ann")
     busy = True
-
-    async def rule(token: str) -> web.Response | None:
-        return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "600"}) if busy else None
-
-    staged.fcm_rule = rule
+    staged.fcm_rule = scripted(lambda _: fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "600"}) if busy else None)
     staged.stage.end(staged.strike(COMMIT, "after", "cut", nth=1))
     assert (staged.ledger("ann")["state"], staged.ledger("ann")["tries"]) == ("pending", 0)
     busy = False
@@ -79,11 +76,7 @@ def test_the_device_that_has_it_is_not_pushed_with_the_one_that_failed(staged: F
     """Device 2 answers 503 through one run: each device is pushed exactly once."""
     staged.add_users("ann", devices=2)
     down = True
-
-    async def rule(token: str) -> web.Response | None:
-        return fcm_error(503, "UNAVAILABLE") if down and token == "token-ann-1" else None
-
-    staged.fcm_rule = rule
+    staged.fcm_rule = scripted(lambda token: fcm_error(503, "UNAVAILABLE") if down and token == "token-ann-1" else None)
     staged.stage.run()
     assert (staged.ledger("ann")["state"], staged.pushes()) == ("pending", {"token-ann-0": 1})
     assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.IDLE
@@ -154,14 +147,3 @@ def test_a_summary_that_appears_meanwhile_stands(staged: FaultStage) -> None:
     assert (ledger["state"], ledger["outcome"], staged.pushes()) == ("sent", "legacy", {})
     assert [doc["headline"] for doc in staged.stage.world.summaries("ann").values()] == ["Theirs"]
     assert finished.event("tick.finished")["skipped_by_reason"] == {"legacy": 1}
-
-
-def test_the_three_collapse_tags_on_the_wire_are_one(staged: FaultStage) -> None:
-    """A uid of 1,500 bytes: the fake FCM refuses tags that differ or are longer than 64 bytes."""
-    uid = "u" * 1500
-    staged.add_users(uid)
-    staged.run_until_settled()
-    ledger = staged.ledger(uid)
-    [message] = staged.stage.fcm.messages
-    assert message["android"]["notification"]["tag"] == ledger["collapse_id"]
-    assert len(ledger["collapse_id"]) == 32

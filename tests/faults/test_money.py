@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from tests.faults.stage import FaultStage, on_sqlite
-from tests.support.jobs import Stage
+from tests.faults.stage import FaultStage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.web import llm_error
 
 PRICES = {"RECAP_PRICE_IN_USD_PER_MTOK": "30", "RECAP_PRICE_OUT_USD_PER_MTOK": "120"}

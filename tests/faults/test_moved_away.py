@@ -12,8 +12,9 @@ from redis import Redis
 
 from notifications.domain.claim import ClaimState, sweep_key
 from tests.faults.proxies import COMMIT
-from tests.faults.stage import PATIENT, FaultStage, make_old, on_firestore, on_sqlite, sweep_is_due
-from tests.support.web import fcm_error
+from tests.faults.stage import PATIENT, FaultStage, make_old, sweep_is_due
+from tests.support.jobs import on_firestore, on_sqlite
+from tests.support.web import fcm_error, scripted
 
 MOVES: dict[str, dict[str, Any]] = {
     "zone": {"time_zone": "Pacific/Honolulu"},
@@ -24,12 +25,8 @@ MOVES: dict[str, dict[str, Any]] = {
 
 def leave_pending(staged: FaultStage, *uids: str) -> None:
     """FCM is busy through one run; then everything of it has aged."""
-
-    async def busy(token: str) -> web.Response:
-        return fcm_error(503, "UNAVAILABLE")
-
     staged.add_users(*uids)
-    staged.fcm_rule = busy
+    staged.fcm_rule = scripted(lambda _: fcm_error(503, "UNAVAILABLE"))
     staged.stage.run()
     assert {staged.ledger(uid)["state"] for uid in uids} == {"pending"}
     staged.fcm_rule = None
@@ -127,15 +124,6 @@ def test_a_sweep_beside_a_frozen_run_pushes_once(staged: FaultStage, at: str) ->
     assert staged.pushes() == {"token-ann-0": 2 if accepted_before else 1}
     assert staged.stage.fcm.phones["token-ann-0"].visible == {staged.ledger("ann")["collapse_id"]: body}
     assert staged.ledger("ann")["state"] == "sent"
-
-
-def test_an_idle_tick_beside_a_fresh_sweep_reads_no_document(staged: FaultStage) -> None:
-    staged.add_users("ann")
-    staged.run_until_settled()
-    with Redis(port=staged.stage.redis.port) as client:
-        assert 0 < client.pttl(sweep_key(staged.stage.world.environment)) <= 600_000
-    event = staged.stage.run().event("tick.finished")
-    assert (event["idle"], event["documents_read"]) == (True, 0)
 
 
 @on_sqlite

@@ -9,9 +9,10 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_firestore, on_sqlite, record
+from tests.faults.stage import FaultStage, record
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.servers import free_port
-from tests.support.web import completion, fcm_error, llm_error
+from tests.support.web import completion, fcm_error, llm_error, scripted
 
 
 @pytest.mark.short
@@ -102,16 +103,14 @@ def test_a_page_that_fails_leaves_the_shard_open(staged: FaultStage) -> None:
     staged.check_delivered()
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (404, "model_not_found")])
 @on_sqlite
 def test_a_refused_key_ends_the_run_at_once_and_charges_nobody(staged: FaultStage, status: int, code: str) -> None:
     staged.add_users("ann", "bob")
-
-    async def refuse(who: str) -> web.Response:
-        return llm_error(status, code)
-
-    staged.llm_rule = refuse
-    assert staged.stage.run().code == 3
+    staged.llm_rule = scripted(lambda _: llm_error(status, code))
+    finished = staged.stage.run()
+    assert (finished.code, "check OPENAI_" in finished.err, "test-key" in finished.err) == (3, True, False)
     assert (staged.stage.llm.calls.total(), record(staged, "ann").failures, record(staged, "bob").failures) == (1, 0, 0)
     staged.llm_rule = None
     staged.run_until_settled()
@@ -122,11 +121,7 @@ def test_a_refused_key_ends_the_run_at_once_and_charges_nobody(staged: FaultStag
 def test_a_provider_that_is_down_charges_nobody(staged: FaultStage) -> None:
     """The LLM answers 503 again and again: nobody is charged, all are delivered once it is back."""
     staged.add_users("ann", "bob", "cat")
-
-    async def down(who: str) -> web.Response:
-        return llm_error(503, "overloaded", **{"Retry-After": "0"})
-
-    staged.llm_rule = down
+    staged.llm_rule = scripted(lambda _: llm_error(503, "overloaded", **{"Retry-After": "0"}))
     for _ in range(6):
         staged.age(timedelta(seconds=5))
         assert staged.stage.run().code == 4
@@ -142,13 +137,9 @@ def test_a_long_retry_after_costs_a_probe_each_half_hour(staged: FaultStage) -> 
     """Retry-After 3 h costs one probe each 30 min; FCM's 429 for more than three tries gives nothing up."""
     staged.add_users("ann", "bob")
 
-    async def wait(who: str) -> web.Response | None:
-        return llm_error(429, "rate_limit_exceeded", **{"Retry-After": "10800"}) if who == "ann" else None
-
-    async def quota(token: str) -> web.Response:
-        return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "600"})
-
-    staged.llm_rule, staged.fcm_rule = wait, quota
+    wait = {"Retry-After": "10800"}
+    staged.llm_rule = scripted(lambda who: llm_error(429, "rate_limit_exceeded", **wait) if who == "ann" else None)
+    staged.fcm_rule = scripted(lambda _: fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "600"}))
     staged.stage.run()
     found = record(staged, "ann")
     now = int(datetime.now(UTC).timestamp() * 1000)
@@ -170,11 +161,7 @@ def test_an_item_that_failed_once_is_delivered_at_its_due_time(staged: FaultStag
     staged.stage.settings["RECAP_FALLBACK"] = "none"
     staged.add_users("ann", "bob")
     refusing = True
-
-    async def rule(who: str) -> web.Response | None:
-        return completion(None, refusal="no") if refusing and who == "ann" else None
-
-    staged.llm_rule = rule
+    staged.llm_rule = scripted(lambda who: completion(None, refusal="no") if refusing and who == "ann" else None)
     staged.stage.run()
     assert (record(staged, "ann").state, record(staged, "ann").failures) == (ClaimState.IDLE, 1)
     refusing = False
@@ -182,6 +169,7 @@ def test_an_item_that_failed_once_is_delivered_at_its_due_time(staged: FaultStag
     staged.check_delivered(llm={"ann": 2})
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("status", "code"), [(403, "SENDER_ID_MISMATCH"), (400, "INVALID_ARGUMENT")])
 @on_sqlite
 def test_a_wrong_project_deletes_no_token_and_loses_nobody(staged: FaultStage, status: int, code: str) -> None:
@@ -189,11 +177,7 @@ def test_a_wrong_project_deletes_no_token_and_loses_nobody(staged: FaultStage, s
     users = [f"user-{n}" for n in range(6)]
     staged.add_users(*users)
     broken = True
-
-    async def rule(token: str) -> web.Response | None:
-        return fcm_error(status, code) if broken else None
-
-    staged.fcm_rule = rule
+    staged.fcm_rule = scripted(lambda _: fcm_error(status, code) if broken else None)
     finished = staged.stage.run()
     assert finished.event("tick.finished")["tokens_deleted"] == 0
     assert len(finished.named("push.refused")) == 6

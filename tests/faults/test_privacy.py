@@ -8,11 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.hostile import hostile
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import free_port
-from tests.support.web import Elsewhere, FakeFCM, FakeLLM, fcm_error
+from tests.support.web import Elsewhere, FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import SqliteWorld, talk
 
 
@@ -27,23 +27,10 @@ def test_an_account_erased_during_the_run_gets_nothing(staged: FaultStage) -> No
     assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.SKIPPED
 
 
-def test_who_switches_off_during_the_run_gets_nothing(staged: FaultStage) -> None:
-    """Switched off between page and begin: no push, nothing written."""
-    staged.add_users("ann")
-    process = staged.strike("llm ann", "before", "freeze")
-    staged.stage.world.update_user("ann", {"daily_summary_enabled": False})
-    staged.thaw(process)
-    assert (staged.stage.world.ledgers("ann"), staged.stage.world.summaries("ann"), staged.pushes()) == ({}, {}, {})
-
-
 def test_no_content_no_token_and_no_key_is_logged(staged: FaultStage) -> None:
     staged.add_users("ann", devices=2)
     answers = iter([fcm_error(400, "INVALID_ARGUMENT"), fcm_error(404, "UNREGISTERED")])
-
-    async def rule(token: str) -> web.Response | None:
-        return next(answers, None)
-
-    staged.fcm_rule = rule
+    staged.fcm_rule = scripted(lambda _: next(answers, None))
     finished = staged.stage.run()
     said = finished.err + finished.out
     for secret in ("garden", "Buy seeds", "A day of", "token-ann", "test-key"):
@@ -54,11 +41,9 @@ def test_no_content_no_token_and_no_key_is_logged(staged: FaultStage) -> None:
 def test_conversations_follow_no_redirect_of_the_llm(staged: FaultStage) -> None:
     elsewhere = Elsewhere()
     staged.add_users("ann")
-
-    async def redirect(who: str) -> web.Response:
-        return web.Response(status=307, headers={"Location": f"{elsewhere.url}/v1/chat/completions"})
-
-    staged.llm_rule = redirect
+    staged.llm_rule = scripted(
+        lambda _: web.Response(status=307, headers={"Location": f"{elsewhere.url}/v1/chat/completions"})
+    )
     finished = staged.stage.run()
     assert (finished.code, elsewhere.got) == (4, []), finished.err
     elsewhere.stop()

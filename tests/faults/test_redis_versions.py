@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, one_sentence
 from tests.support.servers import RedisServer, free_port, redis_binaries, wait_for
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import SqliteWorld
@@ -93,17 +93,12 @@ def on_this_redis(
     redis.kill()
 
 
-def sentence(text: str) -> str:
-    [line] = [line for line in text.splitlines() if not line.startswith("{")]
-    return line
-
-
 def test_redis_in_trouble_at_the_start(on_this_redis: Stage, trouble: str) -> None:
     stage = on_this_redis
     deed, code, told = DEEDS[trouble]
     deed(stage.redis)
     finished = stage.run()
-    assert (finished.code, sentence(finished.err)) == (code, f"Redis at 127.0.0.1:{stage.redis.port} {told}")
+    assert (finished.code, one_sentence(finished.err)) == (code, f"Redis at 127.0.0.1:{stage.redis.port} {told}")
     assert stage.llm.calls == {}
 
 
@@ -119,7 +114,7 @@ def test_redis_in_trouble_midway(on_this_redis: Stage, trouble: str) -> None:
 
     stage.llm.script = strike
     finished = stage.run()
-    assert (finished.code, sentence(finished.err)) == (code, f"Redis at 127.0.0.1:{stage.redis.port} {told}")
+    assert (finished.code, one_sentence(finished.err)) == (code, f"Redis at 127.0.0.1:{stage.redis.port} {told}")
     assert stage.llm.calls == {"ann": 1}
     assert stage.fcm.accepted == {"token-ann-0": 1}
     event = finished.event("tick.finished")
@@ -135,7 +130,7 @@ def test_a_redis_whose_scripts_are_hidden_is_bad_configuration(
     stage.add_user("ann")
     finished = stage.run()
     redis.kill()
-    assert (finished.code, "lacks a command that claims need" in sentence(finished.err)) == (3, True), finished.err
+    assert (finished.code, "lacks a command that claims need" in one_sentence(finished.err)) == (3, True), finished.err
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{free}/0?cluster=true", "redis://127.0.0.1:{redis}/0?cluster=true"])
@@ -144,7 +139,7 @@ def test_no_cluster_behind_the_address_of_one(
 ) -> None:
     stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
     finished = stage.run(REDIS_URL=url.format(free=free_port(), redis=redis.port))
-    assert (finished.code, "check" in sentence(finished.err)) == (4, True), finished.err
+    assert (finished.code, "check" in one_sentence(finished.err)) == (4, True), finished.err
 
 
 def test_a_node_that_dies_midway_stops_the_run(
@@ -166,7 +161,7 @@ def test_a_node_that_dies_midway_stops_the_run(
     try:
         finished = stage.run(REDIS_URL=f"{nodes[0].url}?cluster=true")
         assert finished.code == 4, finished.err
-        assert "Redis at 127.0.0.1" in sentence(finished.err)
+        assert "Redis at 127.0.0.1" in one_sentence(finished.err)
         assert finished.event("tick.finished")["defects"] == 0
     finally:
         stage.stop_all()
@@ -206,7 +201,7 @@ def test_a_password_that_changes_midway_is_bad_configuration_and_the_accounts_ar
     finished = stage.run()
     with Redis(port=redis.port, password="new") as client:
         client.config_set("requirepass", "")
-    assert (finished.code, sentence(finished.err)) == (
+    assert (finished.code, one_sentence(finished.err)) == (
         3,
         f"Redis at 127.0.0.1:{redis.port} refuses the user or password in REDIS_URL; correct them.",
     )

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState
 from tests.faults.proxies import CLOCK
-from tests.faults.stage import PATIENT, FaultStage, on_firestore, on_sqlite, record
+from tests.faults.stage import PATIENT, FaultStage, record
+from tests.support.jobs import on_firestore, on_sqlite
 from tests.support.servers import wait_for
 
 

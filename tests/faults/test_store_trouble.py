@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
-from tests.faults.stage import FaultStage, on_firestore, on_sqlite
+from tests.faults.stage import FaultStage
 from tests.support.between import DOWN, Between, Refusal
-from tests.support.web import fcm_error
+from tests.support.jobs import on_firestore, on_sqlite
+from tests.support.web import fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, SqliteWorld
 
 REFUSED: Refusal = (grpc.StatusCode.PERMISSION_DENIED, "no")
@@ -135,10 +136,7 @@ def test_the_deletion_of_dead_tokens_stops_at_the_first_trouble(staged: FaultSta
             return DOWN
         return None
 
-    async def gone(token: str) -> web.Response:
-        return fcm_error(404, "UNREGISTERED")
-
-    between.rule, staged.fcm_rule = rule, gone
+    between.rule, staged.fcm_rule = rule, scripted(lambda _: fcm_error(404, "UNREGISTERED"))
     finished = staged.stage.run()
     event = finished.event("tick.finished")
     assert (finished.code, event["sent"], event["tokens_deleted"], len(deletions)) == (0, 8, 0, 1), finished.err

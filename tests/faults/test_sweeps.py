@@ -15,7 +15,13 @@ from tests.support.worlds import FirestoreWorld
 
 SERVERS = {"valkey-9": bundled(), "redis-6.2": oldest_redis()}
 HERE = {name: binary for name, binary in SERVERS.items() if binary}
-pytestmark = pytest.mark.parametrize("redis", HERE.values(), ids=HERE.keys(), indirect=True)
+on_each_redis = pytest.mark.parametrize("redis", HERE.values(), ids=HERE.keys(), indirect=True)
+SHORT = (("sqlite", "redis-6.2"), ("firestore", "valkey-9"))  # each store and each server once
+CELLS = [
+    pytest.param(world, binary, id=f"{world}-{name}", marks=pytest.mark.short if (world, name) in SHORT else ())
+    for world in ("sqlite", "firestore")
+    for name, binary in HERE.items()
+]
 FIVE = tuple(f"user-{n}" for n in range(5))
 TWO = ("ann", "bob")
 
@@ -45,6 +51,7 @@ def share(points: range, part: int, parts: int) -> range:
 PARTS = 4
 
 
+@on_each_redis
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_kill_at_any_message_loses_nobody_and_repeats_nothing(
@@ -61,6 +68,7 @@ def test_a_kill_at_any_message_loses_nobody_and_repeats_nothing(
     record_property("kills_survived", len(points))
 
 
+@on_each_redis
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_flush_and_a_kill_in_either_order_repeat_nothing(
@@ -86,6 +94,7 @@ def test_a_flush_and_a_kill_in_either_order_repeat_nothing(
     record_property("flushes_survived", 2 * len(points))
 
 
+@on_each_redis
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -129,7 +138,7 @@ def check_frozen(faults: FaultStage, at: int, when: str, found: dict[str, Window
         assert faults.stage.llm.calls[uid] == (2 if paid_again else 1), (at, when, trace[at])
 
 
-@pytest.mark.short
+@pytest.mark.parametrize(("world", "redis"), CELLS, indirect=True)
 @pytest.mark.parametrize("kind", ["llm", "fcm", "claim", "complete"])
 def test_a_kill_at_each_kind_of_message(faults: FaultStage, kind: str) -> None:
     trace, found = spans(faults, TWO)
@@ -153,6 +162,7 @@ def test_a_kill_at_each_kind_of_message(faults: FaultStage, kind: str) -> None:
     faults.check_delivered(twice=twice, llm=llm)
 
 
+@on_each_redis
 def test_the_traces_are_what_the_sweeps_take_them_for(faults: FaultStage) -> None:
     """Counts are exact: round trips to Redis and messages to Firestore for each user."""
     trace, _ = spans(faults, TWO)
@@ -171,6 +181,7 @@ def test_the_traces_are_what_the_sweeps_take_them_for(faults: FaultStage) -> Non
         assert trace[trace.index("fcm token-ann-0") + 1] == COMMIT  # report's short way: no read
 
 
+@on_each_redis
 def test_a_slow_run_sends_the_messages_of_a_quick_one(faults: FaultStage) -> None:
     """The numbers of a sweep are those of the run that was counted: no renewal comes between."""
     trace, _ = spans(faults, TWO)

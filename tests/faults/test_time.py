@@ -1,9 +1,10 @@
-"""Slots, dates and windows in odd zones; the end of the catch-up; slots that nobody served."""
+"""Slots and dates in odd zones, the end of the catch-up, and a Redis whose clock is wrong or jumps."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from notifications.domain.claim import ClaimState, since_key
-from notifications.domain.schedule import slot_on
-from tests.faults.stage import FaultStage, closing, on_sqlite, record
-from tests.support.jobs import JOB, Stage
-from tests.support.web import fcm_error, llm_error
+from notifications.domain.claim import ClaimState
+from tests.faults.stage import FaultStage, closing, record
+from tests.support.jobs import JOB, Stage, on_sqlite, one_sentence
+from tests.support.shifted import ShiftedRedis
+from tests.support.web import fcm_error, llm_error, scripted
 from tests.support.worlds import talk
 
 
@@ -53,47 +54,6 @@ def test_slots_in_gaps_and_at_quarter_hours_are_served_at_their_instant(
 
 
 @on_sqlite
-def test_one_instant_may_be_two_dates(stage: Stage) -> None:
-    """Kiritimati and Honolulu share the instant, not the date."""
-    slot = datetime(2026, 5, 2, 8, tzinfo=UTC)
-    for uid, zone in (("kiri", "Pacific/Kiritimati"), ("hono", "Pacific/Honolulu")):
-        put(stage, uid, zone, 22, slot - timedelta(hours=3))
-    assert pretend(stage, slot + timedelta(minutes=1)).event("tick.finished")["sent"] == 2
-    days = {uid: list(stage.world.ledgers(uid)) for uid in ("kiri", "hono")}
-    assert days == {"kiri": ["2026-05-02"], "hono": ["2026-05-01"]}
-
-
-Stay = tuple[str, int, date]
-JOURNEYS: dict[str, list[Stay]] = {
-    "hour 11 to 12": [("UTC", 11, date(2026, 5, 1)), ("UTC", 12, date(2026, 5, 2))],
-    "hour 22 to 8": [("UTC", 22, date(2026, 5, 1)), ("UTC", 8, date(2026, 5, 3))],
-    "Honolulu to Tokyo": [("Pacific/Honolulu", 22, date(2026, 5, 1)), ("Asia/Tokyo", 22, date(2026, 5, 3))],
-    "Tokyo to Honolulu": [("Asia/Tokyo", 22, date(2026, 5, 1)), ("Pacific/Honolulu", 22, date(2026, 5, 2))],
-}
-
-
-@pytest.mark.parametrize("name", JOURNEYS)
-@on_sqlite
-def test_each_conversation_is_in_exactly_one_recap(stage: Stage, name: str) -> None:
-    """Every three hours one conversation; the prompts' windows cut them into exactly one recap each."""
-    (zone, hour, first), (next_zone, next_hour, second) = JOURNEYS[name]
-    one, two = slot_on(zone, first, hour), slot_on(next_zone, second, next_hour)
-    start = one.previous
-    talks = [start + timedelta(hours=3 * n) for n in range(int((two.at - start).total_seconds() // 10_800) + 1)]
-    put(stage, "ann", zone, hour, *[at for at in talks if at < two.at])
-    pretend(stage, one.at + timedelta(minutes=1))
-    stage.world.update_user("ann", {"time_zone": next_zone, "daily_summary_hour_local": next_hour})
-    late = one.at - timedelta(minutes=30)  # recorded before the first slot, taken in after it
-    stage.world.put_talk("ann", "late", talk("ann", one.at + timedelta(minutes=30), started_at=late, finished_at=late))
-    pretend(stage, two.at + timedelta(minutes=1))
-    recaps = stage.world.summaries("ann").values()
-    told = sorted((ledger["window_start"], ledger["window_end"]) for ledger in stage.world.ledgers("ann").values())
-    assert told == [(one.previous, one.at), (one.at, two.at)]
-    total = sum(recap["stats"]["total_conversations"] for recap in recaps)
-    assert total == len([at for at in talks if at < two.at]) + 1
-
-
-@on_sqlite
 def test_a_workers_clock_decides_nothing(stage: Stage, tmp_path: Path) -> None:
     """A worker whose clock is five minutes fast: the slot that is three minutes ahead is not due yet."""
     soon = datetime.now(UTC) + timedelta(minutes=3)
@@ -122,10 +82,7 @@ def test_the_closing_pass_pushes_what_is_open_and_tells_what_is_missed(staged: F
     async def rule(token: str) -> web.Response | None:
         return fcm_error(503, "UNAVAILABLE") if closed and token == "token-bob-0" else None
 
-    async def wait(who: str) -> web.Response | None:
-        return llm_error(503, "down") if who == "ann" else None
-
-    staged.fcm_rule, staged.llm_rule = rule, wait
+    staged.fcm_rule, staged.llm_rule = rule, scripted(lambda who: llm_error(503, "down") if who == "ann" else None)
     staged.stage.run()
     assert (staged.ledger("bob")["state"], staged.ledger("ann")) == ("pending", {})
     closed = False
@@ -142,51 +99,6 @@ def test_the_closing_pass_pushes_what_is_open_and_tells_what_is_missed(staged: F
 
 
 @on_sqlite
-def test_a_push_that_never_got_through_is_given_up_at_the_end_of_the_grace(staged: FaultStage) -> None:
-    staged.add_users("ann")
-
-    async def down(token: str) -> web.Response:
-        return fcm_error(503, "UNAVAILABLE")
-
-    staged.fcm_rule = down
-    staged.stage.run()
-    staged.age()
-    late = (datetime.now(UTC) - staged.slots["ann"].at).total_seconds()
-    finished = staged.stage.run(RECAP_CATCH_UP_SECONDS=str(late - 1), RECAP_GRACE_SECONDS="4")
-    assert (staged.ledger("ann")["state"], staged.ledger("ann")["outcome"]) == ("gave_up", "undelivered")
-    assert (record(staged, "ann").state, finished.event("tick.finished")["gave_up"]) == (ClaimState.DEAD, 1)
-
-
-@on_sqlite
-def test_slots_that_no_run_served_are_seen_by_the_next_run_and_by_the_audit(stage: Stage) -> None:
-    slot = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    put(stage, "ann", "UTC", 20, slot - timedelta(hours=2))
-    late = slot + timedelta(hours=2, minutes=30)
-    remembers = int((datetime.now(UTC) - timedelta(hours=5)).timestamp() * 1000)
-    with Redis(port=stage.redis.port) as client:
-        key = since_key(stage.world.environment)
-        client.set(key, f'{{"s":"complete","t":"","u":{remembers}}}', px=3_600_000)
-    finished = stage.run("--now", late.isoformat())
-    told = finished.event("slots.unserved")
-    assert finished.code == 5
-    assert told["first"] <= slot.isoformat() <= told["last"]
-    audited = stage.run("--now", late.isoformat(), "audit", "--date", "2026-05-01", "--json")
-    accounts = audited.accounts
-    assert (audited.code, accounts["counts"]["unserved"], accounts["uids"]["unserved"]) == (1, 1, ["ann"])
-
-
-@on_sqlite
-def test_the_audit_of_a_good_day_exits_0(stage: Stage) -> None:
-    slot = stage.add_user("ann")
-    stage.add_user("silent", talks={})
-    stage.run()
-    audited = stage.run("audit", "--date", slot.recap_date.isoformat(), "--json")
-    accounts = audited.accounts
-    assert audited.code == 0, audited.out
-    assert accounts["counts"] == {"due": 2, "sent": 1, "skipped": 1, "stored": 1}
-
-
-@on_sqlite
 def test_the_audit_finds_a_second_summary(stage: Stage) -> None:
     slot = stage.add_user("ann")
     stage.run()
@@ -194,3 +106,93 @@ def test_the_audit_finds_a_second_summary(stage: Stage) -> None:
     stage.world.put_summary("ann", "another", {"date": day, "headline": "Again"})
     audited = stage.run("audit", "--date", day, "--json")
     assert (audited.code, audited.accounts["uids"]["duplicate_summaries"]) == (1, ["ann"])
+
+
+DAY = 86_400
+
+
+@pytest.fixture
+def shifted(stage: Stage) -> Iterator[ShiftedRedis]:
+    """Redis as every process of this stage sees it."""
+    made = ShiftedRedis(stage.redis.port)
+    stage.settings["REDIS_URL"] = made.url
+    yield made
+    made.stop()
+
+
+def keys_of(stage: Stage) -> int:
+    with Redis(port=stage.redis.port) as client:
+        return int(client.dbsize())
+
+
+@pytest.mark.parametrize(("shift", "told"), [(DAY, "24 h 0 min ahead of"), (-3 * DAY, "3 days behind")])
+def test_a_clock_that_is_days_off_claims_nothing_and_writes_nothing(
+    stage: Stage, shifted: ShiftedRedis, shift: int, told: str
+) -> None:
+    """Tomorrow would be skipped for everybody who is due in it; of the days before nobody knows any more."""
+    stage.add_user("ann")
+    shifted.shift = shift
+    finished = stage.run()
+    said = one_sentence(finished.err)
+    assert (finished.code, f"Redis' clock is {told} the store's; set the wrong clock right" in said) == (4, True), (
+        finished.err
+    )
+    assert (stage.world.ledgers("ann"), keys_of(stage)) == ({}, 0)
+    assert finished.named("slots.unserved") == []
+    shifted.shift = 0
+    assert stage.run().event("tick.finished")["sent"] == 1
+
+
+def test_a_clock_that_is_behind_is_told_where_every_tick_would_be_idle(stage: Stage, shifted: ShiftedRedis) -> None:
+    stage.nothing_is_due()
+    assert stage.run().event("tick.finished")["idle"] is False  # the first sweep
+    shifted.shift = -600
+    before = keys_of(stage)
+    finished = stage.run()
+    assert (finished.code, "10 min behind the store's" in one_sentence(finished.err)) == (4, True), finished.err
+    assert keys_of(stage) == before
+    shifted.shift = -240  # as clocks may differ
+    assert stage.run().event("tick.finished")["documents_read"] == 0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+@on_sqlite
+def test_a_claim_won_by_a_clock_that_jumped_is_given_back_before_it_is_used(
+    stage: Stage, shifted: ShiftedRedis, jump: int
+) -> None:
+    """Ann is being served when it jumps; bob's claim says so."""
+    stage.settings["RECAP_CONCURRENCY"] = "1"
+    slots = {uid: stage.add_user(uid) for uid in ("ann", "bob")}
+
+    async def jumps(who: str) -> web.Response | None:
+        shifted.shift = jump
+        return None
+
+    stage.llm.script = jumps
+    finished = stage.run()
+    assert (finished.code, "has jumped" in finished.err.splitlines()[-1]) == (4, True), finished.err
+    assert [len(stage.world.ledgers(uid)) for uid in ("ann", "bob")] == [1, 0]
+    bob = stage.record("bob", slots["bob"])
+    assert (bob.state, bob.failures, bob.crashes, bob.reason) == (ClaimState.IDLE, 0, 0, "clock")
+    stage.llm.script, shifted.shift = None, 0
+    with Redis(port=stage.redis.port) as client:  # the shards rest for a minute
+        for key in client.scan_iter("daily_summary:cohort:*"):
+            client.delete(key)
+    event = stage.run().event("tick.finished")
+    assert (event["sent"], event["extracts"]) == (1, 0)
+    assert stage.llm.calls == {"ann": 1, "bob": 1}
+
+
+@on_sqlite
+def test_who_asks_by_hand_is_told_too(stage: Stage, shifted: ShiftedRedis) -> None:
+    slot = stage.add_user("ann")
+    assert "ok    the clocks of Redis, the store and this machine" in stage.run("doctor").out
+    shifted.shift = -DAY
+    for command in (("--user", "ann"), ("resend", "ann", slot.recap_date.isoformat())):
+        finished = stage.run(*command)
+        assert (finished.code, "24 h 0 min behind" in one_sentence(finished.err)) == (4, True), finished.err
+    assert stage.world.ledgers("ann") == {}
+    examined = stage.run("doctor")
+    assert examined.code == 1
+    assert "Redis' clock is 24 h 0 min behind the store's" in " ".join(examined.out.split())
+    assert keys_of(stage) == 0

@@ -11,18 +11,8 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.claim import ClaimState, user_key
-from tests.faults.stage import FaultStage, key_of, on_sqlite
-from tests.support.jobs import Stage
-
-
-@on_sqlite
-def test_an_older_deployments_lock_is_respected(staged: FaultStage) -> None:
-    """An older deployment's plain lock is in place: no push, no LLM call."""
-    staged.add_users("ann")
-    with staged.redis() as client:
-        assert client.set(key_of(staged, "ann"), "1", nx=True, ex=7200)
-    assert staged.stage.run().event("tick.finished")["held"] == 1
-    assert (staged.pushes(), dict(staged.stage.llm.calls)) == ({}, {})
+from tests.faults.stage import FaultStage, key_of
+from tests.support.jobs import Stage, on_sqlite
 
 
 @on_sqlite

@@ -13,12 +13,10 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.schedule import cohorts_between, tzdata_version
-from tests.integration.test_command_line import bare
-from tests.support.jobs import Stage
-from tests.support.web import completion, fcm_error, llm_error
+from tests.support.jobs import Stage, bare, on_firestore, on_sqlite
+from tests.support.web import completion, fcm_error, llm_error, scripted
 from tests.support.worlds import SqliteWorld, talk
 
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 ENDINGS = (
     *("sent", "skipped", "done_before", "missed", "dead", "gave_up", "unreadable"),
@@ -63,11 +61,7 @@ def test_every_due_user_is_in_exactly_one_count(stage: Stage) -> None:
 @on_sqlite
 def test_exit_5_where_somebodys_day_ended_without_a_recap(stage: Stage) -> None:
     slot = stage.add_user("ann")
-
-    async def down(who: str) -> web.Response:
-        return llm_error(503, "down")
-
-    stage.llm.script = down
+    stage.llm.script = scripted(lambda _: llm_error(503, "down"))
     late = (datetime.now(UTC) - slot.at).total_seconds()
     closing = {"RECAP_CATCH_UP_SECONDS": f"{max(1.0, late - 1):.3f}", "RECAP_GRACE_SECONDS": "3600"}
     closing["RECAP_FALLBACK"] = "none"
@@ -116,7 +110,7 @@ def test_who_signed_up_after_the_slot_was_not_due(stage: Stage) -> None:
     assert (code, told["counts"]) == (0, {"unknown": 1})  # what can't be known fails nobody
 
 
-@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+@on_firestore
 def test_the_documents_own_create_time_tells_who_was_not_due(stage: Stage) -> None:
     """Made now, and asked of a slot of long ago."""
     stage.world.put_user("ann", DOC, {}, {"t": talk("ann", SLOT - timedelta(hours=1))})

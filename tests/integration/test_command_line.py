@@ -1,9 +1,8 @@
-"""Each flag, setting and argument means one thing; what means nothing is refused in one sentence, exit 2 or 3."""
+"""Bad input, settings that contradict and servers that are not there: one sentence, the right exit code."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,11 +13,10 @@ import pytest
 from redis import Redis
 
 from notifications.domain.claim import ClaimState
-from tests.integration.test_trouble import one_sentence
-from tests.support.jobs import JOB, Stage
+from tests.support.jobs import JOB, Stage, bare, one_sentence
 from tests.support.sampled import sample_besides
 from tests.support.servers import Sentinel, redis_binaries, wait_for
-from tests.support.web import LoopbackServer, llm_error
+from tests.support.web import LoopbackServer, fcm_error, llm_error, scripted
 from tests.support.worlds import SqliteWorld
 
 
@@ -159,13 +157,6 @@ def test_a_sentinel_is_named(tmp_path: Path, binary: Path, database: str) -> Non
     assert (done.returncode, "is a Sentinel" in one_sentence(done.stderr)) == (3, True), done.stderr
 
 
-def bare(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env
-    return subprocess.run(
-        [sys.executable, str(JOB), *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-
-
 def test_a_dry_run_in_a_new_folder_makes_nothing(tmp_path: Path) -> None:
     done = bare(tmp_path, "--dry-run")
     assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
@@ -236,11 +227,7 @@ def test_a_resend_of_who_is_switched_off_meanwhile_ends_and_says_so(stage: Stage
 def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
     """It slept for as long as the LLM asked it to."""
     slot = stage.add_user("ann")
-
-    async def later(who: str) -> Any:
-        return llm_error(429, "rate_limit_exceeded", **{"Retry-After": "80000"})
-
-    stage.llm.script = later
+    stage.llm.script = scripted(lambda _: llm_error(429, "rate_limit_exceeded", **{"Retry-After": "80000"}))
     process = stage.start("resend", "ann", slot.recap_date.isoformat())
     wait_for(lambda: stage.record("ann", slot).state is ClaimState.IDLE, "claim that waits")
     process.send_signal(signal.SIGTERM)
@@ -272,3 +259,52 @@ def test_a_window_whose_start_is_not_before_its_end_is_never_stored(stage: Stage
     ledger = stage.world.ledgers("ann")[slot.recap_date.isoformat()]
     assert (ledger["state"], ledger["outcome"]) == ("skipped", "no_content")
     assert "window_start" not in ledger
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code", "named"),
+    [
+        ((), {"REDIS_URL": "localhost"}, 3, "REDIS_URL is malformed"),
+        ((), {"RECAP_CONCURRENCY": "x"}, 3, "RECAP_CONCURRENCY"),
+        (("--now", "yesterday"), {}, 2, "'yesterday' is no time"),
+        (("--now", "2026-05-01T20:00:00"), {}, 2, "has no UTC offset"),
+        (("--nope",), {}, 2, "--nope"),
+        (("inspect", "--date", "May"), {}, 2, "'May' is no date"),
+        (("--every-minute", "--user", "u"), {}, 2, "--every-minute goes alone"),
+        (("--now", "2026-05-01T20:00:00Z"), {"GOOGLE_CLOUD_PROJECT": "real"}, 2, "--dry-run"),
+        ((), {"REDIS_URL": "redis://127.0.0.1:1/0"}, 4, "Redis at 127.0.0.1:1 does not answer"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    stage: Stage, arguments: tuple[str, ...], env: dict[str, str], code: int, named: str
+) -> None:
+    finished = stage.run(*arguments, **env)
+    assert finished.code == code
+    assert named in one_sentence(finished.err)
+
+
+def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    data = stage.folder / "data"
+    (data / "outbox.jsonl").symlink_to("/dev/full")
+    fast = {"RECAP_PROVIDER_RETRY_SECONDS": "0.01", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.01"}
+    finished = stage.run(FCM_BASE_URL="", **fast)
+    assert finished.code == 4
+    assert "outbox.jsonl can't be written (No space left on device)" in one_sentence(finished.err)
+    [ledger] = stage.world.ledgers("ann").values()
+    assert (ledger["state"], ledger["tries"]) == ("pending", 0)
+    (data / "outbox.jsonl").unlink()
+    assert stage.run(FCM_BASE_URL="").code == 0
+    [line] = (data / "outbox.jsonl").read_text().splitlines()
+    assert json.loads(line)["uid"] == "ann"
+    assert (stage.record("ann", slot).state, stage.llm.calls["ann"]) == (ClaimState.SENT, 1)
+
+
+def test_mass_deletion_of_tokens_stops_at_a_fifth(stage: Stage) -> None:
+    for n in range(30):
+        stage.add_user(f"user-{n}")
+    stage.fcm.script = scripted(lambda _: fcm_error(404, "UNREGISTERED"))
+    finished = stage.run()
+    assert finished.event("devices.deletions_stopped")["dead"] == 30
+    assert finished.event("tick.finished")["tokens_deleted"] == 10
+    assert sum(len(stage.world.tokens(f"user-{n}")) for n in range(30)) == 20

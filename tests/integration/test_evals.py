@@ -15,7 +15,7 @@ from evals.days import load_days
 from notifications.domain.text import plain
 from notifications.testing.answers import verdicts_answer
 from tests.support.jobs import JOB
-from tests.support.web import ASKED, FakeLLM, completion
+from tests.support.web import ASKED, FakeLLM, completion, scripted
 
 FALSE = {plain(one.text) for day in load_days("fluent") for one in day.sentences if not one.true}
 
@@ -52,10 +52,9 @@ def test_a_judge_who_knows_the_labels_drops_nothing_true_and_stores_nothing_fals
 
 @pytest.mark.timeout(120)
 def test_a_judge_who_lets_all_pass_fails_the_evaluation(llm: FakeLLM) -> None:
-    async def lets_pass(who: str) -> web.Response:
-        return completion(json.dumps(verdicts_answer(ASKED.get()["messages"][-1]["content"])))
-
-    llm.look_script = lets_pass
+    llm.look_script = scripted(
+        lambda _: completion(json.dumps(verdicts_answer(ASKED.get()["messages"][-1]["content"])))
+    )
     code, told = evaluated(llm)
     assert "inventions stored: 100 of 100" in told
     assert (code, "A BAR DOES NOT HOLD" in told) == (1, True), told

@@ -10,7 +10,7 @@ import pytest
 from notifications.adapters.stores.firestore import connect
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.shards import Range
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.refusals import RefusingFirestore
 
 RULES = LedgerRules(timedelta(seconds=120), 3, timedelta(days=30))
@@ -98,7 +98,7 @@ async def test_each_refusal_of_firestore_is_named(case: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("case", ["no database, without a word", "Datastore mode", "the API is off"])
-@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@on_sqlite
 def test_what_a_person_has_to_mend_is_exit_3(stage: Stage, case: str) -> None:
     answer, said, mend = CASES[case]
     firestore = RefusingFirestore(*answer)

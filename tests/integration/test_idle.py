@@ -8,11 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
 from redis import Redis
 
 from notifications.domain.schedule import latest_slot
-from tests.support.jobs import JOB, Stage, complete_other_shards, latest_hour
+from tests.support.jobs import JOB, Stage, complete_other_shards, latest_hour, on_firestore
 
 HEAVY = (
     *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
@@ -61,7 +60,7 @@ class CountingProxy:
         self._listener.close()
 
 
-@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+@on_firestore
 def test_an_idle_tick_loads_and_asks_next_to_nothing(stage: Stage, tmp_path: Path) -> None:
     hour = latest_hour("UTC", stage.now)
     with Redis(port=stage.redis.port) as client:  # the next cohort too, if its slot comes while this runs

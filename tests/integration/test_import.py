@@ -22,9 +22,8 @@ from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import StoreDown
 from notifications.domain.text import width_of
-from tests.integration.test_command_line import bare
 from tests.support import app_documents
-from tests.support.jobs import JOB, Stage
+from tests.support.jobs import JOB, Stage, bare, on_sqlite
 from tests.support.sampled import sample_besides
 from tests.support.servers import wait_for
 from tests.support.worlds import SqliteWorld
@@ -160,7 +159,7 @@ def test_stdin_is_read_for_a_dash_and_a_line_without_an_end_is_told_by_its_numbe
     assert "2 users imported; 1 line refused" in said
 
 
-@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_user_of_many_conversations_is_written_in_linear_time_and_lets_a_tick_in(stage: Stage) -> None:
     slot = stage.add_user("ann")
     times = [(slot.at - timedelta(hours=1, seconds=n)).isoformat() for n in range(12_000)]
@@ -181,7 +180,7 @@ def test_a_user_of_many_conversations_is_written_in_linear_time_and_lets_a_tick_
     assert "conversations_by_id (uid=? AND id=?)" in plan.fetchone()[3]  # each of its own, not the user's all
 
 
-@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "BUSY_TIMEOUT_SECONDS", 0.01)
     world = stage.world

@@ -1,21 +1,21 @@
-"""The LLM's service as its provider offers it: whether it serves, in which form, and until when."""
+"""The LLM's service as its provider offers it: whether it serves, in which form, until when, and how much."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from aiohttp import web
 from redis import Redis
 
+from notifications.domain.claim import pause_key
 from notifications.settings import Settings
-from tests.support.jobs import Stage
-from tests.support.web import completion
+from tests.support.jobs import Stage, on_sqlite
+from tests.support.web import completion, recap_answer, scripted
 
 MODEL = Settings.openai_model
 TODAY = datetime.now(UTC).date()
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
 PROSE = "Here is your recap: it was a good day at the harbour."
 
 
@@ -52,11 +52,7 @@ def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage
         "message": f"The model `{MODEL}` does not exist or you do not have access to it.",
         "code": "model_not_found",
     }
-
-    async def script(who: str) -> web.Response:
-        return web.json_response({"error": error}, status=404)
-
-    stage.llm.script = script
+    stage.llm.script = scripted(lambda _: web.json_response({"error": error}, status=404))
     stage.llm.description = ends_on(-3)
     finished = stage.run()
     reason = finished.event("run.stops_claiming")["reason"]
@@ -87,10 +83,7 @@ def test_doctor_asks_for_a_recap_and_tells_its_form_its_seconds_and_the_models_e
 
 @on_sqlite
 def test_doctor_tells_prose_from_a_recap(stage: Stage) -> None:
-    async def prose(who: str) -> web.Response:
-        return completion(PROSE)
-
-    stage.llm.script = prose
+    stage.llm.script = scripted(lambda _: completion(PROSE))
     told = stage.run("doctor")
     said = " ".join(told.out.split())
     assert (told.code, PROSE in said) == (1, False)
@@ -103,3 +96,36 @@ def test_doctor_says_that_without_an_llm_recaps_are_extracts(stage: Stage) -> No
     told = stage.run("doctor", RECAP_SUMMARIZER="extract")
     assert "ok    the LLM: none: recaps are extracts\n" in told.out
     assert stage.llm.bodies == []
+
+
+def announcing(who: str, **headers: str) -> web.Response:
+    answer = completion(json.dumps(recap_answer(who)))
+    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return answer
+
+
+@on_sqlite
+def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> None:
+    """Of 100 a minute none is left: what a recap's two calls take is back after 1.2 s; until then none is begun."""
+    stage.settings["RECAP_CONCURRENCY"] = "1"
+    for n in range(3):
+        stage.add_user(f"user-{n}")
+    paused: list[int] = []
+
+    with Redis(port=stage.redis.port) as client:
+
+        async def script(who: str) -> web.Response:
+            paused.append(client.exists(pause_key(stage.world.environment)))
+            return announcing(
+                who,
+                x_ratelimit_limit_requests="100",
+                x_ratelimit_remaining_requests="0",
+                x_ratelimit_reset_requests="1m0s",
+            )
+
+        stage.llm.script = script
+        client.set(pause_key(stage.world.environment), "1", px=1500)  # as another process would
+        finished = stage.run()
+    assert finished.event("tick.finished")["sent"] == 3
+    assert [event["seconds"] for event in finished.named("llm.pause")] == [1.2, 1.2, 1.2]
+    assert paused == [0, 0, 0]

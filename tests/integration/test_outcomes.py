@@ -6,15 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-from aiohttp import web
 from redis import Redis
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_firestore
 from tests.support.servers import RedisServer
-from tests.support.web import FakeFCM, FakeLLM, fcm_error
+from tests.support.web import FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, talk
 
 
@@ -50,11 +48,7 @@ def test_every_kind_of_user_in_one_tick(stage: Stage) -> None:
     }
     day = slots["on-demand"].recap_date.isoformat()
     stage.world.put_summary("on-demand", "abc", {"id": "abc", "date": day, "created_at": at, "headline": "Made before"})
-
-    async def script(token: str) -> web.Response | None:
-        return fcm_error(404, "UNREGISTERED") if token == "token-dead-token-1" else None
-
-    stage.fcm.script = script
+    stage.fcm.script = scripted(lambda token: fcm_error(404, "UNREGISTERED") if token == "token-dead-token-1" else None)
     finished = stage.run()
 
     assert finished.code == 0, finished.err
@@ -145,17 +139,7 @@ def test_inspect_joins_redis_with_the_ledger(stage: Stage) -> None:
     assert stage.run("inspect", "--user", "a").out.strip() == "0 days."
 
 
-def test_one_users_defect_never_stops_another(stage: Stage) -> None:
-    slot = stage.add_user("broken")
-    stage.add_user("fine")
-    stage.world.put_ledger("broken", slot.recap_date.isoformat(), {"state": "from-the-future"})
-    finished = stage.run()
-    assert stage.fcm.accepted == {"token-fine-0": 1}
-    assert finished.event("recap.trouble")["uid"] == "broken"
-    assert stage.world.ledgers("broken") == {slot.recap_date.isoformat(): {"state": "from-the-future"}}
-
-
-@pytest.mark.parametrize("world", ["firestore"], indirect=True)
+@on_firestore
 def test_documents_read_and_written_for_each_kind_of_outcome(stage: Stage) -> None:
     """Exact, as Firestore bills them: an empty query is one read. The pages are counted by a run without users."""
     stage.add_user("nobody", daily_summary_enabled=False)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifications.recap.verify import HEADLINE, PUSH, QUOTE, TOPIC
+from notifications.recap.verify import QUOTE
 from notifications.testing.answers import JSON, Refuses, item, recap_answer, verdicts_answer
-from tests.support.jobs import Stage
+from tests.support.jobs import Stage, on_sqlite
 from tests.support.web import ASKED, completion
 from tests.support.worlds import Doc
 
-pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 SAID = (
     ("You", "I bring the ladder on Saturday, who=UID said, and you paint the fence."),
@@ -127,10 +127,6 @@ def ledger(stage: Stage, uid: str = "ann") -> Doc:
     return doc
 
 
-def check_extract(stage: Stage) -> None:
-    assert (stored(stage)["metadata"]["source"], ledger(stage)["source"]) == ("extract", "extract")
-
-
 def test_a_fluent_true_answer_is_stored_whole_with_the_words_that_it_rests_on(stage: Stage) -> None:
     day_of(stage, "ann")
     answers(stage, fluent())
@@ -179,108 +175,6 @@ def test_no_kind_of_invention_is_stored_or_pushed_and_the_true_sentences_beside_
         assert pushed(stage, uid) == TRUE[3][0], uid
 
 
-MOVED = "The dentist moved my appointment"
-
-
-@pytest.mark.parametrize(
-    ("quote", "stored_quote"),
-    [
-        ("The dentist moved appointment from Tuesday to Thursday", f"{MOVED} from Tuesday to Thursday"),
-        ("The dentist has moved my appointment from Tuesday", f"{MOVED} from Tuesday"),
-        ("The dentist moved … from Tuesday to Thursday at nine", f"{MOVED} from Tuesday to Thursday at nine"),
-        ("You: The dentist moved my apointment from Tuesday", f"{MOVED} from Tuesday"),
-        ("“THE DENTIST MOVED MY APPOINTMENT”", MOVED),
-    ],
-    ids=["left out", "put in", "ellipsis", "label and letter", "capitals"],
-)
-def test_a_quote_that_is_off_by_a_word_stands_and_the_notes_own_words_are_stored(
-    stage: Stage, quote: str, stored_quote: str
-) -> None:
-    day_of(stage, "ann")
-    answers(stage, fluent() | {"worth_knowing": [item("Your dentist appointment has moved.", quote)]})
-    assert stage.run().code == 0
-    [fact] = stored(stage)["knowledge_nuggets"]
-    assert (fact["quote"], fact["insight"]) == (stored_quote, "Your dentist appointment has moved.")
-
-
-def test_an_answer_without_quotes_is_asked_for_once_more_and_then_the_day_speaks_for_itself(stage: Stage) -> None:
-    day_of(stage, "ann")
-    bare = json.loads(json.dumps(fluent()))
-    for one in [*bare["overview"], *bare["worth_knowing"], *bare["highlights"][0]["items"]]:
-        one["quote"] = ""
-    answers(stage, bare)
-    stage.llm.prompts = []
-    assert stage.run().code == 0
-    assert calls(stage) == (2, 0)
-    assert "An answer before was not used" in stage.llm.prompts[1].removeprefix(stage.llm.prompts[0])
-    check_extract(stage)
-
-
-def test_an_answer_with_quotes_at_the_second_asking_is_as_good(stage: Stage) -> None:
-    day_of(stage, "ann")
-    answers(stage, recap_answer("ann", "said by nobody at all"), fluent())
-    assert stage.run().code == 0
-    assert (calls(stage), len(texts(stored(stage)))) == ((2, 1), 4)
-
-
-def test_a_headline_that_is_refused_is_the_topics(stage: Stage) -> None:
-    day_of(stage, "ann")
-    dentist = {"topic": "Dentist", "emoji": "🦷", "items": [item(*TRUE[2])]}
-    answer = fluent()
-    answers(stage, answer | {"highlights": [*answer["highlights"], dentist], "worth_knowing": []})
-    judges(stage, lambda role, text: role == HEADLINE)
-    assert stage.run().code == 0
-    doc = stored(stage)
-    assert (doc["headline"], doc["checks"]) == ("The fence · Dentist", {"kept": 4, "unsupported": 1, "verified": True})
-
-
-def test_a_topic_that_is_refused_is_the_conversations_title(stage: Stage) -> None:
-    day_of(stage, "ann")
-    answers(stage, fluent())
-    judges(stage, lambda role, text: role == TOPIC)
-    assert stage.run().code == 0
-    assert [one["topic"] for one in stored(stage)["highlights"]] == ["By the fence"]
-
-
-def test_a_push_that_is_refused_is_the_first_sentence_that_is_not_confided(stage: Stage) -> None:
-    day_of(stage, "ann")
-    secret = item("Maya lends Tom her tent for the lake.", "Maya lends Tom her tent", confided=True)
-    answers(stage, fluent() | {"overview": [secret, item(*TRUE[3])]})
-    judges(stage, lambda role, text: role == PUSH)
-    assert stage.run().code == 0
-    assert pushed(stage) == TRUE[3][0]
-
-
-def test_a_second_look_that_refuses_nothing_changes_nothing(stage: Stage) -> None:
-    day_of(stage, "ann")
-    answers(stage, fluent())
-    judges(stage, lambda role, text: False)
-    assert stage.run().code == 0
-    assert (calls(stage), texts(stored(stage))) == ((1, 1), [TRUE[n][0] for n in (3, 0, 1, 2)])
-
-
-def test_where_everything_is_refused_another_answer_is_asked_for_and_then_the_day_speaks(stage: Stage) -> None:
-    day_of(stage, "ann")
-    answers(stage, fluent())
-    judges(stage, lambda role, text: True)
-    assert stage.run().code == 0
-    assert calls(stage) == (2, 2)  # the most that an ordinary day pays for
-    check_extract(stage)
-    assert stored(stage)["metadata"]["calls"] == 4
-
-
-@pytest.mark.parametrize("better", ["first", "second"])
-def test_of_two_answers_most_of_which_is_refused_the_one_with_more_left_is_kept(stage: Stage, better: str) -> None:
-    day_of(stage, "ann")
-    more, less = (TRUE[0][0], TRUE[3][0]), (TRUE[3][0],)
-    left = [more, less] if better == "first" else [less, more]
-    answers(stage, fluent())
-    judges(stage, lambda role, text: text not in left[stage.llm.looks["ann"] - 1])
-    assert stage.run().code == 0
-    assert calls(stage) == (2, 2)
-    assert texts(stored(stage)) == [TRUE[3][0], TRUE[0][0]]
-
-
 NOT_BELIEVED: dict[str, Callable[[JSON], JSON | str]] = {
     "prose": lambda found: "They all look fine to me.",
     "another form": lambda found: {"answer": 42},
@@ -309,20 +203,6 @@ def test_a_judge_who_is_not_to_be_believed_refuses_nothing_and_vouches_for_nothi
     assert texts(doc) == [TRUE[n][0] for n in (3, 0, 1, 2)]
     assert (doc["checks"], ledger(stage)["verified"]) == ({"kept": 4, "verified": False}, False)
     assert (doc["headline"], pushed(stage)) == ("Fence, dentist and Porto", "1 conversation")
-
-
-def test_of_two_verdicts_for_one_sentence_no_counts(stage: Stage) -> None:
-    day_of(stage, "ann")
-    answers(stage, fluent())
-
-    def both(found: JSON) -> JSON:
-        yes = [one | {"supported": True} for one in found["verdicts"]]
-        return {"verdicts": [*found["verdicts"], *yes]}
-
-    judges(stage, lambda role, text: text == TRUE[2][0], both)
-    assert stage.run().code == 0
-    doc = stored(stage)
-    assert (doc["knowledge_nuggets"], doc["checks"]["verified"], doc["checks"]["unsupported"]) == ([], True, 1)
 
 
 def test_who_speaks_to_the_judge_in_the_notes_is_found_out_by_the_false_sentence(stage: Stage) -> None:

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from redis import Redis
 
 from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
-from tests.support.jobs import Finished, Stage
+from tests.support.jobs import Finished, Stage, on_sqlite
 from tests.support.web import ASKED, Script, llm_error
 from tests.support.worlds import Doc
 
-pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 FAST = {"RECAP_PROVIDER_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
 PRICED = {"RECAP_PRICE_IN_USD_PER_MTOK": "1", "RECAP_PRICE_OUT_USD_PER_MTOK": "4", "RECAP_CONCURRENCY": "1"}
@@ -154,34 +153,6 @@ def test_a_draft_waits_for_a_second_look_that_does_not_end_its_answer(stage: Sta
     check_verified(stage)
 
 
-def test_under_a_budget_for_one_recap_both_its_calls_are_reserved_and_the_next_is_the_extract(stage: Stage) -> None:
-    for uid in ("ann", "bob"):
-        stage.add_user(uid)
-    budget = 0.076
-    held: list[dict[bytes, bytes]] = []
-
-    async def look(who: str) -> None:
-        with Redis(port=stage.redis.port) as client:
-            [key] = client.keys("*spend*")
-            held.append(client.hgetall(key))
-
-    stage.llm.script = stage.llm.look_script = look
-    finished = stage.run(RECAP_DAILY_BUDGET_USD=str(budget), **PRICED)
-    assert finished.code == 0, finished.err
-    assert (stage.llm.calls.total(), stage.llm.looks.total()) == (1, 1)
-    at_writing, at_look = held
-    assert len(at_writing) == 3  # the total, and what each of the two calls may cost at most
-    assert int(at_writing[b"total"]) > int(at_look[b"total"])
-    assert int(at_writing[b"total"]) <= budget * 1_000_000 < int(at_writing[b"total"]) + stage.llm.billed * 1_000_000
-    [llm] = [uid for uid in ("ann", "bob") if stage.llm.calls[uid]]
-    assert ledger(stage, llm)["usd"] == pytest.approx(stage.llm.billed, abs=2e-6)
-    with Redis(port=stage.redis.port) as client:
-        [key] = client.keys("*spend*")
-        assert client.hgetall(key) == {b"total": str(round(ledger(stage, llm)["usd"] * 1_000_000)).encode()}
-    sources = sorted(stored(stage, uid)["metadata"]["source"] for uid in ("ann", "bob"))
-    assert (sources, finished.event("tick.finished")["over_budget"]) == (["extract", "llm"], 1)
-
-
 def test_where_no_money_is_left_for_the_second_look_alone_the_draft_goes_without(stage: Stage) -> None:
     stage.add_user("ann")
     stage.llm.look_script = failing(500)
@@ -234,20 +205,6 @@ def test_a_verify_model_is_asked_by_its_own_name_and_the_style_is_for_the_writin
     assert {name: style in told for name, (_, told) in found.items()} == {"daily_recap": True, "second_look": False}
     check_verified(stage)
     assert finished.event("tick.finished")["llm_calls"] == 2
-
-
-def test_the_style_is_for_the_join_of_a_long_day_and_not_for_its_parts(stage: Stage) -> None:
-    slot = stage.add_user("ann", talks={})
-    at = slot.at - timedelta(hours=6)
-    for n in range(6):
-        words = "who=ann talked about the garden, the fence and the apple trees with the neighbours for long. " * 14
-        talk = {"created_at": at + timedelta(minutes=9 * n), "structured": {"overview": words}}
-        stage.world.put_talk("ann", f"t{n}", talk)
-    style = "Write like an old captain, dry and short."
-    assert stage.run(RECAP_STYLE=style, RECAP_MAX_PROMPT_TOKENS="1000").code == 0
-    found = {name: style in told for name, (_, told) in asked(stage).items()}
-    assert found == {"daily_notes": False, "daily_recap": True, "second_look": False}
-    assert calls(stage) == (7, 1)  # six parts, the join, and one look
 
 
 def test_sigterm_during_the_second_look_gives_the_claim_back(stage: Stage) -> None:

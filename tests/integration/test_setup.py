@@ -1,15 +1,21 @@
-"""deploy/setup.sh against a gcloud with a memory: from nothing, and again; an app's own stays as it is."""
+"""deploy/setup.sh against a gcloud with a memory, and every command of docs/deploy.md and docs/runbook.md."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from notifications.commands.cli import parse
 from tests.support.cloud import KEY, REDIS, ROOT, Cloud, as_typed, problems_of
+from tests.support.jobs import Stage, on_sqlite
 
 OWN_FIELD = {"indexConfig": {"indexes": [{"queryScope": "COLLECTION", "fields": [{"order": "DESCENDING"}]}]}}
 APPS_OWN: dict[str, Any] = {
@@ -107,3 +113,142 @@ def test_the_real_gcloud_knows_every_command_and_flag(cloud: Cloud, tmp_path: Pa
     typed = {as_typed(call) for call in [*log, *cloud.state["log"]] if call[0] not in ("GET", "PATCH")}
     assert len(typed) > 50
     assert problems_of(typed, tmp_path) == {}
+
+
+PAGES = ("docs/deploy.md", "docs/runbook.md")
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+KUBERNETES = {
+    (one["kind"].lower(), one["metadata"]["name"])
+    for one in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+}
+SERVICES = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+SERVICE = (ROOT / "deploy/systemd/daily-recap.service").read_text()
+UNITS = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
+
+
+def typed() -> list[str]:
+    """Each line of each block, as it is typed."""
+    blocks = (block for page in PAGES for block in BLOCK.findall((ROOT / page).read_text()))
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines() if line))
+
+
+def beginning(*words: str) -> list[str]:
+    return [line for line in typed() if line.startswith(words)]
+
+
+JOB = beginning("python job.py")
+GCLOUD = beginning("gcloud ")
+KUBECTL = beginning("kubectl ")
+DOCKER = beginning("docker ")
+MACHINE = beginning("sudo ", "systemctl ", "journalctl ")
+START = (
+    "make run",
+    "deploy/setup.sh",
+    "WITHOUT_JOB=1 deploy/setup.sh",
+)  # run by their own tests, and by who tries a fresh clone
+SHELL = beginning("export ", "git clone ")
+
+
+def test_no_command_is_left_out() -> None:
+    known = {*JOB, *GCLOUD, *KUBECTL, *DOCKER, *MACHINE, *START, *SHELL}
+    assert set(typed()) == known
+
+
+@on_sqlite
+@pytest.mark.parametrize("line", JOB)
+def test_a_command_of_the_job_runs(stage: Stage, line: str) -> None:
+    """On a day that was served: it says something, and it is no misuse, no bad setting, no defect."""
+    slot = stage.add_user("ann")
+    stage.run()
+    words = [{"UID": "ann", "DATE": str(slot.recap_date)}.get(one, one) for one in shlex.split(line)[2:]]
+    finished = stage.run(*words)
+    assert finished.code in (0, 1), finished.err
+    assert finished.out
+    assert [one["event"] for one in finished.events if one["event"] in ("recap.defect", "recap.trouble")] == []
+    assert "Traceback" not in finished.err
+
+
+@pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
+def test_gcloud_knows_each_command(tmp_path: Path) -> None:
+    lines = [line.replace("$REGION", "europe-west1").replace("$PROJECT", "my-app") for line in GCLOUD]
+    assert problems_of(lines, tmp_path) == {}
+
+
+@pytest.mark.parametrize("line", [line for line in GCLOUD if "--args=" in line])
+def test_what_is_run_in_the_job_is_a_command_of_it(line: str) -> None:
+    [arguments] = re.findall(r"--args=(\S+)", line)
+    parse(arguments.replace("UID", "ann").replace("DATE", "2026-11-25").split(","))
+
+
+def _kubectl(words: list[str]) -> bool:
+    match words:
+        case ["apply", "-f", file]:
+            return (ROOT / file).exists()
+        case ["create", "job", source, _]:
+            return tuple(source.removeprefix("--from=").split("/")) in KUBERNETES
+        case ["create", "job", source, _, "--dry-run=client", "--output=json", "|", "jq", change, *rest]:
+            path, _, arguments = change.removeprefix(".spec.template.spec.containers[0].").partition("=")
+            known = tuple(source.removeprefix("--from=").split("/")) in KUBERNETES and path == "args"
+            return known and rest == ["|", "kubectl", "create", "-f", "-"] and parse(json.loads(arguments)) is not None
+        case ["get", "cronjob", name]:
+            return ("cronjob", name) in KUBERNETES
+        case ["logs", job] | ["wait", _, job, _] | ["delete", "job", job]:
+            return any(f" {job.removeprefix('job/')}" in line for line in KUBECTL if " create job " in line)
+        case ["get", "jobs", "--sort-by=.metadata.creationTimestamp"]:
+            return True
+    return False
+
+
+def _docker(words: list[str]) -> bool:
+    match words:
+        case ["compose", "-f", file, "up", "--detach"]:
+            return (ROOT / file).exists()
+        case ["compose", "-f", file, "logs", service]:
+            return (ROOT / file).exists() and service in SERVICES
+        case ["compose", "-f", file, "exec", "-T", service, "python", "/app/job.py", *arguments, "<", _]:
+            return (ROOT / file).exists() and service in SERVICES and parse(arguments) is not None
+        case ["compose", "-f", file, "exec", service, "python", "/app/job.py", *arguments]:
+            return (ROOT / file).exists() and service in SERVICES and parse(arguments) is not None
+        case ["build", "--build-arg", pair, "--tag", _, "."]:
+            name, _, value = pair.partition("=")
+            return f"ARG {name}" in (ROOT / "Dockerfile").read_text() and (ROOT / value).exists()
+    return False
+
+
+def _machine(words: list[str]) -> bool:
+    match words:
+        case ["sudo", "cp", *files, "/etc/systemd/system/"]:
+            return all((ROOT / file).exists() for file in files)
+        case ["sudo", "install", "-m", "600", "/dev/null", file]:
+            return f"EnvironmentFile=-{file}" in SERVICE
+        case ["sudo", "systemd-run", *properties, "/opt/daily-recap/.venv/bin/python", "job.py", command]:
+            same = [one.removeprefix("--property=") for one in properties if one.startswith("--property=")]
+            held = all(one in SERVICE for one in same if not one.startswith("User="))
+            return held and parse([command]) is not None
+        case ["sudo", "systemctl", "daemon-reload"]:
+            return True
+        case ["sudo", "systemctl", "enable", "--now", unit] | ["systemctl", "status", unit]:
+            return unit in UNITS
+        case ["journalctl", unit, _]:
+            return f"{unit.removeprefix('--unit=')}.service" in UNITS
+    return False
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        *[(line, _kubectl) for line in KUBECTL],
+        *[(line, _docker) for line in DOCKER],
+        *[(line, _machine) for line in MACHINE],
+    ],
+)
+def test_what_no_engine_can_run_here_names_what_there_is(line: str, holds: Callable[[list[str]], bool]) -> None:
+    assert holds(shlex.split(line.removeprefix("kubectl ").removeprefix("docker "))), line
+
+
+def test_the_setup_is_typed_as_the_page_says(cloud: Cloud) -> None:
+    """The variables that the page exports are all that it needs."""
+    exported = {name for line in SHELL for name in re.findall(r"([A-Z_]+)=", line)}
+    optional = {"CLOUDSDK_CORE_PROJECT", "ALERT_CHANNEL"}
+    assert exported - optional == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}
+    assert cloud.setup(ALERT_CHANNEL="projects/my-app/notificationChannels/1").returncode == 0

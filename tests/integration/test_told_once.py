@@ -1,4 +1,4 @@
-"""What is under way at the hour, or comes in after it, is in the next recap: real processes on both stores."""
+"""What is under way at the hour, or comes in after it, is in the next recap; and ledgers with odd figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifications.domain.claim import user_key
 from notifications.domain.schedule import ONE_DAY, Slot
 from notifications.domain.told import told_hash
 from tests.support.jobs import Finished, Stage
-from tests.support.worlds import Doc, talk
+from tests.support.worlds import Doc, SqliteWorld, talk
 
 EMPTY = {"title": "", "overview": ""}
 
@@ -143,3 +143,41 @@ def test_a_window_that_a_clock_ahead_left_behind_is_trouble_and_never_no_content
     with Redis(port=stage.redis.port) as client:
         client.delete(user_key("ann", slot.recap_date))
     assert stage.run("--user", "ann").event("tick.finished")["sent"] == 1
+
+
+FIGURES: dict[str, dict[str, Any]] = {
+    "count-huge": {"failures": 10**30},
+    "count-negative": {"tries": -1},
+    "infinite": {"usd": float("inf")},
+    "nan": {"llm_seconds": float("nan")},
+    "negative": {"usd": -0.01},
+    "tokens-huge": {"tokens": 10**18},
+}
+
+
+def test_one_odd_figure_is_one_unreadable_ledger(stage: Stage) -> None:
+    slot = stage.add_user("good")
+    day = slot.recap_date.isoformat()
+    odd = dict(FIGURES)
+    if isinstance(stage.world, SqliteWorld):
+        odd["huge"] = {"usd": 10**400}
+    else:
+        odd["count-huge"] = {"failures": 2**62}
+    assert stage.run().code == 0
+    whole = stage.world.ledgers("good")[day]
+    for uid, changes in odd.items():
+        stage.add_user(uid)
+        stage.world.put_ledger(uid, day, whole | changes)
+    audited = stage.run("audit", "--date", day, "--json")
+    told = audited.accounts
+    assert (audited.code, sorted(told["uids"]["unreadable"])) == (1, sorted(odd))
+    assert (told["uids"]["sent"], told["counts"]["sent"], told["sources"]) == (["good"], 1, {"llm": 1})
+    assert json.loads(json.dumps(told, allow_nan=False))
+    page = stage.folder / "page.html"
+    assert stage.run("report", "--date", day, "-o", str(page)).code == 0
+    assert "unreadable" in page.read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in stage.run("inspect", "--date", day, "--json").out.splitlines()]
+    assert {row["uid"]: row["ledger"] for row in rows} == {"good": "sent"} | dict.fromkeys(odd, "unreadable")
+    why = stage.run("why", "nan", day)
+    assert (why.code, why.err) == (1, "")
+    assert "written by another version, or by hand: correct or delete it." in " ".join(why.out.split())

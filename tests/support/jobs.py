@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis import Redis
 
 from notifications.domain import claim
@@ -26,6 +27,22 @@ JOB = Path(__file__).parents[2] / "job.py"
 KEEP = re.compile(r"^(PATH|HOME|LANG|LC_.*|TMPDIR|JAVA_HOME)$")
 
 Job = subprocess.Popen[str] | PreloadedJob
+on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the store makes no difference
+on_firestore = pytest.mark.parametrize("world", ["firestore"], indirect=True)
+
+
+def one_sentence(text: str) -> str:
+    """What a person reads: the one line of stderr that is no log event."""
+    [line] = [line for line in text.splitlines() if not line.startswith("{")]
+    return line
+
+
+def bare(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`python job.py` in that folder, with nothing set but this."""
+    environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env
+    return subprocess.run(
+        [sys.executable, str(JOB), *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
 
 
 @dataclass

@@ -29,6 +29,15 @@ ASKED: ContextVar[dict[str, Any]] = ContextVar("asked")  # the body that a scrip
 Script = Callable[[str], Awaitable[web.Response | None]]
 
 
+def scripted(answer: Callable[[str], web.Response | None]) -> Script:
+    """A script that decides without waiting; None: answer as usual."""
+
+    async def script(who: str) -> web.Response | None:
+        return answer(who)
+
+    return script
+
+
 class LoopbackServer:
     """An aiohttp server in a thread of its own, so that synchronous tests can use it too."""
 

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,3 @@ async def connect(world: World, rules: LedgerRules = RULES) -> Store:
         return MemoryStore(world.documents, rules)
     assert isinstance(world, SqliteWorld)
     return SqliteStore(world.folder / "recap.sqlite3", rules)
-
-
-def iso(day: date) -> str:
-    return day.isoformat()

@@ -23,7 +23,7 @@ from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note, plan
 from notifications.recap.prompt import part_question, recap_question
-from notifications.recap.verify import Judged, judged, second_look, survivors
+from notifications.recap.verify import Verdict, apply_verdicts, count_sentences, second_look
 from notifications.recap.words import letters_of
 from notifications.testing.answers import item
 
@@ -93,11 +93,11 @@ def test_a_sentence_without_evidence_costs_itself_alone(answer: dict[str, Any], 
 @given(answers(), st.data())
 def test_a_sentence_that_is_refused_costs_itself_alone(answer: dict[str, Any], data: st.DataObject) -> None:
     draft = read_answer(json.dumps(answer), Evidence(M, NOTES, "q7k3x"))
-    if not survivors(draft):
+    if not count_sentences(draft):
         return
     keys = sorted(set(second_look(M, draft, Evidence(M, NOTES), 100_000).asked.values()))
     refused = data.draw(st.sets(st.sampled_from(keys)))
-    left = judged(draft, {key: Judged(*key, supported=key not in refused) for key in keys})
+    left = apply_verdicts(draft, {key: Verdict(*key, supported=key not in refused) for key in keys})
 
     def stands(role: str, text: str) -> bool:
         return (role, text) not in refused
@@ -266,7 +266,7 @@ def test_no_material_and_no_answer_is_too_hostile(data: st.DataObject) -> None:
     draft = read_answer(json.dumps(answer), evidence)
     facts = json.dumps({"facts": items})
     refused(lambda: read_facts(facts, Evidence(m, notes, question.marker)), ItemReason.UNFOUNDED)
-    if survivors(draft):
+    if count_sentences(draft):
         for room in (100, 100_000):
             look = second_look(m, draft, evidence, room)
             look.read(data.draw(ODD))
@@ -299,7 +299,7 @@ def test_an_answer_of_any_form_is_read_or_refused(answer: dict[str, Any], verdic
     drafts: list[Draft] = []
     text = json.dumps(answer)
     is_refused = refused(lambda: drafts.append(read_answer(text, Evidence(M, NOTES))), ItemReason.INVALID_ANSWER)
-    assert list(map(survivors, drafts)) == ([] if is_refused else [0])
+    assert list(map(count_sentences, drafts)) == ([] if is_refused else [0])
     look = second_look(M, Draft("", (Cited(QUOTES[0], ("c0",), QUOTES[0]),), ""), Evidence(M, NOTES), 10_000)
     assert look.read(json.dumps({"verdicts": verdicts})) is None
 

@@ -1,4 +1,4 @@
-"""Metrics and traces by the real SDK and exporter, to a receiver that decodes the real protocol."""
+"""What watches a run from outside: a heartbeat's receiver, and metrics and traces by the real SDK and protocol."""
 
 from __future__ import annotations
 
@@ -6,17 +6,125 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from notifications.settings import Settings
-from tests.support.jobs import Stage
-from tests.support.watchers import Collector, attributes_of
-from tests.support.web import llm_error
+from tests.support.jobs import Stage, on_sqlite
+from tests.support.watchers import Beats, Collector, attributes_of
+from tests.support.web import llm_error, scripted
 
-on_sqlite = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # where the users are makes no difference
+pytestmark = on_sqlite  # where the users are makes no difference
+SECRET = "/ping/0b1c-secret"
+
+
+@pytest.fixture
+def beats(stage: Stage) -> Iterator[Beats]:
+    server = Beats()
+    stage.settings["RECAP_HEARTBEAT_URL"] = f"{server.url}{SECRET}"
+    yield server
+    server.stop()
+
+
+def test_a_tick_tells_its_start_its_code_and_its_summary(stage: Stage, beats: Beats) -> None:
+    stage.add_user("ann")
+    finished = stage.run()
+    assert finished.code == 0
+    assert beats.told == [(f"{SECRET}/start", ""), (f"{SECRET}/0", finished.out.strip())]
+    assert "1 sent" in finished.out
+    stage.run()
+    assert len(beats.runs) == 4
+    assert beats.runs[0] == beats.runs[1] != beats.runs[2] == beats.runs[3]
+
+
+def test_an_idle_tick_tells_it_too(stage: Stage, beats: Beats) -> None:
+    stage.run()
+    stage.nothing_is_due()
+    beats.told.clear()
+    finished = stage.run()
+    assert beats.told == [(f"{SECRET}/start", ""), (f"{SECRET}/0", finished.out.strip())]
+    assert "nothing to do" in finished.out
+
+
+def test_a_query_stays_behind_the_path(stage: Stage, beats: Beats) -> None:
+    stage.settings["RECAP_HEARTBEAT_URL"] += "/?create=1"
+    stage.run()
+    assert [path for path, _ in beats.told] == [f"{SECRET}/start?create=1", f"{SECRET}/0?create=1"]
+
+
+def test_a_refused_key_is_3(stage: Stage, beats: Beats) -> None:
+    stage.add_user("ann")
+    stage.llm.script = scripted(lambda _: llm_error(401, "invalid_api_key"))
+    assert _code(stage, beats) == 3
+
+
+def test_a_server_that_is_away_is_4(stage: Stage, beats: Beats) -> None:
+    assert _code(stage, beats, REDIS_URL="redis://127.0.0.1:1/0") == 4
+
+
+def test_an_unreadable_ledger_is_1(stage: Stage, beats: Beats) -> None:
+    slot = stage.add_user("ann")
+    stage.world.put_ledger("ann", slot.recap_date.isoformat(), {"date": slot.recap_date.isoformat(), "state": "?"})
+    assert _code(stage, beats) == 1
+
+
+def test_a_day_that_was_lost_is_5(stage: Stage, beats: Beats) -> None:
+    slot = stage.add_user("ann")
+    late = (datetime.now(UTC) - slot.at).total_seconds()
+    gone = {"RECAP_CATCH_UP_SECONDS": str(max(1.0, late - 1)), "RECAP_GRACE_SECONDS": "3600", "RECAP_FALLBACK": "none"}
+    assert _code(stage, beats, **gone) == 5
+
+
+def _code(stage: Stage, beats: Beats, **changes: str) -> int:
+    """The exit code of a tick, which is also told."""
+    finished = stage.run(**changes)
+    assert [path for path, _ in beats.told] == [f"{SECRET}/start", f"{SECRET}/{finished.code}"], finished.err
+    assert beats.told[1][1]
+    return finished.code
+
+
+@pytest.mark.parametrize("arguments", [("--dry-run",), ("--user", "ann"), ("audit",), ("inspect",)])
+def test_what_no_scheduler_starts_has_none(stage: Stage, beats: Beats, arguments: tuple[str, ...]) -> None:
+    stage.add_user("ann")
+    stage.run(*arguments)
+    assert beats.told == []
+
+
+@pytest.mark.parametrize("hangs", [("start",), ("0",), ("start", "0")])
+def test_a_server_that_hangs_holds_up_no_run(stage: Stage, beats: Beats, hangs: tuple[str, ...]) -> None:
+    stage.run()
+    plain = _seconds(stage)
+    beats.told.clear()
+    beats.hangs = hangs
+    assert _seconds(stage) < plain + 3 + 5  # three seconds, and what a busy machine takes more than before
+    assert [path for path, _ in beats.told] == [f"{SECRET}/start", f"{SECRET}/0"]
+
+
+def _seconds(stage: Stage) -> float:
+    begun = time.monotonic()
+    assert stage.run().code == 0
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("status", [404, 500, 302])
+def test_a_refusal_is_told_and_fails_nothing(stage: Stage, beats: Beats, status: int) -> None:
+    beats.status = status
+    finished = stage.run()
+    assert finished.code == 0
+    assert finished.event("heartbeat.failed")["reason"] == f"RECAP_HEARTBEAT_URL (127.0.0.1): HTTPError {status}."
+    assert SECRET not in finished.err + finished.out
+    assert len(beats.told) == 2  # a redirect is not followed
+
+
+def test_a_server_that_is_away_fails_nothing(stage: Stage) -> None:
+    finished = stage.run(RECAP_HEARTBEAT_URL=f"http://127.0.0.1:1{SECRET}")
+    assert finished.code == 0
+    assert finished.event("heartbeat.failed")["reason"] == "RECAP_HEARTBEAT_URL (127.0.0.1): URLError."
+    assert SECRET not in finished.err
+
+
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
 MODEL = Settings.openai_model
 
@@ -62,7 +170,6 @@ def test_each_metric_and_each_span_arrives_once(stage: Stage, collector: Collect
     assert {one["service.name"] for one in collector.resources} == {"daily-recap"}
 
 
-@on_sqlite
 def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) -> None:
     for uid in ("ann", "bob"):
         stage.add_user(uid)
@@ -83,15 +190,10 @@ def test_a_users_spans_are_below_their_turn(stage: Stage, collector: Collector) 
     assert asked["gen_ai.usage.input_tokens"] > 0
 
 
-@on_sqlite
 def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collector) -> None:
     """Not where all goes well, and not where the LLM refuses."""
     stage.add_user("ann")
-
-    async def refuses(_who: str) -> web.Response:
-        return llm_error(503, "overloaded")
-
-    stage.llm.script = refuses
+    stage.llm.script = scripted(lambda _: llm_error(503, "overloaded"))
     stage.run()
     stage.llm.script = None
     stage.add_user("bob")
@@ -103,7 +205,6 @@ def test_nobody_is_named_and_nothing_is_quoted(stage: Stage, collector: Collecto
     assert set(failed) == {"ProviderFault"}
 
 
-@on_sqlite
 def test_an_idle_tick_sends_nothing(stage: Stage, collector: Collector) -> None:
     stage.run()
     stage.nothing_is_due()
@@ -112,7 +213,6 @@ def test_an_idle_tick_sends_nothing(stage: Stage, collector: Collector) -> None:
     assert collector.requests == {}
 
 
-@on_sqlite
 @pytest.mark.parametrize("kind", ["dead", "black hole"])
 def test_a_collector_that_is_away_costs_a_second(stage: Stage, kind: str) -> None:
     """Counted from the run's own last word to the process's end: there is the farewell, and nothing else."""
@@ -139,7 +239,6 @@ def seconds_since(timestamp: str, now: float) -> float:
     return now - datetime.fromisoformat(timestamp).timestamp()
 
 
-@on_sqlite
 def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path: Path) -> None:
     stage.preloaded = False
     (tmp_path / "sitecustomize.py").write_text(
@@ -156,7 +255,6 @@ def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path:
     assert finished.event("tick.finished")["sent"] == 1
 
 
-@on_sqlite
 @pytest.mark.parametrize(("name", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "2"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")])
 def test_a_setting_that_the_sdk_refuses_stops_nobody(stage: Stage, collector: Collector, name: str, value: str) -> None:
     stage.add_user("ann")
@@ -166,7 +264,6 @@ def test_a_setting_that_the_sdk_refuses_stops_nobody(stage: Stage, collector: Co
     assert "Traceback" not in finished.err
 
 
-@on_sqlite
 @pytest.mark.parametrize("command", [("audit",), ("why", "ann"), ("--dry-run",)])
 def test_a_command_sends_nothing(stage: Stage, collector: Collector, command: tuple[str, ...]) -> None:
     stage.add_user("ann")
@@ -174,7 +271,6 @@ def test_a_command_sends_nothing(stage: Stage, collector: Collector, command: tu
     assert collector.requests == {}
 
 
-@on_sqlite
 def test_a_collector_that_refuses_is_told(stage: Stage, collector: Collector) -> None:
     collector.status = 401
     stage.add_user("ann")
@@ -183,14 +279,12 @@ def test_a_collector_that_refuses_is_told(stage: Stage, collector: Collector) ->
     assert "check the address, its headers" in finished.event("telemetry.failed")["reason"]
 
 
-@on_sqlite
 def test_the_service_is_called_as_it_is_set(stage: Stage, collector: Collector) -> None:
     stage.add_user("ann")
     stage.run(OTEL_RESOURCE_ATTRIBUTES="service.name=theirs,service.instance.id=one")
     assert {(one["service.name"], one["service.instance.id"]) for one in collector.resources} == {("theirs", "one")}
 
 
-@on_sqlite
 def test_a_bad_address_is_refused(stage: Stage) -> None:
     finished = stage.run(OTEL_EXPORTER_OTLP_ENDPOINT="collector:4318")
     assert finished.code == 3
