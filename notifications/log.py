@@ -17,7 +17,7 @@ import structlog
 
 from notifications.domain.text import COLUMNS, printable, wrapped
 
-FEW = 5  # events of a kind that a person is told one by one
+FEW = 5  # events of a kind that a terminal shows one by one
 INDENT = 9
 ANY_LENGTH = sys.maxsize
 COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "info": "\x1b[32m"}
@@ -33,7 +33,7 @@ def _severity(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def _first_few(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For a person, the first of a kind; of the others the number, at the run's end. A machine gets each."""
+    """On a terminal, the first of a kind; the others are counted, for the run's end."""
     name = str(event.get("event", ""))
     _seen[name] += 1
     if _seen[name] > FEW:
@@ -42,12 +42,11 @@ def _first_few(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 def log_suppressed_counts() -> None:
-    """How many more of each event there were on a terminal, and where they are."""
-    more = {name: count - FEW for name, count in _seen.items() if count > FEW}
+    """Log how many more of each event a terminal did not show."""
+    more = {name.replace(".", "_"): count - FEW for name, count in sorted(_seen.items()) if count > FEW}
     _seen.clear()
     if more:
-        told = {name.replace(".", "_"): count for name, count in sorted(more.items())}
-        structlog.get_logger().info("more of these (RECAP_LOG_FORMAT=json has each)", **told)
+        structlog.get_logger().info("more of these (RECAP_LOG_FORMAT=json has each)", **more)
         _seen.clear()
 
 
@@ -58,19 +57,19 @@ class _Console:
         self._colors = colors
 
     def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> str:
-        at, level = str(event.pop("timestamp", ""))[11:19], str(event.pop("level", "info"))
+        time, level = str(event.pop("timestamp", ""))[11:19], str(event.pop("level", "info"))
         name, trace = str(event.pop("event", "")), event.pop("exception", "")
         facts = " ".join(f"{key}={value}" for key, value in event.items())
-        line = f"{at} {level:7} {name}  {facts}"
+        line = f"{time} {level:7} {name}  {facts}"
         head, *rest = wrapped(printable(line, ANY_LENGTH), COLUMNS, indent=INDENT)
         if self._colors:
             head = head.replace(level, f"{COLORS.get(level, '')}{level}{RESET}", 1)
-        traced = [printable(line, ANY_LENGTH) for line in str(trace).split("\n")] if trace else []
-        return "\n".join([head, *rest, *traced])
+        trace_lines = [printable(line, ANY_LENGTH) for line in str(trace).split("\n")] if trace else []
+        return "\n".join([head, *rest, *trace_lines])
 
 
 def _without_zeros(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For a person, what did not happen is no news; a machine's columns stay whole."""
+    """For a person, leave out what did not happen; a machine's columns stay whole."""
     return {name: value for name, value in event.items() if value not in (0, "", {}, None) or value is False}
 
 
@@ -83,7 +82,7 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         rendering: list[Any] = [_severity, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
-        few = [_first_few] if stream.isatty() else []  # a file has them all
+        few = [_first_few] if stream.isatty() else []  # a file gets all
         rendering = [*few, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
     structlog.configure(
         processors=[*shared, *rendering],

@@ -1,7 +1,7 @@
 """How requests leave this machine: one rule for every client, written into the environment that each of them reads.
 
 Proxies are as the environment says, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in either case; gRPC's own
-`grpc_proxy` too. This machine and Google's metadata server are never asked through one.
+`grpc_proxy` too. This machine and Google's metadata server are never reached through one.
 """
 
 from __future__ import annotations
@@ -14,70 +14,66 @@ from urllib.parse import urlsplit
 
 from notifications.domain.errors import ConfigFault
 
-NEVER = ("127.0.0.1", "localhost", "::1", "metadata.google.internal", "169.254.169.254")
-SCHEMES = ("http_proxy", "https_proxy")
+DIRECT_HOSTS = ("127.0.0.1", "localhost", "::1", "metadata.google.internal", "169.254.169.254")
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
-FOLDERS = ("SSL_CERT_DIR",)
 
 
 def outbound(env: Mapping[str, str]) -> dict[str, str]:
-    """What the environment has to say so that each client keeps to the rule; "" where a variable must be unset.
+    """The variables to set so that each client keeps to the rule; "" where one must be unset.
 
     Raises ConfigFault: one sentence that names the variable, and never its value, which may hold a password.
     """
     _check_certificates(env)
-    everywhere = _proxy(env, "all_proxy")
-    found = {name: _proxy(env, name) or everywhere for name in SCHEMES}
+    for_all = _proxy(env, "all_proxy")
+    proxies = {name: _proxy(env, name) or for_all for name in ("http_proxy", "https_proxy")}
     grpc = _proxy(env, "grpc_proxy")
-    if not any(found.values()) and not grpc:
+    if not any(proxies.values()) and not grpc:
         return {}
-    _, excepted = _either(env, "no_proxy")
-    hosts = [one.strip() for one in excepted.split(",") if one.strip()]
+    _, excepted = _lookup(env, "no_proxy")
+    hosts = [host.strip() for host in excepted.split(",") if host.strip()]
     if "*" in hosts:  # gRPC does not know it
-        found, grpc = dict.fromkeys(found, ""), ""
-    own = env.get("GCE_METADATA_HOST", "").strip().rpartition(":")
-    hosts += [one for one in (*NEVER, own[0] or own[2]) if one and one not in hosts]
-    told = {**found, "all_proxy": "", "no_proxy": ",".join(hosts)}
-    return {**{name: value for one, value in told.items() for name in (one, one.upper())}, "grpc_proxy": grpc}
+        proxies, grpc = dict.fromkeys(proxies, ""), ""
+    metadata_host, _, port = env.get("GCE_METADATA_HOST", "").strip().rpartition(":")
+    hosts += [host for host in (*DIRECT_HOSTS, metadata_host or port) if host and host not in hosts]
+    values = {**proxies, "all_proxy": "", "no_proxy": ",".join(hosts)}
+    both_cases = {case: value for name, value in values.items() for case in (name, name.upper())}
+    return {**both_cases, "grpc_proxy": grpc}
 
 
-def _either(env: Mapping[str, str], name: str) -> tuple[str, str]:
-    """The variable's name as it is written there, and its value; the lower case goes first, even if it is empty."""
-    there = name if name in env else name.upper()
-    return there, env.get(there, "").strip()
+def _lookup(env: Mapping[str, str], name: str) -> tuple[str, str]:
+    """The variable's name as it is set, and its value; the lower case wins, even if it is empty."""
+    written = name if name in env else name.upper()
+    return written, env.get(written, "").strip()
 
 
 def _proxy(env: Mapping[str, str], name: str) -> str:
-    there, told = _either(env, name)
-    if not told:
+    written, value = _lookup(env, name)
+    if not value:
         return ""
-    url = told if "://" in told else f"http://{told}"
+    url = value if "://" in value else f"http://{value}"
     with suppress(ValueError):
         parts = urlsplit(url)
         plain = url.isascii() and url.isprintable() and " " not in url
         if parts.scheme == "http" and parts.hostname and parts.port != 0 and plain and parts.path in ("", "/"):
             return url
-    raise ConfigFault(f"{there} is no proxy that every client here can use; write http://host:port, or unset it.")
+    raise ConfigFault(f"{written} is no proxy that every client here can use; write http://host:port, or unset it.")
 
 
 def _check_certificates(env: Mapping[str, str]) -> None:
-    """What OpenSSL and its users read and write by themselves: a file that can't be used is a traceback of theirs."""
+    """Check what OpenSSL reads and writes by itself: a file that can't be used would be a traceback."""
     for name in BUNDLES:
         if path := env.get(name, "").strip():
             try:
                 if not Path(path).is_dir():
                     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except (OSError, ValueError) as cause:  # an SSLError is an OSError
-                raise ConfigFault(f"{name} names no file of certificates that can be read; {_mend(cause)}.") from None
-    for name in FOLDERS:
-        if (path := env.get(name, "").strip()) and not Path(path).is_dir():
-            raise ConfigFault(f"{name} names no folder; check its name, or unset it.")
+                no_pem = isinstance(cause, ssl.SSLError)
+                advice = "it is no PEM" if no_pem else "check its name and its owner, or unset it"
+                raise ConfigFault(f"{name} names no file of certificates that can be read; {advice}.") from None
+    if (path := env.get("SSL_CERT_DIR", "").strip()) and not Path(path).is_dir():
+        raise ConfigFault("SSL_CERT_DIR names no folder; check its name, or unset it.")
     if path := env.get("SSLKEYLOGFILE", "").strip():
         try:
             Path(path).open("ab").close()
         except (OSError, ValueError):
             raise ConfigFault("SSLKEYLOGFILE names a file that can't be written; unset it.") from None
-
-
-def _mend(cause: Exception) -> str:
-    return "it is no PEM" if isinstance(cause, ssl.SSLError) else "check its name and its owner, or unset it"

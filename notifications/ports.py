@@ -123,16 +123,14 @@ class Checked:
 
 
 class Claims(Protocol):
-    """Redis: limits cost and spacing, decides nothing about delivery.
+    """Claims in Redis: they limit cost and spacing, and decide nothing about delivery. `now` is Redis TIME.
 
-    `environment` is whose they are: it stands in the keys of shards, the sweep, the day's money and the pause.
+    Raises ClaimsDown; KeyTrouble where one key holds another type. The verbs may be repeated under their token.
 
-    `forget` deletes a key; with a record only where the key still holds it, and says whether it is gone.
-
-    `reserve` takes an amount of money, in millionths of a USD, from what a key may hold in all, and says whether it
-    fits; `settle` replaces it by what was really spent. Both may be repeated under their token.
-
-    `free` deletes the own claim of a day that was skipped. `add_names` puts names into a key's set, `names` reads it.
+    `environment` is part of the keys of shards, the sweep, the day's money and the pause. `free` deletes the own claim
+    of a day that was skipped. `forget` deletes a key, with a record only if the key still holds it; whether it is gone.
+    `add_names` puts names into a key's set, `names` reads it. `reserve` takes an amount of money, in millionths of a
+    USD, from the `most` that a key may hold, if it fits; `settle` replaces it by what was really spent.
     """
 
     environment: str
@@ -160,27 +158,23 @@ class Claims(Protocol):
 
 
 class Store(Protocol):
-    """Documents: users, what they said, their devices, the ledger. `reads` and `writes` count what a store bills.
+    """Documents: users, what they said, their devices, the ledger. Raises StoreDown.
 
-    Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left
-    out, and those that the candidates leave out; each device's token and fid come once. Pages are in the order of ids;
-    `after` is the last that was listed, and `user` is None where the job's query can't see a document: `flaw` says why.
+    `reads` and `writes` count what a store bills; `now` is its own clock, at the cost of a document.
 
-    `now` is the store's own clock, at the cost of a document.
-
-    `mend` changes in a document that the query can't see what has one right answer, or was decided; without `write` it
-    says what it would do.
+    Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left out, and
+    those that the candidates exclude; each device's token and fid come once. Pages are in the order of ids; `after` is
+    the last that was listed. `summary_document`: the one of that id, else any whose `date` is that day.
 
     `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
-    of what was asked; `kept_draft` and `keep_draft`: a draft that is paid, and waits for its second look.
+    of its question; `kept_draft` and `keep_draft`: a draft that is paid, and waits for its second look.
 
-    `put` writes one user with devices and conversations, in one commit; Malformed says what the job could not read.
+    The ledger's verbs (`end_day` to `resend`) are each one transaction, and keep fields that they do not know. They
+    raise Malformed where the ledger is UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
+
+    `mend` corrects a document that the query can't see, where there is one right answer or a decision; without `write`
+    it says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed;
     `remove` deletes one with all that lies below. Both are for local stores: the app writes its own.
-
-    `summary_document`: the one of that id, else any whose `date` is that day.
-
-    The ledger's verbs are each one transaction, and keep the fields that they do not know. They raise Malformed where
-    the ledger is UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
     """
 
     reads: int
@@ -239,11 +233,12 @@ class Store(Protocol):
 class Summarizer(Protocol):
     """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be a slower one at a lower price.
 
-    `calls` and `tokens` count what was spent since it was opened; `rate_limits` is what the last
-    answer announced of them, by "requests" and "tokens". `worst_cost` is what a call can cost
-    at most, in millionths of a USD; None where nothing limits it. `check` asks for one small recap. `last_day` is
-    when the provider shuts the model down; None where it does not say. `where` is what a
-    sentence calls it, with the settings that say so; `named_by` is the one that names the model.
+    `ask` raises ItemFault or ProviderFault. `worst_cost` is what a call can cost at most, in millionths of a USD; None
+    where nothing limits it. `check` asks for one small recap. `last_day` is when the provider shuts the model down;
+    None where it does not say.
+
+    `calls` and `tokens` count since it was opened; `rate_limits` are those that the last answer announced, by
+    "requests" and "tokens". `where` names it in a sentence, with its settings; `named_by` is the model's setting.
     """
 
     where: str
@@ -263,13 +258,12 @@ class Summarizer(Protocol):
 class Push(Protocol):
     """Pushes one message to one device. Never raises for what a server answers.
 
-    Calls `leaves` just before the first byte of the request is written: until then nothing was
-    sent, whatever comes. Raises DependencyDown where nothing can be sent to anybody (the outbox's
-    disk is full). `where` is what a sentence calls it, with the setting that says so; `aside` what
-    `doctor` puts behind "push" where no phone is reached.
+    `send` calls `leaves` just before the first byte of the request is written: until then nothing was sent. It raises
+    DependencyDown where nothing can be sent to any device (the outbox's disk is full). `probe` is the answer to a
+    message that reaches no device; `check` says it in a sentence, empty where all is well.
 
-    `probe` asks what it says to a message that reaches nobody; `check` says the same in a sentence,
-    empty where all is well.
+    `where` names it in a sentence, with its setting; `aside` is what `doctor` puts behind "push" where no phone is
+    reached.
     """
 
     where: str
@@ -310,7 +304,7 @@ class Telemetry:
 
 
 class Heartbeat(Protocol):
-    """Who is told that the job runs. `start` returns at once; `end` takes seconds at most; neither raises."""
+    """Tells a watching service of each run. `start` returns at once; `end` takes seconds at most; neither raises."""
 
     def start(self) -> None: ...
     async def end(self, code: int, line: str) -> None: ...

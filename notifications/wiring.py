@@ -172,25 +172,17 @@ def telemetry(settings: Settings) -> Telemetry:
 
 
 async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
-    """Firestore where a project is set, else SQLite; a new data folder is filled with sample users.
-
-    Where a run serves a pretended time, the sample users talk then, too.
-    """
-    limits = settings.limits
+    """Firestore where a project is set, else SQLite in the data folder."""
+    limits, rules = settings.limits, settings.limits.ledger_rules
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
-        return await firestore.connect(
-            settings.project,
-            settings.firestore_database,
-            settings.firestore_emulator,
-            limits.ledger_rules,
-            limits.span("store_timeout"),
-        )
+        emulator, timeout = settings.firestore_emulator, limits.span("store_timeout")
+        return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout)
     from notifications.adapters.local import samples
     from notifications.adapters.local.sqlite import SqliteStore
 
-    store = SqliteStore(settings.data_dir / "recap.sqlite3", limits.ledger_rules)
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
     if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
     elif offset and sends:

@@ -28,7 +28,7 @@ from notifications.domain.shards import key_of
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
 from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
-from notifications.run.sweep import is_swept, slot_of_ledger
+from notifications.run.sweep import is_swept, slot_of_entry
 from notifications.run.user import unverified_draft
 
 
@@ -208,7 +208,7 @@ def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, 
     if records.sweep.state is ClaimState.COMPLETE and turn > timedelta(0):
         return Forecast(Step.SWEPT_LATER, turn)
     not_won = _not_won(run, _next_claim(run, records.claim, now), entry, now, active=active)
-    over = run.parts.limits.rules.phase(slot_of_ledger(entry, now), now) is Phase.OVER
+    over = run.parts.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
     seen = _snapshot(run, entry, now, active=active)
     return not_won or _forecast_of(sweep("-", seen, run.parts.limits.ledger_rules, over=over), seen)
 

@@ -118,7 +118,9 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
-            raise Malformed(f"recap_deliveries/{self.ledger.date}: what is stored is none that this version knows.")
+            raise Malformed(
+                f"recap_deliveries/{self.ledger.date} is not a ledger that this version knows; see `inspect`."
+            )
 
 
 def end(ledger: Ledger) -> Decision:

@@ -16,13 +16,12 @@ import regex
 from notifications.domain.model import WEARER, Cited, Conversation, Draft, Highlight, Turn, joined
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.own_words import own_words
-from notifications.domain.schedule import zone
 from notifications.domain.text import bounded, plain
 from notifications.recap import bounds
 from notifications.recap.document import MAX_TASKS
-from notifications.recap.finish import MAX_TASK_COMPARED, TOPIC_SEPARATOR, counts_of
+from notifications.recap.finish import MAX_TASK_COMPARED, MAX_TITLE, TOPIC_SEPARATOR, counts_of, topic_of
 from notifications.recap.lexrank import SAME, Vector, cosine, lexrank, select_diverse, tfidf_vectors, word_counts
-from notifications.recap.material import Material, held_at
+from notifications.recap.material import Material
 from notifications.recap.words import (
     begins_with_a_pronoun,
     content_stems,
@@ -37,7 +36,7 @@ Split = Callable[[str, str | None], list[str]]  # a text and its language, to se
 MODEL = "extract"
 MAX_CANDIDATES = 240  # sentences that are compared with each other
 MAX_READ = 60_000  # characters of a day, shared evenly: cleaning them must not hold up other users
-LEAST_READ, MAX_TITLE = 400, 400  # characters of one conversation; of one title
+LEAST_READ = 400  # characters of one conversation
 MAX_ITEMS = 10  # events, and things to do, that stand in for sentences
 OVERVIEW_SENTENCES = 6
 DIGEST_SENTENCES, DIGEST_READ = 2, 4_000  # of one conversation; characters of it
@@ -157,7 +156,7 @@ class Selection:
         for talk, best in sorted(chosen.items()):
             c = self.m.conversations[talk]
             emoji = EMOJI.get(c.category, ANY_EMOJI)
-            yield Highlight(_topic(c, self.m), emoji, tuple(self.cited(n) for n in best))
+            yield Highlight(topic_of(c, self.m, _named_speakers(c)), emoji, tuple(self.cited(n) for n in best))
 
     def headline(self) -> str:
         """The titles of the heaviest conversations; else the best short sentence; else the counts."""
@@ -345,15 +344,9 @@ def _talk_factor(m: Material, talk: int) -> float:
     return SILENT_FACTOR if c.title else BACKGROUND_FACTOR
 
 
-def _topic(c: Conversation, m: Material) -> str:
-    """A conversation's title; without one, when it was held and the names of who spoke."""
-    title = plain(c.title, MAX_TITLE)
-    if 0 < len(title) <= bounds.MAX_TOPIC:
-        return title
+def _named_speakers(c: Conversation) -> list[str]:
     speakers = dict.fromkeys(turn.speaker for turn in c.turns if turn.speaker and turn.speaker != WEARER)
-    time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
-    with_names = f"{time} {', '.join(name for name in speakers if not FIGURE.search(name))}".strip()
-    return with_names if len(with_names) <= bounds.MAX_TOPIC else time
+    return [name for name in speakers if not FIGURE.search(name)]
 
 
 def _width(text: str) -> int:

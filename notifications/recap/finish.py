@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from notifications.domain.model import Cited, Draft, Highlight
+from notifications.domain.model import Conversation, Draft, Highlight
 from notifications.domain.own_words import own_words
 from notifications.domain.schedule import zone
 from notifications.domain.text import plain
@@ -15,6 +15,7 @@ from notifications.recap.words import content_stems
 
 SHARED_STEMS = 4  # content words that a text shares with a dropped or confided sentence: it says the same
 LEAST_SHARED = 2  # the same, of a text of fewer words and a confided sentence
+MAX_TITLE = 400  # characters of a title that are read
 MAX_TASK_COMPARED = 1_600  # characters by which two things to do are told apart
 TOPIC_SEPARATOR = " · "
 
@@ -24,7 +25,11 @@ def finished(draft: Draft, m: Material) -> Draft:
 
     Without a second look the push shows the counts, below the headline that is its title.
     """
-    highlights = tuple(replace(one, topic=one.topic or _topic(one.items[0], m)) for one in draft.highlights)
+    talks = {c.id: c for c in m.conversations}
+    highlights = tuple(
+        replace(one, topic=one.topic or topic_of(talks[one.items[0].conversation_ids[0]], m))
+        for one in draft.highlights
+    )
     overview = draft.overview or tuple(one.items[0] for one in highlights)
     confided = {item.text for item in draft.sentences if item.confided}
     dropped_stems = [_stems(text, m) for text in draft.dropped]
@@ -68,8 +73,11 @@ def _topics(highlights: Collection[Highlight]) -> str:
     return both if len(both) <= MAX_HEADLINE else topics[0]
 
 
-def _topic(item: Cited, m: Material) -> str:
-    """The title of the sentence's conversation, else when it was held."""
-    c = next(c for c in m.conversations if c.id == item.conversation_ids[0])
-    title = plain(c.title)
-    return title if 0 < len(title) <= MAX_TOPIC else f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
+def topic_of(c: Conversation, m: Material, names: Iterable[str] = ()) -> str:
+    """A conversation's title; where it has none that fits, when it was held, and the names."""
+    title = plain(c.title, MAX_TITLE)
+    if 0 < len(title) <= MAX_TOPIC:
+        return title
+    time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
+    with_names = f"{time} {', '.join(names)}".strip()
+    return with_names if len(with_names) <= MAX_TOPIC else time

@@ -62,7 +62,7 @@ FALSE_SENTENCES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Verdict:
     """One verdict. `problem`: the judge's own words; never stored or logged."""
 
     role: str
@@ -79,7 +79,7 @@ class SecondLook:
     asked: Mapping[str, tuple[str, str]]  # role and text by id
     canaries: Mapping[str, bool]
 
-    def read(self, answer: str) -> dict[tuple[str, str], Judged] | None:
+    def read(self, answer: str) -> dict[tuple[str, str], Verdict] | None:
         """The verdicts by role and text; None where they are not to be used."""
         try:
             verdicts = _verdicts(read_object(answer, ("verdicts",))["verdicts"])
@@ -90,7 +90,7 @@ class SecondLook:
         if len(self.asked.keys() & verdicts.keys()) < LEAST_ANSWERED * len(self.asked):
             return None
         unanswered = (False, UNANSWERED)
-        return {key: Judged(*key, *verdicts.get(name, unanswered)) for name, key in self.asked.items()}
+        return {key: Verdict(*key, *verdicts.get(name, unanswered)) for name, key in self.asked.items()}
 
 
 def _verdicts(listed: object) -> dict[str, tuple[bool, str]]:
@@ -126,16 +126,16 @@ def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> Sec
         spare = (room - _size([listed])) // (2 * len(cited))
         notes = evidence.excerpts(cited, max(LEAST_AROUND, min(AROUND, spare)))
     body, marker = marked(notes)
-    second = unused_marker("\n".join((body, *listed)))
+    second = unused_marker("\n".join((marker, body, *listed)))
     head = f"{about_the_day(m)}\nThe first marker: {marker}. The second marker: {second}."
     sentences = "\n".join(f"{second} {line}" for line in listed)
     question = Question(NAME, INSTRUCTIONS, SCHEMA, f"{head}\n\n{body}\n\n{sentences}", marker, VERDICT_TOKENS)
     return SecondLook(question, {name: (role, text) for name, role, text, _ in lines}, {true_id: True, false_id: False})
 
 
-def judged(draft: Draft, verdicts: Mapping[tuple[str, str], Judged]) -> Draft:
+def apply_verdicts(draft: Draft, verdicts: Mapping[tuple[str, str], Verdict]) -> Draft:
     """The draft without the sentences that are not supported."""
-    lost = [one for one in verdicts.values() if not one.supported]
+    refused = [verdict for verdict in verdicts.values() if not verdict.supported]
 
     def stands(role: str, text: str) -> bool:
         return not text or verdicts[role, text].supported
@@ -147,8 +147,8 @@ def judged(draft: Draft, verdicts: Mapping[tuple[str, str], Judged]) -> Draft:
         Highlight(one.topic if stands(TOPIC, one.topic) else "", one.emoji, kept(SENTENCE, one.items))
         for one in draft.highlights
     )
-    unanswered = sum(one.problem == UNANSWERED for one in lost)
-    counts = {UNANSWERED: unanswered, UNSUPPORTED: len(lost) - unanswered}
+    unanswered = sum(one.problem == UNANSWERED for one in refused)
+    counts = {UNANSWERED: unanswered, UNSUPPORTED: len(refused) - unanswered}
     return replace(
         draft,
         headline=draft.headline if stands(HEADLINE, draft.headline) else "",
@@ -159,16 +159,16 @@ def judged(draft: Draft, verdicts: Mapping[tuple[str, str], Judged]) -> Draft:
         decisions_made=kept(DECISION, draft.decisions_made),
         knowledge_nuggets=kept(SENTENCE, draft.knowledge_nuggets),
         checks={**draft.checks, **{name: count for name, count in counts.items() if count}, "verified": True},
-        dropped=(*draft.dropped, *(one.text for one in lost)),
+        dropped=(*draft.dropped, *(one.text for one in refused)),
     )
 
 
-def most_unsupported(verdicts: Mapping[tuple[str, str], Judged]) -> bool:
+def most_unsupported(verdicts: Mapping[tuple[str, str], Verdict]) -> bool:
     """Whether over half of the sentences are not supported: worth asking for another draft."""
     return 2 * sum(not one.supported for one in verdicts.values()) > len(verdicts)
 
 
-def survivors(draft: Draft) -> int:
+def count_sentences(draft: Draft) -> int:
     """How many sentences a draft has; 0 where it has neither overview nor highlights."""
     return 0 if draft.says_nothing else len(draft.sentences)
 

@@ -262,7 +262,7 @@ class Day:
         return TurnResult(Outcome.FAILED, wait)
 
     async def _give_back(self, reason: str) -> timedelta:
-        """Give the claim back uncharged, and ask nothing of the ledger. Returns how long it waits."""
+        """Give the claim back uncharged. Asks nothing of the ledger, even of a dead day: that may be what raised."""
         wait = jittered(self.run.parts.limits.span("provider_retry"), 1, 2)
         await self.run.parts.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.facts, wait_seconds=round(wait.total_seconds(), 1), reason=reason)

@@ -166,9 +166,9 @@ class Pace:
 
     async def wait(self) -> None:
         """Wait until the pause is over. Before the claim, so that no user's deadline pays for it."""
-        while (left := self._not_before - self._clock.seconds()) > 0 and not self._terminated.is_set():
+        while (seconds := self._not_before - self._clock.seconds()) > 0 and not self._terminated.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(seconds):
                     await self._terminated.wait()
 
     async def note_limits(self, summarizer: Summarizer) -> None:
@@ -203,8 +203,8 @@ class Pace:
 
     async def _read_pause(self) -> None:
         with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-            left = await self._claims.pause_left(pause_key(self._claims.environment))
-            self._pause(min(left, MAX_PAUSE))  # the key may hold a value that is not ours
+            rest = await self._claims.pause_left(pause_key(self._claims.environment))
+            self._pause(min(rest, MAX_PAUSE))  # the key may hold a value that is not ours
 
     def _pause(self, rest: timedelta) -> bool:
         """Whether this made the pause longer."""

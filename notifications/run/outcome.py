@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     MISSED = "missed"
     DEAD = "dead"
     GAVE_UP = "gave_up"
-    UNREADABLE = "unreadable"  # a document that nobody can serve
+    UNREADABLE = "unreadable"  # a document that the job can't use
     WAITING = "waiting"
     HELD = "held"
     LOST = "lost"  # the claim, or the shard, while it was being served

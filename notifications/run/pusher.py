@@ -118,10 +118,10 @@ class Pusher:
             if pause > 0 and not await self._rest(pause, until):
                 pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
                 return
-            left = until - self._clock.seconds()
-            if left <= 0:  # checked before every single push: a process may freeze at any await
+            remaining = until - self._clock.seconds()
+            if remaining <= 0:  # checked before every single push: a process may freeze at any await
                 return
-            answer = await self._send(message, device, pushed, timedelta(seconds=left))
+            answer = await self._send(message, device, pushed, timedelta(seconds=remaining))
             if answer is None:
                 return
             if answer.pauses_pushing and attempt < TRIES:
@@ -138,7 +138,7 @@ class Pusher:
         await asyncio.sleep(seconds)
         return True
 
-    async def _send(self, message: Message, device: Device, pushed: Pushed, left: timedelta) -> PushAnswer | None:
+    async def _send(self, message: Message, device: Device, pushed: Pushed, timeout: timedelta) -> PushAnswer | None:
         """One request; None where nothing can be sent to anyone. The answer is kept before anything is made of it."""
 
         def leaves() -> None:
@@ -146,7 +146,7 @@ class Pusher:
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, message, left, leaves)
+            answer = await self._push.send(device, message, timeout, leaves)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
             self.breaker.failed(trouble, at_once=True)

@@ -33,7 +33,7 @@ from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
-from notifications.recap.verify import Judged
+from notifications.recap.verify import Verdict
 from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
 
@@ -43,7 +43,7 @@ MAX_HALVINGS = 3  # of what a server finds too long: a wrong guess of ours is no
 MAX_BAD_PARTS = 1  # that enter as their extract; more are no accident
 LISTED_BYTES = 20_000  # of the sentences that a second look is asked about
 
-Verdicts = Mapping[tuple[str, str], Judged]
+Verdicts = Mapping[tuple[str, str], Verdict]
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ class Writing:
         try:
             return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
-            best = max(self.drafts, key=verify.survivors, default=None)
+            best = max(self.drafts, key=verify.count_sentences, default=None)
             if best is None or best.says_nothing:
                 raise
             return best
@@ -216,7 +216,7 @@ class Writing:
         verdicts = await self._second_look(draft)
         if verdicts is None:
             return _unverified(draft)
-        kept = verify.judged(draft, verdicts)
+        kept = verify.apply_verdicts(draft, verdicts)
         self.verdicts = verdicts
         if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
             kept = await self._better(kept, self._question)
@@ -239,7 +239,10 @@ class Writing:
             return kept
         finally:
             self.may_wait = may_wait
-        if verdicts is None or verify.survivors(again := verify.judged(draft, verdicts)) <= verify.survivors(kept):
+        if verdicts is None:
+            return kept
+        again = verify.apply_verdicts(draft, verdicts)
+        if verify.count_sentences(again) <= verify.count_sentences(kept):
             return kept
         self.verdicts = verdicts
         return again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -230,15 +230,6 @@ class RunResult:
 
     def as_event(self) -> dict[str, Any]:
         """The facts of `tick.finished`: flat numbers, and the skips by reason."""
-        return {
-            **self.counts.as_event(),
-            "llm_calls": self.llm_calls,
-            "tokens_used": self.tokens_used,
-            "defects": self.defects,
-            "documents_read": self.documents_read,
-            "documents_written": self.documents_written,
-            "unserved_shards": self.unserved,
-            "idle": self.idle,
-            "stopped_early": self.stopped_early,
-            "trouble": str(self.trouble or ""),
-        }
+        not_flat = ("now", "counts", "trouble", "unserved")
+        flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
+        return {**self.counts.as_event(), **flat, "unserved_shards": self.unserved, "trouble": str(self.trouble or "")}

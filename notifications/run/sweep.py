@@ -64,13 +64,13 @@ def is_swept(ledger: Ledger, redis_now: datetime, stale: timedelta) -> bool:
     return not fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
 
 
-def slot_of_ledger(ledger: Ledger, now: datetime) -> datetime:
+def slot_of_entry(ledger: Ledger, now: datetime) -> datetime:
     """About when it was due: its user's hour or zone may have changed since."""
     return ledger.window_end or ledger.sending_at or now
 
 
 async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
-    slot = slot_of_ledger(ledger, now)
+    slot = slot_of_entry(ledger, now)
     try:
         day = await claim_day(run, uid=uid, date=ledger.date, slot=slot, lane=SINGLE_FILE_LANE)
         dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD

@@ -50,7 +50,7 @@ class Due:
     unserved: list[Shard]  # their time is over, and no run completed them
     sweep: bool
     remembers_since: datetime  # Redis knows nothing of the time before
-    foreign_keys: list[str]  # keys of the sweep and of `since` with a value of somebody else's: to be made anew
+    foreign_keys: list[str]  # keys of the sweep and of `since` with a foreign value: to be made anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ class Tick:
 
         Raises ClaimsDown where Redis' clock is wrong: then nothing is claimed, and no slot is called unserved.
         """
+        # 1. What is due, and whether Redis' clock is right.
         redis_now = await self.claims.now()
         now = redis_now + self.offset
         due = await read_due(self.claims, self.limits, now, self.offset, self.since)
@@ -86,6 +87,7 @@ class Tick:
             sweeps = due.sweep and await self._take_sweep(due, redis_now)
             if not due.claimable and not sweeps:
                 return RunResult(now, idle=True, unserved=unserved, documents_read=parts.store.reads)
+            # 2 to 9. Serve the shards batch by batch, then sweep.
             await self._serve_and_sweep(run, due.claimable, now, sweeps=sweeps)
             return run.result(now, unserved)
 
@@ -146,7 +148,10 @@ class Tick:
                 await serve_batch(run, batch)
 
     async def run_user(self, uid: str) -> RunResult:
-        """Serve this user's latest slot without a shard, if its time is not over. Raises ConfigFault: no such user."""
+        """Step 10: serve this user's latest slot without a shard, if its time is not over.
+
+        Raises ConfigFault where there is no such user.
+        """
         from notifications.run.user import claim_and_recap
 
         redis_now = await self.claims.now()
@@ -239,8 +244,8 @@ async def warn_of_shutdown(run: Run, redis_now: datetime) -> None:
         key = f"{SHUTDOWN_PREFIX}{hashlib.sha256(llm.where.encode()).hexdigest()[:16]}"
         with suppress(ClaimsDown, ConfigFault, KeyTrouble):
             day = await llm.last_day() if await run.parts.claims.take_turn(key, ONE_DAY, redis_now) else None
-            if day is not None and (left := days_left(day, redis_now)) <= WARNED_DAYS:
-                log.warning("llm.shutdown", model=llm.model, shuts_down_on=day.isoformat(), days_left=left)
+            if day is not None and (days := days_left(day, redis_now)) <= WARNED_DAYS:
+                log.warning("llm.shutdown", model=llm.model, shuts_down_on=day.isoformat(), days_left=days)
 
 
 def days_left(last_day: date, now: datetime) -> int:

@@ -125,51 +125,45 @@ async def _prepare(day: Day, user: User, slot: Slot) -> Ready | Decision:
 
     A Decision where the day has ended without a push.
     """
-    run = day.run
-    ledgers = await run.reads.watch(read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back))
-    if (settled := await _settle_by_ledgers(day, ledgers)) is not None:
-        return settled
-    given = await day.conversations(ledgers)
-    sizes, min_words = sum(c.size for c in given.conversations), run.parts.limits.min_words
-    material = await run_in_thread_if_large(sizes, given.material, min_words)
-    if material is None:
-        return await _close(day, DayState.SKIPPED, "no_content", given)
-    draft = await (_closing_draft(day, material) if day.closing else _write(day, material))
-    if draft is None and day.closing:
-        return await _close(day, DayState.MISSED, "closed")
-    if draft is None:
-        return await _close(day, DayState.SKIPPED, "no_content", given)
-    recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
-    devices = await day.devices()
-    store = run.parts.store
-    return Ready(devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
-
-
-async def _settle_by_ledgers(day: Day, ledgers: Ledgers) -> Ready | Decision | None:
-    """Step 1: what the stored ledgers decide. None where the recap is to be made.
-
-    Raises Malformed for a ledger that a person must look at.
-    """
     run, store = day.run, day.run.parts.store
+    # 1. What the stored ledgers decide.
+    ledgers = await run.reads.watch(read_ledgers(store, user, slot, run.parts.limits.look_back))
     match ledgers.gate(day.replaces):
         case Gate.UNREADABLE:
-            path = f"users/{day.uid}/recap_deliveries/{day.date}"
-            raise Malformed(f"{path} is not a ledger that this version knows; see `inspect`.")
+            stored = f"users/{day.uid}/recap_deliveries/{day.date}"
+            raise Malformed(f"{stored} is not a ledger that this version knows; see `inspect`.")
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
         case Gate.OPEN:
             return await _take(day)
         case Gate.LEGACY if ledgers.summary is not None:
-            opening = day.opening(language=ledgers.user.language)
-            return await _or_take(day, await run.writes.watch(store.legacy(opening, ledgers.summary)))
+            legacy = store.legacy(day.opening(language=user.language), ledgers.summary)
+            return await _or_take(day, await run.writes.watch(legacy))
         case Gate.INVERTED:
             return await _inverted(day, ledgers)
-    return None
+    # 2. What no recap has told yet.
+    given = await day.conversations(ledgers)
+    size = sum(conversation.size for conversation in given.conversations)
+    material = await run_in_thread_if_large(size, given.material, run.parts.limits.min_words)
+    if material is None:
+        return await _close(day, DayState.SKIPPED, "no_content", given)
+    # 3. The text: by the LLM, or the extract.
+    draft = await (_closing_draft(day, material) if day.closing else _write(day, material))
+    if draft is None and day.closing:
+        return await _close(day, DayState.MISSED, "closed")
+    if draft is None:
+        return await _close(day, DayState.SKIPPED, "no_content", given)
+    # Ready for the fence.
+    recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
+    devices = await day.devices()
+    return Ready(devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces))
 
 
 async def _inverted(day: Day, ledgers: Ledgers) -> Ready | Decision:
-    # A ledger claims what was said until after this slot: a clock that was ahead, or a journey. What it told can't be
-    # known, so the day is not `no_content`: it waits for a person, and then it is missed.
+    """A ledger around claims what was said until after this slot: a clock that was ahead has made it, or a journey.
+
+    What it told can't be known, so the day is not `no_content`: it waits for a person, and then it is missed.
+    """
     if day.closing:
         return await _close(day, DayState.MISSED, "inverted_window")
     raise Malformed(
@@ -251,10 +245,10 @@ async def _closing_draft(day: Day, material: Material) -> Draft | None:
 
 async def unverified_draft(run: Run, uid: str, material: Material, won: Reply | Record) -> Draft | None:
     """The draft that an earlier run stored for want of a second look; None where there is none."""
-    summarizer = run.parts.summarizer
-    if summarizer is None or not _may_have_kept_a_draft(won):
+    if run.parts.summarizer is None or not _may_have_kept_a_draft(won):
         return None
-    return await Writing(run, material, Asking(run, summarizer, timedelta(0)), uid=uid, day=material.date).unverified()
+    asking = Asking(run, run.parts.summarizer, timedelta(0))
+    return await Writing(run, material, asking, uid=uid, day=material.date).unverified()
 
 
 def _may_have_kept_a_draft(won: Reply | Record) -> bool:
@@ -281,19 +275,23 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
     run = day.run
     opened_at = run.parts.clock.seconds()  # before the fence: a process that froze since then pushes nothing
     try:
+        # 4. The fence: only one run opens the ledger.
         opened = await run.writes.retry_until_known(open_ledger, BEGIN_GRACE)
         run.counts.extracts += opened.recap is not None and opened.recap.extracted
         if opened.step is not NextStep.PUSH or opened.entry is None:
             return await day.conclude(opened)
+        # 5. Push to every open device.
         push = message(day.uid, opened.entry, day.now, silent=day.late)
         with run.parts.telemetry.span("push"):
             pushed = await run.pusher.push(push, devices, opened.entry.devices, opened_at)
+        # 6. Write down what each device answered.
         wait = pushed.wait(run.parts.limits, opened.entry.tries, closing=day.closing)
         recorded = await run.writes.retry_until_known(lambda: _record_pushes(day, opened, pushed, wait), RECORD_GRACE)
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except ItemFault as fault:
         return await day.fail_item(fault)
+    # 7. End the claim, or give it back.
     result = await day.conclude(recorded, wait, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
@@ -301,7 +299,6 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
 
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
-    """Step 6: write down what each device answered."""
     assert opened.entry is not None  # noqa: S101 - deliver saw to it
     limits = day.run.parts.limits
     last_seen = day.slot + limits.rules.catch_up + limits.rules.grace

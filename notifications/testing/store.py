@@ -11,19 +11,16 @@ from typing import Any
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import (
     PART_KEPT,
-    Facts,
-    kept_from,
     kept_to,
     ledger_from,
     ledger_to,
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.imports import checked, mended
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import Malformed
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
@@ -102,21 +99,14 @@ class MemoryStore(TransactionalLedger):
             and candidates.since <= taken_in < candidates.until
             and not candidates.leave_out(uid, key)
         ]
-        found, malformed = [], 0
-        for _, key, doc in sorted(dated, key=lambda one: one[:2])[-MAX_READ:]:
-            try:
-                conversation = documents.conversation_from(key, doc)
-            except Malformed:
-                malformed += 1
-            else:
-                found += [conversation] if conversation and not candidates.under_way(conversation) else []
-        return found, malformed
+        newest = sorted(dated, key=lambda one: one[:2])[-MAX_READ:]
+        return documents.conversations_from(((key, doc) for _, key, doc in newest), candidates)
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
         found, malformed = documents.devices_from((key, one.doc, one.updated) for key, one in kept)
         user = self._kept.users.get(uid)
-        return documents.chosen(found, user.doc if user else None), malformed
+        return documents.select_devices(found, user.doc if user else None), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         if device.key is not None:
@@ -162,7 +152,7 @@ class MemoryStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                around={one: ledgers.get(one) for one in read_again(rests_on, account)},
+                around={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
             )
         )
         entry = decision.to_store(now)
@@ -181,26 +171,16 @@ class MemoryStore(TransactionalLedger):
         found = [kept[key].doc] if key in kept else [one.doc for one in kept.values()]
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+    async def _read_kept(self, uid: str, day: date, key: str) -> object:
         kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
-        return kept_from(Facts, kept.doc) if kept else None
+        return kept.doc if kept else None
 
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        self._keep(uid, day, key, kept_to(Facts, tuple(facts), self._kept.clock() + PART_KEPT))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
-        return kept_from(Draft, kept.doc) if kept else None
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        self._keep(uid, day, key, kept_to(Draft, draft, self._kept.clock() + PART_KEPT))
-
-    def _keep(self, uid: str, day: date, key: str, doc: Doc) -> None:
+    async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         account = self._kept.users.get(uid)
         if account is None or not documents.active(account.doc):
             return
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
-        self._kept.put(place, key, doc)
+        self._kept.put(place, key, kept_to(kind, paid, self._kept.clock() + PART_KEPT))
 
     async def all_users(self, after: str | None, limit: int) -> list[Listed]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
@@ -222,7 +202,7 @@ class MemoryStore(TransactionalLedger):
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
-        told = mended(kept.doc, decided) if kept else Mended({})
+        told = mend_user(kept.doc, decided) if kept else Mended({})
         if kept and told.changes and write:
             new = {name: value for name, (_, value) in told.changes.items()}
             self._kept.put(self._kept.users, uid, kept.doc | new)
@@ -231,7 +211,7 @@ class MemoryStore(TransactionalLedger):
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        found = checked(uid, user, fcm_tokens, conversations)
+        found = check_user(uid, user, fcm_tokens, conversations)
         self._kept.put(self._kept.users, uid, dict(user))
         for name, collection in found.items():
             for key, doc in collection.items():

@@ -134,6 +134,8 @@ def extra(*fields: str) -> list[dict[str, Any]]:
         (429, error("flex is not available", param="service_tier"), ""),
         (401, error("store is not supported"), ""),
         (400, error("The store was extracted"), ""),
+        (400, error("'max_completion_tokens' is too large: 2000."), ""),
+        (400, error("The model is busy: reasoning_effort low was asked."), ""),
         (400, error("Your key was restored; unknown user. See the store."), ""),
         (
             400,
@@ -167,6 +169,7 @@ def test_what_a_server_does_not_take_is_found_in_any_shape(status: int, body: ob
         (400, "Your request exceeded model token limit: 8192 (requested: 9000)", "context_length"),
         (400, "tokens in request more than max tokens allowed", "context_length"),
         (400, "Prompt exceeds max length", "context_length"),
+        (400, "Input tokens exceed the configured limit of 272000 tokens.", "context_length"),
         (400, "Prompt contains 9000 tokens, too large for model with 8192 maximum context length", "context_length"),
         (400, "prompt too long; exceeded max context length by 808 tokens", "context_length"),
         (400, "max_tokens must be at least 1, got -186.", "context_length"),

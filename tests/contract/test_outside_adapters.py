@@ -169,8 +169,8 @@ class HasNoFence(Broken):
 
 
 class ForgetsWhoAccepted(Broken):
-    async def record_pushes(self, uid: str, day: Any, **given: Any) -> Any:
-        return await self.inner.record_pushes(uid, day, **given | {"results": {}})
+    async def record_pushes(self, uid: str, day: Any, **more: Any) -> Any:
+        return await self.inner.record_pushes(uid, day, **{**more, "results": {}})
 
 
 class EndsADayTwice(Broken):

@@ -451,42 +451,6 @@ async def test_users_who_are_refused_alike_give_a_form_up_once(llm: FakeLLM, con
     assert (forms[:6], forms[6:]) == (["json_schema"] * 6, ["json_object"] * 6)
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        ("This model's maximum context length is 8192 tokens. However, you requested 9000.", ItemReason.CONTEXT_LENGTH),
-        ("Input tokens exceed the configured limit of 272000 tokens.", ItemReason.CONTEXT_LENGTH),
-        ("Could not finish the message because max_tokens or model output limit was reached.", ItemReason.TRUNCATED),
-    ],
-)
-async def test_what_servers_write_without_a_code_is_the_items_fault(
-    llm: FakeLLM, summarizer: OpenAISummarizer, message: str, reason: ItemReason
-) -> None:
-    error = {"message": message, "type": "BadRequestError", "code": 400, "param": None}
-    answering(llm, web.json_response({"error": error}, status=400))
-    with pytest.raises(ItemFault) as caught:
-        await summarizer.ask(question(), DEADLINE)
-    assert caught.value.reason is reason
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Your key was restored; see https://x.example/app-store.",
-        "'max_completion_tokens' is too large: 2000.",
-        "The model is busy: reasoning_effort low was asked.",
-    ],
-)
-async def test_a_field_that_is_only_named_is_not_left_out(llm: FakeLLM, connected: Connect, message: str) -> None:
-    summarizer = connected(DEFAULT_MODEL)
-    answering(llm, web.json_response({"error": {"message": message, "code": "odd"}}, status=400), None)
-    with pytest.raises(ProviderFault):
-        await summarizer.ask(question(), DEADLINE)
-    await summarizer.ask(question(), DEADLINE)
-    first, second = llm.bodies
-    assert sorted(first) == sorted(second)
-
-
 async def test_usage_without_figures_is_no_price_of_zero(llm: FakeLLM, connected: Connect) -> None:
     summarizer = connected(price_in=1.0, price_out=4.0)
     answering(llm, *(completion("{}", usage=one) for one in ({"total_tokens": 1}, {"completion_tokens": 9})))

@@ -23,7 +23,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifications.adapters.local.sqlite import SqliteStore
-from notifications.adapters.stores import firestore
 from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
@@ -34,7 +33,7 @@ from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
 from notifications.testing import MemoryStore, MemoryWorld
-from tests.support.worlds import FirestoreWorld, SqliteWorld, World, talk
+from tests.support.worlds import FirestoreWorld, SqliteWorld, World, connect, talk
 
 FIRST, DAYS = date(2026, 3, 26), 7  # a clock goes forward in Berlin on the 29th
 LOOK_BACK, AT_MOST, HOUR = timedelta(hours=24), timedelta(hours=72), timedelta(hours=1)
@@ -396,7 +395,7 @@ def test_each_conversation_is_in_exactly_one_recap_on_firestore(emulator: str, m
 async def firestore_world(emulator: str) -> AsyncIterator[tuple[World, Any]]:
     world = FirestoreWorld(emulator)
     try:
-        yield world, await firestore.connect(world.project, "(default)", emulator, RULES, timedelta(seconds=60))
+        yield world, await connect(world, RULES)
     finally:
         world.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.imports import checked, mended
+from notifications.adapters.stores.imports import check_user, mend_user
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
 from notifications.ports import Decided, Listed, Mended
@@ -109,7 +109,7 @@ ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_ena
 def test_only_what_has_one_right_answer_is_mended(
     doc: dict[str, Any], changes: dict[str, Any], undecided: tuple[str, ...]
 ) -> None:
-    told = mended(doc)
+    told = mend_user(doc)
     assert ({name: new for name, (_, new) in told.changes.items()}, told.undecided) == (changes, undecided)
     assert {name: type(new) for name, (_, new) in told.changes.items()} == {n: type(v) for n, v in changes.items()}
 
@@ -117,11 +117,11 @@ def test_only_what_has_one_right_answer_is_mended(
 def test_what_is_decided_is_written_where_nothing_is_and_over_nothing_that_counts() -> None:
     decided = Decided("Europe/Paris", 7, enable=True)
     for doc in ({}, {ZONE: "GMT+03:00", HOUR: 99}):
-        told = mended(doc, decided)
+        told = mend_user(doc, decided)
         new = {name: value for name, (_, value) in told.changes.items()}
         assert (new, told.undecided) == ({ZONE: "Europe/Paris", SWITCH: True, HOUR: 7}, ())
-    assert mended(ON | {SWITCH: False}, decided) == Mended({})
-    assert mended(ON | {SWITCH: "no"}, decided) == Mended({}, ("an invalid switch",))
+    assert mend_user(ON | {SWITCH: False}, decided) == Mended({})
+    assert mend_user(ON | {SWITCH: "no"}, decided) == Mended({}, ("an invalid switch",))
 
 
 def test_recaps_are_wanted_where_the_switch_is_on_and_nowhere_else() -> None:
@@ -376,20 +376,22 @@ def test_devices_are_read_each_on_its_own() -> None:
 
 def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() -> None:
     twice = [Device("t1", "a", 1), Device("t2", "b", 2), Device("t1", "c", 3)]
-    assert documents.chosen(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
+    assert documents.select_devices(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
     fids = [Device("", "a", 1, "f1"), Device("t1", "b", 2, "f1"), Device("t1", "c", 3), Device("", "d", 4, "f2")]
-    assert documents.chosen(fids, None) == [fids[1], fids[3]]  # who shares a token or a fid is one installation
+    assert documents.select_devices(fids, None) == [fids[1], fids[3]]  # who shares a token or a fid is one installation
     alike = [Device("x", "a", 1), Device("", "b", 2, "x")]
-    assert documents.chosen(alike, None) == alike
+    assert documents.select_devices(alike, None) == alike
     renewed = [Device("t1", "a", 1, "f1"), Device("t2", "b", 2, "f1")]
-    assert documents.chosen(renewed, None) == [renewed[1]]
-    assert documents.chosen([], {"fcm_token": "old"}) == [Device("old", None, "old")]
-    assert [documents.chosen([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [[]] * 4
+    assert documents.select_devices(renewed, None) == [renewed[1]]
+    assert documents.select_devices([], {"fcm_token": "old"}) == [Device("old", None, "old")]
+    assert [documents.select_devices([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [
+        []
+    ] * 4
 
 
 @pytest.mark.parametrize("device", [{"fid": "f"}, {"token": "t"}, {"token": "t", "fid": "f"}])
 def test_a_device_is_imported_with_a_token_or_a_fid(device: dict[str, str]) -> None:
     user = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
-    assert checked("ann", user, {"phone": device}, {})["fcm_tokens"] == {"phone": device}
+    assert check_user("ann", user, {"phone": device}, {})["fcm_tokens"] == {"phone": device}
     with pytest.raises(Malformed, match="fcm_tokens/phone: token is missing, or is no token, and there is no fid"):
-        checked("ann", user, {"phone": dict.fromkeys(device, "")}, {})
+        check_user("ann", user, {"phone": dict.fromkeys(device, "")}, {})

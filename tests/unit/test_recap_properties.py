@@ -23,7 +23,7 @@ from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note, plan
 from notifications.recap.prompt import part_question, recap_question
-from notifications.recap.verify import Judged, judged, second_look, survivors
+from notifications.recap.verify import Verdict, apply_verdicts, count_sentences, second_look
 from notifications.recap.words import letters_of
 from notifications.testing.answers import item
 
@@ -93,11 +93,11 @@ def test_a_sentence_without_evidence_costs_itself_alone(answer: dict[str, Any], 
 @given(answers(), st.data())
 def test_a_sentence_that_is_refused_costs_itself_alone(answer: dict[str, Any], data: st.DataObject) -> None:
     draft = read_answer(json.dumps(answer), Evidence(M, NOTES, "q7k3x"))
-    if not survivors(draft):
+    if not count_sentences(draft):
         return
     keys = sorted(set(second_look(M, draft, Evidence(M, NOTES), 100_000).asked.values()))
     refused = data.draw(st.sets(st.sampled_from(keys)))
-    left = judged(draft, {key: Judged(*key, supported=key not in refused) for key in keys})
+    left = apply_verdicts(draft, {key: Verdict(*key, supported=key not in refused) for key in keys})
 
     def stands(role: str, text: str) -> bool:
         return (role, text) not in refused
@@ -266,7 +266,7 @@ def test_no_material_and_no_answer_is_too_hostile(data: st.DataObject) -> None:
     draft = read_answer(json.dumps(answer), evidence)
     facts = json.dumps({"facts": items})
     refused(lambda: read_facts(facts, Evidence(m, notes, question.marker)), ItemReason.UNFOUNDED)
-    if survivors(draft):
+    if count_sentences(draft):
         for room in (100, 100_000):
             look = second_look(m, draft, evidence, room)
             look.read(data.draw(ODD))
@@ -299,7 +299,7 @@ def test_an_answer_of_any_form_is_read_or_refused(answer: dict[str, Any], verdic
     drafts: list[Draft] = []
     text = json.dumps(answer)
     is_refused = refused(lambda: drafts.append(read_answer(text, Evidence(M, NOTES))), ItemReason.INVALID_ANSWER)
-    assert list(map(survivors, drafts)) == ([] if is_refused else [0])
+    assert list(map(count_sentences, drafts)) == ([] if is_refused else [0])
     look = second_look(M, Draft("", (Cited(QUOTES[0], ("c0",), QUOTES[0]),), ""), Evidence(M, NOTES), 10_000)
     assert look.read(json.dumps({"verdicts": verdicts})) is None
 
@@ -307,37 +307,29 @@ def test_an_answer_of_any_form_is_read_or_refused(answer: dict[str, Any], verdic
 # --- Nothing is left out for its wording ---
 
 
-def as_overview(text: str) -> Conversation:
-    return Conversation("c", AT, overview=text)
+AS: dict[str, Callable[[str], Conversation]] = {
+    "{}": lambda text: Conversation("c", AT, overview=text),
+    "You: {}": lambda text: Conversation("c", AT, turns=(Turn(WEARER, text),)),
+    "- to do: {}": lambda text: Conversation("c", AT, action_items=(ActionItem(text),)),
+}
 
 
-def as_turn(text: str) -> Conversation:
-    return Conversation("c", AT, turns=(Turn(WEARER, text),))
+@pytest.mark.parametrize("line", AS)
+def test_an_innocent_sentence_that_looks_like_an_attack_stands_in_the_notes_and_may_be_told(line: str) -> None:
+    for number, case in enumerate(INNOCENT):
+        m = Material(AT.date(), (AS[line](case["text"]),), case["language"])
+        [notes] = plan(m, 60_000, 12, lambda c: "").parts
+        question = recap_question(m, notes)
+        assert f"{question.marker} {line.format(case['text'])}" in question.notes.split("\n"), number
+        kept = Evidence(m, notes, "q7k3x").check_sentence(case["text"], case["text"], [1])
+        assert (kept and kept.text) == case["text"], number
 
 
-def as_task(text: str) -> Conversation:
-    return Conversation("c", AT, action_items=(ActionItem(text),))
-
-
-@pytest.mark.parametrize(("made", "line"), [(as_overview, "{}"), (as_turn, "You: {}"), (as_task, "- to do: {}")])
-@pytest.mark.parametrize("case", INNOCENT, ids=[f"{n}-{one['language']}" for n, one in enumerate(INNOCENT)])
-def test_an_innocent_sentence_that_looks_like_an_attack_stands_in_the_notes(
-    case: dict[str, str], made: Any, line: str
-) -> None:
-    m = Material(AT.date(), (made(case["text"]),), case["language"])
-    [notes] = plan(m, 60_000, 12, lambda c: "").parts
-    question = recap_question(m, notes)
-    assert f"{question.marker} {line.format(case['text'])}" in question.notes.split("\n")
-
-
-@pytest.mark.parametrize("case", INNOCENT, ids=[f"{n}-{one['language']}" for n, one in enumerate(INNOCENT)])
-def test_an_innocent_sentence_may_be_told_and_is_kept_by_the_extract(case: dict[str, str]) -> None:
-    m = Material(AT.date(), (as_overview(case["text"]),), case["language"])
-    [notes] = plan(m, 60_000, 12, lambda c: "").parts
-    kept = Evidence(m, notes, "q7k3x").check_sentence(case["text"], case["text"], [1])
-    assert kept is not None
-    assert kept.text == case["text"]
-    assert letters_of("".join(one.text for one in extract(m, sentences).overview)) == letters_of(case["text"])
+def test_an_innocent_sentence_is_kept_by_the_extract() -> None:
+    for number, case in enumerate(INNOCENT):
+        m = Material(AT.date(), (AS["{}"](case["text"]),), case["language"])
+        told = "".join(one.text for one in extract(m, sentences).overview)
+        assert letters_of(told) == letters_of(case["text"]), number
 
 
 def test_there_are_sixty_innocent_sentences_in_twelve_languages() -> None:

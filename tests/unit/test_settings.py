@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from notifications.domain.errors import ConfigFault
-from notifications.limits import Limits
 from notifications.settings import load
 
 CLOUD = {"CLOUD_RUN_JOB": "recap", "REDIS_URL": "redis://r:6379", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
@@ -17,30 +14,6 @@ def test_nothing_set_means_everything_local() -> None:
     settings = load({})
     assert (settings.redis_url, settings.firestore, settings.openai, settings.fcm) == (None, False, False, False)
     assert settings.store_is_local
-
-
-def test_the_defaults_are_the_protocols() -> None:
-    numbers = Limits()
-    told = {
-        "user_deadline": 480,
-        "user_lease": 660,
-        "push_deadline": 30,
-        "store_timeout": 60,
-        "sending_stale": 120,
-        "shard_lease": 180,
-        "shard_renew": 30,
-        "shard_retry_min": 60,
-        "shard_retry_max": 300,
-        "item_retry": 60,
-        "provider_retry": 60,
-        "catch_up": 7200,
-        "grace": 1200,
-        "watchdog": 90,
-    }
-    assert {name: numbers.span(name) for name in told} == {n: timedelta(seconds=s) for n, s in told.items()}
-    counts = (numbers.max_item_failures, numbers.max_crashes, numbers.max_pushes, numbers.page_size)
-    assert counts == (3, 4, 3, 300)
-    assert (numbers.shards, numbers.shards_at_once, numbers.ledger_retention_days) == (1, 8, 30)
 
 
 def test_each_part_is_replaced_by_its_own_setting() -> None:
@@ -91,17 +64,7 @@ def test_a_style_is_one_line_of_at_most_five_hundred_characters() -> None:
         ({"CLOUD_RUN_TASK_INDEX": "-1"}, "CLOUD_RUN_TASK_INDEX"),
         ({"CLOUD_RUN_TASK_COUNT": "0"}, "CLOUD_RUN_TASK_COUNT"),
         ({"RECAP_LOG_FORMAT": "xml"}, "RECAP_LOG_FORMAT"),
-        ({"RECAP_CONCURRENCY": "many"}, "RECAP_CONCURRENCY is 'many'"),
-        ({"RECAP_CONCURRENCY": "0"}, "RECAP_CONCURRENCY is 0"),
-        ({"RECAP_SHARDS": "63"}, "RECAP_SHARDS is 63"),
         ({"RECAP_GRACE_SECONDS": "nan"}, "RECAP_GRACE_SECONDS is 'nan'"),
-        ({"RECAP_GRACE_SECONDS": "inf"}, "RECAP_GRACE_SECONDS is 'inf'"),
-        ({"RECAP_CATCH_UP_SECONDS": "-5"}, "RECAP_CATCH_UP_SECONDS is '-5'"),
-        ({"RECAP_USER_LEASE_SECONDS": "630"}, "RECAP_USER_LEASE_SECONDS is 630"),
-        ({"RECAP_SENDING_STALE_SECONDS": "90"}, "RECAP_SENDING_STALE_SECONDS is 90"),
-        ({"RECAP_USER_LEASE_SECONDS": "901"}, "a number from 1 to 900"),
-        ({"RECAP_SHARD_RENEW_SECONDS": "60"}, "RECAP_SHARD_RENEW_SECONDS is 60"),
-        ({"RECAP_SHARD_RETRY_MIN_SECONDS": "400"}, "RECAP_SHARD_RETRY_MIN_SECONDS"),
         (
             {"CLOUD_RUN_JOB": "recap"},
             "REDIS_URL, GOOGLE_CLOUD_PROJECT (or RECAP_STORE=sqlite, for users in the data folder), OPENAI",

@@ -105,23 +105,22 @@ def test_fillers_and_doubled_words_go_and_nothing_else_changes(language: str | N
     assert without_fillers(said, language) == kept
 
 
-@pytest.mark.parametrize("tag", [tag for tag in TABLE if "days" in TABLE[tag]])
-def test_every_plain_word_of_the_table_is_found_in_a_sentence(tag: str) -> None:
-    for kind, finds in (("days", days_in), ("numbers", numbers_in)):
-        for word in table_words(kind, tag) if kind in TABLE[tag] else ():
-            told = word.strip("*")
-            if PLAIN.fullmatch(told):
-                assert finds(f"Xyz {told}, xyz.", tag), (kind, word)
-                assert finds(f"{told.upper()}.", tag) or told.upper().lower() != told, (kind, word)
-    for word in table_words("pronouns", tag) if "pronouns" in TABLE[tag] else ():
-        assert begins_with_a_pronoun(f"{word} xyz.", tag), word
-        assert begins_with_a_pronoun(f"“{word.capitalize()}”, xyz.", tag), word
+def test_every_plain_word_of_the_table_is_found_in_a_sentence() -> None:
+    for tag in TABLE:
+        for kind, finds in (("days", days_in), ("numbers", numbers_in)):
+            for word in table_words(kind, tag) if kind in TABLE[tag] else ():
+                told = word.strip("*")
+                if PLAIN.fullmatch(told):
+                    assert finds(f"Xyz {told}, xyz.", tag), (tag, kind, word)
+                    assert finds(f"{told.upper()}.", tag) or told.upper().lower() != told, (tag, kind, word)
+        for word in table_words("pronouns", tag) if "pronouns" in TABLE[tag] else ():
+            assert begins_with_a_pronoun(f"{word} xyz.", tag), (tag, word)
+            assert begins_with_a_pronoun(f"“{word.capitalize()}”, xyz.", tag), (tag, word)
 
 
-@pytest.mark.parametrize("tag", [*TABLE, "tlh", ""])
-def test_nothing_is_found_where_nothing_is_said(tag: str) -> None:
-    for text in ("", "…", "Xyzq wvk."):
-        assert not days_in(text, tag)
-        assert not numbers_in(text, tag)
-        assert not begins_with_a_pronoun(text, tag)
-    assert without_fillers("Xyzq wvk.", tag) == "Xyzq wvk."
+def test_nothing_is_found_where_nothing_is_said() -> None:
+    for tag in [*TABLE, "tlh", ""]:
+        for text in ("", "…", "Xyzq wvk."):
+            found = (days_in(text, tag), numbers_in(text, tag), begins_with_a_pronoun(text, tag))
+            assert not any(found), (tag, text)
+        assert without_fillers("Xyzq wvk.", tag) == "Xyzq wvk."

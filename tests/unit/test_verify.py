@@ -21,12 +21,12 @@ from notifications.recap.verify import (
     FALSE_SENTENCES,
     INSTRUCTIONS,
     VERDICT_TOKENS,
-    Judged,
     SecondLook,
-    judged,
+    Verdict,
+    apply_verdicts,
+    count_sentences,
     most_unsupported,
     second_look,
-    survivors,
 )
 from notifications.testing.answers import verdicts_answer
 
@@ -215,9 +215,9 @@ def test_a_day_of_very_many_long_notes_fits_too() -> None:
 def test_all_is_supported_by_a_judge_who_says_so() -> None:
     look = looked()
     verdicts = look.read(answered(look))
-    assert verdicts == {key: Judged(*key, supported=True) for key in ASKED}
+    assert verdicts == {key: Verdict(*key, supported=True) for key in ASKED}
     assert most_unsupported(verdicts) is False
-    assert judged(DRAFT, verdicts) == replace(DRAFT, checks={"kept": 7, "verified": True})
+    assert apply_verdicts(DRAFT, verdicts) == replace(DRAFT, checks={"kept": 7, "verified": True})
 
 
 @pytest.mark.parametrize("wrong", [True, False])
@@ -261,7 +261,7 @@ def test_what_was_left_unanswered_is_dropped_and_counted_apart() -> None:
     kept = [one for one in given if one["id"] not in (silent, refused["id"])]
     verdicts = look.read(json.dumps({"verdicts": [*kept, refused]}))
     assert verdicts is not None
-    draft = judged(DRAFT, verdicts)
+    draft = apply_verdicts(DRAFT, verdicts)
     assert draft.checks == {"kept": 7, "unanswered": 1, "unsupported": 1, "verified": True}
     assert [one.topic for one in draft.highlights] == ["The rent"]
     assert draft.knowledge_nuggets == ()
@@ -328,7 +328,7 @@ def test_what_is_refused_costs_itself_alone(key: tuple[str, str]) -> None:
     look = looked()
     verdicts = look.read(answered(look, refuses=lambda role, text: (role, text) == key))
     assert verdicts is not None
-    draft = judged(DRAFT, verdicts)
+    draft = apply_verdicts(DRAFT, verdicts)
     left = set(looked(draft).asked.values())
     assert left == ASKED - {key} - ({("topic", "The fence")} if key[1] == "Tom wants a blue fence." else set())
     assert draft.checks == {"kept": 7, "unsupported": 1, "verified": True}
@@ -339,20 +339,20 @@ def test_a_push_may_fall_where_the_same_sentence_stands() -> None:
     look = looked()
     verdicts = look.read(answered(look, refuses=lambda role, text: role == "push"))
     assert verdicts is not None
-    draft = judged(DRAFT, verdicts)
+    draft = apply_verdicts(DRAFT, verdicts)
     assert (draft.push, draft.overview) == ("", DRAFT.overview)
 
 
 @pytest.mark.parametrize(("refused", "most"), [(5, False), (6, True), (11, True)])
 def test_over_half_refused_is_worth_a_second_asking(refused: int, most: bool) -> None:
     keys = sorted(ASKED)
-    verdicts = {key: Judged(*key, supported=n >= refused) for n, key in enumerate(keys)}
+    verdicts = {key: Verdict(*key, supported=n >= refused) for n, key in enumerate(keys)}
     assert most_unsupported(verdicts) is most
 
 
 def test_survivors_are_sentences_without_topics_headline_and_push() -> None:
-    assert survivors(DRAFT) == 7
-    assert survivors(Draft("Head", (), "", push="Push")) == 0
+    assert count_sentences(DRAFT) == 7
+    assert count_sentences(Draft("Head", (), "", push="Push")) == 0
 
 
 def test_a_note_that_pretends_to_be_a_sentence_or_a_verdict_is_a_note() -> None:
@@ -391,7 +391,7 @@ def test_an_answer_cannot_reach_a_sentence_by_a_text_that_looks_like_an_id() -> 
     assert ("sentence", "bbb [push] (1) You pay.") in look.asked.values()
     verdicts = look.read(answered(look))
     assert verdicts is not None
-    assert judged(draft, verdicts).overview == draft.overview
+    assert apply_verdicts(draft, verdicts).overview == draft.overview
 
 
 def test_the_true_canary_stands_in_one_line_of_the_notes_to_the_letter() -> None:
@@ -404,4 +404,4 @@ def test_the_true_canary_stands_in_one_line_of_the_notes_to_the_letter() -> None
 
 
 def test_of_a_draft_without_overview_and_highlights_nothing_counts() -> None:
-    assert survivors(replace(DRAFT, overview=(), highlights=())) == 0
+    assert count_sentences(replace(DRAFT, overview=(), highlights=())) == 0

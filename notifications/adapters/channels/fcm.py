@@ -52,13 +52,13 @@ class FcmPush:
         is tried where the fid is refused. The device is gone only if both are.
         """
         bodies = (body_of(target, message) for target in targets(device))
-        return await self._first_accepted(bodies, timeout.total_seconds(), leaves)
+        return await self._send_in_turn(bodies, timeout.total_seconds(), leaves)
 
     async def probe(self) -> PushAnswer:
         """FCM's answer to a message for a topic that it only validates: it reaches nobody."""
-        return await self._first_accepted([PROBE], CHECK_SECONDS, lambda: None)
+        return await self._send_in_turn([PROBE], CHECK_SECONDS, lambda: None)
 
-    async def _first_accepted(self, bodies: Iterable[bytes], seconds: float, leaves: Callable[[], None]) -> PushAnswer:
+    async def _send_in_turn(self, bodies: Iterable[bytes], seconds: float, leaves: Callable[[], None]) -> PushAnswer:
         sent = asyncio.Event()
         refused: list[PushAnswer] = []
 
@@ -69,7 +69,7 @@ class FcmPush:
         try:
             async with asyncio.timeout(seconds):
                 for body in bodies:
-                    answer = await self._authorized(body, written, sent)
+                    answer = await self._post_authorized(body, written, sent)
                     if not _is_final(answer):
                         return answer
                     refused.append(answer)
@@ -77,7 +77,7 @@ class FcmPush:
             return PushAnswer(PushResult.UNKNOWN if sent.is_set() else PushResult.UNSENT, type(cause).__name__)
         return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
-    async def _authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
+    async def _post_authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
         """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired meanwhile."""
         refused: str | None = None
         answer = UNCLEAR

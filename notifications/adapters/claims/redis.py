@@ -44,7 +44,7 @@ class RedisClaims:
 
     async def now(self) -> datetime:
         """Redis TIME."""
-        seconds, micros = await self._retried(self._client.time)
+        seconds, micros = await self._retry(self._client.time)
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
 
     async def read(self, keys: Sequence[str]) -> list[Record]:
@@ -52,7 +52,7 @@ class RedisClaims:
         records: list[Record] = []
         for start in range(0, len(keys), READ_BATCH):
             batch = [self._prefix + key for key in keys[start : start + READ_BATCH]]
-            records += await self._retried(partial(self._get, batch))
+            records += await self._retry(partial(self._get, batch))
         return records
 
     async def _get(self, keys: Sequence[str | bytes]) -> list[Record]:
@@ -85,7 +85,7 @@ class RedisClaims:
 
     async def forget(self, key: str, only: Record | None = None) -> bool:
         if only is None:
-            await self._retried(lambda: self._client.delete(self._prefix + key))
+            await self._retry(lambda: self._client.delete(self._prefix + key))
             return True
         reply = await self._run(Verb.FORGET, ClaimTerms(key, 0, 0, 0), only.token, only.state.value)
         return reply.answer is ClaimAnswer.OK
@@ -101,35 +101,35 @@ class RedisClaims:
             pipe.pexpireat(self._prefix + key, expire_ms)
             await pipe.execute()
 
-        await self._retried(add)
+        await self._retry(add)
 
     async def names(self, key: str) -> frozenset[str]:
         """The set under this key; empty where there is none. Raises KeyTrouble for another type."""
-        return frozenset(map(text_of, await self._retried(lambda: self._client.smembers(self._prefix + key))))
+        return frozenset(map(decode, await self._retry(lambda: self._client.smembers(self._prefix + key))))
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
         """Whether this run may do what is done once in that time over all processes."""
         value = turn_value(new_token(), int(at.timestamp() * 1000))
-        if await self._retried(lambda: self._client.set(self._prefix + key, value, nx=True, px=_ms(every))):
+        if await self._retry(lambda: self._client.set(self._prefix + key, value, nx=True, px=_ms(every))):
             return True
-        stored = await self._retried(lambda: self._client.get(self._prefix + key))
-        return stored is not None and text_of(stored) == value  # set by a try whose reply was lost
+        stored = await self._retry(lambda: self._client.get(self._prefix + key))
+        return stored is not None and decode(stored) == value  # set by a try whose reply was lost
 
     async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
         """Store that instant unless there is one, and keep it for so long from now. Returns whether it is new."""
         if await self.take_turn(key, kept, at):
             return True
-        await self._retried(lambda: self._client.pexpire(self._prefix + key, kept))
+        await self._retry(lambda: self._client.pexpire(self._prefix + key, kept))
         return False
 
     async def set_pause(self, key: str, rest: timedelta) -> None:
         """Pause all processes for that long, unless a longer pause is set."""
         if await self.pause_left(key) < rest:
-            await self._retried(lambda: self._client.set(self._prefix + key, "1", px=_ms(rest)))
+            await self._retry(lambda: self._client.set(self._prefix + key, "1", px=_ms(rest)))
 
     async def pause_left(self, key: str) -> timedelta:
-        ttl = await self._retried(lambda: self._client.pttl(self._prefix + key))
-        return span_of(max(0, ttl))
+        ttl = await self._retry(lambda: self._client.pttl(self._prefix + key))
+        return ttl_of(max(0, ttl))
 
     async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
         return await self._spend(key, token, amount, most) == 1
@@ -139,7 +139,7 @@ class RedisClaims:
 
     async def _spend(self, key: str, token: str, amount: int, most: int) -> int:
         args = (self._prefix + key, token, amount, most, SPEND_KEPT_SECONDS)
-        return int(await self._retried(partial(self._evaluate, *_script("spend"), *args)))
+        return int(await self._retry(partial(self._evaluate, *_script("spend"), *args)))
 
     async def _matching(self, pattern: str) -> AsyncIterator[str | bytes]:
         """Every key that matches. SCAN, never KEYS."""
@@ -147,32 +147,32 @@ class RedisClaims:
             async for key in self._client.scan_iter(match=self._prefix + pattern, count=SCAN_BATCH):
                 yield key
         except TRANSLATED as cause:
-            raise translated(cause, self._where) from cause
+            raise translate(cause, self._where) from cause
 
     async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         async for key in self._matching(pattern):
-            [record] = await self._retried(partial(self._get, [key]))
-            yield ScannedKey(shown(key[len(self._prefix) :]), record, await self._retried(partial(self._ttl, key)))
+            [record] = await self._retry(partial(self._get, [key]))
+            yield ScannedKey(display(key[len(self._prefix) :]), record, await self._retry(partial(self._ttl, key)))
 
     async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
         """Every key that matches, whole, with its value and TTL: a hash as JSON, of other types the type's name."""
         async for key in self._matching(pattern):
-            kind, value = await self._retried(partial(self._raw_value, key))
+            kind, value = await self._retry(partial(self._raw_value, key))
             if kind != "none":  # it has expired meanwhile
-                yield RawKey(shown(key), value, await self._retried(partial(self._ttl, key)))
+                yield RawKey(display(key), value, await self._retry(partial(self._ttl, key)))
 
     async def _raw_value(self, key: str | bytes) -> tuple[str, str]:
-        kind = shown(await self._client.type(key))
+        kind = display(await self._client.type(key))
         if kind == "string":
-            return kind, shown(await self._client.get(key) or "")
+            return kind, display(await self._client.get(key) or "")
         if kind == "hash":
             fields = await self._client.hgetall(key)
-            return kind, json.dumps({shown(name): shown(value) for name, value in sorted(fields.items())})
+            return kind, json.dumps({display(name): display(value) for name, value in sorted(fields.items())})
         return kind, f"({kind})"
 
     async def _ttl(self, key: str | bytes) -> timedelta | None:
         ttl = await self._client.pttl(key)
-        return span_of(ttl) if ttl >= 0 else None
+        return ttl_of(ttl) if ttl >= 0 else None
 
     async def warnings(self) -> list[str]:
         """What is wrong with the server's settings, a sentence each."""
@@ -195,7 +195,7 @@ class RedisClaims:
         return warnings
 
     async def _info(self, section: str) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = await self._retried(lambda: self._client.info(section))
+        answer: Mapping[str, Any] = await self._retry(lambda: self._client.info(section))
         nodes = [node for node in answer.values() if isinstance(node, dict) and "used_memory" in node]
         return nodes[0] if nodes else answer  # a cluster answers for each node
 
@@ -204,7 +204,7 @@ class RedisClaims:
 
     async def _run(self, verb: Verb, terms: ClaimTerms, token: str, *args: str | int) -> Reply:
         args = (self._prefix + terms.key, token, terms.lease_ms, terms.expire_ms, *args)
-        return reply_of(await self._retried(partial(self._evaluate, *script(verb), *args)))
+        return parse_reply(await self._retry(partial(self._evaluate, *script(verb), *args)))
 
     async def _evaluate(self, source: str, sha: str, *args: str | int) -> Any:
         try:
@@ -212,24 +212,24 @@ class RedisClaims:
         except errors.NoScriptError:
             return await self._client.eval(source, 1, *args)
 
-    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it where the answer was lost: every verb is idempotent under its token."""
         for attempt in range(1, TRIES + 1):
             try:
-                with cancellation_kept():
+                with preserve_cancellation():
                     async with self._free:
                         return await call()
             except NOT_RETRIED as cause:
-                raise translated(cause, self._where) from cause
+                raise translate(cause, self._where) from cause
             except UNREACHABLE as cause:
                 if attempt == TRIES:
-                    raise translated(cause, self._where) from cause
+                    raise translate(cause, self._where) from cause
             except TRANSLATED as cause:
                 if _lacks_a_command(cause) and await self._is_sentinel():
                     raise ConfigFault(
                         f"{self._where} is a Sentinel, which keeps no data; REDIS_URL wants the server that it watches."
                     ) from None
-                raise translated(cause, self._where) from cause
+                raise translate(cause, self._where) from cause
         raise AssertionError("unreachable")
 
     async def _is_sentinel(self) -> bool:
@@ -240,7 +240,7 @@ class RedisClaims:
 
 
 @contextmanager
-def cancellation_kept() -> Iterator[None]:
+def preserve_cancellation() -> Iterator[None]:
     """Raise CancelledError if cancelled inside: Python 3.11's `wait_for` may return instead (cpython issue 86296)."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -291,18 +291,18 @@ def _script(*names: str) -> tuple[str, str]:
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-def reply_of(raw: list[Any]) -> Reply:
+def parse_reply(raw: list[Any]) -> Reply:
     """The answer of a verb."""
     word, detail, failures, crashes, now, reason = raw
-    answer = ClaimAnswer(text_of(word))
+    answer = ClaimAnswer(decode(word))
     return Reply(
         answer=answer,
         now=datetime.fromtimestamp(now // 1000, UTC) + timedelta(milliseconds=now % 1000),
-        wait=span_of(0 if answer is ClaimAnswer.DONE else int(detail)),
-        final=ClaimState(text_of(detail)) if answer is ClaimAnswer.DONE else None,
+        wait=ttl_of(0 if answer is ClaimAnswer.DONE else int(detail)),
+        final=ClaimState(decode(detail)) if answer is ClaimAnswer.DONE else None,
         failures=failures,
         crashes=crashes,
-        reason=text_of(reason),
+        reason=decode(reason),
     )
 
 
@@ -310,17 +310,17 @@ def _ms(span: timedelta) -> int:
     return max(1, span // timedelta(milliseconds=1))
 
 
-def span_of(milliseconds: int) -> timedelta:
+def ttl_of(milliseconds: int) -> timedelta:
     """A TTL as a timedelta, which holds less than Redis does."""
     return timedelta(milliseconds=min(milliseconds, LONGEST_MS))
 
 
-def shown(value: str | bytes) -> str:
+def display(value: str | bytes) -> str:
     """A value for a person: bytes that are no text are escaped."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-def text_of(value: str | bytes) -> str:
+def decode(value: str | bytes) -> str:
     """A reply as text."""
     return value.decode() if isinstance(value, bytes) else value
 
@@ -342,7 +342,7 @@ OVER_TLS = " over TLS"
 NOT_RETRIED = (errors.BusyLoadingError, *REFUSED)  # connection errors by their class, but a second try fails too
 
 
-def translated(cause: Exception, where: str) -> Exception:
+def translate(cause: Exception, where: str) -> Exception:
     """ClaimsDown where claiming has to stop, ConfigFault for a wrong setting, KeyTrouble for a key of another type."""
     text = str(cause)
     if isinstance(cause, REFUSED) or UNAUTHENTICATED in text:

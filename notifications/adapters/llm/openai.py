@@ -153,7 +153,7 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
             raise ProviderFault(
-                f"{self._where} {unreachable(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
+                f"{self._where} {describe_failure(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
             ) from cause
         except Compressed:
             raise ProviderFault(
@@ -266,7 +266,7 @@ class OpenAISummarizer:
 def connect(key: str | None, base_url: str | None, service: Service, limits: Limits) -> OpenAISummarizer:
     """A summarizer by that service."""
     client = client_of(key, base_url, limits)
-    return OpenAISummarizer(client, service, f"The LLM at {place(client.base_url)}")
+    return OpenAISummarizer(client, service, f"The LLM at {host_and_port(client.base_url)}")
 
 
 def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
@@ -286,13 +286,13 @@ def client_of(key: str | None, base_url: str | None, limits: Limits) -> openai.A
     )
 
 
-def place(url: URL) -> str:
+def host_and_port(url: URL) -> str:
     """Host and port; the port distinguishes several servers on one machine."""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
 
 
-def unreachable(cause: openai.APIError) -> str:
+def describe_failure(cause: openai.APIError) -> str:
     """Why there is no answer, and what to do; the client says "timed out" of a refused connection too."""
     causes: list[BaseException] = [cause]
     while (deeper := causes[-1].__cause__) is not None:

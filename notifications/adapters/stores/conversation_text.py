@@ -41,7 +41,7 @@ def maps(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def written(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> tuple[str, bool]:
+def summary_text(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> tuple[str, bool]:
     """The first text of an app, else the overview, else the sections, in plain lines; and whether it was cut."""
     for candidate in _texts(doc, structured):
         if lines := without_marks(candidate[:MAX_TEXT]):

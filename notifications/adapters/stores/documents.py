@@ -8,7 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
+from notifications.adapters.stores.conversation_text import (
+    TRANSCRIPT,
+    is_encrypted,
+    maps,
+    summary_text,
+    text,
+    transcript,
+)
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
     ActionItem,
@@ -24,6 +31,7 @@ from notifications.domain.model import (
 )
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean, language_tag
+from notifications.domain.told import Candidates
 from notifications.ports import Listed
 
 if TYPE_CHECKING:
@@ -94,8 +102,21 @@ def conversation_from(key: str, doc: object) -> Conversation | None:
         raise Malformed(f"conversation {key}: a time or a text of it can't be ({type(cause).__name__}).") from None
 
 
+def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidates) -> tuple[list[Conversation], int]:
+    """The conversations of (key, document) that are not under way, and how many documents were malformed."""
+    conversations, malformed = [], 0
+    for key, doc in rows:
+        try:
+            conversation = conversation_from(key, doc)
+        except Malformed:
+            malformed += 1
+        else:
+            conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
+    return conversations, malformed
+
+
 def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
-    overview, cut = written(doc, structured)
+    overview, cut = summary_text(doc, structured)
     segments = None if overview else doc.get(TRANSCRIPT)
     encrypted = is_encrypted(segments)
     turns: tuple[Turn, ...] = ()
@@ -197,7 +218,7 @@ def _token(value: object) -> str:
     return token
 
 
-def chosen(devices: list[Device], user: object) -> list[Device]:
+def select_devices(devices: list[Device], user: object) -> list[Device]:
     """Each token and each fid once: the document with both counts, else the last; the legacy field if there is none."""
     if not devices:
         try:

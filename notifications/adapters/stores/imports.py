@@ -33,7 +33,7 @@ HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 Collection = dict[str, Doc]
 
 
-def checked(
+def check_user(
     uid: str, user: Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
 ) -> dict[str, Collection]:
     """The two collections, with texts of instants parsed. Raises Malformed: where, and what to write."""
@@ -122,7 +122,7 @@ NO_HOUR, ODD_HOUR = "no hour", "an invalid hour"
 NO_SWITCH, ODD_SWITCH = "no switch", "an invalid switch"
 
 
-def mended(doc: Doc, decided: Decided | None = None) -> Mended:
+def mend_user(doc: Doc, decided: Decided | None = None) -> Mended:
     """The changes that have one right answer, and the others only where they are decided.
 
     A zone, an hour and a switch are the app's to know: it writes a zone only where there is none, so a guess would

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
+from typing import Any
 
-from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE
+from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE, Facts, kept_from
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.model import DayState, Ledger, Recap, Summary
+from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
 from notifications.domain.push import PushResult
 
 Decide = Callable[[Snapshot], Decision]
 
 
-def read_again(op: Opening | None, account: object) -> list[date]:
+def neighbour_dates(op: Opening | None, account: object) -> list[date]:
     """The neighbouring ledgers that the text depends on; `account` is the user's document."""
     if op is None:
         return []
@@ -25,7 +26,7 @@ def read_again(op: Opening | None, account: object) -> list[date]:
 
 
 class TransactionalLedger(ABC):
-    """The ledger's verbs of the Store port, each one transaction."""
+    """The ledger's verbs, each one transaction; and an LLM's paid work, kept beside the ledger."""
 
     _rules: LedgerRules
     reads: int = 0  # documents, as a store that bills them counts
@@ -37,8 +38,28 @@ class TransactionalLedger(ABC):
     ) -> Decision:
         """Read the ledger, and the user and the summary if asked for; write the decision in the same transaction.
 
-        `rests_on`: the neighbours that `read_again` names are read too. Unknown fields of the ledger stay.
+        `rests_on`: the neighbours that `neighbour_dates` names are read too. Unknown fields of the ledger stay.
         """
+
+    @abstractmethod
+    async def _read_kept(self, uid: str, day: date, key: str) -> object:
+        """The document that was kept beside the ledger; None if there is none, or it has expired."""
+
+    @abstractmethod
+    async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
+        """Keep it for PART_KEPT, if the user is there and wants recaps."""
+
+    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
+        return kept_from(Facts, await self._read_kept(uid, day, key))
+
+    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
+        await self._write_kept(uid, day, key, Facts, tuple(facts))
+
+    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
+        return kept_from(Draft, await self._read_kept(uid, day, key))
+
+    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
+        await self._write_kept(uid, day, key, Draft, draft)
 
     async def end_day(self, op: Opening, state: DayState, outcome: str) -> Decision:
         return await self._transact(

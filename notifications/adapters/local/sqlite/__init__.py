@@ -16,12 +16,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.documents import Doc, Facts, ledger_from
-from notifications.adapters.stores.imports import checked, mended
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.adapters.stores.documents import Doc, ledger_from
+from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
-from notifications.domain.model import Cited, Conversation, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.errors import ItemFault, ItemReason, StoreDown
+from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told import Candidates
 from notifications.ports import Decided, Listed, Mended
@@ -126,21 +126,13 @@ class SqliteStore(TransactionalLedger):
             (uid, micros(candidates.since), micros(candidates.until)),
         )
         newest = list(islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ))
-        conversations, malformed = [], 0
-        for key, doc in reversed(newest):
-            try:
-                conversation = documents.conversation_from(key, from_json(doc))
-            except Malformed:
-                malformed += 1
-            else:
-                conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
-        return conversations, malformed
+        return documents.conversations_from(((key, from_json(doc)) for key, doc in reversed(newest)), candidates)
 
     @_in_thread
     def devices(self, uid: str) -> tuple[list[Device], int]:
         rows = self._db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
         devices, malformed = documents.devices_from((key, from_json(doc), doc) for key, doc in rows)
-        return documents.chosen(devices, self._user_doc(uid)), malformed
+        return documents.select_devices(devices, self._user_doc(uid)), malformed
 
     @_in_thread
     def forget_device(self, uid: str, device: Device) -> bool:
@@ -219,7 +211,7 @@ class SqliteStore(TransactionalLedger):
             row = self._db.execute(query, (uid, day.isoformat())).fetchone()
             stored = from_json(row[0]) if row else None
             account = self._user_doc(uid) if user else None
-            again = read_again(rests_on, account)
+            again = neighbour_dates(rests_on, account)
             ledgers = self._ledgers_between(uid, min(again), max(again)) if again else {}
             snapshot = Snapshot(
                 ledger=ledger_from(day, stored) if row else None,
@@ -245,14 +237,13 @@ class SqliteStore(TransactionalLedger):
         return replace(decision, entry=entry)
 
     @_in_thread
-    def _kept(self, kind: Any, uid: str, day: date, key: str) -> Any:
+    def _read_kept(self, uid: str, day: date, key: str) -> object:
         query = "SELECT doc FROM parts WHERE uid = ? AND date = ? AND key = ? AND expire_at > ?"
         row = self._db.execute(query, (uid, day.isoformat(), key, micros(datetime.now(UTC)))).fetchone()
-        return documents.kept_from(kind, from_json(row[0])) if row else None
+        return from_json(row[0]) if row else None
 
     @_in_thread
-    def _keep(self, kind: Any, uid: str, day: date, key: str, paid: object) -> None:
-        """Store it if the user is there and wants recaps; delete what has expired."""
+    def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         now = datetime.now(UTC)
         expires = now + documents.PART_KEPT
         with immediate(self._db):
@@ -262,20 +253,6 @@ class SqliteStore(TransactionalLedger):
                 row = (uid, day.isoformat(), key, doc, micros(expires))
                 self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
 
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        facts: tuple[Cited, ...] | None = await self._kept(Facts, uid, day, key)
-        return facts
-
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._keep(Facts, uid, day, key, tuple(facts))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        draft: Draft | None = await self._kept(Draft, uid, day, key)
-        return draft
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._keep(Draft, uid, day, key, draft)
-
     @_in_thread
     def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         with immediate(self._db):
@@ -283,14 +260,14 @@ class SqliteStore(TransactionalLedger):
             if listed is None or listed.user is not None:
                 return Mended({})
             doc = _map(self._user_doc(uid))
-            result = mended(doc, decided)
+            result = mend_user(doc, decided)
             if write and result.changes:
                 file.put_user(self._db, uid, {**doc, **{name: new for name, (_, new) in result.changes.items()}})
         return result
 
     async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""
-        collections = checked(uid, user, fcm_tokens, conversations)
+        collections = check_user(uid, user, fcm_tokens, conversations)
         rest = list(collections["conversations"].items())
         while len(rest) > CONVERSATIONS_A_COMMIT:
             await self._put_conversations(uid, dict(rest[:CONVERSATIONS_A_COMMIT]))

@@ -14,14 +14,14 @@ from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentS
 
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.documents import Doc, Facts, kept_from, kept_to, ledger_from
+from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.firestore.client import RETRY, Changed, Database, Transaction, open_database
-from notifications.adapters.stores.imports import checked, mended
-from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, read_again
+from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
-from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Summary, day_of
+from notifications.domain.model import Conversation, DayState, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told import Candidates
@@ -170,7 +170,7 @@ class FirestoreStore(TransactionalLedger):
         tokens = await self._query(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
         devices, malformed = documents.devices_from((one.id, one.to_dict(), one.update_time) for one in tokens)
         legacy = None if devices else (await self._read(self._user(uid), [documents.LEGACY_TOKEN])).to_dict()
-        return documents.chosen(devices, legacy), malformed
+        return documents.select_devices(devices, legacy), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
@@ -232,7 +232,7 @@ class FirestoreStore(TransactionalLedger):
 
     async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
-        collections = checked(uid, user, fcm_tokens, conversations)
+        collections = check_user(uid, user, fcm_tokens, conversations)
         account = self._user(uid)
         docs = [
             (account.collection(name).document(key), collections[name][key])
@@ -252,25 +252,16 @@ class FirestoreStore(TransactionalLedger):
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         """Mend an invisible user, unless the document changes meanwhile."""
         user = await self._read(self._user(uid))
-        result = mended(user.to_dict() or {}, decided) if user.exists else Mended({})
+        result = mend_user(user.to_dict() or {}, decided) if user.exists else Mended({})
         new = {name: value for name, (_, value) in result.changes.items()}
         done = not write or not new or await self._update(user.reference, new, user.update_time)
         return result if done else Mended({})
 
-    async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
-        return kept_from(Facts, (await self._read(self._part(uid, day, key))).to_dict())
+    async def _read_kept(self, uid: str, day: date, key: str) -> object:
+        return (await self._read(self._part(uid, day, key))).to_dict()
 
-    async def put_part(self, uid: str, day: date, key: str, facts: Sequence[Cited]) -> None:
-        await self._keep(uid, day, key, kept_to(Facts, tuple(facts), datetime.now(UTC) + documents.PART_KEPT))
-
-    async def kept_draft(self, uid: str, day: date, key: str) -> Draft | None:
-        return kept_from(Draft, (await self._read(self._part(uid, day, key))).to_dict())
-
-    async def keep_draft(self, uid: str, day: date, key: str, draft: Draft) -> None:
-        await self._keep(uid, day, key, kept_to(Draft, draft, datetime.now(UTC) + documents.PART_KEPT))
-
-    async def _keep(self, uid: str, day: date, key: str, doc: dict[str, Any]) -> None:
-        """Store it if the user is there and wants recaps. It expires by the worker's clock, days from now."""
+    async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
+        doc = documents.kept_to(kind, paid, datetime.now(UTC) + documents.PART_KEPT)  # by the worker's clock
 
         async def keep(transaction: Transaction) -> None:
             account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
@@ -325,10 +316,11 @@ class FirestoreStore(TransactionalLedger):
         async def decided(transaction: Transaction) -> Decision:
             if not transaction.id:  # a commit without one would be no transaction: no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
-            around = {one: self._ledger(uid, one) for one in read_again(rests_on, None)}
+            around = {one: self._ledger(uid, one) for one in neighbour_dates(rests_on, None)}
             read = await transaction.read([ledger, *([account] if user else []), *around.values()])
             account_doc = read[account.path].to_dict() if user else None
-            if late := {one: self._ledger(uid, one) for one in read_again(rests_on, account_doc) if one not in around}:
+            late = {one: self._ledger(uid, one) for one in neighbour_dates(rests_on, account_doc) if one not in around}
+            if late:
                 around |= late  # the user's zone or hour has changed
                 read |= await transaction.read([*late.values()])
             self.reads += len(read)
