@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 
 from tests.faults.director import Director
+from tests.support.servers import ThreadedServer
 
 PREFACE = 24  # bytes that open an HTTP/2 connection
 DATA, HEADERS, END_STREAM = 0, 1, 0x1
@@ -18,29 +18,13 @@ CLOCK_MARK = b"recap_clock"
 CONVERSATIONS_MARK = b"conversations"  # what only these messages name
 
 
-class Proxy:
-    """A TCP proxy in a thread of its own that reports the client's messages to the director."""
+class Proxy(ThreadedServer):
+    """A TCP proxy that reports the client's messages to the director."""
 
     def __init__(self, name: str, port: int, director: Director) -> None:
         self.name, self.target, self.director = name, port, director
-        self.loop = asyncio.new_event_loop()
         self.links: set[asyncio.StreamWriter] = set()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self._server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self.loop.run_forever()
-        self._server.close()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0.01))
-        self.loop.close()
+        super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -83,10 +67,6 @@ class Proxy:
         """Abort every connection, as a server that dies does."""
         for link in self.links:
             self.loop.call_soon_threadsafe(link.transport.abort)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
 
 
 class Http2Proxy(Proxy):

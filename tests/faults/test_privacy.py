@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from aiohttp import web
 
 from notifications.domain.claim import ClaimState
@@ -12,8 +9,8 @@ from tests.faults.stage import FaultStage
 from tests.support.hostile import hostile
 from tests.support.jobs import Stage, on_sqlite
 from tests.support.servers import free_port
-from tests.support.web import Elsewhere, FakeFCM, FakeLLM, fcm_error, scripted
-from tests.support.worlds import SqliteWorld, talk
+from tests.support.web import Elsewhere, fcm_error, scripted
+from tests.support.worlds import talk
 
 
 def test_an_account_erased_during_the_run_gets_nothing(staged: FaultStage) -> None:
@@ -49,10 +46,8 @@ def test_conversations_follow_no_redirect_of_the_llm(staged: FaultStage) -> None
     elsewhere.stop()
 
 
-def test_bearer_tokens_do_not_go_in_clear_to_another_machine(
-    sqlite_world: SqliteWorld, redis: Any, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
-) -> None:
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
+@on_sqlite
+def test_bearer_tokens_do_not_go_in_clear_to_another_machine(stage: Stage) -> None:
     stage.world.put_user("ann", {"time_zone": "UTC"}, {}, {"t": talk("ann", stage.now)})
     project = {"GOOGLE_CLOUD_PROJECT": "p", "FCM_BASE_URL": f"http://fcm.example:{free_port()}"}
     finished = stage.run(**project)

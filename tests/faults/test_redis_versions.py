@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from aiohttp import web
 from redis import Redis
 
-from tests.support.jobs import Stage, one_sentence
+from tests.support.jobs import Stage, on_sqlite, one_sentence
 from tests.support.servers import RedisServer, free_port, redis_binaries, wait_for
 from tests.support.web import FakeFCM, FakeLLM
 from tests.support.worlds import SqliteWorld
@@ -133,12 +135,10 @@ def test_a_redis_whose_scripts_are_hidden_is_bad_configuration(
     assert (finished.code, "lacks a command that claims need" in one_sentence(finished.err)) == (3, True), finished.err
 
 
+@on_sqlite
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{free}/0?cluster=true", "redis://127.0.0.1:{redis}/0?cluster=true"])
-def test_no_cluster_behind_the_address_of_one(
-    sqlite_world: SqliteWorld, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path, url: str
-) -> None:
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
-    finished = stage.run(REDIS_URL=url.format(free=free_port(), redis=redis.port))
+def test_no_cluster_behind_the_address_of_one(stage: Stage, url: str) -> None:
+    finished = stage.run(REDIS_URL=url.format(free=free_port(), redis=stage.redis.port))
     assert (finished.code, "check" in one_sentence(finished.err)) == (4, True), finished.err
 
 
@@ -169,42 +169,38 @@ def test_a_node_that_dies_midway_stops_the_run(
             node.kill()
 
 
-def test_every_minute_goes_on_while_a_cluster_has_no_nodes(
-    sqlite_world: SqliteWorld, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
-) -> None:
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
+@on_sqlite
+def test_every_minute_goes_on_while_a_cluster_has_no_nodes(stage: Stage) -> None:
     process = stage.start("--every-minute", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0?cluster=true")
-    with pytest.raises(Exception, match="timed out"):
-        process.wait(4)
-    process.terminate()  # type: ignore[union-attr]
+    with pytest.raises(subprocess.TimeoutExpired):
+        stage.end(process, 4)
+    process.send_signal(signal.SIGTERM)
     finished = stage.end(process)
     assert finished.code == 0
     assert "no whole Redis Cluster" in finished.err
 
 
-def test_a_password_that_changes_midway_is_bad_configuration_and_the_accounts_are_told(
-    sqlite_world: SqliteWorld, redis: RedisServer, llm: FakeLLM, fcm: FakeFCM, tmp_path: Path
-) -> None:
-    stage = Stage(sqlite_world, redis, llm, fcm, tmp_path)
+@on_sqlite
+def test_a_password_that_changes_midway_is_bad_configuration_and_the_accounts_are_told(stage: Stage) -> None:
     stage.settings |= {"RECAP_CONCURRENCY": "1", "RECAP_SHARD_LEASE_SECONDS": "4", "RECAP_SHARD_RENEW_SECONDS": "0.2"}
     for uid in ("ann", "bob"):
         stage.add_user(uid)
 
     async def strike(who: str) -> web.Response | None:
-        with Redis(port=redis.port) as client:
+        with Redis(port=stage.redis.port) as client:
             client.config_set("requirepass", "new")
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        llm.latency = 0.0
+        stage.llm.latency = 0.0
         return None
 
-    llm.script = strike
+    stage.llm.script = strike
     finished = stage.run()
-    with Redis(port=redis.port, password="new") as client:
+    with Redis(port=stage.redis.port, password="new") as client:
         client.config_set("requirepass", "")
     assert (finished.code, one_sentence(finished.err)) == (
         3,
-        f"Redis at 127.0.0.1:{redis.port} refuses the user or password in REDIS_URL; correct them.",
+        f"Redis at 127.0.0.1:{stage.redis.port} refuses the user or password in REDIS_URL; correct them.",
     )
     event = finished.event("tick.finished")
     assert (event["due"], event["failed"] + event["stopped"] + event["sent"]) == (2, 2)
-    assert llm.calls == {"ann": 1}
+    assert stage.llm.calls == {"ann": 1}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from redis import Redis
 
 from notifications.domain.schedule import latest_slot
 from tests.support.jobs import JOB, Stage, complete_other_shards, latest_hour, on_firestore
+from tests.support.servers import ThreadedServer, pump
 
 HEAVY = (
     *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
@@ -29,35 +29,22 @@ print("HEAVY", sorted(name for name in {heavy!r} if name in sys.modules))
 """
 
 
-class CountingProxy:
+class CountingProxy(ThreadedServer):
     """Passes bytes on to Redis; a round trip is a message from the client that follows an answer."""
 
     def __init__(self, port: int) -> None:
-        self.target = port
-        self.round_trips = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._target, self.round_trips = port, 0
+        super().__init__()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.target))
-            threading.Thread(target=self._pump, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self._pump, args=(server, client, False), daemon=True).start()
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
+        await asyncio.gather(self._count(reader, downstream), pump(upstream, writer), return_exceptions=True)
 
-    def _pump(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:
-        with source, sink:
-            while data := source.recv(65536):
-                if counts:
-                    self.round_trips += 1
-                sink.sendall(data)
-
-    def close(self) -> None:
-        self._listener.close()
+    async def _count(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            self.round_trips += 1
+            sink.write(data)
+        sink.close()
 
 
 @on_firestore
@@ -83,7 +70,7 @@ def test_an_idle_tick_loads_and_asks_next_to_nothing(stage: Stage, tmp_path: Pat
         check=False,
         cwd=tmp_path,
     )
-    proxy.close()
+    proxy.stop()
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stdout
     assert "nothing to do" in done.stdout

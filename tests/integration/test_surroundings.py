@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support.google import ThreadedServer, TokenServer, pump
+from tests.support.google import TokenServer
 from tests.support.jobs import JOB, Stage, on_firestore
+from tests.support.servers import ThreadedServer, pump
 from tests.support.watchers import Beats, Collector
 
 BARE_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from tests.support.between import Between, Refusal
+from tests.support.servers import ThreadedServer, pump
 from tests.support.web import LoopbackServer
 
 FIRESTORE = "firestore.googleapis.com"
@@ -103,36 +103,6 @@ class TlsFirestore:
         self._server.stop()
 
 
-class ThreadedServer:
-    """A TCP server with an event loop and a thread of its own, so that synchronous tests can use it too."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.01))
-        self._loop.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-
 class ConnectProxy(ThreadedServer):
     """An HTTP proxy that leads every CONNECT to one port of this machine."""
 
@@ -145,12 +115,6 @@ class ConnectProxy(ThreadedServer):
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await asyncio.gather(pump(reader, downstream), pump(upstream, writer), return_exceptions=True)
-
-
-async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(65536):
-        sink.write(data)
-    sink.close()
 
 
 def _pem(key: rsa.RSAPrivateKey) -> bytes:

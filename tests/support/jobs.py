@@ -38,11 +38,12 @@ def one_sentence(text: str) -> str:
 
 
 def bare(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`python job.py` in that folder, with nothing set but this."""
+    """The job in that folder, with nothing set but this."""
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env
-    return subprocess.run(
-        [sys.executable, str(JOB), *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
+    process = PreloadedJob([*arguments], environ, folder)
+    out, err = process.communicate(timeout=110)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 @dataclass

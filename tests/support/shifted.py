@@ -7,18 +7,16 @@ a key expire.
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-from typing import BinaryIO
+import asyncio
 
 from notifications.adapters.claims.redis import script
 from notifications.domain.claim import Verb
+from tests.support.servers import ThreadedServer, pump
 
 ASKED = "redis.call('TIME')"
 
 
-class ShiftedRedis:
+class ShiftedRedis(ThreadedServer):
     """Passes commands on to Redis. `shift`: seconds that its clock is ahead; negative: behind."""
 
     def __init__(self, port: int, shift: float = 0) -> None:
@@ -26,38 +24,24 @@ class ShiftedRedis:
         self._target = port
         self._sources = {sha.encode(): source for source, sha in map(script, Verb)}
         assert all(ASKED in source for source in self._sources.values())
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self._connect(self._listener.accept()[0])
-
-    def _connect(self, client: socket.socket) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self._target))
+            upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:  # it restarts: who asks is cut off, too
-            client.close()
+            writer.close()
             return
-        threading.Thread(target=self._commands, args=(client, server), daemon=True).start()
-        threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+        await asyncio.gather(self._commands(reader, downstream), pump(upstream, writer), return_exceptions=True)
 
-    def _commands(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server, contextlib.suppress(OSError), client.makefile("rb") as said:
-            while words := _command(said):
-                server.sendall(_told(self._shifted(words)))
-
-    def _answers(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                client.sendall(data)
-            client.shutdown(socket.SHUT_RDWR)
+    async def _commands(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while words := await _command(source):
+            sink.write(_told(self._shifted(words)))
+        sink.close()
 
     def _shifted(self, words: list[bytes]) -> list[bytes]:
         if words[0] == b"TIME":
@@ -68,13 +52,10 @@ class ShiftedRedis:
             return [b"EVAL", (function + source.replace(ASKED, "shifted()")).encode(), *words[2:]]
         return words
 
-    def stop(self) -> None:
-        self._listener.close()
 
-
-def _command(said: BinaryIO) -> list[bytes]:
-    head = said.readline()
-    return [said.read(int(said.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))] if head else []
+async def _command(source: asyncio.StreamReader) -> list[bytes]:
+    head = await source.readline()
+    return [(await source.readexactly(int((await source.readline())[1:]) + 2))[:-2] for _ in range(int(head[1:] or 0))]
 
 
 def _told(words: list[bytes]) -> bytes:
