@@ -69,6 +69,15 @@ def nothing(evening: Evening) -> None:
     """As it is."""
 
 
+def at(hours: float, *ways: Way) -> Way:
+    def put(evening: Evening) -> None:
+        evening.now += timedelta(hours=hours)
+        for way in ways:
+            way(evening)
+
+    return put
+
+
 LEDGERS: dict[str, Way] = {
     "none": nothing,
     "fresh sender": ledger("sending", sent_minutes=-1),

@@ -32,6 +32,7 @@ from tests.support.days import (
     SHARDS,
     USERS,
     Way,
+    at,
     nothing,
     without_fallback,
 )
@@ -141,6 +142,12 @@ async def test_each_ledger_with_each_claim(name: str, capsys: pytest.CaptureFixt
         await walk([LEDGERS[name], claimed], capsys)
 
 
+@pytest.mark.parametrize("name", LEDGERS)
+async def test_each_ledger_once_its_slot_is_over(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for claimed in ("absent", "waits", "lapsed for good", "dead of failures", "sent", "text"):
+        await walk([at(2.5), LEDGERS[name], CLAIMS[claimed]], capsys)
+
+
 @pytest.mark.parametrize("name", SHARDS)
 async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for found, claimed in product(OPEN, ("absent", "waits", "dead of crashes")):
@@ -176,15 +183,6 @@ async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.C
     evening.now += timedelta(hours=2, minutes=1)
     said = await step(evening, capsys)
     assert (said.partition(",")[0], evening.state("ann")) == (NEXT[Step.SENDS_DRAFT], "sent")
-
-
-def at(hours: float, *ways: Way) -> Way:
-    def put(evening: Evening) -> None:
-        evening.now += timedelta(hours=hours)
-        for way in ways:
-            way(evening)
-
-    return put
 
 
 REACHED: dict[Step, Way] = {
