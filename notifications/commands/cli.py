@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from notifications.commands.operation import RESENDABLE, Operation
 from notifications.domain.errors import UsageFault
+from notifications.domain.model import FIRST_YEAR, LAST_YEAR, in_range
 from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Decided
@@ -96,7 +97,6 @@ def parser() -> argparse.ArgumentParser:
 
 T = TypeVar("T")
 
-FIRST_YEAR, LAST_YEAR = 1971, 2199  # of any date or time: beyond them zones and clocks end
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -283,7 +283,7 @@ def _moment(text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise UsageFault(f"--now {shown!r} has no UTC offset; write 2026-03-29T01:00:00Z.")
-        if not FIRST_YEAR < moment.year < LAST_YEAR:
+        if not in_range(moment):
             raise UsageFault(f"--now {shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
         return moment.astimezone(UTC)
     except ValueError:
@@ -305,6 +305,6 @@ def _date(text: str | None) -> date | None:
         day = date.fromisoformat(text)
     except ValueError:
         raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29.") from None
-    if not FIRST_YEAR < day.year < LAST_YEAR:
+    if not in_range(day):
         raise UsageFault(f"{shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
     return day

@@ -10,14 +10,12 @@ from typing import Any
 
 from notifications.commands.operation import Context
 from notifications.commands.terminal import Table, say
-from notifications.domain.claim import ClaimState, Record, user_key
-from notifications.domain.model import Ledger, day_of
+from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
+from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, Found, Store
 
-FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
 DAYS_BACK, PAGE = 30, 1_000
-PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
@@ -58,7 +56,7 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
 
 def claims_of(uid: str | None, day: date | None) -> str:
     """The pattern of their keys."""
-    return f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
+    return f"{USER_PREFIX}{_escaped(uid) if uid else '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
 
 
 async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
@@ -100,12 +98,12 @@ def _escaped(uid: str) -> str:
 
 
 async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
-    uid, _, text = found.key.removeprefix(PREFIX).rpartition(MIDDLE)
+    uid, text = split_user_key(found.key)
     row: dict[str, Any] = {"uid": uid, "date": text, **_claim(found.record, now)}
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None
     day = day_of(text)
-    if day is None or not uid or "/" in uid or not FIRST_YEAR < day.year < LAST_YEAR:
-        return row  # a key that looks like ours, by another hand
+    if day is None or not uid or "/" in uid or not in_range(day):
+        return row  # another writer's key, which only looks like ours
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user(uid)
     if listed is not None and listed.user is not None:

@@ -17,7 +17,7 @@ import aiohttp
 from notifications.domain.backoff import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
-from notifications.domain.text import bounded, code
+from notifications.domain.text import bounded, code, is_loopback
 
 if TYPE_CHECKING:
     from notifications.adapters.google_tokens import GoogleTokens
@@ -207,9 +207,8 @@ PROBE = json.dumps(
 async def connect(base_url: str, project: str | None, connections: int, *, own_credentials: bool = False) -> FcmPush:
     """Pushes to `base_url`. An http:// loopback needs no credentials, unless they are given. Raises ConfigFault."""
     parts = urlsplit(base_url)
-    loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     tokens = None
-    if own_credentials or not loopback:
+    if own_credentials or not is_loopback(base_url):
         tokens, project = await _google(project)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),

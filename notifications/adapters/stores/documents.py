@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from notifications.adapters.stores.conversation_text import TRANSCRIPT, is_encrypted, maps, text, transcript, written
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
+    FIRST_YEAR,
+    LAST_YEAR,
     ActionItem,
     Cited,
     Conversation,
@@ -40,7 +42,6 @@ CONVERSATION_FIELDS = (
 )
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; what is `deferred` may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
-FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake of whoever wrote it
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 
 
@@ -158,7 +159,7 @@ def _told_moment(value: object) -> datetime | None:
         return None
     if not isinstance(found, datetime) or found.tzinfo is None:
         return None
-    if not FIRST_YEAR < found.year < LAST_YEAR:
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
         raise OverflowError(found.year)
     return datetime.fromtimestamp(found.timestamp(), UTC).replace(microsecond=found.microsecond)
 
