@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
-from notifications.commands.forecast import DayView, Step, view_day
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import Table, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
+from notifications.run.forecast import DayView, Step, view_day
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts, Run
 

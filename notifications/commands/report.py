@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 
-from notifications.commands.joined import UNKNOWN, Asked, Joined, UserDay, slot_of
 from notifications.commands.operation import RESENDABLE, Context
 from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.user_days import UNKNOWN, DayQuery, UserDay, UserDays, slot_of
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY
@@ -37,7 +37,7 @@ class Figures:
     invisible: int = 0  # to the query, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
     kinds: Counter[str] = field(default_factory=Counter)
-    standing: Counter[str] = field(default_factory=Counter)  # of those who are lost
+    lost: Counter[str] = field(default_factory=Counter)  # by state
     outcomes: Counter[str] = field(default_factory=Counter)  # of days that were skipped, or ended without a push
     late: Counter[int] = field(default_factory=Counter)  # by place in LATE_MINUTES
     latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
@@ -49,7 +49,7 @@ class Figures:
     usd: float = 0.0
     unpriced: int = 0
     retried: int = 0
-    people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, how it stands, why
+    people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
 
     def add(self, row: UserDay) -> None:
@@ -66,7 +66,7 @@ class Figures:
     def _count(self, row: UserDay, kind: str) -> None:
         self.due += 1
         self.kinds[kind] += 1
-        self.standing[row.standing or ""] += kind == "lost"
+        self.lost[row.state or ""] += kind == "lost"
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
@@ -103,18 +103,18 @@ class Figures:
             return
         entry = row.ledger
         why = " ".join(filter(None, (entry.outcome, entry.reason))) if entry is not None else ""
-        self.people.append((row.uid, row.standing or "invisible", why or row.listed.flaw.partition(": ")[2]))
+        self.people.append((row.uid, row.state or "invisible", why or row.listed.flaw.partition(": ")[2]))
 
 
 def kind_of(row: UserDay) -> str | None:
-    """Its colour on the heat map; None for who was not due, or of whom nobody can tell."""
-    if row.standing in (None, UNKNOWN):
+    """Its colour on the heat map; None for a day that was not due, or may not have been."""
+    if row.state in (None, UNKNOWN):
         return None
-    if row.stopped or row.standing in LOST:
+    if row.stopped or row.state in LOST:
         return "lost"
-    if row.standing in WAITING:
+    if row.state in WAITING:
         return "waiting"
-    if row.standing == DayState.SKIPPED:
+    if row.state == DayState.SKIPPED:
         return "skipped"
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"
 
@@ -129,8 +129,8 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
     async with context.open_parts() as parts:
-        joined = Joined(parts.store, Asked(which, now, parts.rules, context.since))
-        async with aclosing(joined.rows()) as rows:
+        days = UserDays(parts.store, DayQuery(which, now, parts.rules, context.since))
+        async with aclosing(days.rows()) as rows:
             async for row in rows:
                 figures.add(row)
     if str(path) == STDOUT:
@@ -212,15 +212,17 @@ def _verdict(figures: Figures) -> str:
     lost, waiting, invisible = figures.kinds["lost"], figures.kinds["waiting"], figures.invisible
     if not lost and not invisible:
         more = f" {_users(waiting)} waiting; the next runs end that." if waiting else ""
-        return f'<p class="well">All well: nobody who was due is without a recap.{more}</p>'
-    kinds = [kind for kind in RESENDABLE if figures.standing[kind]]
-    told = ", ".join(f"{figures.standing[kind]:,} {kind}" for kind in kinds)
+        return f'<p class="well">All well: every user who was due has a recap, or was skipped.{more}</p>'
+    kinds = [kind for kind in RESENDABLE if figures.lost[kind]]
+    by_kind = f" ({', '.join(f'{figures.lost[kind]:,} {kind}' for kind in kinds)})" if kinds else ""
     command = f"python job.py resend --date {figures.day} --where {','.join(kinds)} --dry-run"
     again = f" <code>{command}</code> counts whom a resend would serve." if kinds else ""
     unseen = (
         f" {_users(invisible)} not seen by the query: <code>python job.py doctor --fix</code>." if invisible else ""
     )
-    without = f"{_users(lost)} without the recap that was owed{f' ({told})' if told else ''}.{again}" if lost else ""
+    without = (
+        f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
+    )
     return f'<p class="alarm">{without}{unseen}</p>'
 
 
@@ -230,7 +232,7 @@ def _users(count: int) -> str:
 
 def _share(kinds: Counter[str], due: int) -> str:
     if not due:
-        return "<p>Nobody was due.</p>"
+        return "<p>No user was due.</p>"
     bar = "".join(f'<i class="{kind}" style="width:{100 * kinds[kind] / due:.2f}%"></i>' for kind in KINDS)
     keys = "".join(f'<span><i class="key {kind}"></i>{kinds[kind]:,} {NAMED.get(kind, kind)}</span>' for kind in KINDS)
     return f'<p>{several(due, "user")} due.</p><div class="bar">{bar}</div><p class="keys">{keys}</p>'
@@ -238,7 +240,7 @@ def _share(kinds: Counter[str], due: int) -> str:
 
 def _heat_map(figures: Figures) -> str:
     if not figures.cells:
-        return '<p class="dim">Nobody was due.</p>'
+        return '<p class="dim">No user was due.</p>'
     sizes: Counter[str] = Counter()
     for (zone, _), counts in figures.cells.items():
         sizes[zone] += counts.total()
@@ -254,10 +256,10 @@ def _heat_map(figures: Figures) -> str:
         f'<tr><th class="zone">{escape(zone)}</th>{"".join(_cell(merged.get((zone, hour))) for hour in hours)}</tr>'
         for zone in rows
     )
-    told = (
-        '<p class="dim">A cell is the number of users, in the colour of the worst that befell more than 1 in 100.</p>'
+    legend = (
+        '<p class="dim">A cell is the number of users, in the colour of the worst that happened to over 1 in 100.</p>'
     )
-    return f'{told}<div class="wide"><table class="map"><tr><th class="zone">zone</th>{head}</tr>{body}</table></div>'
+    return f'{legend}<div class="wide"><table class="map"><tr><th class="zone">zone</th>{head}</tr>{body}</table></div>'
 
 
 def _cell(counts: Counter[str] | None) -> str:
@@ -265,8 +267,8 @@ def _cell(counts: Counter[str] | None) -> str:
         return "<td></td>"
     total = counts.total()
     worst = next(kind for kind in WORST_FIRST if counts[kind] * 100 > total)
-    told = ", ".join(f"{counts[kind]} {NAMED.get(kind, kind)}" for kind in KINDS if counts[kind])
-    return f'<td class="{worst}" title="{told}">{_short(total)}</td>'
+    title = ", ".join(f"{counts[kind]} {NAMED.get(kind, kind)}" for kind in KINDS if counts[kind])
+    return f'<td class="{worst}" title="{title}">{_short(total)}</td>'
 
 
 def _short(count: int) -> str:
@@ -279,14 +281,14 @@ def _spans(counts: Counter[int], ends: Sequence[int], unit: str) -> list[tuple[s
 
 
 def _bars(rows: Iterable[tuple[str, int]], kind: str) -> str:
-    found = [(name, count) for name, count in rows if count]
-    if not found:
+    shown = [(name, count) for name, count in rows if count]
+    if not shown:
         return '<p class="dim">None.</p>'
-    most = max(count for _, count in found)
+    most = max(count for _, count in shown)
     return "".join(
         f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / most:.1f}%"></i>'
         f"<b>{count:,}</b></div>"
-        for name, count in found
+        for name, count in shown
     )
 
 
@@ -295,7 +297,7 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    by = f"{figures.sources['llm']:,} by the LLM, {figures.sources['extract']:,} extracts"
+    by = f"{figures.sources['llm']:,} by the LLM, {several(figures.sources['extract'], 'extract')}"
     unknown = f", {figures.unpriced:,} without a known price" if figures.unpriced else ""
     money = f"<p>{by}; {figures.tokens:,} tokens, {figures.usd:,.2f} USD{unknown}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
@@ -305,23 +307,23 @@ def _failures(figures: Figures) -> str:
     if not figures.retried:
         return '<p class="dim">None.</p>'
     by_hour = ((f"{hour:02}:00 UTC", figures.failed_at[hour]) for hour in range(24))
-    told = f"<p>{figures.retried:,} days needed another try.</p>"
-    return told + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
+    days = f"<p>{several(figures.retried, 'day')} needed another try.</p>"
+    return days + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
 
 
 def _people(figures: Figures) -> str:
     if not figures.people:
-        return '<p class="dim">Nobody.</p>'
+        return '<p class="dim">None.</p>'
     rows = "".join(_person(figures.day, *person) for person in figures.people)
     audit = f"<code>python job.py audit --date {figures.day} --json</code> has all"
     more = f"<p>and {figures.more_people:,} more; {audit}.</p>" if figures.more_people else ""
-    head = "<tr><th>user</th><th>stands</th><th>why</th><th>type</th></tr>"
+    head = "<tr><th>user</th><th>state</th><th>why</th><th>type</th></tr>"
     return f'<div class="wide"><table>{head}{rows}</table></div>{more}'
 
 
-def _person(day: date, uid: str, standing: str, why: str) -> str:
+def _person(day: date, uid: str, state: str, why: str) -> str:
     shown = printable(uid, UID_SHOWN)
     plain = shown == uid and uid.replace("-", "").replace("_", "").isalnum() and uid.isascii()
-    command = COMMANDS.get(standing, "python job.py why {uid} {day}").format(uid=uid if plain else "UID", day=day)
-    cells = f"<td>{escape(shown)}</td><td>{escape(standing)}</td><td>{_safe(why)}</td>"
+    command = COMMANDS.get(state, "python job.py why {uid} {day}").format(uid=uid if plain else "UID", day=day)
+    cells = f"<td>{escape(shown)}</td><td>{escape(state)}</td><td>{_safe(why)}</td>"
     return f"<tr>{cells}<td><code>{escape(command)}</code></td></tr>"

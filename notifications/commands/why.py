@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from notifications.commands.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
-from notifications.commands.joined import is_abandoned_resend, not_made_anew
 from notifications.commands.operation import Context
 from notifications.commands.show import dropped_by_reason, second_look
 from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
@@ -19,6 +18,7 @@ from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
+from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.state import Run
 from notifications.run.tick import sent_elsewhere
 
@@ -305,7 +305,7 @@ def next_step(f: Facts, forecast: Forecast) -> str:
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
     if step is Step.OVER and f.younger:
         return "nothing; the account is younger than this slot."
-    if step is Step.OVER and (reason := not_made_anew(view.slot, around)):
+    if step is Step.OVER and (reason := covered_later(view.slot, around)):
         return f"nothing; {reason}."
     path = f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by}"
     inverted = f"{path} has a window that ends after its slot"
@@ -319,7 +319,7 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
         return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
     if not f.view.user.enabled:
         return "nothing; the day has ended, and the user has switched recaps off since."
-    reason = not_made_anew(f.view.slot, f.view.ledgers.around)
+    reason = covered_later(f.view.slot, f.view.ledgers.around)
     match ledger.state:
         case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."

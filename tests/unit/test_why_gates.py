@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from notifications.commands.dry_run import dry_run
-from notifications.commands.forecast import Step
 from notifications.commands.operation import Context
 from notifications.commands.why import NEXT, why
 from notifications.domain.errors import ProviderFault
 from notifications.domain.schedule import Cohort, cohorts_between
 from notifications.recap.verify import NAME
 from notifications.run import shard as shard_module
+from notifications.run.forecast import Step
 from notifications.settings import Settings
 from tests.support.days import (
     CLAIMS,

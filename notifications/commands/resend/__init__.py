@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.commands.joined import not_made_anew, slot_of
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
 from notifications.domain.delivery import REPLACEABLE, Decision, NextStep
 from notifications.domain.errors import Unfinished, UsageFault
@@ -141,7 +141,7 @@ def refuse_unmakeable(listed: Listed, ledgers: Ledgers) -> None:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state in REPLACEABLE
-    if made_anew and (reason := not_made_anew(slot, ledgers.around)):
+    if made_anew and (reason := covered_later(slot, ledgers.around)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 

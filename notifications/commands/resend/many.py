@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from notifications.commands.joined import Asked, Joined, UserDay
 from notifications.commands.operation import Context
 from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
 from notifications.commands.terminal import say_wrapped
+from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import REPLACEABLE, NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
@@ -186,21 +186,21 @@ async def resend_many(which: Which, context: Context, *, write: bool) -> int:
         run = Run(parts, context.offset, context.terminated)
         await run.agree_on_time()
         now = await context.claims.now() + context.offset
-        joined = Joined(parts.store, Asked(which.day, now, parts.rules, context.since))
+        days = UserDays(parts.store, DayQuery(which.day, now, parts.rules, context.since))
         many = Many(run, which)
         if not write:
-            await _would(many, _chosen(joined, which))
+            await _would(many, _chosen(days, which))
             return 0
         try:
             async with context.shown(lambda: many.progress):
-                await _carry_out(many, _chosen(joined, which))
+                await _carry_out(many, _chosen(days, which))
         finally:
             _tell(many)
     return _code(many)
 
 
-async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
-    async with aclosing(joined.rows()) as rows:
+async def _chosen(days: UserDays, which: Which) -> AsyncGenerator[Listed]:
+    async with aclosing(days.rows()) as rows:
         async for row in rows:
             if is_meant(row, which.where):
                 yield row.listed
@@ -208,7 +208,7 @@ async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
 
 def is_meant(row: UserDay, where: frozenset[str]) -> bool:
     """Whether its day stands so; or an operator's command opened it, and did not finish."""
-    return row.standing in where or row.stopped
+    return row.state in where or row.stopped
 
 
 async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:

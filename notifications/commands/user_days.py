@@ -1,4 +1,4 @@
-"""One date's users, ledgers and summaries, joined by uid page by page in constant memory: how each day stands."""
+"""One date's users, ledgers and summaries, joined by uid page by page in constant memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from notifications.ports import Listed, Store
 T = TypeVar("T")
 
 PAGE = 1_000
-UNKNOWN = "unknown"  # how a day stands that nobody can tell of any more
+UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A date, as it stands now. `since`: nobody was due before the data folder was first filled."""
+class DayQuery:
+    """A date, as of `now`. `since`: no user was due before the data folder was first filled."""
 
     day: date
     now: datetime
@@ -32,12 +32,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class UserDay:
-    """One user's day. `standing`: the ledger's state, or waiting, unfinished, unserved; None: it was not due."""
+    """One user's day. `state`: the ledger's, or waiting, unfinished, unserved, unknown; None: it was not due."""
 
     listed: Listed
     ledger: Ledger | None
     summaries: int
-    standing: str | None
+    state: str | None
 
     @property
     def uid(self) -> str:
@@ -45,38 +45,38 @@ class UserDay:
 
     @property
     def stopped(self) -> bool:
-        """Whether an operator's resend opened it and did not finish: only that command does."""
+        """Whether a resend opened it and did not finish: only that command does."""
         return is_abandoned_resend(self.ledger)
 
     @property
     def kinds(self) -> list[str]:
         """All that the accounts count this day as."""
         ledger = self.ledger
-        found = {
+        flags = {
             "stored": self.summaries > 0,
             "duplicate_summaries": self.summaries > 1,
             "duplicate_pushes": ledger is not None and ledger.repeats > 0,
             "pushed_again": ledger is not None and ledger.tries > 1,  # an earlier push may have been accepted
             "invisible": self.listed.user is None,
-            "due": self.standing not in (None, UNKNOWN),
+            "due": self.state not in (None, UNKNOWN),
         }
-        return [kind for kind, is_so in found.items() if is_so] + ([self.standing] if self.standing else [])
+        return [kind for kind, is_set in flags.items() if is_set] + ([self.state] if self.state else [])
 
 
-class Joined:
-    """The rows of one date, by uid; `read` counts the documents."""
+class UserDays:
+    """Every user's day of one date, by uid; `documents_read` counts."""
 
-    def __init__(self, store: Store, asked: Asked) -> None:
+    def __init__(self, store: Store, query: DayQuery) -> None:
         self._store = store
-        self._asked = asked
-        self.read = 0
+        self._query = query
+        self.documents_read = 0
 
     async def rows(self) -> AsyncGenerator[UserDay]:
         """One for each user document, due or not."""
-        store, day = self._store, self._asked.day
+        store, day = self._store, self._query.day
         async with (
-            aclosing(self._pages(store.everybody, lambda one: one.uid)) as users,
-            aclosing(self._pages(partial(store.ledgers_on, day), lambda one: one[0])) as ledgers,
+            aclosing(self._pages(store.everybody, lambda listed: listed.uid)) as users,
+            aclosing(self._pages(partial(store.ledgers_on, day), lambda row: row[0])) as ledgers,
             aclosing(self._pages(partial(store.summaries_on, day), "/".join)) as summaries,
         ):
             ledger, summary = await anext(ledgers, None), await anext(summaries, None)
@@ -85,24 +85,24 @@ class Joined:
                     ledger = await anext(ledgers, None)  # of an account that was erased since
                 while summary is not None and _order(summary[0]) < _order(listed.uid):
                     summary = await anext(summaries, None)
-                mine = ledger[1] if ledger is not None and ledger[0] == listed.uid else None
+                own = ledger[1] if ledger is not None and ledger[0] == listed.uid else None
                 stored = 0
                 while summary is not None and summary[0] == listed.uid:
                     stored += 1
                     summary = await anext(summaries, None)
-                yield UserDay(listed, mine, stored, standing(listed, mine, self._asked))
+                yield UserDay(listed, own, stored, day_state(listed, own, self._query))
 
     async def _pages(
-        self, page: Callable[[str | None, int], Awaitable[list[T]]], key: Callable[[T], str]
+        self, read_page: Callable[[str | None, int], Awaitable[list[T]]], key: Callable[[T], str]
     ) -> AsyncGenerator[T]:
         after: str | None = None
-        while found := await page(after, PAGE):
-            self.read += len(found)
-            for one in found:
-                yield one
-            if len(found) < PAGE:
+        while page := await read_page(after, PAGE):
+            self.documents_read += len(page)
+            for row in page:
+                yield row
+            if len(page) < PAGE:
                 return
-            after = key(found[-1])
+            after = key(page[-1])
 
 
 def _order(uid: str) -> bytes:
@@ -111,52 +111,53 @@ def _order(uid: str) -> bytes:
 
 
 def slot_of(listed: Listed, day: date) -> Slot | None:
-    """When the user's day was due, by the zone and the hour of today; None for who can't be served."""
+    """When the user's day was due, by the current zone and hour; None for a user that can't be served."""
     user = listed.user
     return slot_of_day(user.zone, day, user.hour) if user is not None else None
 
 
-def not_made_anew(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
-    """Why a day that has no recap gets none any more: a later day has looked at its conversations. Empty: it may."""
-    for day, one in sorted(ledgers.items()):
-        begun_before = one.window_start is not None and one.window_start < slot.at
-        all_told = one.told is None and one.window_end is not None and one.window_end > slot.at
-        if day > slot.recap_date and (begun_before or all_told):
-            if one.state is DayState.SKIPPED:
+def covered_later(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
+    """Why a day without a recap is not made any more: a later day has read its conversations. Empty: it may be made."""
+    for day, ledger in sorted(ledgers.items()):
+        begins_before = ledger.window_start is not None and ledger.window_start < slot.at
+        has_all = ledger.told is None and ledger.window_end is not None and ledger.window_end > slot.at
+        if day > slot.recap_date and (begins_before or has_all):
+            if ledger.state is DayState.SKIPPED:
                 return f"its conversations were looked at for {day}, which was skipped"
             return f"its conversations are in the recap of {day}"
     return ""
 
 
 def is_abandoned_resend(ledger: Ledger | None) -> bool:
-    """Whether it is open, and no run ends it: the sweep leaves it to its operator."""
+    """Whether a resend left it open. The sweep does not end it: the same command does."""
     return ledger is not None and ledger.state.open and ledger.outcome == RESEND_OUTCOME
 
 
-def standing(listed: Listed, ledger: Ledger | None, asked: Asked) -> str | None:
-    """How the user's day stands; None where it was not due, UNKNOWN where nobody can tell any more."""
+def day_state(listed: Listed, ledger: Ledger | None, query: DayQuery) -> str | None:
+    """The state of the user's day; None where it was not due."""
     if ledger is not None and (ledger.state.final or ledger.state is DayState.UNREADABLE):
         return ledger.state.value
     if is_abandoned_resend(ledger):
         return "unfinished"
-    slot = slot_of(listed, asked.day)
+    slot = slot_of(listed, query.day)
     if slot is None or listed.user is None or (ledger is None and not listed.user.enabled):
         return None
-    phase = asked.rules.phase(slot.at, asked.now)
-    if phase is Phase.EARLY:
-        return None if ledger is None else "waiting"
-    if phase is Phase.OVER:
-        return _without_a_ledger(listed, slot.at, asked) if ledger is None else "unfinished"
-    return "waiting"
+    match query.rules.phase(slot.at, query.now):
+        case Phase.EARLY:
+            return None if ledger is None else "waiting"
+        case Phase.OVER:
+            return _state_without_ledger(listed, slot.at, query) if ledger is None else "unfinished"
+        case _:
+            return "waiting"
 
 
-def _without_a_ledger(listed: Listed, slot: datetime, asked: Asked) -> str | None:
-    """Nobody served this day. It was due for who was here before, with the zone, the hour and the switch of today."""
-    ended = slot + asked.rules.catch_up + asked.rules.grace
-    if asked.since is not None and ended <= asked.since:
+def _state_without_ledger(listed: Listed, slot: datetime, query: DayQuery) -> str | None:
+    """No run served this day. It was due for users who were there before, as their documents are now."""
+    ended = slot + query.rules.catch_up + query.rules.grace
+    if query.since is not None and ended <= query.since:
         return None
     if listed.created is not None and listed.created > slot:
         return None  # signed up later
     if listed.updated is not None and listed.updated > slot:
-        return UNKNOWN  # the document was changed since: it may have been another hour, or off
+        return UNKNOWN  # the document was changed since: it may have had another hour, or been off
     return "unserved"
