@@ -220,9 +220,7 @@ def _verdict(figures: Figures) -> str:
     unseen = (
         f" {_users(invisible)} not seen by the query: <code>python job.py doctor --fix</code>." if invisible else ""
     )
-    without = (
-        f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
-    )
+    without = f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
     return f'<p class="alarm">{without}{unseen}</p>'
 
 

@@ -93,7 +93,10 @@ def test_a_good_day_says_so(stage: Stage) -> None:
     put(stage, "ann", state="sent", source="llm", sent_at=AT + timedelta(seconds=30))
     done = stage.run("report", "--date", DAY)
     assert done.code == 0, done.err
-    assert "All well: every user who was due has a recap, or was skipped." in (stage.folder / f"report-{DAY}.html").read_text()
+    assert (
+        "All well: every user who was due has a recap, or was skipped."
+        in (stage.folder / f"report-{DAY}.html").read_text()
+    )
 
 
 def test_where_it_can_not_be_written_it_says_so(stage: Stage) -> None:
