@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from notifications.commands.operation import Context
-from notifications.commands.terminal import Table, counted, say, say_wrapped, several
+from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
 from notifications.commands.user_days import UNKNOWN, DayQuery, UserDay, UserDays
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import ONE_DAY
@@ -123,7 +123,7 @@ def _say_account(day: date, account: Account, read: int) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
         uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in LISTED else []
-        table.row(kind, f"{count:,}", counted(uids, count) if uids else "")
+        table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
     if account.sources:
         words = {
             "llm": f"{account.sources['llm']} by the LLM",

@@ -30,7 +30,7 @@ async def dry_run(uid: str | None, context: Context) -> int:
             answers[answer] += 1
             table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
     counted = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'nobody is due'}. Nothing was claimed, sent or written.")
+    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'no user is due'}. Nothing was claimed, sent or written.")
     return 0
 
 
@@ -39,7 +39,7 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
     if uid is not None:
         _, user = await usable_user(parts.store, uid)
         if not user.enabled:
-            raise UsageFault(f"users/{uid} is switched off; nothing is sent to who does not want it.")
+            raise UsageFault(f"users/{uid} is switched off; nothing is sent to them.")
         yield user, latest_slot(user.zone, user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):

@@ -1,4 +1,4 @@
-"""An operation: a command other than a tick, and what it gets."""
+"""Operations, the commands other than a tick, and what they work with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifications.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an operation gets: everything but the heavy parts, which it may open."""
+    """What an operation works with; it may open the heavy parts."""
 
     settings: Settings
     claims: Claims
@@ -27,11 +27,11 @@ class Context:
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
     shown: ShowProgress = lambda progress: nullcontext()
-    since: datetime | None = None  # when a data folder was first filled: nobody was due before
+    since: datetime | None = None  # when a data folder was first filled: no user was due before
 
 
 async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
-    """One user that the job can serve. Raises UsageFault: there is none, or its document is flawed."""
+    """A user that the job can serve. Raises UsageFault where there is none, or the document is flawed."""
     listed = await store.user(uid)
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
@@ -39,4 +39,4 @@ async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
 
 
 Operation = Callable[[Context], Awaitable[int]]
-RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # how a day stands that `resend` ends
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # states of a day that `resend` ends

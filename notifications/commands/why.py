@@ -8,13 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from notifications.commands.operation import Context
-from notifications.commands.show import dropped_by_reason, second_look
+from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
@@ -143,7 +142,7 @@ async def _explain_unserved(run: Run, uid: str, listed: Listed | None, day: date
         _say(f"document: users/{uid} does not exist: erased, or never there.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await run.store.ledgers_between(uid, first, last)).values()
-    for ledger in (one for one in ledgers if day or one.state.open):
+    for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, swept = await run.claims.read([user_key(uid, ledger.date), sweep_key(run.claims.environment)])
         records = Records(claim, claim, swept, skipped=False)
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
@@ -172,7 +171,11 @@ def gate_lines(f: Facts) -> list[str]:
         f"claim: {_claim_line(f.view)}",
         f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
-    return [*lines, f"recap: {_recap_line(f.summary)}"] if f.summary is not None else lines
+    return (
+        [*lines, f"recap: stored. {made_by(f.summary)} {checked(f.summary)}".rstrip()]
+        if f.summary is not None
+        else lines
+    )
 
 
 def _window_line(f: Facts) -> str:
@@ -270,20 +273,6 @@ def _answers(devices: Mapping[str, str]) -> str:
         return ", ".join(f"device {device} {answer}" for device, answer in sorted(devices.items()))
     answers = list(devices.values())
     return ", ".join(f"{answers.count(answer)} devices {answer}" for answer in sorted(set(answers)))
-
-
-def _recap_line(doc: Mapping[str, Any]) -> str:
-    meta, checks = doc.get("metadata"), doc.get("checks")
-    meta = meta if isinstance(meta, Mapping) else {}
-    checks = checks if isinstance(checks, Mapping) else {}
-    source = {"llm": "by the LLM", "extract": "the day's own sentences, by no LLM"}.get(str(meta.get("source")), LEGACY)
-    calls = f", {several(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
-    used = [count for name in ("tokens_in", "tokens_out") if isinstance(count := meta.get(name), int)]
-    tokens = f", {sum(used)} tokens" if used else ""
-    usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
-    dropped = ", ".join(f"{count} {printable(reason, 40)}" for reason, count in dropped_by_reason(checks).items())
-    looked = f" {second_look(checks)}" if second_look(checks) else ""
-    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {dropped}' if dropped else ''}.{looked}"
 
 
 def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: object) -> str:

@@ -244,7 +244,7 @@ def test_samples_that_were_taken_out_and_put_in_again_have_their_recaps(tmp_path
 
 def test_samples_that_are_taken_out_of_a_new_folder_stay_out(tmp_path: Path) -> None:
     assert bare(tmp_path, "samples", "--remove").returncode == 0
-    assert " nobody due;" in bare(tmp_path).stdout
+    assert " no user was due;" in bare(tmp_path).stdout
     assert bare(tmp_path, "why", "sample-00").returncode == 1
 
 

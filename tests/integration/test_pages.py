@@ -126,7 +126,7 @@ def test_preview_of_a_day_that_the_llm_can_not_do_says_why(stage: Stage) -> None
     stage.llm.script = useless
     shown = stage.run("preview", "ann")
     assert shown.code == 0, shown.err
-    assert "The LLM's own was not used: The LLM's answer does not follow the recap's schema" in " ".join(
+    assert "The LLM's recap was not used: The LLM's answer does not follow the recap's schema" in " ".join(
         shown.out.split()
     )
     stage.add_user("bob", talks={})

@@ -225,7 +225,7 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     REACHED[wanted](evening)
     capsys.readouterr()
     await dry_run(None, context(evening))
-    words = {Step.OVER: "nobody is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
+    words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     assert (await step(evening, capsys)).startswith(NEXT.get(wanted, "nothing by itself: Redis says").partition("{")[0])
 
