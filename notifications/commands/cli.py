@@ -286,9 +286,9 @@ def _resend(args: argparse.Namespace) -> Operation:
         return partial(resend, args.uid, args.only_date)
     if args.uid is not None or args.date is None:
         raise UsageFault("resend --where takes --date, and no UID: it is about all users of that date.")
-    from notifications.commands.resend.many import Which, resend_many
+    from notifications.commands.resend.many import Selection, resend_many
 
-    return partial(resend_many, Which(args.date, args.where, args.limit), write=not args.no_write)
+    return partial(resend_many, Selection(args.date, args.where, args.limit), write=not args.no_write)
 
 
 def _doctor(args: argparse.Namespace) -> Operation:
