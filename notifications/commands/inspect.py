@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Any
 
 from notifications.commands.operation import Context
-from notifications.commands.terminal import Table, say
+from notifications.commands.terminal import Table, say, several
 from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
@@ -20,7 +20,7 @@ OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers,
 
 
 async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """One line, or JSON object, for each claim, and for each ledger that has none (unasked: the open ones)."""
+    """A line or JSON object for each claim, and each ledger without one: without a user or date, the open ledgers."""
     claims = context.claims
     count = 0
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
@@ -32,12 +32,12 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
             else:
                 table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
     if not as_json:
-        say(f"{count} days.")
+        say(f"{several(count, 'day')}.")
     return 0
 
 
 async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """Every key that this job keeps, as it is; of a user or a date only its claims."""
+    """Every key of this job, as it is stored; with a user or a date, only those claims."""
     count = 0
     table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
     for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
@@ -50,12 +50,12 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
             else:
                 table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
     if not as_json:
-        say(f"{count} keys.")
+        say(f"{several(count, 'key')}.")
     return 0
 
 
 def claims_of(uid: str | None, day: date | None) -> str:
-    """The pattern of their keys."""
+    """The pattern of the claims' keys."""
     return f"{USER_PREFIX}{_escaped(uid) if uid else '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
 
 
@@ -75,7 +75,7 @@ async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None)
 async def _ledgers(
     store: Store, uid: str | None, day: date | None, now: datetime
 ) -> AsyncGenerator[tuple[str, Ledger]]:
-    """Of one user those of the last days, of one date all, else those that are open."""
+    """A user's of the last days, or all of a date; without either, the open ones."""
     if uid is not None:
         first, last = (day, day) if day else (now.date() - DAYS_BACK * ONE_DAY, now.date() + ONE_DAY)
         for _, ledger in sorted((await store.ledgers_between(uid, first, last)).items()):
@@ -121,7 +121,7 @@ async def _row(store: Store, found: Found, now: datetime) -> dict[str, Any]:
 
 
 def _claim(record: Record, now: datetime) -> dict[str, Any]:
-    """The record in words; a lease or due time as seconds from now."""
+    """The record's fields; a lease or due time in seconds from now."""
     facts: dict[str, Any] = {"claim": record.state.value, "failures": record.failures, "crashes": record.crashes}
     if record.reason:
         facts["last_failure"] = record.reason
