@@ -12,8 +12,7 @@ from typing import Any
 
 from notifications.commands.operation import Context
 from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
-from notifications.commands.user_days import UNKNOWN, DayQuery, UserDay, UserDays
-from notifications.domain.model import Ledger
+from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
@@ -44,28 +43,16 @@ class Account:
 
     counts: Counter[str] = field(default_factory=Counter)
     uids: dict[str, list[str]] = field(default_factory=dict)
-    sources: Counter[str] = field(default_factory=Counter)  # recaps by who made them: llm, extract
-    tokens: int = 0
-    usd: float = 0.0
-    unpriced: int = 0  # recaps by the LLM whose price is not known
-    unverified: int = 0  # recaps by the LLM that no second look checked
+    costs: Costs = field(default_factory=Costs)
 
     def add(self, row: UserDay) -> None:
         if row.ledger is not None:
-            self._spend(row.ledger)
+            self.costs.add(row.ledger)
         for kind in row.kinds:
             self.counts[kind] += 1
             shown = self.uids.setdefault(kind, [])
             if len(shown) < UIDS_SHOWN:
                 shown.append(row.uid)
-
-    def _spend(self, entry: Ledger) -> None:
-        if entry.source:
-            self.sources[entry.source] += 1
-            self.tokens += entry.tokens
-            self.usd += entry.usd or 0.0
-            self.unpriced += entry.usd is None and entry.tokens > 0
-            self.unverified += entry.verified is False
 
     @property
     def wrong(self) -> bool:
@@ -111,11 +98,11 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
         "date": str(day),
         "counts": account.counts,
         "documents_read": read,
-        "sources": account.sources,
-        "tokens": account.tokens,
-        "usd": round(account.usd, 6),
-        "without_a_price": account.unpriced,
-        "unverified": account.unverified,
+        "sources": account.costs.sources,
+        "tokens": account.costs.tokens,
+        "usd": round(account.costs.usd, 6),
+        "without_a_price": account.costs.unpriced,
+        "unverified": account.costs.unverified,
     }
 
 
@@ -124,15 +111,15 @@ def _say_account(day: date, account: Account, read: int) -> None:
     for kind, count in sorted(account.counts.items()):
         uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in LISTED else []
         table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
-    if account.sources:
+    if account.costs.sources:
         words = {
-            "llm": f"{account.sources['llm']} by the LLM",
-            "extract": several(account.sources["extract"], "extract"),
+            "llm": f"{account.costs.sources['llm']} by the LLM",
+            "extract": several(account.costs.sources["extract"], "extract"),
         }
-        by = ", ".join(word for source, word in words.items() if account.sources[source])
-        unknown = f" ({account.unpriced} without a known price)" if account.unpriced else ""
-        unverified = f"; {account.unverified} without a second look" if account.unverified else ""
-        say_wrapped(f"{day}: {by}{unverified}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
+        by = ", ".join(word for source, word in words.items() if account.costs.sources[source])
+        unknown = f" ({account.costs.unpriced} without a known price)" if account.costs.unpriced else ""
+        unverified = f"; {account.costs.unverified} without a second look" if account.costs.unverified else ""
+        say_wrapped(f"{day}: {by}{unverified}; {account.costs.tokens} tokens, {account.costs.usd:.4f} USD{unknown}.")
     for kind in WRONG:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")

@@ -75,9 +75,8 @@ async def import_users(path: Path, context: Context) -> int:
 
 
 async def _import_lines(
-    context: Context, store: Store, first: Line, lines: Iterator[Line], progress: _Progress
+    context: Context, store: Store, line: Line | None, lines: Iterator[Line], progress: _Progress
 ) -> None:
-    line: Line | None = first
     printed = time.monotonic()
     while line is not None:
         number, text = line

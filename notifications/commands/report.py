@@ -14,9 +14,9 @@ from pathlib import Path
 
 from notifications.commands.operation import RESENDABLE, Context
 from notifications.commands.terminal import say_wrapped, several
-from notifications.commands.user_days import UNKNOWN, DayQuery, UserDay, UserDays, slot_of
+from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays, slot_of
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import DayState, Ledger
+from notifications.domain.model import DayState
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
@@ -43,11 +43,8 @@ class Figures:
     latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
     failed_at: Counter[int] = field(default_factory=Counter)  # days with a failure or a retry, by hour in UTC
     reasons: Counter[str] = field(default_factory=Counter)  # of failures
-    sources: Counter[str] = field(default_factory=Counter)
+    costs: Costs = field(default_factory=Costs)
     devices: Counter[str] = field(default_factory=Counter)  # FCM's answers
-    tokens: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
     retried: int = 0
     people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
@@ -76,26 +73,18 @@ class Figures:
         if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.outcome != "legacy":
             minutes = (entry.sent_at - slot.at).total_seconds() / 60
             self.late[bisect_left(LATE_MINUTES, minutes)] += 1
-        self._spend(entry)
+        self.costs.add(entry)
+        self.devices.update(entry.devices.values())
+        if entry.outcome:
+            self.outcomes[entry.outcome] += 1
+        if entry.source and entry.llm_seconds is not None:
+            self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
         if entry.failures or entry.crashes or entry.tries > 1 or entry.reason:
             self.retried += 1
             self.reasons[entry.reason or ("crash" if entry.crashes else "push")] += 1
             at = entry.sent_at or entry.sending_at or (slot.at if slot else None)
             if at is not None:
                 self.failed_at[at.hour] += 1
-
-    def _spend(self, entry: Ledger) -> None:
-        self.devices.update(entry.devices.values())
-        if entry.outcome:
-            self.outcomes[entry.outcome] += 1
-        if not entry.source:
-            return
-        self.sources[entry.source] += 1
-        self.tokens += entry.tokens
-        self.usd += entry.usd or 0.0
-        self.unpriced += entry.usd is None and entry.tokens > 0
-        if entry.llm_seconds is not None:
-            self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
 
     def _name(self, row: UserDay) -> None:
         if len(self.people) >= PEOPLE:
@@ -295,9 +284,9 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    by = f"{figures.sources['llm']:,} by the LLM, {several(figures.sources['extract'], 'extract')}"
-    unknown = f", {figures.unpriced:,} without a known price" if figures.unpriced else ""
-    money = f"<p>{by}; {figures.tokens:,} tokens, {figures.usd:,.2f} USD{unknown}.</p>"
+    by = f"{figures.costs.sources['llm']:,} by the LLM, {several(figures.costs.sources['extract'], 'extract')}"
+    unknown = f", {figures.costs.unpriced:,} without a known price" if figures.costs.unpriced else ""
+    money = f"<p>{by}; {figures.costs.tokens:,} tokens, {figures.costs.usd:,.2f} USD{unknown}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 from typing import TypeVar
@@ -61,6 +62,25 @@ class UserDay:
             "due": self.state not in (None, UNKNOWN),
         }
         return [kind for kind, is_set in flags.items() if is_set] + ([self.state] if self.state else [])
+
+
+@dataclass(slots=True)
+class Costs:
+    """What the recaps of some ledgers cost."""
+
+    sources: Counter[str] = field(default_factory=Counter)  # recaps by who made them: llm, extract
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0  # recaps by the LLM whose price is not known
+    unverified: int = 0  # recaps by the LLM that no second look checked
+
+    def add(self, ledger: Ledger) -> None:
+        if ledger.source:
+            self.sources[ledger.source] += 1
+            self.tokens += ledger.tokens
+            self.usd += ledger.usd or 0.0
+            self.unpriced += ledger.usd is None and ledger.tokens > 0
+            self.unverified += ledger.verified is False
 
 
 class UserDays:
