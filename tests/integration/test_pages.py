@@ -77,7 +77,7 @@ def test_another_hands_recap_is_shown_as_far_as_it_goes(stage: Stage) -> None:
     assert shown.code == 0
     check_readable(shown.out)
     assert "(no overview)" in shown.out
-    assert "Made by another hand." in shown.out
+    assert "Made by another writer." in shown.out
 
 
 def test_words_without_spaces_are_broken_anywhere(stage: Stage) -> None:
