@@ -57,6 +57,8 @@ NEXT = {
     Step.MISSES_INVERTED: "the next run ends it as missed: {inverted}.",
     Step.CLOSES_DEAD: "the next run ends it as dead: {reason}. {again} makes it after that.",
     Step.GIVES_UP: "the next run gives it up: {reason}.",
+    Step.ENDED_IN_REDIS: "nothing until its claim expires, three hours after the slot; then a sweep ends its open "
+    "delivery.",
     Step.WAITS: "it waits for {wait} after a failure; then {then}",
     Step.SENDER_WAITS: "its sender may still be at work, for {wait} at most; then {then}",
     Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
@@ -146,7 +148,7 @@ async def _explain_unserved(run: Run, uid: str, listed: Listed | None, day: date
         claim, swept = await run.claims.read([user_key(uid, ledger.date), sweep_key(run.claims.environment)])
         records = Records(claim, claim, swept, skipped=False)
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
-        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None):
+        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None and listed.active):
             _say(f"next of it: {_sentence(forecast, uid=uid)}")
     if listed is not None:
         _say("next: nothing until the document is correct: python job.py doctor --fix, or write it anew.")
@@ -171,11 +173,9 @@ def gate_lines(f: Facts) -> list[str]:
         f"claim: {_claim_line(f.view)}",
         f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
-    return (
-        [*lines, f"recap: stored. {made_by(f.summary)} {checked(f.summary)}".rstrip()]
-        if f.summary is not None
-        else lines
-    )
+    if f.summary is not None:
+        lines.append(f"recap: stored. {made_by(f.summary)} {checked(f.summary)}".rstrip())
+    return lines
 
 
 def _window_line(f: Facts) -> str:
@@ -288,7 +288,7 @@ def next_step(f: Facts, forecast: Forecast) -> str:
     again = f"python job.py resend {uid} {day}"
     if step is Step.ENDED and ledger is not None:
         return _after_the_end(f, ledger, again)
-    if step is Step.ENDED_IN_REDIS:
+    if step is Step.ENDED_IN_REDIS and ledger is None:
         return _after_the_end_in_redis(f, again)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:  # a resend's: none sweeps it
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
@@ -323,11 +323,9 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
 
 
 def _after_the_end_in_redis(f: Facts, again: str) -> str:
-    """Redis says that it ended, and its ledger is open or absent."""
+    """Redis says that it ended, and it has no ledger."""
     uid, day = f.view.user.uid, f.view.slot.recap_date
     state = f.view.records.claim.state
-    if f.ledger is not None:
-        return "nothing until its claim expires, three hours after the slot; then a sweep ends its open delivery."
     if state is ClaimState.SENT:
         return f"nothing by itself: {sent_elsewhere(uid, day)} {again} makes it here."
     return f"nothing by itself: Redis says that it ended as {state.value}, without a ledger. {again} makes it."

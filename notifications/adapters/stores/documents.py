@@ -67,11 +67,11 @@ def listed(uid: str, doc: object, created: datetime | None = None, updated: date
     try:
         if not isinstance(doc, Mapping):
             raise Malformed(f"users/{uid} is not a map of fields.")
-        return Listed(uid, user_from(uid, doc), "", created, updated)
+        return Listed(uid, user_from(uid, doc), "", created, updated, active(doc))
     except Malformed as flaw:
-        return Listed(uid, None, str(flaw), created, updated)
+        return Listed(uid, None, str(flaw), created, updated, active(doc))
     except UnicodeEncodeError:
-        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated)
+        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
 
 
 def active(doc: object) -> bool:
