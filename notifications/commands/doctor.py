@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifications.commands.operation import Context
+from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
@@ -18,7 +19,6 @@ from notifications.run.clocks import compared, disagreement, host_clock, host_is
 from notifications.run.state import Parts
 from notifications.run.tick import WARNED_DAYS, days_left
 
-PAGE = 1_000
 UIDS_SHOWN = 20
 SHOWN = 1_000  # characters
 DECIDED_BY = {  # what a person has to decide, and the flag for it
@@ -108,9 +108,10 @@ async def _answers(query: Awaitable[object]) -> str:
 async def _check_users(store: Store, fix: Fix | None) -> str:
     flawed = changed = seen = 0
     undecided: dict[str, list[str]] = {}
-    after: str | None = None
-    while page := await store.everybody(after, PAGE):
-        for listed in (listed for listed in page if listed.user is None):
+    async with aclosing(rows_of(store.everybody, lambda listed: listed.uid)) as users:
+        async for listed in users:
+            if listed.user is not None:
+                continue
             flawed += 1
             if fix is None:
                 if flawed <= UIDS_SHOWN:
@@ -122,7 +123,6 @@ async def _check_users(store: Store, fix: Fix | None) -> str:
             seen += bool(mended.changes) and not mended.undecided
             for kind in mended.undecided:
                 undecided.setdefault(kind, []).append(listed.uid)
-        after = page[-1].uid
     for kind, uids in sorted(undecided.items()):
         shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
         say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")

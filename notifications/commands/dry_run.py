@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 
-from notifications.commands.operation import Context, usable_user
+from notifications.commands.operation import Context, rows_of, usable_user
 from notifications.commands.terminal import Table, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
+from notifications.ports import Listed, Store
 from notifications.run.forecast import DayView, Step, view_day
 from notifications.run.shard import ZONES_AT_MOST
 from notifications.run.state import Parts, Run
@@ -45,19 +47,15 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
         for start in range(0, len(zones), ZONES_AT_MOST):
-            async for user in _pages(parts, zones[start : start + ZONES_AT_MOST], cohort.hour):
-                yield user, slot_on(user.zone, cohort.zones[user.zone], user.hour)
+            read_page = partial(_due_users, parts.store, zones[start : start + ZONES_AT_MOST], cohort.hour)
+            async with aclosing(rows_of(read_page, lambda listed: listed.uid, parts.limits.page_size)) as users:
+                async for listed in users:
+                    if (due := listed.user) is not None:
+                        yield due, slot_on(due.zone, cohort.zones[due.zone], due.hour)
 
 
-async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerator[User]:
-    size, after = parts.limits.page_size, None
-    while page := await parts.store.due_users(zones, hour, Range(), after, size):
-        for listed in page:
-            if listed.user is not None:
-                yield listed.user
-        after = page[-1].uid
-        if len(page) < size:
-            return
+async def _due_users(store: Store, zones: Sequence[str], hour: int, after: str | None, size: int) -> list[Listed]:
+    return await store.due_users(zones, hour, Range(), after, size)
 
 
 async def _answer(view: DayView) -> str:

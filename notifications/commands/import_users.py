@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from notifications.commands.inspect import claims_of
-from notifications.commands.operation import Context
+from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
@@ -208,7 +208,6 @@ async def _shard_in_service(parts: Parts, uid: str, now: datetime) -> str | None
     return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
 
 
-PAGE = 1_000
 UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
 
 
@@ -232,15 +231,13 @@ async def samples(context: Context, *, remove: bool) -> int:
 
 async def _remove_samples(context: Context, store: Store) -> int:
     count = 0
-    after: str | None = None
-    while page := await store.everybody(after, PAGE):
-        for listed in page:
+    async with aclosing(rows_of(store.everybody, lambda listed: listed.uid)) as users:
+        async for listed in users:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)
-                async for key in context.claims.scan(claims_of(listed.uid, None)):
-                    await context.claims.forget(key.key)
+                async for found in context.claims.scan(claims_of(listed.uid, None)):
+                    await context.claims.forget(found.key)
                 count += 1
-        after = page[-1].uid
     return count
 
 

@@ -6,16 +6,17 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
-from notifications.commands.operation import Context
+from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import Table, say, several
 from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, Found, Store
 
-DAYS_BACK, PAGE = 30, 1_000
+DAYS_BACK = 30
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
@@ -81,16 +82,13 @@ async def _ledgers(
         for _, ledger in sorted((await store.ledgers_between(uid, first, last)).items()):
             yield uid, ledger
         return
-    page: list[tuple[str, Ledger]] = []
-    while True:
-        if day is not None:
-            page = await store.ledgers_on(day, page[-1][0] if page else None, PAGE)
-        else:
-            page = await store.open_ledgers((page[-1][0], page[-1][1].date) if page else None, PAGE)
-        for owner, ledger in page:
-            yield owner, ledger
-        if len(page) < PAGE:
-            return
+    if day is not None:
+        ledgers = rows_of(partial(store.ledgers_on, day), lambda row: row[0])
+    else:
+        ledgers = rows_of(store.open_ledgers, lambda row: (row[0], row[1].date))
+    async with aclosing(ledgers):
+        async for row in ledgers:
+            yield row
 
 
 def _escaped(uid: str) -> str:

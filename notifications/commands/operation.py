@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
@@ -14,6 +15,10 @@ from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
+
+K = TypeVar("K")
+T = TypeVar("T")
+PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,19 @@ class Context:
     samples: Callable[[datetime], list[Sample]] = lambda now: []
     shown: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: no user was due before
+
+
+async def rows_of(
+    read_page: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], size: int = PAGE
+) -> AsyncGenerator[T]:
+    """Every row of a query, read page by page. `key`: the row's own, after which the next page begins."""
+    after: K | None = None
+    while page := await read_page(after, size):
+        for row in page:
+            yield row
+        if len(page) < size:
+            return
+        after = key(page[-1])
 
 
 async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:

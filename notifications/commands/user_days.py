@@ -8,16 +8,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
-from typing import TypeVar
 
+from notifications.commands.operation import K, T, rows_of
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
 from notifications.ports import Listed, Store
 
-T = TypeVar("T")
-
-PAGE = 1_000
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 
 
@@ -95,9 +92,9 @@ class UserDays:
         """One for each user document, due or not."""
         store, day = self._store, self._query.day
         async with (
-            aclosing(self._pages(store.everybody, lambda listed: listed.uid)) as users,
-            aclosing(self._pages(partial(store.ledgers_on, day), lambda row: row[0])) as ledgers,
-            aclosing(self._pages(partial(store.summaries_on, day), "/".join)) as summaries,
+            aclosing(rows_of(partial(self._count, store.everybody), lambda listed: listed.uid)) as users,
+            aclosing(rows_of(partial(self._count, partial(store.ledgers_on, day)), lambda row: row[0])) as ledgers,
+            aclosing(rows_of(partial(self._count, partial(store.summaries_on, day)), "/".join)) as summaries,
         ):
             ledger, summary = await anext(ledgers, None), await anext(summaries, None)
             async for listed in users:
@@ -112,17 +109,10 @@ class UserDays:
                     summary = await anext(summaries, None)
                 yield UserDay(listed, own, stored, day_state(listed, own, self._query))
 
-    async def _pages(
-        self, read_page: Callable[[str | None, int], Awaitable[list[T]]], key: Callable[[T], str]
-    ) -> AsyncGenerator[T]:
-        after: str | None = None
-        while page := await read_page(after, PAGE):
-            self.documents_read += len(page)
-            for row in page:
-                yield row
-            if len(page) < PAGE:
-                return
-            after = key(page[-1])
+    async def _count(self, read: Callable[[K | None, int], Awaitable[list[T]]], after: K | None, size: int) -> list[T]:
+        page = await read(after, size)
+        self.documents_read += len(page)
+        return page
 
 
 def _order(uid: str) -> bytes:
