@@ -38,7 +38,6 @@ class Figures:
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
     kinds: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)  # by state
-    outcomes: Counter[str] = field(default_factory=Counter)  # of days that were skipped, or ended without a push
     late: Counter[int] = field(default_factory=Counter)  # by place in LATE_MINUTES
     latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
     failed_at: Counter[int] = field(default_factory=Counter)  # days with a failure or a retry, by hour in UTC
@@ -75,8 +74,6 @@ class Figures:
             self.late[bisect_left(LATE_MINUTES, minutes)] += 1
         self.costs.add(entry)
         self.devices.update(entry.devices.values())
-        if entry.outcome:
-            self.outcomes[entry.outcome] += 1
         if entry.source and entry.llm_seconds is not None:
             self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
         if entry.failures or entry.crashes or entry.tries > 1 or entry.reason:
@@ -147,27 +144,7 @@ COMMANDS = {
     "unreadable": "python job.py why {uid} {day}",
     "invisible": "python job.py doctor --fix",
 }
-STYLE = """
-:root{color-scheme:light dark;--ink:#1c2024;--dim:#5b6470;--page:#fff;--line:#d9dee4;--sent:#2f9e62;--extract:#3b82c4;
---skipped:#9aa4af;--waiting:#d29a1c;--lost:#cf3d3d;--on:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--dim:#9aa4af;--page:#14171a;--line:#30363d;--sent:#2f8f5b;
---extract:#3576b0;--skipped:#5f6973;--waiting:#b98615;--lost:#d24b4b}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:1180px;padding:1rem;background:var(--page);color:var(--ink);
-font:15px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-p{margin:.3rem 0;max-width:46rem}.dim{color:var(--dim)}.wide{overflow-x:auto}table{border-collapse:collapse;
-font-variant-numeric:tabular-nums}th,td{padding:.2rem .5rem;text-align:left;border-bottom:1px solid var(--line);
-vertical-align:top}td.n,th.n{text-align:right}.map th,.map td{padding:0;text-align:center;border:1px solid var(--page);
-min-width:2.1rem;font-size:.75rem;font-weight:400}.map th.zone{text-align:left;padding-right:.6rem;white-space:nowrap;
-position:sticky;left:0;background:var(--page)}.map td{height:1.7rem;color:var(--on)}
-.sent{background:var(--sent)}.extract{background:var(--extract)}.skipped{background:var(--skipped)}
-.waiting{background:var(--waiting)}.lost{background:var(--lost)}.key{display:inline-block;width:.9rem;height:.9rem;
-border-radius:2px;vertical-align:-.1rem;margin-right:.3rem}.keys span{margin-right:1rem;white-space:nowrap}
-.bar{display:flex;height:1.6rem;border-radius:4px;overflow:hidden;margin:.6rem 0}.bar i{display:block}
-.row{display:grid;grid-template-columns:9rem 1fr 4rem;gap:.5rem;align-items:center;max-width:38rem}
-.row i{display:block;height:.8rem;border-radius:2px;min-width:1px}.row b{font-weight:400;text-align:right}
-code{font:.85rem ui-monospace,monospace;overflow-wrap:anywhere}.alarm{border-left:4px solid var(--lost);
-padding:.4rem .8rem;margin:.8rem 0}.well{border-left:4px solid var(--sent);padding:.4rem .8rem;margin:.8rem 0}
-"""
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def page(figures: Figures, now: datetime) -> str:
