@@ -80,7 +80,7 @@ def test_a_day_on_which_things_went_wrong_says_what_whom_and_what_to_type(stage:
     assert "2 sent, by the LLM 1 sent, as an extract 1 skipped 0 waiting 3 lost" in text
     assert "up to 1 min 1 up to 5 min 1" in text
     assert "up to 60 min 1" in text
-    assert "2 by the LLM, 1 extracts; 200 tokens, 0.50 USD" in text
+    assert "2 by the LLM, 1 extract; 200 tokens, 0.50 USD" in text
     assert "up to 2 s 1 up to 60 s 1" in text
     assert "2 days needed another try." in text
     assert f"ann missed closed python job.py resend ann {DAY}" in text
