@@ -18,6 +18,8 @@ from notifications.adapters.stores.conversation_text import (
 )
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
+    FIRST_YEAR,
+    LAST_YEAR,
     ActionItem,
     Cited,
     Conversation,
@@ -50,7 +52,6 @@ CONVERSATION_FIELDS = (
 )
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; if `deferred`, it may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
-FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
 MOST = 10**12  # of any number in a ledger
@@ -85,11 +86,11 @@ def listed(uid: str, doc: object, created: datetime | None = None, updated: date
     try:
         if not isinstance(doc, Mapping):
             raise Malformed(f"users/{uid} is not a map of fields.")
-        return Listed(uid, user_from(uid, doc), "", created, updated)
+        return Listed(uid, user_from(uid, doc), "", created, updated, active(doc))
     except Malformed as flaw:
-        return Listed(uid, None, str(flaw), created, updated)
+        return Listed(uid, None, str(flaw), created, updated, active(doc))
     except UnicodeEncodeError:
-        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated)
+        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
 
 
 def active(doc: object) -> bool:
@@ -185,7 +186,7 @@ def _strict_moment(value: object) -> datetime | None:
         return None
     if not isinstance(parsed, datetime) or parsed.tzinfo is None:
         return None
-    if not FIRST_YEAR < parsed.year < LAST_YEAR:
+    if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise OverflowError(parsed.year)
     return datetime.fromtimestamp(parsed.timestamp(), UTC).replace(microsecond=parsed.microsecond)
 
