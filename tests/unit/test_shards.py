@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from notifications.domain.claim import cohort_prefix
 from notifications.domain.schedule import Cohort, tzdata_version
-from notifications.domain.shards import BASE62, Range, Shard, batches, ended_cohorts, id_range, shards_of, spread
+from notifications.domain.shards import (
+    BASE62,
+    Range,
+    Shard,
+    batches,
+    ended_cohorts,
+    id_range,
+    key_of,
+    shards_of,
+    spread,
+)
 
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 COHORT = Cohort(SLOT, 22, {"Europe/Paris": date(2026, 5, 1)})
@@ -159,3 +169,10 @@ def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> 
     shards = shards_of(COHORT, "e1", count)
     first = [next(batches(spread(shards, task, tasks, count), count, tasks, count)) for task in range(tasks)]
     assert {shard.index for batch in first for shard in batch} == set(range(count))
+
+
+def test_a_user_whose_id_is_a_boundary_is_in_the_shard_that_starts_there() -> None:
+    end = id_range(0, 4).end
+    assert end is not None
+    slot = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    assert key_of(end, slot, 20, "e1", 4).endswith(":1of4")
