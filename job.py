@@ -39,7 +39,7 @@ from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.operation import Context
 from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, shown
-from notifications.commands.terminal import complain, say, steady_streams
+from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.outbound import outbound
 from notifications.ports import Telemetry
@@ -56,7 +56,7 @@ events = structlog.get_logger()
 def main(arguments: list[str]) -> int:
     """Run one command; every error ends here as one sentence and an exit code."""
     os.umask(0o077)  # what is stored here is people's conversations
-    steady_streams()
+    use_safe_streams()
     try:
         command = parse(arguments)
         settings = load()

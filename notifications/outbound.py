@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from notifications.domain.errors import ConfigFault
+from notifications.domain.text import LOOPBACK
 
-DIRECT_HOSTS = ("127.0.0.1", "localhost", "::1", "metadata.google.internal", "169.254.169.254")
+DIRECT_HOSTS = (*LOOPBACK, "metadata.google.internal", "169.254.169.254")
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 
 

@@ -76,7 +76,8 @@ class RawKey:
 class Listed:
     """One user document, whether or not the job can use it: `flaw` says why not.
 
-    `created` and `updated` are the store's own times of the document; None where it has none.
+    `created` and `updated` are the store's own times of the document; None where it has none. `active`: whether recaps
+    are switched on, also where the job can't use the document.
     """
 
     uid: str
@@ -84,6 +85,7 @@ class Listed:
     flaw: str = ""
     created: datetime | None = None
     updated: datetime | None = None
+    active: bool = False
 
 
 @dataclass(frozen=True, slots=True)

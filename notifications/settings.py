@@ -11,10 +11,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from notifications.domain.errors import ConfigFault
-from notifications.domain.text import clean, printable
+from notifications.domain.text import clean, is_loopback, printable
 from notifications.limits import WHOLE, Limits, limits
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REDIS_OPTIONS = ("cluster",)
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 REDIS_CHOICES = {  # and what else the client would take for one, or trip over
@@ -88,8 +87,7 @@ class Settings:
     @property
     def fcm_is_loopback(self) -> bool:
         """An http:// loopback address needs no credentials."""
-        parts = urlsplit(self.fcm_base_url)
-        return parts.scheme == "http" and parts.hostname in LOOPBACK
+        return is_loopback(self.fcm_base_url)
 
     @property
     def fcm(self) -> bool:

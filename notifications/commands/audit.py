@@ -10,32 +10,30 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from notifications.commands.joined import UNKNOWN, Asked, Joined, UserDay
 from notifications.commands.operation import Context
-from notifications.commands.terminal import Table, counted, say, say_wrapped
-from notifications.domain.model import Ledger
+from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
+from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
 UID_SHOWN = 60  # characters
-MADE = (("llm", "by the LLM"), ("extract", "extracts"))
 UIDS_SHOWN = 20  # of each kind, on a terminal; --json has them all
 WRONG = (
     *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
     *("duplicate_pushes", "duplicate_summaries"),
 )
-TOLD = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids a person may want
+LISTED = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids a person may want
 RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 NEXT = {
     **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
-    "gave_up": f"the recap is stored, and some device, or all, did not get it; {RESENDS}",
+    "gave_up": f"the recap is stored, and at least one device did not get it; {RESENDS}",
     "unserved": f"no run came in time: look at the scheduler; {RESENDS}",
-    "unfinished": "a run's is ended by the next runs; a resend that was stopped by nobody else: "
+    "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
     "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
     "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
     "invisible": "the query can't see them: python job.py doctor --fix, or write their documents anew",
     "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
-    "duplicate_summaries": "another hand wrote a second one; the app decides which it shows",
+    "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
 }
 
 
@@ -45,28 +43,16 @@ class Account:
 
     counts: Counter[str] = field(default_factory=Counter)
     uids: dict[str, list[str]] = field(default_factory=dict)
-    sources: Counter[str] = field(default_factory=Counter)  # recaps by who made them: llm, extract
-    tokens: int = 0
-    usd: float = 0.0
-    unpriced: int = 0  # recaps by the LLM whose price is not known
-    unverified: int = 0  # recaps by the LLM that no second look checked
+    costs: Costs = field(default_factory=Costs)
 
     def add(self, row: UserDay) -> None:
         if row.ledger is not None:
-            self._spend(row.ledger)
+            self.costs.add(row.ledger)
         for kind in row.kinds:
             self.counts[kind] += 1
             shown = self.uids.setdefault(kind, [])
             if len(shown) < UIDS_SHOWN:
                 shown.append(row.uid)
-
-    def _spend(self, entry: Ledger) -> None:
-        if entry.source:
-            self.sources[entry.source] += 1
-            self.tokens += entry.tokens
-            self.usd += entry.usd or 0.0
-            self.unpriced += entry.usd is None and entry.tokens > 0
-            self.unverified += entry.verified is False
 
     @property
     def wrong(self) -> bool:
@@ -79,32 +65,32 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
     async with context.open_parts() as parts:
-        joined = Joined(parts.store, Asked(which, now, parts.limits.rules, context.since))
-        account = await accounts(joined, _say_row if as_json else None)
+        days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
+        account = await _account(days, _say_row if as_json else None)
     if as_json:
-        say(json.dumps(_totals(which, account, joined.read)))
+        say(json.dumps(_totals(which, account, days.documents_read)))
     else:
-        _tell(which, account, joined.read)
+        _say_account(which, account, days.documents_read)
     return 1 if account.wrong else 0
 
 
-async def accounts(joined: Joined, tell: Callable[[UserDay], None] | None = None) -> Account:
-    """The sums of a date; `tell` is called with each row that is counted."""
+async def _account(days: UserDays, say_row: Callable[[UserDay], None] | None) -> Account:
+    """The sums of a date; `say_row` is called with each row that is counted."""
     account = Account()
-    async with aclosing(joined.rows()) as rows:
+    async with aclosing(days.rows()) as rows:
         async for row in rows:
             account.add(row)
-            if tell is not None and row.kinds:
-                tell(row)
+            if say_row is not None and row.kinds:
+                say_row(row)
     return account
 
 
 def _say_row(row: UserDay) -> None:
-    told: dict[str, Any] = {"uid": row.uid, "kinds": row.kinds}
+    facts: dict[str, Any] = {"uid": row.uid, "kinds": row.kinds}
     if row.ledger is not None:
-        told |= {"outcome": row.ledger.outcome, "reason": row.ledger.reason, "source": row.ledger.source}
-        told |= {"unverified": row.ledger.verified is False}
-    say(json.dumps({name: value for name, value in told.items() if value}))
+        facts |= {"outcome": row.ledger.outcome, "reason": row.ledger.reason, "source": row.ledger.source}
+        facts |= {"unverified": row.ledger.verified is False}
+    say(json.dumps({name: value for name, value in facts.items() if value}))
 
 
 def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
@@ -112,26 +98,30 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
         "date": str(day),
         "counts": account.counts,
         "documents_read": read,
-        "sources": account.sources,
-        "tokens": account.tokens,
-        "usd": round(account.usd, 6),
-        "without_a_price": account.unpriced,
-        "unverified": account.unverified,
+        "sources": account.costs.sources,
+        "tokens": account.costs.tokens,
+        "usd": round(account.costs.usd, 6),
+        "without_a_price": account.costs.unpriced,
+        "unverified": account.costs.unverified,
     }
 
 
-def _tell(day: date, account: Account, read: int) -> None:
+def _say_account(day: date, account: Account, read: int) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
-        uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in TOLD else []
-        table.row(kind, f"{count:,}", counted(uids, count) if uids else "")
-    if account.sources:
-        by = ", ".join(f"{account.sources[name]} {word}" for name, word in MADE if account.sources[name])
-        unknown = f" ({account.unpriced} without a known price)" if account.unpriced else ""
-        unverified = f"; {account.unverified} without a second look" if account.unverified else ""
-        say_wrapped(f"{day}: {by}{unverified}; {account.tokens} tokens, {account.usd:.4f} USD{unknown}.")
+        uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in LISTED else []
+        table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
+    if account.costs.sources:
+        words = {
+            "llm": f"{account.costs.sources['llm']} by the LLM",
+            "extract": several(account.costs.sources["extract"], "extract"),
+        }
+        by = ", ".join(word for source, word in words.items() if account.costs.sources[source])
+        unknown = f" ({account.costs.unpriced} without a known price)" if account.costs.unpriced else ""
+        unverified = f"; {account.costs.unverified} without a second look" if account.costs.unverified else ""
+        say_wrapped(f"{day}: {by}{unverified}; {account.costs.tokens} tokens, {account.costs.usd:.4f} USD{unknown}.")
     for kind in WRONG:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")
-    decision = "something is wrong" if account.wrong else "all well"
-    say_wrapped(f"{day}: {decision}; {read} documents read.")
+    verdict = "something is wrong" if account.wrong else "all well"
+    say_wrapped(f"{day}: {verdict}; {read} documents read.")

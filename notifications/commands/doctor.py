@@ -1,13 +1,14 @@
-"""`doctor`: checks every dependency and setting, and says what to do; `--fix` mends invisible users."""
+"""`doctor`: checks every dependency and setting, and says what to do; `--fix` corrects users without a recap."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifications.commands.operation import Context
+from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
@@ -18,10 +19,9 @@ from notifications.run.clocks import compare_clocks, disagreement, host_clock, h
 from notifications.run.state import Parts
 from notifications.run.tick import WARNED_DAYS, days_left
 
-PAGE = 1_000
 UIDS_SHOWN = 20
 SHOWN = 1_000  # characters
-MENDED_BY = {  # what is to be decided, and the flag that does
+DECIDED_BY = {  # what a person has to decide, and the flag for it
     "no time zone": " (--zone ZONE)",
     "an unknown time zone": " (--zone ZONE)",
     "no hour": " (--hour H)",
@@ -32,125 +32,121 @@ MENDED_BY = {  # what is to be decided, and the flag that does
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """The wish to mend users that the query can't see. `write`: not only to say what would change."""
+    """How to correct users that the query can't see. Without `write`, only say what would change."""
 
     decided: Decided
     write: bool = True
 
 
 async def doctor(fix: Fix | None, context: Context) -> int:
-    """One line a check; exit 1 where something is to be done."""
+    """One line a check. Exit 1 where there is something to do."""
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
-    told = [_told("Redis settings", sentence) for sentence in await context.claims.warnings()]
+    ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
     async with context.open_parts() as parts:
         store = parts.store
-        told.append(await _checked("the clocks of Redis, the store and this machine", _agreeing(parts)))
-        told.append(await _checked("users and their index", _answered(store.due_users(["UTC"], 22, Range(), None, 1))))
-        told.append(await _checked("open deliveries and their index", _answered(store.open_ledgers(None, 1))))
-        told.append(await _checked("users that the query can't see", _seen(store, fix)))
+        ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(parts)))
+        ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
+        ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
+        ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
         now = await context.claims.now()
-        told.append(await _tried("the LLM", parts.summarizer, now))
+        ok.append(await _try_llm("the LLM", parts.summarizer, now))
         if parts.verifier is not parts.summarizer and parts.verifier is not None:
-            told.append(await _tried("the second look's LLM", parts.verifier, now))
-        told.append(await _checked(f"push{parts.push.aside}", parts.push.check()))
-    return 0 if all(told) else 1
+            ok.append(await _try_llm("the second look's LLM", parts.verifier, now))
+        ok.append(await _checked(f"push{parts.push.aside}", parts.push.check()))
+    return 0 if all(ok) else 1
 
 
-def _told(name: str, sentence: str) -> bool:
+def _bad(name: str, sentence: str) -> bool:
     say_wrapped(f"{name}: {sentence}", "      ", "look  ")
     return False
 
 
 async def _checked(name: str, check: Awaitable[str]) -> bool:
-    """The check's own sentence; an empty one is all well."""
+    """Print the check's sentence; an empty one means that all is well."""
     try:
         sentence = await check
     except RecapError as trouble:
         sentence = str(trouble)
     if sentence:
-        return _told(name, sentence)
+        return _bad(name, sentence)
     say(f"ok    {name}")
     return True
 
 
-async def _tried(name: str, llm: Summarizer | None, now: datetime) -> bool:
-    """The LLM: a small recap of its own, and until when its provider offers the model."""
+async def _try_llm(name: str, llm: Summarizer | None, now: datetime) -> bool:
+    """Try the LLM on a small recap, and print until when its provider offers the model."""
     if llm is None:
-        say("ok    the LLM: none: recaps are extracts")
+        say("ok    the LLM: none; recaps are extracts")
         return True
-    found = await llm.check()
-    if found.trouble:
-        return _told(name, found.trouble)
+    tried = await llm.check()
+    if tried.trouble:
+        return _bad(name, tried.trouble)
     day = await llm.last_day()
     if day is None:
-        say(f"ok    {name}: {found.found}")
+        say(f"ok    {name}: {tried.found}")
         return True
     left = days_left(day, now)
-    until = f"{found.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
+    until = f"{tried.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
     if left <= WARNED_DAYS:
-        return _told(name, f"{until}; set {llm.named_by} to another.")
+        return _bad(name, f"{until}; set {llm.named_by} to another.")
     say_wrapped(f"{name}: {until}", "      ", "ok    ")
     return True
 
 
-async def _agreeing(parts: Parts) -> str:
-    found = await compare_clocks(parts.claims, parts.store, parts.clock)
-    host_ahead = host_clock() - found.time.redis + found.ahead
-    return disagreement(found.ahead, host_ahead) if found.apart else host_is_wrong(host_ahead)
+async def _compare_clocks(parts: Parts) -> str:
+    clocks = await compare_clocks(parts.claims, parts.store, parts.clock)
+    host_ahead = host_clock() - clocks.time.redis + clocks.ahead
+    return disagreement(clocks.ahead, host_ahead) if clocks.apart else host_is_wrong(host_ahead)
 
 
-async def _answered(query: Awaitable[object]) -> str:
+async def _answers(query: Awaitable[object]) -> str:
     await query
     return ""
 
 
-async def _seen(store: Store, fix: Fix | None) -> str:
+async def _check_users(store: Store, fix: Fix | None) -> str:
     flawed = changed = seen = 0
     undecided: dict[str, list[str]] = {}
-    after: str | None = None
-    while page := await store.all_users(after, PAGE):
-        for listed in page:
-            if listed.user is None:
-                flawed += 1
-                if fix is None:
-                    if flawed <= UIDS_SHOWN:
-                        say_wrapped(listed.flaw, "      ")
-                    continue
-                told = await store.mend(listed.uid, fix.decided, write=fix.write)
-                _tell_changes(listed, told, write=fix.write)
-                changed += bool(told.changes)
-                seen += bool(told.changes) and not told.undecided
-                for kind in told.undecided:
-                    undecided.setdefault(kind, []).append(listed.uid)
-        after = page[-1].uid
+    async with aclosing(rows_of(store.all_users, lambda listed: listed.uid)) as users:
+        async for listed in users:
+            if listed.user is not None:
+                continue
+            flawed += 1
+            if fix is None:
+                if flawed <= UIDS_SHOWN:
+                    say_wrapped(listed.flaw, "      ")
+                continue
+            mended = await store.mend(listed.uid, fix.decided, write=fix.write)
+            _say_changes(listed, mended, write=fix.write)
+            changed += bool(mended.changes)
+            seen += bool(mended.changes) and not mended.undecided
+            for kind in mended.undecided:
+                undecided.setdefault(kind, []).append(listed.uid)
     for kind, uids in sorted(undecided.items()):
         shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
-        say_wrapped(f"{kind}{MENDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
-    return _sum_of(fix, flawed, changed, seen)
+        say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+    return _summary(fix, flawed, changed, flawed - seen)
 
 
-def _sum_of(fix: Fix | None, flawed: int, changed: int, seen: int) -> str:
+def _summary(fix: Fix | None, flawed: int, changed: int, left: int) -> str:
     if not flawed:
         return ""
     if fix is None:
-        return f"{flawed} get no recap; doctor --fix mends what has one right answer, and lists the rest."
-    left = flawed - seen
-    rest = (
-        f"{several(left, 'user')} left: give --zone, --hour or --enable, or write their documents anew." if left else ""
-    )
-    if not fix.write:
-        return f"{changed} of {flawed} would be mended by doctor --fix.{f' {rest}' if rest else ''}"
-    say(f"      {changed} mended; they got no recap before, which audit counts as unknown")
-    return rest
+        return f"{flawed} get no recap; doctor --fix corrects what has one right answer, and lists the rest."
+    rest = f"{several(left, 'user')} left: give --zone, --hour or --enable, or write their documents anew."
+    if fix.write:
+        say(f"      {changed} corrected; they got no recap before, which audit counts as unknown")
+        return rest if left else ""
+    return f"{changed} of {flawed} would be corrected by doctor --fix.{f' {rest}' if left else ''}"
 
 
-def _tell_changes(listed: Listed, told: Mended, *, write: bool) -> None:
-    if told.changes:
-        words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in told.changes.items())
-        say_wrapped(f"users/{listed.uid}: {'' if write else 'would be mended: '}{words}", "      ")
-    elif not told.undecided:
-        say_wrapped(f"{listed.flaw} It can't be mended.", "      ")
+def _say_changes(listed: Listed, mended: Mended, *, write: bool) -> None:
+    if mended.changes:
+        words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in mended.changes.items())
+        say_wrapped(f"users/{listed.uid}: {'' if write else 'would be corrected: '}{words}", "      ")
+    elif not mended.undecided:
+        say_wrapped(f"{listed.flaw} It can't be corrected.", "      ")
 
 
 def _shown(value: object) -> str:

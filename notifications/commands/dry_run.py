@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 
-from notifications.commands.forecast import DayView, Step, view_day
-from notifications.commands.operation import Context, usable_user
+from notifications.commands.operation import Context, rows_of, usable_user
 from notifications.commands.terminal import Table, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
+from notifications.ports import Listed, Store
+from notifications.run.forecast import DayView, Step, view_day
 from notifications.run.shard import MOST_ZONES
 from notifications.run.state import Parts, Run
 
@@ -30,7 +32,7 @@ async def dry_run(uid: str | None, context: Context) -> int:
             answers[answer] += 1
             table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
     counted = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'nobody is due'}. Nothing was claimed, sent or written.")
+    say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'no user is due'}. Nothing was claimed, sent or written.")
     return 0
 
 
@@ -39,25 +41,21 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
     if uid is not None:
         _, user = await usable_user(parts.store, uid)
         if not user.enabled:
-            raise UsageFault(f"users/{uid} is switched off; nothing is sent to who does not want it.")
+            raise UsageFault(f"users/{uid} is switched off; nothing is sent to them.")
         yield user, latest_slot(user.zone, user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
         for start in range(0, len(zones), MOST_ZONES):
-            async for user in _pages(parts, zones[start : start + MOST_ZONES], cohort.hour):
-                yield user, slot_on(user.zone, cohort.zones[user.zone], user.hour)
+            read_page = partial(_due_users, parts.store, zones[start : start + MOST_ZONES], cohort.hour)
+            async with aclosing(rows_of(read_page, lambda listed: listed.uid, parts.limits.page_size)) as users:
+                async for listed in users:
+                    if (due := listed.user) is not None:
+                        yield due, slot_on(due.zone, cohort.zones[due.zone], due.hour)
 
 
-async def _pages(parts: Parts, zones: Sequence[str], hour: int) -> AsyncGenerator[User]:
-    size, after = parts.limits.page_size, None
-    while page := await parts.store.due_users(zones, hour, Range(), after, size):
-        for listed in page:
-            if listed.user is not None:
-                yield listed.user
-        after = page[-1].uid
-        if len(page) < size:
-            return
+async def _due_users(store: Store, zones: Sequence[str], hour: int, after: str | None, size: int) -> list[Listed]:
+    return await store.due_users(zones, hour, Range(), after, size)
 
 
 async def _answer(view: DayView) -> str:

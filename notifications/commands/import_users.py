@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from notifications.commands.inspect import claims_of
-from notifications.commands.operation import Context
+from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
@@ -36,65 +36,66 @@ NEXT = (
 )
 MAX_LINE, SKIPPED = 64_000_000, 1_000_000  # bytes: of one line, and of what is passed over at a time
 MANY = 5_000  # conversations of one user, which take seconds
-TOLD_EVERY_SECONDS = 5.0
-Line = tuple[int, bytes | None]  # its number; None in place of one that is too long
-TOLD_AT_MOST = 20  # lines that were refused; the rest is counted
+PROGRESS_EVERY_SECONDS = 5.0
+Line = tuple[int, bytes | None]  # its number and text; None for a line that is too long
+MAX_SENTENCES = 20  # about refused lines: the rest is counted
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Who was imported, by the line of each; how many lines were refused; after which line it was stopped."""
+
+    imported: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
+    stopped_at: int = 0
 
 
 async def import_users(path: Path, context: Context) -> int:
     """Exit 1 where a line was refused: the others are in, and the same file may be imported again."""
     lines = _lines(path)
-    first = await _following(lines)
+    first = await _next_line(lines)
     if first is None:
         raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-    so_far = _SoFar()
+    progress = _Progress()
     async with context.open_parts() as parts:
         try:
-            await _take(context, parts.store, first, lines, so_far)
-        finally:  # whatever ended it, those who are in are found
-            await reopen(context, parts, so_far.taken)
-    taken, refused = len(so_far.taken), so_far.refused
-    if refused > TOLD_AT_MOST:
-        say_wrapped(f"and {refused - TOLD_AT_MOST} more", "    ", "  ")
+            await _import_lines(context, parts.store, first, lines, progress)
+        finally:  # whatever ended it, the imported users are served
+            await reopen(context, parts, progress.imported)
+    imported, refused = len(progress.imported), progress.refused
+    if refused > MAX_SENTENCES:
+        say_wrapped(f"and {refused - MAX_SENTENCES} more", "    ", "  ")
     more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
-    say_wrapped(f"{several(taken, 'user')} imported{more}.")
-    if so_far.stopped_at:
-        say_wrapped(f"Stopped after line {so_far.stopped_at:,}; the same file may be imported again.")
-    elif taken:
+    say_wrapped(f"{several(imported, 'user')} imported{more}.")
+    if progress.stopped_at:
+        say_wrapped(f"Stopped after line {progress.stopped_at:,}; the same file may be imported again.")
+    elif imported:
         say_wrapped(NEXT)
-    return 1 if refused or so_far.stopped_at else 0
+    return 1 if refused or progress.stopped_at else 0
 
 
-@dataclass(slots=True)
-class _SoFar:
-    """Who is in, with the line of each; how many lines were refused; and after which one it was told to stop."""
-
-    taken: dict[str, int] = field(default_factory=dict)
-    refused: int = 0
-    stopped_at: int = 0
-
-
-async def _take(context: Context, store: Store, first: Line, lines: Iterator[Line], so_far: _SoFar) -> None:
-    one: Line | None = first
-    told = time.monotonic()
-    while one is not None:
-        number, line = one
+async def _import_lines(
+    context: Context, store: Store, line: Line | None, lines: Iterator[Line], progress: _Progress
+) -> None:
+    printed = time.monotonic()
+    while line is not None:
+        number, text = line
         try:
-            so_far.taken[await _import(store, number, line, so_far.taken)] = number
+            progress.imported[await _import_line(store, number, text, progress.imported)] = number
         except Malformed as flaw:
-            so_far.refused += 1
-            if so_far.refused <= TOLD_AT_MOST:
+            progress.refused += 1
+            if progress.refused <= MAX_SENTENCES:
                 say_wrapped(f"line {number}: {flaw}", "    ", "  ")
         if context.terminated.is_set():
-            so_far.stopped_at = number
+            progress.stopped_at = number
             return
-        if time.monotonic() - told >= TOLD_EVERY_SECONDS:
-            told = time.monotonic()
-            say(f"  {several(len(so_far.taken), 'user')} so far, line {number:,}")
-        one = await _following(lines)
+        if time.monotonic() - printed >= PROGRESS_EVERY_SECONDS:
+            printed = time.monotonic()
+            say(f"  {several(len(progress.imported), 'user')} so far, line {number:,}")
+        line = await _next_line(lines)
 
 
-async def _following(lines: Iterator[Line]) -> Line | None:
+async def _next_line(lines: Iterator[Line]) -> Line | None:
     return await asyncio.to_thread(next, lines, None)
 
 
@@ -110,7 +111,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """Each with its number; None for one that is too long; empty ones are left out. Raises UsageFault."""
+    """The lines that are not empty. Raises UsageFault where the file can't be read."""
     try:
         with _opened(path) as file:
             number = 0
@@ -126,23 +127,24 @@ def _lines(path: Path) -> Iterator[Line]:
         raise UsageFault(f"{path} can't be read ({cause.strerror}); check its name.") from cause
 
 
-async def _import(store: Store, number: int, line: bytes | None, taken: dict[str, int]) -> str:
-    """The user of one line. `taken`: on which line each that is in stood."""
-    if line is None:
+async def _import_line(store: Store, number: int, text: bytes | None, imported: dict[str, int]) -> str:
+    """Store the user of one line. Raises Malformed."""
+    if text is None:
         raise Malformed(f"it is longer than {MAX_LINE // 1_000_000} MB; one user's line is never as long.")
-    told = _object(line)
-    for name in told:
+    fields = _object(text)
+    for name in fields:
         if name not in FIELDS:
             near = get_close_matches(name, FIELDS, 1)
-            raise Malformed(f"{printable(name, 60)!r} is no field here; {f'{near[0]} is' if near else _fields()}.")
-    uid = told.get("uid")
+            known = f"{near[0]} is" if near else f"{', '.join(FIELDS)} are"
+            raise Malformed(f"{printable(name, 60)!r} is no field here; {known}.")
+    uid = fields.get("uid")
     if not isinstance(uid, str) or not is_document_id(uid):
         raise Malformed("uid is missing, or is no id of a document.")
-    if uid in taken:
-        raise Malformed(f"{printable(uid, 60)!r} stands on line {taken[uid]} already; write one line a user.")
-    user, *collections = (told.get(name, {}) for name in FIELDS[1:])
-    for name, found in zip(FIELDS[1:], (user, *collections), strict=True):
-        if not isinstance(found, dict):
+    if uid in imported:
+        raise Malformed(f"{printable(uid, 60)!r} is on line {imported[uid]} already; write one line a user.")
+    user, *collections = (fields.get(name, {}) for name in FIELDS[1:])
+    for name, value in zip(FIELDS[1:], (user, *collections), strict=True):
+        if not isinstance(value, dict):
             raise Malformed(f"{name} is not a map; docs/documents.md shows one.")
     if len(collections[1]) >= MANY:
         say(f"  line {number}: {several(len(collections[1]), 'conversation')}")
@@ -150,59 +152,55 @@ async def _import(store: Store, number: int, line: bytes | None, taken: dict[str
     return uid
 
 
-def _fields() -> str:
-    return f"{', '.join(FIELDS)} are"
-
-
 def _object(line: bytes) -> dict[str, Any]:
     try:
         if line.startswith(codecs.BOM_UTF8):
             raise Malformed("it begins with a byte order mark; write the file as UTF-8 without one.")
-        told = json.loads(line.strip().decode(), parse_constant=_no_number, object_pairs_hook=_once_each)
-        json.dumps(told, ensure_ascii=False).encode()
+        found = json.loads(line.strip().decode(), parse_constant=_reject_constant, object_pairs_hook=_unique_names)
+        json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Malformed("it holds half of a surrogate pair.") from None
     except UnicodeDecodeError:
         raise Malformed("it is no UTF-8.") from None
     except (ValueError, RecursionError) as cause:
-        if isinstance(cause, _Twice):
-            raise Malformed(f"the name {printable(str(cause), 60)!r} stands twice in one object.") from None
+        if isinstance(cause, _DuplicateName):
+            raise Malformed(f"the name {printable(str(cause), 60)!r} is twice in one object.") from None
         where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
         raise Malformed(f"it is no JSON{where}; write one whole object a line.") from None
-    if not isinstance(told, dict):
+    if not isinstance(found, dict):
         raise Malformed("it is no object; write one object a line.")
-    return told
+    return found
 
 
-class _Twice(ValueError):
-    """Two values under one name: JSON's readers keep the last, and say nothing."""
+class _DuplicateName(ValueError):
+    """Two values under one name, of which `json` would silently keep the last."""
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise _Twice(name)
-    return made
+        raise _DuplicateName(name)
+    return unique
 
 
-def _no_number(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
 async def reopen(context: Context, parts: Parts, uids: Iterable[str]) -> None:
-    """Forget that their shards are complete; who has had theirs has it still, by their own claim and ledger."""
+    """Forget that their shards are complete: users who had their recap are still done, by claim and ledger."""
     now = await context.claims.now() + context.offset
-    keys = {key for uid in uids if (key := await _served(parts.store, parts, uid, now))}
+    keys = {key for uid in uids if (key := await _shard_in_service(parts, uid, now))}
     for key in sorted(keys):
         [record] = await context.claims.read([key])
         if record.state is ClaimState.COMPLETE:
             await context.claims.forget(key, record)
 
 
-async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | None:
-    """The key of the user's shard, where its slot is being served."""
-    listed = await store.user(uid)
+async def _shard_in_service(parts: Parts, uid: str, now: datetime) -> str | None:
+    """The key of the user's shard, while its slot is being served."""
+    listed = await parts.store.user(uid)
     if listed is None or listed.user is None:
         return None
     slot = latest_slot(listed.user.zone, listed.user.hour, now)
@@ -210,21 +208,14 @@ async def _served(store: Store, parts: Parts, uid: str, now: datetime) -> str | 
     return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
 
 
-async def forget_claims(context: Context, uid: str) -> None:
-    """All that Redis remembers of a user who is removed."""
-    async for found in context.claims.scan(claims_of(uid, None)):
-        await context.claims.forget(found.key)
-
-
-PAGE = 1_000
 UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
 
 
 async def samples(context: Context, *, remove: bool) -> int:
-    """Whoever has a sample's uid and a device of their own is no sample, and stays as they are."""
+    """Users with a sample's uid and a device of their own are not samples, and stay as they are."""
     async with context.open_parts() as parts:
         if remove:
-            count = await _remove(context, parts.store)
+            count = await _remove_samples(context, parts.store)
             say_wrapped(f"{several(count, 'sample user')} removed, with all that was made for them.")
             return 0
         now = await context.claims.now() + context.offset
@@ -234,20 +225,19 @@ async def samples(context: Context, *, remove: bool) -> int:
                 await parts.store.put(uid, user, devices, conversations)
                 put.append(uid)
         await reopen(context, parts, put)
-        say_wrapped(f"{len(put)} sample users are in; some are due now: python job.py.")
+        say_wrapped(f"{several(len(put), 'sample user')} put in; some are due now: python job.py.")
         return 0
 
 
-async def _remove(context: Context, store: Store) -> int:
+async def _remove_samples(context: Context, store: Store) -> int:
     count = 0
-    after: str | None = None
-    while page := await store.all_users(after, PAGE):
-        for listed in page:
+    async with aclosing(rows_of(store.all_users, lambda listed: listed.uid)) as users:
+        async for listed in users:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)
-                await forget_claims(context, listed.uid)
+                async for found in context.claims.scan(claims_of(listed.uid, None)):
+                    await context.claims.forget(found.key)
                 count += 1
-        after = page[-1].uid
     return count
 
 

@@ -6,23 +6,22 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
-from notifications.commands.operation import Context
-from notifications.commands.terminal import Table, say
-from notifications.domain.claim import ClaimState, Record, user_key
-from notifications.domain.model import Ledger, day_of
+from notifications.commands.operation import Context, rows_of
+from notifications.commands.terminal import Table, say, several
+from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
+from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, ScannedKey, Store
 
-FIRST_YEAR, LAST_YEAR = 1971, 2199  # of a day that any job could have served
-DAYS_BACK, PAGE = 30, 1_000
-PREFIX, MIDDLE = "users:", ":daily_summary_lock:"
+DAYS_BACK = 30
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
 async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """One line, or JSON object, for each claim, and for each ledger that has none (unasked: the open ones)."""
+    """A line or JSON object for each claim, and each ledger without one: without a user or date, the open ledgers."""
     claims = context.claims
     count = 0
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
@@ -34,12 +33,12 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
             else:
                 table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
     if not as_json:
-        say(f"{count} days.")
+        say(f"{several(count, 'day')}.")
     return 0
 
 
 async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """Every key that this job keeps, as it is; of a user or a date only its claims."""
+    """Every key of this job, as it is stored; with a user or a date, only those claims."""
     count = 0
     table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
     for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
@@ -52,13 +51,13 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
             else:
                 table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
     if not as_json:
-        say(f"{count} keys.")
+        say(f"{several(count, 'key')}.")
     return 0
 
 
 def claims_of(uid: str | None, day: date | None) -> str:
-    """The pattern of their keys."""
-    return f"{PREFIX}{_escaped(uid) if uid else '*'}{MIDDLE}{day.isoformat() if day else '*'}"
+    """The pattern of the claims' keys."""
+    return f"{USER_PREFIX}{_escaped(uid) if uid else '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
 
 
 async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
@@ -77,22 +76,19 @@ async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None)
 async def _ledgers(
     store: Store, uid: str | None, day: date | None, now: datetime
 ) -> AsyncGenerator[tuple[str, Ledger]]:
-    """Of one user those of the last days, of one date all, else those that are open."""
+    """A user's of the last days, or all of a date; without either, the open ones."""
     if uid is not None:
         first, last = (day, day) if day else (now.date() - DAYS_BACK * ONE_DAY, now.date() + ONE_DAY)
         for _, ledger in sorted((await store.ledgers_between(uid, first, last)).items()):
             yield uid, ledger
         return
-    page: list[tuple[str, Ledger]] = []
-    while True:
-        if day is not None:
-            page = await store.ledgers_on(day, page[-1][0] if page else None, PAGE)
-        else:
-            page = await store.open_ledgers((page[-1][0], page[-1][1].date) if page else None, PAGE)
-        for owner, ledger in page:
-            yield owner, ledger
-        if len(page) < PAGE:
-            return
+    if day is not None:
+        ledgers = rows_of(partial(store.ledgers_on, day), lambda row: row[0])
+    else:
+        ledgers = rows_of(store.open_ledgers, lambda row: (row[0], row[1].date))
+    async with aclosing(ledgers):
+        async for row in ledgers:
+            yield row
 
 
 def _escaped(uid: str) -> str:
@@ -100,12 +96,12 @@ def _escaped(uid: str) -> str:
 
 
 async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]:
-    uid, _, text = found.key.removeprefix(PREFIX).rpartition(MIDDLE)
+    uid, text = split_user_key(found.key)
     row: dict[str, Any] = {"uid": uid, "date": text, **_claim(found.record, now)}
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None
     day = day_of(text)
-    if day is None or not uid or "/" in uid or not FIRST_YEAR < day.year < LAST_YEAR:
-        return row  # a key that looks like ours, by another hand
+    if day is None or not uid or "/" in uid or not in_range(day):
+        return row  # another writer's key, which only looks like ours
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user(uid)
     if listed is not None and listed.user is not None:
@@ -123,7 +119,7 @@ async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]
 
 
 def _claim(record: Record, now: datetime) -> dict[str, Any]:
-    """The record in words; a lease or due time as seconds from now."""
+    """The record's fields; a lease or due time in seconds from now."""
     facts: dict[str, Any] = {"claim": record.state.value, "failures": record.failures, "crashes": record.crashes}
     if record.reason:
         facts["last_failure"] = record.reason

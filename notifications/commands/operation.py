@@ -1,11 +1,12 @@
-"""An operation: a command other than a tick, and what it gets."""
+"""Operations, the commands other than a tick, and what they work with."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
@@ -15,10 +16,14 @@ from notifications.run.termination import Termination
 from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
 
+K = TypeVar("K")
+T = TypeVar("T")
+PAGE = 1_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What an operation gets: everything but the heavy parts, which it may open."""
+    """What an operation works with; it may open the heavy parts."""
 
     settings: Settings
     claims: Claims
@@ -27,11 +32,24 @@ class Context:
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
     shown: ShowProgress = lambda progress: nullcontext()
-    since: datetime | None = None  # when a data folder was first filled: nobody was due before
+    since: datetime | None = None  # when a data folder was first filled: no user was due before
+
+
+async def rows_of(
+    read_page: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], size: int = PAGE
+) -> AsyncGenerator[T]:
+    """Every row of a query, read page by page. `key`: the row's own, after which the next page begins."""
+    after: K | None = None
+    while page := await read_page(after, size):
+        for row in page:
+            yield row
+        if len(page) < size:
+            return
+        after = key(page[-1])
 
 
 async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
-    """One user that the job can serve. Raises UsageFault: there is none, or its document is flawed."""
+    """A user that the job can serve. Raises UsageFault where there is none, or the document is flawed."""
     listed = await store.user(uid)
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
@@ -39,4 +57,4 @@ async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
 
 
 Operation = Callable[[Context], Awaitable[int]]
-RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # how a day stands that `resend` ends
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # states of a day that `resend` ends

@@ -1,4 +1,4 @@
-"""What a tick tells: a line and the first pushes while somebody watches; a summary and an exit code at its end."""
+"""What a tick prints: progress and the first pushes on a terminal, a summary and an exit code at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORM = "{n_fmt} of {total_fmt} due so far done{postfix}, {rate_noinv_fmt}, {rema
 
 @asynccontextmanager
 async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
-    """Draw how far it is, until the work ends; everything else is printed above it."""
+    """Draw a progress line until the work ends; all other output is printed above it."""
     error, out = sys.stderr, sys.stdout
     if not (isinstance(error, SafeStream) and isinstance(out, SafeStream) and error.isatty()):
         yield
@@ -37,7 +37,7 @@ async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
 
 
 async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progress]) -> None:
-    await asyncio.sleep(FIRST_DRAWN_SECONDS)  # what is done at once needs none
+    await asyncio.sleep(FIRST_DRAWN_SECONDS)  # quick work needs no progress line
     from tqdm import tqdm
 
     @contextmanager
@@ -49,7 +49,7 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
     bar = tqdm(
         total=0, initial=progress().done, file=error.bare, ncols=COLUMNS - 1, bar_format=FORM, unit="", leave=False
     )
-    error.beside = out.beside = above
+    error.around_write = out.around_write = above
     try:
         while True:
             now = progress()
@@ -59,12 +59,12 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
             bar.refresh()
             await asyncio.sleep(DRAWN_EVERY_SECONDS)
     finally:
-        error.beside = out.beside = nullcontext
+        error.around_write = out.around_write = nullcontext
         bar.close()
 
 
 class Previews:
-    """The first pushes into the outbox, where somebody watches; of the others the number."""
+    """The first pushes into the outbox, on a terminal; of the rest the number."""
 
     def __init__(self) -> None:
         self._pushes = 0
@@ -76,13 +76,13 @@ class Previews:
             say_wrapped(message.body, "    ")
 
     def log_suppressed_counts(self) -> None:
-        """How many more there were."""
+        """Print how many more there were."""
         if self._pushes > PREVIEWS and sys.stdout.isatty():
             say(f"  and {self._pushes - PREVIEWS:,} more pushes")
         self._pushes = 0
 
 
-SAID = {Outcome.DONE_BEFORE: "had theirs already", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
+WORDS = {Outcome.DONE_BEFORE: "had theirs already", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
 
 
 class Ended(NamedTuple):
@@ -93,7 +93,7 @@ class Ended(NamedTuple):
 
 
 def code_of(error: RecapError) -> int:
-    """The exit code that tells what ended the run."""
+    """The exit code for an error that ended the run."""
     match error:
         case UsageFault():
             return 2
@@ -106,7 +106,7 @@ def code_of(error: RecapError) -> int:
 
 
 def exit_code(result: RunResult) -> int:
-    """What on-call hears first: 3, 4, 1, then 5, somebody's day ended without a recap."""
+    """The first that applies of 3, 4, 1, and 5: a user's day ended without a recap."""
     if result.trouble is not None:
         return code_of(result.trouble)
     if result.defects:
@@ -115,7 +115,7 @@ def exit_code(result: RunResult) -> int:
 
 
 def print_summary(result: RunResult, seconds: float, *, in_words: bool) -> Ended:
-    """A line for a person, but where it would stand in one log with the events."""
+    """Print a line for a person, unless stdout and the events share one log."""
     lines = _lines(result, seconds)
     for line in lines if in_words else []:
         say_line(line)
@@ -130,10 +130,10 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     at = f"{result.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     lines = []
     if result.unserved:
-        lines.append(f"{at}: {result.unserved} slots went by unserved; audit --date says who was due.")
+        lines.append(f"{at}: {result.unserved} slots were not served; audit --date lists who was due.")
     if result.idle:
         return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
     counts = result.counts
-    figures = ((counts.outcomes[outcome], SAID.get(outcome, outcome.value)) for outcome in Outcome)
-    told = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "nobody due"
-    return [*lines, f"{at}: {told}; {counts.pushes} pushes, {result.llm_calls} LLM calls, {seconds:.1f} s."]
+    figures = ((counts.outcomes[outcome], WORDS.get(outcome, outcome.value)) for outcome in Outcome)
+    outcomes = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "no user was due"
+    return [*lines, f"{at}: {outcomes}; {counts.pushes} pushes, {result.llm_calls} LLM calls, {seconds:.1f} s."]

@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 
-from notifications.commands.joined import UNKNOWN, Asked, Joined, UserDay, slot_of
 from notifications.commands.operation import RESENDABLE, Context
 from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays, slot_of
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import DayState, Ledger
+from notifications.domain.model import DayState
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
@@ -37,19 +37,15 @@ class Figures:
     invisible: int = 0  # to the query, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
     kinds: Counter[str] = field(default_factory=Counter)
-    standing: Counter[str] = field(default_factory=Counter)  # of those who are lost
-    outcomes: Counter[str] = field(default_factory=Counter)  # of days that were skipped, or ended without a push
+    lost: Counter[str] = field(default_factory=Counter)  # by state
     late: Counter[int] = field(default_factory=Counter)  # by place in LATE_MINUTES
     latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
     failed_at: Counter[int] = field(default_factory=Counter)  # days with a failure or a retry, by hour in UTC
     reasons: Counter[str] = field(default_factory=Counter)  # of failures
-    sources: Counter[str] = field(default_factory=Counter)
+    costs: Costs = field(default_factory=Costs)
     devices: Counter[str] = field(default_factory=Counter)  # FCM's answers
-    tokens: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
     retried: int = 0
-    people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, how it stands, why
+    people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
 
     def add(self, row: UserDay) -> None:
@@ -66,7 +62,7 @@ class Figures:
     def _count(self, row: UserDay, kind: str) -> None:
         self.due += 1
         self.kinds[kind] += 1
-        self.standing[row.standing or ""] += kind == "lost"
+        self.lost[row.state or ""] += kind == "lost"
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
@@ -76,7 +72,10 @@ class Figures:
         if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.outcome != "legacy":
             minutes = (entry.sent_at - slot.at).total_seconds() / 60
             self.late[bisect_left(LATE_MINUTES, minutes)] += 1
-        self._spend(entry)
+        self.costs.add(entry)
+        self.devices.update(entry.devices.values())
+        if entry.source and entry.llm_seconds is not None:
+            self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
         if entry.failures or entry.crashes or entry.tries > 1 or entry.reason:
             self.retried += 1
             self.reasons[entry.reason or ("crash" if entry.crashes else "push")] += 1
@@ -84,37 +83,24 @@ class Figures:
             if at is not None:
                 self.failed_at[at.hour] += 1
 
-    def _spend(self, entry: Ledger) -> None:
-        self.devices.update(entry.devices.values())
-        if entry.outcome:
-            self.outcomes[entry.outcome] += 1
-        if not entry.source:
-            return
-        self.sources[entry.source] += 1
-        self.tokens += entry.tokens
-        self.usd += entry.usd or 0.0
-        self.unpriced += entry.usd is None and entry.tokens > 0
-        if entry.llm_seconds is not None:
-            self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
-
     def _name(self, row: UserDay) -> None:
         if len(self.people) >= PEOPLE:
             self.more_people += 1
             return
         entry = row.ledger
         why = " ".join(filter(None, (entry.outcome, entry.reason))) if entry is not None else ""
-        self.people.append((row.uid, row.standing or "invisible", why or row.listed.flaw.partition(": ")[2]))
+        self.people.append((row.uid, row.state or "invisible", why or row.listed.flaw.partition(": ")[2]))
 
 
 def kind_of(row: UserDay) -> str | None:
-    """Its colour on the heat map; None for who was not due, or of whom nobody can tell."""
-    if row.standing in (None, UNKNOWN):
+    """Its colour on the heat map; None for a day that was not due, or may not have been."""
+    if row.state in (None, UNKNOWN):
         return None
-    if row.stopped or row.standing in LOST:
+    if row.stopped or row.state in LOST:
         return "lost"
-    if row.standing in WAITING:
+    if row.state in WAITING:
         return "waiting"
-    if row.standing == DayState.SKIPPED:
+    if row.state == DayState.SKIPPED:
         return "skipped"
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"
 
@@ -129,8 +115,8 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
     async with context.open_parts() as parts:
-        joined = Joined(parts.store, Asked(which, now, parts.limits.rules, context.since))
-        async with aclosing(joined.rows()) as rows:
+        days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
+        async with aclosing(days.rows()) as rows:
             async for row in rows:
                 figures.add(row)
     if str(path) == STDOUT:
@@ -158,27 +144,7 @@ COMMANDS = {
     "unreadable": "python job.py why {uid} {day}",
     "invisible": "python job.py doctor --fix",
 }
-STYLE = """
-:root{color-scheme:light dark;--ink:#1c2024;--dim:#5b6470;--page:#fff;--line:#d9dee4;--sent:#2f9e62;--extract:#3b82c4;
---skipped:#9aa4af;--waiting:#d29a1c;--lost:#cf3d3d;--on:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--dim:#9aa4af;--page:#14171a;--line:#30363d;--sent:#2f8f5b;
---extract:#3576b0;--skipped:#5f6973;--waiting:#b98615;--lost:#d24b4b}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:1180px;padding:1rem;background:var(--page);color:var(--ink);
-font:15px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-p{margin:.3rem 0;max-width:46rem}.dim{color:var(--dim)}.wide{overflow-x:auto}table{border-collapse:collapse;
-font-variant-numeric:tabular-nums}th,td{padding:.2rem .5rem;text-align:left;border-bottom:1px solid var(--line);
-vertical-align:top}td.n,th.n{text-align:right}.map th,.map td{padding:0;text-align:center;border:1px solid var(--page);
-min-width:2.1rem;font-size:.75rem;font-weight:400}.map th.zone{text-align:left;padding-right:.6rem;white-space:nowrap;
-position:sticky;left:0;background:var(--page)}.map td{height:1.7rem;color:var(--on)}
-.sent{background:var(--sent)}.extract{background:var(--extract)}.skipped{background:var(--skipped)}
-.waiting{background:var(--waiting)}.lost{background:var(--lost)}.key{display:inline-block;width:.9rem;height:.9rem;
-border-radius:2px;vertical-align:-.1rem;margin-right:.3rem}.keys span{margin-right:1rem;white-space:nowrap}
-.bar{display:flex;height:1.6rem;border-radius:4px;overflow:hidden;margin:.6rem 0}.bar i{display:block}
-.row{display:grid;grid-template-columns:9rem 1fr 4rem;gap:.5rem;align-items:center;max-width:38rem}
-.row i{display:block;height:.8rem;border-radius:2px;min-width:1px}.row b{font-weight:400;text-align:right}
-code{font:.85rem ui-monospace,monospace;overflow-wrap:anywhere}.alarm{border-left:4px solid var(--lost);
-padding:.4rem .8rem;margin:.8rem 0}.well{border-left:4px solid var(--sent);padding:.4rem .8rem;margin:.8rem 0}
-"""
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def page(figures: Figures, now: datetime) -> str:
@@ -212,15 +178,15 @@ def _verdict(figures: Figures) -> str:
     lost, waiting, invisible = figures.kinds["lost"], figures.kinds["waiting"], figures.invisible
     if not lost and not invisible:
         more = f" {_users(waiting)} waiting; the next runs end that." if waiting else ""
-        return f'<p class="well">All well: nobody who was due is without a recap.{more}</p>'
-    kinds = [kind for kind in RESENDABLE if figures.standing[kind]]
-    told = ", ".join(f"{figures.standing[kind]:,} {kind}" for kind in kinds)
+        return f'<p class="well">All well: every user who was due has a recap, or was skipped.{more}</p>'
+    kinds = [kind for kind in RESENDABLE if figures.lost[kind]]
+    by_kind = f" ({', '.join(f'{figures.lost[kind]:,} {kind}' for kind in kinds)})" if kinds else ""
     command = f"python job.py resend --date {figures.day} --where {','.join(kinds)} --dry-run"
     again = f" <code>{command}</code> counts whom a resend would serve." if kinds else ""
     unseen = (
         f" {_users(invisible)} not seen by the query: <code>python job.py doctor --fix</code>." if invisible else ""
     )
-    without = f"{_users(lost)} without the recap that was owed{f' ({told})' if told else ''}.{again}" if lost else ""
+    without = f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
     return f'<p class="alarm">{without}{unseen}</p>'
 
 
@@ -230,7 +196,7 @@ def _users(count: int) -> str:
 
 def _share(kinds: Counter[str], due: int) -> str:
     if not due:
-        return "<p>Nobody was due.</p>"
+        return "<p>No user was due.</p>"
     bar = "".join(f'<i class="{kind}" style="width:{100 * kinds[kind] / due:.2f}%"></i>' for kind in KINDS)
     keys = "".join(f'<span><i class="key {kind}"></i>{kinds[kind]:,} {NAMED.get(kind, kind)}</span>' for kind in KINDS)
     return f'<p>{several(due, "user")} due.</p><div class="bar">{bar}</div><p class="keys">{keys}</p>'
@@ -238,7 +204,7 @@ def _share(kinds: Counter[str], due: int) -> str:
 
 def _heat_map(figures: Figures) -> str:
     if not figures.cells:
-        return '<p class="dim">Nobody was due.</p>'
+        return '<p class="dim">No user was due.</p>'
     sizes: Counter[str] = Counter()
     for (zone, _), counts in figures.cells.items():
         sizes[zone] += counts.total()
@@ -254,10 +220,10 @@ def _heat_map(figures: Figures) -> str:
         f'<tr><th class="zone">{escape(zone)}</th>{"".join(_cell(merged.get((zone, hour))) for hour in hours)}</tr>'
         for zone in rows
     )
-    told = (
-        '<p class="dim">A cell is the number of users, in the colour of the worst that befell more than 1 in 100.</p>'
+    legend = (
+        '<p class="dim">A cell is the number of users, in the colour of the worst that happened to over 1 in 100.</p>'
     )
-    return f'{told}<div class="wide"><table class="map"><tr><th class="zone">zone</th>{head}</tr>{body}</table></div>'
+    return f'{legend}<div class="wide"><table class="map"><tr><th class="zone">zone</th>{head}</tr>{body}</table></div>'
 
 
 def _cell(counts: Counter[str] | None) -> str:
@@ -265,8 +231,8 @@ def _cell(counts: Counter[str] | None) -> str:
         return "<td></td>"
     total = counts.total()
     worst = next(kind for kind in WORST_FIRST if counts[kind] * 100 > total)
-    told = ", ".join(f"{counts[kind]} {NAMED.get(kind, kind)}" for kind in KINDS if counts[kind])
-    return f'<td class="{worst}" title="{told}">{_short(total)}</td>'
+    title = ", ".join(f"{counts[kind]} {NAMED.get(kind, kind)}" for kind in KINDS if counts[kind])
+    return f'<td class="{worst}" title="{title}">{_short(total)}</td>'
 
 
 def _short(count: int) -> str:
@@ -279,14 +245,14 @@ def _spans(counts: Counter[int], ends: Sequence[int], unit: str) -> list[tuple[s
 
 
 def _bars(rows: Iterable[tuple[str, int]], kind: str) -> str:
-    found = [(name, count) for name, count in rows if count]
-    if not found:
+    shown = [(name, count) for name, count in rows if count]
+    if not shown:
         return '<p class="dim">None.</p>'
-    most = max(count for _, count in found)
+    most = max(count for _, count in shown)
     return "".join(
         f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / most:.1f}%"></i>'
         f"<b>{count:,}</b></div>"
-        for name, count in found
+        for name, count in shown
     )
 
 
@@ -295,9 +261,9 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    by = f"{figures.sources['llm']:,} by the LLM, {figures.sources['extract']:,} extracts"
-    unknown = f", {figures.unpriced:,} without a known price" if figures.unpriced else ""
-    money = f"<p>{by}; {figures.tokens:,} tokens, {figures.usd:,.2f} USD{unknown}.</p>"
+    by = f"{figures.costs.sources['llm']:,} by the LLM, {several(figures.costs.sources['extract'], 'extract')}"
+    unknown = f", {figures.costs.unpriced:,} without a known price" if figures.costs.unpriced else ""
+    money = f"<p>{by}; {figures.costs.tokens:,} tokens, {figures.costs.usd:,.2f} USD{unknown}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
 
 
@@ -305,23 +271,23 @@ def _failures(figures: Figures) -> str:
     if not figures.retried:
         return '<p class="dim">None.</p>'
     by_hour = ((f"{hour:02}:00 UTC", figures.failed_at[hour]) for hour in range(24))
-    told = f"<p>{figures.retried:,} days needed another try.</p>"
-    return told + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
+    days = f"<p>{several(figures.retried, 'day')} needed another try.</p>"
+    return days + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
 
 
 def _people(figures: Figures) -> str:
     if not figures.people:
-        return '<p class="dim">Nobody.</p>'
+        return '<p class="dim">None.</p>'
     rows = "".join(_person(figures.day, *person) for person in figures.people)
     audit = f"<code>python job.py audit --date {figures.day} --json</code> has all"
     more = f"<p>and {figures.more_people:,} more; {audit}.</p>" if figures.more_people else ""
-    head = "<tr><th>user</th><th>stands</th><th>why</th><th>type</th></tr>"
+    head = "<tr><th>user</th><th>state</th><th>why</th><th>type</th></tr>"
     return f'<div class="wide"><table>{head}{rows}</table></div>{more}'
 
 
-def _person(day: date, uid: str, standing: str, why: str) -> str:
+def _person(day: date, uid: str, state: str, why: str) -> str:
     shown = printable(uid, UID_SHOWN)
     plain = shown == uid and uid.replace("-", "").replace("_", "").isalnum() and uid.isascii()
-    command = COMMANDS.get(standing, "python job.py why {uid} {day}").format(uid=uid if plain else "UID", day=day)
-    cells = f"<td>{escape(shown)}</td><td>{escape(standing)}</td><td>{_safe(why)}</td>"
+    command = COMMANDS.get(state, "python job.py why {uid} {day}").format(uid=uid if plain else "UID", day=day)
+    cells = f"<td>{escape(shown)}</td><td>{escape(state)}</td><td>{_safe(why)}</td>"
     return f"<tr>{cells}<td><code>{escape(command)}</code></td></tr>"

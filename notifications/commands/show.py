@@ -1,4 +1,4 @@
-"""`show UID [DATE]`: a stored recap as an app shows it. Another hand may have made it: nothing is taken for granted."""
+"""`show UID [DATE]`: a stored recap as an app shows it. Another writer may have made it, so no field is relied on."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from notifications.domain.schedule import ONE_DAY, latest_slot
 from notifications.domain.text import clean
 from notifications.ports import Store
 
-DAYS_BACK = 7  # that are looked at where no date is given
-TAIL_BYTES = 65_536  # of the outbox: its last line is in them
+DAYS_BACK = 7  # searched where no date is given
+TAIL_BYTES = 65_536  # of the outbox, which hold its last line
 
 
 async def show(uid: str | None, day: date | None, context: Context) -> int:
-    """Without a uid: whose push was the last in the data folder's outbox."""
-    whose = uid or _last_pushed(context)
+    """Without a uid, the user of the last push in the data folder's outbox."""
+    owner = uid or _last_pushed(context)
     async with context.open_parts() as parts:
-        listed = await parts.store.user(whose)
+        listed = await parts.store.user(owner)
         if listed is None:
-            last = "; it had the last push; say whose recap: python job.py show UID" if uid is None else ""
-            raise UsageFault(f"users/{whose} does not exist{last or '; check the uid'}.")
+            hint = "check the uid" if uid else "it had the last push; name another: python job.py show UID"
+            raise UsageFault(f"users/{owner} does not exist; {hint}.")
         if day is not None:
             days = [day]
         elif listed.user is None:
@@ -35,15 +35,15 @@ async def show(uid: str | None, day: date | None, context: Context) -> int:
             now = await context.claims.now() + context.offset
             latest = latest_slot(listed.user.zone, listed.user.hour, now).recap_date
             days = [latest - n * ONE_DAY for n in range(-1, DAYS_BACK)]
-        return await _show(parts.store, whose, days)
+        return await _show(parts.store, owner, days)
 
 
 async def _show(store: Store, uid: str, days: list[date]) -> int:
     ledgers = await store.ledgers_between(uid, min(days), max(days))
-    for one in days:
-        doc = await store.summary_document(uid, one, ledgers[one].summary_id if one in ledgers else "")
+    for day in days:
+        doc = await store.summary_document(uid, day, ledgers[day].summary_id if day in ledgers else "")
         if doc is not None:
-            say(f"users/{uid}/daily_summaries, {one}")
+            say(f"users/{uid}/daily_summaries, {day}")
             say("")
             say_recap(doc)
             return 0
@@ -55,14 +55,14 @@ async def _show(store: Store, uid: str, days: list[date]) -> int:
 def _last_pushed(context: Context) -> str:
     path = context.settings.data_dir / "outbox.jsonl"
     if context.settings.fcm:
-        raise UsageFault("say whose recap: python job.py show UID.")
+        raise UsageFault("name a user: python job.py show UID.")
     lines = _tail(path)
     for line in reversed(lines):
         try:
             return str(json.loads(line)["uid"])
         except (ValueError, TypeError, KeyError):
             continue
-    raise UsageFault(f"nothing was pushed into {path} yet; say whose recap: python job.py show UID.")
+    raise UsageFault(f"nothing was pushed into {path} yet; name a user: python job.py show UID.")
 
 
 def _tail(path: Path) -> list[bytes]:
@@ -94,75 +94,67 @@ def say_recap(doc: Mapping[str, Any]) -> None:
     say_wrapped(", ".join(filter(None, figures)))
     say("")
     say_wrapped(_text(doc, "overview") or "(no overview)")
-    _highlights(_maps(doc.get("highlights")))
+    for highlight in _maps(doc.get("highlights")):
+        say("")
+        say_wrapped(f"{_text(highlight, 'emoji')} {_text(highlight, 'topic')}".strip())
+        say_wrapped(_text(highlight, "summary"), "   ")
     for title, name, key in LISTS:
-        _listed(title, (("- ", _text(one, key)) for one in _maps(doc.get(name))))
+        _listed(title, (("- ", _text(item, key)) for item in _maps(doc.get(name))))
     tasks = _maps(doc.get("action_items"))
-    _listed("To do", (("[x] " if one.get("completed") is True else "[ ] ", _text(one, "description")) for one in tasks))
-    places = (("", f"{_text(one, 'time')} {_text(one, 'address')}") for one in _maps(doc.get("locations")))
+    _listed("To do", (("[x] " if t.get("completed") is True else "[ ] ", _text(t, "description")) for t in tasks))
+    places = (("", f"{_text(place, 'time')} {_text(place, 'address')}") for place in _maps(doc.get("locations")))
     _listed("Places", ((mark, text) for mark, text in places if text.strip()))
     say("")
-    for line in (_made(_map(doc.get("metadata"))), _covered(_map(doc.get("coverage")), _map(doc.get("checks")))):
+    for line in (made_by(doc), checked(doc)):
         if line:
             say_wrapped(line)
 
 
-def _highlights(found: Iterable[Mapping[str, Any]]) -> None:
-    for one in found:
-        say("")
-        say_wrapped(f"{_text(one, 'emoji')} {_text(one, 'topic')}".strip())
-        say_wrapped(_text(one, "summary"), "   ")
-
-
 def _listed(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    found = [(mark, text) for mark, text in rows if text]
-    if found:
+    shown = [(mark, text) for mark, text in rows if text]
+    if shown:
         say("")
         say(title)
-    for mark, text in found:
+    for mark, text in shown:
         say_wrapped(text, "  " + " " * len(mark), f"  {mark}")
 
 
-def _made(meta: Mapping[str, Any]) -> str:
+def made_by(doc: Mapping[str, Any]) -> str:
+    """Who made it, and at what cost."""
+    meta = _map(doc.get("metadata"))
     if meta.get("source") == "extract":
-        made = "Made of the day's own sentences, by no LLM"
+        maker = "Made of the day's own sentences, by no LLM"
     else:
-        made = f"Made by {_text(meta, 'model') or 'another hand'}"
+        maker = f"Made by {_text(meta, 'model') or 'another writer'}"
     tokens = sum(meta[name] for name in ("tokens_in", "tokens_out") if isinstance(meta.get(name), int))
     usd = meta.get("usd")
-    took = (
+    cost = (
         _counted(meta.get("calls"), "call"),
         f"{tokens} tokens" if tokens else "",
         f"{usd:.4f} USD" if isinstance(usd, int | float) else "",
     )
-    return f"{', '.join([made, *filter(None, took)])}."
+    return f"{', '.join([maker, *filter(None, cost)])}."
 
 
-def _covered(coverage: Mapping[str, Any], checks: Mapping[str, Any]) -> str:
+def checked(doc: Mapping[str, Any]) -> str:
+    """How many conversations were read how; what the checks dropped; whether a second look was taken."""
+    coverage, checks = _map(doc.get("coverage")), _map(doc.get("checks"))
     words = (("whole", "whole"), ("part", "in part"), ("extract", "as their extract"))
-    told = ", ".join(f"{coverage[name]} {word}" for name, word in words if coverage.get(name))
-    dropped = ", ".join(f"{count} {clean(name)}" for name, count in dropped_by_reason(checks).items())
-    kept = f" {checks['kept']} sentences kept, dropped: {dropped or 'none'}." if "kept" in checks else ""
-    kept += f" {second_look(checks)}" if second_look(checks) else ""
-    return f"Of the conversations: {told}.{kept}" if told else kept.strip()
-
-
-def dropped_by_reason(checks: Mapping[str, Any]) -> dict[str, int]:
-    """How many sentences did not stand, by why."""
+    read = ", ".join(f"{coverage[name]} {word}" for name, word in words if coverage.get(name))
     counts = {name: count for name, count in checks.items() if isinstance(count, int) and not isinstance(count, bool)}
-    return {name: count for name, count in counts.items() if name != "kept" and count}
+    dropped = ", ".join(f"{count} {clean(name)}" for name, count in counts.items() if name != "kept" and count)
+    sentences = (
+        f"Of the conversations: {read}." if read else "",
+        f"{checks['kept']} sentences kept, dropped: {dropped or 'none'}." if "kept" in checks else "",
+        {True: "A second look checked it.", False: "No second look checked it."}.get(checks.get("verified"), ""),  # type: ignore[arg-type]
+    )
+    return " ".join(filter(None, sentences))
 
 
-def second_look(checks: Mapping[str, Any]) -> str:
-    """Whether a second look checked it; empty for an extract, or an older version's."""
-    said = {True: "A second look checked it.", False: "No second look checked it."}
-    return said.get(checks.get("verified"), "")  # type: ignore[arg-type]
-
-
-def _counted(value: object, one: str, several: str = "") -> str:
+def _counted(value: object, noun: str, plural: str = "") -> str:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return ""
-    return f"{value:g} {one if value == 1 else several or one + 's'}"
+    return f"{value:g} {noun if value == 1 else plural or noun + 's'}"
 
 
 def _text(doc: Mapping[str, Any], name: str) -> str:
@@ -175,4 +167,4 @@ def _map(value: object) -> Mapping[str, Any]:
 
 
 def _maps(value: object) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""What a person reads: one call, one line, whatever is in it; and a terminal that breaks stops nothing."""
+"""Lines for a person to read, on streams that never raise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
@@ -18,25 +18,25 @@ ANY_LENGTH = sys.maxsize
 
 def say(line: str) -> None:
     """One line on stdout. What could steer a terminal or forge another line is escaped."""
-    sys.stdout.write(f"{printable(line, ANY_LENGTH)}\n")  # in one piece: something may be drawn between two
+    sys.stdout.write(f"{printable(line, ANY_LENGTH)}\n")  # at once: a progress line may be drawn between two writes
     sys.stdout.flush()
 
 
 def say_line(text: str) -> None:
-    """One line where it is piped; on a terminal as many as it takes."""
+    """One line where stdout is piped; wrapped on a terminal."""
     if sys.stdout.isatty():
         say_wrapped(text, "    ", "")
     else:
         say(text)
 
 
-def several(count: int, one: str) -> str:
-    """A count of things, in words."""
-    return f"{count:,} {one if count == 1 else one + 's'}"
+def several(count: int, noun: str) -> str:
+    """A count with its noun: 1 call, 2 calls."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def complain(sentence: str) -> None:
-    """One sentence on stderr: one line, but on a terminal."""
+    """One sentence on stderr: one line where it is piped; wrapped on a terminal."""
     text = printable(sentence, ANY_LENGTH)
     lines = wrapped(text, COLUMNS) if sys.stderr.isatty() else [text]
     sys.stderr.write("".join(f"{line}\n" for line in lines))
@@ -44,36 +44,30 @@ def complain(sentence: str) -> None:
 
 
 def say_wrapped(text: str, indent: str = "", first: str | None = None) -> None:
-    """Text in lines of 80 columns, all but the first behind `indent`, the first behind its own."""
+    """Text in lines of 80 columns behind `indent`; the first line behind `first`, which is no longer."""
     head = indent if first is None else first
-    lines = wrapped(printable(text, ANY_LENGTH), COLUMNS - len(indent))
-    if len(head) < len(indent):  # the first has more room
-        lines = wrapped(printable(text, ANY_LENGTH), COLUMNS - len(head), indent=len(indent) - len(head))
-        for line in lines:
-            if line.strip():
-                say(head + line)
-        return
-    for number, line in enumerate(lines):
+    for line in wrapped(printable(text, ANY_LENGTH), COLUMNS - len(head), indent=len(indent) - len(head)):
         if line.strip():
-            say((indent if number else head) + line)
+            say(head + line)
+            head = " " * len(head)
 
 
 class SafeStream(io.TextIOBase):
-    """A stream that never raises: what can't be written (a closed pipe, a full disk, a letter beyond ASCII) is lost."""
+    """A stream that never raises: what can't be written (a closed pipe, a full disk) is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.beside: Callable[[], AbstractContextManager[None]] = nullcontext  # what stands there meanwhile
+        self.around_write: Callable[[], AbstractContextManager[None]] = nullcontext  # hides a progress line
         if isinstance(stream, io.TextIOWrapper):
-            # In the locale C Python takes ASCII, where it is kept from its UTF-8 mode.
+            # In the locale C Python chooses ASCII, unless its UTF-8 mode is on.
             plain = codecs.lookup(stream.encoding).name == "ascii" and "PYTHONIOENCODING" not in os.environ
             encoding = "utf-8" if plain else stream.encoding
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """As much of it as can be written."""
+        """Write what can be written."""
         try:
-            with self.beside():
+            with self.around_write():
                 self._stream.write(text)
                 self._stream.flush()
         except (OSError, ValueError):
@@ -81,7 +75,7 @@ class SafeStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is told of a failure: what was done is on record."""
+        """Flush what can be flushed."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -89,7 +83,7 @@ class SafeStream(io.TextIOBase):
 
     @property
     def bare(self) -> TextIO:
-        """The stream itself, for what is drawn over and over in its last line."""
+        """The stream itself, for a progress line."""
         return self._stream
 
     def isatty(self) -> bool:
@@ -99,38 +93,38 @@ class SafeStream(io.TextIOBase):
         return self._stream.fileno()
 
     def _mute(self) -> None:
-        """From now on into nothing, what is still buffered too."""
+        """Send what is still buffered, and all that follows, to /dev/null."""
         with suppress(OSError, ValueError):
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, self._stream.fileno())
-            os.close(nothing)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
             self._stream.flush()
 
 
-def steady_streams() -> None:
-    """From here on stdout and stderr can't end a run, nor a user's turn."""
-    sys.stdout, sys.stderr = (SafeStream(stream or _nowhere()) for stream in (sys.stdout, sys.stderr))
+def use_safe_streams() -> None:
+    """Replace stdout and stderr, so that neither can end a run or a user's turn."""
+    sys.stdout, sys.stderr = (SafeStream(stream or _open_null()) for stream in (sys.stdout, sys.stderr))
 
 
-def _nowhere() -> TextIO:
+def _open_null() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-GAP = 2
+GAP = 2  # between two columns
 
 
 class Table:
-    """Columns of (head, width); the last takes what is left. What does not fit is wrapped in its own column."""
+    """Columns of (head, width); the last takes the rest of the line. Long cells are wrapped in their column."""
 
     def __init__(self, *columns: tuple[str, int], last: str) -> None:
         left = COLUMNS - sum(width + GAP for _, width in columns)
         self._columns = [*columns, (last, left)]
-        self._told = False
+        self._has_head = False
 
     def row(self, *cells: object) -> None:
         """One row; the heads come before the first."""
-        if not self._told:
-            self._told = True
+        if not self._has_head:
+            self._has_head = True
             self._say([[head] for head, _ in self._columns])
         widths = (width for _, width in self._columns)
         self._say([wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)])
@@ -144,8 +138,6 @@ class Table:
             say((" " * GAP).join(padded).rstrip())
 
 
-def counted(uids: Iterable[str], count: int) -> str:
-    """Uids, and how many more there are."""
-    shown = list(uids)
-    more = [f"and {count - len(shown):,} more"] if count > len(shown) else []
-    return " ".join([*shown, *more])
+def first_of(uids: Sequence[str], count: int) -> str:
+    """The uids, and how many more there are."""
+    return " ".join([*uids, *([f"and {count - len(uids):,} more"] if count > len(uids) else [])])

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from notifications.commands.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
-from notifications.commands.joined import is_abandoned_resend, not_made_anew
 from notifications.commands.operation import Context
-from notifications.commands.show import dropped_by_reason, second_look
+from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.text import printable
 from notifications.domain.told import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
+from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.state import Run
 from notifications.run.tick import sent_elsewhere
 
@@ -58,6 +57,8 @@ NEXT = {
     Step.MISSES_INVERTED: "the next run ends it as missed: {inverted}.",
     Step.CLOSES_DEAD: "the next run ends it as dead: {reason}. {again} makes it after that.",
     Step.GIVES_UP: "the next run gives it up: {reason}.",
+    Step.ENDED_IN_REDIS: "nothing until its claim expires, three hours after the slot; then a sweep ends its open "
+    "delivery.",
     Step.WAITS: "it waits for {wait} after a failure; then {then}",
     Step.SENDER_WAITS: "its sender may still be at work, for {wait} at most; then {then}",
     Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
@@ -143,13 +144,13 @@ async def _explain_unserved(run: Run, uid: str, listed: Listed | None, day: date
         _say(f"document: users/{uid} does not exist: erased, or never there.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await run.parts.store.ledgers_between(uid, first, last)).values()
-    for ledger in (one for one in ledgers if day or one.state.open):
+    for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, swept = await run.parts.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.parts.claims.environment)]
         )
         records = Records(claim, claim, swept, skipped=False)
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
-        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None):
+        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None and listed.active):
             _say(f"next of it: {_sentence(forecast, uid=uid)}")
     if listed is not None:
         _say("next: nothing until the document is correct: python job.py doctor --fix, or write it anew.")
@@ -174,7 +175,9 @@ def gate_lines(f: Facts) -> list[str]:
         f"claim: {_claim_line(f.view)}",
         f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
-    return [*lines, f"recap: {_recap_line(f.summary)}"] if f.summary is not None else lines
+    if f.summary is not None:
+        lines.append(f"recap: stored. {made_by(f.summary)} {checked(f.summary)}".rstrip())
+    return lines
 
 
 def _window_line(f: Facts) -> str:
@@ -274,20 +277,6 @@ def _answers(devices: Mapping[str, str]) -> str:
     return ", ".join(f"{answers.count(answer)} devices {answer}" for answer in sorted(set(answers)))
 
 
-def _recap_line(doc: Mapping[str, Any]) -> str:
-    meta, checks = doc.get("metadata"), doc.get("checks")
-    meta = meta if isinstance(meta, Mapping) else {}
-    checks = checks if isinstance(checks, Mapping) else {}
-    source = {"llm": "by the LLM", "extract": "the day's own sentences, by no LLM"}.get(str(meta.get("source")), LEGACY)
-    calls = f", {several(meta['calls'], 'call')}" if isinstance(meta.get("calls"), int) else ""
-    used = [count for name in ("tokens_in", "tokens_out") if isinstance(count := meta.get(name), int)]
-    tokens = f", {sum(used)} tokens" if used else ""
-    usd = f", {meta['usd']:.4f} USD" if isinstance(meta.get("usd"), float) else ""
-    dropped = ", ".join(f"{count} {printable(reason, 40)}" for reason, count in dropped_by_reason(checks).items())
-    looked = f" {second_look(checks)}" if second_look(checks) else ""
-    return f"stored, {source}{calls}{tokens}{usd}{f'; the checks dropped: {dropped}' if dropped else ''}.{looked}"
-
-
 def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: object) -> str:
     entry = forecast.entry
     reason = OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else ""
@@ -301,13 +290,13 @@ def next_step(f: Facts, forecast: Forecast) -> str:
     again = f"python job.py resend {uid} {day}"
     if step is Step.ENDED and ledger is not None:
         return _after_the_end(f, ledger, again)
-    if step is Step.ENDED_IN_REDIS:
+    if step is Step.ENDED_IN_REDIS and ledger is None:
         return _after_the_end_in_redis(f, again)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:  # a resend's: none sweeps it
         return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
     if step is Step.OVER and f.younger:
         return "nothing; the account is younger than this slot."
-    if step is Step.OVER and (reason := not_made_anew(view.slot, around)):
+    if step is Step.OVER and (reason := covered_later(view.slot, around)):
         return f"nothing; {reason}."
     path = f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by}"
     inverted = f"{path} has a window that ends after its slot"
@@ -321,7 +310,7 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
         return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
     if not f.view.user.enabled:
         return "nothing; the day has ended, and the user has switched recaps off since."
-    reason = not_made_anew(f.view.slot, f.view.ledgers.around)
+    reason = covered_later(f.view.slot, f.view.ledgers.around)
     match ledger.state:
         case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."
@@ -336,11 +325,9 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
 
 
 def _after_the_end_in_redis(f: Facts, again: str) -> str:
-    """Redis says that it ended, and its ledger is open or absent."""
+    """Redis says that it ended, and it has no ledger."""
     uid, day = f.view.user.uid, f.view.slot.recap_date
     state = f.view.records.claim.state
-    if f.ledger is not None:
-        return "nothing until its claim expires, three hours after the slot; then a sweep ends its open delivery."
     if state is ClaimState.SENT:
         return f"nothing by itself: {sent_elsewhere(uid, day)} {again} makes it here."
     return f"nothing by itself: Redis says that it ended as {state.value}, without a ledger. {again} makes it."

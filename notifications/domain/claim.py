@@ -18,6 +18,7 @@ EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
 NO_TTL = -1  # as a wait
 SINGLE_FILE_LANE = 2
+USER_PREFIX, USER_LOCK = "users:", ":daily_summary_lock:"
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
@@ -115,7 +116,13 @@ def new_token() -> str:
 
 def user_key(uid: str, day: date) -> str:
     """A user's key, which older deployments take with a plain SET NX: each excludes the other."""
-    return f"users:{uid}:daily_summary_lock:{day.isoformat()}"
+    return f"{USER_PREFIX}{uid}{USER_LOCK}{day.isoformat()}"
+
+
+def split_user_key(key: str) -> tuple[str, str]:
+    """The uid and the date in a user's key, as they are written there."""
+    uid, _, day = key.removeprefix(USER_PREFIX).rpartition(USER_LOCK)
+    return uid, day
 
 
 def turn_value(token: str, at: int) -> str:

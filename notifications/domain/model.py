@@ -11,6 +11,13 @@ from enum import StrEnum
 
 from notifications.domain.errors import NaiveDatetime
 
+FIRST_YEAR, LAST_YEAR = 1971, 2199  # of stored instants: beyond them zones and clocks end
+
+
+def in_range(day: date) -> bool:
+    """Whether it may be a recap's date: the instants around it may be stored."""
+    return FIRST_YEAR < day.year < LAST_YEAR
+
 
 def instant(value: datetime) -> datetime:
     """The same instant in UTC. Raises NaiveDatetime."""

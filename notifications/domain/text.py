@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import urlsplit
 
 ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi and others, and of joined emoji
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
@@ -27,6 +28,7 @@ BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # these ta
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
 ID_BYTES = 1_500  # of a document's id, at most
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 SPACE_CATEGORIES = ("Zs", "Zl", "Zp")
 DROPPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
@@ -190,3 +192,9 @@ def _pieces(word: str, room: int) -> list[str]:
             pieces.append("")
         pieces[-1] += letter
     return pieces
+
+
+def is_loopback(url: str) -> bool:
+    """Whether it is an http:// address of this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK

@@ -301,7 +301,7 @@ def _run_of(letters: str) -> int:
 
 def _has_words(text: str, least: int) -> bool:
     if writes_no_spaces(text):
-        return len(letters_of(text)) >= min(LEAST_UNSPACED, 2 * least)
+        return len(letters_of(text)) >= (LEAST_UNSPACED if least > 1 else 1)
     return count_words(" ".join(words(text))) >= least and len(letters_of(text)) > least
 
 

@@ -161,7 +161,7 @@ class Selection:
     def headline(self) -> str:
         """The titles of the heaviest conversations; else the best short sentence; else the counts."""
         shown = (self.m.conversations[talk] for talk in self._talks)
-        cleaned = (plain(c.title, MAX_TITLE) for c in shown if c.category not in CONFIDED)
+        cleaned = (plain(c.title, MAX_TITLE) for c in shown if self._may_be_on_a_lock_screen(c))
         titles = [title for title in cleaned if title]
         texts = [TOPIC_SEPARATOR.join(dict.fromkeys(titles[:2])), *titles[:1]]
         texts += [self.sentences[n].text for n in self._for_a_lock_screen(self._best)]
@@ -213,13 +213,17 @@ class Selection:
             weights[talk] = weight * (1 + TASK_BONUS * tasks) * _talk_factor(self.m, talk)
         return sorted(weights, key=lambda talk: (-weights[talk], talk))
 
+    def _may_be_on_a_lock_screen(self, c: Conversation) -> bool:
+        """Whether it is neither confided nor background audio."""
+        return c.category not in CONFIDED and not _is_silent(self.m, c)
+
     def _for_a_lock_screen(self, best: Sequence[int]) -> Iterable[int]:
         """The sentences that state a fact, stand alone, may not be corrected later, and are not confided."""
         stems = [frozenset(content_stems(s.text, self.m.language)) for s in self.sentences]
         for n in best:
             sentence, c = self.sentences[n], self.m.conversations[self.sentences[n].talk]
             states_a_fact = sentence.fact and (len(stems[n]) >= PUSH_STEMS or not c.lines)
-            if not states_a_fact or sentence.needs_context or c.category in CONFIDED:
+            if not states_a_fact or sentence.needs_context or not self._may_be_on_a_lock_screen(c):
                 continue
             later = (k for k, s in enumerate(self.sentences) if s.talk > sentence.talk and s.figures)
             if not any(
@@ -339,9 +343,14 @@ def _talk_factor(m: Material, talk: int) -> float:
     if not m.knows_the_wearer:
         many = len({turn.speaker for turn in c.turns}) >= BROADCAST_SPEAKERS
         return BACKGROUND_FACTOR if many and not (c.title or c.action_items or c.category in EMOJI) else 1.0
-    if not c.turns or any(turn.speaker == WEARER for turn in c.turns):
+    if not _is_silent(m, c):
         return 1.0
     return SILENT_FACTOR if c.title else BACKGROUND_FACTOR
+
+
+def _is_silent(m: Material, c: Conversation) -> bool:
+    """Whether a known wearer says nothing in a conversation whose turns are known."""
+    return m.knows_the_wearer and bool(c.turns) and all(turn.speaker != WEARER for turn in c.turns)
 
 
 def _named_speakers(c: Conversation) -> list[str]:

@@ -89,7 +89,7 @@ def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage)
     assert again.code == 5
     assert again.event("slots.unserved")["severity"] == "ERROR"
     assert again.named("redis.first_seen") == []
-    assert "slots went by unserved" in again.out
+    assert "slots were not served" in again.out
 
 
 @on_sqlite

@@ -97,8 +97,8 @@ FLAWS: list[tuple[object, str]] = [
         "not a list of",
     ),
     (b"\xef\xbb\xbf{}", "it begins with a byte order mark"),
-    (b'{"uid": "x", "user": {"a": 1, "a": 2}}', "the name 'a' stands twice in one object"),
-    (ann(uid="first"), "'first' stands on line 1 already"),
+    (b'{"uid": "x", "user": {"a": 1, "a": 2}}', "the name 'a' is twice in one object"),
+    (ann(uid="first"), "'first' is on line 1 already"),
     (told(Structured={"title": "t"}, structured={}), "'Structured' is no field that is read; structured is"),
     (told(STRUCTURED={}), "'STRUCTURED' is no field that is read; structured is"),
     (told(text="Hello"), "'text' is no field that is read; structured and transcript_segments are"),
@@ -245,7 +245,7 @@ def test_samples_that_were_taken_out_and_put_in_again_have_their_recaps(tmp_path
 
 def test_samples_that_are_taken_out_of_a_new_folder_stay_out(tmp_path: Path) -> None:
     assert bare(tmp_path, "samples", "--remove").returncode == 0
-    assert " nobody due;" in bare(tmp_path).stdout
+    assert " no user was due;" in bare(tmp_path).stdout
     assert bare(tmp_path, "why", "sample-00").returncode == 1
 
 

@@ -95,7 +95,7 @@ def test_doctor_tells_prose_from_a_recap(stage: Stage) -> None:
 @on_sqlite
 def test_doctor_says_that_without_an_llm_recaps_are_extracts(stage: Stage) -> None:
     told = stage.run("doctor", RECAP_SUMMARIZER="extract")
-    assert "ok    the LLM: none: recaps are extracts\n" in told.out
+    assert "ok    the LLM: none; recaps are extracts\n" in told.out
     assert stage.llm.bodies == []
 
 

@@ -49,8 +49,8 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
     would = stage.run("doctor", "--fix", "--dry-run")
     said = " ".join(would.out.split())
     assert would.code == 1
-    assert 'users/space: would be mended: time_zone "Asia/Kolkata " -> "Asia/Kolkata"' in said
-    assert "3 of 5 would be mended by doctor --fix. 3 users left" in said
+    assert 'users/space: would be corrected: time_zone "Asia/Kolkata " -> "Asia/Kolkata"' in said
+    assert "3 of 5 would be corrected by doctor --fix. 3 users left" in said
     assert {uid: stage.world.user(uid) for uid in users} == users
     fixed = stage.run("doctor", "--fix")
     said = " ".join(fixed.out.split())
@@ -62,7 +62,7 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
         "no hour (--hour H): 1: bare",
         "an invalid hour (--hour H): 1: space",
         "no switch (--enable): 1: bare",
-        "3 mended",
+        "3 corrected",
     ):
         assert line in said
     expected = {
@@ -73,7 +73,7 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
     }
     assert (fixed.code, {uid: stage.world.user(uid) for uid in users}) == (1, expected)
     decided = stage.run("doctor", "--fix", "--zone", "Europe/Paris", "--hour", "7", "--enable")
-    assert (decided.code, "3 mended" in decided.out) == (0, True)
+    assert (decided.code, "3 corrected" in decided.out) == (0, True)
     paris = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 7}
     assert {uid: stage.world.user(uid) for uid in users} == expected | {
         "bare": {"name": "x"} | paris,

@@ -79,7 +79,7 @@ def test_another_hands_recap_is_shown_as_far_as_it_goes(stage: Stage) -> None:
     assert shown.code == 0
     check_readable(shown.out)
     assert "(no overview)" in shown.out
-    assert "Made by another hand." in shown.out
+    assert "Made by another writer." in shown.out
 
 
 def test_words_without_spaces_are_broken_anywhere(stage: Stage) -> None:
@@ -124,7 +124,7 @@ def test_preview_of_a_day_that_the_llm_can_not_do_says_why(stage: Stage) -> None
     stage.llm.script = scripted(lambda _: completion("no recap"))
     shown = stage.run("preview", "ann")
     assert shown.code == 0, shown.err
-    assert "The LLM's own was not used: The LLM's answer does not follow the recap's schema" in " ".join(
+    assert "The LLM's recap was not used: The LLM's answer does not follow the recap's schema" in " ".join(
         shown.out.split()
     )
     stage.add_user("bob", talks={})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from notifications.adapters.telemetry import otlp
@@ -29,7 +30,7 @@ MADE_NAMES = {
 OF_ONE_PLACE = {"recap.trouble": {"date"}, "claim.lost": {"reason"}, "recap.waiting": {"failures"}}  # not of each
 
 
-def logged() -> Iterator[tuple[str, str, set[str]]]:
+def each_call() -> Iterator[tuple[str, str, set[str]]]:
     """Each call that logs: the event's name, its severity, its keys."""
     for path in (ROOT / "job.py", *(ROOT / "notifications").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -45,6 +46,11 @@ def logged() -> Iterator[tuple[str, str, set[str]]]:
             said = ast.unparse(node.args[0])
             for name in MADE_NAMES.get(said, (said.strip("'"),)):
                 yield name, LEVELS[node.func.attr], keys
+
+
+@cache
+def logged() -> list[tuple[str, str, set[str]]]:
+    return list(each_call())
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:

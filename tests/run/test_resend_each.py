@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from notifications.commands.operation import RESENDABLE, Context
-from notifications.commands.resend.many import Many, Which, resend_many
+from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
 from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
 from notifications.ports import Listed
 from notifications.run.state import Run
@@ -23,12 +23,12 @@ from tests.support.evening import Evening
 UIDS = [f"u{number:02}" for number in range(20)]
 
 
-def missed(evening: Evening) -> Many:
+def missed(evening: Evening) -> BulkResend:
     """An evening that nobody served, some hours later, before the first is begun."""
     evening.add(*UIDS)
     evening.now += timedelta(hours=5)
     day = evening.slots[UIDS[0]].recap_date
-    return Many(Run(evening.parts), Which(day, frozenset({"unserved"})))
+    return BulkResend(Run(evening.parts), ResendSelection(day, frozenset({"unserved"})))
 
 
 async def all_users(evening: Evening) -> AsyncGenerator[Listed]:
@@ -57,7 +57,7 @@ async def test_ones_own_trouble_stops_nobody(fault: Callable[[], Exception]) -> 
     evening = Evening()
     many = missed(evening)
     failing(evening, fault, "u00")
-    await many.served(all_users(evening))
+    await many.send_each(all_users(evening))
     assert many.counts == Counter({"sent": 19, "unfinished": 1})
     assert evening.got() == {f"{uid}-0": 1 for uid in UIDS[1:]}
     assert many.run.trouble is None
@@ -67,7 +67,7 @@ async def test_a_store_that_is_away_stops_the_command_and_counts_each_that_was_b
     evening = Evening(concurrency=1)
     many = missed(evening)
     failing(evening, lambda: StoreDown("store", "Away."), *UIDS)
-    await many.served(all_users(evening))
+    await many.send_each(all_users(evening))
     assert isinstance(many.run.trouble, StoreDown)
     assert many.counts == Counter({"unfinished": 10})  # in a row
     assert evening.got() == {}
@@ -78,7 +78,7 @@ async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -
     many = missed(evening)
     failing(evening, lambda: ZeroDivisionError("a defect"), "u01")
     with pytest.raises(ZeroDivisionError):
-        await many.served(all_users(evening))
+        await many.send_each(all_users(evening))
     served = {uid for uid in UIDS if evening.state(uid)}
     assert "u00" in served
     assert {uid: evening.state(uid) for uid in served} == dict.fromkeys(served, "sent")
@@ -94,7 +94,7 @@ async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write
         offset=timedelta(0),
         terminated=evening.terminated,
     )
-    which = Which(date.fromisoformat(DAY), frozenset(RESENDABLE))
+    which = ResendSelection(date.fromisoformat(DAY), frozenset(RESENDABLE))
     capsys.readouterr()
     with suppress(Unfinished):
         await resend_many(which, context, write=write)

@@ -179,10 +179,15 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (
         sent,
         0,
-        r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored, by the LLM, 1 call, 120 tokens, 0\.0001 USD",
+        r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD",
         "had its",
     ),
-    (extract, 0, r"recap: stored, the day's own sentences, by no LLM", r"resend ann 2026-05-01 pushes it once more"),
+    (
+        extract,
+        0,
+        r"recap: stored. Made of the day's own sentences, by no LLM",
+        r"resend ann 2026-05-01 pushes it once more",
+    ),
     (legacy, 0, r"made by another writer", "nothing; it had its recap"),
     (sent_elsewhere, 1, r"claim: ended: sent", "python job.py resend ann 2026-05-01 makes it here"),
     (skipped, 0, r"0 conversations told.*its key is free again.*too little was said", "in the next recap"),

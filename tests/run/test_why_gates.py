@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from notifications.commands.dry_run import dry_run
-from notifications.commands.forecast import Step
 from notifications.commands.operation import Context
 from notifications.commands.why import NEXT, why
 from notifications.domain.errors import ProviderFault
 from notifications.domain.schedule import Cohort, cohorts_between
 from notifications.recap.verify import NAME
 from notifications.run import tick as tick_module
+from notifications.run.forecast import Step
 from notifications.settings import Settings
 from tests.support.days import (
     CLAIMS,
@@ -32,6 +32,7 @@ from tests.support.days import (
     SHARDS,
     USERS,
     Way,
+    at,
     nothing,
     without_fallback,
 )
@@ -147,6 +148,12 @@ async def test_each_ledger_with_each_claim(name: str, capsys: pytest.CaptureFixt
         await walk([LEDGERS[name], claimed], capsys)
 
 
+@pytest.mark.parametrize("name", LEDGERS)
+async def test_each_ledger_once_its_slot_is_over(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for claimed in ("absent", "waits", "lapsed for good", "dead of failures", "sent", "text"):
+        await walk([at(2.5), LEDGERS[name], CLAIMS[claimed]], capsys)
+
+
 @pytest.mark.parametrize("name", SHARDS)
 async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for found, claimed in product(OPEN, ("absent", "waits", "dead of crashes")):
@@ -155,7 +162,7 @@ async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", USERS)
 async def test_each_user_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for found, claimed in product(OPEN, ("absent", "held shortly", "dead of crashes")):
+    for found, claimed in product(OPEN, ("absent", "held shortly", "dead of crashes", "sent")):
         await walk([LEDGERS[found], CLAIMS[claimed], USERS[name]], capsys)
 
 
@@ -182,15 +189,6 @@ async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.C
     evening.now += timedelta(hours=2, minutes=1)
     said = await step(evening, capsys)
     assert (said.partition(",")[0], evening.state("ann")) == (NEXT[Step.SENDS_DRAFT], "sent")
-
-
-def at(hours: float, *ways: Way) -> Way:
-    def put(evening: Evening) -> None:
-        evening.now += timedelta(hours=hours)
-        for way in ways:
-            way(evening)
-
-    return put
 
 
 REACHED: dict[Step, Way] = {
@@ -233,9 +231,10 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     REACHED[wanted](evening)
     capsys.readouterr()
     await dry_run(None, context(evening))
-    words = {Step.OVER: "nobody is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
+    words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
-    assert (await step(evening, capsys)).startswith(NEXT.get(wanted, "nothing by itself: Redis says").partition("{")[0])
+    words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger
+    assert (await step(evening, capsys)).startswith(words_of.get(wanted, NEXT[wanted]).partition("{")[0])
 
 
 def test_each_step_has_its_world() -> None:

@@ -69,6 +69,15 @@ def nothing(evening: Evening) -> None:
     """As it is."""
 
 
+def at(hours: float, *ways: Way) -> Way:
+    def put(evening: Evening) -> None:
+        evening.now += timedelta(hours=hours)
+        for way in ways:
+            way(evening)
+
+    return put
+
+
 LEDGERS: dict[str, Way] = {
     "none": nothing,
     "fresh sender": ledger("sending", sent_minutes=-1),
@@ -168,6 +177,7 @@ def user(**changes: Any) -> Way:
 USERS: dict[str, Way] = {
     "switched off": user(daily_summary_enabled=False),
     "bad zone": user(time_zone="mars"),
+    "bad zone, off": user(time_zone="mars", daily_summary_enabled=False),
     "no hour": user(daily_summary_hour_local=None),
     "bad language": user(language=7),
     "erased": lambda evening: evening.world.delete_user("ann"),

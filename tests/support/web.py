@@ -56,6 +56,10 @@ class LoopbackServer:
         self._started.set()
         self.loop.run_forever()
         self.loop.run_until_complete(self._runner.cleanup())
+        left = asyncio.all_tasks(self.loop)  # answers that are still slow
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 

@@ -70,11 +70,12 @@ def test_an_hour_is_one_of_the_day(hour: int) -> None:
 )
 def test_a_user_that_can_not_be_served_says_why(changes: dict[str, Any], flaw: str) -> None:
     made, written = AT, AT + timedelta(days=1)
-    assert documents.listed("ann", ON | changes, made, written) == Listed("ann", None, flaw, made, written)
+    active = "daily_summary_enabled" not in changes
+    assert documents.listed("ann", ON | changes, made, written) == Listed("ann", None, flaw, made, written, active)
 
 
 def test_a_listed_user_has_the_stores_own_times() -> None:
-    assert documents.listed("ann", ON, AT, AT) == Listed("ann", documents.user_from("ann", ON), "", AT, AT)
+    assert documents.listed("ann", ON, AT, AT) == Listed("ann", documents.user_from("ann", ON), "", AT, AT, active=True)
     assert documents.listed("ann", [ON]).flaw == "users/ann is not a map of fields."
 
 

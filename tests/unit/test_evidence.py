@@ -298,6 +298,14 @@ def test_what_does_not_fit_is_left_out_whole() -> None:
     assert [evidence.check_fragment(text, 140, 3) for text in ("Pay rent.", "Pay the rent.")] == ["", "Pay the rent."]
 
 
+@pytest.mark.parametrize(
+    ("topic", "stands"), [("歯", True), ("歯 9:00", True), ("9:00", True), ("。", False), ("x", False)]
+)
+def test_one_character_is_a_word_where_no_spaces_are_written(topic: str, stands: bool) -> None:
+    """Else a clock time would stand in for it."""
+    assert of(language=None).check_fragment(topic, 20) == (topic if stands else "")
+
+
 @pytest.mark.parametrize("instructions", [INSTRUCTIONS, PART_INSTRUCTIONS])
 def test_eight_words_in_a_row_of_our_instructions_are_told_to_nobody(instructions: str) -> None:
     told = instructions.split()[20:28]

@@ -170,6 +170,16 @@ def test_background_audio_does_not_win_by_its_minutes() -> None:
     assert draft.headline == "Title own"
 
 
+def test_what_a_known_wearer_said_nothing_in_is_not_on_the_lock_screen() -> None:
+    podcast = said("podcast", ("Speaker 1", "The sheriff found Harriet on 14 March near the river."), title="A podcast")
+    own = said("own", (WEARER, "I told Clara that the rent of 900 euros is due on Friday."), title="The rent")
+    draft = extracted(podcast, own, language="en")
+    assert (draft.headline, "sheriff" in draft.push) == ("The rent", False)
+    unknown = said("own", ("Clara", "The rent of 900 euros is due on Friday, I told you."), title="The rent")
+    draft = extracted(podcast, unknown, language="en")
+    assert (set(draft.headline.split(" · ")), "sheriff" in draft.push) == ({"The rent", "A podcast"}, True)
+
+
 def test_of_two_that_say_the_same_of_the_same_names_the_later_stands() -> None:
     spoken = said(
         "a",

@@ -15,11 +15,11 @@ PROGRAM = """
 import asyncio, structlog
 from notifications import log
 from notifications.commands import progress
-from notifications.commands.terminal import complain, say, steady_streams
+from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.run.outcome import Progress
 
 async def main():
-    steady_streams()
+    use_safe_streams()
     log.configure("auto", on_platform=False)
     progress.FIRST_DRAWN_SECONDS = 0
     async with progress.shown(lambda: Progress(1, 3, 1)):

@@ -30,6 +30,9 @@ MAX_MESSAGE_BYTES = 4_000  # FCM refuses over 4,096
 SHORTER = (400, 100, 1)  # bytes of each text, where the message is too long
 MAX_ANSWER_BYTES = 64_000
 TRIES_WITH_A_NEW_TOKEN = 2
+PROBE = json.dumps(
+    {"validate_only": True, "message": {"topic": "daily-recap-check", "data": {"type": "day_summary"}}}
+).encode()
 
 
 class FcmPush:
@@ -190,11 +193,6 @@ def body_of(target: Target, message: Message) -> bytes:
 
 def _encoded(target: Target, message: Message) -> bytes:
     return json.dumps({"message": payload(target, message)}, ensure_ascii=False).encode(errors="replace")
-
-
-PROBE = json.dumps(
-    {"validate_only": True, "message": {"topic": "daily-recap-check", "data": {"type": "day_summary"}}}
-).encode()
 
 
 async def connect(base_url: str, project: str | None, connections: int, *, authorized: bool = False) -> FcmPush:

@@ -18,6 +18,8 @@ from notifications.adapters.stores.conversation_text import (
 )
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
+    FIRST_YEAR,
+    LAST_YEAR,
     ActionItem,
     Cited,
     Conversation,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Doc = Mapping[str, Any]
+T = TypeVar("T")
+Facts = tuple[Cited, ...]  # of a part of a long day
 
 USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "daily_summary_hour_local"
 LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
@@ -48,8 +52,16 @@ CONVERSATION_FIELDS = (
 )
 UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; if `deferred`, it may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
-FIRST_YEAR, LAST_YEAR = 1970, 2200  # an instant outside is a mistake
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
+MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
+MOST = 10**12  # of any number in a ledger
+MAX_ID = 300  # characters of a summary's id that a push carries
+PART_KEPT = timedelta(days=3)  # later no recap is made of it
+LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: anything but a number is left out
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
+LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
+LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
 def user_from(uid: str, doc: Doc) -> User:
@@ -74,11 +86,11 @@ def listed(uid: str, doc: object, created: datetime | None = None, updated: date
     try:
         if not isinstance(doc, Mapping):
             raise Malformed(f"users/{uid} is not a map of fields.")
-        return Listed(uid, user_from(uid, doc), "", created, updated)
+        return Listed(uid, user_from(uid, doc), "", created, updated, active(doc))
     except Malformed as flaw:
-        return Listed(uid, None, str(flaw), created, updated)
+        return Listed(uid, None, str(flaw), created, updated, active(doc))
     except UnicodeEncodeError:
-        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated)
+        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
 
 
 def active(doc: object) -> bool:
@@ -174,7 +186,7 @@ def _strict_moment(value: object) -> datetime | None:
         return None
     if not isinstance(parsed, datetime) or parsed.tzinfo is None:
         return None
-    if not FIRST_YEAR < parsed.year < LAST_YEAR:
+    if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise OverflowError(parsed.year)
     return datetime.fromtimestamp(parsed.timestamp(), UTC).replace(microsecond=parsed.microsecond)
 
@@ -232,19 +244,6 @@ def select_devices(devices: list[Device], user: object) -> list[Device]:
         if not any(pair in kept for pair in ids):
             kept |= dict.fromkeys(ids, at)
     return [devices[at] for at in sorted(set(kept.values()))]
-
-
-T = TypeVar("T")
-Facts = tuple[Cited, ...]  # of a part of a long day
-MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
-MOST = 10**12  # of any number in a ledger
-MAX_ID = 300  # characters of a summary's id that a push carries
-PART_KEPT = timedelta(days=3)  # later no recap is made of it
-LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
-LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: anything but a number is left out
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
-LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
-LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
 @cache

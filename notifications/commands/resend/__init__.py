@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.commands.joined import not_made_anew, slot_of
 from notifications.commands.operation import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import Unfinished, UsageFault
@@ -27,22 +27,22 @@ LONGEST_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # then the claim is due agai
 
 
 class Refused(UsageFault):
-    """This day is not resent. `why` in two words, for a count of many; `wait`: worth another try after it."""
+    """This day is not resent. `kind`: what a bulk resend counts it as; `wait`: when to try again."""
 
-    def __init__(self, sentence: str, why: str, wait: timedelta | None = None) -> None:
+    def __init__(self, sentence: str, kind: str, wait: timedelta | None = None) -> None:
         super().__init__(sentence)
-        self.why = why
+        self.kind = kind
         self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One day that an operator wants sent, and what the ledger said to that."""
+class OpenedDay:
+    """One day that is to be resent, and the ledger's own decision."""
 
     user: User
     slot: Slot
-    asked: Decision
-    strange: bool = False  # Redis said that it was sent, and the store knew nothing of it
+    decision: Decision
+    sent_elsewhere: bool = False  # Redis says that it was sent, and the store has no ledger
 
 
 async def resend(uid: str, day: date, context: Context) -> int:
@@ -51,52 +51,48 @@ async def resend(uid: str, day: date, context: Context) -> int:
         run = Run(parts, context.offset, context.terminated)
         await run.check_clocks()
         listed, _ = await usable_user(parts.store, uid)
-        wished = await wish(run, listed, day)
-        if wished.strange:
+        opened = await open_day(run, listed, day)
+        if opened.sent_elsewhere:
             say_wrapped(sent_elsewhere(uid, day), "  ")
-        entry = await carry_out(run, wished)
+        entry = await finish(run, opened)
     say(f"{uid} {day}: {entry.state.value} {entry.outcome}".rstrip() + f", seq {entry.seq}.")
     return 0 if entry.state is DayState.SENT else 1
 
 
-async def wish(run: Run, listed: Listed, day: date, *, again: bool = True) -> Wish:
-    """Ask for it. Not `again`: not where it was sent meanwhile. Raises Refused."""
+async def open_day(run: Run, listed: Listed, day: date, *, again: bool = True) -> OpenedDay:
+    """Open its ledger and forget its claim. Without `again`, a day that was sent is refused. Raises Refused."""
     user, slot, _ = await check(run, listed, day)
+    uid, key = user.uid, user_key(user.uid, day)
     now = await run.parts.claims.now()
-    record = await _claim_of(run, user.uid, day)
-    left = live_for(record, now)
-    asked = await run.parts.store.resend(user.uid, day, claim_live=left > timedelta(0), again=again)
-    if asked.step in (NextStep.REFUSED, NextStep.NO_USER):
-        sent = asked.entry is not None and asked.entry.state is DayState.SENT
+    left = live_for(await _own_claim(run, key, uid, day), now)
+    decision = await run.parts.store.resend(uid, day, claim_live=left > timedelta(0), again=again)
+    if decision.step in (NextStep.REFUSED, NextStep.NO_USER):
+        sent = decision.entry is not None and decision.entry.state is DayState.SENT
         how = "was resent just now" if sent else "is being sent right now"
-        wait = (
-            None if sent or asked.step is NextStep.NO_USER else max(left, _fresh_for(run, asked.entry, now), LOOK_AGAIN)
-        )
-        sentence = f"{user.uid} {day} {how}; try again in 2 min if it is to be pushed once more."
-        raise Refused(sentence, "had theirs" if sent else "being sent", wait)
-    record = await _claim_of(run, user.uid, day)
-    left = live_for(record, await run.parts.claims.now())
-    if left or not await run.parts.claims.forget(
-        user_key(user.uid, day), record
-    ):  # another's command, or a run, came first
+        wait = max(left, _fresh_for(run, decision.entry, now), LOOK_AGAIN)
         raise Refused(
-            f"{user.uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN
+            f"{uid} {day} {how}; try again in 2 min if it is to be pushed once more.",
+            "had theirs" if sent else "being sent",
+            None if sent or decision.step is NextStep.NO_USER else wait,
         )
-    return Wish(user, slot, asked, strange=asked.entry is None and record.state is ClaimState.SENT)
+    record = await _own_claim(run, key, uid, day)
+    left = live_for(record, await run.parts.claims.now())
+    if left or not await run.parts.claims.forget(key, record):  # a run, or another operator's command, came first
+        raise Refused(f"{uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN)
+    return OpenedDay(user, slot, decision, decision.entry is None and record.state is ClaimState.SENT)
 
 
-async def _claim_of(run: Run, uid: str, day: date) -> Record:
-    """The day's claim. Raises Refused where another maker's value stands there: only ours are deleted."""
-    key = user_key(uid, day)
+async def _own_claim(run: Run, key: str, uid: str, day: date) -> Record:
+    """The day's claim. Raises Refused for another writer's value: only our own are deleted."""
     [record] = await run.parts.claims.read([key])
     if record.state is ClaimState.FOREIGN:
-        sentence = f"The app, or another job, is making {uid} {day}: {key} is not ours; try again once it has ended."
+        sentence = f"The app, or another job, is making {uid} {day}: the value of {key} is not ours; try again later."
         raise Refused(sentence, "made by the app", LONGEST_WAIT)
     return record
 
 
 def _fresh_for(run: Run, entry: Ledger | None, now: datetime) -> timedelta:
-    """About how long a sender counts as alive: the store's clock decides."""
+    """About how long its sender counts as alive, by Redis' clock; the store's decides."""
     since = entry.sending_at if entry is not None and entry.state is DayState.SENDING else None
     return since + run.parts.limits.span("sending_stale") - now if since is not None else timedelta(0)
 
@@ -107,7 +103,7 @@ async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot, Ledger
     if user is None or slot is None:
         raise Refused(f"users/{listed.uid} can't be served: {listed.flaw}", "unreadable document")
     if not user.enabled:
-        raise Refused(f"users/{user.uid} is switched off; nothing is sent to who does not want it.", "switched off")
+        raise Refused(f"users/{user.uid} is switched off; nothing is sent to them.", "switched off")
     if slot.at > await run.parts.claims.now() + run.offset:
         when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", "not due yet")
@@ -116,17 +112,17 @@ async def check(run: Run, listed: Listed, day: date) -> tuple[User, Slot, Ledger
     return user, slot, ledgers
 
 
-async def carry_out(run: Run, wished: Wish, patience: timedelta = LONGEST_WAIT) -> Ledger:
+async def finish(run: Run, opened: OpenedDay, patience: timedelta = LONGEST_WAIT) -> Ledger:
     """Through the claim, to the end of the day. Raises what stopped it; Refused for a wait beyond `patience`."""
-    user, slot, asked = wished.user, wished.slot, wished.asked
+    user, slot, decision = opened.user, opened.slot, opened.decision
     uid, day = user.uid, slot.recap_date
     while True:
-        replaces = asked.entry if asked.step is NextStep.FINAL else None
+        replaces = decision.entry if decision.step is NextStep.FINAL else None
         result = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE, replaces=replaces, resend=True)
         ledger = (await run.parts.store.ledgers_between(uid, day, day)).get(day)
-        if ledger is not None and (result.outcome.done or _final_at(ledger, asked)):
+        if ledger is not None and (result.outcome.done or _is_final(ledger, decision)):
             return ledger
-        _end_what_can_not_end(run, uid, day, result)
+        _raise_if_hopeless(run, uid, day, result)
         wait = min(max(LOOK_AGAIN, result.wait), LONGEST_WAIT)
         if wait > patience:
             raise Refused(f"{uid} {day} waits ({result.reason or result.outcome.value}).", "waiting", wait)
@@ -143,12 +139,12 @@ def refuse_unmakeable(listed: Listed, ledgers: Ledgers) -> None:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state.without_text
-    if made_anew and (reason := not_made_anew(slot, ledgers.around)):
+    if made_anew and (reason := covered_later(slot, ledgers.around)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 
-def _end_what_can_not_end(run: Run, uid: str, day: date, result: TurnResult) -> None:
-    """Raises where another look can change nothing."""
+def _raise_if_hopeless(run: Run, uid: str, day: date, result: TurnResult) -> None:
+    """Raises where another try can change nothing."""
     if run.trouble is not None:
         raise run.trouble
     if run.stops:
@@ -159,17 +155,17 @@ def _end_what_can_not_end(run: Run, uid: str, day: date, result: TurnResult) -> 
         raise Unfinished(f"{uid} {day} failed ({result.reason or 'see the log'}); the same command tries again.")
     if run.pusher.refusals and result.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))
-        raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); mend that, then say it again.")
+        raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); correct that, then run it again.")
 
 
 def live_for(record: Record, now: datetime) -> timedelta:
-    """How long a run may still hold the day; nothing where none does."""
+    """How long a run may still hold the day; zero where none does."""
     left = record.until - now.timestamp() * 1000
     live = record.state is ClaimState.CLAIMED and 0 < left <= MAX_LEASE_MS
     return timedelta(milliseconds=left if live else 0)
 
 
-def _final_at(ledger: Ledger, asked: Decision) -> bool:
-    before = asked.entry.seq if asked.entry else 0
-    raised = before if asked.step is NextStep.RETRY else before + 1
+def _is_final(ledger: Ledger, opened_by: Decision) -> bool:
+    before = opened_by.entry.seq if opened_by.entry else 0
+    raised = before if opened_by.step is NextStep.RETRY else before + 1
     return ledger.state.final and ledger.seq >= raised

@@ -1,7 +1,7 @@
-"""`resend --date D --where missed,dead,unserved`: each of them through the claim, once, however often it is repeated.
+"""`resend --date D --where missed,dead,unserved`: each of them through its claim, once, however often it is run.
 
-Who is chosen is read from the ledgers each time, so a command that was killed goes on where it stopped. What a killed
-one left open is its own: the same command finishes it, after the lease of whoever died with it.
+The days are chosen by their ledgers each time, so a command that was killed goes on where it stopped. What it left open
+is finished by the same command, after the lease of the killed one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from notifications.commands.joined import Asked, Joined, UserDay
 from notifications.commands.operation import Context
-from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, carry_out, check, live_for, wish
+from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, check, finish, live_for, open_day
 from notifications.commands.terminal import say_wrapped
+from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
@@ -26,101 +26,152 @@ from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
-TOLD_AT_MOST = 20  # of those who were not sent: the rest is counted
+MAX_SENTENCES = 20  # about users who were not sent to: the rest is counted
 NOTHING_TO_SAY = "nothing to say"
 UNFINISHED = "unfinished"
-COUNTED = ("sent", "missed", "dead", "gave_up", UNFINISHED)  # against --limit: not who can't be sent to
+LIMITED = ("sent", "missed", "dead", "gave_up", UNFINISHED)  # what --limit counts: not users who can't be sent to
+WITHOUT_RECAP = ("missed", "dead", "gave_up", "unreadable document")
 PATIENCE = timedelta(seconds=5)  # that keeps a worker; beyond it others are served meanwhile
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
-    """Whose days are meant: those that stand so, `limit` at most."""
+class ResendSelection:
+    """The days of one date in one of these states, `limit` at most."""
 
     day: date
-    where: frozenset[str]
+    states: frozenset[str]
     limit: int | None = None
+
+    def includes(self, row: UserDay) -> bool:
+        """Whether its state is wanted, or a resend opened it and did not finish."""
+        return row.state in self.states or row.stopped
+
+
+async def resend_many(selection: ResendSelection, context: Context, *, write: bool) -> int:
+    """Exit 0 where each has its recap; 5 where a user is still without; else what stopped it."""
+    async with context.open_parts() as parts:
+        run = Run(parts, context.offset, context.terminated)
+        await run.check_clocks()
+        now = await context.claims.now() + context.offset
+        days = UserDays(parts.store, DayQuery(selection.day, now, parts.limits.rules, context.since))
+        bulk = BulkResend(run, selection)
+        if not write:
+            await bulk.count(_selected(days, selection))
+            return 0
+        try:
+            async with context.shown(lambda: bulk.progress):
+                await bulk.send(_selected(days, selection))
+        finally:
+            bulk.print_summary()
+    return bulk.exit_code()
+
+
+async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[Listed]:
+    async with aclosing(days.rows()) as rows:
+        async for row in rows:
+            if selection.includes(row):
+                yield row.listed
 
 
 @dataclass(slots=True)
-class Many:
-    """The days of one command, and what came of each: every one is in exactly one count."""
+class BulkResend:
+    """The days of one command, and what became of them: each is in exactly one count."""
 
     run: Run
-    which: Which
+    selection: ResendSelection
     counts: Counter[str] = field(default_factory=Counter)
-    later: dict[str, float] = field(default_factory=dict)  # who waits, and until when, on the parts' clock
-    told: int = 0
-    serving: set[asyncio.Task[None]] = field(default_factory=set)
+    waiting: dict[str, float] = field(default_factory=dict)  # uid, and until when, on the parts' clock
+    sentences: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     defects: list[BaseException] = field(default_factory=list)
 
     @property
     def progress(self) -> Progress:
         done = self.counts.total()
-        return Progress(done, done + len(self.serving) + len(self.later), len(self.later))
+        return Progress(done, done + len(self.tasks) + len(self.waiting), len(self.waiting))
 
     @property
     def stops(self) -> bool:
-        """Whether nobody further is begun."""
+        """Whether no further day is begun."""
         return self.run.stops or bool(self.defects)
-
-    async def served(self, chosen: AsyncGenerator[Listed]) -> None:
-        """Each of them, as many at once as a tick serves. Nobody's push is cancelled by another's trouble."""
-        gaps = self.run.parts.limits.concurrency
-        try:
-            async with aclosing(chosen):
-                async for listed in chosen:
-                    waited = self.later.pop(listed.uid, None)
-                    await self._a_place()
-                    if self.stops or not self.has_room:
-                        if waited is not None:
-                            self.later[listed.uid] = waited
-                        break
-                    task = asyncio.create_task(self._serve(listed))
-                    self.serving.add(task)
-                    task.add_done_callback(self._ended)
-                    gaps -= 1
-                    if gaps > 0:
-                        await asyncio.sleep(self.run.parts.limits.start_gap_seconds)
-        except RecapError as trouble:  # of the listing
-            self.run.stop_claiming(trouble)
-        finally:
-            while self.serving:
-                await asyncio.wait(set(self.serving))
-        if self.defects:
-            raise self.defects[0]
-
-    async def _a_place(self) -> None:
-        """A free worker; and, where a limit is near, whoever may still turn out not to count against it."""
-        while self.serving and (len(self.serving) >= self.run.parts.limits.concurrency or not self.has_room):
-            await asyncio.wait(set(self.serving), return_when=asyncio.FIRST_COMPLETED)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may be begun. Who can't be sent to does not count against the limit."""
-        limit = self.which.limit
-        counted = sum(self.counts[kind] for kind in COUNTED) + len(self.serving) + len(self.later)
-        return limit is None or counted < limit
+        """Whether the limit allows one more."""
+        limited = sum(self.counts[kind] for kind in LIMITED) + len(self.tasks) + len(self.waiting)
+        return self.selection.limit is None or limited < self.selection.limit
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.serving.discard(task)
+    async def count(self, chosen: AsyncGenerator[Listed]) -> None:
+        """The counts that sending would come to, by the same checks; nothing is written, asked or pushed."""
+        async with aclosing(chosen):
+            async for listed in chosen:
+                if not self.has_room:
+                    break
+                try:
+                    self.counts[await expected(self.run, listed, self.selection.day)] += 1
+                except Refused as refused:
+                    self.counts[refused.kind] += 1
+        self._print_counts(" (dry run: nothing was claimed, sent or written)")
+
+    async def send(self, chosen: AsyncGenerator[Listed]) -> None:
+        """Each of them; then those that wait, each when its wait is over."""
+        run = self.run
+        async with run.pace.following():
+            await self.send_each(chosen)
+            if self.waiting and not run.stops:
+                waits = f"{len(self.waiting)} wait: for a device, or for the lease of a run, which may have died."
+                say_wrapped(waits, "  ")
+            while self.waiting and not run.stops:
+                await self.send_each(self._whose_wait_is_over())
+            await run.pusher.delete_dead_tokens(run.parts.store)
+
+    async def send_each(self, chosen: AsyncGenerator[Listed]) -> None:
+        """As many at once as a tick serves. A user's trouble cancels no other user's push."""
+        limits = self.run.parts.limits
+        gaps = limits.concurrency
+        try:
+            async with aclosing(chosen):
+                async for listed in chosen:
+                    until = self.waiting.pop(listed.uid, None)
+                    while self.tasks and (len(self.tasks) >= limits.concurrency or not self.has_room):
+                        await asyncio.wait(set(self.tasks), return_when=asyncio.FIRST_COMPLETED)
+                    if self.stops or not self.has_room:
+                        if until is not None:
+                            self.waiting[listed.uid] = until
+                        break
+                    task = asyncio.create_task(self._send(listed))
+                    self.tasks.add(task)
+                    task.add_done_callback(self._done)
+                    gaps -= 1
+                    if gaps > 0:
+                        await asyncio.sleep(limits.start_gap_seconds)
+        except RecapError as trouble:  # of the listing
+            self.run.stop_claiming(trouble)
+        finally:
+            while self.tasks:
+                await asyncio.wait(set(self.tasks))
+        if self.defects:
+            raise self.defects[0]
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
         if defect := task.exception():
             self.defects.append(defect)
 
-    async def _serve(self, listed: Listed) -> None:
-        run, uid, day = self.run, listed.uid, self.which.day
+    async def _send(self, listed: Listed) -> None:
+        run, uid, day = self.run, listed.uid, self.selection.day
         try:
             await run.pace.wait()
-            entry = await carry_out(run, await wish(run, listed, day, again=False), PATIENCE)
+            entry = await finish(run, await open_day(run, listed, day, again=False), PATIENCE)
             kind = entry.state.value
-            if entry.state is not DayState.SENT and await likely_answer(run, listed, day) == NOTHING_TO_SAY:
+            if entry.state is not DayState.SENT and await expected(run, listed, day) == NOTHING_TO_SAY:
                 kind = NOTHING_TO_SAY
             self._count(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
         except Refused as refused:
             if refused.wait is not None:
-                self.later[uid] = run.parts.clock.seconds() + refused.wait.total_seconds()
+                self.waiting[uid] = run.parts.clock.seconds() + refused.wait.total_seconds()
             else:
-                self._count(refused.why, "" if refused.why == "had theirs" else str(refused))
+                self._count(refused.kind, "" if refused.kind == "had theirs" else str(refused))
         except Unfinished as unfinished:
             self._count(UNFINISHED, "" if run.stops else str(unfinished))
         except (Malformed, KeyTrouble, ItemFault) as flaw:  # this user's own
@@ -135,30 +186,50 @@ class Many:
     def _count(self, kind: str, sentence: str) -> None:
         self.counts[kind] += 1
         if sentence:
-            self.told += 1
-            if self.told <= TOLD_AT_MOST:
+            self.sentences += 1
+            if self.sentences <= MAX_SENTENCES:
                 say_wrapped(sentence, "    ", "  ")
 
-    async def again(self) -> AsyncGenerator[Listed]:
-        """Those that wait, each when its own wait is over."""
-        wait = min(LONGEST_WAIT.total_seconds(), min(self.later.values()) - self.run.parts.clock.seconds())
+    async def _whose_wait_is_over(self) -> AsyncGenerator[Listed]:
+        wait = min(LONGEST_WAIT.total_seconds(), min(self.waiting.values()) - self.run.parts.clock.seconds())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
                 await self.run.terminated.wait()
         now = self.run.parts.clock.seconds()
-        for uid in [uid for uid, due in self.later.items() if due <= now]:
+        for uid in [uid for uid, due in self.waiting.items() if due <= now]:
             if self.stops:
                 return
             listed = await self.run.parts.store.user(uid)
             if listed is not None:
                 yield listed
             else:
-                del self.later[uid]
+                del self.waiting[uid]
                 self._count("erased", "")
 
+    def print_summary(self) -> None:
+        """The counts, and what was pushed and asked."""
+        self.counts[UNFINISHED] += len(self.waiting)
+        if self.sentences > MAX_SENTENCES:
+            say_wrapped(f"and {self.sentences - MAX_SENTENCES} more that were not sent", "    ", "  ")
+        calls = self.run.parts.summarizer.calls if self.run.parts.summarizer else 0
+        self._print_counts(f"; {self.run.counts.pushes} pushes, {calls} LLM calls")
 
-async def likely_answer(run: Run, listed: Listed, day: date) -> str:
-    """What a resend would come to, by reads alone. Raises Refused."""
+    def _print_counts(self, more: str) -> None:
+        kinds = sorted(self.counts, key=lambda kind: (kind != "sent", kind))
+        counts = ", ".join(f"{self.counts[kind]} {kind}" for kind in kinds if self.counts[kind]) or "no user"
+        say_wrapped(f"{self.selection.day}: {counts}{more}.", "    ", "")
+
+    def exit_code(self) -> int:
+        """0 or 5; raises what stopped it, or Unfinished."""
+        if self.run.trouble is not None:
+            raise self.run.trouble
+        if self.counts[UNFINISHED] or self.run.terminated.is_set():
+            raise Unfinished("Not all of them were finished; the same command goes on where this one stopped.")
+        return 5 if any(self.counts[kind] for kind in WITHOUT_RECAP) else 0
+
+
+async def expected(run: Run, listed: Listed, day: date) -> str:
+    """What a resend would be counted as, by reads alone. Raises Refused."""
     user, _, ledgers = await check(run, listed, day)
     [record] = await run.parts.claims.read([user_key(user.uid, day)])
     now = await run.parts.claims.now()
@@ -173,88 +244,5 @@ async def likely_answer(run: Run, listed: Listed, day: date) -> str:
             return {NextStep.BUSY: "being sent", NextStep.FINAL: DayState.GAVE_UP.value}.get(taken, "sent")
         case Gate.ENDED | Gate.LEGACY:
             return "sent"  # its recap is stored
-    found = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
-    return "sent" if found is not None else NOTHING_TO_SAY
-
-
-LEFT_WITHOUT = ("missed", "dead", "gave_up", "unreadable document")
-
-
-async def resend_many(which: Which, context: Context, *, write: bool) -> int:
-    """Exit 0 where each has it; 5 where somebody is left without; else what stopped it."""
-    async with context.open_parts() as parts:
-        run = Run(parts, context.offset, context.terminated)
-        await run.check_clocks()
-        now = await context.claims.now() + context.offset
-        joined = Joined(parts.store, Asked(which.day, now, parts.limits.rules, context.since))
-        many = Many(run, which)
-        if not write:
-            await _would(many, _chosen(joined, which))
-            return 0
-        try:
-            async with context.shown(lambda: many.progress):
-                await _carry_out(many, _chosen(joined, which))
-        finally:
-            _tell(many)
-    return _code(many)
-
-
-async def _chosen(joined: Joined, which: Which) -> AsyncGenerator[Listed]:
-    async with aclosing(joined.rows()) as rows:
-        async for row in rows:
-            if is_meant(row, which.where):
-                yield row.listed
-
-
-def is_meant(row: UserDay, where: frozenset[str]) -> bool:
-    """Whether its day stands so; or an operator's command opened it, and did not finish."""
-    return row.standing in where or row.stopped
-
-
-async def _carry_out(many: Many, chosen: AsyncGenerator[Listed]) -> None:
-    run = many.run
-    async with run.pace.following():
-        await many.served(chosen)
-        if many.later and not run.stops:
-            say_wrapped(f"{len(many.later)} wait: for a device, or for the lease of a run, which may have died.", "  ")
-        while many.later and not run.stops:
-            await many.served(many.again())
-        await run.pusher.delete_dead_tokens(run.parts.store)
-
-
-def _tell(many: Many) -> None:
-    run = many.run
-    many.counts[UNFINISHED] += len(many.later)
-    if many.told > TOLD_AT_MOST:
-        say_wrapped(f"and {many.told - TOLD_AT_MOST} more that were not sent", "    ", "  ")
-    calls = run.parts.summarizer.calls if run.parts.summarizer else 0
-    spent = f"; {run.counts.pushes} pushes, {calls} LLM calls"
-    _say_counts(many, spent)
-
-
-def _code(many: Many) -> int:
-    run, counts = many.run, many.counts
-    if run.trouble is not None:
-        raise run.trouble
-    if counts[UNFINISHED] or run.terminated.is_set():
-        raise Unfinished("Not all of them were finished; the same command goes on where this one stopped.")
-    return 5 if any(counts[kind] for kind in LEFT_WITHOUT) else 0
-
-
-def _say_counts(many: Many, more: str) -> None:
-    kinds = sorted(many.counts, key=lambda kind: (kind != "sent", kind))
-    told = ", ".join(f"{many.counts[kind]} {kind}" for kind in kinds if many.counts[kind]) or "nobody"
-    say_wrapped(f"{many.which.day}: {told}{more}.", "    ", "")
-
-
-async def _would(many: Many, chosen: AsyncGenerator[Listed]) -> None:
-    """The same counts, by the same checks; nothing is written, asked or pushed."""
-    async with aclosing(chosen):
-        async for listed in chosen:
-            if not many.has_room:
-                break
-            try:
-                many.counts[await likely_answer(many.run, listed, many.which.day)] += 1
-            except Refused as refused:
-                many.counts[refused.why] += 1
-    _say_counts(many, " (dry run: nothing was claimed, sent or written)")
+    material = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
+    return "sent" if material is not None else NOTHING_TO_SAY
