@@ -41,10 +41,12 @@ class CountingProxy(ThreadedServer):
         await asyncio.gather(self._count(reader, downstream), pump(upstream, writer), return_exceptions=True)
 
     async def _count(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            self.round_trips += 1
-            sink.write(data)
-        sink.close()
+        try:
+            while data := await source.read(65536):
+                self.round_trips += 1
+                sink.write(data)
+        finally:
+            sink.close()
 
 
 @on_firestore

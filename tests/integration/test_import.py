@@ -164,7 +164,9 @@ def test_a_user_of_many_conversations_is_written_in_linear_time_and_lets_a_tick_
     slot = stage.add_user("ann")
     times = [(slot.at - timedelta(hours=1, seconds=n)).isoformat() for n in range(12_000)]
     many = {f"c{n}": {"created_at": at, "structured": {"overview": "w " * 20}} for n, at in enumerate(times)}
-    path = write(stage, {"uid": "big", "user": {**EXAMPLE["user"], "time_zone": "Asia/Tokyo"}, "conversations": many})
+    path = write(
+        stage, {"uid": "big", "user": {**EXAMPLE["user"], "daily_summary_enabled": False}, "conversations": many}
+    )
     importing = stage.start("import", path)
     assert isinstance(stage.world, SqliteWorld)
     count = partial(stage.world.db.execute, "SELECT count(*) FROM conversations WHERE uid = 'big'")

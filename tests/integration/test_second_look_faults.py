@@ -143,7 +143,7 @@ def test_a_draft_waits_for_a_second_look_that_does_not_end_its_answer(stage: Sta
         await asyncio.sleep(60)
 
     stage.llm.look_script = hangs
-    finished = stage.run(RECAP_USER_DEADLINE_SECONDS="3")
+    finished = stage.run(RECAP_USER_DEADLINE_SECONDS="6")  # of which the writing has 70 %
     assert (finished.code, stage.llm.calls["ann"]) == (4, 1), finished.err
     check_waits(stage, slot)
     stage.llm.look_script = None

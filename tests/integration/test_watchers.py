@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from notifications.settings import Settings
-from tests.support.jobs import Stage, on_sqlite
+from tests.support.jobs import Finished, Stage, on_sqlite
 from tests.support.watchers import Beats, Collector, attributes_of
 from tests.support.web import llm_error, scripted
 
@@ -214,29 +214,30 @@ def test_an_idle_tick_sends_nothing(stage: Stage, collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dead", "black hole"])
-def test_a_collector_that_is_away_costs_a_second(stage: Stage, kind: str) -> None:
-    """Counted from the run's own last word to the process's end: there is the farewell, and nothing else."""
+def test_a_collector_that_is_away_costs_a_second(stage: Stage, collector: Collector, kind: str) -> None:
+    """Counted from the run's own last word to the process's end, beside what that takes where the collector answers."""
     stage.preloaded = False  # its imports and its end are part of it
     hole = Collector(hangs=True)
     stage.add_user("ann")
-    endpoint = hole.url if kind == "black hole" else "http://127.0.0.1:1"
-    process = stage.start(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-    finished = stage.end(process)
-    ended = time.time()
-    assert finished.code == 0, finished.err
-    assert finished.event("tick.finished")["sent"] == 1
-    last = finished.event("recap.sent")["timestamp"]
-    assert seconds_since(last, ended) < 1 + 4  # and what a busy machine takes to end a process; unbounded it is 7 to 10
+    finished, usual = _run_and_end(stage)
+    assert finished.named("telemetry.failed") == []
+    stage.add_user("bob")
+    stage.redis.ask("FLUSHALL")  # the shard was served
+    finished, seconds = _run_and_end(
+        stage, OTEL_EXPORTER_OTLP_ENDPOINT=hole.url if kind == "black hole" else "http://127.0.0.1:1"
+    )
+    assert seconds < 2 * usual + 1 + 3  # unbounded it is 7 to 10 more
     assert "the collector did not take all of it" in finished.event("telemetry.failed")["reason"]
-    assert "Traceback" not in finished.err
     assert [line for line in finished.err.splitlines() if not line.startswith("{")] == []
     hole.stop()
 
 
-def seconds_since(timestamp: str, now: float) -> float:
-    from datetime import datetime
-
-    return now - datetime.fromisoformat(timestamp).timestamp()
+def _run_and_end(stage: Stage, **env: str) -> tuple[Finished, float]:
+    """A run that sends one recap, and the seconds from that to the process's end."""
+    finished = stage.run(**env)
+    ended = time.time()
+    assert (finished.code, finished.event("tick.finished")["sent"]) == (0, 1), finished.err
+    return finished, ended - datetime.fromisoformat(finished.event("recap.sent")["timestamp"]).timestamp()
 
 
 def test_what_is_not_installed_is_told_and_fails_nothing(stage: Stage, tmp_path: Path) -> None:

@@ -39,9 +39,11 @@ class ShiftedRedis(ThreadedServer):
         await asyncio.gather(self._commands(reader, downstream), pump(upstream, writer), return_exceptions=True)
 
     async def _commands(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while words := await _command(source):
-            sink.write(_told(self._shifted(words)))
-        sink.close()
+        try:
+            while words := await _command(source):
+                sink.write(_told(self._shifted(words)))
+        finally:
+            sink.close()
 
     def _shifted(self, words: list[bytes]) -> list[bytes]:
         if words[0] == b"TIME":
