@@ -39,8 +39,8 @@ SCRIPTS = {
     for script in sorted({one["script"] for one in TABLE.values()})
 }
 UNBOUNDED = frozenset({"ja", "zh", "ko"})  # languages in which no boundary marks a word
-# Sounds that are a word in no language: uh, hmm, ähm, euh, э-э.
-SOUNDS = r"u+h+m*|um{2,}|h+m+|m{2,}|mhm|erm+|[äö]+h+m*|e+u+h+m*|heu+|e+hm+|э-э+|э{2,}м*|м{2,}|y{2,}|e{3,}"
+# Sounds that are a word in no language: uh, hmm, ähm, øh, euh, э-э.
+SOUNDS = r"u+h+m*|um{2,}|h+m+|m{2,}|mhm|erm+|[äöø]+h+m*|e+u+h+m*|heu+|e+hm+|э-э+|э{2,}м*|м{2,}|y{2,}|e{3,}"
 FIGURES = regex.compile(r"\p{Nd}+(?:[.,:]\p{Nd}+)*")
 DOUBLED = regex.compile(r"(?<![\w'’-])([^\W\d][\w'’]*)(?:[,…-]?\s+\1(?![\w'’-]))+", regex.IGNORECASE)
 
@@ -175,9 +175,14 @@ def _opening(tag: str) -> regex.Pattern[str]:
 
 @cache
 def _fillers(tag: str) -> regex.Pattern[str]:
+    """Fillers with the marks that belong to them: a sentence's own, or the comma before where the sentence ends."""
     own = language_entry(tag).get("fillers", "").split()
     if tag in UNBOUNDED:
-        return regex.compile(rf"(?:{'|'.join(own)})[、，,…]*\s*" if own else r"(?!)")
+        sounds = "|".join(own) or r"(?!)"
+        return regex.compile(rf"[、，](?:{sounds})(?=[。！？])|(?:{sounds})[、，,…]*\s*")
     sounds = "|".join([SOUNDS, *own])
     no_acronym = r"(?-i:(?!\p{Lu}{2}))"  # the ER is a place
-    return regex.compile(rf"(?<![\w'’-])(?<!\d ){no_acronym}(?:{sounds})(?![\w'’-])[,…]*\s*", regex.IGNORECASE)
+    filler = rf"(?<![\w'’-])(?<!\d ){no_acronym}(?:{sounds})(?![\w'’-])"
+    sentence = rf"(?<=(?:^|[.!?…])\s*)(?:{filler}[,.!?…]*\s*)+"
+    at_the_end = rf",\s+(?:{filler}[,…]*\s*)+(?=[.!?])"
+    return regex.compile(rf"{sentence}|{at_the_end}|{filler}[,…]*\s*", regex.IGNORECASE)

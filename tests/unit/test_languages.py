@@ -25,7 +25,7 @@ from notifications.recap.words import (
 
 KINDS = ("days", "numbers", "pronouns", "fillers")
 WRITTEN = [(tag, kind) for tag, known in TABLE.items() for kind in KINDS if kind in known]
-PATTERNS = ("ja", "zh", "ko")  # whose numbers are patterns, since their words stand within others
+PATTERNS = ("ja", "zh", "ko", "tr")  # whose numbers are patterns, since a word of theirs stands within others
 COUNTED = ("talks", "tasks", "more_talks", "more_tasks")
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import sentencex
 
 ANY_LANGUAGE = "en"  # its rules are used for languages without their own
+# Abbreviations before a name or a number that the library takes for the end of a sentence.
+ABBREVIATED = re.compile(r"(?<!\S)(?:डॉ|डा|श्री|श्रीमती|सुश्री|प्रो|कु|पं|रु|ডা|ড|د|M|Mme|Dr|Mevr)\.\s*$")
 
 
 def sentences(text: str, language: str | None) -> list[str]:
     """The text cut into sentences by the rules of its language."""
-    return [sentence.strip() for sentence in sentencex.segment((language or ANY_LANGUAGE).split("-")[0], text)]
+    pieces, before = list[str](), ""
+    for piece in sentencex.segment((language or ANY_LANGUAGE).split("-")[0], text):
+        if ABBREVIATED.search(before):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+        before = piece
+    return [piece.strip() for piece in pieces]
