@@ -37,12 +37,12 @@ except ModuleNotFoundError as missing:
 
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
-from notifications.commands.operation import Context
+from notifications.commands.context import Context
 from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, shown
 from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
-from notifications.outbound import outbound
 from notifications.ports import Telemetry
+from notifications.proxies import outbound
 from notifications.run.state import Parts
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick

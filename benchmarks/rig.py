@@ -21,7 +21,7 @@ from redis import Redis
 
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.domain.shards import BASE62
-from notifications.domain.told import told_hash
+from notifications.domain.told_once import told_hash
 from tests.support.jobs import JOB, KEEP, complete_other_shards, latest_hour
 from tests.support.servers import RedisServer, shared_emulator, stop_shared_emulator
 from tests.support.worlds import FirestoreWorld, SqliteWorld, talk

@@ -16,7 +16,7 @@ from typing import Any
 from evals.days import Day
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, client_of, connect
 from notifications.adapters.llm.requests import FORMS
-from notifications.adapters.llm.sentences import sentences
+from notifications.adapters.sentences import sentences
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.question import Question

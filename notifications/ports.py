@@ -23,7 +23,7 @@ from notifications.domain.shards import Range
 if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
     from notifications.domain.delivery import Decision, Opening
     from notifications.domain.question import Question
-    from notifications.domain.told import Candidates
+    from notifications.domain.told_once import Candidates
 
 
 Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user, devices, conversations

@@ -68,7 +68,7 @@ async def redis_url(settings: Settings) -> AsyncIterator[str]:
     if settings.redis_url is not None:
         yield settings.redis_url
         return
-    from notifications.adapters.local.embedded import EmbeddedRedis
+    from notifications.adapters.local.embedded_redis import EmbeddedRedis
 
     async with EmbeddedRedis(settings.data_dir) as embedded:
         yield embedded.url
@@ -136,7 +136,7 @@ async def open_parts(
                 stack.push_async_callback(verifier.aclose)
         push = await _push(settings, show)
         stack.push_async_callback(push.aclose)
-        from notifications.adapters.llm.sentences import sentences
+        from notifications.adapters.sentences import sentences
 
         yield Parts(
             claims=claims,

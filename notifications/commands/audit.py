@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from notifications.commands.operation import Context
+from notifications.commands.context import Context
 from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
 from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays
 from notifications.domain.schedule import ONE_DAY

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from notifications.commands.operation import RESENDABLE, Operation
+from notifications.commands.context import RESENDABLE, Operation
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import FIRST_YEAR, LAST_YEAR, in_range
 from notifications.domain.schedule import zone_names

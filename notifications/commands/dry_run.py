@@ -8,7 +8,7 @@ from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 
-from notifications.commands.operation import Context, rows_of, usable_user
+from notifications.commands.context import Context, rows_of, usable_user
 from notifications.commands.terminal import Table, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User

@@ -17,8 +17,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from notifications.commands.context import Context, rows_of
 from notifications.commands.inspect import claims_of
-from notifications.commands.operation import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from notifications.commands.operation import Context, rows_of
+from notifications.commands.context import Context, rows_of
 from notifications.commands.terminal import Table, say, several
 from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
 from notifications.domain.model import Ledger, day_of, in_range

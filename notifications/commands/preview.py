@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 
-from notifications.commands.operation import Context, usable_user
+from notifications.commands.context import Context, usable_user
 from notifications.commands.show import say_recap
 from notifications.commands.terminal import say, say_wrapped, several
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 
-from notifications.commands.operation import RESENDABLE, Context
+from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays, slot_of
 from notifications.domain.errors import UsageFault

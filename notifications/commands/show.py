@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from notifications.commands.operation import Context
+from notifications.commands.context import Context
 from notifications.commands.terminal import say, say_line, say_wrapped
 from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import ONE_DAY, latest_slot

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 
-from notifications.commands.operation import K, T, rows_of
+from notifications.commands.context import K, T, rows_of
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day

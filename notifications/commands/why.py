@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from notifications.commands.operation import Context
+from notifications.commands.context import Context
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.told import hashes_in
+from notifications.domain.told_once import hashes_in
 from notifications.ports import Listed
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day

@@ -11,7 +11,7 @@ from typing import Any
 from notifications.domain.errors import Malformed
 from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.push import PushResult, Wording, notice
-from notifications.domain.told import NO_NEIGHBOURS, Neighbours
+from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 
 RESEND_OUTCOME = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifications.domain.model import Ledger
-from notifications.domain.own_words import own_words
+from notifications.domain.phrases import phrases_in
 from notifications.domain.text import bounded, one_emoji, plain
 
 TITLE_LENGTH, TITLE_BYTES = 100, 300
@@ -100,7 +100,7 @@ class Wording:
 
     @property
     def placeholder(self) -> Notice:
-        words = own_words(self.language)
+        words = phrases_in(self.language)
         return Notice(words.title, words.ready)
 
 

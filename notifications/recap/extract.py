@@ -15,13 +15,13 @@ import regex
 
 from notifications.domain.model import WEARER, Cited, Conversation, Draft, Highlight, Turn, joined
 from notifications.domain.money import NOTHING, Spent
-from notifications.domain.own_words import own_words
+from notifications.domain.phrases import phrases_in
 from notifications.domain.text import bounded, plain
 from notifications.recap import bounds
 from notifications.recap.document import MAX_TASKS
-from notifications.recap.finish import MAX_TASK_COMPARED, MAX_TITLE, TOPIC_SEPARATOR, counts_of, topic_of
 from notifications.recap.lexrank import SAME, Vector, cosine, lexrank, select_diverse, tfidf_vectors, word_counts
 from notifications.recap.material import Material
+from notifications.recap.stand_ins import MAX_TASK_COMPARED, MAX_TITLE, TOPIC_SEPARATOR, counts_of, topic_of
 from notifications.recap.words import (
     begins_with_a_pronoun,
     content_stems,
@@ -367,4 +367,4 @@ def _more(m: Material, shown: Collection[object]) -> Iterable[Cited]:
     """How many conversations and things to do are not shown, in the user's language."""
     texts = {plain(item.description, MAX_TASK_COMPARED) for c in m.conversations for item in c.action_items} - {""}
     hidden = len(m.conversations) - len(shown), max(0, len(texts) - MAX_TASKS)
-    return [Cited(sentence) for sentence in own_words(m.language).more(*hidden)]
+    return [Cited(sentence) for sentence in phrases_in(m.language).more(*hidden)]

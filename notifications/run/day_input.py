@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from notifications.domain.model import Conversation, DayState, Ledger, Summary, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_instant, zone
-from notifications.domain.told import (
+from notifications.domain.told_once import (
     DAYS_BEFORE,
     NO_NEIGHBOURS,
     Candidates,

@@ -29,10 +29,10 @@ from notifications.recap.answer import read_answer, read_facts, unfounded
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
 from notifications.recap.extract import digest
-from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
+from notifications.recap.stand_ins import finished
 from notifications.recap.verify import Verdict
 from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
 from notifications.run.state import Run

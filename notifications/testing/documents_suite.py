@@ -23,7 +23,7 @@ from notifications.domain.model import (
     Window,
 )
 from notifications.domain.shards import Range
-from notifications.domain.told import Candidates, told_hash
+from notifications.domain.told_once import Candidates, told_hash
 from notifications.ports import Decided, Mended, Store
 from notifications.testing.base import Suite
 from notifications.testing.world import Doc, World, talk

@@ -22,7 +22,7 @@ from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, n
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
-from notifications.domain.told import Candidates
+from notifications.domain.told_once import Candidates
 from notifications.ports import Decided, Listed, Mended
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

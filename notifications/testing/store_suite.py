@@ -19,7 +19,7 @@ from notifications.domain.model import (
     DayState,
 )
 from notifications.domain.push import PushResult
-from notifications.domain.told import Neighbours, Version, told_hash, told_of
+from notifications.domain.told_once import Neighbours, Version, told_hash, told_of
 from notifications.ports import Store
 from notifications.testing.documents_suite import (
     DAY,

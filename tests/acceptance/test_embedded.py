@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.local.embedded import MAX_SOCKET_PATH, EmbeddedRedis
+from notifications.adapters.local.embedded_redis import MAX_SOCKET_PATH, EmbeddedRedis
 from notifications.adapters.local.samples import samples
 from notifications.domain.schedule import latest_slot
 from tests.support.jobs import JOB, KEEP
@@ -103,7 +103,7 @@ def test_twenty_at_once_share_one_server_and_push_once(job: Job, tmp_path: Path)
 HOLDS = """
 import asyncio, sys
 from pathlib import Path
-from notifications.adapters.local.embedded import EmbeddedRedis
+from notifications.adapters.local.embedded_redis import EmbeddedRedis
 
 async def main():
     async with EmbeddedRedis(Path(sys.argv[1])):
@@ -147,7 +147,7 @@ async def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: 
         [
             *(sys.executable, "-c"),
             "import asyncio, sys, time; from pathlib import Path; "
-            "from notifications.adapters.local.embedded import EmbeddedRedis; "
+            "from notifications.adapters.local.embedded_redis import EmbeddedRedis; "
             "asyncio.run(EmbeddedRedis(Path(sys.argv[1])).__aenter__()); print('up', flush=True); time.sleep(100)",
             str(folder),
         ],

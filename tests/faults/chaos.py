@@ -21,7 +21,7 @@ from aiohttp import web
 
 from notifications.domain.claim import ClaimState, sweep_key
 from notifications.domain.schedule import ONE_DAY
-from notifications.domain.told import hashes_in, told_hash
+from notifications.domain.told_once import hashes_in, told_hash
 from tests.faults.stage import MAX_TICKS, SCALED, FaultStage
 from tests.support.jobs import Stage
 from tests.support.servers import RedisServer, redis_binaries, shared_emulator, stop_shared_emulator

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from notifications.adapters.claims.redis import RedisClaims, connect
-from notifications.adapters.llm.sentences import sentences
 from notifications.adapters.local.outbox import Outbox
+from notifications.adapters.sentences import sentences
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimState
 from notifications.domain.errors import (
     ConfigFault,

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from notifications.domain.schedule import ONE_DAY, latest_slot
-from notifications.domain.told import hashes_in, told_hash
+from notifications.domain.told_once import hashes_in, told_hash
 from tests.faults.stage import MAX_TICKS, FaultStage
 from tests.support.jobs import Finished
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, talk

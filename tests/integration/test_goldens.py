@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from notifications.domain.text import width_of
-from notifications.domain.told import told_hash
+from notifications.domain.told_once import told_hash
 from tests.support.jobs import JOB, Finished, Stage
 from tests.support.worlds import talk
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from notifications.domain.claim import user_key
 from notifications.domain.schedule import ONE_DAY, Slot
-from notifications.domain.told import told_hash
+from notifications.domain.told_once import told_hash
 from tests.support.jobs import Finished, Stage
 from tests.support.worlds import Doc, SqliteWorld, talk
 

@@ -28,7 +28,7 @@ MAY = {
     "ports": {"domain"},
     "limits": {"domain"},
     "log": {"domain"},
-    "outbound": {"domain"},
+    "proxies": {"domain"},
     "recap": {"domain"},
     "domain": set(),
 }

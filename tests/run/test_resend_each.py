@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifications.commands.operation import RESENDABLE, Context
+from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
 from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
 from notifications.ports import Listed

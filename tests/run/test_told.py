@@ -11,7 +11,7 @@ from notifications.commands.preview import preview
 from notifications.commands.resend import Refused, resend
 from notifications.commands.why import why
 from notifications.domain.schedule import ONE_DAY
-from notifications.domain.told import told_hash
+from notifications.domain.told_once import told_hash
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
 from notifications.testing import Doc, talk
 from tests.support.evening import EIGHT, Evening

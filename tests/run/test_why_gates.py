@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from notifications.commands.context import Context
 from notifications.commands.dry_run import dry_run
-from notifications.commands.operation import Context
 from notifications.commands.why import NEXT, why
 from notifications.domain.errors import ProviderFault
 from notifications.domain.schedule import Cohort, cohorts_between

@@ -10,7 +10,7 @@ from typing import Any
 from notifications.domain.claim import skipped_key, sweep_key, user_key
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.shards import key_of
-from notifications.domain.told import told_hash
+from notifications.domain.told_once import told_hash
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import EIGHT, Evening
 from tests.support.worlds import Doc, talk

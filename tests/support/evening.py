@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifications.adapters.llm.sentences import sentences
-from notifications.commands.operation import Context
+from notifications.adapters.sentences import sentences
+from notifications.commands.context import Context
 from notifications.domain.claim import Record, user_key
 from notifications.domain.push import PushText
 from notifications.domain.question import Question

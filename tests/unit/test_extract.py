@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.llm.sentences import sentences
+from notifications.adapters.sentences import sentences
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.extract import MAX_CANDIDATES, extract
 from notifications.recap.material import Material

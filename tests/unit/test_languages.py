@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import regex
 
-from notifications.domain.own_words import OWN_WORDS, own_words
+from notifications.domain.phrases import PHRASES, phrases_in
 from notifications.domain.text import plain
 from notifications.recap.words import (
     DEFAULT_LANGUAGE,
@@ -55,7 +55,7 @@ def test_the_words_of_a_kind_are_small_composed_each_once_and_in_the_languages_s
             assert is_written_in(regex.sub(r"\W", "", word), TABLE[tag]["script"]), word
 
 
-@pytest.mark.parametrize("tag", OWN_WORDS)
+@pytest.mark.parametrize("tag", PHRASES)
 def test_each_language_that_a_user_reads_is_known_to_the_extract(tag: str) -> None:
     assert {"days", "numbers", "pronouns"} <= set(TABLE[tag])
     assert len(stop_words(tag)) > 50
@@ -83,9 +83,9 @@ def test_a_language_is_called_by_its_name_and_an_unknown_one_by_its_tag() -> Non
     assert language_entry("tlh") == language_entry(None) == {}
 
 
-@pytest.mark.parametrize("tag", OWN_WORDS)
+@pytest.mark.parametrize("tag", PHRASES)
 def test_our_own_words_are_plain_and_short_in_each_language(tag: str) -> None:
-    words = OWN_WORDS[tag]
+    words = PHRASES[tag]
     for line in (words.title, words.ready):
         assert plain(line) == line
         assert 5 < len(line) <= 40
@@ -98,9 +98,9 @@ def test_our_own_words_are_plain_and_short_in_each_language(tag: str) -> None:
     assert is_written_in(words.ready, TABLE[tag]["script"])
 
 
-@pytest.mark.parametrize("tag", OWN_WORDS)
+@pytest.mark.parametrize("tag", PHRASES)
 def test_what_is_not_there_is_not_counted(tag: str) -> None:
-    words = OWN_WORDS[tag]
+    words = PHRASES[tag]
     assert words.counts(0, 0) == words.ready
     assert words.counts(1, 0) == words.talks[0].format(1)
     assert words.counts(3, 2) == f"{words.talks[1].format(3)}, {words.tasks[1].format(2)}"
@@ -112,6 +112,6 @@ def test_what_is_not_there_is_not_counted(tag: str) -> None:
 
 
 def test_who_reads_another_language_reads_english() -> None:
-    assert own_words("de-AT") is OWN_WORDS["de"]
-    assert own_words("PT") is OWN_WORDS["pt"]
-    assert own_words("sw") is own_words(None) is own_words("") is OWN_WORDS["en"]
+    assert phrases_in("de-AT") is PHRASES["de"]
+    assert phrases_in("PT") is PHRASES["pt"]
+    assert phrases_in("sw") is phrases_in(None) is phrases_in("") is PHRASES["en"]

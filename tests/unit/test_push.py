@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.own_words import OWN_WORDS
+from notifications.domain.phrases import PHRASES
 from notifications.domain.push import (
     Message,
     Notice,
@@ -61,10 +61,10 @@ def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) ->
     assert notice("Head", "Over", "🌤️", wording) == shown
 
 
-@pytest.mark.parametrize("language", OWN_WORDS)
+@pytest.mark.parametrize("language", PHRASES)
 def test_what_says_nothing_is_short_in_each_language(language: str) -> None:
     shown = notice("Head", "Over", "🌤️", Wording(PushText.NONE, language))
-    assert shown == Notice(OWN_WORDS[language].title, OWN_WORDS[language].ready)
+    assert shown == Notice(PHRASES[language].title, PHRASES[language].ready)
     for line in (shown.title, shown.body):
         assert plain(line) == line
         assert 5 < len(line) <= 40

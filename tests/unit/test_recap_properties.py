@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.adapters.llm.sentences import sentences
+from notifications.adapters.sentences import sentences
 from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.answer import LISTS, read_answer, read_facts
 from notifications.recap.evidence import FUZZY_SHARE, Evidence, SearchableNote
 from notifications.recap.extract import digest, extract, tells_something
-from notifications.recap.finish import finished
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note, plan
 from notifications.recap.prompt import part_question, recap_question
+from notifications.recap.stand_ins import finished
 from notifications.recap.verify import Verdict, apply_verdicts, count_sentences, second_look
 from notifications.recap.words import letters_of
 from notifications.testing.answers import item

@@ -24,7 +24,7 @@ from notifications.domain.schedule import (
     zone,
     zone_names,
 )
-from notifications.domain.told import candidates
+from notifications.domain.told_once import candidates
 
 RULES = Rules(timedelta(hours=2), timedelta(minutes=20))
 zones = st.sampled_from(zone_names())

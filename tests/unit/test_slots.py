@@ -22,7 +22,7 @@ from notifications.domain.schedule import (
     zone,
     zone_names,
 )
-from notifications.domain.told import candidates
+from notifications.domain.told_once import candidates
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 INSTANT = timedelta(microseconds=1)  # the least that a datetime tells apart

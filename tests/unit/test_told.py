@@ -8,7 +8,7 @@ import pytest
 
 from notifications.domain.model import Conversation, DayState, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_on
-from notifications.domain.told import candidates, hashes_in, neighbours, told_hash, told_of
+from notifications.domain.told_once import candidates, hashes_in, neighbours, told_hash, told_of
 from notifications.run.day_input import Ledgers
 
 SLOT = slot_on("UTC", date(2026, 5, 10), 20)

@@ -38,7 +38,7 @@ from notifications.domain.text import code as error_code
 from notifications.domain.text import printable
 from notifications.limits import Limits
 from notifications.ports import Answer, Checked
-from notifications.recap.trial import Trial
+from notifications.recap.self_test import Trial
 
 log = structlog.get_logger()
 

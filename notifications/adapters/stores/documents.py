@@ -33,7 +33,7 @@ from notifications.domain.model import (
 )
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean, language_tag
-from notifications.domain.told import Candidates
+from notifications.domain.told_once import Candidates
 from notifications.ports import Listed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from notifications.commands.operation import Context, usable_user
+from notifications.commands.context import Context, usable_user
 from notifications.commands.terminal import say, say_wrapped
 from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key

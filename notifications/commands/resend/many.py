@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from notifications.commands.operation import Context
+from notifications.commands.context import Context
 from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, check, finish, live_for, open_day
 from notifications.commands.terminal import say_wrapped
 from notifications.commands.user_days import DayQuery, UserDay, UserDays

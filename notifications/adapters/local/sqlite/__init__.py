@@ -23,7 +23,7 @@ from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapsh
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
-from notifications.domain.told import Candidates
+from notifications.domain.told_once import Candidates
 from notifications.ports import Decided, Listed, Mended
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

@@ -24,7 +24,7 @@ from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreD
 from notifications.domain.model import Conversation, DayState, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
-from notifications.domain.told import Candidates
+from notifications.domain.told_once import Candidates
 from notifications.ports import Decided, Listed, Mended
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to

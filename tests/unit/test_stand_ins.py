@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
-from notifications.domain.own_words import OWN_WORDS
-from notifications.recap.finish import counts_of, finished
+from notifications.domain.phrases import PHRASES
 from notifications.recap.material import Material
+from notifications.recap.stand_ins import counts_of, finished
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 A = Conversation("a", AT, title="Rent with Clara", action_items=(ActionItem("Pay"), ActionItem("Call", completed=True)))
@@ -180,7 +180,7 @@ def test_only_what_is_left_to_do_is_counted_and_each_thing_once() -> None:
     assert counts_of(replace(m, conversations=())) == "Your recap is ready."
 
 
-@pytest.mark.parametrize("language", sorted(OWN_WORDS))
+@pytest.mark.parametrize("language", sorted(PHRASES))
 def test_counts_and_fallbacks_fit_where_they_stand_in_each_language(language: str) -> None:
     many = Material(AT.date(), tuple(replace(A, id=f"c{n}") for n in range(999)), language)
     draft = finished(Draft("", (ILL,), ""), many)

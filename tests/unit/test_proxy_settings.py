@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from notifications.domain.errors import ConfigFault
-from notifications.outbound import outbound
+from notifications.proxies import outbound
 
 PROXY = "http://user:se%40cret@proxy.example:3128"
 NEVER = "127.0.0.1,localhost,::1,metadata.google.internal,169.254.169.254"

@@ -11,7 +11,7 @@ DEFAULT = "en"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnWords:
+class Phrases:
     """One language's words. Counted ones have a form for one and a form for more; `{}` is the number."""
 
     title: str
@@ -34,14 +34,14 @@ def _counted(forms: Sequence[str], count: int) -> str:
     return forms[count != 1].format(count) if count else ""
 
 
-def own_words(language: str | None) -> OwnWords:
+def phrases_in(language: str | None) -> Phrases:
     """The words of a language tag; English where the language is unknown."""
-    return OWN_WORDS.get((language or "").partition("-")[0].lower(), OWN_WORDS[DEFAULT])
+    return PHRASES.get((language or "").partition("-")[0].lower(), PHRASES[DEFAULT])
 
 
-def _read() -> dict[str, OwnWords]:
-    table = tomllib.loads((Path(__file__).parent / "own_words.toml").read_text(encoding="utf-8"))
-    return {tag: OwnWords(**words) for tag, words in table.items()}
+def _read() -> dict[str, Phrases]:
+    table = tomllib.loads((Path(__file__).parent / "phrases.toml").read_text(encoding="utf-8"))
+    return {tag: Phrases(**words) for tag, words in table.items()}
 
 
-OWN_WORDS = _read()
+PHRASES = _read()

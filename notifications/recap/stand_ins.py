@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from notifications.domain.model import Conversation, Draft, Highlight
-from notifications.domain.own_words import own_words
+from notifications.domain.phrases import phrases_in
 from notifications.domain.schedule import zone
 from notifications.domain.text import plain
 from notifications.recap.bounds import MAX_HEADLINE, MAX_PUSH, MAX_TOPIC
@@ -59,7 +59,7 @@ def counts_of(m: Material) -> str:
     """`3 conversations, 2 things to do`, in the user's language."""
     open_items = (item for c in m.conversations for item in c.action_items if not item.completed)
     tasks = {plain(item.description, MAX_TASK_COMPARED) for item in open_items} - {""}
-    return own_words(m.language).counts(len(m.conversations), len(tasks))
+    return phrases_in(m.language).counts(len(m.conversations), len(tasks))
 
 
 def _stems(text: str, m: Material) -> frozenset[str]:
