@@ -191,6 +191,34 @@ def test_of_two_that_say_the_same_of_the_same_names_the_later_stands() -> None:
     assert [one for one in told if "dinner" in one] == ["The dinner with Clara is at eight on Friday."]
 
 
+@pytest.mark.parametrize(
+    ("before", "later", "corrected"),
+    [
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Sunday.", True),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Sunday, not Friday.", True),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Bruno on Sunday.", False),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Friday.", False),
+        ("We meet Clara at the harbour as always.", "The ferry is full, so we meet Clara on Sunday.", False),
+    ],
+)
+def test_a_later_conversation_corrects_the_days_and_numbers_of_the_same_name(
+    before: str, later: str, corrected: bool
+) -> None:
+    others = "The cellar pump is broken and costs 300 euros.", "Bruno sells his old green bicycle in June."
+    draft = extracted(talk("a", before), talk("b", later), *map(talk, "cd", others), language="en")
+    assert [before in one for one in texts(draft.sentences)].count(True) == (not corrected)
+
+
+def test_a_push_tells_nothing_that_a_later_sentence_may_correct() -> None:
+    """The later one may name the old day too."""
+    paint, later = (
+        "The garden fence gets blue paint on Friday.",
+        "Blue paint for the garden fence is late: Friday or Monday.",
+    )
+    draft = extracted(talk("a", paint), talk("b", later), language="en")
+    assert (paint in draft.push, later in draft.push) == (False, True)
+
+
 def test_what_others_wrote_is_cleaned() -> None:
     draft = extracted(talk("a", "See <b>this</b> https://evil.example/x now, please do. \x1b[2JBye for now, friend."))
     assert texts(draft.overview) == ["See this now, please do.", "Bye for now, friend."]
