@@ -366,10 +366,10 @@ async def test_a_draft_is_found_again_after_its_next_run_was_stopped() -> None:
     assert kinds(evening) == ["daily_recap", NAME, NAME, NAME, NAME]
 
 
-@pytest.mark.parametrize("falls_back", [True, False])
-async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_nobody(falls_back: bool) -> None:
+@pytest.mark.parametrize("has_fallback", [True, False])
+async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_nobody(has_fallback: bool) -> None:
     evening = looked_at()
-    evening.falls_back = falls_back
+    evening.has_fallback = has_fallback
     evening.summarizer.script = one_of(NAME, ProviderFault("It answers 503.", retry_after=timedelta(0)))
     assert outcomes(await evening.tick()) == {"waiting": 1}
     calls = evening.summarizer.calls
@@ -383,7 +383,7 @@ async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_nobody(falls_b
 
 async def test_without_a_draft_the_closing_pass_of_a_run_without_a_fallback_misses_the_day() -> None:
     evening = looked_at()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.summarizer.script = one_of("daily_recap", ProviderFault("It answers 503.", retry_after=timedelta(0)))
     assert outcomes(await evening.tick()) == {"waiting": 1}
     await evening.later(hours=2, minutes=5)

@@ -49,7 +49,7 @@ async def test_sixty_shards_serve_everybody_once() -> None:
 async def test_two_tasks_side_by_side_serve_everybody_once() -> None:
     evening = Evening(shards=4)
     evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
-    reports = await asyncio.gather(*(evening.tick(task=task, tasks=2) for task in range(2)))
+    reports = await asyncio.gather(*(evening.tick(task_index=task, task_count=2) for task in range(2)))
     assert sum(outcomes(report).get("sent", 0) for report in reports) == 12
     assert set(evening.got().values()) == {1}
 
@@ -101,7 +101,7 @@ async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> 
     evening.now += timedelta(hours=2, minutes=45)
     report = await evening.tick()
     assert report.unserved > 0
-    later = await evening.tick(since=evening.now)
+    later = await evening.tick(installed_at=evening.now)
     assert later.unserved == 0
 
 

@@ -57,8 +57,8 @@ def resend(found: Ledger | None, **changes: Any) -> Decision:
 
 def written(decision: Decision) -> Ledger:
     assert decision.write
-    assert decision.entry is not None
-    return decision.entry
+    assert decision.ledger is not None
+    return decision.ledger
 
 
 @pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])

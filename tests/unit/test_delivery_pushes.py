@@ -210,8 +210,8 @@ def test_a_wish_that_each_has_it_pushes_nothing_that_was_sent_meanwhile() -> Non
     gave_up = replace(had, state=DayState.GAVE_UP)
     assert resend(gave_up, again=False) == resend(gave_up)
     some = replace(gave_up, devices={"a": "accepted", "b": "gone", "c": "unknown"})
-    asked = resend(some, again=False).entry
+    asked = resend(some, again=False).ledger
     assert asked is not None
     assert dict(asked.devices) == {"a": "accepted"}  # it has the recap
-    assert dict(resend(some).entry.devices) == {}  # type: ignore[union-attr]
+    assert dict(resend(some).ledger.devices) == {}  # type: ignore[union-attr]
     assert resend(None, again=False) == Decision(NextStep.FINAL, None)

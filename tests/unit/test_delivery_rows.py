@@ -60,7 +60,7 @@ def test_a_day_that_ends_is_written_whole(state: DayState) -> None:
 
 def test_a_dead_day_says_of_what_and_no_other_does() -> None:
     told = {
-        state: delivery.end_day(CHARGED, state, "failures", Snapshot(None, NOW), TERMS).entry
+        state: delivery.end_day(CHARGED, state, "failures", Snapshot(None, NOW), TERMS).ledger
         for state in (DayState.DEAD, DayState.MISSED)
     }
     bare = replace(NEW, outcome="failures", failures=3, crashes=1, window_start=None, window_end=None)
@@ -111,7 +111,7 @@ def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -
     assert legacy(None) == Decision(
         NextStep.FINAL, replace(base, created_at=NOW, window_end=SLOT), write=True, stamp_sent=True
     )
-    assert legacy(None, early).entry == replace(base, created_at=early.created_at, window_end=early.created_at)
+    assert legacy(None, early).ledger == replace(base, created_at=early.created_at, window_end=early.created_at)
     assert begin(summary=early) == legacy(None, early)
     assert legacy(None, active=False) == Decision(NextStep.NO_USER)
 
@@ -119,8 +119,8 @@ def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -
 def test_a_resend_beside_another_hands_summary_raises_the_sequence() -> None:
     found = entry(DayState.SKIPPED, seq=4)
     made = begin(found, replaces=found, summary=THEIRS)
-    assert made.entry is not None
-    assert (made.entry.seq, made.entry.outcome) == (5, "legacy")
+    assert made.ledger is not None
+    assert (made.ledger.seq, made.ledger.outcome) == (5, "legacy")
 
 
 @pytest.mark.parametrize("state", [state for state in DayState if state is not DayState.UNREADABLE])
@@ -146,8 +146,8 @@ def test_begin_is_written_whole() -> None:
 
 def test_a_window_that_is_none_is_never_stored() -> None:
     bare = delivery.end_day(replace(ME, window=None), DayState.SKIPPED, "w", Snapshot(None, NOW), TERMS)
-    assert bare.entry is not None
-    assert (bare.entry.window_start, bare.entry.window_end) == (None, None)
+    assert bare.ledger is not None
+    assert (bare.ledger.window_start, bare.ledger.window_end) == (None, None)
     assert Window(SLOT, SLOT).empty
 
 
@@ -186,17 +186,17 @@ def test_the_sweep_gives_up_who_is_gone_and_what_is_over(found: Ledger) -> None:
 
 
 def test_recording_that_is_repeated_counts_no_push_twice() -> None:
-    first = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
-    again = record(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+    first = record(MINE, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).ledger
+    again = record(first, {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).ledger
     assert first is not None
     assert again is not None
     assert (first.repeats, again.repeats, again.state) == (0, 0, DayState.PENDING)
-    others = record(replace(first, by="another"), {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).entry
+    others = record(replace(first, by="another"), {"a": PushResult.ACCEPTED, "b": PushResult.BUSY}).ledger
     assert others is not None
     assert others.repeats == 1
 
 
 def test_a_device_that_has_the_recap_has_it_whatever_became_of_its_token() -> None:
     late = record(replace(MINE, devices={"a": "accepted"}), {"a": PushResult.GONE, "b": PushResult.REFUSED})
-    assert late.entry is not None
-    assert (late.entry.state, late.entry.outcome, dict(late.entry.devices)) == (DayState.SENT, "", {"a": "accepted"})
+    assert late.ledger is not None
+    assert (late.ledger.state, late.ledger.outcome, dict(late.ledger.devices)) == (DayState.SENT, "", {"a": "accepted"})
