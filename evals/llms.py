@@ -78,7 +78,7 @@ class Maker:
         heard = Overheard(self.llm, quotes)
         run = Run(replace(evening.services, summarizer=heard, verifier=heard))
         writing = RecapWriter(
-            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, keeps=False
+            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, can_store=False
         )
         try:
             return await writing.draft(), ""

@@ -43,7 +43,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         writing, fault, draft = None, "", None
         if run.services.summarizer is not None:
             asking = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
-            writing = RecapWriter(run, material, asking, uid=uid, day=slot.recap_date, keeps=False)
+            writing = RecapWriter(run, material, asking, uid=uid, day=slot.recap_date, can_store=False)
             try:
                 draft = await writing.draft()
             except (ItemFault, ProviderFault, OverBudget) as raised:

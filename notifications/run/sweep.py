@@ -96,7 +96,7 @@ async def _take_and_push(day: Day) -> TurnResult:
     run.counts.claimed += 1
     try:
         async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
-            devices = await day.devices()
+            devices = await day.read_devices()
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:

@@ -50,8 +50,8 @@ Verdicts = Mapping[tuple[str, str], Verdict]
 class RecapWriter:
     """One day's recap in the making.
 
-    `keeps`: whether what is paid is stored, so that it is not paid twice. `resumes`: whether an earlier run may have
-    stored a draft for want of a second look. `may_wait`: whether another run can give the second look later.
+    `can_store`: whether what is paid is stored, so that it is not paid twice. `may_resume`: whether an earlier run may have
+    stored a draft for want of a second look. `can_retry_later`: whether another run can give the second look later.
     """
 
     run: Run
@@ -59,9 +59,9 @@ class RecapWriter:
     asking: LLMSession
     uid: str
     day: date
-    keeps: bool = True
-    resumes: bool = False
-    may_wait: bool = False
+    can_store: bool = True
+    may_resume: bool = False
+    can_retry_later: bool = False
     coverage: Counter[str] = field(default_factory=lambda: Counter(NOTHING_COVERED))
     drafts: list[Draft] = field(default_factory=list)  # of each whole answer, in order
     dropped: list[tuple[str, str]] = field(default_factory=list)  # of all answers, and why: for `preview`
@@ -80,7 +80,7 @@ class RecapWriter:
     async def draft(self) -> Draft:
         """The draft, ready to be stored. Raises ItemFault, ProviderFault, OverBudget."""
         await self._plan()
-        written = await self._kept_draft() if self.resumes else None
+        written = await self._kept_draft() if self.may_resume else None
         try:
             verified = await self._verify(written or await self._write())
         finally:
@@ -167,13 +167,13 @@ class RecapWriter:
         """What is in a part of the day; what was paid for once is not paid again."""
         store, question = self.run.services.store, part_question(self.m, part)
         key = question_hash(question)
-        facts = await self.run.read_breaker.watch(store.part(self.uid, self.day, key)) if self.keeps else None
+        facts = await self.run.read_breaker.watch(store.part(self.uid, self.day, key)) if self.can_store else None
         if facts is None:
             try:
                 facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
             except ItemFault as fault:
                 return await self._facts_in_its_place(part, halvings, fault)
-            if self.keeps:
+            if self.can_store:
                 with suppress(StoreDown):  # then it may be paid again; this recap goes on
                     await self.run.read_breaker.watch(store.put_part(self.uid, self.day, key, facts))
         self.coverage.update(note.how for note in part)
@@ -230,7 +230,7 @@ class RecapWriter:
         """A second answer, if it can be paid and more is left of it. No fault of it costs the first."""
         self.asking.begin_again()
         question = ask_again(question, "most of its sentences do not follow from the notes.")
-        may_wait, self.may_wait = self.may_wait, False
+        may_wait, self.can_retry_later = self.can_retry_later, False
         try:
             reserved = await self._reserve_both(question)
             reader = partial(self._read, question)
@@ -240,7 +240,7 @@ class RecapWriter:
             log.info("recap.not_better", **self.log_context, reason=str(fault))
             return kept
         finally:
-            self.may_wait = may_wait
+            self.can_retry_later = may_wait
         if verdicts is None:
             return kept
         again = verify.apply_verdicts(draft, verdicts)
@@ -264,7 +264,7 @@ class RecapWriter:
         except ProviderFault as fault:
             if fault.config:
                 self.run.end_second_looks(fault)
-            elif self.may_wait and await self._keep(draft):
+            elif self.can_retry_later and await self._keep(draft):
                 raise ProviderFault(
                     str(fault), name=verify.NAME, retry_after=fault.retry_after, opens=fault.opens, unpaid=fault.unpaid
                 ) from fault
@@ -296,7 +296,7 @@ class RecapWriter:
 
     async def _keep(self, draft: Draft) -> bool:
         """Store a draft that is paid, for a run that can have it looked at; whether that is done."""
-        if not self.keeps:
+        if not self.can_store:
             return False
         paid = replace(draft, metadata=self._metadata(draft))
         try:
