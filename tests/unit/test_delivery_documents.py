@@ -73,7 +73,7 @@ DOC: dict[str, Any] = {
 def test_a_recap_is_stored_as_the_app_reads_it() -> None:
     draft = Draft(
         "Head",
-        (Cited("Over.", ("t1",), "over it", confided=True), Cited("And 2 more.")),
+        (Cited("Over.", ("t1",), "over it", private=True), Cited("And 2 more.")),
         "🌤️",
         (Highlight("T", "💬", (Cited("S", ("t1",), "so"), Cited("R.", ("t2", "t1"), "are"))),),
         (Cited("Q?", ("t1",), "who asks"),),

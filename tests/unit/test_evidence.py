@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Turn
-from notifications.recap.evidence import Evidence
+from notifications.recap.evidence import DropReason, Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
 from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
@@ -53,8 +53,8 @@ RENT = "Clara said that you should pay the rent of 900 euros by Friday, since th
 
 def test_a_quote_to_the_letter_stands_and_what_is_stored_is_the_notes_own_span() -> None:
     evidence = written("They met.", RENT)
-    kept = evidence.check_sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], confided=True)
-    assert kept == Cited(TEXT, ("b", "a"), "pay the rent of 900 euros", confided=True)
+    kept = evidence.check_sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], private=True)
+    assert kept == Cited(TEXT, ("b", "a"), "pay the rent of 900 euros", private=True)
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 1}, [])
 
 
@@ -88,14 +88,14 @@ def test_a_quote_that_is_not_there_does_not_stand(quote: str) -> None:
     evidence = written(RENT)
     assert stored(evidence, quote) is None
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 0, "unquoted": 1}, [(TEXT, "unquoted")])
-    assert (evidence.without_evidence, evidence.summary) == (1, "1 unquoted")
+    assert (evidence.without_evidence, evidence.describe_dropped()) == (1, "1 unquoted")
 
 
 @pytest.mark.parametrize("numbers", [[], [0], [3], [-1], [10**30]])
 def test_a_sentence_that_cites_no_note_that_was_sent_does_not_stand(numbers: list[int]) -> None:
     evidence = written(RENT, "They met.")
     assert why(evidence, TEXT, notes=tuple(numbers)) == "uncited"
-    assert (evidence.without_evidence, evidence.summary) == (1, "1 uncited")
+    assert (evidence.without_evidence, evidence.describe_dropped()) == (1, "1 uncited")
 
 
 def test_a_quote_counts_in_the_notes_that_are_cited_and_in_no_other() -> None:
@@ -348,10 +348,10 @@ def test_nothing_is_said_twice_but_what_sums_up_may() -> None:
     evidence = written(RENT)
     assert [why(evidence, text) for text in (TEXT, "you will pay the RENT", "You pay the rent.")] == ["", "twice", ""]
     assert evidence.without_evidence == 0
-    evidence.allow_repeats()
+    evidence.forget_seen()
     assert why(evidence, TEXT) == ""
     assert dict(evidence.counts) == {"kept": 3, "twice": 1}
-    assert evidence.summary == "1 twice"
+    assert evidence.describe_dropped() == "1 twice"
 
 
 def test_a_sentence_that_was_dropped_was_not_said() -> None:
@@ -376,7 +376,7 @@ def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
     other = evidence.check_sentence("You met somebody there.", "pay the rent on Friday", [2, 1])
     assert one is not None
     assert other is not None
-    assert evidence.excerpts([one, other, one]) == [
+    assert evidence.cited_notes([one, other, one]) == [
         [
             "[1] 09:00, 0 min. The rent",
             "You: I pay the rent on Friday.",
@@ -388,7 +388,7 @@ def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
         ],
         ["[2] 09:00, 0 min.", "They met."],
     ]
-    assert evidence.excerpts([]) == []
+    assert evidence.cited_notes([]) == []
 
 
 def test_an_excerpt_has_so_many_bytes_on_either_side_of_each_quote() -> None:
@@ -439,7 +439,7 @@ def test_what_was_said_twice_is_not_lost() -> None:
         ("Tom sold it.", "no such words"),
     ):
         evidence.check_sentence(text, quote, [1])
-    evidence.drop("", "malformed")
+    evidence.record_dropped("", DropReason.MALFORMED)
     assert evidence.dropped == [(TEXT, "twice"), ("Tom sold it.", "unquoted"), ("", "malformed")]
     assert evidence.dropped_texts == ("Tom sold it.",)
 

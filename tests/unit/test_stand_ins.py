@@ -22,7 +22,7 @@ COUNTS = "3 conversations, 1 thing to do"
 
 RENT = Cited("You pay the rent on Friday.", ("a",), "rent on Friday")
 FENCE = Cited("Tom paints the garden fence blue.", ("b",), "garden fence")
-ILL = Cited("Clara fears that she is ill.", ("a",), "ill", confided=True)
+ILL = Cited("Clara fears that she is ill.", ("a",), "ill", private=True)
 DRAFT = Draft(
     "Rent and fence",
     (RENT, FENCE),
@@ -191,7 +191,7 @@ def test_counts_and_fallbacks_fit_where_they_stand_in_each_language(language: st
 @pytest.mark.parametrize("push", ["Clara fears that she is ill.", "Clara fears she is very ill now."])
 def test_what_is_confided_is_neither_push_nor_headline_though_the_llm_wrote_it_there(push: str) -> None:
     """The same sentence is not confided in the overview: what is so once is so everywhere."""
-    told = replace(ILL, confided=False)
+    told = replace(ILL, private=False)
     draft = replace(DRAFT, overview=(told, FENCE), highlights=(SECRET,), push=push, headline="Clara fears she is ill")
     made = finished(draft, M)
     assert (made.headline, made.push) == (COUNTS, FENCE.text)
