@@ -103,6 +103,8 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
     ({"FCM_BASE_URL": "http://user:pw@127.0.0.1:9"}, "FCM_BASE_URL holds a user"),
     ({"FCM_BASE_URL": "https://fcm.example"}, "FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT"),
     ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is malformed"),
+    ({"FIRESTORE_DATABASE": "recaps"}, "FIRESTORE_DATABASE is set without"),
+    (REAL | {"FIRESTORE_DATABASE": "Recaps"}, "FIRESTORE_DATABASE is 'Recaps', which is no database id"),
     (REAL, "REDIS_URL, OPENAI_API_KEY or OPENAI_BASE_URL"),
     (REAL | {"REDIS_URL": "redis://127.0.0.1:1/0"}, "RECAP_SUMMARIZER=extract"),
 ]
