@@ -115,7 +115,7 @@ class RedisClaims:
         stored = await self._retry(lambda: self._client.get(self._prefix + key))
         return stored is not None and decode(stored) == value  # set by a try whose reply was lost
 
-    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+    async def set_once(self, key: str, at: datetime, kept: timedelta) -> bool:
         """Store that instant unless there is one, and keep it for so long from now. Returns whether it is new."""
         if await self.take_turn(key, kept, at):
             return True
