@@ -109,7 +109,7 @@ def extract(m: Material, split: Split, spent: Spent = NOTHING) -> Draft:
     )
 
 
-def tells_something(m: Material, split: Split) -> bool:
+def is_worth_an_extract(m: Material, split: Split) -> bool:
     """Whether a day is worth an extract although the LLM found nothing to tell in it."""
     if any(c.action_items or c.events for c in m.conversations):
         return True

@@ -48,7 +48,7 @@ def material(
     Enough is one action item or event, or `min_words` words in turns of three or more. Titles do not count, and no
     conversation is left out for its wording.
     """
-    used = [c for c in conversations if c.tells_something]
+    used = [c for c in conversations if c.has_content]
     if not _says_enough(used, min_words):
         return None
     languages = Counter(c.language for c in used if c.language).most_common(1)

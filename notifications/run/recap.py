@@ -143,7 +143,7 @@ class Writing:
             return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
             best = max(self.drafts, key=verify.count_sentences, default=None)
-            if best is None or best.says_nothing:
+            if best is None or best.is_empty:
                 raise
             return best
 
@@ -157,7 +157,7 @@ class Writing:
         coverage = {**NOTHING_COVERED, **self.coverage}
         draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
         self.drafts.append(draft)
-        if draft.says_nothing or 2 * evidence.without_evidence > checked:
+        if draft.is_empty or 2 * evidence.without_evidence > checked:
             raise unfounded(evidence)
         return draft
 
@@ -220,7 +220,7 @@ class Writing:
         self.verdicts = verdicts
         if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
             kept = await self._better(kept, self._question)
-        if kept.says_nothing:
+        if kept.is_empty:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
         return kept
 

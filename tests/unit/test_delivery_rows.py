@@ -148,7 +148,7 @@ def test_a_window_that_is_none_is_never_stored() -> None:
     bare = delivery.end_day(replace(ME, window=None), DayState.SKIPPED, "w", Snapshot(None, NOW), TERMS)
     assert bare.entry is not None
     assert (bare.entry.window_start, bare.entry.window_end) == (None, None)
-    assert Window(SLOT, SLOT).empty
+    assert Window(SLOT, SLOT).is_empty
 
 
 @pytest.mark.parametrize("found", [entry(DayState.PENDING), entry(DayState.SENDING, sending_at=STALE)])
