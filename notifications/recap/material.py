@@ -30,12 +30,12 @@ class Material:
         return sum(c.size for c in self.conversations)
 
     @property
-    def spoken(self) -> bool:
+    def has_transcript(self) -> bool:
         """Whether there is a transcript of any conversation."""
         return any(c.turns for c in self.conversations)
 
     @property
-    def knows_the_wearer(self) -> bool:
+    def wearer_is_known(self) -> bool:
         """Whether any transcript says which speaker the user is."""
         return any(turn.speaker == WEARER for c in self.conversations for turn in c.turns)
 

@@ -28,7 +28,7 @@ from notifications.recap import verify
 from notifications.recap.answer import read_answer, read_facts, unfounded
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
-from notifications.recap.extract import digest
+from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
@@ -96,9 +96,9 @@ class Writing:
 
     async def _plan(self) -> None:
         limits = self.run.parts.limits
-        shorten = partial(digest, split=self.run.parts.split_sentences, language=self.m.language)
+        digest = partial(make_digest, split=self.run.parts.split_sentences, language=self.m.language)
         bounds = limits.max_prompt_tokens, limits.max_parts
-        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shorten)).parts
+        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, digest)).parts
 
     async def _kept_draft(self) -> Draft | None:
         """What an earlier run stored of this very material."""
@@ -196,7 +196,7 @@ class Writing:
         self._bad_parts += 1
         self.coverage[EXTRACT] += len(part)
         conversations = [self.m.conversations[note.number - 1] for note in part]
-        digests = [(digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in conversations]
+        digests = [(make_digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in conversations]
         return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
 
     def _join(self, facts: Sequence[Cited]) -> Question:
