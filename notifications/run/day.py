@@ -99,8 +99,8 @@ class Day:
         user, candidates = given.ledgers.user, given.ledgers.candidates
         return replace(
             opening,
-            window=None if candidates.window.empty else candidates.window,
-            read_from=candidates.since,
+            window=None if candidates.window.is_empty else candidates.window,
+            read_from=candidates.first_untold,
             told=given.told,
             neighbours=given.neighbours,
             zone=user.zone,

@@ -28,7 +28,7 @@ from notifications.domain.push import message
 from notifications.domain.schedule import Slot
 from notifications.ports import Reply
 from notifications.recap.document import compose
-from notifications.recap.extract import extract, tells_something
+from notifications.recap.extract import extract, is_worth_an_extract
 from notifications.recap.material import Material
 from notifications.run.day import Day, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
@@ -227,7 +227,7 @@ async def _write(day: Day, material: Material) -> Draft | None:
         if fault.reason is ItemReason.NOTHING_SAID:
             run.llm_breaker.record_success()
             if not run.services.has_fallback or not await asyncio.to_thread(
-                tells_something, material, run.services.split_sentences
+                is_worth_an_extract, material, run.services.split_sentences
             ):
                 return None
         elif not run.services.has_fallback:
@@ -281,7 +281,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
     try:
         # 4. The fence: only one run opens the ledger.
         opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_GRACE)
-        run.counts.extracts += opened.recap is not None and opened.recap.extracted
+        run.counts.extracts += opened.recap is not None and opened.recap.is_extract
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)
         # 5. Push to every open device.

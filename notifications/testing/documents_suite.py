@@ -160,7 +160,7 @@ class DocumentsSuite(Suite):
         assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
         assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
         assert by_id["spoken"].turns == (Turn("", "Hello"), Turn("", "there"))
-        assert not by_id["titled"].tells_something
+        assert not by_id["titled"].has_content
         assert by_id["no-times"].minutes == 0
         assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
         assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
