@@ -14,7 +14,7 @@ from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.told_once import hashes_in
+from notifications.domain.told_once import split_told_hashes
 from notifications.ports import UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
@@ -193,10 +193,10 @@ def _window_line(f: Facts) -> str:
     if ledger is not None and ledger.told is not None:
         start, end = ledger.window_start or start, ledger.window_end or end
         read_from = ledger.read_from or start
-        what = f"{several(len(hashes_in(ledger.told)), 'conversation')} told"
+        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} told"
         verdict = ""
     else:
-        read_from = candidates.since
+        read_from = candidates.first_untold
         what = several(len(f.conversations.conversations), "conversation")
         verdict = f"; {'enough' if f.enough else 'too little'} for a recap"
     if f.conversations.malformed:
@@ -288,7 +288,7 @@ def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: 
 def next_step(f: Facts, forecast: Forecast) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = f.view, forecast.step, f.ledger, f.view.user.uid
-    day, around = view.slot.recap_date, view.ledgers.around
+    day, around = view.slot.recap_date, view.ledgers.nearby
     again = f"python job.py resend {uid} {day}"
     if step is Step.ENDED and ledger is not None:
         return _after_the_end(f, ledger, again)
@@ -312,7 +312,7 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
         return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
     if not f.view.user.enabled:
         return "nothing; the day has ended, and the user has switched recaps off since."
-    reason = covered_later(f.view.slot, f.view.ledgers.around)
+    reason = covered_later(f.view.slot, f.view.ledgers.nearby)
     match ledger.state:
         case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."

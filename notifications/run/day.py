@@ -99,8 +99,8 @@ class Day:
         user, candidates = day_input.ledgers.user, day_input.ledgers.candidates
         return replace(
             opening,
-            window=None if candidates.window.empty else candidates.window,
-            read_from=candidates.since,
+            window=None if candidates.window.is_empty else candidates.window,
+            read_from=candidates.first_untold,
             told=day_input.told,
             neighbours=day_input.neighbours,
             zone=user.zone,

@@ -39,7 +39,7 @@ from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
 if TYPE_CHECKING:
-    from notifications.recap.extract import Split
+    from notifications.recap.scoring import Split
 
 log = structlog.get_logger()
 

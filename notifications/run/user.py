@@ -28,7 +28,7 @@ from notifications.domain.push import message
 from notifications.domain.schedule import Slot
 from notifications.ports import Reply
 from notifications.recap.document import compose
-from notifications.recap.extract import extract, tells_something
+from notifications.recap.extract import extract, is_worth_an_extract
 from notifications.recap.material import Material
 from notifications.run.day import Day, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
@@ -244,10 +244,10 @@ async def _write(day: Day, material: Material) -> Draft | None:
     except ItemFault as error:
         if error.reason is ItemReason.NOTHING_SAID:
             run.llm_breaker.record_success()
-            worth_an_extract = services.has_fallback and await asyncio.to_thread(
-                tells_something, material, services.split_sentences
+            is_worth_it = services.has_fallback and await asyncio.to_thread(
+                is_worth_an_extract, material, services.split_sentences
             )
-            if not worth_an_extract:
+            if not is_worth_it:
                 return None
         elif not services.has_fallback:
             raise
@@ -308,7 +308,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
     try:
         # 4. The fence: only one run opens the ledger.
         opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_STOP_SHARE)
-        if opened.recap is not None and opened.recap.extracted:
+        if opened.recap is not None and opened.recap.is_extract:
             run.counts.extracts += 1
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)

@@ -28,7 +28,7 @@ from notifications.recap import verify
 from notifications.recap.answer import read_answer, read_facts, unfounded
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
-from notifications.recap.extract import digest
+from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
@@ -96,9 +96,9 @@ class RecapWriter:
 
     async def _plan(self) -> None:
         limits = self.run.services.limits
-        shorten = partial(digest, split=self.run.services.split_sentences, language=self.m.language)
+        digest = partial(make_digest, split=self.run.services.split_sentences, language=self.m.language)
         bounds = limits.max_prompt_tokens, limits.max_parts
-        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shorten)).parts
+        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, digest)).parts
 
     async def _kept_draft(self) -> Draft | None:
         """What an earlier run stored of this very material."""
@@ -145,7 +145,7 @@ class RecapWriter:
             return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
             best = max(self.drafts, key=verify.count_sentences, default=None)
-            if best is None or best.says_nothing:
+            if best is None or best.is_empty:
                 raise
             return best
 
@@ -159,7 +159,7 @@ class RecapWriter:
         coverage = {**NOTHING_COVERED, **self.coverage}
         draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
         self.drafts.append(draft)
-        if draft.says_nothing or 2 * evidence.without_evidence > checked:
+        if draft.is_empty or 2 * evidence.without_evidence > checked:
             raise unfounded(evidence)
         return draft
 
@@ -198,7 +198,7 @@ class RecapWriter:
         self._bad_parts += 1
         self.coverage[EXTRACT] += len(part)
         conversations = [self.m.conversations[note.number - 1] for note in part]
-        digests = [(digest(c, self.run.services.split_sentences, self.m.language), c.id) for c in conversations]
+        digests = [(make_digest(c, self.run.services.split_sentences, self.m.language), c.id) for c in conversations]
         return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
 
     def _join(self, facts: Sequence[Cited]) -> Question:
@@ -222,7 +222,7 @@ class RecapWriter:
         self.verdicts = verdicts
         if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
             kept = await self._better(kept, self._question)
-        if kept.says_nothing:
+        if kept.is_empty:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
         return kept
 

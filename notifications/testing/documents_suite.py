@@ -38,7 +38,7 @@ DRAFT = Draft(
     "Head",
     (Cited("Over", ("t1",), "over there"),),
     "🌤️",
-    (Highlight("T", "e", (Cited("S", ("t1",), "so said", confided=True),)),),
+    (Highlight("T", "e", (Cited("S", ("t1",), "so said", private=True),)),),
     (Cited("Q?", ("t1",), "who asks"),),
     (Cited("D", ("t1", "t2"), "done"),),
     (Cited("K"),),
@@ -160,7 +160,7 @@ class DocumentsSuite(Suite):
         assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
         assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
         assert by_id["spoken"].turns == (Turn("", "Hello"), Turn("", "there"))
-        assert not by_id["titled"].tells_something
+        assert not by_id["titled"].has_content
         assert by_id["no-times"].minutes == 0
         assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
         assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
@@ -261,7 +261,7 @@ class DocumentsSuite(Suite):
         assert self.world.user("legacy") == ON
 
     async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(self, store: Store) -> None:
-        facts = (Cited("They met.", ("t1", "t2"), "we met", confided=True), Cited("祭りに行った。", ("t3",), "祭り"))
+        facts = (Cited("They met.", ("t1", "t2"), "we met", private=True), Cited("祭りに行った。", ("t3",), "祭り"))
         assert await store.part("ann", DAY, "a" * 32) is None
         await store.put_part("ann", DAY, "a" * 32, facts)
         await store.put_part("ann", DAY, "b" * 32, ())

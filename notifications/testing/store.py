@@ -96,8 +96,8 @@ class MemoryStore(TransactionalLedger):
             (taken_in, key, kept.doc)
             for key, kept in self._kept.collection(uid, "conversations").items()
             if (taken_in := documents.moment(kept.doc.get("created_at")))
-            and candidates.since <= taken_in < candidates.until
-            and not candidates.leave_out(uid, key)
+            and candidates.first_untold <= taken_in < candidates.until
+            and not candidates.is_told(uid, key)
         ]
         newest = sorted(dated, key=lambda one: one[:2])[-MAX_READ:]
         return documents.conversations_from(((key, doc) for _, key, doc in newest), candidates)
@@ -152,7 +152,7 @@ class MemoryStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                around={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
+                nearby={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
             )
         )
         entry = decision.to_store(now)

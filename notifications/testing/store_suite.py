@@ -19,7 +19,7 @@ from notifications.domain.model import (
     DayState,
 )
 from notifications.domain.push import PushResult
-from notifications.domain.told_once import Neighbours, Version, told_hash, told_of
+from notifications.domain.told_once import LedgerVersion, Neighbours, join_told_hashes, told_hash
 from notifications.ports import Store
 from notifications.testing.documents_suite import (
     DAY,
@@ -71,7 +71,7 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(self, store: Store) -> None:
         before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
-        was: dict[date, Version | None] = {before: None}
+        was: dict[date, LedgerVersion | None] = {before: None}
         mine = replace(opening("me"), told="", neighbours=Neighbours(was, {after: None}), zone=ON_ZONE, hour=22)
         kept = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 2)}, {after: None}))
         self.world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
@@ -100,7 +100,7 @@ class StoreSuite(DocumentsSuite):
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["told"], "read_from" in doc) == ("", False)
         self.world.put_ledger("ann", DAY.isoformat(), doc | {"of_tomorrow": {"a": [1]}})
-        told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
+        told = join_told_hashes("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
         await store.begin(opened, RECAP, has_devices=True, replaces=closed.ledger)
         await store.record_pushes(

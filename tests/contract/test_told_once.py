@@ -235,7 +235,7 @@ class History:
     async def _write(self, user: User, given: DayInput, day: Day, read_at: datetime, *, thin: bool) -> None:
         """Steps 2 to 6, made anew where a ledger around has changed."""
         slot = given.ledgers.slot
-        telling = [one for one in given.conversations if one.tells_something]
+        telling = [one for one in given.conversations if one.has_content]
         if not telling and day.replaces is not None:
             return
         if thin or not telling:
@@ -319,7 +319,7 @@ class History:
 
 def floor_of(given: DayInput) -> datetime:
     """How far back this recap has to look, by the rule in words: a look-back before the last recap that ended."""
-    slot, around = given.ledgers.slot, given.ledgers.around.values()
+    slot, around = given.ledgers.slot, given.ledgers.nearby.values()
     ends = [one.window_end for one in around if one.window_end and one.window_end <= slot.at]
     if not ends:
         return slot.previous

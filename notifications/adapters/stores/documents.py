@@ -123,7 +123,7 @@ def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidate
         except Malformed:
             malformed += 1
         else:
-            conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
+            conversations += [conversation] if conversation and not candidates.is_for_next_recap(conversation) else []
     return conversations, malformed
 
 

@@ -139,7 +139,7 @@ def refuse_unmakeable(listed: UserDocument, ledgers: Ledgers) -> None:
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{uid} {day} has no recap: the account is of {made}, its slot was before.", "younger account")
     made_anew = today is None or today.state.without_text
-    if made_anew and (reason := covered_later(slot, ledgers.around)):
+    if made_anew and (reason := covered_later(slot, ledgers.nearby)):
         raise Refused(f"{uid} {day} is not made anew: {reason}.", "in a later recap")
 
 

@@ -125,9 +125,9 @@ class SqliteStore(TransactionalLedger):
         rows = self._db.execute(
             "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
             "ORDER BY created_at DESC",
-            (uid, micros(candidates.since), micros(candidates.until)),
+            (uid, micros(candidates.first_untold), micros(candidates.until)),
         )
-        newest = list(islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ))
+        newest = list(islice((row for row in rows if not candidates.is_told(uid, row[0])), MAX_READ))
         return documents.conversations_from(((key, from_json(doc)) for key, doc in reversed(newest)), candidates)
 
     @_in_thread
@@ -220,7 +220,7 @@ class SqliteStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=self._summary(uid, day) if summary else None,
-                around={neighbour: ledgers.get(neighbour) for neighbour in again},
+                nearby={neighbour: ledgers.get(neighbour) for neighbour in again},
             )
             decision = decide(snapshot)
             entry = decision.to_store(now)

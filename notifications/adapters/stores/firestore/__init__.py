@@ -137,24 +137,24 @@ class FirestoreStore(TransactionalLedger):
         newest_first = (
             self._user(uid)
             .collection("conversations")
-            .where(filter=FieldFilter("created_at", ">=", candidates.since))
+            .where(filter=FieldFilter("created_at", ">=", candidates.first_untold))
             .where(filter=FieldFilter("created_at", "<", candidates.until))
             .order_by("created_at", AsyncQuery.DESCENDING)
             .select(documents.CONVERSATION_FIELDS)
             .limit(CONVERSATIONS_A_PAGE)
         )
         page = await self._query(newest_first, self._database.page_seconds)
-        newest = [one for one in page if not candidates.leave_out(uid, one.id)]
+        newest = [one for one in page if not candidates.is_told(uid, one.id)]
         while len(page) == CONVERSATIONS_A_PAGE and len(newest) < MAX_READ:
             page = await self._query(newest_first.start_after(page[-1]), self._database.page_seconds)
-            newest += [one for one in page if not candidates.leave_out(uid, one.id)]
+            newest += [one for one in page if not candidates.is_told(uid, one.id)]
         conversations: list[Conversation] = []
         malformed = 0
         for snapshot in reversed(newest[:MAX_READ]):
             doc = snapshot.to_dict() or {}
             try:
                 conversation = documents.conversation_from(snapshot.id, doc)
-                if conversation is None or candidates.under_way(conversation):
+                if conversation is None or candidates.is_for_next_recap(conversation):
                     continue
                 if not conversation.overview:
                     transcript = await self._read(snapshot.reference, [TRANSCRIPT])
@@ -331,7 +331,7 @@ class FirestoreStore(TransactionalLedger):
                 read_time=entry.read_time,
                 active=documents.active(account_doc) if user else True,
                 summary=other,
-                around={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
+                nearby={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
             )
             decision = decide(snapshot)
             changes = _changes(stored, decision)
