@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back
 MAX_SKIPPED = 10_000  # skipped uids remembered for one shard
-MAX_ZONES = 30  # values of one Firestore `in` filter
+MAX_ZONES = 30  # values of one `in` filter of the store
 NARROW_LANE_WIDTH = 8  # users at a time
 POLL_SECONDS = 0.2  # how often a lane checks whether all its users wait for a verdict
 
