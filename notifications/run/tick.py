@@ -111,7 +111,7 @@ class Tick:
         place = self.claims.environment
         for key in due.foreign_keys:
             log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
-            await self.claims.forget(key)
+            await self.claims.delete(key)
         if not await self.claims.take_turn(sweep_key(place), self.limits.span("sweep"), redis_now):
             return False
         if await self.claims.remember(since_key(place), redis_now, SINCE_EXPIRY_DAYS * ONE_DAY):
@@ -132,7 +132,7 @@ class Tick:
         finally:
             if sweeps and not swept:  # the next run's turn
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                    await self.claims.forget(sweep_key(self.claims.environment))
+                    await self.claims.delete(sweep_key(self.claims.environment))
 
     async def _serve(self, run: Run, shards: Sequence[Shard]) -> None:
         from notifications.run.shard import serve_batch

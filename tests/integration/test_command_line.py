@@ -138,13 +138,13 @@ class SpeaksHttp(LoopbackServer):
 
 def test_a_redis_that_is_none_is_one_sentence(stage: Stage) -> None:
     assert (finished := stage.run(REDIS_URL=f"{stage.redis.url[:-1]}99")).code == 3
-    assert "has no database of the number in REDIS_URL" in one_sentence(finished.err)
+    assert "has no database with the number in REDIS_URL" in one_sentence(finished.err)
     web_server = SpeaksHttp()
     assert (finished := stage.run(REDIS_URL=f"redis://127.0.0.1:{web_server.port}/0")).code == 4
     assert "REDIS_URL" in one_sentence(finished.err)
     web_server.stop()
     assert (finished := stage.run(REDIS_URL=f"rediss://127.0.0.1:{stage.redis.port}/0")).code == 4
-    assert "a server without TLS wants redis://" in one_sentence(finished.err)
+    assert "use redis:// for a server without TLS" in one_sentence(finished.err)
 
 
 @pytest.mark.parametrize("binary", redis_binaries(), ids=str)

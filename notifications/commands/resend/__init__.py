@@ -77,7 +77,8 @@ async def open_day(run: Run, listed: Listed, day: date, *, again: bool = True) -
         )
     record = await _own_claim(run, key, uid, day)
     left = live_for(record, await run.parts.claims.now())
-    if left or not await run.parts.claims.forget(key, record):  # a run, or another operator's command, came first
+    # Not deleted: a run, or another operator's command, has claimed the day meanwhile.
+    if left or not await run.parts.claims.delete_if_unchanged(key, record):
         raise Refused(f"{uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN)
     return OpenedDay(user, slot, decision, decision.entry is None and record.state is ClaimState.SENT)
 
