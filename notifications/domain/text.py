@@ -33,7 +33,7 @@ TOP_LEVEL_NAMES = """
 """
 TOP_LEVEL = frozenset(TOP_LEVEL_NAMES.split())
 TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
-PLAIN_AT_MOST = 20_000  # characters that `plain` reads
+MAX_PLAIN = 20_000  # characters that `plain` reads
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # these tags separate lines
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
@@ -70,7 +70,7 @@ def _joins(letter: str) -> bool:
     return letter in VARIATION_SELECTORS or unicodedata.category(letter) in ("Lo", "Mn", "Mc", "So", "Sk")
 
 
-def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
+def plain(text: str, length: int = MAX_PLAIN) -> str:
     """The text cleaned, without links and markup, and cut to `length` characters before."""
     text = text[:length]
     for _ in range(3):  # they may be nested
