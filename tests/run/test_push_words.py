@@ -64,7 +64,7 @@ async def test_what_the_sweep_finds_is_as_late_as_the_slot_that_began_it(minutes
     await evening.tick()
     evening.world.update_user("ann", {"daily_summary_hour_local": 5})
     evening.push.script = lambda token: None
-    await evening.claims.forget(sweep_key(ENVIRONMENT))
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=minutes)
     assert (report.counts.swept, silent(evening, "ann")) == (1, [late])
 

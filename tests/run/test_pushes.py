@@ -121,7 +121,7 @@ async def test_an_open_delivery_of_who_moved_away_is_swept() -> None:
     evening.world.update_user("ann", {"daily_summary_hour_local": 5})
     evening.push.script = lambda token: None
     await evening.later(minutes=5)
-    await evening.claims.forget(sweep_key(ENVIRONMENT))
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (report.counts.swept, outcomes(report), evening.state("ann"), evening.got()) == (
         1,
@@ -142,7 +142,7 @@ async def test_an_open_delivery_of_who_is_gone_is_given_up(deed: str) -> None:
     else:
         evening.world.delete_user("ann")
     evening.push.script = lambda token: None
-    await evening.claims.forget(sweep_key(ENVIRONMENT))
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up user_gone_or_off", {})
 

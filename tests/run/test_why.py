@@ -161,7 +161,7 @@ async def came_late(evening: Evening) -> None:
     day = evening.slots["ann"].recap_date
     evening.world.delete_ledger("ann", day.isoformat())
     evening.world.delete_summary("ann", day.isoformat())
-    await evening.claims.forget(user_key("ann", day))
+    await evening.claims.delete(user_key("ann", day))
 
 
 async def sent_elsewhere(evening: Evening) -> None:
