@@ -7,13 +7,7 @@ from datetime import timedelta
 import pytest
 
 from notifications.domain.claim import ClaimState
-from notifications.domain.errors import (
-    ConfigFault,
-    DependencyDown,
-    ItemFault,
-    ItemReason,
-    ProviderFault,
-)
+from notifications.domain.errors import ConfigFault, DependencyDown, ItemFault, ItemReason, ProviderFault
 from notifications.domain.question import Question
 from tests.support.evening import Evening, of, outcomes
 

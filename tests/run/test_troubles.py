@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from notifications.domain.claim import ClaimState, pause_key, user_key
-from notifications.domain.errors import (
-    ClaimsDown,
-    StoreDown,
-)
+from notifications.domain.errors import ClaimsDown, StoreDown
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, of, outcomes
 
