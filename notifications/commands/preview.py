@@ -90,7 +90,7 @@ def _say_evidence(draft: Draft, writing: Writing) -> None:
     lists = (draft.overview, draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets)
     say("")
     for item in (*(i for h in draft.highlights for i in h.items), *(i for items in lists for i in items)):
-        say_wrapped(f"{item.text}{' (confided)' if item.confided else ''}", "    ", "  ")
+        say_wrapped(f"{item.text}{' (confided)' if item.private else ''}", "    ", "  ")
         say_wrapped(f"quote: {item.quote}", "      ", "    ")
     for text, reason in writing.dropped:
         say_wrapped(f"dropped ({reason}): {text}", "    ", "  ")

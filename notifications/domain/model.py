@@ -149,13 +149,13 @@ class Window:
 class Cited:
     """One sentence, its conversations, and the words of the first of them that it rests on.
 
-    `confided`: a lock screen must not show it.
+    `private`: a lock screen must not show it.
     """
 
     text: str
     conversation_ids: tuple[str, ...] = ()
     quote: str = ""
-    confided: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,20 @@ from urllib.parse import urlsplit
 
 ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi and others, and of joined emoji
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
-LINK = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)\S+|\b(?:mailto|tel|javascript|data):\S+", re.IGNORECASE)
+# A link ends before a space, a closing quote or bracket, Chinese and Japanese, and the marks of a sentence's end.
+IN_A_LINK = r'[^\s<>"()«»‘-‟‹›…،؛؟۔।॥\u3001-\u30ff\u3400-\u9fff\uff01-\uff65]'
+BRACKETED = rf"\({IN_A_LINK}*\)"
+LINKED = rf"(?:(?:{BRACKETED}|{IN_A_LINK})*(?:{BRACKETED}|(?![.,;:!?'*|\]}}]){IN_A_LINK}))"
+LINK = re.compile(
+    rf"(?:(?<=\w) )?(?:(?:[a-z][a-z0-9+.-]{{1,20}}://|(?:www\.|\b(?:mailto|tel):)(?=\S)){LINKED}?"
+    r"|\b(?:javascript|data):\S+)",
+    re.IGNORECASE,
+)
 MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,400})\]\((?:[^()]|\([^()]{0,200}\)){0,2000}\)?")
 # Phones make links of bare domains: one with a path is removed, one without loses its dots.
-DOMAIN = re.compile(r"(?<![\w@.-])((?:[\w-]{1,63}[.。．｡]){1,8})([a-z]{2,24})(?![\w-])([/?#:][^\s]*)?", re.IGNORECASE)
+DOMAIN = re.compile(
+    rf"(?<![\w@.-])((?:[\w-]{{1,63}}[.。．｡]){{1,8}})([a-z]{{2,24}})(?![\w-])([/?#:]{LINKED}?)?", re.IGNORECASE
+)
 DOTS = re.compile(r"[.。．｡]")
 TOP_LEVEL_NAMES = """
     com net org info biz edu gov mil int app dev xyz online site shop store top club live pro tech page link click
@@ -23,7 +33,7 @@ TOP_LEVEL_NAMES = """
 """
 TOP_LEVEL = frozenset(TOP_LEVEL_NAMES.split())
 TAG = re.compile(r"<[/!?]?[a-zA-Z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
-PLAIN_AT_MOST = 20_000  # characters that `plain` reads
+MAX_PLAIN = 20_000  # characters that `plain` reads
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # these tags separate lines
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
@@ -60,12 +70,18 @@ def _joins(letter: str) -> bool:
     return letter in VARIATION_SELECTORS or unicodedata.category(letter) in ("Lo", "Mn", "Mc", "So", "Sk")
 
 
-def plain(text: str, length: int = PLAIN_AT_MOST) -> str:
+def plain(text: str, length: int = MAX_PLAIN) -> str:
     """The text cleaned, without links and markup, and cut to `length` characters before."""
     text = text[:length]
     for _ in range(3):  # they may be nested
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
-    return " ".join(DOMAIN.sub(_no_link, LINK.sub(" ", clean(MARKDOWN.sub("", text)))).split())
+    return " ".join(DOMAIN.sub(_no_link, LINK.sub(_gap, clean(MARKDOWN.sub("", text)))).split())
+
+
+def _gap(link: re.Match[str]) -> str:
+    """What is left of a link: a space, but none before a mark."""
+    following = link.string[link.end() : link.end() + 1]
+    return " " if following in " :" or following.isalnum() else ""
 
 
 def _no_link(domain: re.Match[str]) -> str:

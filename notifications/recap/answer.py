@@ -11,7 +11,7 @@ from notifications.domain.errors import ItemFault, ItemReason
 from notifications.domain.model import Cited, Draft, Highlight
 from notifications.domain.text import one_emoji
 from notifications.recap import bounds
-from notifications.recap.evidence import LEAST_WORDS, MALFORMED, Evidence
+from notifications.recap.evidence import MIN_SENTENCE_WORDS, DropReason, Evidence
 
 MAX_ANSWER_CHARS = 100_000  # a longer answer is refused unread
 MAX_LIST_READ = 20  # sentences of one list
@@ -33,12 +33,12 @@ def read_answer(text: str, evidence: Evidence) -> Draft:
         answer = read_object(text, RECAP_KEYS)
         highlights = tuple(_highlights(answer["highlights"], evidence))
         decisions, questions, facts = (_sentences(answer[name], evidence, bounds.MAX_LIST) for name in LISTS)
-        evidence.allow_repeats()
+        evidence.forget_seen()
         draft = Draft(
             headline=evidence.check_fragment(_fragment(answer["headline"]), bounds.MAX_HEADLINE),
             overview=_sentences(answer["overview"], evidence, bounds.MAX_OVERVIEW),
             day_emoji=one_emoji(_fragment(answer["day_emoji"])),
-            push=evidence.check_fragment(_fragment(answer["push"]), bounds.MAX_PUSH, LEAST_WORDS),
+            push=evidence.check_fragment(_fragment(answer["push"]), bounds.MAX_PUSH, MIN_SENTENCE_WORDS),
             highlights=highlights,
             unresolved_questions=questions,
             decisions_made=decisions,
@@ -62,7 +62,7 @@ def read_facts(text: str, evidence: Evidence) -> tuple[Cited, ...]:
 
 def unfounded(evidence: Evidence) -> ItemFault:
     """The fault of an answer most of whose sentences lack evidence."""
-    return ItemFault(ItemReason.UNFOUNDED, f"The LLM says what the notes do not ({evidence.summary}).")
+    return ItemFault(ItemReason.UNFOUNDED, f"The LLM says what the notes do not ({evidence.describe_dropped()}).")
 
 
 def _invalid(cause: Exception) -> ItemFault:
@@ -161,9 +161,9 @@ def _sentence(item: Any, evidence: Evidence) -> Cited | None:
     try:
         text, quote, numbers = _text(item["text"]), _text(item["quote"]), _numbers(item["notes"])
     except FORM_FAULTS:
-        evidence.drop("", MALFORMED)
+        evidence.record_dropped("", DropReason.MALFORMED)
         return None
-    return evidence.check_sentence(text, quote, numbers, confided=bool(item.get("confided")))
+    return evidence.check_sentence(text, quote, numbers, private=bool(item.get("confided")))
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
@@ -171,7 +171,7 @@ def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
         try:
             topic, emoji, items = _fragment(one["topic"]), _fragment(one["emoji"]), _list(one["items"])
         except FORM_FAULTS:
-            evidence.drop("", MALFORMED)
+            evidence.record_dropped("", DropReason.MALFORMED)
             continue
         if kept := _sentences(items, evidence, bounds.MAX_ITEMS):
             yield Highlight(evidence.check_fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), kept)

@@ -46,7 +46,7 @@ PUSH_CANDIDATES = 16  # of the best sentences
 PUSH_STEMS = 4  # content words that a sentence needs for a push
 WORTH_A_RECAP_STEMS = 5  # content words of a sentence that is worth a recap without a day, a name or a figure
 CONFIDED = ("health", "finance")  # categories of conversations that a lock screen must not show
-MOVED = 0.35  # cosine from which a later conversation is about the same
+MOVED, MOVED_BY_NAME = 0.35, 0.2  # cosine from which a later conversation is about the same; where a name is too
 SHARED_STEMS = 4  # content words shared with a later sentence of other days or numbers, which may correct this one
 BROADCAST_SPEAKERS = 5  # in a conversation without title, category or task: a broadcast
 BEST_SENTENCES = 3  # of a conversation, whose scores are its weight
@@ -199,7 +199,8 @@ class Selection:
         similarity = cosine(self._vectors[earlier], self._vectors[n])
         if later.talk == before.talk:
             return similarity >= SAME and later.names == before.names
-        return similarity >= MOVED and bool(later.figures) and not before.figures <= later.figures
+        same_names = {name.casefold() for name in later.names & before.names} - later.figures
+        return similarity >= (MOVED_BY_NAME if same_names else MOVED) and _have_other_figures(later, before)
 
     def _by_weight(self, scores: Sequence[float]) -> list[int]:
         """Conversations, the heaviest first: by their best sentences and their things to do, not by their minutes."""
@@ -225,12 +226,17 @@ class Selection:
             states_a_fact = sentence.fact and (len(stems[n]) >= PUSH_STEMS or not c.lines)
             if not states_a_fact or sentence.needs_context or not self._may_be_on_a_lock_screen(c):
                 continue
-            later = (k for k, s in enumerate(self.sentences) if s.talk > sentence.talk and s.figures)
+            later = (k for k, s in enumerate(self.sentences) if s.talk > sentence.talk)
             if not any(
-                len(stems[n] & stems[k]) >= SHARED_STEMS and not sentence.figures <= self.sentences[k].figures
+                len(stems[n] & stems[k]) >= SHARED_STEMS and _have_other_figures(self.sentences[k], sentence)
                 for k in later
             ):
                 yield n
+
+
+def _have_other_figures(later: Sentence, before: Sentence) -> bool:
+    """Whether both have days or numbers, but not the same; a correction may repeat what it corrects."""
+    return bool(later.figures and before.figures) and later.figures != before.figures
 
 
 def _scores(sentences: Sequence[Sentence], vectors: Sequence[Vector]) -> list[float]:

@@ -105,7 +105,7 @@ def join_question(m: Material, facts: Sequence[Cited], numbers: Mapping[str, int
 
 def _fact(fact: Cited, numbers: Mapping[str, int]) -> str:
     cited = ", ".join(str(numbers[one]) for one in fact.conversation_ids)
-    return f"[{cited}]{' (confided)' if fact.confided else ''} {fact.text} Quote: {fact.quote}"
+    return f"[{cited}]{' (confided)' if fact.private else ''} {fact.text} Quote: {fact.quote}"
 
 
 def _recap(m: Material, notes: Iterable[Sequence[str]], style: str, preface: str = "") -> Question:

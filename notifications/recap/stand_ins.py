@@ -31,14 +31,14 @@ def finished(draft: Draft, m: Material) -> Draft:
         for one in draft.highlights
     )
     overview = draft.overview or tuple(one.items[0] for one in highlights)
-    confided = {item.text for item in draft.sentences if item.confided}
+    private = {item.text for item in draft.sentences if item.private}
     dropped_stems = [_stems(text, m) for text in draft.dropped]
-    confided_stems = [_stems(text, m) for text in confided]
+    confided_stems = [_stems(text, m) for text in private]
 
     def may_be_shown(text: str) -> bool:
         stems = _stems(text, m)
         least = min(SHARED_STEMS, max(LEAST_SHARED, len(stems)))
-        return text not in confided and not any(len(stems & other) >= least for other in confided_stems)
+        return text not in private and not any(len(stems & other) >= least for other in confided_stems)
 
     def stands(text: str) -> bool:
         says_what_was_dropped = any(len(_stems(text, m) & other) >= SHARED_STEMS for other in dropped_stems)
@@ -68,7 +68,7 @@ def _stems(text: str, m: Material) -> frozenset[str]:
 
 def _topics(highlights: Collection[Highlight]) -> str:
     """The first two topics without a confided sentence; the first alone where both are too long."""
-    topics = [one.topic for one in highlights if not any(item.confided for item in one.items)][:2]
+    topics = [one.topic for one in highlights if not any(item.private for item in one.items)][:2]
     both = TOPIC_SEPARATOR.join(topics)
     return both if len(both) <= MAX_HEADLINE else topics[0]
 

@@ -115,7 +115,7 @@ def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> Sec
     cited = [sentence for _, _, sources in asked for sentence in sources]
     true_id, false_id, *ids = _ids(len(asked) + 2)
     lines = [(name, role, text, _numbers(sources, m)) for name, (role, text, sources) in zip(ids, asked, strict=True)]
-    notes = evidence.excerpts(cited)
+    notes = evidence.cited_notes(cited)
     longest = _longest_exact_quote(cited, notes)
     its_note = replace(longest, conversation_ids=longest.conversation_ids[:1])
     true_canary = true_id, QUOTE, longest.quote, _numbers([its_note], m)

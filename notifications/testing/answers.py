@@ -20,9 +20,9 @@ JSON = dict[str, Any]
 Refuses = Callable[[str, str], bool]  # a role and a text
 
 
-def item(text: str, quote: str = GARDEN, notes: list[int] | None = None, *, confided: bool = False) -> JSON:
+def item(text: str, quote: str = GARDEN, notes: list[int] | None = None, *, private: bool = False) -> JSON:
     """One sentence with its evidence."""
-    return {"notes": notes or [1], "quote": quote, "text": text, "confided": confided}
+    return {"notes": notes or [1], "quote": quote, "text": text, "confided": private}
 
 
 def recap_answer(who: str, quote: str = GARDEN, **changes: Any) -> JSON:

@@ -38,7 +38,7 @@ DRAFT = Draft(
     "Head",
     (Cited("Over", ("t1",), "over there"),),
     "🌤️",
-    (Highlight("T", "e", (Cited("S", ("t1",), "so said", confided=True),)),),
+    (Highlight("T", "e", (Cited("S", ("t1",), "so said", private=True),)),),
     (Cited("Q?", ("t1",), "who asks"),),
     (Cited("D", ("t1", "t2"), "done"),),
     (Cited("K"),),
@@ -261,7 +261,7 @@ class DocumentsSuite(Suite):
         assert self.world.user("legacy") == ON
 
     async def test_what_was_made_of_a_part_is_kept_beside_its_ledger(self, store: Store) -> None:
-        facts = (Cited("They met.", ("t1", "t2"), "we met", confided=True), Cited("祭りに行った。", ("t3",), "祭り"))
+        facts = (Cited("They met.", ("t1", "t2"), "we met", private=True), Cited("祭りに行った。", ("t3",), "祭り"))
         assert await store.part("ann", DAY, "a" * 32) is None
         await store.put_part("ann", DAY, "a" * 32, facts)
         await store.put_part("ann", DAY, "b" * 32, ())

@@ -203,5 +203,5 @@ def test_a_bulk_resend_killed_ten_times_reaches_each_once(staged: FaultStage, co
     phones = staged.stage.fcm.phones
     assert Counter(len(phones[f"token-{uid}"].visible) for uid in served) == {1: len(served)}
     again = staged.stage.run(*command)
-    assert (again.code, again.out) == (0, f"{DAY}: nobody; 0 pushes, 0 LLM calls.\n")
+    assert (again.code, again.out) == (0, f"{DAY}: no user; 0 pushes, 0 LLM calls.\n")
     assert staged.stage.run("audit", "--date", DAY, "--json").accounts["counts"]["sent"] == len(served)

@@ -243,7 +243,7 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
     # an upload has the time of its recording: the evening before, after the hour
     evening.write_overview("upload", evening.at(22, days=-1), "A late walk.")
     # nothing can be read of the first; of the second its overview can: only transcripts are encrypted
-    encrypted = {"data_protection_level": "enhanced", "transcript_segments": app.encrypted(spoken)}
+    encrypted: dict[str, Any] = {"data_protection_level": "enhanced", "transcript_segments": app.encrypted(spoken)}
     evening.write("secret", at, **encrypted)
     evening.write_overview("half", evening.at(14), "The dentist said all is well.", **encrypted)
     evening.write("broken", at, transcript_segments=b"\x00 no zlib")

@@ -70,7 +70,7 @@ def spoken(*uids: str, more: tuple[tuple[str, str], ...] = ()) -> Evening:
 def fluent(**changes: Any) -> JSON:
     """A true answer in words of its own."""
     overview, *fence, dentist = [item(*sentence) for sentence in TRUE]
-    lists = {"overview": [overview], "worth_knowing": [dentist], "open_questions": []}
+    lists: JSON = {"overview": [overview], "worth_knowing": [dentist], "open_questions": []}
     lists["highlights"] = [{"topic": "The fence", "emoji": "🎨", "items": fence}]
     return recap_answer("ann", **lists, headline=HEADLINE, push=PUSH) | changes
 

@@ -26,7 +26,7 @@ WHOLE = {
     "highlights": [{"topic": "Food", "emoji": "🍲", "items": [item("You ate soup.", MET, [2])]}],
     "decisions": [item("To paint the fence.", PAINT, [2])],
     "open_questions": [item("Who pays for it?", PAYS, [1])],
-    "worth_knowing": [item("It costs 40 euros.", COSTS, [1, 2], confided=True)],
+    "worth_knowing": [item("It costs 40 euros.", COSTS, [1, 2], private=True)],
     "overview": [item("You met them.", MET, [1, 2, 1]), item("They ate at noon.", MET, [2])],
     "headline": "A day",
     "push": "You met them at noon.",
@@ -61,7 +61,7 @@ def test_an_answer_is_read_whole() -> None:
         highlights=(Highlight("Food", "🍲", (Cited("You ate soup.", ("b",), MET),)),),
         decisions_made=(Cited("To paint the fence.", ("b",), PAINT),),
         unresolved_questions=(Cited("Who pays for it?", ("a",), "Who pays for it"),),
-        knowledge_nuggets=(Cited("It costs 40 euros.", ("a", "b"), COSTS, confided=True),),
+        knowledge_nuggets=(Cited("It costs 40 euros.", ("a", "b"), COSTS, private=True),),
     )
     assert counts(WHOLE) == {"kept": 6}
 
@@ -187,8 +187,8 @@ def test_a_list_without_end_is_read_to_its_twentieth() -> None:
 def test_confided_is_what_says_so_however_it_is_written() -> None:
     told = [item(f"You met them {n}.", MET) | {"confided": odd} for n, odd in enumerate([True, 1, "true", None])]
     bare = {key: value for key, value in item("You met them.", MET).items() if key != "confided"}
-    assert [one.confided for one in read(overview=told).overview] == [True, True, True, False]
-    assert [one.confided for one in read(overview=[bare]).overview] == [False]
+    assert [one.private for one in read(overview=told).overview] == [True, True, True, False]
+    assert [one.private for one in read(overview=[bare]).overview] == [False]
 
 
 @pytest.mark.parametrize("garbage", ["...", "Má", "", "?!", "ok", "Da da", "🙂🙂🙂", "- - -"])

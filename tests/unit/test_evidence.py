@@ -11,10 +11,11 @@ from typing import Any, Literal
 import pytest
 
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Turn
-from notifications.recap.evidence import Evidence
+from notifications.recap.evidence import DropReason, Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
 from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
+from tests.support.rows import rows
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 MARKER = "q7k3x"
@@ -53,8 +54,8 @@ RENT = "Clara said that you should pay the rent of 900 euros by Friday, since th
 
 def test_a_quote_to_the_letter_stands_and_what_is_stored_is_the_notes_own_span() -> None:
     evidence = written("They met.", RENT)
-    kept = evidence.check_sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], confided=True)
-    assert kept == Cited(TEXT, ("b", "a"), "pay the rent of 900 euros", confided=True)
+    kept = evidence.check_sentence(TEXT, "PAY THE RENT — of 900 euros", [2, 1], private=True)
+    assert kept == Cited(TEXT, ("b", "a"), "pay the rent of 900 euros", private=True)
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 1}, [])
 
 
@@ -88,14 +89,14 @@ def test_a_quote_that_is_not_there_does_not_stand(quote: str) -> None:
     evidence = written(RENT)
     assert stored(evidence, quote) is None
     assert (dict(evidence.counts), evidence.dropped) == ({"kept": 0, "unquoted": 1}, [(TEXT, "unquoted")])
-    assert (evidence.without_evidence, evidence.summary) == (1, "1 unquoted")
+    assert (evidence.without_evidence, evidence.describe_dropped()) == (1, "1 unquoted")
 
 
 @pytest.mark.parametrize("numbers", [[], [0], [3], [-1], [10**30]])
 def test_a_sentence_that_cites_no_note_that_was_sent_does_not_stand(numbers: list[int]) -> None:
     evidence = written(RENT, "They met.")
     assert why(evidence, TEXT, notes=tuple(numbers)) == "uncited"
-    assert (evidence.without_evidence, evidence.summary) == (1, "1 uncited")
+    assert (evidence.without_evidence, evidence.describe_dropped()) == (1, "1 uncited")
 
 
 def test_a_quote_counts_in_the_notes_that_are_cited_and_in_no_other() -> None:
@@ -159,36 +160,7 @@ def test_a_label_does_not_make_a_short_quote_a_long_one(label: str) -> None:
     assert stored(of(CALL), f"{label}: the rent") is None
 
 
-@pytest.mark.parametrize(
-    ("note", "quote", "span"),
-    [
-        # ja, zh: no spaces; a letter changed, a word left out
-        (
-            "明日の午後三時に渋谷で田中さんと会う約束をしました。",
-            "午後三時に渋谷で田中さんと会う",
-            "午後三時に渋谷で田中さんと会う",
-        ),
-        (
-            "明日の午後三時に渋谷で田中さんと会う約束をしました。",
-            "午後三時に渋谷で田中さんに会う約束",
-            "午後三時に渋谷で田中さんと会う約束",
-        ),
-        ("我们决定下周二去上海看望外婆，火车票一百二十块。", "下周二去上海看望外婆", "下周二去上海看望外婆"),
-        (
-            "我们决定下周二去上海看望外婆，火车票一百二十块。",
-            "下周二去上海看外婆，火车票一百二十块",
-            "下周二去上海看望外婆，火车票一百二十块",
-        ),
-        ("พรุ่งนี้ตอนบ่ายสามโมงเราจะไปพบคุณหมอที่โรงพยาบาล", "บ่ายสามโมงเราจะไปพบคุณหมอ", "บ่ายสามโมงเราจะไปพบคุณหมอ"),
-        # Hindi and Arabic: marks are letters of the word
-        ("कल शाम पाँच बजे रीना के साथ बैंक जाना है।", "शाम पाँच बजे रीना के साथ", "शाम पाँच बजे रीना के साथ"),
-        ("سأدفع الإيجار يوم الجمعة مع كلارا في المكتب", "الإيجار يوم الجمعة مع كلارا", "الإيجار يوم الجمعة مع كلارا"),
-        # what is written in another form is the same
-        ("Ｒｅｎｔ　９００ euros by ﬁve on Friday", "Rent 900 euros by five", "Rent 900 euros by five"),
-        ("Rent 900 euros by five on Friday", "Ｒｅｎｔ ９００ euros by ﬁve", "Rent 900 euros by five"),
-        ("Straße 12 in Köln am Freitag", "STRASSE 12 in KÖLN", "Straße 12 in Köln"),
-    ],
-)
+@pytest.mark.parametrize(("note", "quote", "span"), rows("languages", "quotes"))
 def test_every_script_is_quoted(note: str, quote: str, span: str) -> None:
     kept = stored(written(note), quote, text="Rent 900 euros" if note.isascii() else note)
     assert kept is not None
@@ -324,22 +296,7 @@ def test_names_of_the_form_are_told_where_somebody_said_them() -> None:
     assert why(evidence, "The field day_emoji is empty.") == "instructions"
 
 
-@pytest.mark.parametrize(
-    ("language", "text", "reason"),
-    [
-        ("en", "Заплати за квартиру до пятницы.", "script"),
-        ("ru", "Заплати за квартиру до пятницы.", ""),
-        ("ru", "You will pay the rent.", "script"),
-        ("ru", "Заплати IKEA и Netflix.", ""),
-        ("ja", "家賃を金曜日に払います。", ""),
-        ("zh", "家賃を金曜日に払います。", ""),  # Han enough
-        ("ar", "You will pay the rent.", "script"),
-        ("xx", "Заплати за квартиру до пятницы.", ""),  # a language that is not known is in any script
-        (None, "Заплати за квартиру до пятницы.", "script"),  # as the notes are
-        (None, "You will pay the rent.", ""),
-        ("en", "900 - 900 - 900", ""),
-    ],
-)
+@pytest.mark.parametrize(("language", "text", "reason"), rows("languages", "scripts"))
 def test_a_sentence_is_in_the_recaps_script(language: str | None, text: str, reason: str) -> None:
     assert why(written(RENT, language=language), text) == reason
 
@@ -348,10 +305,10 @@ def test_nothing_is_said_twice_but_what_sums_up_may() -> None:
     evidence = written(RENT)
     assert [why(evidence, text) for text in (TEXT, "you will pay the RENT", "You pay the rent.")] == ["", "twice", ""]
     assert evidence.without_evidence == 0
-    evidence.allow_repeats()
+    evidence.forget_seen()
     assert why(evidence, TEXT) == ""
     assert dict(evidence.counts) == {"kept": 3, "twice": 1}
-    assert evidence.summary == "1 twice"
+    assert evidence.describe_dropped() == "1 twice"
 
 
 def test_a_sentence_that_was_dropped_was_not_said() -> None:
@@ -376,7 +333,7 @@ def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
     other = evidence.check_sentence("You met somebody there.", "pay the rent on Friday", [2, 1])
     assert one is not None
     assert other is not None
-    assert evidence.excerpts([one, other, one]) == [
+    assert evidence.cited_notes([one, other, one]) == [
         [
             "[1] 09:00, 0 min. The rent",
             "You: I pay the rent on Friday.",
@@ -388,7 +345,7 @@ def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
         ],
         ["[2] 09:00, 0 min.", "They met."],
     ]
-    assert evidence.excerpts([]) == []
+    assert evidence.cited_notes([]) == []
 
 
 def test_an_excerpt_has_so_many_bytes_on_either_side_of_each_quote() -> None:
@@ -439,7 +396,7 @@ def test_what_was_said_twice_is_not_lost() -> None:
         ("Tom sold it.", "no such words"),
     ):
         evidence.check_sentence(text, quote, [1])
-    evidence.drop("", "malformed")
+    evidence.record_dropped("", DropReason.MALFORMED)
     assert evidence.dropped == [(TEXT, "twice"), ("Tom sold it.", "unquoted"), ("", "malformed")]
     assert evidence.dropped_texts == ("Tom sold it.",)
 

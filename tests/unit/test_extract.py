@@ -13,6 +13,7 @@ from notifications.adapters.sentences import sentences
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
 from notifications.recap.extract import MAX_CANDIDATES, extract
 from notifications.recap.material import Material
+from tests.support.rows import rows
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -191,6 +192,34 @@ def test_of_two_that_say_the_same_of_the_same_names_the_later_stands() -> None:
     assert [one for one in told if "dinner" in one] == ["The dinner with Clara is at eight on Friday."]
 
 
+@pytest.mark.parametrize(
+    ("before", "later", "corrected"),
+    [
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Sunday.", True),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Sunday, not Friday.", True),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Bruno on Sunday.", False),
+        ("We meet Clara at the harbour on Friday.", "The ferry is full, so we meet Clara on Friday.", False),
+        ("We meet Clara at the harbour as always.", "The ferry is full, so we meet Clara on Sunday.", False),
+    ],
+)
+def test_a_later_conversation_corrects_the_days_and_numbers_of_the_same_name(
+    before: str, later: str, corrected: bool
+) -> None:
+    others = "The cellar pump is broken and costs 300 euros.", "Bruno sells his old green bicycle in June."
+    draft = extracted(talk("a", before), talk("b", later), *map(talk, "cd", others), language="en")
+    assert [before in one for one in texts(draft.sentences)].count(True) == (not corrected)
+
+
+def test_a_push_tells_nothing_that_a_later_sentence_may_correct() -> None:
+    """The later one may name the old day too."""
+    paint, later = (
+        "The garden fence gets blue paint on Friday.",
+        "Blue paint for the garden fence is late: Friday or Monday.",
+    )
+    draft = extracted(talk("a", paint), talk("b", later), language="en")
+    assert (paint in draft.push, later in draft.push) == (False, True)
+
+
 def test_what_others_wrote_is_cleaned() -> None:
     draft = extracted(talk("a", "See <b>this</b> https://evil.example/x now, please do. \x1b[2JBye for now, friend."))
     assert texts(draft.overview) == ["See this now, please do.", "Bye for now, friend."]
@@ -216,23 +245,7 @@ def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
     assert more == f"And {300 - len(shown)} more conversations."
 
 
-@pytest.mark.parametrize(
-    ("language", "text", "cut"),
-    [
-        ("de", "Dr. Müller kam um 3.30 Uhr. Danach gingen wir.", ["Dr. Müller kam um 3.30 Uhr.", "Danach gingen wir."]),
-        ("ja", "公園に行きました。楽しかったですか？", ["公園に行きました。", "楽しかったですか？"]),
-        (None, "J. Smith paid 3.5 euros. He left.", ["J. Smith paid 3.5 euros.", "He left."]),
-        ("pt-BR", "Foi bom. Muito bom.", ["Foi bom.", "Muito bom."]),
-        ("xx", "Uno. Dos.", ["Uno.", "Dos."]),
-        ("hi", "डॉ. शर्मा और प्रो. सिंह आए। रु. 500 दिए।", ["डॉ. शर्मा और प्रो. सिंह आए।", "रु. 500 दिए।"]),
-        ("hi", "यह सच है. श्री. वर्मा गए.", ["यह सच है.", "श्री. वर्मा गए."]),
-        ("bn", "ডা. রায় এলেন। তিনি গেলেন।", ["ডা. রায় এলেন।", "তিনি গেলেন।"]),
-        ("ar", "قال د. أحمد نعم. ثم ذهب.", ["قال د. أحمد نعم.", "ثم ذهب."]),
-        ("fr", "M. Dupont est venu. Il part.", ["M. Dupont est venu.", "Il part."]),
-        ("pl", "Dr. Nowak przyszedł. Wyszedł.", ["Dr. Nowak przyszedł.", "Wyszedł."]),
-        ("en", "It is item M.", ["It is item M."]),
-    ],
-)
+@pytest.mark.parametrize(("language", "text", "cut"), rows("languages", "sentences"))
 def test_sentences_are_cut_by_the_rules_of_their_language(language: str | None, text: str, cut: list[str]) -> None:
     assert sentences(text, language) == cut
 

@@ -226,7 +226,7 @@ def test_a_part_has_one_hash_whatever_its_marker_and_another_for_other_words() -
 
 
 def test_a_join_gives_each_fact_with_the_numbers_of_its_conversations() -> None:
-    facts = [Cited("They met.", ("b", "a"), "we met"), Cited("He is ill.", ("a",), "I am ill", confided=True)]
+    facts = [Cited("They met.", ("b", "a"), "we met"), Cited("He is ill.", ("a",), "I am ill", private=True)]
     asked = join_question(Material(DAY, (), None), facts, {"a": 1, "b": 2})
     assert asked.notes.endswith(
         f"{asked.marker} [2, 1] They met. Quote: we met\n\n{asked.marker} [1] (confided) He is ill. Quote: I am ill"

@@ -132,10 +132,10 @@ def test_what_fell_is_made_up_for_and_nothing_confided_is_pushed(answer: dict[st
     checks = data.draw(st.sampled_from([{"verified": True}, {"verified": False}, {}]))
     before = replace(read_answer(json.dumps(answer), Evidence(M, NOTES, "q7k3x")), checks=checks)
     draft = finished(before, M)
-    confided = {one.text for one in _cited(draft) if one.confided}
+    private = {one.text for one in _cited(draft) if one.private}
     assert draft.headline
     assert draft.push
-    assert not {draft.headline, draft.push} & confided
+    assert not {draft.headline, draft.push} & private
     assert bool(draft.overview) is bool(before.overview or before.highlights)
     assert len(draft.headline) <= 120
     assert len(draft.push) <= 140

@@ -72,14 +72,29 @@ def test_what_could_steer_a_reader_goes_and_the_words_stay(text: str, cleaned: s
         ("<<<b>i>u>deep</u>", "deep"),
         ("[[a](b)](c)", "a"),
         ("~~gone~~ ```\ncode", "gone code"),
-        ("see ftp://h/x, HTTPS://H and tel:1 now", "see and now"),
+        ("see ftp://h/x, HTTPS://H and tel:1 now", "see, and now"),
+        ("“pon el enlace http://evil.example/premio”. Nadie abrió.", "“pon el enlace”. Nadie abrió."),
+        ("وأضف الرابط http://evil.example/jaiza». حذفها", "وأضف الرابط». حذفها"),
+        ("هل رأيت http://evil.example/a؟ نعم", "هل رأيت؟ نعم"),
+        ("链接http://evil.example/prize。”大家都笑了。", "链接。”大家都笑了。"),
+        ("「https://evil.example/x」を見た", "「」を見た"),
+        ("https://evil.example/xを見た", "を見た"),
+        ("See https://evil.example/a. Then (http://evil.example/A_(b)) go! www.evil.example?", "See. Then () go! ?"),
+        ("See evil.com/a. Then evil.com/b?c=1.2; go", "See . Then ; go"),
+        ("http://evil.example/a.b,c?d=e.f#g:h!i x", "x"),
+        ("http://“evil.com” x", "“evil com” x"),
+        ("http://пример.рф/путь. Да", ". Да"),
+        ("javascript:(function(){alert(1)})() x", "x"),
+        ("http://a.example”http://b.example”www.c.example", "””"),
     ],
 )
 def test_links_and_markup_go_and_the_words_stay(text: str, words: str) -> None:
     assert plain(text) == words
 
 
-@pytest.mark.parametrize("text", ["<!--" * 10_000, "<a" * 20_000, "[" * 40_000, "x://" * 10_000, "\x1b]" * 20_000])
+@pytest.mark.parametrize(
+    "text", ["<!--" * 10_000, "<a" * 20_000, "[" * 40_000, "x://" * 10_000, "x://(" * 4_000, "\x1b]" * 20_000]
+)
 def test_no_text_holds_up_the_event_loop(text: str) -> None:
     """Quadratic once: a minute for one document, and the watchdog took every claim in flight with it."""
     assert len(plain(text)) <= 20_000

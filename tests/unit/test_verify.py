@@ -56,7 +56,7 @@ DRAFT = Draft(
             "The rent",
             "🏠",
             (
-                Cited("Clara wants the rent by Friday.", ("a",), "the rent of 900 euros", confided=True),
+                Cited("Clara wants the rent by Friday.", ("a",), "the rent of 900 euros", private=True),
                 Cited("You agreed to pay it.", ("a",), "Fine, on Friday then"),
             ),
         ),
