@@ -195,7 +195,7 @@ async def reopen(context: Context, parts: Services, uids: Iterable[str]) -> None
     for key in sorted(keys):
         [record] = await context.claims.read([key])
         if record.state is ClaimState.COMPLETE:
-            await context.claims.forget(key, record)
+            await context.claims.delete_if_unchanged(key, record)
 
 
 async def _shard_in_service(parts: Services, uid: str, now: datetime) -> str | None:
@@ -236,7 +236,7 @@ async def _remove_samples(context: Context, store: Store) -> int:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)
                 async for found in context.claims.scan(claims_of(listed.uid, None)):
-                    await context.claims.forget(found.key)
+                    await context.claims.delete(found.key)
                 count += 1
     return count
 

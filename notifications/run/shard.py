@@ -72,7 +72,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         skipped: frozenset[str] = frozenset()
         if reply.reason == LEFT_OPEN:
             with suppress(KeyTrouble):
-                skipped = await run.services.claims.names(skipped_key(shard.key))
+                skipped = await run.services.claims.members(skipped_key(shard.key))
     except (ClaimsDown, ConfigFault) as trouble:
         run.stop_claiming(trouble)
         return None
@@ -193,7 +193,7 @@ class HeldShard:
         log.info("shard.open", key=key, users=self._users, done=self._done, wait_seconds=wait.total_seconds())
         if self._skipped:
             with suppress(KeyTrouble):  # best effort: without it they are claimed once more, and their ledgers end it
-                await claims.add_names(skipped_key(key), self._skipped, self._terms.expire_ms)
+                await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
 
 
 ShardUsers = AsyncGenerator[tuple[HeldShard, User]]

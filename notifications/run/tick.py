@@ -123,7 +123,7 @@ class Tick:
     async def _delete_foreign_keys(self, due: DueWork) -> None:
         for key in due.foreign_keys:
             log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it was replaced.")
-            await self.claims.forget(key)
+            await self.claims.delete(key)
 
     async def _take_sweep_turn(self, due: DueWork, redis_now: datetime) -> bool:
         """Return whether this run may sweep. If so, record since when Redis remembers, unless that is known."""
@@ -155,7 +155,7 @@ class Tick:
         finally:
             if sweep_is_ours and not swept:  # give the turn back, so that the next run sweeps
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                    await self.claims.forget(sweep_key(self.claims.environment))
+                    await self.claims.delete(sweep_key(self.claims.environment))
 
     async def _serve(self, run: Run, shards: Sequence[Shard]) -> None:
         """Serve the shards batch by batch (steps 2 to 7), keeping to the pauses that other processes announce."""

@@ -77,7 +77,8 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
         )
     record = await _own_claim(run, key, uid, day)
     left = live_for(record, await run.services.claims.now())
-    if left or not await run.services.claims.forget(key, record):  # a run, or another operator's command, came first
+    # Not deleted: a run, or another operator's command, has claimed the day meanwhile.
+    if left or not await run.services.claims.delete_if_unchanged(key, record):
         raise Refused(f"{uid} {day} is being sent right now; try again in 2 min.", "being sent", left or LOOK_AGAIN)
     return OpenedDay(user, slot, decision, decision.ledger is None and record.state is ClaimState.SENT)
 
