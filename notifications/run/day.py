@@ -174,14 +174,14 @@ class Day:
             return TurnResult(Outcome.LOST)
         return TurnResult(outcome, reason=reason, freed=delete_key and outcome.done)
 
-    async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> TurnResult:
+    async def fail(self, reason: str, wait: timedelta | None = None, added_failures: int = 0) -> TurnResult:
         """Give the claim back. Without `wait`, waits provider_retry plus up to 100 % jitter.
 
-        `counts`: how many failures are charged to the user. If that makes the claim dead, the ledger is closed too.
+        `added_failures`: charged to the user. If that makes the claim dead, the ledger is closed too.
         """
         if wait is None:
             wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
-        reply = await self.run.services.claims.fail(self.terms, self.token, wait, counts, reason)
+        reply = await self.run.services.claims.fail(self.terms, self.token, wait, added_failures, reason)
         facts = {**self.log_context, "reason": reason}
         if reply.answer is ClaimAnswer.DONE:
             return await self._close_dead("failures", reply)
@@ -200,7 +200,7 @@ class Day:
         """Charge the fault to the user (each wait three times the last), or to the provider, if it may be its own."""
         if await self._is_item_fault(fault):
             wait = jittered(self.run.services.limits.duration("item_retry") * 3**self.claim_reply.failures, 0.5, 1.5)
-            return await self.fail(fault.reason.value, wait, counts=1)
+            return await self.fail(fault.reason.value, wait, added_failures=1)
         if self.run.terminated.is_set():
             return await self.release(fault.reason.value)
         return await self.fail(f"provider_{fault.reason.value}")
