@@ -117,8 +117,8 @@ async def run_command(command: Command, settings: Settings) -> int:
         while not terminated.is_set():
             try:
                 await run_once(command, settings, terminated)
-            except DependencyDown as trouble:  # it may be back by the next minute
-                _report_error(trouble)
+            except DependencyDown as error:  # it may be back by the next minute
+                _report_error(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(MINUTE - time.time() % MINUTE):
                     await terminated.wait()

@@ -67,8 +67,8 @@ def _check_certificates(env: Mapping[str, str]) -> None:
             try:
                 if not Path(path).is_dir():
                     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-            except (OSError, ValueError) as cause:  # an SSLError is an OSError
-                no_pem = isinstance(cause, ssl.SSLError)
+            except (OSError, ValueError) as error:  # an SSLError is an OSError
+                no_pem = isinstance(error, ssl.SSLError)
                 advice = "it is no PEM" if no_pem else "check its name and its owner, or unset it"
                 raise ConfigFault(f"{name} names no file of certificates that can be read; {advice}.") from None
     if (path := env.get("SSL_CERT_DIR", "").strip()) and not Path(path).is_dir():

@@ -181,7 +181,7 @@ class _Env(dict[str, str]):
         text = self.get(name)
         if text is not None and not _is_visible_ascii(text):
             raise ConfigFault(
-                f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them."
+                f"{name} holds a space, a line break or a letter beyond ASCII; copy it again, without them."
             )
         return text
 

@@ -168,8 +168,8 @@ def telemetry(settings: Settings) -> Telemetry:
     except ModuleNotFoundError as missing:
         mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
-    except Exception as cause:  # noqa: BLE001 - the SDK raises any kind of error for its own settings
-        log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(cause).__name__}); see OTEL_….")
+    except Exception as error:  # noqa: BLE001 - the SDK raises any kind of error for its own settings
+        log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(error).__name__}); see OTEL_….")
     return Telemetry()
 
 

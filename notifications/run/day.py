@@ -263,15 +263,15 @@ class Day:
             return await turn
         except (ClaimsDown, KeyTrouble):
             raise
-        except ConfigFault as fault:
+        except ConfigFault as error:
             await self._give_back("configuration")
-            self.run.stop_claiming(fault)
+            self.run.stop_claiming(error)
             return TurnResult(Outcome.FAILED, reason="configuration")
-        except (Malformed, ItemFault) as flaw:  # ItemFault: the store refuses the ledger of a dead day
+        except (Malformed, ItemFault) as error:  # ItemFault: the store refuses the ledger of a dead day
             wait = await self._give_back("malformed")
-            log.error("recap.trouble", **self.log_context, reason=str(flaw))
-        except Exception as defect:  # broad on purpose: a bug that one user's data triggers must not stop the others
-            wait = await self._give_back(f"defect_{type(defect).__name__}")
+            log.error("recap.trouble", **self.log_context, reason=str(error))
+        except Exception as error:  # broad on purpose: a bug that one user's data triggers must not stop the others
+            wait = await self._give_back(f"defect_{type(error).__name__}")
             log.exception("recap.defect", **self.log_context)
         self.run.defects += 1
         return TurnResult(Outcome.FAILED, wait)

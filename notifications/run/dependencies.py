@@ -68,8 +68,8 @@ class Breaker:
         """Await one call to a store and count whether it failed. Raises what the call raises."""
         try:
             answer = await call
-        except StoreDown as failure:
-            self.record_failure(failure)
+        except StoreDown as error:
+            self.record_failure(error)
             raise
         self.record_success()
         return answer

@@ -115,18 +115,18 @@ class LLMSession:
                 if answer.ended is not None:
                     raise ItemFault(answer.ended, f"The LLM gave no whole answer to this day's notes ({answer.ended}).")
                 return await run_in_thread_if_large(size + len(answer.text), parse, answer.text)
-            except ItemFault as fault:
-                if fault.reason not in RETRIED or not tries_left or once:
+            except ItemFault as error:
+                if error.reason not in RETRIED or not tries_left or once:
                     raise
                 self._has_retried = True
-                if fault.reason is ItemReason.TRUNCATED:
+                if error.reason is ItemReason.TRUNCATED:
                     question = replace(question, answer_tokens=question.answer_tokens * 2)
-                elif fault.reason is ItemReason.UNFOUNDED:
-                    question = ask_again(question, str(fault))
-            except ProviderFault as fault:
-                pause = jittered(fault.retry_after or FIRST_PAUSE, 1, 1.5)
+                elif error.reason is ItemReason.UNFOUNDED:
+                    question = ask_again(question, str(error))
+            except ProviderFault as error:
+                pause = jittered(error.retry_after or FIRST_PAUSE, 1, 1.5)
                 fits = pause.total_seconds() < self.seconds_left and pause <= MAX_PAUSE * 1.5
-                if fault.opens or not tries_left or not fits:
+                if error.opens or not tries_left or not fits:
                     raise
                 await asyncio.sleep(pause.total_seconds())
             reserved = None
@@ -140,8 +140,8 @@ class LLMSession:
         if cheap_seconds > 0:
             try:
                 return await self._call(question, cheap_seconds, reserved, cheap=True)
-            except ProviderFault as fault:
-                if not fault.cheap:
+            except ProviderFault as error:
+                if not error.cheap:
                     raise
                 seconds, reserved = self.seconds_left, None
         return await self._call(question, min(seconds, self.seconds_left), reserved, cheap=False)
@@ -159,10 +159,10 @@ class LLMSession:
             with self._run.services.telemetry.span("chat", self._llm.model):
                 answer = await self._llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
                 self._count(replace(answer.spent, seconds=clock.seconds() - called_at))
-        except (ItemFault, ProviderFault) as fault:
-            cost = 0 if fault.unpaid else None
-            self._count(Spent(calls=1, micro_usd=cost, seconds=clock.seconds() - called_at), type(fault).__name__)
-            if fault.unpaid:
+        except (ItemFault, ProviderFault) as error:
+            cost = 0 if error.unpaid else None
+            self._count(Spent(calls=1, micro_usd=cost, seconds=clock.seconds() - called_at), type(error).__name__)
+            if error.unpaid:
                 await self.settle(reservation, 0)
             raise
         self.model, self.tier = answer.model, answer.tier
@@ -187,11 +187,11 @@ class LLMSession:
             today = (await claims.now()).astimezone(UTC).date()
             key = spend_key(claims.environment, today)
             fits = await claims.reserve(key, token, worst, int(budget * MICROS))
-        except (ClaimsDown, ConfigFault) as trouble:  # users in flight are still served without Redis
-            self._run.stop_claiming(trouble)
-            raise OverBudget(f"The day's budget can't be counted: {trouble}") from trouble
-        except KeyTrouble as trouble:
-            raise OverBudget(f"The day's budget can't be counted under {key}: {trouble}") from trouble
+        except (ClaimsDown, ConfigFault) as error:  # users in flight are still served without Redis
+            self._run.stop_claiming(error)
+            raise OverBudget(f"The day's budget can't be counted: {error}") from error
+        except KeyTrouble as error:
+            raise OverBudget(f"The day's budget can't be counted under {key}: {error}") from error
         if not fits:
             raise OverBudget(f"RECAP_DAILY_BUDGET_USD is {budget:g}; what is left of it is less than a call can cost.")
         return key, token

@@ -146,9 +146,9 @@ class Pusher:
 
         try:
             answer = await self._push.send(device, message, timeout, mark_sent)
-        except DependencyDown as trouble:
-            pushed.codes[device.id] = trouble.name
-            self.breaker.record_failure(trouble, at_once=True)
+        except DependencyDown as error:
+            pushed.codes[device.id] = error.name
+            self.breaker.record_failure(error, at_once=True)
             return None
         pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
         answer = await self._attribute(message.uid, device, answer)

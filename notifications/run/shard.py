@@ -73,12 +73,12 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         if reply.reason == LEFT_OPEN:
             with suppress(KeyTrouble):
                 skipped = await run.services.claims.members(skipped_key(shard.key))
-    except (ClaimsDown, ConfigFault) as trouble:
-        run.stop_claiming(trouble)
+    except (ClaimsDown, ConfigFault) as error:
+        run.stop_claiming(error)
         return None
-    except KeyTrouble as trouble:
+    except KeyTrouble as error:
         run.defects += 1
-        log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
+        log.error("shard.key_trouble", key=shard.key, reason=str(error))
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
@@ -124,10 +124,10 @@ class HeldShard:
             self._has_read_all = True
         except TimeoutError:
             log.info("shard.stopped", key=self.shard.key)  # by SIGTERM; the next run serves the others
-        except StoreDown as failure:
-            log.error("shard.page_failed", key=self.shard.key, reason=str(failure))
-        except ConfigFault as fault:
-            self._run.stop_claiming(fault)
+        except StoreDown as error:
+            log.error("shard.page_failed", key=self.shard.key, reason=str(error))
+        except ConfigFault as error:
+            self._run.stop_claiming(error)
 
     async def _pages(self, zones: Sequence[str]) -> AsyncGenerator[UserDocument]:
         next_page: asyncio.Task[list[UserDocument]] | None = self._fetch(zones, None)
@@ -173,10 +173,10 @@ class HeldShard:
         try:
             if not self.is_lost:
                 await self._complete_or_leave_open()
-        except (ClaimsDown, ConfigFault, KeyTrouble) as trouble:
-            log.warning("shard.unfinished", key=self.shard.key, reason=str(trouble))
-            if not isinstance(trouble, KeyTrouble):
-                self._run.stop_claiming(trouble)
+        except (ClaimsDown, ConfigFault, KeyTrouble) as error:
+            log.warning("shard.unfinished", key=self.shard.key, reason=str(error))
+            if not isinstance(error, KeyTrouble):
+                self._run.stop_claiming(error)
 
     async def _complete_or_leave_open(self) -> None:
         """Complete the shard if all users were read and are done; else make it due again after the shortest wait."""
@@ -207,8 +207,8 @@ async def _keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
             if not held.is_lost:
                 try:
                     await held.renew()
-                except (ClaimsDown, ConfigFault) as trouble:
-                    run.stop_claiming(trouble)
+                except (ClaimsDown, ConfigFault) as error:
+                    run.stop_claiming(error)
                     return
 
 

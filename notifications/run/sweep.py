@@ -36,9 +36,9 @@ async def sweep(run: Run, now: datetime) -> bool:
                     return False
                 if (uid, ledger.date) not in run.served:
                     await _finish(run, uid, ledger, now)
-    except (StoreDown, ClaimsDown, ConfigFault) as trouble:
-        log.error("sweep.failed", reason=str(trouble))
-        run.stop_claiming(trouble)
+    except (StoreDown, ClaimsDown, ConfigFault) as error:
+        log.error("sweep.failed", reason=str(error))
+        run.stop_claiming(error)
         return False
     return True
 
@@ -88,9 +88,9 @@ async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
                 result = await day.run_guarded(day.result_when_not_won() if is_dead else _take_and_push(day))
         finally:
             run.counts.add(result)
-    except KeyTrouble as trouble:
+    except KeyTrouble as error:
         run.defects += 1
-        log.error("recap.trouble", uid=uid, reason=str(trouble))
+        log.error("recap.trouble", uid=uid, reason=str(error))
 
 
 async def _take_and_push(day: Day) -> TurnResult:
@@ -100,8 +100,8 @@ async def _take_and_push(day: Day) -> TurnResult:
     try:
         async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
             devices = await day.read_devices()
-    except StoreDown as failure:
-        return await day.fail(f"store_{failure.name}")
+    except StoreDown as error:
+        return await day.fail(f"store_{error.name}")
     except TimeoutError:
         return await day.release("stopped")
     return await deliver(day, devices, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=is_over))
