@@ -10,9 +10,8 @@ import os
 import signal
 import sys
 
-if (
-    __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):  # the imports below take a moment
+# For a Ctrl-C while the imports below are loading, which takes a moment.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
     def _interrupted(*_: object) -> None:
         os.write(2, b"Stopped before it began; nothing was claimed.\n")

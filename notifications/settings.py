@@ -27,7 +27,7 @@ DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
 MAX_TASKS = 10_000
-STYLE_LENGTH = 500  # characters of RECAP_STYLE
+MAX_STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
@@ -244,8 +244,8 @@ def _database(name: str) -> str:
 def _style(text: str) -> str:
     """Check the operator's instruction and make it one line. It is never shown in errors."""
     words = clean(text)
-    if len(words) > STYLE_LENGTH:
-        raise ConfigFault(f"RECAP_STYLE has {len(words)} characters; it may have {STYLE_LENGTH}.")
+    if len(words) > MAX_STYLE_LENGTH:
+        raise ConfigFault(f"RECAP_STYLE has {len(words)} characters; it may have {MAX_STYLE_LENGTH}.")
     return words
 
 

@@ -120,10 +120,8 @@ class Day:
         if day_input.encrypted:
             self.run.counts.encrypted += day_input.encrypted
             log.info("conversations.encrypted", uid=self.uid, count=day_input.encrypted)
-        if len(day_input.conversations) >= MAX_READ:
-            log.warning(
-                "conversations.unread", **self.log_context, read=len(day_input.conversations)
-            )  # there may be older ones
+        if len(day_input.conversations) >= MAX_READ:  # there may be older ones
+            log.warning("conversations.unread", **self.log_context, read=len(day_input.conversations))
         return day_input
 
     def _count_malformed(self, what: str, count: int) -> None:
