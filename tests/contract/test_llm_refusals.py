@@ -19,6 +19,7 @@ from notifications.adapters.llm.responses import Completion, status_of
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA
+from tests.support.rows import rows
 
 KEY = "sk-test-0123456789abcdef"
 QUESTION = Question(
@@ -53,148 +54,13 @@ def extra(*fields: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "what"),
-    [
-        (400, [{"error": {"code": 400, "message": 'Unknown name "store": Cannot find field.'}}], "store"),
-        (422, {"object": "error", "message": {"detail": extra("store", "service_tier")}}, "service_tier, store"),
-        (422, {"detail": extra("prompt_cache_options")}, "prompt_cache_options"),
-        (422, {"object": "error", "message": json.dumps({"detail": extra("store")})}, "store"),
-        (400, error(f"litellm.BadRequestError: MistralException - {json.dumps({'detail': extra('store')})}"), "store"),
-        (
-            400,
-            {"message": "Provider returned error", "metadata": {"raw": json.dumps({"detail": extra("store")})}},
-            "store",
-        ),
-        (400, error("property 'store' is unsupported, did you mean 'stop'?"), "store"),
-        (400, error("Unrecognized request arguments supplied: store, service_tier"), "service_tier, store"),
-        (400, error("Unknown parameter: 'prompt_cache_options'."), "prompt_cache_options"),
-        (400, error("`reasoning_effort` must be one of `none` or `default`"), "reasoning_effort"),
-        (400, error('"llama3.1:8b" does not support thinking'), "reasoning_effort"),
-        (400, error('think value "low" is not supported for this model'), "reasoning_effort"),
-        (
-            400,
-            [{"error": {"code": 400, "message": "Thinking level is not supported for this model."}}],
-            "reasoning_effort",
-        ),
-        (
-            400,
-            {"code": "invalid-argument", "error": "Model grok does not support parameter reasoningEffort."},
-            "reasoning_effort",
-        ),
-        (400, error("Unsupported service_tier: flex"), "service_tier"),
-        (400, error("The model gpt-6-luna is not available in flex.", param=None), "service_tier"),
-        (400, error("Invalid service_tier argument", param="service_tier"), "service_tier"),
-        (400, error("This model has the default tier alone, and no flex."), "service_tier"),
-        (403, error("No access.", param="service_tier"), "service_tier"),
-        (400, error("'max_completion_tokens' is not supported with this model"), "max_completion_tokens"),
-        (400, error("System role not supported"), "system role"),
-        (
-            500,
-            {"code": 500, "message": "Jinja Exception: System role not supported", "type": "server_error"},
-            "system role",
-        ),
-        (
-            400,
-            [{"error": {"message": "Developer instruction is not enabled for models/gemma-3-27b-it"}}],
-            "system role",
-        ),
-        (400, error("This response_format type is unavailable now"), "json_object"),
-        (
-            400,
-            [{"error": {"message": "GenerateContentRequest.generation_config.response_schema: should be non-empty"}}],
-            "json_object",
-        ),
-        (400, error("Schema has too many states for serving"), "json_object"),
-        (400, error("Failed to initialize samplers: failed to parse grammar"), "json_object"),
-        (400, error('Unknown name "additionalProperties" at the root: Cannot find field.'), "json_object"),
-        (400, error("'response_format.type' must be 'text'", param="response_format"), "json_object"),
-        (
-            400,
-            [
-                {
-                    "error": {
-                        "code": 400,
-                        "message": "Request contains an invalid argument.",
-                        "status": "INVALID_ARGUMENT",
-                    }
-                }
-            ],
-            "json_object",
-        ),
-        (501, error("response_format is not implemented"), "json_object"),
-        (404, error("No endpoints found that support response_format"), "json_object"),
-        (
-            422,
-            {"detail": [{"loc": ["body", "response_format", "type"], "msg": "Input should be 'text'"}]},
-            "json_object",
-        ),
-        # Nothing is learnt of these.
-        (400, error("no"), ""),
-        (429, error("flex is not available", param="service_tier"), ""),
-        (401, error("store is not supported"), ""),
-        (400, error("The store was extracted"), ""),
-        (400, error("'max_completion_tokens' is too large: 2000."), ""),
-        (400, error("The model is busy: reasoning_effort low was asked."), ""),
-        (400, error("Your key was restored; unknown user. See the store."), ""),
-        (
-            400,
-            {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "bad", "input": "store is not supported"}]},
-            "",
-        ),
-        (400, {"failed_generation": "store is not supported", "message": "bad"}, ""),
-    ],
-)
+@pytest.mark.parametrize(("status", "body", "what"), rows("refusals", "not_taken"))
 def test_what_a_server_does_not_take_is_found_in_any_shape(status: int, body: object, what: str) -> None:
     data = body.get("error", body) if isinstance(body, dict) else body
     assert learnt(refusal(data, status)) == what
 
 
-@pytest.mark.parametrize(
-    ("status", "message", "reason"),
-    [
-        (400, "This model's maximum context length is 8192 tokens. However, you requested 9000.", "context_length"),
-        (400, "prompt is too long: 213462 tokens > 200000 maximum", "context_length"),
-        (400, "Input is too long for requested model.", "context_length"),
-        (400, "Requested token count exceeds the model's maximum context length of 131072 tokens.", "context_length"),
-        (
-            400,
-            "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).",
-            "context_length",
-        ),
-        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens", "context_length"),
-        (400, "Please reduce the length of the messages or completion.", "context_length"),
-        (400, "The input (9000 tokens) is longer than the model's context length (8192 tokens).", "context_length"),
-        (400, "tokens to keep from the initial prompt is greater than the context length", "context_length"),
-        (400, "Your request exceeded model token limit: 8192 (requested: 9000)", "context_length"),
-        (400, "tokens in request more than max tokens allowed", "context_length"),
-        (400, "Prompt exceeds max length", "context_length"),
-        (400, "Input tokens exceed the configured limit of 272000 tokens.", "context_length"),
-        (400, "Prompt contains 9000 tokens, too large for model with 8192 maximum context length", "context_length"),
-        (400, "prompt too long; exceeded max context length by 808 tokens", "context_length"),
-        (400, "max_tokens must be at least 1, got -186.", "context_length"),
-        (
-            413,
-            "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 14810",
-            "context_length",
-        ),
-        (413, "", "context_length"),
-        (429, "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 342389.", "context_length"),
-        (500, "Context size has been exceeded.", "context_length"),
-        (400, "The response was filtered due to Azure OpenAI's content management policy.", "content_policy"),
-        (
-            403,
-            'm requires moderation. Your input was flagged for "violence". No credits were charged.',
-            "content_policy",
-        ),
-        (400, "Could not finish the message because max_tokens or model output limit was reached.", "truncated"),
-        (429, "Rate limit reached: too many tokens, please wait before trying again.", None),
-        (503, "Too many tokens, please wait before trying again.", None),
-        (404, "The model with this context length does not exist.", None),
-        (400, "'max_completion_tokens' is too large: 2000.", None),
-        (400, "The specified schema produces a constraint that has too many states for serving.", None),
-    ],
-)
+@pytest.mark.parametrize(("status", "message", "reason"), rows("refusals", "items_own"))
 def test_what_is_the_days_own_fault_is_known_by_any_vendors_words(
     status: int, message: str, reason: str | None
 ) -> None:
@@ -242,30 +108,7 @@ def test_a_body_without_measure_costs_no_time() -> None:
     assert time.process_time() - begun < 2
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "quoted"),
-    [
-        (404, error("model 'llama9' not found"), " \"model 'llama9' not found\""),
-        (404, "404 page not found", ' "404 page not found"'),
-        (404, "<html>404</html>", ""),
-        (404, {"message": "No endpoints found for x. Try another."}, ' "No endpoints found for x"'),
-        (
-            401,
-            error(f"Incorrect API key provided: {KEY}. You can find yours elsewhere."),
-            ' "Incorrect API key provided: …"',
-        ),
-        (401, error("Incorrect API key provided: sk-te***cdef."), ' "Incorrect API key provided: …"'),
-        (403, error("Organization org_01kgg5588eftc8k70aes4864eb may not"), ' "Organization … may not"'),
-        (500, error("CUDA out of memory; see http://user:pass@host/x"), ' "CUDA out of memory"'),
-        (502, error("upstream http://user:pass@host/x is down\nTraceback"), ' "upstream … is down"'),
-        (500, error("\x1b[31mred\u202e" + "x" * 400), None),
-        (400, error("Anything that may quote"), ""),
-        (429, error("Slow down"), ""),
-        (500, error("Invalid token in 'A talk'"), ""),
-        (400, [{"error": {"message": "API key not valid. Please pass a valid API key."}}], ' "API key not valid"'),
-        (400, error("Invalid model: mistral-x"), ' "Invalid model: mistral-x"'),
-    ],
-)
+@pytest.mark.parametrize(("status", "body", "quoted"), rows("refusals", "quoted"))
 def test_a_servers_own_sentence_is_told_where_it_says_what_to_mend(status: int, body: Any, quoted: str | None) -> None:
     found = refusal(body.get("error", body) if isinstance(body, dict) else body, status).quote(KEY)
     assert len(found) <= 125

@@ -1,4 +1,4 @@
-"""The ledger's transitions, row by row: docs/protocol.md, section 4."""
+"""The ledger's transitions as whole decisions, row by row: docs/protocol.md, section 4."""
 
 from __future__ import annotations
 
@@ -9,105 +9,340 @@ from typing import Any
 import pytest
 
 from notifications.domain import delivery
-from notifications.domain.delivery import Decision, LedgerRules, NextStep, Opening, Snapshot
-from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window
-from notifications.domain.push import PushResult
+from notifications.domain.delivery import NO_USER, Decision, LedgerRules, NextStep, Opening, Snapshot
+from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.push import Message, PushResult, message
 
-NOW = datetime(2026, 5, 1, 20, 5, tzinfo=UTC)
-SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 DAY = date(2026, 5, 1)
-TERMS = LedgerRules(stale=timedelta(seconds=120), max_pushes=3, retention=timedelta(days=30))
+SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
+NOW = SLOT + timedelta(minutes=5)
+MADE = NOW - timedelta(minutes=3)
+TICK = timedelta(microseconds=1)
+STALE = timedelta(seconds=120)
+RULES = LedgerRules(stale=STALE, max_pushes=3, retention=timedelta(days=30))
 WINDOW = Window(SLOT - timedelta(days=1), SLOT)
 ME = Opening("u", DAY, "me", SLOT, WINDOW)
+CHARGED = Opening("u", DAY, "me", SLOT, None, failures=3, crashes=1, reason="refusal")
 RECAP = Recap("2026-05-01", DAY, NOW, Draft("Head", (Cited("Over"),), "🌤️", push="Push"), 2, 30)
 THEIRS = Summary("2026-05-01", NOW, "Their head", "Their text", "🎈")
-FRESH, STALE = NOW - timedelta(seconds=119), NOW - timedelta(seconds=120)
+# A ledger that says something in every field which recording may not lose.
+MINE = Ledger(DAY, DayState.SENDING, "old", "me", NOW, 2, 2, "tag", "T", "B", "id", MADE, repeats=1, reason="store")
+FRESH = replace(MINE, by="other", sending_at=NOW - STALE + TICK)
+LAPSED = replace(FRESH, sending_at=NOW - STALE)
+PENDING = replace(FRESH, state=DayState.PENDING)
+NEW = Ledger(
+    DAY,
+    DayState.SENDING,
+    by="me",
+    collapse_id=collapse_id("u", DAY),
+    window_start=WINDOW.start,
+    window_end=WINDOW.end,
+    expire_at=SLOT + timedelta(days=30),
+)
+READABLE = [state for state in DayState if state is not DayState.UNREADABLE]
 ENDED = [state for state in DayState if state.final]
+WITHOUT_RECAP = [DayState.SKIPPED, DayState.MISSED, DayState.DEAD]
+ACCEPTED, GONE, BUSY = PushResult.ACCEPTED, PushResult.GONE, PushResult.BUSY
+REFUSED, UNKNOWN, UNSENT = PushResult.REFUSED, PushResult.UNKNOWN, PushResult.UNSENT
 
 
-def entry(state: DayState, **changes: Any) -> Ledger:
-    base = Ledger(DAY, state, by="other", sending_at=FRESH, tries=1, title="T", body="B", summary_id="2026-05-01")
-    return replace(base, **changes)
-
-
-def close(state: DayState, found: Ledger | None, active: bool = True) -> Decision:
-    return delivery.end_day(ME, state, "why", Snapshot(found, NOW, active), TERMS)
+def close(state: DayState, found: Ledger | None, op: Opening = ME, *, active: bool = True) -> Decision:
+    return delivery.end_day(op, state, "why", Snapshot(found, NOW, active), RULES)
 
 
 def begin(found: Ledger | None = None, **changes: Any) -> Decision:
     given: dict[str, Any] = {"has_devices": True, "replaces": None, "active": True, "summary": None} | changes
     seen = Snapshot(found, NOW, given.pop("active"), given.pop("summary"))
-    return delivery.begin(ME, RECAP, seen, TERMS, **given)
+    return delivery.begin(ME, RECAP, seen, RULES, **given)
 
 
-def take(found: Ledger | None, by: str = "me") -> Decision:
-    return delivery.take(by, Snapshot(found, NOW), TERMS)
+def take(found: Ledger | None) -> Decision:
+    return delivery.take("me", Snapshot(found, NOW), RULES)
+
+
+def swept(found: Ledger | None, *, active: bool = True, over: bool = False) -> Decision:
+    return delivery.sweep("me", Snapshot(found, NOW, active), RULES, over=over)
+
+
+def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = True) -> Decision:
+    return delivery.legacy(ME, summary, Snapshot(found, NOW, active), RULES)
 
 
 def record(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:
-    given: dict[str, Any] = {"sent_nothing": False, "last_chance": False, "by": "me", "seq": 1} | changes
+    given: dict[str, Any] = {"by": "me", "seq": 2, "sent_nothing": False, "last_chance": False} | changes
     return delivery.record_pushes(given.pop("by"), given.pop("seq"), results, ledger=found, **given)
 
 
-def resend(found: Ledger | None, **changes: Any) -> Decision:
-    given: dict[str, Any] = {"active": True, "claim_live": False, "read_time": NOW} | changes
-    seen = Snapshot(found, given.pop("read_time"), given.pop("active"))
-    return delivery.resend(seen, TERMS, **given)
+def resend(found: Ledger | None, *, active: bool = True, **given: Any) -> Decision:
+    return delivery.resend(Snapshot(found, NOW, active), RULES, **({"claim_live": False} | given))
 
 
-def written(decision: Decision) -> Ledger:
-    assert decision.write
+def entry_of(decision: Decision) -> Ledger:
     assert decision.entry is not None
     return decision.entry
 
 
-@pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
-def test_close_writes_nothing_about_who_is_gone(state: DayState) -> None:
-    assert close(state, None, active=False) == Decision(NextStep.NO_USER)
+def gave_up(found: Ledger, outcome: str, **changes: Any) -> Decision:
+    given_up = replace(found, state=DayState.GAVE_UP, outcome=outcome, **changes)
+    return Decision(NextStep.FINAL, given_up, write=True)
 
 
-@pytest.mark.parametrize("found", ENDED)
-@pytest.mark.parametrize("asked", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
-def test_close_leaves_an_ended_day(asked: DayState, found: DayState) -> None:
-    assert close(asked, entry(found)) == Decision(NextStep.FINAL, entry(found))
+def sent(found: Ledger, outcome: str, **changes: Any) -> Decision:
+    entry = replace(found, state=DayState.SENT, outcome=outcome, reason="", **changes)
+    return Decision(NextStep.FINAL, entry, write=True, stamp_sent=True)
 
 
-@pytest.mark.parametrize("found", [DayState.PENDING, DayState.SENDING])
-@pytest.mark.parametrize("asked", [DayState.SKIPPED, DayState.MISSED])
-def test_close_takes_what_another_run_began(asked: DayState, found: DayState) -> None:
-    assert close(asked, entry(found)) == Decision(NextStep.TAKE, entry(found))
+@pytest.mark.parametrize("asked", WITHOUT_RECAP)
+def test_a_day_that_ends_is_written_whole_and_leaves_one_that_has_ended(asked: DayState) -> None:
+    assert close(asked, None) == Decision(NextStep.FINAL, replace(NEW, state=asked, outcome="why"), write=True)
+    assert close(asked, None, active=False) == NO_USER
+    for state in ENDED:
+        found = replace(FRESH, state=state)
+        assert close(asked, found) == Decision(NextStep.FINAL, found)
+    for found in (PENDING, FRESH, LAPSED) if asked is not DayState.DEAD else ():
+        assert close(asked, found) == Decision(NextStep.TAKE, found)
 
 
-def test_begin_writes_nothing_about_who_is_gone() -> None:
-    assert begin(active=False) == Decision(NextStep.NO_USER)
+def test_a_dead_day_says_of_what_and_no_other_does() -> None:
+    bare = replace(NEW, outcome="why", failures=3, crashes=1, window_start=None, window_end=None)
+    dead = replace(bare, state=DayState.DEAD, reason="refusal")
+    assert close(DayState.DEAD, None, CHARGED).entry == dead
+    assert close(DayState.MISSED, None, CHARGED).entry == replace(bare, state=DayState.MISSED)
+
+
+@pytest.mark.parametrize(("charged", "reason"), [(CHARGED, "refusal"), (replace(CHARGED, reason=""), "store")])
+def test_an_open_day_of_who_is_dead_is_given_up_with_its_counts(charged: Opening, reason: str) -> None:
+    ended = close(DayState.DEAD, PENDING, charged)
+    assert ended == gave_up(PENDING, "why", failures=3, crashes=1, reason=reason)
+
+
+def test_a_sender_is_fresh_until_the_very_instant_at_which_it_is_stale() -> None:
+    for found, fresh in ((FRESH, True), (LAPSED, False)):
+        assert (close(DayState.DEAD, found).step is NextStep.BUSY) is fresh
+        assert (take(found).step is NextStep.BUSY) is fresh
+        assert (swept(found).step is NextStep.BUSY) is fresh
+        assert (resend(found).step is NextStep.REFUSED) is fresh
+    unstamped = replace(FRESH, sending_at=None)  # its clock is not known: it counts from now
+    assert take(unstamped) == Decision(NextStep.BUSY, unstamped, STALE)
+
+
+@pytest.mark.parametrize(("ahead", "restamped"), [(STALE, False), (STALE + TICK, True)])
+def test_a_sender_stamped_by_a_clock_that_was_ahead_is_stamped_again(ahead: timedelta, restamped: bool) -> None:
+    decision = take(replace(FRESH, sending_at=NOW + ahead))
+    assert (decision.step, decision.write) == (NextStep.BUSY, restamped)
+    assert decision.wait == (STALE if restamped else STALE + ahead)
+
+
+def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -> None:
+    early = replace(THEIRS, created_at=SLOT - timedelta(hours=1))
+    shown: dict[str, Any] = {
+        "title": "🎈 Their head",
+        "body": "Their text",
+        "summary_id": "2026-05-01",
+        "window_start": None,
+    }
+    made = sent(NEW, "legacy", created_at=NOW, **shown)
+    assert legacy(None) == made
+    ends: dict[str, Any] = {"created_at": early.created_at, "window_end": early.created_at}
+    assert begin(summary=early) == legacy(None, early) == replace(made, entry=replace(entry_of(made), **ends))
+    assert legacy(None, active=False) == NO_USER
+    found = replace(FRESH, state=DayState.SKIPPED, seq=4)
+    again = entry_of(begin(found, replaces=found, summary=THEIRS))
+    assert (again.seq, again.outcome) == (5, "legacy")
+
+
+@pytest.mark.parametrize("state", READABLE)
+def test_another_hands_summary_changes_no_ledger_that_is_there(state: DayState) -> None:
+    found = replace(FRESH, state=state)
+    assert legacy(found) == Decision(NextStep.FINAL if state.final else NextStep.TAKE, found)
+
+
+def test_begin_is_written_whole() -> None:
+    shown: dict[str, Any] = {"title": "🌤️ Head", "body": "Push", "summary_id": "2026-05-01", "created_at": NOW}
+    sending = replace(NEW, tries=1, verified=False, **shown)
+    assert begin() == Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=RECAP)
+    assert begin(has_devices=False) == replace(sent(sending, "no_devices", tries=0), recap=RECAP)
+    assert begin(active=False) == NO_USER
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_begin_throws_its_text_away_where_the_day_ended(state: DayState) -> None:
-    assert begin(entry(state)) == Decision(NextStep.FINAL, entry(state))
-
-
-@pytest.mark.parametrize("state", [DayState.SKIPPED, DayState.MISSED, DayState.DEAD])
-def test_a_resends_begin_replaces_only_what_it_read(state: DayState) -> None:
-    found = entry(state, seq=4)
-    made = written(begin(found, replaces=found))
-    assert (made.state, made.seq) == (DayState.SENDING, 5)
+def test_begin_throws_its_text_away_where_the_day_ended_unless_a_resend_read_it(state: DayState) -> None:
+    found = replace(FRESH, state=state, seq=4)
+    assert begin(found) == Decision(NextStep.FINAL, found)
     assert begin(replace(found, seq=5), replaces=found).step is NextStep.FINAL
-    assert begin(entry(DayState.SENT, seq=4), replaces=found).step is NextStep.FINAL
+    if state in WITHOUT_RECAP:
+        made = begin(found, replaces=found)
+        assert (made.write, entry_of(made).state, entry_of(made).seq) == (True, DayState.SENDING, 5)
+        assert begin(replace(found, state=DayState.SENT), replaces=found).step is NextStep.FINAL
 
 
-def test_take_of_each_state() -> None:
+def test_take_and_sweep_leave_what_is_not_theirs() -> None:
     for state in ENDED:
-        assert take(entry(state)) == Decision(NextStep.FINAL, entry(state))
-    assert take(None) == Decision(NextStep.NO_USER)
-    mine = entry(DayState.SENDING, by="me", tries=2)
-    assert take(mine) == Decision(NextStep.PUSH, mine)  # the reply was lost: no try is taken again
-    assert take(entry(DayState.SENDING)) == Decision(NextStep.BUSY, entry(DayState.SENDING), timedelta(seconds=1))
-    for found in (entry(DayState.PENDING, tries=2), entry(DayState.SENDING, sending_at=STALE, tries=2)):
-        taken = written(take(found))
-        assert (taken.state, taken.by, taken.tries) == (DayState.SENDING, "me", 3)
-    for found in (entry(DayState.PENDING, tries=3), entry(DayState.SENDING, sending_at=STALE, tries=3)):
-        assert written(take(found)).state is DayState.GAVE_UP
+        found = replace(FRESH, state=state)
+        assert take(found) == swept(found, over=True) == Decision(NextStep.FINAL, found)
+    assert take(None) == swept(None) == NO_USER
+    busy = Decision(NextStep.BUSY, FRESH, TICK)
+    assert take(FRESH) == swept(FRESH, active=False) == swept(FRESH, over=True) == busy
+    assert take(MINE) == swept(MINE) == Decision(NextStep.PUSH, MINE)  # the reply was lost: no try is taken again
 
 
-MINE = entry(DayState.SENDING, by="me", tries=2)
+@pytest.mark.parametrize("found", [PENDING, LAPSED])
+def test_who_takes_is_the_sender_from_now_on_up_to_the_last_push(found: Ledger) -> None:
+    taken = replace(found, state=DayState.SENDING, by="me", tries=3)
+    assert take(found) == swept(found) == Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)
+    assert swept(found, active=False, over=True) == gave_up(found, "user_gone_or_off")
+    assert swept(found, over=True) == gave_up(found, "undelivered")
+    last = replace(found, tries=3)
+    assert take(last) == swept(last) == gave_up(last, "pushes")
+
+
+@pytest.mark.parametrize("seq", [1, 3])
+@pytest.mark.parametrize("state", [DayState.SENDING, DayState.SENT, DayState.GAVE_UP])
+def test_recording_under_another_seq_is_refused(state: DayState, seq: int) -> None:
+    found = replace(MINE, state=state)
+    assert record(found, {"a": ACCEPTED}, seq=seq) == Decision(NextStep.REFUSED, found)
+
+
+@pytest.mark.parametrize("state", [state for state in ENDED if state is not DayState.GAVE_UP])
+def test_a_day_that_ended_or_is_erased_stays_as_it_is(state: DayState) -> None:
+    found = replace(MINE, state=state)
+    assert record(found, {"a": ACCEPTED}) == Decision(NextStep.FINAL, found)
+    assert record(None, {"a": ACCEPTED}) == NO_USER
+
+
+@pytest.mark.parametrize(("result", "added"), [(ACCEPTED, {"a": "accepted"}), (BUSY, {})])
+def test_after_giving_up_devices_are_merged_and_nothing_else_while_one_is_left(
+    result: PushResult, added: dict[str, str]
+) -> None:
+    found = replace(MINE, state=DayState.GAVE_UP, devices={"b": "gone"})
+    late = record(found, {"a": result, "c": UNKNOWN})
+    assert late == Decision(NextStep.FINAL, replace(found, devices={"b": "gone"} | added), write=True)
+
+
+@pytest.mark.parametrize(
+    ("results", "outcome", "devices"),
+    [
+        ({"a": ACCEPTED}, "", {"a": "accepted"}),
+        ({"a": ACCEPTED, "b": GONE}, "", {"a": "accepted", "b": "gone"}),
+        ({"a": ACCEPTED, "b": REFUSED}, "", {"a": "accepted"}),
+        ({"a": GONE}, "no_devices", {"a": "gone"}),
+        ({}, "no_devices", {}),
+    ],
+)
+@pytest.mark.parametrize("by", ["me", "other"])
+@pytest.mark.parametrize("state", [DayState.SENDING, DayState.PENDING, DayState.GAVE_UP])
+def test_a_day_without_a_device_left_is_sent_whoever_records_it_and_however_late(
+    results: dict[str, PushResult], outcome: str, devices: dict[str, str], by: str, state: DayState
+) -> None:
+    found = replace(MINE, state=state)
+    assert record(found, results, by=by, reason="fcm_503") == sent(found, outcome, devices=devices)
+
+
+@pytest.mark.parametrize("result", [BUSY, UNKNOWN, UNSENT, REFUSED, GONE])
+def test_a_device_that_another_sender_reached_or_found_gone_keeps_no_day_open(result: PushResult) -> None:
+    has, gone = (replace(MINE, devices={"a": known}) for known in ("accepted", "gone"))
+    assert record(has, {"a": result}) == sent(has, "")
+    assert record(gone, {"a": BUSY}) == sent(gone, "no_devices")
+
+
+def test_a_push_accepted_twice_is_counted_for_the_audit_once() -> None:
+    found = replace(MINE, devices={"a": "accepted", "b": "accepted", "c": "gone"})
+    twice = {"a": ACCEPTED, "b": ACCEPTED, "c": GONE, "d": ACCEPTED}
+    assert record(found, twice) == sent(found, "", devices=dict(found.devices) | {"d": "accepted"}, repeats=3)
+    results = {"a": ACCEPTED, "b": BUSY}
+    first = entry_of(record(MINE, results))
+    again = entry_of(record(first, results))  # the same recording, repeated
+    assert (first.repeats, again.repeats, again.state) == (1, 1, DayState.PENDING)
+    assert entry_of(record(replace(first, by="another"), results)).repeats == 2
+
+
+@pytest.mark.parametrize(
+    ("results", "tries", "devices"),
+    [
+        ({"a": BUSY}, 1, {}),
+        ({"a": REFUSED}, 1, {}),
+        ({"a": GONE, "b": REFUSED}, 1, {"a": "gone"}),
+        ({"a": UNSENT, "b": BUSY}, 1, {}),
+        ({"a": ACCEPTED, "b": BUSY}, 1, {"a": "accepted"}),
+        ({"a": ACCEPTED, "b": REFUSED, "c": BUSY}, 1, {"a": "accepted"}),
+        ({"a": UNKNOWN}, 2, {}),
+        ({"a": BUSY, "b": UNKNOWN}, 2, {}),
+    ],
+)
+def test_a_device_left_leaves_the_day_pending(
+    results: dict[str, PushResult], tries: int, devices: dict[str, str]
+) -> None:
+    left: dict[str, Any] = {"tries": tries, "devices": devices, "reason": "fcm_503"}
+    pending = replace(MINE, state=DayState.PENDING, **left)
+    assert record(MINE, results, reason="fcm_503") == Decision(NextStep.RETRY, pending, write=True)
+    assert record(MINE, results, reason="fcm_503", last_chance=True) == gave_up(MINE, "undelivered", **left)
+
+
+@pytest.mark.parametrize("results", [{}, {"a": UNSENT}, {"a": UNKNOWN}])
+def test_a_push_deadline_that_passed_before_the_first_push_costs_no_try(results: dict[str, PushResult]) -> None:
+    pending = replace(MINE, state=DayState.PENDING, tries=1, reason="")
+    assert record(MINE, results, sent_nothing=True) == Decision(NextStep.RETRY, pending, write=True)
+
+
+@pytest.mark.parametrize("found", [replace(MINE, by="other"), replace(MINE, state=DayState.PENDING)])
+@pytest.mark.parametrize("changes", [{}, {"sent_nothing": True}, {"last_chance": True}])
+def test_a_sender_that_was_replaced_or_repeats_itself_only_adds_devices(found: Ledger, changes: dict[str, Any]) -> None:
+    decision = record(found, {"a": ACCEPTED, "b": BUSY}, reason="fcm_503", **changes)
+    assert decision == Decision(NextStep.RETRY, replace(found, devices={"a": "accepted"}), write=True)
+
+
+@pytest.mark.parametrize("found", [None, *(replace(MINE, state=state) for state in READABLE)])
+def test_a_resend_to_nobody_is_none_and_one_beside_a_live_claim_is_refused(found: Ledger | None) -> None:
+    assert resend(found, active=False) == resend(found, active=False, claim_live=True) == NO_USER
+    assert resend(found, claim_live=True) == Decision(NextStep.REFUSED, found)
+
+
+def test_a_resend_waits_for_a_sender_finishes_what_it_left_and_leaves_days_without_a_recap() -> None:
+    assert resend(FRESH) == Decision(NextStep.REFUSED, FRESH)
+    for found in (LAPSED, PENDING):
+        assert resend(found) == Decision(NextStep.RETRY, found)
+    for ended in (None, *(replace(MINE, state=state) for state in WITHOUT_RECAP)):
+        assert resend(ended) == resend(ended, again=False) == Decision(NextStep.FINAL, ended)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": DayState.GAVE_UP, "sent_at": NOW},
+        {"state": DayState.SENT, "sent_at": NOW - STALE},
+        {"state": DayState.SENT, "sent_at": NOW + STALE},  # by a clock that was ahead: nobody knows when
+        {"state": DayState.SENT, "sent_at": None},
+        {"state": DayState.SENT, "sent_at": NOW, "seq": 1},  # its first delivery, and no resend's
+    ],
+)
+def test_a_resend_opens_a_delivery_that_ended(changes: dict[str, Any]) -> None:
+    found = replace(MINE, devices={"a": "accepted"}, **changes)
+    opened: dict[str, Any] = {"state": DayState.PENDING, "outcome": "resend", "tries": 0, "devices": {}}
+    again = replace(found, seq=found.seq + 1, sent_at=None, **opened)
+    assert resend(found) == Decision(NextStep.RETRY, again, write=True)
+
+
+@pytest.mark.parametrize("sent_at", [NOW, NOW - STALE + TICK, NOW + STALE - TICK])
+@pytest.mark.parametrize("seq", [2, 3])
+def test_what_was_resent_just_now_is_not_resent(sent_at: datetime, seq: int) -> None:
+    found = replace(MINE, state=DayState.SENT, sent_at=sent_at, seq=seq)
+    assert resend(found) == Decision(NextStep.REFUSED, found)
+
+
+def test_a_wish_that_each_has_it_pushes_nothing_that_was_sent_meanwhile() -> None:
+    had = Ledger(DAY, DayState.SENT, seq=2, sent_at=NOW - timedelta(hours=1))
+    assert resend(had).write is True
+    assert resend(had, again=False) == Decision(NextStep.REFUSED, had)
+    ended = replace(had, state=DayState.GAVE_UP)
+    assert resend(ended, again=False) == resend(ended)
+    some = replace(ended, devices={"a": "accepted", "b": "gone", "c": "unknown"})
+    assert entry_of(resend(some, again=False)).devices == {"a": "accepted"}  # it has the recap
+    assert entry_of(resend(some)).devices == {}
+
+
+@pytest.mark.parametrize(("seq", "created", "since"), [(1, MADE, MADE), (1, None, NOW), (2, MADE, NOW), (2, None, NOW)])
+def test_a_message_says_what_the_ledger_says_and_is_worth_its_time(
+    seq: int, created: datetime | None, since: datetime
+) -> None:
+    found = message("u", replace(MINE, seq=seq, created_at=created), NOW)
+    assert found == Message("u", "tag", "T", "B", "id", created, since + timedelta(hours=20))

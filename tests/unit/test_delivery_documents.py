@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -29,6 +28,8 @@ WHOLE = Ledger(
     created_at=AT - timedelta(minutes=1),
     window_start=AT - timedelta(days=1),
     window_end=AT,
+    read_from=AT - timedelta(days=2),
+    told="B" * 10,
     devices={"aa": "accepted"},
     repeats=1,
     failures=2,
@@ -38,36 +39,15 @@ WHOLE = Ledger(
     verified=True,
     tokens=1_200,
     usd=0.0021,
+    llm_seconds=1.5,
     sent_at=AT + timedelta(minutes=1),
     expire_at=AT + timedelta(days=30),
 )
-DOC: dict[str, Any] = {
-    "date": "2026-05-01",
-    "state": "sending",
-    "outcome": "resend",
-    "by": "me",
-    "sending_at": AT,
-    "seq": 2,
-    "tries": 1,
-    "collapse_id": "tag",
-    "title": "T",
-    "body": "B",
-    "summary_id": "2026-05-01",
-    "created_at": AT - timedelta(minutes=1),
-    "window_start": AT - timedelta(days=1),
-    "window_end": AT,
-    "devices": {"aa": "accepted"},
-    "repeats": 1,
-    "failures": 2,
-    "crashes": 3,
-    "reason": "push",
-    "source": "llm",
-    "verified": True,
-    "tokens": 1_200,
-    "usd": 0.0021,
-    "sent_at": AT + timedelta(minutes=1),
-    "expire_at": AT + timedelta(days=30),
-}
+STORED = """
+    outcome by sending_at seq tries collapse_id title body summary_id created_at window_start window_end read_from told
+    devices repeats failures crashes reason source verified tokens usd llm_seconds sent_at expire_at
+"""
+DOC = {"date": "2026-05-01", "state": "sending"} | {name: getattr(WHOLE, name) for name in STORED.split()}
 
 
 def test_a_recap_is_stored_as_the_app_reads_it() -> None:
@@ -185,13 +165,12 @@ def test_each_state_is_read(state: DayState) -> None:
 )
 def test_a_ledger_that_is_none_of_ours_is_never_guessed_at(doc: object) -> None:
     found = ledger_from(DAY, doc)
-    assert replace(found, window_start=None, window_end=None) == Ledger(DAY, DayState.UNREADABLE)
+    assert replace(found, window_start=None, window_end=None, told=None) == Ledger(DAY, DayState.UNREADABLE)
 
 
 def test_what_a_ledger_that_is_none_of_ours_covers_and_tells_is_still_read() -> None:
-    odd = DOC | {"state": "from-the-future", "told": "A" * 10}
-    start, end = AT - timedelta(days=1), AT
-    read = Ledger(DAY, DayState.UNREADABLE, window_start=start, window_end=end, told="A" * 10)
+    odd = DOC | {"state": "from-the-future"}
+    read = Ledger(DAY, DayState.UNREADABLE, window_start=AT - timedelta(days=1), window_end=AT, told="B" * 10)
     assert ledger_from(DAY, odd) == read
     assert ledger_from(DAY, odd | {"told": 7}) == replace(read, told=None)
     assert ledger_from(DAY, odd | {"window_end": "soon"}) == replace(read, window_end=None)

@@ -15,6 +15,7 @@ from notifications.recap.evidence import DropReason, Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import plan
 from notifications.recap.prompt import INSTRUCTIONS, PART_INSTRUCTIONS
+from tests.support.rows import rows
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 MARKER = "q7k3x"
@@ -159,36 +160,7 @@ def test_a_label_does_not_make_a_short_quote_a_long_one(label: str) -> None:
     assert stored(of(CALL), f"{label}: the rent") is None
 
 
-@pytest.mark.parametrize(
-    ("note", "quote", "span"),
-    [
-        # ja, zh: no spaces; a letter changed, a word left out
-        (
-            "明日の午後三時に渋谷で田中さんと会う約束をしました。",
-            "午後三時に渋谷で田中さんと会う",
-            "午後三時に渋谷で田中さんと会う",
-        ),
-        (
-            "明日の午後三時に渋谷で田中さんと会う約束をしました。",
-            "午後三時に渋谷で田中さんに会う約束",
-            "午後三時に渋谷で田中さんと会う約束",
-        ),
-        ("我们决定下周二去上海看望外婆，火车票一百二十块。", "下周二去上海看望外婆", "下周二去上海看望外婆"),
-        (
-            "我们决定下周二去上海看望外婆，火车票一百二十块。",
-            "下周二去上海看外婆，火车票一百二十块",
-            "下周二去上海看望外婆，火车票一百二十块",
-        ),
-        ("พรุ่งนี้ตอนบ่ายสามโมงเราจะไปพบคุณหมอที่โรงพยาบาล", "บ่ายสามโมงเราจะไปพบคุณหมอ", "บ่ายสามโมงเราจะไปพบคุณหมอ"),
-        # Hindi and Arabic: marks are letters of the word
-        ("कल शाम पाँच बजे रीना के साथ बैंक जाना है।", "शाम पाँच बजे रीना के साथ", "शाम पाँच बजे रीना के साथ"),
-        ("سأدفع الإيجار يوم الجمعة مع كلارا في المكتب", "الإيجار يوم الجمعة مع كلارا", "الإيجار يوم الجمعة مع كلارا"),
-        # what is written in another form is the same
-        ("Ｒｅｎｔ　９００ euros by ﬁve on Friday", "Rent 900 euros by five", "Rent 900 euros by five"),
-        ("Rent 900 euros by five on Friday", "Ｒｅｎｔ ９００ euros by ﬁve", "Rent 900 euros by five"),
-        ("Straße 12 in Köln am Freitag", "STRASSE 12 in KÖLN", "Straße 12 in Köln"),
-    ],
-)
+@pytest.mark.parametrize(("note", "quote", "span"), rows("languages", "quotes"))
 def test_every_script_is_quoted(note: str, quote: str, span: str) -> None:
     kept = stored(written(note), quote, text="Rent 900 euros" if note.isascii() else note)
     assert kept is not None
@@ -324,22 +296,7 @@ def test_names_of_the_form_are_told_where_somebody_said_them() -> None:
     assert why(evidence, "The field day_emoji is empty.") == "instructions"
 
 
-@pytest.mark.parametrize(
-    ("language", "text", "reason"),
-    [
-        ("en", "Заплати за квартиру до пятницы.", "script"),
-        ("ru", "Заплати за квартиру до пятницы.", ""),
-        ("ru", "You will pay the rent.", "script"),
-        ("ru", "Заплати IKEA и Netflix.", ""),
-        ("ja", "家賃を金曜日に払います。", ""),
-        ("zh", "家賃を金曜日に払います。", ""),  # Han enough
-        ("ar", "You will pay the rent.", "script"),
-        ("xx", "Заплати за квартиру до пятницы.", ""),  # a language that is not known is in any script
-        (None, "Заплати за квартиру до пятницы.", "script"),  # as the notes are
-        (None, "You will pay the rent.", ""),
-        ("en", "900 - 900 - 900", ""),
-    ],
-)
+@pytest.mark.parametrize(("language", "text", "reason"), rows("languages", "scripts"))
 def test_a_sentence_is_in_the_recaps_script(language: str | None, text: str, reason: str) -> None:
     assert why(written(RENT, language=language), text) == reason
 

@@ -14,6 +14,7 @@ from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, 
 from notifications.recap.extract import extract
 from notifications.recap.material import Material
 from notifications.recap.scoring import MAX_CANDIDATES
+from tests.support.rows import rows
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -245,23 +246,7 @@ def test_a_long_day_is_heard_from_its_start_to_its_end() -> None:
     assert more == f"And {300 - len(shown)} more conversations."
 
 
-@pytest.mark.parametrize(
-    ("language", "text", "cut"),
-    [
-        ("de", "Dr. Müller kam um 3.30 Uhr. Danach gingen wir.", ["Dr. Müller kam um 3.30 Uhr.", "Danach gingen wir."]),
-        ("ja", "公園に行きました。楽しかったですか？", ["公園に行きました。", "楽しかったですか？"]),
-        (None, "J. Smith paid 3.5 euros. He left.", ["J. Smith paid 3.5 euros.", "He left."]),
-        ("pt-BR", "Foi bom. Muito bom.", ["Foi bom.", "Muito bom."]),
-        ("xx", "Uno. Dos.", ["Uno.", "Dos."]),
-        ("hi", "डॉ. शर्मा और प्रो. सिंह आए। रु. 500 दिए।", ["डॉ. शर्मा और प्रो. सिंह आए।", "रु. 500 दिए।"]),
-        ("hi", "यह सच है. श्री. वर्मा गए.", ["यह सच है.", "श्री. वर्मा गए."]),
-        ("bn", "ডা. রায় এলেন। তিনি গেলেন।", ["ডা. রায় এলেন।", "তিনি গেলেন।"]),
-        ("ar", "قال د. أحمد نعم. ثم ذهب.", ["قال د. أحمد نعم.", "ثم ذهب."]),
-        ("fr", "M. Dupont est venu. Il part.", ["M. Dupont est venu.", "Il part."]),
-        ("pl", "Dr. Nowak przyszedł. Wyszedł.", ["Dr. Nowak przyszedł.", "Wyszedł."]),
-        ("en", "It is item M.", ["It is item M."]),
-    ],
-)
+@pytest.mark.parametrize(("language", "text", "cut"), rows("languages", "sentences"))
 def test_sentences_are_cut_by_the_rules_of_their_language(language: str | None, text: str, cut: list[str]) -> None:
     assert sentences(text, language) == cut
 

@@ -12,6 +12,7 @@ from notifications.domain.model import ActionItem, Cited, Conversation, Draft, H
 from notifications.domain.phrases import PHRASES
 from notifications.recap.material import Material
 from notifications.recap.stand_ins import counts_of, finished
+from tests.support.rows import rows
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 A = Conversation("a", AT, title="Rent with Clara", action_items=(ActionItem("Pay"), ActionItem("Call", completed=True)))
@@ -122,20 +123,7 @@ def test_a_headline_or_push_that_says_what_was_dropped_falls_with_it(text: str, 
     assert (draft.headline, draft.push) == ((text, text) if stands else ("The rent · The fence", RENT.text))
 
 
-@pytest.mark.parametrize(
-    ("language", "lost", "text", "stands"),
-    [
-        ("de", "Tom streicht am Freitag deinen Gartenzaun blau.", "Am Freitag streicht Tom den Zaun blau", False),
-        ("de", "Tom streicht am Freitag deinen Gartenzaun blau.", "Du zahlst Clara die Miete", True),
-        ("ru", "Борис покрасит забор в саду в пятницу.", "Борис в пятницу покрасит забор", False),
-        ("ja", "金曜日に田中さんと会う約束をしました。", "田中さんと金曜日に会う", False),
-        ("ja", "金曜日に田中さんと会う約束をしました。", "家賃を払いました", True),
-        ("zh", "下周二去上海看望外婆。", "下周二去上海", False),
-        ("ar", "سيدفع توم الإيجار يوم الجمعة في المكتب", "توم سيدفع الإيجار في المكتب", False),
-        ("xx", "Tom paints your garden fence.", "Tom paints the garden fence", False),
-        (None, "Tom paints your garden fence.", "Tom paints the garden fence", False),
-    ],
-)
+@pytest.mark.parametrize(("language", "lost", "text", "stands"), rows("languages", "dropped"))
 def test_what_was_dropped_is_known_again_in_any_language(
     language: str | None, lost: str, text: str, stands: bool
 ) -> None:

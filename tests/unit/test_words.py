@@ -20,35 +20,15 @@ from notifications.recap.words import (
     words,
     writes_no_spaces,
 )
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("The dog's tail, the DOG!", ["the", "dog's", "tail", "the", "dog"]),
-        ("well-known e-mail — no", ["well-known", "e-mail", "no"]),
-        ("Cafe\u0301 Café", ["café", "café"]),
-        ("हिन्दी में", ["हिन्दी", "में"]),
-        ("می\u200cروم", ["می\u200cروم"]),
-        ("3 кота, ½", ["3", "кота", "½"]),
-        ("… - ' _", []),
-    ],
-)
+@pytest.mark.parametrize(("text", "found"), rows("languages", "words"))
 def test_words_are_found_without_case(text: str, found: list[str]) -> None:
     assert words(text) == found
 
 
-@pytest.mark.parametrize(
-    ("language", "text", "stems"),
-    [
-        ("en", "The painted fences were paid by Tom.", ["paint", "fence", "paid", "tom"]),
-        ("de-AT", "Der Zaun wird gestrichen", ["zaun", "gestr"]),
-        ("ja", "田中さん", ["田中", "中さ", "さん"]),
-        ("ja", "犬", []),
-        (None, "The rent is blue", ["rent", "blue"]),
-        ("tlh", "The rent is due", ["the", "rent", "due"]),
-    ],
-)
+@pytest.mark.parametrize(("language", "text", "stems"), rows("languages", "stems"))
 def test_what_a_text_is_about(language: str | None, text: str, stems: list[str]) -> None:
     assert content_stems(text, language) == stems
 
