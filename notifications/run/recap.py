@@ -30,9 +30,9 @@ from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
 from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
-from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
+from notifications.recap.plan import BYTES_A_TOKEN, DIGEST, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
-from notifications.recap.stand_ins import finished
+from notifications.recap.stand_ins import fill_in
 from notifications.recap.verify import Verdict
 from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
@@ -123,7 +123,7 @@ class Writing:
         parts, halvings = self._parts, 0
         if len(parts) == 1:
             try:
-                self.coverage.update(note.how for note in parts[0])
+                self.coverage.update(note.coverage for note in parts[0])
                 return await self._write_whole(recap_question(self.m, parts[0], self.run.parts.style))
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH:
@@ -174,7 +174,7 @@ class Writing:
             if self.keeps:
                 with suppress(StoreDown):  # then it may be paid again; this recap goes on
                     await self.run.reads.watch(store.put_part(self.uid, self.day, key, facts))
-        self.coverage.update(note.how for note in part)
+        self.coverage.update(note.coverage for note in part)
         return facts
 
     def _read_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
@@ -194,7 +194,7 @@ class Writing:
         if self._bad_parts >= MAX_BAD_PARTS:
             raise fault
         self._bad_parts += 1
-        self.coverage[EXTRACT] += len(part)
+        self.coverage[DIGEST] += len(part)
         conversations = [self.m.conversations[note.number - 1] for note in part]
         digests = [(make_digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in conversations]
         return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
@@ -331,7 +331,7 @@ class Writing:
         return whole + LISTED_BYTES
 
     def _finish(self, draft: Draft) -> Draft:
-        return replace(finished(draft, self.m), metadata=self._metadata(draft))
+        return replace(fill_in(draft, self.m), metadata=self._metadata(draft))
 
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
         """Of which models it is and what it cost, an earlier run's share included."""
