@@ -43,7 +43,7 @@ class Decision:
     """The answer to the caller and, if `write`, the ledger to store. `stamp_…`: with the store's own clock."""
 
     step: NextStep
-    entry: Ledger | None = None
+    ledger: Ledger | None = None
     wait: timedelta = timedelta(0)
     write: bool = False
     stamp_sending: bool = False
@@ -53,12 +53,12 @@ class Decision:
 
     def to_store(self, now: datetime) -> Ledger | None:
         """The ledger to store, stamped with the store's own clock; None if nothing is written."""
-        if not self.write or self.entry is None:
+        if not self.write or self.ledger is None:
             return None
         return replace(
-            self.entry,
-            sending_at=now if self.stamp_sending else self.entry.sending_at,
-            sent_at=now if self.stamp_sent else self.entry.sent_at,
+            self.ledger,
+            sending_at=now if self.stamp_sending else self.ledger.sending_at,
+            sent_at=now if self.stamp_sent else self.ledger.sent_at,
         )
 
 

@@ -48,7 +48,7 @@ async def test_tasks_side_by_side_serve_everybody_once(counts: tuple[int, ...]) 
     """Also where their number changes while they run."""
     evening = Evening(shards=16)
     evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
-    tasks = [evening.tick(task=task, tasks=count) for count in counts for task in range(count)]
+    tasks = [evening.tick(task_index=task, task_count=count) for count in counts for task in range(count)]
     reports = await asyncio.gather(*tasks)
     assert sum(outcomes(report).get("sent", 0) for report in reports) == 12
     assert set(evening.got().values()) == {1}
@@ -101,7 +101,7 @@ async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> 
     evening.now += timedelta(hours=2, minutes=45)
     report = await evening.tick()
     assert report.unserved > 0
-    later = await evening.tick(since=evening.now)
+    later = await evening.tick(installed_at=evening.now)
     assert later.unserved == 0
 
 

@@ -87,7 +87,7 @@ def context(evening: Evening) -> Context:
     return Context(
         settings=Settings(),
         claims=evening.claims,
-        open_parts=evening._open,
+        open_services=evening._open,
         offset=timedelta(0),
         terminated=evening.terminated,
     )

@@ -25,7 +25,7 @@ from notifications.domain.model import Conversation, DayState, Device, Ledger, S
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Listed, Mended
+from notifications.ports import Decided, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -104,7 +104,7 @@ class FirestoreStore(TransactionalLedger):
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[Listed]:
+    ) -> list[UserDocument]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
         query = (
             self._client.collection("users")
@@ -120,12 +120,12 @@ class FirestoreStore(TransactionalLedger):
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
 
-    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = self._client.collection("users").select(USER_FIELDS)
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit)]
 
-    async def user(self, uid: str) -> Listed | None:
+    async def user_document(self, uid: str) -> UserDocument | None:
         user = await self._read(self._user(uid))
         return _listed(user) if user.exists else None
 
@@ -359,7 +359,7 @@ class FirestoreStore(TransactionalLedger):
         return done
 
 
-def _listed(user: DocumentSnapshot) -> Listed:
+def _listed(user: DocumentSnapshot) -> UserDocument:
     return documents.listed(user.id, user.to_dict() or {}, user.create_time, user.update_time)
 
 
@@ -374,9 +374,9 @@ def _owner(snapshot: DocumentSnapshot) -> str:
 
 def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:
     """The fields to write: unknown ones stay. Two are filled in by the server's clock."""
-    if not decision.write or decision.entry is None:
+    if not decision.write or decision.ledger is None:
         return {}
-    changes = documents.ledger_changes(before, decision.entry)
+    changes = documents.ledger_changes(before, decision.ledger)
     stamped = {"sending_at": decision.stamp_sending, "sent_at": decision.stamp_sent}
     stamps = {name: firestore.SERVER_TIMESTAMP for name, wanted in stamped.items() if wanted}
     return {name: firestore.DELETE_FIELD if value is None else value for name, value in changes.items()} | stamps
