@@ -84,8 +84,8 @@ class OverBudget(RecapError):
 class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user, and counted by the breaker.
 
-    `opens`: this run need not try again (quota used up). `config`: only a person can correct it (a refused key, an
-    unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing.
+    `no_retry`: this run must not ask again (a quota is used up). `config`: only a person can correct it (a refused key,
+    an unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ProviderFault(RecapError):
         *,
         name: str = "llm",
         retry_after: timedelta | None = None,
-        opens: bool = False,
+        no_retry: bool = False,
         config: bool = False,
         cheap: bool = False,
         unpaid: bool = False,
@@ -102,7 +102,7 @@ class ProviderFault(RecapError):
         super().__init__(sentence)
         self.name = name
         self.retry_after = retry_after
-        self.opens = opens or config
+        self.no_retry = no_retry or config
         self.cheap = cheap
         self.unpaid = unpaid
         self.config = config

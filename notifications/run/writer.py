@@ -266,7 +266,11 @@ class RecapWriter:
                 self.run.end_second_looks(fault)
             elif self.may_wait and await self._keep(draft):
                 raise ProviderFault(
-                    str(fault), name=verify.NAME, retry_after=fault.retry_after, opens=fault.opens, unpaid=fault.unpaid
+                    str(fault),
+                    name=verify.NAME,
+                    retry_after=fault.retry_after,
+                    no_retry=fault.no_retry,
+                    unpaid=fault.unpaid,
                 ) from fault
             else:
                 log.warning("second_look.failed", **self.log_context, reason=str(fault))
