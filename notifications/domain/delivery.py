@@ -156,50 +156,58 @@ def busy_sender(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> Deci
     return None
 
 
-def end_day(op: Opening, state: DayState, outcome: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
+def end_day(opening: Opening, state: DayState, outcome: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """End the day as skipped, missed or dead."""
     ledger = snapshot.ledger
     if not snapshot.active:
         return NO_USER
     if ledger is None:
-        changed = op.neighbours.have_changed(snapshot.nearby)
-        return CHANGED if changed else end(op.ledger(rules, state, outcome))
+        changed = opening.neighbours.have_changed(snapshot.nearby)
+        return CHANGED if changed else end(opening.ledger(rules, state, outcome))
     if ledger.state.final:
         return Decision(NextStep.FINAL, ledger)
     if state is not DayState.DEAD:
         return Decision(NextStep.TAKE, ledger)
     if busy := busy_sender(ledger, snapshot.read_time, rules):
         return busy
-    counted = replace(ledger, failures=op.failures, crashes=op.crashes, reason=op.reason or ledger.reason)
+    counted = replace(
+        ledger, failures=opening.failures, crashes=opening.crashes, reason=opening.reason or ledger.reason
+    )
     return give_up(counted, outcome)
 
 
-def legacy(op: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
+def end_as_legacy(opening: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """Another writer already stored a summary of the date: the day counts as sent, nothing is pushed."""
     if not snapshot.active:
         return NO_USER
     if (ledger := snapshot.ledger) is not None:
         return Decision(NextStep.FINAL if ledger.state.final else NextStep.TAKE, ledger)
-    return end(_legacy_ledger(op, summary, rules))
+    return end(_legacy_ledger(opening, summary, rules))
 
 
-def _legacy_ledger(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
-    shown = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
+def _legacy_ledger(opening: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
+    shown = notice(summary.headline, summary.overview, summary.day_emoji, opening.wording)
     return replace(
-        op.ledger(rules, DayState.SENT, "legacy", seq),
+        opening.ledger(rules, DayState.SENT, "legacy", seq),
         title=shown.title,
         body=shown.body,
         summary_id=summary.id,
         created_at=summary.created_at,
         window_start=None,
-        window_end=None if summary.created_at is None else min(summary.created_at, op.slot),
+        window_end=None if summary.created_at is None else min(summary.created_at, opening.slot),
         read_from=None,
         told=None,  # all conversations before `window_end` count as told
     )
 
 
 def begin(
-    op: Opening, recap: Recap, snapshot: Snapshot, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
+    opening: Opening,
+    recap: Recap,
+    snapshot: Snapshot,
+    rules: LedgerRules,
+    *,
+    has_devices: bool,
+    replaces: Ledger | None,
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
@@ -210,15 +218,15 @@ def begin(
     if not snapshot.active:
         return NO_USER
     if ledger is not None and not (ledger.state.without_text and _is_same(ledger, replaces)):
-        return take(op.by, snapshot, rules)
+        return take(opening.by, snapshot, rules)
     seq = ledger.seq + 1 if ledger else 1
     if snapshot.summary is not None:
-        return end(_legacy_ledger(op, snapshot.summary, rules, seq))
-    if op.neighbours.have_changed(snapshot.nearby):
+        return end(_legacy_ledger(opening, snapshot.summary, rules, seq))
+    if opening.neighbours.have_changed(snapshot.nearby):
         return CHANGED
-    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
+    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, opening.wording)
     sending = replace(
-        op.ledger(rules, DayState.SENDING, RESEND_OUTCOME if op.resend else "", seq),
+        opening.ledger(rules, DayState.SENDING, RESEND_OUTCOME if opening.resend else "", seq),
         tries=1,
         title=shown.title,
         body=shown.body,

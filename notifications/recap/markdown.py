@@ -77,19 +77,19 @@ def _row(row: str, numbered: bool) -> str:
     return _inline(row)
 
 
-def _heading(words: str) -> str:
-    words = words.rstrip(END_OF_A_HEADING)
-    return f"{words}:" if words else ""
+def _heading(text: str) -> str:
+    text = text.rstrip(END_OF_A_HEADING)
+    return f"{text}:" if text else ""
 
 
 def _inlines(cells: Iterable[str]) -> Iterable[str]:
-    return (words for cell in cells if (words := _inline(cell)))
+    return (text for cell in cells if (text := _inline(cell)))
 
 
-def _inline(words: str) -> str:
-    if not MARK.search(words):
-        return words.strip()
-    words = LINK.sub(r"\1", words).replace("~~", "").replace("`", "")
-    for pattern, kept in ((STARS, ""), (STAR, r"\1"), (UNDERSCORES, r"\2"), (ESCAPED, r"\1")):
-        words = pattern.sub(kept, words)
-    return words.strip()
+def _inline(text: str) -> str:
+    if not MARK.search(text):
+        return text.strip()
+    text = LINK.sub(r"\1", text).replace("~~", "").replace("`", "")
+    for pattern, replacement in ((STARS, ""), (STAR, r"\1"), (UNDERSCORES, r"\2"), (ESCAPED, r"\1")):
+        text = pattern.sub(replacement, text)
+    return text.strip()
