@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-MAX_PAUSE = timedelta(seconds=30)  # after it a 429 tells more than an old announcement
-MAX_RESERVE = 0.25  # of a rate limit: a small one would otherwise be kept and never used
+MAX_PAUSE = timedelta(seconds=30)  # an older announcement says less than the next 429
+MAX_RESERVE = 0.25  # share of a rate limit; else all of a small one would be reserved and never used
 
 
 def jittered(span: timedelta, low: float, high: float) -> timedelta:
@@ -25,8 +25,8 @@ class RateLimit:
 
     def pause(self, reserve: float) -> timedelta:
         """How long to start nothing, so that `reserve` remains for the calls under way. It refills evenly."""
-        kept = min(reserve, self.limit * MAX_RESERVE)
+        reserved = min(reserve, self.limit * MAX_RESERVE)
         used = self.limit - self.remaining
-        if self.remaining >= kept or used <= 0:
+        if self.remaining >= reserved or used <= 0:
             return timedelta(0)
-        return min(MAX_PAUSE, self.reset * ((kept - self.remaining) / used))
+        return min(MAX_PAUSE, self.reset * ((reserved - self.remaining) / used))

@@ -16,21 +16,21 @@ MAX_WAIT_MS = 30 * 60_000  # the longest wait that `fail` stores before the next
 FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL
 EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
 EXPIRY_AFTER_LEASE_MS = 10 * 60_000
-NO_TTL = -1  # as a wait
+NO_TTL = -1  # the wait for a foreign value that never expires
 SINGLE_FILE_LANE = 2
 USER_PREFIX, USER_LOCK = "users:", ":daily_summary_lock:"
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
-FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: the value is not our record
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: its value is not a record of ours
 MAX_INTEGER = 2**53  # Lua's numbers are exact up to it
 REASON_LENGTH = 40
 NO_REASON = re.compile(r"[^a-z0-9_]")
 
 
 class ClaimState(StrEnum):
-    """The `s` of a record; ABSENT: there is no value; FOREIGN: the value is not ours."""
+    """The `s` of a record. ABSENT: there is no value. FOREIGN: the value is not ours."""
 
     ABSENT = "absent"
     FOREIGN = "foreign"
@@ -68,7 +68,7 @@ class Record:
     until: int = 0  # a lease's end, or a due time: ms of Redis TIME
     failures: int = 0
     crashes: int = 0
-    reason: str = ""  # of the last failure, until the next win
+    reason: str = ""  # why it failed last; empty after the next win
 
 
 ABSENT = Record(ClaimState.ABSENT)
@@ -141,27 +141,27 @@ def cohort_prefix(slot: datetime, hour: int) -> str:
 
 
 def shard_key(slot: datetime, hour: int, tzdata: str, environment: str, shard: int, shards: int) -> str:
-    """The key of one shard of a cohort; `slot` in UTC, to the second."""
+    """The key of one shard of a cohort; it has the slot in UTC, to the second."""
     return f"{cohort_prefix(slot, hour)}{tzdata}:{environment}:{shard}of{shards}"
 
 
 def skipped_key(shard: str) -> str:
-    """The set of uids whose day was skipped in a shard left open: their own keys are free, and not claimed again."""
+    """The key of the set of uids whose day was skipped in an incomplete shard: they are not claimed again."""
     return f"{SKIPPED_PREFIX}{shard.removeprefix(SHARD_PREFIX)}"
 
 
 def sweep_key(environment: str) -> str:
-    """Held until the next sweep is due."""
+    """The key that is held until the next sweep is due."""
     return f"daily_summary:sweep:{environment}"
 
 
 def since_key(environment: str) -> str:
-    """Holds, in `u`, since when this Redis remembers what was served."""
+    """The key that has, in `u`, the time since which this Redis remembers what was served."""
     return f"daily_summary:since:{environment}"
 
 
 def pause_key(environment: str) -> str:
-    """Held while the LLM's provider asked us to wait."""
+    """The key that is held while the LLM's provider has asked us to wait."""
     return f"daily_summary:pause:{environment}"
 
 
@@ -191,7 +191,7 @@ class Call:
     counts: int = 0
     max_failures: int = 0
     until: int = 0  # the latest due time that `fail` may store
-    reason: str = ""  # why it failed, kept until the next win
+    reason: str = ""  # why it failed; stored until the next win
 
     @property
     def due_again(self) -> int:
@@ -208,91 +208,93 @@ class Transition:
     wait: int = 0
 
 
-Fits = Callable[[Call, Record], bool]
+Predicate = Callable[[Call, Record], bool]
 After = Callable[[Call, Record], Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a verb's table: the first that fits decides."""
+    """One row of a verb's table: the first whose predicate is true decides."""
 
     stored: frozenset[ClaimState]
     condition: str  # in words, for the diagram
-    fits: Fits
+    predicate: Predicate
     answer: ClaimAnswer
-    after: After | None = None  # None: unchanged
+    after: After | None = None  # None: the record stays as it is
 
 
-def _always(call: Call, r: Record) -> bool:
+def _always(call: Call, record: Record) -> bool:
     return True
 
 
-def _own(call: Call, r: Record) -> bool:
-    return r.token == call.token
+def _own(call: Call, record: Record) -> bool:
+    return record.token == call.token
 
 
-def _live(call: Call, r: Record) -> bool:
-    return call.now < r.until <= call.now + MAX_LEASE_MS
+def _live(call: Call, record: Record) -> bool:
+    return call.now < record.until <= call.now + MAX_LEASE_MS
 
 
-def _own_and_live(call: Call, r: Record) -> bool:
-    return _own(call, r) and _live(call, r)
+def _own_and_live(call: Call, record: Record) -> bool:
+    return _own(call, record) and _live(call, record)
 
 
-def _not_due(call: Call, r: Record) -> bool:
-    return call.now < r.until <= call.now + 2 * MAX_LEASE_MS
+def _not_due(call: Call, record: Record) -> bool:
+    return call.now < record.until <= call.now + 2 * MAX_LEASE_MS
 
 
-def _last_crash(call: Call, r: Record) -> bool:
-    return 0 < call.max_crashes <= r.crashes + 1
+def _last_crash(call: Call, record: Record) -> bool:
+    return 0 < call.max_crashes <= record.crashes + 1
 
 
-def _last_failure(call: Call, r: Record) -> bool:
-    return _own(call, r) and 0 < call.max_failures * call.counts <= r.failures + call.counts
+def _last_failure(call: Call, record: Record) -> bool:
+    return _own(call, record) and 0 < call.max_failures * call.counts <= record.failures + call.counts
 
 
-def _too_wide_after_a_crash(call: Call, r: Record) -> bool:
-    return lane(r.crashes + 1) > call.lane
+def _too_wide_after_a_crash(call: Call, record: Record) -> bool:
+    return lane(record.crashes + 1) > call.lane
 
 
-def _too_wide(call: Call, r: Record) -> bool:
-    return lane(r.crashes) > call.lane
+def _too_wide(call: Call, record: Record) -> bool:
+    return lane(record.crashes) > call.lane
 
 
-def _as_read(call: Call, r: Record) -> bool:
-    return r.token == call.token and r.state is call.outcome
+def _as_read(call: Call, record: Record) -> bool:
+    return record.token == call.token and record.state is call.outcome
 
 
-def _absent(call: Call, r: Record) -> Record:
+def _absent(call: Call, record: Record) -> Record:
     return ABSENT
 
 
-def _claimed(call: Call, r: Record) -> Record:
-    return Record(ClaimState.CLAIMED, call.token, call.now + call.lease, r.failures, r.crashes)
+def _claimed(call: Call, record: Record) -> Record:
+    return Record(ClaimState.CLAIMED, call.token, call.now + call.lease, record.failures, record.crashes)
 
 
-def _taken_over(call: Call, r: Record) -> Record:
-    return replace(_claimed(call, r), crashes=r.crashes + 1)
+def _taken_over(call: Call, record: Record) -> Record:
+    return replace(_claimed(call, record), crashes=record.crashes + 1)
 
 
-def _dead_of_crashes(call: Call, r: Record) -> Record:
-    return Record(ClaimState.DEAD, "", 0, r.failures, r.crashes + 1)
+def _dead_of_crashes(call: Call, record: Record) -> Record:
+    return Record(ClaimState.DEAD, "", 0, record.failures, record.crashes + 1)
 
 
-def _left_for_a_narrower_lane(call: Call, r: Record) -> Record:
-    return Record(ClaimState.IDLE, "", call.now, r.failures, r.crashes + 1)
+def _left_for_a_narrower_lane(call: Call, record: Record) -> Record:
+    return Record(ClaimState.IDLE, "", call.now, record.failures, record.crashes + 1)
 
 
-def _completed(call: Call, r: Record) -> Record:
+def _completed(call: Call, record: Record) -> Record:
     return Record(call.outcome, call.token)
 
 
-def _failed(call: Call, r: Record) -> Record:
-    return Record(ClaimState.IDLE, call.token, call.due_again, r.failures + call.counts, r.crashes, call.reason)
+def _failed(call: Call, record: Record) -> Record:
+    return Record(
+        ClaimState.IDLE, call.token, call.due_again, record.failures + call.counts, record.crashes, call.reason
+    )
 
 
-def _dead_of_failures(call: Call, r: Record) -> Record:
-    return replace(_failed(call, r), state=ClaimState.DEAD, until=0)
+def _dead_of_failures(call: Call, record: Record) -> Record:
+    return replace(_failed(call, record), state=ClaimState.DEAD, until=0)
 
 
 _ABSENT, _FOREIGN, _CLAIMED, _IDLE, _DEAD = (
@@ -341,9 +343,9 @@ TABLE: Mapping[Verb, tuple[Row, ...]] = {
 
 
 def decide(call: Call, stored: Record) -> Transition:
-    """The transition that the table gives; LOST, with nothing changed, where no row fits."""
+    """The transition that the table gives; LOST, with nothing changed, if no row applies."""
     for row in TABLE[call.verb]:
-        if stored.state in row.stored and row.fits(call, stored):
+        if stored.state in row.stored and row.predicate(call, stored):
             after = row.after(call, stored) if row.after else stored
             waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: NO_TTL}
             return Transition(row.answer, after, waits.get(row.answer, 0))

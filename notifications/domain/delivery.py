@@ -13,7 +13,7 @@ from notifications.domain.model import DayState, Ledger, Recap, Summary, Window,
 from notifications.domain.push import PushResult, Wording, notice
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 
-RESEND_OUTCOME = "resend"  # the outcome of an open ledger that an operator's command opened: that command finishes it
+RESEND_OUTCOME = "resend"  # the outcome of a ledger that an operator's command reopened and has to finish
 
 
 class NextStep(StrEnum):
@@ -21,21 +21,21 @@ class NextStep(StrEnum):
 
     PUSH = "push"  # the ledger is ours: push to its open devices
     FINAL = "final"  # the day has ended: complete the claim with its state
-    TAKE = "take"  # another run began meanwhile
+    TAKE = "take"  # another run has opened the ledger in the meantime
     BUSY = "busy"  # another sender is fresh: wait
     NO_USER = "no_user"  # the user is missing or switched off, or the account was erased
-    RETRY = "retry"  # devices are left: not complete, nothing charged
-    REFUSED = "refused"  # an operator resent meanwhile, or the condition no longer holds
-    CHANGED = "changed"  # a neighbour is not as it was read: the text has to be made anew
+    RETRY = "retry"  # some devices have to be tried again; the user is not charged a failure
+    REFUSED = "refused"  # an operator has resent in the meantime, or the condition is no longer true
+    CHANGED = "changed"  # a neighbour has changed since it was read: the text has to be made again
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
-    """The numbers that the transitions need."""
+    """The settings that the transitions need."""
 
-    stale: timedelta  # a `sending` older than this has lost its sender
+    stale: timedelta  # the sender of a `sending` older than this counts as gone
     max_pushes: int
-    retention: timedelta  # how long a ledger is kept, counted from its slot
+    retention: timedelta  # how long after its slot a ledger is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Decision:
     stamp_sending: bool = False
     stamp_sent: bool = False
     recap: Recap | None = None  # stored in the same commit
-    version: object = None  # of the ledger as this left it, in the store's own terms
+    version: object = None  # the written document's version, in the store's own terms
 
     def to_store(self, now: datetime) -> Ledger | None:
-        """The ledger to store, stamped with the store's own clock; None where nothing is written."""
+        """The ledger to store, stamped with the store's own clock; None if nothing is written."""
         if not self.write or self.ledger is None:
             return None
         return replace(
@@ -68,7 +68,7 @@ CHANGED = Decision(NextStep.CHANGED)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `begin` and `end_day` write about a day that has no ledger yet. `told` is None where nothing was read."""
+    """What `begin` and `end_day` write about a day that has no ledger yet. `told` is None if nothing was read."""
 
     uid: str
     date: date
@@ -84,7 +84,7 @@ class Opening:
     crashes: int = 0
     reason: str = ""  # the last failure's code
     resend: bool = False  # an operator's resend opens it
-    wording: Wording = field(default_factory=Wording)  # of its push
+    wording: Wording = field(default_factory=Wording)  # how much its push shows
 
     def ledger(self, rules: LedgerRules, state: DayState, outcome: str, seq: int = 1) -> Ledger:
         """The day's first ledger."""
@@ -156,50 +156,58 @@ def busy_sender(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> Deci
     return None
 
 
-def end_day(op: Opening, state: DayState, outcome: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
+def end_day(opening: Opening, state: DayState, outcome: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """End the day as skipped, missed or dead."""
     ledger = snapshot.ledger
     if not snapshot.active:
         return NO_USER
     if ledger is None:
-        changed = op.neighbours.have_changed(snapshot.nearby)
-        return CHANGED if changed else end(op.ledger(rules, state, outcome))
+        changed = opening.neighbours.have_changed(snapshot.nearby)
+        return CHANGED if changed else end(opening.ledger(rules, state, outcome))
     if ledger.state.final:
         return Decision(NextStep.FINAL, ledger)
     if state is not DayState.DEAD:
         return Decision(NextStep.TAKE, ledger)
     if busy := busy_sender(ledger, snapshot.read_time, rules):
         return busy
-    counted = replace(ledger, failures=op.failures, crashes=op.crashes, reason=op.reason or ledger.reason)
+    counted = replace(
+        ledger, failures=opening.failures, crashes=opening.crashes, reason=opening.reason or ledger.reason
+    )
     return give_up(counted, outcome)
 
 
-def legacy(op: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
+def end_as_legacy(opening: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     """Another writer already stored a summary of the date: the day counts as sent, nothing is pushed."""
     if not snapshot.active:
         return NO_USER
     if (ledger := snapshot.ledger) is not None:
         return Decision(NextStep.FINAL if ledger.state.final else NextStep.TAKE, ledger)
-    return end(_legacy_ledger(op, summary, rules))
+    return end(_legacy_ledger(opening, summary, rules))
 
 
-def _legacy_ledger(op: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
-    shown = notice(summary.headline, summary.overview, summary.day_emoji, op.wording)
+def _legacy_ledger(opening: Opening, summary: Summary, rules: LedgerRules, seq: int = 1) -> Ledger:
+    shown = notice(summary.headline, summary.overview, summary.day_emoji, opening.wording)
     return replace(
-        op.ledger(rules, DayState.SENT, "legacy", seq),
+        opening.ledger(rules, DayState.SENT, "legacy", seq),
         title=shown.title,
         body=shown.body,
         summary_id=summary.id,
         created_at=summary.created_at,
         window_start=None,
-        window_end=None if summary.created_at is None else min(summary.created_at, op.slot),
+        window_end=None if summary.created_at is None else min(summary.created_at, opening.slot),
         read_from=None,
-        told=None,  # that is: all before `window_end`
+        told=None,  # all conversations before `window_end` count as told
     )
 
 
 def begin(
-    op: Opening, recap: Recap, snapshot: Snapshot, rules: LedgerRules, *, has_devices: bool, replaces: Ledger | None
+    opening: Opening,
+    recap: Recap,
+    snapshot: Snapshot,
+    rules: LedgerRules,
+    *,
+    has_devices: bool,
+    replaces: Ledger | None,
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
 
@@ -210,15 +218,15 @@ def begin(
     if not snapshot.active:
         return NO_USER
     if ledger is not None and not (ledger.state.without_text and _is_same(ledger, replaces)):
-        return take(op.by, snapshot, rules)
+        return take(opening.by, snapshot, rules)
     seq = ledger.seq + 1 if ledger else 1
     if snapshot.summary is not None:
-        return end(_legacy_ledger(op, snapshot.summary, rules, seq))
-    if op.neighbours.have_changed(snapshot.nearby):
+        return end(_legacy_ledger(opening, snapshot.summary, rules, seq))
+    if opening.neighbours.have_changed(snapshot.nearby):
         return CHANGED
-    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
+    shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, opening.wording)
     sending = replace(
-        op.ledger(rules, DayState.SENDING, RESEND_OUTCOME if op.resend else "", seq),
+        opening.ledger(rules, DayState.SENDING, RESEND_OUTCOME if opening.resend else "", seq),
         tries=1,
         title=shown.title,
         body=shown.body,
@@ -274,14 +282,14 @@ def record_pushes(
     reason: str = "",
     ledger: Ledger | None,
 ) -> Decision:
-    """Record the push service's answers, device by device. `last_chance`: what stays open is given up."""
+    """Record the push service's answers, device by device. `last_chance`: the day ends even if devices are left."""
     if ledger is None:
         return NO_USER
     if ledger.seq != seq:
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.final and ledger.state is not DayState.GAVE_UP:
         return Decision(NextStep.FINAL, ledger)
-    closed = {device: result.value for device, result in results.items() if result.closes}
+    closed = {device: result.value for device, result in results.items() if result.is_stored}
     reached = {device: result for device, result in ledger.devices.items() if result == PushResult.ACCEPTED}
     is_repeat = ledger.by == by and ledger.state is not DayState.SENDING  # the reply to this very call was lost
     repeats = 0 if is_repeat else sum(closed.get(device) == PushResult.ACCEPTED for device in reached)
@@ -294,7 +302,7 @@ def record_pushes(
         return Decision(NextStep.FINAL, merged, write=True)
     if ledger.state is not DayState.SENDING or ledger.by != by:
         return Decision(NextStep.RETRY, merged, write=True)
-    definite = sent_nothing or all(result.definite for result in results.values())
+    definite = sent_nothing or all(result.is_definite for result in results.values())
     merged = replace(merged, tries=merged.tries - 1 if definite else merged.tries, reason=reason)
     if last_chance:
         return give_up(merged, "undelivered")
@@ -305,11 +313,11 @@ def _some_device_left(results: Mapping[str, PushResult], devices: Mapping[str, s
     """Whether a device has to be tried again.
 
     One that the service refuses for good (a wrong project, a malformed token) is tried again only while no other
-    device of the user got the recap: it may be our own fault, which can be mended before the catch-up ends.
+    device of the user got the recap: it may be our own fault, which can be corrected before the catch-up ends.
     """
     if PushResult.REFUSED in results.values() and PushResult.ACCEPTED not in devices.values():
         return True
-    return any(result.open and device not in devices for device, result in results.items())
+    return any(result.is_retryable and device not in devices for device, result in results.items())
 
 
 def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Decision:
@@ -327,8 +335,8 @@ def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Dec
 def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
     """Open an ended delivery for an operator: REFUSED while a push is fresh, or just after an earlier resend.
 
-    RETRY: the ledger is open for a taker. FINAL: the day has no text; the caller runs the user and `begin` replaces
-    the ledger. `again`: push also to whom the recap had reached.
+    RETRY: the ledger is open, and can be taken. FINAL: the day has no text; the caller serves the user, and `begin`
+    replaces the ledger. `again`: push also to devices that already have the recap.
     """
     ledger, read_time = snapshot.ledger, snapshot.read_time
     if not snapshot.active:
@@ -359,7 +367,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
 
 
 def _just_resent(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> bool:
-    """Whether a resend ended within STALE: its operator's process may have been killed after its last effect."""
+    """Whether a resend ended within `stale`: its process may have been killed just after its last write."""
     if ledger.state is not DayState.SENT or ledger.seq == 1 or ledger.sent_at is None:
         return False
-    return abs(read_time - ledger.sent_at) < rules.stale  # far ahead: stamped by a clock that was ahead
+    return abs(read_time - ledger.sent_at) < rules.stale  # abs(), since a clock that was ahead may have stamped it

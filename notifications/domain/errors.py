@@ -47,7 +47,7 @@ class Malformed(RecapError):
 
 
 class NaiveDatetime(ValueError):
-    """A datetime without a zone where an instant is needed."""
+    """An instant was given as a datetime without a zone."""
 
 
 class ItemReason(StrEnum):
@@ -58,18 +58,18 @@ class ItemReason(StrEnum):
     REFUSAL = "refusal"
     TRUNCATED = "truncated"
     INVALID_ANSWER = "invalid_answer"
-    UNFOUNDED = "unfounded"  # most of its sentences have no evidence
-    UNSUPPORTED = "unsupported"  # by the second look no sentence is supported
+    UNFOUNDED = "unfounded"  # most of the answer's sentences have no evidence
+    UNSUPPORTED = "unsupported"  # the second look supports no sentence
     NOTHING_SAID = "nothing_said"  # a well-formed answer without a sentence
     UNSTORABLE = "unstorable"  # the store refuses the document for good
 
 
-# The provider's fault where many items in a row have it.
+# If many items in a row fail for one of these reasons, it is the provider's fault.
 MAY_BE_THE_PROVIDERS = frozenset({ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER, ItemReason.UNFOUNDED})
 
 
 class ItemFault(RecapError):
-    """The summarizer can't do this item: counted, dead at the limit. `unpaid`: the call certainly cost nothing."""
+    """The summarizer failed on this item, which is dead after some such faults. `unpaid`: the call cost nothing."""
 
     def __init__(self, reason: ItemReason, sentence: str, *, unpaid: bool = False) -> None:
         super().__init__(sentence)
@@ -84,8 +84,8 @@ class OverBudget(RecapError):
 class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user, and counted by the breaker.
 
-    `opens`: this run need not try again (quota used up). `config`: only a person can mend it (a refused key, an
-    unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call certainly cost nothing.
+    `no_retry`: this run must not ask again (a quota is used up). `config`: only a person can correct it (a refused key,
+    an unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ProviderFault(RecapError):
         *,
         name: str = "llm",
         retry_after: timedelta | None = None,
-        opens: bool = False,
+        no_retry: bool = False,
         config: bool = False,
         cheap: bool = False,
         unpaid: bool = False,
@@ -102,7 +102,7 @@ class ProviderFault(RecapError):
         super().__init__(sentence)
         self.name = name
         self.retry_after = retry_after
-        self.opens = opens or config
+        self.no_retry = no_retry or config
         self.cheap = cheap
         self.unpaid = unpaid
         self.config = config

@@ -1,4 +1,4 @@
-"""The nouns: users, devices, conversations, drafts, recaps, ledgers."""
+"""The domain's data: users, devices, conversations, drafts, recaps, ledgers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from notifications.domain.errors import NaiveDatetime
 
-FIRST_YEAR, LAST_YEAR = 1971, 2199  # of stored instants: beyond them zones and clocks end
+FIRST_YEAR, LAST_YEAR = 1971, 2199  # of stored instants; time zones and clocks do not work far beyond
 
 
 def in_range(day: date) -> bool:
-    """Whether it may be a recap's date: the instants around it may be stored."""
+    """Whether the day may be a recap's date: the instants near it can be stored."""
     return FIRST_YEAR < day.year < LAST_YEAR
 
 
@@ -46,23 +46,23 @@ class Device:
 
     token: str
     key: str | None
-    version: object = None  # of its document, in the store's own terms
+    version: object = None  # its document's version, in the store's own terms
     fid: str = ""
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The names that a ledger may have for it: 16 hex of the SHA-256 of its token, and of its fid."""
+        """Its names in ledgers: 16 hex digits of the SHA-256 of its token, and of its fid."""
         return tuple(hashlib.sha256(name.encode()).hexdigest()[:16] for name in (self.token, self.fid) if name)
 
     @property
     def id(self) -> str:
-        """Its name in ledgers and logs: of its token, else of its fid."""
+        """Its name in ledgers and logs, from its token, else from its fid."""
         return self.ids[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ActionItem:
-    """A thing to do, from the data and never from the LLM."""
+    """A task from the app's data, never from the LLM."""
 
     description: str
     completed: bool = False
@@ -70,14 +70,14 @@ class ActionItem:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a conversation was held, as the app knows it."""
+    """The place of a conversation, as the app knows it."""
 
     latitude: float
     longitude: float
     address: str = ""
 
 
-WEARER = "You"  # as a speaker: the user, who wears the recorder
+WEARER = "You"  # the speaker who is the user, who wears the recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a recap can use of a conversation."""
+    """A conversation, as far as a recap can use it."""
 
     id: str
     created_at: datetime
@@ -101,11 +101,11 @@ class Conversation:
     category: str = ""
     action_items: tuple[ActionItem, ...] = ()
     events: tuple[str, ...] = ()
-    turns: tuple[Turn, ...] = ()  # the transcript, only where there is no overview
+    turns: tuple[Turn, ...] = ()  # the transcript, only if there is no overview
     encrypted: bool = False  # its transcript can only be read by the app
     language: str | None = None
     place: Place | None = None
-    cut: bool = False  # a part of it was left out
+    cut: bool = False  # a part of its text was left out
     under_way: bool = False  # the app still records or processes it
 
     @property
@@ -115,7 +115,7 @@ class Conversation:
 
     @property
     def size(self) -> int:
-        """Its characters, and 50 for the cost of handling it at all."""
+        """Its characters, and 50 for the cost of handling a conversation."""
         items = (*self.events, *(item.description for item in self.action_items), *(turn.text for turn in self.turns))
         return 50 + len(self.title) + len(self.overview) + sum(map(len, items))
 
@@ -126,7 +126,7 @@ class Conversation:
 
     @property
     def minutes(self) -> float:
-        """Its length in minutes; 0 where the times are missing or reversed."""
+        """Its length in minutes; 0 if the times are missing or reversed."""
         if self.started_at is None or self.finished_at is None:
             return 0.0
         return max(0.0, (self.finished_at - self.started_at).total_seconds() / 60)
@@ -147,7 +147,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """One sentence, its conversations, and the words of the first of them that it rests on.
+    """One sentence, its conversations, and the words of the first of them that are its evidence.
 
     `private`: a lock screen must not show it.
     """
@@ -174,12 +174,12 @@ class Highlight:
     @property
     def conversation_ids(self) -> tuple[str, ...]:
         """The conversations of its sentences, each once."""
-        return tuple(dict.fromkeys(key for item in self.items for key in item.conversation_ids))
+        return tuple(dict.fromkeys(conversation_id for item in self.items for conversation_id in item.conversation_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a summarizer makes: the text, the counts of its checks, and its cost."""
+    """What a summarizer returns: the text, the counts of its checks, and its cost."""
 
     headline: str
     overview: tuple[Cited, ...]
@@ -189,10 +189,10 @@ class Draft:
     decisions_made: tuple[Cited, ...] = ()
     knowledge_nuggets: tuple[Cited, ...] = ()
     checks: Mapping[str, int | bool] = field(default_factory=dict)  # sentences kept, and dropped by reason; `verified`
-    coverage: Mapping[str, int] = field(default_factory=dict)  # conversations read whole, in part, as extracts
+    coverage: Mapping[str, int] = field(default_factory=dict)  # conversations sent whole, in part, as digests
     metadata: Mapping[str, str | int | float] = field(default_factory=dict)  # its model and its cost
     push: str = ""  # one sentence, for a phone's lock screen
-    dropped: tuple[str, ...] = ()  # sentences: for `preview`, never stored
+    dropped: tuple[str, ...] = ()  # dropped sentences, for `preview`; never stored
 
     @property
     def text(self) -> str:
@@ -202,7 +202,7 @@ class Draft:
     @property
     def sentences(self) -> tuple[Cited, ...]:
         """All sentences of all parts."""
-        items = tuple(item for one in self.highlights for item in one.items)
+        items = tuple(item for highlight in self.highlights for item in highlight.items)
         return (*self.overview, *items, *self.unresolved_questions, *self.decisions_made, *self.knowledge_nuggets)
 
     @property
@@ -258,7 +258,7 @@ class DayState(StrEnum):
     MISSED = "missed"
     DEAD = "dead"
     GAVE_UP = "gave_up"
-    UNREADABLE = "unreadable"  # the document is not one of this version's; never stored
+    UNREADABLE = "unreadable"  # this version does not know the document's format; never stored
 
     @property
     def final(self) -> bool:
@@ -291,21 +291,21 @@ class Ledger:
     title: str = ""
     body: str = ""
     summary_id: str = ""
-    created_at: datetime | None = None  # the summary's
+    created_at: datetime | None = None  # when the summary was created
     window_start: datetime | None = None
     window_end: datetime | None = None
     read_from: datetime | None = None  # how far back conversations were read
-    told: str | None = None  # hashes of the conversations in its text; None from an older version
+    told: str | None = None  # hashes of the conversations in its text; None if written by an older version
     devices: Mapping[str, str] = field(default_factory=dict)
     repeats: int = 0  # pushes accepted by a device that had already accepted one
     failures: int = 0
     crashes: int = 0
-    reason: str = ""  # the last failure's code: why it is dead, or waits
-    source: str = ""  # of the recap: llm or extract
-    verified: bool | None = None  # by a second look; None for an extract, or from an older version
-    tokens: int = 0  # in and out
-    usd: float | None = None  # None where the price is unknown
-    llm_seconds: float | None = None  # of all its calls; None without an LLM
+    reason: str = ""  # the last failure's code: why the day is dead, or waits
+    source: str = ""  # what wrote the recap: llm or extract
+    verified: bool | None = None  # by a second look; None for an extract, or if written by an older version
+    tokens: int = 0  # of all LLM calls, in and out
+    usd: float | None = None  # None if the price is unknown
+    llm_seconds: float | None = None  # of all LLM calls; None without an LLM
     sent_at: datetime | None = None
     expire_at: datetime | None = None
 
@@ -322,7 +322,7 @@ class Summary:
 
 
 def joined(sentences: Sequence[str]) -> str:
-    """Sentences as one text; all but the last get a full stop where they have no mark."""
+    """Sentences as one text; all but the last get a full stop if they end with a letter or digit."""
     return " ".join([*map(_with_full_stop, sentences[:-1]), *sentences[-1:]])
 
 
@@ -333,7 +333,7 @@ def _with_full_stop(sentence: str) -> str:
 
 
 def collapse_id(uid: str, day: date) -> str:
-    """The tag by which a device replaces the first push with a second: 32 hex digits."""
+    """The tag by which a device replaces an earlier push of the same recap: 32 hex digits."""
     return hashlib.sha256(f"{uid}|{day.isoformat()}".encode()).hexdigest()[:32]
 
 

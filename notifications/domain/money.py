@@ -8,24 +8,24 @@ from datetime import date
 
 SPEND_PREFIX = "daily_summary:spend:"
 SPEND_KEPT_SECONDS = 3 * 86_400
-MICROS = 1_000_000  # of a USD: the unit of sums
+MICROS = 1_000_000  # sums are counted in millionths of a USD
 TOKENS = ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning")
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The cost of one call or of several. `micro_usd`: None where a price is unknown."""
+    """The cost of one call or of several. `micro_usd`: None if a price is unknown."""
 
     calls: int = 0
     tokens_in: int = 0
-    tokens_cached: int = 0  # of those in
+    tokens_cached: int = 0  # part of tokens_in
     tokens_out: int = 0
-    tokens_reasoning: int = 0  # of those out
+    tokens_reasoning: int = 0  # part of tokens_out
     micro_usd: int | None = 0
-    seconds: float = 0.0  # until the answers came
+    seconds: float = 0.0  # sum of the calls' durations
 
     def __add__(self, other: Spent) -> Spent:
-        """The sum; without a price where one of the two has none."""
+        """The sum; its price is unknown if one of the two is."""
         known = self.micro_usd is not None and other.micro_usd is not None
         return Spent(
             calls=self.calls + other.calls,
@@ -36,7 +36,7 @@ class Spent:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str | int | float]) -> Spent:
-        """The cost in a draft's metadata; nothing where it has none."""
+        """The cost in a draft's metadata; zero if it has none."""
         if not metadata.get("calls"):
             return cls()
         usd = metadata.get("usd")
@@ -56,7 +56,7 @@ class Spent:
         return None if self.micro_usd is None else self.micro_usd / MICROS
 
     def as_metadata(self) -> dict[str, int | float]:
-        """As a draft's metadata has it."""
+        """The cost as a draft's metadata stores it."""
         metadata: dict[str, int | float] = {"calls": self.calls, **{name: getattr(self, name) for name in TOKENS}}
         if self.seconds:
             metadata["llm_seconds"] = round(self.seconds, 3)

@@ -1,4 +1,4 @@
-"""The few words of a recap that are ours and not the day's, in the user's language."""
+"""The few phrases of a recap that do not come from the day, in the user's language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT = "en"
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """One language's words. Counted ones have a form for one and a form for more; `{}` is the number."""
+    """One language's phrases. Counted ones have a singular and a plural form; `{}` is the number."""
 
     title: str
     ready: str
@@ -26,7 +26,7 @@ class Phrases:
         return ", ".join(filter(None, (_counted(self.talks, talks), _counted(self.tasks, tasks)))) or self.ready
 
     def more(self, talks: int, tasks: int) -> list[str]:
-        """How many are not shown: a sentence for each kind."""
+        """Sentences that say how many conversations and tasks are not shown."""
         return list(filter(None, (_counted(self.more_talks, talks), _counted(self.more_tasks, tasks))))
 
 
@@ -35,13 +35,13 @@ def _counted(forms: Sequence[str], count: int) -> str:
 
 
 def phrases_in(language: str | None) -> Phrases:
-    """The words of a language tag; English where the language is unknown."""
+    """The phrases of a language tag; English if the language is unknown."""
     return PHRASES.get((language or "").partition("-")[0].lower(), PHRASES[DEFAULT])
 
 
 def _read() -> dict[str, Phrases]:
     table = tomllib.loads((Path(__file__).parent / "phrases.toml").read_text(encoding="utf-8"))
-    return {tag: Phrases(**words) for tag, words in table.items()}
+    return {tag: Phrases(**phrases) for tag, phrases in table.items()}
 
 
 PHRASES = _read()

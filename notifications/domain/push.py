@@ -11,8 +11,8 @@ from notifications.domain.phrases import phrases_in
 from notifications.domain.text import bounded, one_emoji, plain
 
 TITLE_LENGTH, TITLE_BYTES = 100, 300
-BODY_LENGTH, BODY_BYTES = 150, 450  # phones show no more; in every script far below a push's maximum size
-TTL = timedelta(hours=20)  # later it would meet the next recap's
+BODY_LENGTH, BODY_BYTES = 150, 450  # phones show no more; far below a push's maximum size in every script
+TTL = timedelta(hours=20)  # so that it has expired before the next recap's push
 
 
 class PushResult(StrEnum):
@@ -20,23 +20,23 @@ class PushResult(StrEnum):
 
     ACCEPTED = "accepted"
     GONE = "gone"  # the token is dead: never pushed again, its document is deleted if unchanged
-    REFUSED = "refused"  # the service will never take it as it is: kept, and logged as an error
+    REFUSED = "refused"  # the service never accepts it as it is: the device is kept, and an error is logged
     BUSY = "busy"  # a definite "not now"
     UNKNOWN = "unknown"  # no answer, or an unclear one: it may have been accepted
-    UNSENT = "unsent"  # it never left
+    UNSENT = "unsent"  # no byte of it was sent
 
     @property
-    def closes(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the ledger stores it, so that the device is not pushed to again."""
         return self in (PushResult.ACCEPTED, PushResult.GONE)
 
     @property
-    def open(self) -> bool:
+    def is_retryable(self) -> bool:
         """Whether the device is tried again."""
         return self in (PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT)
 
     @property
-    def definite(self) -> bool:
+    def is_definite(self) -> bool:
         """Whether it is certain that nothing, or exactly one push, was accepted."""
         return self is not PushResult.UNKNOWN
 
@@ -44,7 +44,7 @@ class PushResult(StrEnum):
 class Whose(StrEnum):
     """What a used-up quota or a refusal is about."""
 
-    PROJECT = "project"  # all that we send
+    PROJECT = "project"  # everything that we send
     DEVICE = "device"  # this device alone
     UNSAID = "unsaid"  # the answer does not say
 
@@ -56,27 +56,27 @@ class PushAnswer:
     result: PushResult
     code: str = ""
     retry_after: timedelta | None = None
-    quota: bool = False  # a quota is used up; the project's: every push of this run waits
-    config: bool = False  # our credentials or project are refused: only a person can mend it
-    whose: Whose = Whose.PROJECT  # of `quota` and `config`
-    says: str = ""  # of `config`: what is wrong and how to mend it, as a clause; empty if unknown
+    quota: bool = False  # a quota is used up; if it is the project's, every push of this run waits
+    config: bool = False  # our credentials or project are refused, which only a person can correct
+    whose: Whose = Whose.PROJECT  # whose `quota` or `config` it is
+    says: str = ""  # if `config`: what is wrong and how to correct it, as a clause; empty if unknown
     retry_now: bool = False  # worth a few tries within the push deadline
     foreign: bool = False  # not from the service: a proxy, a sign-in page, a wrong address
 
     @property
-    def pauses_pushing(self) -> bool:
+    def must_pause(self) -> bool:
         """Whether every push of this run waits."""
         return self.quota and self.whose is Whose.PROJECT
 
     @property
-    def devices_own(self) -> PushAnswer:
-        """The same answer, about this device alone: the service accepts our other messages."""
+    def for_device_only(self) -> PushAnswer:
+        """The same answer, but about this device alone, since the service accepts our other messages."""
         result = PushResult.REFUSED if self.config else self.result
         return replace(self, result=result, config=False, says="", whose=Whose.DEVICE)
 
     @property
-    def alerts(self) -> bool:
-        """Whether on-call should hear of it."""
+    def needs_alert(self) -> bool:
+        """Whether an operator has to be alerted."""
         return self.result is PushResult.REFUSED or self.config or self.foreign
 
 
@@ -88,20 +88,20 @@ class PushText(StrEnum):
 
     RECAP = "recap"  # headline and the recap's sentence for a lock screen
     HEADLINE = "headline"
-    NONE = "none"  # that it is ready
+    NONE = "none"  # only that it is ready
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How much a push shows, and the language of what it shows instead of the rest."""
+    """How much of a recap a push shows, and the language of the phrases shown instead of the rest."""
 
     shown: PushText = PushText.RECAP
-    language: str | None = None  # a language tag; English where it is unknown
+    language: str | None = None  # a language tag; English if it is unknown
 
     @property
     def placeholder(self) -> Notice:
-        words = phrases_in(self.language)
-        return Notice(words.title, words.ready)
+        phrases = phrases_in(self.language)
+        return Notice(phrases.title, phrases.ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Message:
     summary_id: str
     created_at: datetime | None
     expires_at: datetime  # a phone that is off until then never gets it
-    silent: bool = False  # so late that it is shown without a sound
+    silent: bool = False  # shown without a sound, since it is late
 
     @property
     def data(self) -> dict[str, str]:
@@ -141,7 +141,7 @@ class Message:
 
 
 def notice(headline: str, text: str, emoji: str, wording: Wording = Wording()) -> Notice:
-    """Title: emoji and headline; body: the push text, cut at a word. Both cleaned; less where the wording says so."""
+    """The title (emoji and headline) and the body (the push text), cleaned and cut at words, as the wording allows."""
     if wording.shown is PushText.NONE:
         return wording.placeholder
     headline, text = plain(headline), plain(text)
@@ -153,7 +153,7 @@ def notice(headline: str, text: str, emoji: str, wording: Wording = Wording()) -
 
 def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) -> Message:
     """What is pushed, always from the ledger. It expires TTL after the recap was made; a resend, TTL after now."""
-    since = ledger.created_at if ledger.seq == 1 and ledger.created_at else now
+    start = ledger.created_at if ledger.seq == 1 and ledger.created_at else now
     return Message(
         uid=uid,
         collapse_id=ledger.collapse_id,
@@ -161,11 +161,11 @@ def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) ->
         body=ledger.body,
         summary_id=ledger.summary_id,
         created_at=ledger.created_at,
-        expires_at=since + TTL,
+        expires_at=start + TTL,
         silent=silent,
     )
 
 
 def deletions_allowed(devices: int) -> int:
-    """How many dead tokens one run may delete: more than 20 % at once is probably our error."""
+    """How many dead tokens one run may delete. More than 20 % at once is probably our own error."""
     return max(10, devices // 5)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ANSWER_TOKENS = 4_000  # 25 sentences with their quotes measure 180 to 290 bytes each
+ANSWER_TOKENS = 4_000  # enough for 25 sentences with their quotes, which measure 180 to 290 bytes each
 AS_JSON = "Answer with one JSON object that follows this JSON schema, and with nothing else:\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: instructions that are the same for all users, one user's notes, and the answer's tokens at most."""
+    """One call: instructions that are the same for all users, one user's notes, and the answer's maximum of tokens."""
 
     name: str
     instructions: str

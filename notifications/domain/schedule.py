@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from notifications.domain.errors import Malformed
 from notifications.domain.model import instant
 
-TZDATA = import_module("tzdata")  # zoneinfo finds it by this name, too
+TZDATA = import_module("tzdata")  # zoneinfo imports it by this name, too
 FOLDER = Path(str(TZDATA.__file__)).parent
 RULES = str(FOLDER / "zoneinfo")
-zoneinfo.reset_tzpath((RULES,))  # read as files: the package's own loader takes twice the time
+zoneinfo.reset_tzpath((RULES,))  # reading the files is twice as fast as the package's own loader
 
 ONE_DAY = timedelta(days=1)
 ONE_HOUR = timedelta(hours=1)
@@ -65,7 +65,7 @@ class Slot:
     hour: int
 
     def back(self, days: int) -> datetime:
-        """The slot that many nominal dates earlier, in the same zone at the same hour."""
+        """The slot `days` nominal dates earlier, in the same zone at the same hour."""
         return slot_instant(zone(self.zone), nominal_date(self.recap_date, self.hour) - days * ONE_DAY, self.hour)
 
     @property
@@ -152,7 +152,7 @@ def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
 
 
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
-    """The cohorts with after < slot <= until, by slot and hour. Where a zone skipped a day the later date wins."""
+    """The cohorts with after < slot <= until, by slot and hour. If a zone skipped a day, the later date wins."""
     zones: dict[tuple[datetime, int], dict[str, date]] = {}
     for names in _names_by_rules():
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):
@@ -162,7 +162,7 @@ def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
 
 @cache
 def _names_by_rules() -> list[list[str]]:
-    """All names, grouped by identical files: reading a file is cheap, evaluating its rules is not."""
+    """All names, grouped by identical files, since evaluating rules costs much more than reading a file."""
     names: dict[bytes, list[str]] = {}
     for name in zone_names():
         with open(f"{RULES}/{name}", "rb") as file:

@@ -16,7 +16,7 @@ BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase  # in b
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Document ids from `start` (inclusive) to `end` (exclusive); None: open."""
+    """Document ids from `start` (inclusive) to `end` (exclusive); None: no bound."""
 
     start: str | None = None
     end: str | None = None
@@ -33,7 +33,7 @@ class Shard:
 
 
 def id_range(index: int, count: int) -> Range:
-    """The index-th of `count` ranges, by base-62 first characters; the outer ends are open."""
+    """The index-th of `count` ranges, by base-62 first characters; the outer ends have no bound."""
     cuts = [None, *(BASE62[i * len(BASE62) // count] for i in range(1, count)), None]
     return Range(cuts[index], cuts[index + 1])
 

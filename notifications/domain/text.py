@@ -1,4 +1,4 @@
-"""Text of people, LLMs and servers: cleaned on entry, cut to bounds, and escaped for a terminal."""
+"""Cleans, cuts and escapes text of people, LLMs and servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_PLAIN = 20_000  # characters that `plain` reads
 BLOCK = re.compile(r"</?(?:br|p|div|li|tr|td|h\d)\b", re.IGNORECASE)  # these tags separate lines
 MARKDOWN = re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s+|[-*+]\s+|```.*$)|\*\*|__|~~|`+")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
-ID_BYTES = 1_500  # of a document's id, at most
+MAX_ID_BYTES = 1_500  # of a document's id
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 SPACE_CATEGORIES = ("Zs", "Zl", "Zp")
@@ -49,21 +49,20 @@ def clean(text: str) -> str:
     if text.isprintable():
         return " ".join(text.split())
     text = ESCAPE_SEQUENCE.sub("", text)
-    kept = [_kept(text, place) for place in range(len(text))]
-    return " ".join("".join(kept).split())
+    return " ".join("".join(_cleaned_letter(text, index) for index in range(len(text))).split())
 
 
-def _kept(text: str, place: int) -> str:
-    letter = text[place]
+def _cleaned_letter(text: str, index: int) -> str:
+    letter = text[index]
     if letter.isspace() or unicodedata.category(letter) in SPACE_CATEGORIES:
         return " "
     if letter in ZERO_WIDTH_JOINERS:
-        before, after = text[place - 1 : place], text[place + 1 : place + 2]
-        return letter if _joins(before) and _joins(after) else ""
+        before, after = text[index - 1 : index], text[index + 1 : index + 2]
+        return letter if _may_be_joined(before) and _may_be_joined(after) else ""
     return "" if unicodedata.category(letter) in DROPPED_CATEGORIES else letter
 
 
-def _joins(letter: str) -> bool:
+def _may_be_joined(letter: str) -> bool:
     """Whether a joiner beside this letter belongs to the spelling: letters beyond Latin, marks, emoji."""
     if not letter or letter.isascii():
         return False
@@ -71,7 +70,7 @@ def _joins(letter: str) -> bool:
 
 
 def plain(text: str, length: int = MAX_PLAIN) -> str:
-    """The text cleaned, without links and markup, and cut to `length` characters before."""
+    """The first `length` characters of the text, cleaned, without links and markup."""
     text = text[:length]
     for _ in range(3):  # they may be nested
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
@@ -79,13 +78,13 @@ def plain(text: str, length: int = MAX_PLAIN) -> str:
 
 
 def _gap(link: re.Match[str]) -> str:
-    """What is left of a link: a space, but none before a mark."""
+    """What replaces a link: a space, but none before punctuation."""
     following = link.string[link.end() : link.end() + 1]
     return " " if following in " :" or following.isalnum() else ""
 
 
 def _no_link(domain: re.Match[str]) -> str:
-    """What phones make no link of: nothing of a domain with a path, else the name without its dots."""
+    """What replaces a domain: a space if it has a path, else its name without dots, which phones do not link."""
     names, top, path = domain[1], domain[2], domain[3]
     real = top in TOP_LEVEL or (top.isupper() and top.lower() in TOP_LEVEL)
     if not real:
@@ -94,7 +93,7 @@ def _no_link(domain: re.Match[str]) -> str:
 
 
 def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:
-    """The text in that many characters and bytes at most, cut after a word if possible, with an ellipsis."""
+    """The text, cut to at most that many characters and bytes: after a word if possible, with an ellipsis."""
     if len(text) <= characters and (utf8_bytes is None or len(text.encode()) <= utf8_bytes):
         return text
     head = text[: characters - 1]
@@ -108,12 +107,12 @@ def bounded(text: str, characters: int, utf8_bytes: int | None = None) -> str:
 def _whole_graphemes(head: str, text: str) -> str:
     """The head, without the rest of a grapheme that was cut apart."""
     cut = len(head)
-    while 0 < cut < len(text) and (_continues(text[cut]) or text[cut - 1] in ZERO_WIDTH_JOINERS):
+    while 0 < cut < len(text) and (_is_continuation(text[cut]) or text[cut - 1] in ZERO_WIDTH_JOINERS):
         cut -= 1
     return text[:cut]
 
 
-def _continues(letter: str) -> bool:
+def _is_continuation(letter: str) -> bool:
     return letter in ZERO_WIDTH_JOINERS or unicodedata.category(letter) in ("Mn", "Mc", "Me") or letter in MODIFIERS
 
 
@@ -123,21 +122,21 @@ MODIFIERS = frozenset(map(chr, range(0x1F3FB, 0x1F400)))  # the skin tones of em
 def one_emoji(text: str, fallback: str = "") -> str:
     """The emoji that the text starts with, whole; else the fallback."""
     text = clean(text)
-    if not text or not _pictures(text[0]):
+    if not text or not _is_picture(text[0]):
         return fallback
     end = 1
-    if _flag(text[0]) and len(text) > 1 and _flag(text[1]):
+    if _is_flag(text[0]) and len(text) > 1 and _is_flag(text[1]):
         return text[:2]
-    while end < len(text) and end < 12 and (_continues(text[end]) or text[end - 1] == "\u200d"):
+    while end < len(text) and end < 12 and (_is_continuation(text[end]) or text[end - 1] == "\u200d"):
         end += 1
     return text[:end].rstrip("\u200d")
 
 
-def _pictures(letter: str) -> bool:
-    return unicodedata.category(letter) == "So" or _flag(letter)
+def _is_picture(letter: str) -> bool:
+    return unicodedata.category(letter) == "So" or _is_flag(letter)
 
 
-def _flag(letter: str) -> bool:
+def _is_flag(letter: str) -> bool:
     return "\U0001f1e6" <= letter <= "\U0001f1ff"
 
 
@@ -147,7 +146,7 @@ def language_tag(text: str) -> str | None:
 
 
 def printable(text: str, length: int = 2_000) -> str:
-    """The text as one line of a terminal; what could steer it, hide or reorder text is escaped."""
+    """The text as one line for a terminal; characters that could control it, or hide or reorder text, are escaped."""
     shown = text if len(text) <= length else text[: length - 1] + "…"
     if shown.isascii() and shown.isprintable():
         return shown
@@ -174,7 +173,7 @@ def is_document_id(text: str) -> bool:
         size = len(text.encode())
     except UnicodeEncodeError:
         return False
-    return bool(text) and "/" not in text and "\0" not in text and not reserved and size <= ID_BYTES
+    return bool(text) and "/" not in text and "\0" not in text and not reserved and size <= MAX_ID_BYTES
 
 
 COLUMNS = 80
@@ -211,6 +210,6 @@ def _pieces(word: str, room: int) -> list[str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether it is an http:// address of this machine."""
+    """Whether the URL is an http:// address of this machine."""
     parts = urlsplit(url)
     return parts.scheme == "http" and parts.hostname in LOOPBACK

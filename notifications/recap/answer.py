@@ -1,4 +1,4 @@
-"""Reads the LLM's answer: parsed, each sentence cleaned, bounded and checked for its evidence; or refused."""
+"""Reads the LLM's answer: parses it, and cleans and checks each sentence; or refuses it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from notifications.recap.evidence import MIN_SENTENCE_WORDS, DropReason, Evidenc
 
 MAX_ANSWER_CHARS = 100_000  # a longer answer is refused unread
 MAX_LIST_READ = 20  # sentences of one list
-# Of an answer with text around its object: how many braces are tried, and how many characters are parsed in all.
-MAX_BRACES, MAX_CHARS_TRIED = 1_000, 20 * MAX_ANSWER_CHARS
+# If an answer has text around its object, its braces are tried from the end:
+MAX_BRACES = 1_000  # so many of them,
+MAX_CHARS_TRIED = 20 * MAX_ANSWER_CHARS  # until so many characters have been parsed
 THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
 THOUGHT_BEGINS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
-FORM_FAULTS = (ValueError, TypeError, KeyError, RecursionError)
+SCHEMA_ERRORS = (ValueError, TypeError, KeyError, RecursionError)
 LISTS = ("decisions", "open_questions", "worth_knowing")
 RECAP_KEYS = ("highlights", *LISTS, "overview", "headline", "push", "day_emoji")
 
@@ -27,13 +28,13 @@ RECAP_KEYS = ("highlights", *LISTS, "overview", "headline", "push", "day_emoji")
 def read_answer(text: str, evidence: Evidence) -> Draft:
     """The draft in an LLM's answer, without the sentences that lack evidence. A dropped headline or push is empty.
 
-    Raises ItemFault (invalid_answer, truncated), which quotes nothing of the answer.
+    Raises ItemFault (invalid_answer, truncated), whose message quotes nothing of the answer.
     """
     try:
         answer = read_object(text, RECAP_KEYS)
         highlights = tuple(_highlights(answer["highlights"], evidence))
         decisions, questions, facts = (_sentences(answer[name], evidence, bounds.MAX_LIST) for name in LISTS)
-        evidence.forget_seen()
+        evidence.forget_seen()  # the overview may repeat the highlights
         draft = Draft(
             headline=evidence.check_fragment(_fragment(answer["headline"]), bounds.MAX_HEADLINE),
             overview=_sentences(answer["overview"], evidence, bounds.MAX_OVERVIEW),
@@ -44,7 +45,7 @@ def read_answer(text: str, evidence: Evidence) -> Draft:
             decisions_made=decisions,
             knowledge_nuggets=facts,
         )
-    except FORM_FAULTS as cause:
+    except SCHEMA_ERRORS as cause:
         raise _invalid(cause) from None
     return draft
 
@@ -53,7 +54,7 @@ def read_facts(text: str, evidence: Evidence) -> tuple[Cited, ...]:
     """The facts in the answer to a part of a day. Raises ItemFault as `read_answer` does, or unfounded."""
     try:
         facts = _sentences(read_object(text, ("facts",))["facts"], evidence, bounds.MAX_FACTS, bounds.MAX_FACTS)
-    except FORM_FAULTS as cause:
+    except SCHEMA_ERRORS as cause:
         raise _invalid(cause) from None
     if evidence.without_evidence > len(facts) or (evidence.dropped and not facts):
         raise unfounded(evidence)
@@ -66,14 +67,14 @@ def unfounded(evidence: Evidence) -> ItemFault:
 
 
 def _invalid(cause: Exception) -> ItemFault:
-    what = f"no {cause}" if isinstance(cause, KeyError) else type(cause).__name__
-    return ItemFault(ItemReason.INVALID_ANSWER, f"The LLM's answer does not follow the recap's schema ({what}).")
+    problem = f"no {cause}" if isinstance(cause, KeyError) else type(cause).__name__
+    return ItemFault(ItemReason.INVALID_ANSWER, f"The LLM's answer does not follow the recap's schema ({problem}).")
 
 
 def read_object(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    """The JSON object in an answer, without a fence, talk or a model's thoughts around it.
+    """The JSON object in an answer, without a code fence, other text or a model's thoughts around it.
 
-    Raises one of FORM_FAULTS; ItemFault (truncated) where the thoughts do not end.
+    Raises one of SCHEMA_ERRORS, or ItemFault (truncated) if the thoughts do not end.
     """
     if len(text) > MAX_ANSWER_CHARS:
         raise ValueError("too long")
@@ -92,7 +93,7 @@ def read_object(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _without_thoughts(text: str) -> str:
-    """What follows a model's written thoughts: a draft within them is not its answer."""
+    """What follows a model's thoughts, since an object within them is not its answer."""
     text = THOUGHT_ENDS.split(text)[-1]
     begin = THOUGHT_BEGINS.search(text)
     if begin is None:
@@ -108,26 +109,27 @@ def _has_keys(value: object, keys: Sequence[str]) -> bool:
 
 def _last_object(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
     """The last object in the text that has these keys, searched from the end within bounds."""
-    decoder, at, left = json.JSONDecoder(), len(text), MAX_CHARS_TRIED
+    decoder = json.JSONDecoder()
+    start, chars_left = len(text), MAX_CHARS_TRIED
     for _ in range(MAX_BRACES):
-        at = text.rfind("{", 0, at)
-        if at < 0 or left <= 0:
+        start = text.rfind("{", 0, start)
+        if start < 0 or chars_left <= 0:
             break
         try:
-            value, end = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as wrong:
-            left -= wrong.pos - at + 1
+            value, end = decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            chars_left -= error.pos - start + 1
             continue
         except (ValueError, RecursionError):
             break
-        left -= end - at
+        chars_left -= end - start
         if _has_keys(value, keys):
             return dict(value)
     return None
 
 
 def _text(value: object) -> str:
-    """A text that every store takes: JSON may hold half of a surrogate pair. Raises TypeError or ValueError."""
+    """A text that every store accepts: JSON may have half of a surrogate pair. Raises TypeError or ValueError."""
     if not isinstance(value, str):
         raise TypeError("not a string")
     value.encode()
@@ -135,7 +137,7 @@ def _text(value: object) -> str:
 
 
 def _fragment(value: object) -> str:
-    """As `_text`, but empty where it would raise: an unreadable headline must not cost the sentences."""
+    """As `_text`, but empty instead of an error: an unreadable headline must not cost the sentences."""
     try:
         return _text(value)
     except (TypeError, ValueError):
@@ -148,11 +150,11 @@ def _list(value: object) -> list[Any]:
     return value
 
 
-def _sentences(value: object, evidence: Evidence, most: int, read: int = MAX_LIST_READ) -> tuple[Cited, ...]:
-    """The first sentences that are kept; a dropped one makes room for the next."""
+def _sentences(value: object, evidence: Evidence, limit: int, max_read: int = MAX_LIST_READ) -> tuple[Cited, ...]:
+    """The first `limit` sentences that are not dropped."""
     kept: list[Cited] = []
-    for item in _list(value)[:read]:
-        if len(kept) < most and (sentence := _sentence(item, evidence)):
+    for item in _list(value)[:max_read]:
+        if len(kept) < limit and (sentence := _sentence(item, evidence)):
             kept.append(sentence)
     return tuple(kept)
 
@@ -160,22 +162,23 @@ def _sentences(value: object, evidence: Evidence, most: int, read: int = MAX_LIS
 def _sentence(item: Any, evidence: Evidence) -> Cited | None:
     try:
         text, quote, numbers = _text(item["text"]), _text(item["quote"]), _numbers(item["notes"])
-    except FORM_FAULTS:
+    except SCHEMA_ERRORS:
         evidence.record_dropped("", DropReason.MALFORMED)
         return None
     return evidence.check_sentence(text, quote, numbers, private=bool(item.get("confided")))
 
 
 def _highlights(value: object, evidence: Evidence) -> Iterable[Highlight]:
-    for one in _list(value)[: bounds.MAX_HIGHLIGHTS]:
+    for highlight in _list(value)[: bounds.MAX_HIGHLIGHTS]:
         try:
-            topic, emoji, items = _fragment(one["topic"]), _fragment(one["emoji"]), _list(one["items"])
-        except FORM_FAULTS:
+            topic, emoji = _fragment(highlight["topic"]), _fragment(highlight["emoji"])
+            items = _list(highlight["items"])
+        except SCHEMA_ERRORS:
             evidence.record_dropped("", DropReason.MALFORMED)
             continue
-        if kept := _sentences(items, evidence, bounds.MAX_ITEMS):
-            yield Highlight(evidence.check_fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), kept)
+        if sentences := _sentences(items, evidence, bounds.MAX_ITEMS):
+            yield Highlight(evidence.check_fragment(topic, bounds.MAX_TOPIC), one_emoji(emoji), sentences)
 
 
 def _numbers(value: object) -> list[int]:
-    return [n for n in _list(value) if isinstance(n, int) and not isinstance(n, bool)]
+    return [number for number in _list(value) if isinstance(number, int) and not isinstance(number, bool)]

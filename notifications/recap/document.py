@@ -19,41 +19,42 @@ MAX_TASKS, MAX_READ_TASKS = 10, 500
 MAX_STOPS, MAX_ADDRESS = 50, 200
 
 
-def compose(m: Material, draft: Draft, made_at: datetime) -> Recap:
-    """The recap of this material. Its id is random, since links are made of it."""
+def compose(material: Material, draft: Draft, made_at: datetime) -> Recap:
+    """The recap of this material. Its id is random, so that a link with it can't be guessed."""
     return Recap(
         id=str(uuid.uuid4()),
-        date=m.date,
+        date=material.date,
         created_at=made_at,
         draft=draft,
-        total_conversations=len(m.conversations),
-        total_duration_minutes=round(sum(c.minutes for c in m.conversations)),
-        action_items=tuple(_tasks(m)),
-        locations=tuple(islice(_stops(m), MAX_STOPS)),
+        total_conversations=len(material.conversations),
+        total_duration_minutes=round(sum(conversation.minutes for conversation in material.conversations)),
+        action_items=tuple(_tasks(material)),
+        locations=tuple(islice(_stops(material), MAX_STOPS)),
     )
 
 
-def _tasks(m: Material) -> list[Task]:
-    """The things to do, each once, the open ones first."""
-    items = [(item, c.id) for c in m.conversations for item in c.action_items][:MAX_READ_TASKS]
+def _tasks(material: Material) -> list[Task]:
+    """The tasks, each once, the open ones first."""
+    items = ((item, conversation.id) for conversation in material.conversations for item in conversation.action_items)
     tasks: dict[str, Task] = {}
-    for item, source in items:
+    for item, conversation_id in islice(items, MAX_READ_TASKS):
         if text := bounded(plain(item.description, 4 * MAX_LISTED), MAX_LISTED):
-            first = tasks.get(text, Task(text, item.completed, source))
+            first = tasks.get(text, Task(text, item.completed, conversation_id))
             tasks[text] = replace(first, completed=first.completed or item.completed)
     return sorted(tasks.values(), key=lambda task: task.completed)[:MAX_TASKS]
 
 
-def _stops(m: Material) -> Iterable[Stop]:
-    tz = zone(m.zone)
-    for c in m.conversations:
-        if c.place is not None:
-            address = bounded(plain(c.place.address, 4 * MAX_ADDRESS), MAX_ADDRESS)
-            yield Stop(replace(c.place, address=address), c.id, f"{held_at(c).astimezone(tz):%H:%M}")
+def _stops(material: Material) -> Iterable[Stop]:
+    tz = zone(material.zone)
+    for conversation in material.conversations:
+        if conversation.place is not None:
+            address = bounded(plain(conversation.place.address, 4 * MAX_ADDRESS), MAX_ADDRESS)
+            time = f"{held_at(conversation).astimezone(tz):%H:%M}"
+            yield Stop(replace(conversation.place, address=address), conversation.id, time)
 
 
 def recap_to(recap: Recap) -> dict[str, Any]:
-    """The summary document."""
+    """The summary document of a recap."""
     draft = recap.draft
     return {
         "id": recap.id,
@@ -61,7 +62,7 @@ def recap_to(recap: Recap) -> dict[str, Any]:
         "created_at": recap.created_at,
         "headline": draft.headline,
         "overview": draft.text,
-        "overview_items": [_item(one) for one in draft.overview],
+        "overview_items": [_item(sentence) for sentence in draft.overview],
         "day_emoji": draft.day_emoji,
         "stats": {
             "total_conversations": recap.total_conversations,
@@ -70,13 +71,13 @@ def recap_to(recap: Recap) -> dict[str, Any]:
         },
         "highlights": [
             {
-                "topic": h.topic,
-                "emoji": h.emoji,
-                "summary": h.summary,
-                "conversation_ids": list(h.conversation_ids),
-                "items": [_item(one) for one in h.items],
+                "topic": highlight.topic,
+                "emoji": highlight.emoji,
+                "summary": highlight.summary,
+                "conversation_ids": list(highlight.conversation_ids),
+                "items": [_item(sentence) for sentence in highlight.items],
             }
-            for h in draft.highlights
+            for highlight in draft.highlights
         ],
         "action_items": [
             {
@@ -106,16 +107,19 @@ def recap_to(recap: Recap) -> dict[str, Any]:
     }
 
 
-def _item(one: Cited) -> dict[str, str]:
+def _item(sentence: Cited) -> dict[str, str]:
     """A sentence and its quote, so that an app can show where it comes from."""
     return {
-        "text": one.text,
-        "conversation_id": one.conversation_ids[0] if one.conversation_ids else "",
-        "quote": one.quote,
+        "text": sentence.text,
+        "conversation_id": sentence.conversation_ids[0] if sentence.conversation_ids else "",
+        "quote": sentence.quote,
     }
 
 
 def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
-    """Sentences as the app reads them, under their own name, with all their conversations besides."""
-    items = ({**_item(one), name: one.text, "conversation_ids": list(one.conversation_ids)} for one in sentences)
+    """Sentences as the app reads them: the text is called `name`, and all conversations are listed."""
+    items = (
+        {**_item(sentence), name: sentence.text, "conversation_ids": list(sentence.conversation_ids)}
+        for sentence in sentences
+    )
     return [{key: value for key, value in item.items() if key != "text"} for item in items]

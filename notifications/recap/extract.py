@@ -78,7 +78,7 @@ def extract(material: Material, split: Split, spent: Spent = NOTHING) -> Draft:
 
 def is_worth_an_extract(material: Material, split: Split) -> bool:
     """Whether the day has an event, a task, or a sentence with a fact or enough content words."""
-    if any(conversation.action_items or conversation.events for conversation in material.conversations):
+    if material.action_items or any(conversation.events for conversation in material.conversations):
         return True
     return any(
         sentence.states_fact or len(content_stems(sentence.text, material.language)) >= MIN_RECAP_STEMS
@@ -275,7 +275,6 @@ def _day_emoji(material: Material) -> str:
 
 def _remainder_sentences(material: Material, shown: Collection[str]) -> Iterable[Cited]:
     """Sentences that say how many conversations and tasks are not shown, in the user's language."""
-    descriptions = (item.description for conversation in material.conversations for item in conversation.action_items)
-    tasks = {plain(description, MAX_TASK_COMPARED) for description in descriptions} - {""}
+    tasks = {plain(item.description, MAX_TASK_COMPARED) for item in material.action_items} - {""}
     hidden = len(material.conversations) - len(shown), max(0, len(tasks) - MAX_TASKS)
     return [Cited(sentence) for sentence in phrases_in(material.language).more(*hidden)]

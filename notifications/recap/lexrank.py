@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from notifications.recap.words import WORD, writes_no_spaces
 
-LEAST_SIMILARITY = 0.1  # cosine from which two sentences support each other
+MIN_SIMILARITY = 0.1  # cosine from which two sentences support each other
 SAME = 0.57  # cosine from which two sentences say the same
-RELEVANCE = 0.5  # the share of a sentence's score in the selection; the rest is its distance to what was selected
+RELEVANCE = 0.5  # weight of a sentence's score in the selection; the rest is its distance to selected sentences
 DAMPING = 0.85
 ROUNDS = 30
 
 Vector = Mapping[str, float]
-Similarity = Callable[[int, int], float]  # of the sentences with two indexes: 0 to 1
+Similarity = Callable[[int, int], float]  # two sentences' indexes to a similarity from 0 to 1
 
 
 def word_counts(text: str) -> Counter[str]:
-    """The words of a sentence, without case; pairs of letters where its script writes no spaces."""
+    """The words of a sentence, case-folded; pairs of letters for a script without spaces."""
     counts: Counter[str] = Counter()
     for word in WORD.findall(text.casefold()):
         if writes_no_spaces(word):
-            counts.update(word[n : n + 2] for n in range(max(1, len(word) - 1)))
+            counts.update(word[start : start + 2] for start in range(max(1, len(word) - 1)))
         else:
             counts[word] += 1
     return counts
@@ -58,46 +58,51 @@ def lexrank(vectors: Sequence[Vector]) -> list[float]:
     ranks = [1 / count] * count
     for _ in range(ROUNDS):
         next_ranks = [(1 - DAMPING) / count] * count
-        for n, near in enumerate(neighbours):
-            share = DAMPING * ranks[n] / math.fsum(near.values())
-            for k, similarity in near.items():
-                next_ranks[k] += share * similarity
+        for rank, similarities in zip(ranks, neighbours, strict=True):
+            share = DAMPING * rank / math.fsum(similarities.values())
+            for neighbour, similarity in similarities.items():
+                next_ranks[neighbour] += share * similarity
         ranks = next_ranks
     return ranks
 
 
 def _neighbours(vectors: Sequence[Vector]) -> list[dict[int, float]]:
-    """For each sentence the similar ones and itself; by shared words, since most pairs share none."""
+    """For each sentence the similarity of the similar ones, and of itself."""
+    # Sentences with each word and its weight there: most pairs have no word in common, and are never compared.
     holders: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    neighbours: list[dict[int, float]] = [{n: 1.0} for n in range(len(vectors))]
-    for n, vector in enumerate(vectors):
+    neighbours: list[dict[int, float]] = [{index: 1.0} for index in range(len(vectors))]
+    for index, vector in enumerate(vectors):
         similarities: dict[int, float] = defaultdict(float)
         for word, weight in vector.items():
-            for k, its_weight in holders[word]:
-                similarities[k] += weight * its_weight
-            holders[word].append((n, weight))
-        for k, similarity in similarities.items():
-            if similarity > LEAST_SIMILARITY:
-                neighbours[n][k] = neighbours[k][n] = similarity
+            for other, other_weight in holders[word]:
+                similarities[other] += weight * other_weight
+            holders[word].append((index, weight))
+        for other, similarity in similarities.items():
+            if similarity > MIN_SIMILARITY:
+                neighbours[index][other] = neighbours[other][index] = similarity
     return neighbours
 
 
 def select_diverse(
-    indexes: Sequence[int], scores: Sequence[float], similarity: Similarity, most: int, beside: Iterable[int] = ()
+    indexes: Sequence[int], scores: Sequence[float], similarity: Similarity, limit: int, beside: Iterable[int] = ()
 ) -> list[int]:
-    """Up to `most` indexes by maximal marginal relevance (Carbonell and Goldstein, 1998), the best first.
+    """Up to `limit` indexes by maximal marginal relevance (Carbonell and Goldstein, 1998), the best first.
 
-    None says the same as another, or as one of `beside`, which were selected before.
+    Sentences that say the same as a selected one, or as one of `beside`, are left out.
     """
     selected: list[int] = []
-    nearest = {n: max((similarity(n, k) for k in beside), default=0.0) for n in indexes}
-    left = [n for n in indexes if nearest[n] < SAME]
-    best = max((scores[n] for n in indexes), default=0.0) or 1.0
-    while left and len(selected) < most:
-        chosen = max(left, key=lambda n: (RELEVANCE * scores[n] / best - (1 - RELEVANCE) * nearest[n], -n))
+    nearest = {index: max((similarity(index, other) for other in beside), default=0.0) for index in indexes}
+    candidates = [index for index in indexes if nearest[index] < SAME]
+    best = max((scores[index] for index in indexes), default=0.0) or 1.0
+
+    def relevance(index: int) -> tuple[float, int]:
+        return RELEVANCE * scores[index] / best - (1 - RELEVANCE) * nearest[index], -index
+
+    while candidates and len(selected) < limit:
+        chosen = max(candidates, key=relevance)
         selected.append(chosen)
-        left.remove(chosen)
-        for n in left:
-            nearest[n] = max(nearest[n], similarity(chosen, n))
-        left = [n for n in left if nearest[n] < SAME]
+        candidates.remove(chosen)
+        for index in candidates:
+            nearest[index] = max(nearest[index], similarity(chosen, index))
+        candidates = [index for index in candidates if nearest[index] < SAME]
     return selected

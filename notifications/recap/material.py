@@ -1,4 +1,4 @@
-"""The material of a recap: which conversations count, and whether they say enough."""
+"""The material of a recap: the conversations that it is made of, if they say enough."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from notifications.domain.model import WEARER, Conversation
+from notifications.domain.model import WEARER, ActionItem, Conversation
 from notifications.domain.text import plain
 from notifications.recap.words import count_words
 
-MAX_LOOK = 400  # characters of a thing to do or an event, to see whether there are words in it
-LEAST_TURN = 3  # words: a shorter turn does not count
+MAX_ITEM_READ = 400  # characters of a task or an event that are searched for words
+MIN_TURN_WORDS = 3  # a shorter turn does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,53 +21,61 @@ class Material:
 
     date: date
     conversations: tuple[Conversation, ...]
-    language: str | None  # the user's, else the conversations' own
+    language: str | None  # the user's, else that of most conversations
     zone: str = "UTC"
 
     @property
+    def action_items(self) -> tuple[ActionItem, ...]:
+        """The action items of all conversations."""
+        return tuple(item for conversation in self.conversations for item in conversation.action_items)
+
+    @property
     def size(self) -> int:
-        """Characters of all conversations."""
-        return sum(c.size for c in self.conversations)
+        """The sum of the conversations' sizes, about their characters."""
+        return sum(conversation.size for conversation in self.conversations)
 
     @property
     def has_transcript(self) -> bool:
         """Whether there is a transcript of any conversation."""
-        return any(c.turns for c in self.conversations)
+        return any(conversation.turns for conversation in self.conversations)
 
     @property
     def wearer_is_known(self) -> bool:
         """Whether any transcript says which speaker the user is."""
-        return any(turn.speaker == WEARER for c in self.conversations for turn in c.turns)
+        return any(turn.speaker == WEARER for conversation in self.conversations for turn in conversation.turns)
 
 
 def material(
     day: date, conversations: Sequence[Conversation], language: str | None, zone: str = "UTC", min_words: int = 0
 ) -> Material | None:
-    """The conversations that say something; None where the day says too little.
+    """The conversations with content; None if the day says too little.
 
-    Enough is one action item or event, or `min_words` words in turns of three or more. Titles do not count, and no
+    One action item or event is enough, or `min_words` words in turns of at least three. Titles do not count, and no
     conversation is left out for its wording.
     """
-    used = [c for c in conversations if c.has_content]
+    used = [conversation for conversation in conversations if conversation.has_content]
     if not _says_enough(used, min_words):
         return None
-    languages = Counter(c.language for c in used if c.language).most_common(1)
-    return Material(day, tuple(sorted(used, key=held_at)), language or (languages[0][0] if languages else None), zone)
+    if not language:
+        languages = Counter(conversation.language for conversation in used if conversation.language)
+        language = next((tag for tag, _ in languages.most_common(1)), None)
+    return Material(day, tuple(sorted(used, key=held_at)), language, zone)
 
 
-def held_at(c: Conversation) -> datetime:
-    """When it began, or else was created."""
-    return c.started_at or c.created_at
+def held_at(conversation: Conversation) -> datetime:
+    """When the conversation began, or if that is unknown, when it was created."""
+    return conversation.started_at or conversation.created_at
 
 
 def _says_enough(conversations: Sequence[Conversation], min_words: int) -> bool:
-    planned = (text for c in conversations for text in (*c.events, *(item.description for item in c.action_items)))
-    if any(plain(text, MAX_LOOK) for text in planned):
+    events = (event for conversation in conversations for event in conversation.events)
+    tasks = (item.description for conversation in conversations for item in conversation.action_items)
+    if any(plain(text, MAX_ITEM_READ) for text in (*events, *tasks)):
         return True
-    words = 0
-    for c in conversations:
-        words += count_words(c.overview)
-        words += sum(count for turn in c.turns if (count := count_words(turn.text)) >= LEAST_TURN)
-        if words >= min_words:
+    word_count = 0
+    for conversation in conversations:
+        word_count += count_words(conversation.overview)
+        word_count += sum(count for turn in conversation.turns if (count := count_words(turn.text)) >= MIN_TURN_WORDS)
+        if word_count >= min_words:
             return True
     return False

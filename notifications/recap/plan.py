@@ -1,4 +1,4 @@
-"""The plan of a day's calls: a note for each conversation, in as few parts as they fit in.
+"""The plan of a day's LLM calls: a note for each conversation, in as few parts as possible.
 
 Sizes are in bytes, since a byte-level tokenizer never makes more tokens than bytes; BYTES_A_TOKEN was measured.
 """
@@ -18,14 +18,15 @@ from notifications.domain.schedule import zone
 from notifications.domain.text import clean
 from notifications.recap.material import Material, held_at
 
-BYTES_A_TOKEN = 2.3  # of emoji, the worst; seven languages have 3.2 to 7.7
-MAX_TITLE, MAX_ITEM, MAX_ITEMS = 200, 400, 100
-LEAST_NOTE = 120  # bytes; in fewer there would be little but its number
-LINE_BYTES = 7  # of a marker, a space and a line break
-DIGEST_BYTES = 240  # of a conversation that enters as its extract
+BYTES_A_TOKEN = 2.3  # measured for emoji, the worst case; seven languages have 3.2 to 7.7
+MAX_TITLE, MAX_ITEM = 200, 400  # characters
+MAX_ITEMS = 100  # events, and tasks, of a conversation
+MIN_NOTE = 120  # bytes; a shorter note would have little more than its number
+LINE_BYTES = 7  # a marker, a space and a line break
+DIGEST_BYTES = 240  # a note that is shortened to the conversation's digest
 ELLIPSIS = "…"
-WHOLE, PART, EXTRACT = "whole", "part", "extract"
-NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, EXTRACT: 0}
+WHOLE, PART, DIGEST = "whole", "part", "extract"  # how a note covers its conversation, as a draft stores it
+NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, DIGEST: 0}
 
 Digest = Callable[[Conversation], str]  # a conversation's most central sentences
 
@@ -43,11 +44,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    """One conversation as it is sent. `number`: from 1, in the material's order."""
+    """One conversation as it is sent to the LLM. `number`: from 1, in the material's order."""
 
     number: int
     lines: tuple[Line, ...]
-    how: str = WHOLE
+    coverage: str = WHOLE
 
     @cached_property
     def size(self) -> int:
@@ -57,38 +58,45 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The notes of each call. One part: the call asks for the recap; more: each asks for facts, and a join follows."""
+    """The notes of each call.
+
+    With one part, its call asks for the recap. With more, each call asks for facts, and one more call joins them.
+    """
 
     parts: tuple[tuple[Note, ...], ...]
 
     @property
     def coverage(self) -> Mapping[str, int]:
-        """How many conversations enter whole, in part, and as their extract."""
-        return {**NOTHING_COVERED, **Counter(note.how for part in self.parts for note in part)}
+        """How many conversations are sent whole, in part, and as their digest."""
+        return {**NOTHING_COVERED, **Counter(note.coverage for part in self.parts for note in part)}
 
 
-def plan(m: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
-    """A note for each conversation, in parts of equal size where one call can't take them all.
+def plan(material: Material, max_tokens: int, max_parts: int, digest: Digest) -> Plan:
+    """A note for each conversation, in parts of equal size if they don't fit in one call.
 
-    Where `max_parts` can't, the shortest conversations enter as their extract; then the longest are cut.
+    If they don't fit in `max_parts` calls, the shortest conversations are sent as their digest; then the longest are
+    cut.
     """
-    tz = zone(m.zone)
+    tz = zone(material.zone)
     room = int(max_tokens * BYTES_A_TOKEN)
-    notes = [_cut(_note(number, c, m, tz), room) for number, c in enumerate(m.conversations, start=1)]
+    notes = [
+        _cut(_note(number, conversation, material, tz), room)
+        for number, conversation in enumerate(material.conversations, start=1)
+    ]
     capacity = room * max_parts
-    digested = cache(lambda number: clean(digest(m.conversations[number - 1])))
+    digest_of = cache(lambda number: clean(digest(material.conversations[number - 1])))
     while True:
-        fitting = _fitted(notes, digested, capacity)
-        parts = _split(fitting, room, max_parts)
-        if all(_size(part) <= room for part in parts) or capacity <= LEAST_NOTE * len(notes):
+        fitting = _shorten(notes, digest_of, capacity)
+        parts = _divide(fitting, room, max_parts)
+        if all(_size(part) <= room for part in parts) or capacity <= MIN_NOTE * len(notes):
             return Plan(parts)
-        capacity = capacity * 9 // 10  # conversations are not divided, so parts have room left
+        capacity = capacity * 9 // 10  # conversations are not divided, so the parts can't be filled completely
 
 
 def halves(part: Sequence[Note]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
-    """A part that was too long, in two; a single note loses its second half."""
+    """Divide a part that was too long in two; a single note loses its second half."""
     if len(part) > 1:
-        first, second = _equal(part, 2)
+        first, second = _divide_equally(part, 2)
         return first, second
     return (_cut(part[0], part[0].size // 2),), ()
 
@@ -97,40 +105,40 @@ def _size(notes: Sequence[Note]) -> int:
     return sum(note.size for note in notes)
 
 
-def _fitted(notes: Sequence[Note], digested: Callable[[int], str], capacity: int) -> list[Note]:
-    """The notes, shortened to the capacity where they are larger."""
+def _shorten(notes: Sequence[Note], digest_of: Callable[[int], str], capacity: int) -> list[Note]:
+    """Shorten the notes to `capacity` bytes in all if they are larger."""
     fitting = list(notes)
-    over = _size(fitting) - capacity
+    excess = _size(fitting) - capacity
     for note in sorted(notes, key=lambda note: note.size):
-        if over > 0 and note.size > DIGEST_BYTES + LINE_BYTES * 2:
-            text = digested(note.number)
+        if excess > 0 and note.size > DIGEST_BYTES + LINE_BYTES * 2:
+            text = digest_of(note.number)
             lines = (note.lines[0], Line("", text)) if text else note.lines[:1]
-            short = _cut(Note(note.number, lines, EXTRACT), DIGEST_BYTES)
+            short = _cut(Note(note.number, lines, DIGEST), DIGEST_BYTES)
             fitting[note.number - 1] = short
-            over -= note.size - short.size
-    if over > 0:
-        most = max(LEAST_NOTE, level([note.size for note in fitting], capacity))
-        fitting = [_cut(note, most) for note in fitting]
+            excess -= note.size - short.size
+    if excess > 0:
+        max_size = max(MIN_NOTE, level([note.size for note in fitting], capacity))
+        fitting = [_cut(note, max_size) for note in fitting]
     return fitting
 
 
-def _split(notes: Sequence[Note], room: int, most: int) -> tuple[tuple[Note, ...], ...]:
-    """As few parts of equal size as the notes fit in, up to `most`; conversations are not divided."""
-    for count in range(max(1, math.ceil(_size(notes) / room)), most + 1):
-        parts = _equal(notes, count)
+def _divide(notes: Sequence[Note], room: int, max_parts: int) -> tuple[tuple[Note, ...], ...]:
+    """Divide the notes in as few parts of equal size as fit, at most `max_parts`; no note is divided."""
+    for count in range(max(1, math.ceil(_size(notes) / room)), max_parts + 1):
+        parts = _divide_equally(notes, count)
         if all(_size(part) <= room for part in parts):
             return parts
-    return _equal(notes, min(most, len(notes)))
+    return _divide_equally(notes, min(max_parts, len(notes)))
 
 
-def _equal(notes: Sequence[Note], count: int) -> tuple[tuple[Note, ...], ...]:
+def _divide_equally(notes: Sequence[Note], count: int) -> tuple[tuple[Note, ...], ...]:
     parts: list[list[Note]] = [[]]
-    left, filled = _size(notes), 0
-    for place, note in enumerate(notes):
-        share = left / (count - len(parts) + 1)
-        must = len(notes) - place <= count - len(parts)  # or a part would be empty
-        if parts[-1] and len(parts) < count and (must or filled + note.size / 2 > share):
-            left -= filled
+    bytes_left, filled = _size(notes), 0
+    for index, note in enumerate(notes):
+        share = bytes_left / (count - len(parts) + 1)
+        needs_part = len(notes) - index <= count - len(parts)  # else a later part would be empty
+        if parts[-1] and len(parts) < count and (needs_part or filled + note.size / 2 > share):
+            bytes_left -= filled
             parts.append([])
             filled = 0
         parts[-1].append(note)
@@ -139,41 +147,42 @@ def _equal(notes: Sequence[Note], count: int) -> tuple[tuple[Note, ...], ...]:
 
 
 def level(sizes: Sequence[int], room: int) -> int:
-    """The most bytes for each so that all fit: short ones stay whole, long ones share the rest."""
-    left, ascending = room, sorted(sizes)
-    for place, size in enumerate(ascending):
-        share = left // (len(ascending) - place)
+    """The largest size to which each can be cut so that all fit: short ones stay whole, long ones share the rest."""
+    bytes_left, ascending = room, sorted(sizes)
+    for index, size in enumerate(ascending):
+        share = bytes_left // (len(ascending) - index)
         if size > share:
             return max(0, share)
-        left -= size
+        bytes_left -= size
     return ascending[-1] if ascending else 0
 
 
-def _cut(note: Note, most: int) -> Note:
+def _cut(note: Note, max_size: int) -> Note:
     """The note's first lines in that many bytes, the last of them cut."""
-    if note.size <= most:
+    if note.size <= max_size:
         return note
-    left, kept = most, list[Line]()
+    bytes_left = max_size
+    lines: list[Line] = []
     for line in note.lines:
-        left -= len(str(line).encode()) + LINE_BYTES
-        if left < 0:
+        bytes_left -= len(str(line).encode()) + LINE_BYTES
+        if bytes_left < 0:
             text = line.text.encode()
-            fits = text[: max(0, len(text) + left - len(ELLIPSIS.encode()))]
-            kept.append(Line(line.label, fits.decode(errors="ignore").rstrip() + ELLIPSIS))
+            head = text[: max(0, len(text) + bytes_left - len(ELLIPSIS.encode()))]
+            lines.append(Line(line.label, head.decode(errors="ignore").rstrip() + ELLIPSIS))
             break
-        kept.append(line)
-    return replace(note, lines=tuple(kept), how=EXTRACT if note.how == EXTRACT else PART)
+        lines.append(line)
+    return replace(note, lines=tuple(lines), coverage=DIGEST if note.coverage == DIGEST else PART)
 
 
-def _note(number: int, c: Conversation, m: Material, tz: ZoneInfo) -> Note:
-    """A conversation as a note: its local time, with weekday and date where it was not held on the recap's date."""
-    start = held_at(c).astimezone(tz)
-    when = f"{start:%H:%M}" if start.date() == m.date else f"{start:%A %Y-%m-%d %H:%M}"
-    title = clean(c.title[: 4 * MAX_TITLE])[:MAX_TITLE]
-    lines = [Line("", f"[{number}] {when}, {c.minutes:.0f} min. {title}".rstrip())]
-    lines += [Line(turn.speaker, clean(turn.text)) for turn in c.lines]
-    lines += [Line("- event", clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]) for event in c.events[:MAX_ITEMS]]
-    for item in c.action_items[:MAX_ITEMS]:
+def _note(number: int, conversation: Conversation, material: Material, tz: ZoneInfo) -> Note:
+    """A conversation as a note, with its local time; also weekday and date if they are not the recap's."""
+    start = held_at(conversation).astimezone(tz)
+    when = f"{start:%H:%M}" if start.date() == material.date else f"{start:%A %Y-%m-%d %H:%M}"
+    title = clean(conversation.title[: 4 * MAX_TITLE])[:MAX_TITLE]
+    lines = [Line("", f"[{number}] {when}, {conversation.minutes:.0f} min. {title}".rstrip())]
+    lines += [Line(turn.speaker, clean(turn.text)) for turn in conversation.lines]
+    lines += [Line("- event", clean(event[: 4 * MAX_ITEM])[:MAX_ITEM]) for event in conversation.events[:MAX_ITEMS]]
+    for item in conversation.action_items[:MAX_ITEMS]:
         text = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
         lines.append(Line("- done" if item.completed else "- to do", text))
-    return Note(number, tuple(line for line in lines if line.text), PART if c.cut else WHOLE)
+    return Note(number, tuple(line for line in lines if line.text), PART if conversation.cut else WHOLE)

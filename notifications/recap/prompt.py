@@ -16,7 +16,7 @@ from notifications.recap.plan import Note
 from notifications.recap.words import english_name
 
 MARKER_LETTERS = 5
-DAYS_BEFORE, DAYS_AFTER = 1, 8  # of the calendar that is sent, by which `next Wednesday` gets its date
+DAYS_BEFORE, DAYS_AFTER = 1, 8  # days of the calendar that is sent, so that `next Wednesday` can get its date
 
 # The same bytes for every user, so that a provider can cache them.
 INSTRUCTIONS = """\
@@ -64,7 +64,7 @@ _NUMBERS: Mapping[str, Any] = {"type": "array", "items": {"type": "integer"}}
 
 
 def strict(**properties: object) -> dict[str, Any]:
-    """The schema of an object with exactly these properties, in this order, as strict servers want it."""
+    """The schema of an object with exactly these properties, in this order, as strict servers require it."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -88,57 +88,63 @@ SCHEMA = strict(
 PART_SCHEMA = strict(facts=array(ITEM))
 
 
-def recap_question(m: Material, notes: Sequence[Note], style: str = "") -> Question:
+def recap_question(material: Material, notes: Sequence[Note], style: str = "") -> Question:
     """Ask for the recap of these notes. `style`: RECAP_STYLE, the last of the rules."""
-    return _recap(m, [list(map(str, note.lines)) for note in notes], style)
+    return _recap(material, [list(map(str, note.lines)) for note in notes], style)
 
 
-def part_question(m: Material, notes: Sequence[Note]) -> Question:
+def part_question(material: Material, notes: Sequence[Note]) -> Question:
     """Ask for the facts in a part of the day."""
-    return _question("daily_notes", PART_INSTRUCTIONS, PART_SCHEMA, m, [list(map(str, note.lines)) for note in notes])
+    lines = [list(map(str, note.lines)) for note in notes]
+    return _question("daily_notes", PART_INSTRUCTIONS, PART_SCHEMA, material, lines)
 
 
-def join_question(m: Material, facts: Sequence[Cited], numbers: Mapping[str, int], style: str = "") -> Question:
+def join_question(material: Material, facts: Sequence[Cited], numbers: Mapping[str, int], style: str = "") -> Question:
     """Ask for the recap of the parts' facts, each with the numbers of its conversations and its quote."""
-    return _recap(m, [[_fact(one, numbers)] for one in facts], style, FROM_PARTS)
+    return _recap(material, [[_fact(fact, numbers)] for fact in facts], style, FROM_PARTS)
 
 
 def _fact(fact: Cited, numbers: Mapping[str, int]) -> str:
-    cited = ", ".join(str(numbers[one]) for one in fact.conversation_ids)
+    cited = ", ".join(str(numbers[conversation_id]) for conversation_id in fact.conversation_ids)
     return f"[{cited}]{' (confided)' if fact.private else ''} {fact.text} Quote: {fact.quote}"
 
 
-def _recap(m: Material, notes: Iterable[Sequence[str]], style: str, preface: str = "") -> Question:
+def _recap(material: Material, notes: Iterable[Sequence[str]], style: str, preface: str = "") -> Question:
     instructions = INSTRUCTIONS + (STYLE.format(style) if style else "")
-    return _question("daily_recap", instructions, SCHEMA, m, notes, preface)
+    return _question("daily_recap", instructions, SCHEMA, material, notes, preface)
 
 
-def ask_again(question: Question, what: str) -> Question:
-    """The question again, after an unusable answer. `what`: what was wrong, in our words and never the LLM's."""
-    hint = f"An answer before was not used: {what} Say only what the notes say, and quote it to the letter."
+def ask_again(question: Question, error: str) -> Question:
+    """The question again, after an unusable answer. `error`: what was wrong, in our words and never the LLM's."""
+    hint = f"An answer before was not used: {error} Say only what the notes say, and quote it to the letter."
     return replace(question, notes=f"{question.notes}\n\n{hint}")
 
 
 def question_hash(*questions: Question) -> str:
     """The name under which an answer is stored: the same for the same questions, whatever their markers."""
-    asked = (f"{one.name}\n{one.instructions}\n{one.notes.replace(one.marker, '')}" for one in questions)
-    return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
+    texts = (
+        f"{question.name}\n{question.instructions}\n{question.notes.replace(question.marker, '')}"
+        for question in questions
+    )
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
-def about_the_day(m: Material) -> str:
+def about_the_day(material: Material) -> str:
     """The calendar around the day, its zone and language, and whether the user is known among the speakers."""
-    days = [(n, m.date + timedelta(days=n)) for n in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
-    calendar = ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(n, '')}" for n, day in days)
-    language = f"Write in {english_name(m.language)}." if m.language else "Write in the language of the notes."
-    unmarked = f"\n{UNMARKED_WEARER}" if m.has_transcript and not m.wearer_is_known else ""
-    return f"Date: {m.date:%A} {m.date.isoformat()}. Time zone: {m.zone}. {language}\nCalendar: {calendar}.{unmarked}"
+    days = [(offset, material.date + timedelta(days=offset)) for offset in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
+    calendar = ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(offset, '')}" for offset, day in days)
+    language = english_name(material.language) if material.language else "the language of the notes"
+    unmarked = f"\n{UNMARKED_WEARER}" if material.has_transcript and not material.wearer_is_known else ""
+    date = f"{material.date:%A} {material.date.isoformat()}"
+    head = f"Date: {date}. Time zone: {material.zone}. Write in {language}."
+    return f"{head}\nCalendar: {calendar}.{unmarked}"
 
 
 def marked(notes: Iterable[Sequence[str]]) -> tuple[str, str]:
     """The notes with a marker before each line, and the marker: random, and in none of the notes."""
-    given = list(notes)
-    marker = unused_marker("\n".join(line for note in given for line in note))
-    return "\n\n".join("\n".join(f"{marker} {line}" for line in note) for note in given), marker
+    notes = list(notes)
+    marker = unused_marker("\n".join(line for note in notes for line in note))
+    return "\n\n".join("\n".join(f"{marker} {line}" for line in note) for note in notes), marker
 
 
 def unused_marker(text: str) -> str:
@@ -149,7 +155,7 @@ def unused_marker(text: str) -> str:
 
 
 def random_marker(letters: str = "bcdfghjkmnpqrstvwxz23456789", length: int = MARKER_LETTERS) -> str:
-    """New for each call, so that no speaker can know it."""
+    """A random marker, new for each call, so that no speaker can know it."""
     return "".join(secrets.choice(letters) for _ in range(length))
 
 
@@ -157,10 +163,10 @@ def _question(
     name: str,
     instructions: str,
     schema: Mapping[str, Any],
-    m: Material,
+    material: Material,
     notes: Iterable[Sequence[str]],
     preface: str = "",
 ) -> Question:
     body, marker = marked(notes)
-    head = "\n".join(filter(None, [about_the_day(m), preface, f"The marker of this day: {marker}"]))
+    head = "\n".join(filter(None, [about_the_day(material), preface, f"The marker of this day: {marker}"]))
     return Question(name, instructions, schema, f"{head}\n\n{body}", marker)

@@ -1,4 +1,4 @@
-"""A recap of two sentences, to see whether an LLM can write one."""
+"""A recap of two sentences, to check whether an LLM can write one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MATERIAL = Material(AT.date(), (Conversation("trial", AT, overview=TEXT, languag
 
 
 class Trial:
-    """The question, and what reads the answer."""
+    """The question of the check, and how its answer is read."""
 
     def __init__(self) -> None:
         [self._notes] = plan(MATERIAL, 60_000, 1, lambda conversation: "").parts
         self.question: Question = recap_question(MATERIAL, self._notes)
 
     def read(self, text: str) -> None:
-        """Raise ItemFault where the answer can't be read as a recap."""
+        """Raise ItemFault if the answer can't be read as a recap."""
         read_answer(text, Evidence(MATERIAL, self._notes, self.question.marker))

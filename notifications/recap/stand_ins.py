@@ -1,4 +1,4 @@
-"""The last step of a draft: what replaces the headline, push, topics or overview that were dropped."""
+"""The last step of a draft: replaces the headline, push, topics or overview that were dropped."""
 
 from __future__ import annotations
 
@@ -13,71 +13,76 @@ from notifications.recap.bounds import MAX_HEADLINE, MAX_PUSH, MAX_TOPIC
 from notifications.recap.material import Material, held_at
 from notifications.recap.words import content_stems
 
-SHARED_STEMS = 4  # content words that a text shares with a dropped or confided sentence: it says the same
-LEAST_SHARED = 2  # the same, of a text of fewer words and a confided sentence
+SHARED_STEMS = 4  # content words in common from which a text says the same as a dropped or private sentence
+MIN_SHARED_STEMS = 2  # the same for a text of fewer content words and a private sentence
 MAX_TITLE = 400  # characters of a title that are read
-MAX_TASK_COMPARED = 1_600  # characters by which two things to do are told apart
+MAX_TASK_COMPARED = 1_600  # characters by which two tasks are compared
 TOPIC_SEPARATOR = " · "
 
 
-def finished(draft: Draft, m: Material) -> Draft:
-    """The draft with an overview, topics, a headline and a push, whatever was dropped; none of them confided.
+def fill_in(draft: Draft, material: Material) -> Draft:
+    """The draft with an overview, topics, a headline and a push, whatever was dropped.
 
-    Without a second look the push shows the counts, below the headline that is its title.
+    Headline and push are not private. Without a second look the push shows the counts, below the headline that is its
+    title.
     """
-    talks = {c.id: c for c in m.conversations}
+    conversations = {conversation.id: conversation for conversation in material.conversations}
     highlights = tuple(
-        replace(one, topic=one.topic or topic_of(talks[one.items[0].conversation_ids[0]], m))
-        for one in draft.highlights
+        highlight
+        if highlight.topic
+        else replace(highlight, topic=topic_of(conversations[highlight.conversation_ids[0]], material))
+        for highlight in draft.highlights
     )
-    overview = draft.overview or tuple(one.items[0] for one in highlights)
-    private = {item.text for item in draft.sentences if item.private}
-    dropped_stems = [_stems(text, m) for text in draft.dropped]
-    confided_stems = [_stems(text, m) for text in private]
+    overview = draft.overview or tuple(highlight.items[0] for highlight in highlights)
+    private = {sentence.text for sentence in draft.sentences if sentence.private}
+    dropped_stems = [_stems(text, material) for text in draft.dropped]
+    private_stems = [_stems(text, material) for text in private]
 
     def may_be_shown(text: str) -> bool:
-        stems = _stems(text, m)
-        least = min(SHARED_STEMS, max(LEAST_SHARED, len(stems)))
-        return text not in private and not any(len(stems & other) >= least for other in confided_stems)
+        stems = _stems(text, material)
+        min_shared = min(SHARED_STEMS, max(MIN_SHARED_STEMS, len(stems)))
+        return text not in private and not any(len(stems & other) >= min_shared for other in private_stems)
 
-    def stands(text: str) -> bool:
-        says_what_was_dropped = any(len(_stems(text, m) & other) >= SHARED_STEMS for other in dropped_stems)
-        return bool(text) and not says_what_was_dropped and may_be_shown(text)
+    def is_usable(text: str) -> bool:
+        repeats_dropped = any(len(_stems(text, material) & other) >= SHARED_STEMS for other in dropped_stems)
+        return bool(text) and not repeats_dropped and may_be_shown(text)
 
-    counts = counts_of(m)
+    counts = counts_of(material)
     headline, push = draft.headline, draft.push
-    if not stands(headline):
-        headline = _topics([one for one in highlights if may_be_shown(one.topic)]) or counts
+    if not is_usable(headline):
+        headline = _topics([highlight for highlight in highlights if may_be_shown(highlight.topic)]) or counts
     if not draft.checks.get("verified"):
         push = counts
-    elif not stands(push):
-        push = next((one.text for one in overview if len(one.text) <= MAX_PUSH and may_be_shown(one.text)), counts)
+    elif not is_usable(push):
+        texts = (sentence.text for sentence in overview)
+        push = next((text for text in texts if len(text) <= MAX_PUSH and may_be_shown(text)), counts)
     return replace(draft, highlights=highlights, overview=overview, headline=headline, push=push)
 
 
-def counts_of(m: Material) -> str:
+def counts_of(material: Material) -> str:
     """`3 conversations, 2 things to do`, in the user's language."""
-    open_items = (item for c in m.conversations for item in c.action_items if not item.completed)
+    open_items = (item for item in material.action_items if not item.completed)
     tasks = {plain(item.description, MAX_TASK_COMPARED) for item in open_items} - {""}
-    return phrases_in(m.language).counts(len(m.conversations), len(tasks))
+    return phrases_in(material.language).counts(len(material.conversations), len(tasks))
 
 
-def _stems(text: str, m: Material) -> frozenset[str]:
-    return frozenset(content_stems(text, m.language))
+def _stems(text: str, material: Material) -> frozenset[str]:
+    return frozenset(content_stems(text, material.language))
 
 
 def _topics(highlights: Collection[Highlight]) -> str:
-    """The first two topics without a confided sentence; the first alone where both are too long."""
-    topics = [one.topic for one in highlights if not any(item.private for item in one.items)][:2]
+    """The first two topics without a private sentence; the first alone if both are too long."""
+    public = [highlight for highlight in highlights if not any(sentence.private for sentence in highlight.items)]
+    topics = [highlight.topic for highlight in public[:2]]
     both = TOPIC_SEPARATOR.join(topics)
     return both if len(both) <= MAX_HEADLINE else topics[0]
 
 
-def topic_of(c: Conversation, m: Material, names: Iterable[str] = ()) -> str:
-    """A conversation's title; where it has none that fits, when it was held, and the names."""
-    title = plain(c.title, MAX_TITLE)
+def topic_of(conversation: Conversation, material: Material, names: Iterable[str] = ()) -> str:
+    """A conversation's title; if it has none that fits, when it was held, and the names."""
+    title = plain(conversation.title, MAX_TITLE)
     if 0 < len(title) <= MAX_TOPIC:
         return title
-    time = f"{held_at(c).astimezone(zone(m.zone)):%H:%M}"
+    time = f"{held_at(conversation).astimezone(zone(material.zone)):%H:%M}"
     with_names = f"{time} {', '.join(names)}".strip()
     return with_names if len(with_names) <= MAX_TOPIC else time

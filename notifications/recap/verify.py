@@ -1,7 +1,7 @@
 """The second look: a model judges whether each sentence follows from the notes that it cites.
 
-Two canaries, one true and one false, stand among the sentences at random places. The verdicts of a judge that gets
-either wrong are not used.
+Two canaries, one true and one false, are put among the sentences at random places. If the model gets either wrong,
+none of its verdicts is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from notifications.domain.model import Cited, Draft, Highlight
 from notifications.domain.question import Question
 from notifications.domain.text import plain
-from notifications.recap.answer import FORM_FAULTS, read_object
+from notifications.recap.answer import SCHEMA_ERRORS, read_object
 from notifications.recap.evidence import Evidence
 from notifications.recap.material import Material
 from notifications.recap.plan import LINE_BYTES
@@ -21,8 +21,8 @@ from notifications.recap.prompt import BOOLEAN, TEXT, about_the_day, array, mark
 from notifications.recap.words import letters_of
 
 NAME = "second_look"
-AROUND, LEAST_AROUND = 1_500, 100  # bytes of a note on either side of a quote, where whole notes don't fit
-LEAST_ANSWERED = 0.8  # of the sentences; with fewer verdicts none is used
+MAX_AROUND, MIN_AROUND = 1_500, 100  # bytes of a note on either side of a quote, if whole notes don't fit
+MIN_ANSWERED = 0.8  # share of the sentences; with fewer verdicts none is used
 VERDICT_TOKENS = 2_500
 PROBLEM_LENGTH = 200
 ID_LETTERS = "bcdfghjkmnpqrstvwxz"
@@ -63,7 +63,7 @@ FALSE_SENTENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One verdict. `problem`: the judge's own words; never stored or logged."""
+    """One verdict. `problem`: the model's own words; never stored or logged."""
 
     role: str
     text: str
@@ -76,110 +76,122 @@ class SecondLook:
     """The question of a second look, what each id stands for, and the right verdict of each canary."""
 
     question: Question
-    asked: Mapping[str, tuple[str, str]]  # role and text by id
+    sentences: Mapping[str, tuple[str, str]]  # role and text by id
     canaries: Mapping[str, bool]
 
     def read(self, answer: str) -> dict[tuple[str, str], Verdict] | None:
-        """The verdicts by role and text; None where they are not to be used."""
+        """The verdicts by role and text; None if they must not be used."""
         try:
             verdicts = _verdicts(read_object(answer, ("verdicts",))["verdicts"])
-        except FORM_FAULTS:
+        except SCHEMA_ERRORS:
             return None
-        if any(name not in verdicts or verdicts[name][0] is not right for name, right in self.canaries.items()):
+        if any(name not in verdicts or verdicts[name][0] is not expected for name, expected in self.canaries.items()):
             return None
-        if len(self.asked.keys() & verdicts.keys()) < LEAST_ANSWERED * len(self.asked):
+        if len(self.sentences.keys() & verdicts.keys()) < MIN_ANSWERED * len(self.sentences):
             return None
         unanswered = (False, UNANSWERED)
-        return {key: Verdict(*key, *verdicts.get(name, unanswered)) for name, key in self.asked.items()}
+        return {key: Verdict(*key, *verdicts.get(name, unanswered)) for name, key in self.sentences.items()}
 
 
 def _verdicts(listed: object) -> dict[str, tuple[bool, str]]:
-    """Verdict and problem by id. Of two verdicts on one id the `no` counts; malformed ones are left out."""
+    """Verdict and problem by id. Of two verdicts on one id the negative one counts; malformed ones are left out."""
     if not isinstance(listed, list):
         raise TypeError("no list")
     verdicts: dict[str, tuple[bool, str]] = {}
-    for one in listed:
-        name, supported = (one.get("id"), one.get("supported")) if isinstance(one, dict) else (None, None)
+    for verdict in listed:
+        name, supported = (verdict.get("id"), verdict.get("supported")) if isinstance(verdict, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(supported, bool):
             continue
-        name, problem = name.strip().lower(), one.get("problem")
-        before = verdicts.get(name, (True, ""))
-        if name not in verdicts or before[0]:
+        name, problem = name.strip().lower(), verdict.get("problem")
+        was_supported, _ = verdicts.get(name, (True, ""))
+        if was_supported:
             verdicts[name] = supported, plain(problem, PROBLEM_LENGTH) if isinstance(problem, str) else ""
     return verdicts
 
 
-def second_look(m: Material, draft: Draft, evidence: Evidence, room: int) -> SecondLook:
-    """Ask about every sentence of the draft. `room`: the prompt's bytes at most."""
-    asked = _sentences(draft)
-    cited = [sentence for _, _, sources in asked for sentence in sources]
-    true_id, false_id, *ids = _ids(len(asked) + 2)
-    lines = [(name, role, text, _numbers(sources, m)) for name, (role, text, sources) in zip(ids, asked, strict=True)]
+def second_look(material: Material, draft: Draft, evidence: Evidence, room: int) -> SecondLook:
+    """The question about every sentence of the draft. `room`: how many bytes the prompt may have."""
+    sentences = _sentences(draft)
+    cited = [sentence for _, _, sources in sentences for sentence in sources]
+    true_id, false_id, *ids = _ids(len(sentences) + 2)
+    lines = [
+        (name, role, text, _numbers(sources, material))
+        for name, (role, text, sources) in zip(ids, sentences, strict=True)
+    ]
     notes = evidence.cited_notes(cited)
     longest = _longest_exact_quote(cited, notes)
     its_note = replace(longest, conversation_ids=longest.conversation_ids[:1])
-    true_canary = true_id, QUOTE, longest.quote, _numbers([its_note], m)
-    false_canary = false_id, SENTENCE, _false_sentence(notes), _numbers([longest], m)
-    random.SystemRandom().shuffle(shuffled := [*lines, true_canary, false_canary])
+    true_canary = true_id, QUOTE, longest.quote, _numbers([its_note], material)
+    false_canary = false_id, SENTENCE, _false_sentence(notes), _numbers([longest], material)
+    shuffled = [*lines, true_canary, false_canary]
+    random.SystemRandom().shuffle(shuffled)
     listed = [f"{name} [{role}] ({numbers}) {text}" for name, role, text, numbers in shuffled]
     if _size([*notes, listed]) > room:
         spare = (room - _size([listed])) // (2 * len(cited))
-        notes = evidence.excerpts(cited, max(LEAST_AROUND, min(AROUND, spare)))
+        notes = evidence.excerpts(cited, max(MIN_AROUND, min(MAX_AROUND, spare)))
     body, marker = marked(notes)
     second = unused_marker("\n".join((marker, body, *listed)))
-    head = f"{about_the_day(m)}\nThe first marker: {marker}. The second marker: {second}."
-    sentences = "\n".join(f"{second} {line}" for line in listed)
-    question = Question(NAME, INSTRUCTIONS, SCHEMA, f"{head}\n\n{body}\n\n{sentences}", marker, VERDICT_TOKENS)
+    head = f"{about_the_day(material)}\nThe first marker: {marker}. The second marker: {second}."
+    marked_sentences = "\n".join(f"{second} {line}" for line in listed)
+    question = Question(NAME, INSTRUCTIONS, SCHEMA, f"{head}\n\n{body}\n\n{marked_sentences}", marker, VERDICT_TOKENS)
     return SecondLook(question, {name: (role, text) for name, role, text, _ in lines}, {true_id: True, false_id: False})
 
 
 def apply_verdicts(draft: Draft, verdicts: Mapping[tuple[str, str], Verdict]) -> Draft:
     """The draft without the sentences that are not supported."""
-    refused = [verdict for verdict in verdicts.values() if not verdict.supported]
+    unsupported = [verdict for verdict in verdicts.values() if not verdict.supported]
 
-    def stands(role: str, text: str) -> bool:
+    def is_supported(role: str, text: str) -> bool:
         return not text or verdicts[role, text].supported
 
-    def kept(role: str, items: Iterable[Cited]) -> tuple[Cited, ...]:
-        return tuple(one for one in items if stands(role, one.text))
+    def checked(role: str, text: str) -> str:
+        return text if is_supported(role, text) else ""
+
+    def supported(role: str, sentences: Iterable[Cited]) -> tuple[Cited, ...]:
+        return tuple(sentence for sentence in sentences if is_supported(role, sentence.text))
 
     highlights = (
-        Highlight(one.topic if stands(TOPIC, one.topic) else "", one.emoji, kept(SENTENCE, one.items))
-        for one in draft.highlights
+        Highlight(checked(TOPIC, highlight.topic), highlight.emoji, supported(SENTENCE, highlight.items))
+        for highlight in draft.highlights
     )
-    unanswered = sum(one.problem == UNANSWERED for one in refused)
-    counts = {UNANSWERED: unanswered, UNSUPPORTED: len(refused) - unanswered}
+    unanswered = sum(verdict.problem == UNANSWERED for verdict in unsupported)
+    counts = {UNANSWERED: unanswered, UNSUPPORTED: len(unsupported) - unanswered}
     return replace(
         draft,
-        headline=draft.headline if stands(HEADLINE, draft.headline) else "",
-        push=draft.push if stands(PUSH, draft.push) else "",
-        overview=kept(SENTENCE, draft.overview),
-        highlights=tuple(one for one in highlights if one.items),
-        unresolved_questions=kept(QUESTION, draft.unresolved_questions),
-        decisions_made=kept(DECISION, draft.decisions_made),
-        knowledge_nuggets=kept(SENTENCE, draft.knowledge_nuggets),
+        headline=checked(HEADLINE, draft.headline),
+        push=checked(PUSH, draft.push),
+        overview=supported(SENTENCE, draft.overview),
+        highlights=tuple(highlight for highlight in highlights if highlight.items),
+        unresolved_questions=supported(QUESTION, draft.unresolved_questions),
+        decisions_made=supported(DECISION, draft.decisions_made),
+        knowledge_nuggets=supported(SENTENCE, draft.knowledge_nuggets),
         checks={**draft.checks, **{name: count for name, count in counts.items() if count}, "verified": True},
-        dropped=(*draft.dropped, *(one.text for one in refused)),
+        dropped=(*draft.dropped, *(verdict.text for verdict in unsupported)),
     )
 
 
 def most_unsupported(verdicts: Mapping[tuple[str, str], Verdict]) -> bool:
-    """Whether over half of the sentences are not supported: worth asking for another draft."""
-    return 2 * sum(not one.supported for one in verdicts.values()) > len(verdicts)
+    """Whether over half of the sentences are not supported, so that another draft is worth its cost."""
+    return 2 * sum(not verdict.supported for verdict in verdicts.values()) > len(verdicts)
 
 
 def count_sentences(draft: Draft) -> int:
-    """How many sentences a draft has; 0 where it has neither overview nor highlights."""
+    """How many sentences a draft has; 0 if it has neither overview nor highlights."""
     return 0 if draft.is_empty else len(draft.sentences)
 
 
 def _sentences(draft: Draft) -> list[tuple[str, str, Sequence[Cited]]]:
-    """Role, text, and the sentences whose notes it rests on; each text once in its role."""
-    items = [item for one in draft.highlights for item in one.items]
-    roles: list[tuple[str, str, Sequence[Cited]]] = [(TOPIC, one.topic, one.items) for one in draft.highlights]
-    roles += [(SENTENCE, one.text, [one]) for one in (*items, *draft.knowledge_nuggets, *draft.overview)]
-    roles += [(QUESTION, one.text, [one]) for one in draft.unresolved_questions]
-    roles += [(DECISION, one.text, [one]) for one in draft.decisions_made]
+    """Role, text, and the sentences whose notes are its evidence; each text once in its role."""
+    items = [item for highlight in draft.highlights for item in highlight.items]
+    roles: list[tuple[str, str, Sequence[Cited]]] = [
+        (TOPIC, highlight.topic, highlight.items) for highlight in draft.highlights
+    ]
+    for role, sentences in (
+        (SENTENCE, (*items, *draft.knowledge_nuggets, *draft.overview)),
+        (QUESTION, draft.unresolved_questions),
+        (DECISION, draft.decisions_made),
+    ):
+        roles += [(role, sentence.text, [sentence]) for sentence in sentences]
     roles += [(HEADLINE, draft.headline, draft.sentences), (PUSH, draft.push, draft.sentences)]
     merged: dict[tuple[str, str], list[Cited]] = {}
     for role, text, sources in roles:
@@ -188,17 +200,18 @@ def _sentences(draft: Draft) -> list[tuple[str, str, Sequence[Cited]]]:
     return [(role, text, sources) for (role, text), sources in merged.items()]
 
 
-def _numbers(ones: Sequence[Cited], m: Material) -> str:
-    numbers = {c.id: n for n, c in enumerate(m.conversations, start=1)}
-    cited = sorted({numbers[key] for one in ones for key in one.conversation_ids if key in numbers})
+def _numbers(sentences: Sequence[Cited], material: Material) -> str:
+    """The numbers of the notes that the sentences cite."""
+    ids = {conversation_id for sentence in sentences for conversation_id in sentence.conversation_ids}
+    cited = (number for number, conversation in enumerate(material.conversations, start=1) if conversation.id in ids)
     return ", ".join(map(str, cited))
 
 
 def _longest_exact_quote(cited: Sequence[Cited], notes: Sequence[Sequence[str]]) -> Cited:
-    """The sentence with the longest quote that stands in one line of the notes as it was stored."""
+    """The sentence with the longest quote that one line of the notes contains as it was stored."""
     lines = [line for note in notes for line in note]
-    exact = [one for one in cited if any(one.quote in line for line in lines)]
-    return max(exact or cited, key=lambda one: len(one.quote))
+    exact = [sentence for sentence in cited if any(sentence.quote in line for line in lines)]
+    return max(exact or cited, key=lambda sentence: len(sentence.quote))
 
 
 def _ids(count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Words, languages and scripts, by `regex`, `stopwordsiso` and the table in languages.toml."""
+"""Words, languages and scripts, with `regex`, `stopwordsiso` and the table in languages.toml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifications.domain.text import VARIATION_SELECTORS
 
 TABLE = tomllib.loads((Path(__file__).parent / "languages.toml").read_text(encoding="utf-8"))
 LINKS: tuple[str, ...] = tuple(TABLE.pop("links").split())
-DEFAULT_LANGUAGE = "en"  # used where a language is unknown, or has no words of a kind
+DEFAULT_LANGUAGE = "en"  # used if a language is unknown, or has no words of a kind
 # Zero-width joiners belong to the spelling of Persian, Hindi and others.
 WORD = regex.compile(
     r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*(?:['’\-‑][\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*)*"
@@ -28,15 +28,16 @@ UNSPACED = regex.compile(
     r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}\p{scx=Tibetan}&&\p{L}]\p{M}*",
     regex.VERSION1,
 )
-CHARACTERS_A_WORD = 2  # in scripts that write no spaces
-STEM, LEAST_STEMMED = 5, 3  # letters of a stem; of the shortest word that has one
-LEAST_SHARE = 0.3  # of a sentence's letters: the others may be names and brands in other scripts
-MAX_SAMPLE, MAX_SAMPLES = 300, 50  # characters of one text, and texts, by which a script is recognized
+CHARACTERS_A_WORD = 2  # counted as one word in scripts without spaces
+STEM_LETTERS = 5
+MIN_STEMMED = 3  # letters; a shorter word has no stem
+MIN_SCRIPT_SHARE = 0.3  # share of a sentence's letters; the others may be names and brands in other scripts
+MAX_SAMPLES, MAX_SAMPLE = 50, 300  # texts, and characters of each, by which a script is recognized
 COMPOSED = {"Japanese": ("Han", "Hiragana", "Katakana")}
 NAMED_SCRIPT = regex.compile(r"-(?!Han[st])[a-z]{4}(?:-|$)", regex.IGNORECASE)  # hi-Latn is not written in Devanagari
 SCRIPTS = {
     script: regex.compile("[" + "".join(rf"\p{{{name}}}" for name in COMPOSED.get(script, (script,))) + "]")
-    for script in sorted({one["script"] for one in TABLE.values()})
+    for script in sorted({entry["script"] for entry in TABLE.values()})
 }
 UNBOUNDED = frozenset({"ja", "zh", "ko"})  # languages in which no boundary marks a word
 # Sounds that are a word in no language: uh, hmm, ähm, øh, euh, э-э.
@@ -51,20 +52,20 @@ def primary_language(language: str | None) -> str:
 
 
 def language_entry(language: str | None) -> dict[str, Any]:
-    """A language's entry in the table, `name` and `script` at least; empty where it has none."""
+    """A language's entry in the table, with at least `name` and `script`; empty if it has none."""
     entry: dict[str, Any] = TABLE.get(primary_language(language), {})
     return entry
 
 
 def english_name(language: str) -> str:
-    """The English name of a language with its tag; the tag alone where the name is unknown."""
+    """The English name of a language with its tag; the tag alone if the name is unknown."""
     name = language_entry(language).get("name")
     return f"{name} ({language})" if name else language
 
 
 @cache
 def table_words(kind: str, tag: str) -> tuple[str, ...]:
-    """The table's words of a kind (days, numbers, pronouns, fillers) in a language."""
+    """The table's words of a kind (days, numbers, pronouns, fillers) in a language, else in English."""
     own = language_entry(tag).get(kind)
     return tuple((own if own is not None else TABLE[DEFAULT_LANGUAGE][kind]).split())
 
@@ -76,24 +77,24 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def stop_words(language: str) -> frozenset[str]:
-    """The stop words of a language; none where the language is unknown."""
+    """The stop words of a language; empty if the language is unknown."""
     return frozenset(map(str.casefold, stopwordsiso.stopwords(language) if stopwordsiso.has_lang(language) else ()))
 
 
 def content_stems(text: str, language: str | None) -> list[str]:
-    """The first letters of a text's content words; pairs of letters where its script writes no spaces."""
+    """The first letters of a text's content words; pairs of letters for a script without spaces."""
     ignored = stop_words(primary_language(language) or DEFAULT_LANGUAGE)
     return [stem for word in words(text) if word not in ignored for stem in _stems(word)]
 
 
 def _stems(word: str) -> Iterable[str]:
     if UNSPACED.search(word):
-        return [word[n : n + 2] for n in range(len(word) - 1)]
-    return [word[:STEM]] if len(word) >= LEAST_STEMMED else []
+        return [word[start : start + 2] for start in range(len(word) - 1)]
+    return [word[:STEM_LETTERS]] if len(word) >= MIN_STEMMED else []
 
 
 def count_words(text: str) -> int:
-    """How many words a text has; two characters count as one where a script writes no spaces."""
+    """How many words a text has; two characters of a script without spaces count as one."""
     if text.isascii():
         return len(text.split())
     spaced, unspaced = UNSPACED.subn(" ", text)
@@ -101,7 +102,7 @@ def count_words(text: str) -> int:
 
 
 def writes_no_spaces(text: str) -> bool:
-    """Whether the text has letters of a script that puts no spaces between words."""
+    """Whether the text has letters of a script without spaces between words."""
     return not text.isascii() and UNSPACED.search(text) is not None
 
 
@@ -112,13 +113,15 @@ def letters_of(text: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def folded(character: str) -> str:
-    """One character as `letters_of` has it; empty where it is no letter, mark or digit."""
+    """One character as `letters_of` has it; empty if it is no letter, mark or digit."""
     normal = unicodedata.normalize("NFKC", character).casefold()
-    return "".join(one for one in normal if unicodedata.category(one)[0] in "LMN" and one not in VARIATION_SELECTORS)
+    return "".join(
+        letter for letter in normal if unicodedata.category(letter)[0] in "LMN" and letter not in VARIATION_SELECTORS
+    )
 
 
 def script_of(language: str | None, texts: Iterable[str]) -> str | None:
-    """The script of a language; without a language, of most letters of the texts. None where it is unknown."""
+    """The script of a language; without a language, that of most letters of the texts. None if it is unknown."""
     if language:
         return None if NAMED_SCRIPT.search(language) else language_entry(language).get("script")
     sample = " ".join(text[:MAX_SAMPLE] for text in islice(texts, MAX_SAMPLES))
@@ -129,7 +132,7 @@ def script_of(language: str | None, texts: Iterable[str]) -> str | None:
 
 def is_written_in(text: str, script: str) -> bool:
     """Whether enough of a text's letters are in that script. A text without letters is in every script."""
-    return len(SCRIPTS[script].findall(text)) >= len(LETTER.findall(text)) * LEAST_SHARE
+    return len(SCRIPTS[script].findall(text)) >= len(LETTER.findall(text)) * MIN_SCRIPT_SHARE
 
 
 def days_in(text: str, language: str | None) -> frozenset[str]:
@@ -150,12 +153,12 @@ def begins_with_a_pronoun(text: str, language: str | None) -> bool:
 
 def without_fillers(text: str, language: str | None) -> str:
     """The text without fillers and doubled words; nothing else is changed."""
-    kept = DOUBLED.sub(partial(_once, language), _fillers(primary_language(language)).sub("", text)).strip(" ,…")
-    return " ".join(kept.split())
+    text = _fillers(primary_language(language)).sub("", text)
+    return " ".join(DOUBLED.sub(partial(_once, language), text).strip(" ,…").split())
 
 
 def _once(language: str | None, doubled: regex.Match[str]) -> str:
-    """The word once; twice where it is a number (`twenty twenty` may be a year), or where the second is a name."""
+    """The word once; unchanged if it is a number (`twenty twenty` may be a year), or if the second is a name."""
     is_name = doubled[1][0].islower() and not doubled[0].islower()
     return str(doubled[0] if is_name or numbers_in(doubled[1], language) else doubled[1])
 
@@ -175,7 +178,7 @@ def _opening(tag: str) -> regex.Pattern[str]:
 
 @cache
 def _fillers(tag: str) -> regex.Pattern[str]:
-    """Fillers with the marks that belong to them: a sentence's own, or the comma before where the sentence ends."""
+    """Fillers with their punctuation: that of a sentence of fillers alone, or the comma before one at the end."""
     own = language_entry(tag).get("fillers", "").split()
     if tag in UNBOUNDED:
         sounds = "|".join(own) or r"(?!)"

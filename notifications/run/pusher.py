@@ -41,7 +41,7 @@ class Pushed:
     @property
     def reason(self) -> str:
         """The code that says why a device is still open; empty if none is."""
-        unclosed = [device for device, result in self.results.items() if not result.closes]
+        unclosed = [device for device, result in self.results.items() if not result.is_stored]
         # a refusal comes last: it says least about when to retry
         unclosed.sort(key=lambda device: (self.results[device] is PushResult.REFUSED, device))
         return next((self.codes[device] for device in unclosed if device in self.codes), "push" if self.results else "")
@@ -49,10 +49,10 @@ class Pushed:
     def retry_delay(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long to wait before the open devices are tried again, after that many tries."""
         wait = max(self.retry_after, limits.duration("provider_retry"))
-        open_devices = {device for device, result in self.results.items() if result.open}
+        open_devices = {device for device, result in self.results.items() if result.is_retryable}
         if self.over_quota and open_devices <= set(self.over_quota):
             wait = max(wait, min(self.over_quota.values()))  # every open device must wait for its own quota
-        unclosed = {result for result in self.results.values() if not result.closes}
+        unclosed = {result for result in self.results.values() if not result.is_stored}
         if PushResult.UNKNOWN in unclosed:
             factor: int = UNANSWERED_FACTOR ** (0 if closing else max(0, tries - 1))
             return max(wait, limits.duration("push_retry") * factor)
@@ -123,7 +123,7 @@ class Pusher:
             answer = await self._send(message, device, pushed, timedelta(seconds=remaining))
             if answer is None:
                 return
-            if answer.pauses_pushing and attempt < TRIES:
+            if answer.must_pause and attempt < TRIES:
                 continue  # the pause above decides whether it fits
             backoff = timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1))
             wait = max(jittered(backoff, 0.5, 1.5), answer.retry_after or timedelta(0)).total_seconds()
@@ -160,19 +160,19 @@ class Pusher:
     async def _attribute(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
         """Complete the answer with who is to blame. If it does not say, a probe that reaches no device decides."""
         if not answer.quota:
-            if answer.result.definite and not answer.config:
+            if answer.result.is_definite and not answer.config:
                 self._over_quota.clear()
         elif answer.whose is Whose.UNSAID:
             if not self._over_quota & {uid, device.id}:  # count each user and each device once
                 self._over_quota |= {uid, device.id}
             if len(self._over_quota) < 2 * MAX_USERS_OVER_QUOTA:
-                return answer.devices_own
+                return answer.for_device_only
         if answer.whose is not Whose.UNSAID or not (answer.quota or answer.config):
             return answer
         probed = await self._probe()
         if probed.result is PushResult.ACCEPTED:
             self._over_quota.clear()
-            return answer.devices_own
+            return answer.for_device_only
         if answer.config and not probed.config and probed.result is not PushResult.REFUSED:
             return replace(answer, config=False)  # the probe got no definite answer
         return replace(answer, whose=Whose.PROJECT, says=probed.says or answer.says)
@@ -192,7 +192,7 @@ class Pusher:
             pushed.retry_after = max(pushed.retry_after, answer.retry_after)
         if answer.quota:
             wait, scope = answer.retry_after.total_seconds(), answer.whose.value
-            if answer.pauses_pushing:
+            if answer.must_pause:
                 self._not_before = max(self._not_before, self._clock.seconds() + wait)
             facts = {"uid": message.uid, "device": device.id, "code": answer.code}
             log.warning("push.quota", wait_seconds=wait, scope=scope, **facts)
@@ -202,7 +202,7 @@ class Pusher:
             self._dead.append((message.uid, device))
         if answer.result is PushResult.REFUSED:
             self.refusals.add(answer.code)
-        if answer.alerts:
+        if answer.needs_alert:
             self._counts.pushes_refused += 1
             facts = {"uid": message.uid, "device": device.id, "code": answer.code}
             log.error("push.refused", **facts)

@@ -30,9 +30,9 @@ from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
 from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
-from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
+from notifications.recap.plan import BYTES_A_TOKEN, DIGEST, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
-from notifications.recap.stand_ins import finished
+from notifications.recap.stand_ins import fill_in
 from notifications.recap.verify import Verdict
 from notifications.run.llm_session import LLMSession, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
@@ -140,7 +140,7 @@ class RecapWriter:
         if len(parts) == 1:
             question = recap_question(self._material, parts[0], self._services.style)
             try:
-                return await self._ask_for_recap(question, Counter(note.how for note in parts[0]))
+                return await self._ask_for_recap(question, Counter(note.coverage for note in parts[0]))
             except ItemFault as error:
                 if error.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
@@ -199,7 +199,7 @@ class RecapWriter:
             if self._can_store:
                 with suppress(StoreDown):  # best effort: without the stored part a retry pays for it again
                     await self._run.read_breaker.watch(store.put_part(self._uid, self._day, key, facts))
-        coverage.update(note.how for note in part)
+        coverage.update(note.coverage for note in part)
         return facts
 
     def _parse_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
@@ -221,7 +221,7 @@ class RecapWriter:
         if self._bad_parts >= MAX_BAD_PARTS:
             raise fault
         self._bad_parts += 1
-        coverage[EXTRACT] += len(part)
+        coverage[DIGEST] += len(part)
         facts: list[Cited] = []
         for note in part:
             conversation = self._material.conversations[note.number - 1]
@@ -295,7 +295,11 @@ class RecapWriter:
                 self._run.end_second_looks(error)
             elif can_retry_later and await self._store_draft(draft):
                 raise ProviderFault(
-                    str(error), name=verify.NAME, retry_after=error.retry_after, opens=error.opens, unpaid=error.unpaid
+                    str(error),
+                    name=verify.NAME,
+                    retry_after=error.retry_after,
+                    no_retry=error.no_retry,
+                    unpaid=error.unpaid,
                 ) from error
             else:
                 log.warning("second_look.failed", **self.log_context, reason=str(error))
@@ -368,7 +372,7 @@ class RecapWriter:
         return len(question.notes.encode()) + LISTED_BYTES
 
     def _finish(self, draft: Draft) -> Draft:
-        return replace(finished(draft, self._material), metadata=self._metadata(draft))
+        return replace(fill_in(draft, self._material), metadata=self._metadata(draft))
 
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
         """Models and cost, including those of the run that stored the draft."""

@@ -59,7 +59,7 @@ class PushSuite(Suite):
     async def test_an_accepted_push_is_shown(self, push: Push) -> None:
         left: list[int] = []
         answer = await push.send(PHONE, MESSAGE, TIMEOUT, lambda: left.append(1))
-        assert (answer.result, answer.alerts, len(left), self.shown()) == (PushResult.ACCEPTED, False, 1, ["Body"])
+        assert (answer.result, answer.needs_alert, len(left), self.shown()) == (PushResult.ACCEPTED, False, 1, ["Body"])
 
     async def test_a_second_push_of_a_day_replaces_the_first(self, push: Push) -> None:
         for _ in range(2):
@@ -86,7 +86,7 @@ class PushSuite(Suite):
     async def test_a_refusal_of_what_we_are_keeps_the_device(self, push: Push) -> None:
         self.cause(PushTrouble.REFUSES_US)
         answer = await push.send(PHONE, MESSAGE, TIMEOUT, lambda: None)
-        assert (answer.config, answer.result.open, answer.result.definite) == (True, True, True)
+        assert (answer.config, answer.result.is_retryable, answer.result.is_definite) == (True, True, True)
         assert PHONE.token not in answer.code + answer.says
         assert (await push.check()).strip() != ""
 

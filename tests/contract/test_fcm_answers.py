@@ -58,9 +58,9 @@ def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, ans
 
 
 def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
-    assert read_answer(403, Error("SENDER_ID_MISMATCH")).alerts
-    assert read_answer(401, Error()).alerts
-    assert not read_answer(404, Error("UNREGISTERED")).alerts
+    assert read_answer(403, Error("SENDER_ID_MISMATCH")).needs_alert
+    assert read_answer(401, Error()).needs_alert
+    assert not read_answer(404, Error("UNREGISTERED")).needs_alert
 
 
 def told(status: int, *details: Any, **error: Any) -> PushAnswer:
@@ -95,7 +95,7 @@ def violated(subject: Any, description: Any = "") -> dict[str, Any]:
 def test_whose_quota_is_used_up_is_told_by_the_details(details: list[Any], whose: Whose, code: str) -> None:
     answer = told(429, *details)
     assert (answer.quota, answer.whose, answer.code, answer.retry_after) == (True, whose, code, QUOTA_WAIT)
-    assert answer.pauses_pushing is (whose is Whose.PROJECT)
+    assert answer.must_pause is (whose is Whose.PROJECT)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def swept(found: Ledger | None, *, active: bool = True, over: bool = False) -> D
 
 
 def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = True) -> Decision:
-    return delivery.legacy(ME, summary, Snapshot(found, NOW, active), RULES)
+    return delivery.end_as_legacy(ME, summary, Snapshot(found, NOW, active), RULES)
 
 
 def record(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:

@@ -124,7 +124,7 @@ def test_beyond_the_most_parts_the_shortest_enter_as_their_extract() -> None:
     short = [talk(f"s{n}", "A short one, told in full. " + "But more words follow. " * 30) for n in range(10)]
     long = [talk(f"l{n}", "A long one, told in full. " + "And many more words follow. " * 30) for n in range(4)]
     made = planned(Material(DAY, (*short, *long), None), 1_000, 3)
-    how = {note.number: note.how for part in made.parts for note in part}
+    how = {note.number: note.coverage for part in made.parts for note in part}
     assert made.coverage == {"whole": 6, "part": 0, "extract": 8}
     assert [how[n] for n in range(11, 15)] == ["whole"] * 4
     assert made.parts[0][0].lines == (
@@ -163,7 +163,7 @@ def test_what_is_too_long_is_halved_at_conversations_and_one_alone_loses_its_end
     first_half, second_half = halves(part)
     assert ([note.number for note in first_half], [note.number for note in second_half]) == ([1, 2], [3])
     [alone], nothing = halves(part[:1])
-    assert (nothing, alone.how, alone.size <= part[0].size // 2) == ((), "part", True)
+    assert (nothing, alone.coverage, alone.size <= part[0].size // 2) == ((), "part", True)
     assert (alone.lines[1].label, alone.lines[1].text[-1]) == ("Ann", "…")
 
 

@@ -114,11 +114,11 @@ def test_a_message_without_a_time_of_making_says_none() -> None:
     ],
 )
 def test_what_an_answer_means_for_its_device(result: PushResult, closes: bool, left_open: bool, definite: bool) -> None:
-    assert (result.closes, result.open, result.definite) == (closes, left_open, definite)
+    assert (result.is_stored, result.is_retryable, result.is_definite) == (closes, left_open, definite)
 
 
 @pytest.mark.parametrize("result", PushResult)
 def test_on_call_hears_of_what_only_a_person_can_mend(result: PushResult) -> None:
     answer = PushAnswer(result, "code", timedelta(seconds=1), quota=True, retry_now=True)
-    assert answer.alerts is (result is PushResult.REFUSED)
-    assert PushAnswer(result, config=True).alerts is PushAnswer(result, foreign=True).alerts is True
+    assert answer.needs_alert is (result is PushResult.REFUSED)
+    assert PushAnswer(result, config=True).needs_alert is PushAnswer(result, foreign=True).needs_alert is True

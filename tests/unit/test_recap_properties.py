@@ -22,7 +22,7 @@ from notifications.recap.extract import extract, is_worth_an_extract, make_diges
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note, plan
 from notifications.recap.prompt import part_question, recap_question
-from notifications.recap.stand_ins import finished
+from notifications.recap.stand_ins import fill_in
 from notifications.recap.verify import Verdict, apply_verdicts, count_sentences, second_look
 from notifications.recap.words import letters_of
 from notifications.testing.answers import item
@@ -95,7 +95,7 @@ def test_a_sentence_that_is_refused_costs_itself_alone(answer: dict[str, Any], d
     draft = read_answer(json.dumps(answer), Evidence(M, NOTES, "q7k3x"))
     if not count_sentences(draft):
         return
-    keys = sorted(set(second_look(M, draft, Evidence(M, NOTES), 100_000).asked.values()))
+    keys = sorted(set(second_look(M, draft, Evidence(M, NOTES), 100_000).sentences.values()))
     refused = data.draw(st.sets(st.sampled_from(keys)))
     left = apply_verdicts(draft, {key: Verdict(*key, supported=key not in refused) for key in keys})
 
@@ -131,7 +131,7 @@ def test_what_fell_is_made_up_for_and_nothing_confided_is_pushed(answer: dict[st
     answer |= {"headline": "", "push": "", "overview": data.draw(st.sampled_from([[], answer["overview"]]))}
     checks = data.draw(st.sampled_from([{"verified": True}, {"verified": False}, {}]))
     before = replace(read_answer(json.dumps(answer), Evidence(M, NOTES, "q7k3x")), checks=checks)
-    draft = finished(before, M)
+    draft = fill_in(before, M)
     private = {one.text for one in _cited(draft) if one.private}
     assert draft.headline
     assert draft.push
@@ -209,7 +209,7 @@ def test_whatever_is_stored_is_plain_bounded_and_of_a_cited_note(
     assert set(kept.conversation_ids) == {key for key in cited if int(key[1:]) in range(len(talks))}
     assert len(kept.text) <= 400
     assert len(kept.quote) <= 300
-    assert len(second_look(m, Draft("", (kept,), ""), evidence, 10_000).asked) == 1
+    assert len(second_look(m, Draft("", (kept,), ""), evidence, 10_000).sentences) == 1
 
 
 # --- Hostile text ---
@@ -249,7 +249,7 @@ def test_no_material_and_no_answer_is_too_hostile(data: st.DataObject) -> None:
     assert all(line.startswith(question.marker) or not line for line in question.notes.split("\n\n", 1)[1].split("\n"))
     part_question(m, notes)
     is_worth_an_extract(m, sentences)
-    finished(extract(m, sentences), m)
+    fill_in(extract(m, sentences), m)
     quotes = [line.text for note in notes for line in note.lines]
     numbers = st.lists(st.integers(0, 3), min_size=1, max_size=3)
     said = st.one_of(ODD, st.sampled_from(quotes))
@@ -270,8 +270,8 @@ def test_no_material_and_no_answer_is_too_hostile(data: st.DataObject) -> None:
         for room in (100, 100_000):
             look = second_look(m, draft, evidence, room)
             look.read(data.draw(ODD))
-            assert {key for key in look.asked.values() if not key[1]} == set()
-    finished(draft, m)
+            assert {key for key in look.sentences.values() if not key[1]} == set()
+    fill_in(draft, m)
 
 
 def refused(read: Callable[[], object], reason: ItemReason) -> bool:

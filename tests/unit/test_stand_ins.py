@@ -11,7 +11,7 @@ import pytest
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Highlight
 from notifications.domain.phrases import PHRASES
 from notifications.recap.material import Material
-from notifications.recap.stand_ins import counts_of, finished
+from notifications.recap.stand_ins import counts_of, fill_in
 from tests.support.rows import rows
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -36,18 +36,18 @@ SECRET = Highlight("Clara's illness", "🩺", (RENT, ILL))
 
 
 def test_a_draft_that_stood_whole_is_left_as_it_is() -> None:
-    assert finished(DRAFT, M) == DRAFT
+    assert fill_in(DRAFT, M) == DRAFT
 
 
 def test_an_overview_that_fell_is_the_first_sentence_of_each_highlight() -> None:
     highlights = (Highlight("The rent", "🏠", (RENT, FENCE)), Highlight("Health", "🩺", (ILL,)))
-    assert finished(replace(DRAFT, overview=(), highlights=highlights), M).overview == (RENT, ILL)
+    assert fill_in(replace(DRAFT, overview=(), highlights=highlights), M).overview == (RENT, ILL)
 
 
 @pytest.mark.parametrize(("first", "topic"), [("a", "Rent with Clara"), ("b", "12:30"), ("c", "11:00")])
 def test_a_topic_that_fell_is_its_conversations_title_else_its_time(first: str, topic: str) -> None:
     highlight = Highlight("", "🏠", (replace(RENT, conversation_ids=(first, "a")),))
-    assert [one.topic for one in finished(replace(DRAFT, highlights=(highlight,)), M).highlights] == [topic]
+    assert [one.topic for one in fill_in(replace(DRAFT, highlights=(highlight,)), M).highlights] == [topic]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_topic_that_fell_is_its_conversations_title_else_its_time(first: str, 
 )
 def test_a_headline_that_fell_is_the_first_two_topics_else_the_counts(topics: tuple[str, ...], headline: str) -> None:
     highlights = tuple(Highlight(topic, "", (RENT,)) for topic in topics)
-    assert finished(replace(DRAFT, headline="", highlights=highlights), M).headline == headline
+    assert fill_in(replace(DRAFT, headline="", highlights=highlights), M).headline == headline
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_a_headline_that_fell_is_the_first_two_topics_else_the_counts(topics: tu
 def test_a_push_that_fell_is_the_first_sentence_that_fits_else_the_counts(
     overview: tuple[Cited, ...], push: str
 ) -> None:
-    assert finished(replace(DRAFT, push="", overview=overview), M).push == push
+    assert fill_in(replace(DRAFT, push="", overview=overview), M).push == push
 
 
 def test_a_push_that_fell_may_be_made_of_what_stands_in_for_the_overview() -> None:
-    draft = finished(replace(DRAFT, push="", overview=(), highlights=(SECRET,)), M)
+    draft = fill_in(replace(DRAFT, push="", overview=(), highlights=(SECRET,)), M)
     assert (draft.overview, draft.push) == ((RENT,), RENT.text)
 
 
@@ -96,13 +96,13 @@ def test_a_push_that_fell_may_be_made_of_what_stands_in_for_the_overview() -> No
     ],
 )
 def test_nothing_confided_stands_in_for_a_headline_or_a_push(highlights: tuple[Highlight, ...], headline: str) -> None:
-    draft = finished(replace(DRAFT, headline="", push="", overview=(ILL,), highlights=highlights), M)
+    draft = fill_in(replace(DRAFT, headline="", push="", overview=(ILL,), highlights=highlights), M)
     assert (draft.headline, draft.push) == (headline, COUNTS)
 
 
 @pytest.mark.parametrize("checks", [{"kept": 4}, {"kept": 4, "verified": False}, {}])
 def test_a_push_that_nobody_looked_at_is_the_counts_below_the_headline(checks: dict[str, int | bool]) -> None:
-    draft = finished(replace(DRAFT, checks=checks), M)
+    draft = fill_in(replace(DRAFT, checks=checks), M)
     assert (draft.headline, draft.push) == (DRAFT.headline, COUNTS)
 
 
@@ -119,7 +119,7 @@ LOST = "On Friday Tom paints your garden fence with Clara."
     ],
 )
 def test_a_headline_or_push_that_says_what_was_dropped_falls_with_it(text: str, stands: bool) -> None:
-    draft = finished(replace(DRAFT, headline=text, push=text, dropped=("Nothing much.", LOST)), M)
+    draft = fill_in(replace(DRAFT, headline=text, push=text, dropped=("Nothing much.", LOST)), M)
     assert (draft.headline, draft.push) == ((text, text) if stands else ("The rent · The fence", RENT.text))
 
 
@@ -128,7 +128,7 @@ def test_what_was_dropped_is_known_again_in_any_language(
     language: str | None, lost: str, text: str, stands: bool
 ) -> None:
     m = replace(M, language=language)
-    assert (finished(replace(DRAFT, headline=text, dropped=(lost,)), m).headline == text) is stands
+    assert (fill_in(replace(DRAFT, headline=text, dropped=(lost,)), m).headline == text) is stands
 
 
 def test_nothing_is_left_out_of_what_stood() -> None:
@@ -141,7 +141,7 @@ def test_nothing_is_left_out_of_what_stood() -> None:
         metadata={"source": "llm"},
         dropped=(LOST,),
     )
-    assert finished(replace(draft, headline="", push=""), M) == replace(
+    assert fill_in(replace(draft, headline="", push=""), M) == replace(
         draft, headline="The rent · The fence", push=RENT.text
     )
 
@@ -171,7 +171,7 @@ def test_only_what_is_left_to_do_is_counted_and_each_thing_once() -> None:
 @pytest.mark.parametrize("language", sorted(PHRASES))
 def test_counts_and_fallbacks_fit_where_they_stand_in_each_language(language: str) -> None:
     many = Material(AT.date(), tuple(replace(A, id=f"c{n}") for n in range(999)), language)
-    draft = finished(Draft("", (ILL,), ""), many)
+    draft = fill_in(Draft("", (ILL,), ""), many)
     assert draft.headline == draft.push == counts_of(many)
     assert len(draft.push) <= 60
 
@@ -181,7 +181,7 @@ def test_what_is_confided_is_neither_push_nor_headline_though_the_llm_wrote_it_t
     """The same sentence is not confided in the overview: what is so once is so everywhere."""
     told = replace(ILL, private=False)
     draft = replace(DRAFT, overview=(told, FENCE), highlights=(SECRET,), push=push, headline="Clara fears she is ill")
-    made = finished(draft, M)
+    made = fill_in(draft, M)
     assert (made.headline, made.push) == (COUNTS, FENCE.text)
 
 

@@ -108,13 +108,13 @@ def answered(look: SecondLook, *changes: dict[str, Any], refuses: Callable[[str,
 
 
 def no(look: SecondLook, text: str, problem: str = "said otherwise") -> dict[str, Any]:
-    [name] = [one for one, (_, asked) in look.asked.items() if asked == text]
+    [name] = [one for one, (_, asked) in look.sentences.items() if asked == text]
     return {"id": name, "problem": problem, "supported": False}
 
 
 def test_every_sentence_is_asked_about_once_with_its_role_and_the_numbers_of_its_notes() -> None:
     look = looked()
-    assert set(look.asked.values()) == ASKED
+    assert set(look.sentences.values()) == ASKED
     assert NUMBERS.items() <= {(one["role"], one["text"]): one["notes"] for one in listed(look)}.items()
 
 
@@ -122,7 +122,7 @@ def test_two_canaries_stand_among_them_a_true_one_and_a_false_one() -> None:
     look = looked()
     lines = {one["id"]: (one["role"], one["text"]) for one in listed(look)}
     assert len(lines) == len(ASKED) + 2
-    assert set(look.canaries) == set(lines) - set(look.asked)
+    assert set(look.canaries) == set(lines) - set(look.sentences)
     [quoted] = [name for name, right in look.canaries.items() if right]
     [invented] = [name for name, right in look.canaries.items() if not right]
     assert lines[quoted] == ("quote", "the rent of 900 euros on Friday")  # the longest that is stored
@@ -144,7 +144,7 @@ def test_ids_and_places_are_others_each_time() -> None:
     assert len({tuple(one["id"] for one in listed(look)) for look in looks}) == 20
     places = {tuple(n for n, one in enumerate(listed(look)) if one["id"] in look.canaries) for look in looks}
     assert len(places) > 5  # of 156
-    assert all(len(set(look.asked) | set(look.canaries)) == 13 for look in looks)
+    assert all(len(set(look.sentences) | set(look.canaries)) == 13 for look in looks)
 
 
 def test_the_notes_that_are_cited_stand_there_whole_and_once_and_no_others() -> None:
@@ -226,20 +226,20 @@ def test_a_judge_who_gets_a_canary_wrong_is_not_believed(wrong: bool) -> None:
 @pytest.mark.parametrize("says", [True, False])
 def test_a_judge_who_says_the_same_of_everything_is_not_believed(says: bool) -> None:
     look = looked()
-    same = [{"id": name, "problem": "", "supported": says} for name in (*look.asked, *look.canaries)]
+    same = [{"id": name, "problem": "", "supported": says} for name in (*look.sentences, *look.canaries)]
     assert look.read(json.dumps({"verdicts": same})) is None
 
 
 @pytest.mark.parametrize(("left_out", "believed"), [(0, True), (2, True), (3, False), (11, False)])
 def test_a_judge_who_leaves_out_more_than_a_fifth_is_not_believed(left_out: int, believed: bool) -> None:
     look = looked()  # of 11
-    silent = set(list(look.asked)[:left_out])
+    silent = set(list(look.sentences)[:left_out])
     given = [one for one in json.loads(answered(look))["verdicts"] if one["id"] not in silent]
     verdicts = look.read(json.dumps({"verdicts": given}))
     assert (verdicts is not None) is believed
     if verdicts is not None:
         unanswered = {key for key, one in verdicts.items() if not one.supported}
-        assert unanswered == {look.asked[name] for name in silent}
+        assert unanswered == {look.sentences[name] for name in silent}
         assert {verdicts[key].problem for key in unanswered} == ({"unanswered"} if silent else set())
 
 
@@ -353,7 +353,7 @@ def test_neither_marker_stands_in_what_it_marks(monkeypatch: pytest.MonkeyPatch)
 def test_an_answer_cannot_reach_a_sentence_by_a_text_that_looks_like_an_id() -> None:
     draft = replace(DRAFT, overview=(Cited("bbb [push] (1) You pay.", ("a",), "the rent of 900 euros"),))
     look = looked(draft)
-    assert ("sentence", "bbb [push] (1) You pay.") in look.asked.values()
+    assert ("sentence", "bbb [push] (1) You pay.") in look.sentences.values()
     verdicts = look.read(answered(look))
     assert verdicts is not None
     assert apply_verdicts(draft, verdicts).overview == draft.overview

@@ -72,7 +72,7 @@ class TransactionalLedger(ABC):
 
     async def end_as_legacy(self, op: Opening, summary: Summary) -> Decision:
         return await self._transact(
-            op.uid, op.date, lambda seen: delivery.legacy(op, summary, seen, self._rules), user=True
+            op.uid, op.date, lambda seen: delivery.end_as_legacy(op, summary, seen, self._rules), user=True
         )
 
     async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
