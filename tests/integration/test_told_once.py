@@ -48,7 +48,7 @@ def test_what_can_not_be_read_at_the_hour_is_in_the_next_recap_and_in_no_other(s
     assert (ledger["window_start"], ledger["window_end"]) == (slot.at, slot.at + ONE_DAY)
     assert ledger["read_from"] == slot.at - ONE_DAY
     why = stage.run("why", "ann", (slot.recap_date + ONE_DAY).isoformat())
-    assert "4 conversations told" in " ".join(why.out.split()), why.out
+    assert "4 conversations used" in " ".join(why.out.split()), why.out
 
     silent = run_at(stage, slot.at + 48.1 * hour)
     assert silent.event("tick.finished")["skipped_by_reason"] == {"no_content": 1}

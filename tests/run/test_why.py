@@ -179,63 +179,63 @@ WAYS: list[tuple[Callable[..., object], int, str, str]] = [
     (
         sent,
         0,
-        r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD",
-        "had its",
+        r"was sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD",
+        "the recap was sent",
     ),
     (
         extract,
         0,
         r"recap: stored. Made of the day's own sentences, by no LLM",
-        r"resend ann 2026-05-01 pushes it once more",
+        r"resend ann 2026-05-01 to push it again",
     ),
-    (legacy, 0, r"made by another writer", "nothing; it had its recap"),
-    (sent_elsewhere, 1, r"claim: ended: sent", "python job.py resend ann 2026-05-01 makes it here"),
-    (skipped, 0, r"0 conversations told.*its key is free again.*too little was said", "in the next recap"),
+    (legacy, 0, r"another writer .* made the recap", "nothing: the recap was sent"),
+    (sent_elsewhere, 1, r"claim: ended: sent", "python job.py resend ann 2026-05-01 to make the recap here"),
+    (skipped, 0, r"0 conversations used.*skipping the day released it.*too little was said", "in the next recap"),
     (
         pending,
         0,
-        r"a push of it is still owed; the last failure: push.*|claim: waits",
-        "its hour is served again in 1 min; then the next run pushes it",
+        r"still has to be pushed; the last failure: push.*|claim: waits",
+        "the hour is served again in 1 min; then the next run pushes the recap",
     ),
-    (three_tries, 0, r"ended: sent; .*3 tries; device \w{16} accepted", "pushes it once more"),
+    (three_tries, 0, r"the recap was sent; .*3 tries; device \w{16} accepted", "to push it again"),
     (
         waiting,
         0,
         r"claim: waits, due again in 10 min; the last failure: provider_llm",
-        "its hour is served again in 5 min; then it waits for 5 min after a failure; then the next run makes it",
+        "the hour is served again in 5 min; then the day waits for 5 min after a failure; then the next run makes",
     ),
-    (held, 0, r"claim: held by a run, for 11 min at most", "the run that holds it ends it"),
+    (held, 0, r"claim: held by a run, for 11 min at most", "the run that holds the claim ends the day"),
     (
         missed,
         1,
-        r"ended without a recap: no run served it in time; its catch-up was over",
-        "resend ann 2026-05-01 makes",
+        r"the recap was missed: no run served it in time; the catch-up was over",
+        "resend ann 2026-05-01 to make",
     ),
-    (dead, 1, r"ended without a recap: it failed too often; the LLM failed on it too often; .*refusal", "resend ann"),
-    (gave_up, 1, r"no push of it was accepted", "resend ann 2026-05-01 pushes it"),
+    (dead, 1, r"the recap is dead: it failed too often; the LLM failed on it too often; .*refusal", "resend ann"),
+    (gave_up, 1, r"no push of it was accepted", "resend ann 2026-05-01 to push the recap"),
     (
         unserved,
         1,
         r"180 min ago|3 h ago, no longer served",
-        "no run served this slot. python job.py resend ann 2026-05-01",
+        "no run served this slot. Run python job.py resend ann 2026-05-01",
     ),
-    (not_yet, 0, r"claim: none; no run has claimed it", "the next run makes it"),
-    (closing, 0, r"in its closing pass", "sends the extract"),
+    (not_yet, 0, r"claim: none; no run has claimed it", "the next run makes the recap"),
+    (closing, 0, r"in the closing pass", "sends the extract"),
     (switched_off, 0, r"recaps are switched off", "the user has switched recaps off"),
     (flawed, 1, r"document: not seen by the job: .*'mars' is no IANA time zone", "doctor --fix"),
-    (erased, 1, r"users/ann does not exist: erased, or never there", "check the uid"),
+    (erased, 1, r"users/ann does not exist\.", "Check the uid"),
     (
         unreadable,
         1,
-        r"ledger: not one that this version can read",
-        "correct or delete users/ann/recap_deliveries/2026-05-01",
+        r"ledger: this version can't read the ledger",
+        "Correct or delete users/ann/recap_deliveries/2026-05-01",
     ),
-    (without_devices, 0, r"devices: 0\. .*ended: sent; the user has no device", "no device to push to"),
-    (sending, 0, r"a run is pushing it, or died while it did", "its sender may still be at work, for 2 min at most"),
-    (swept, 1, r"no push of it was accepted; no push of it was accepted before its time was over", "resend ann"),
-    (stopped_resend, 1, r"an operator's resend", "it was stopped. python job.py resend ann 2026-05-01 finishes it"),
-    (came_late, 0, r"ledger: none; the day has not ended", "python job.py --user ann makes it now"),
-    (foreign, 0, r"another writer's value stands under its key", "no run makes it"),
+    (without_devices, 0, r"devices: 0\. .*the recap was sent; the user has no device", "no device to push it to"),
+    (sending, 0, r"a run is pushing the recap, or died", "may still be pushing the recap, for 2 min at most"),
+    (swept, 1, r"no push of it was accepted; no push of it was accepted in time", "resend ann"),
+    (stopped_resend, 1, r"an operator's resend", "stopped, run python job.py resend ann 2026-05-01 to finish it"),
+    (came_late, 0, r"ledger: none; the day has not ended", "Run python job.py --user ann to make the recap now"),
+    (foreign, 0, r"its key holds a foreign value", "no run makes the recap"),
 ]
 
 
@@ -258,7 +258,7 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     day = evening.slots["ann"].recap_date + timedelta(days=1)
     context = evening.context()
     assert await why("ann", day, context) == 0
-    assert "it is made in the first run after 2026-05-02 20:00 UTC" in " ".join(capsys.readouterr().out.split())
+    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in " ".join(capsys.readouterr().out.split())
 
 
 async def test_who_signed_up_after_the_slot_misses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
