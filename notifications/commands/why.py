@@ -14,12 +14,12 @@ from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.told_once import hashes_in
-from notifications.ports import Listed
+from notifications.domain.told_once import split_told_hashes
+from notifications.ports import UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.state import Run
-from notifications.run.tick import sent_elsewhere
+from notifications.run.tick import explain_sent_elsewhere
 
 STATES = {
     DayState.SENT: "the recap was sent",
@@ -109,7 +109,7 @@ LOST_STATES = frozenset({DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DaySt
 class ExplainedDay:
     """All that is read of one day."""
 
-    listed: Listed
+    listed: UserDocument
     view: DayView
     forecast: Forecast
     day_input: DayInput
@@ -129,10 +129,10 @@ class ExplainedDay:
 
 async def why(uid: str, day: date | None, context: Context) -> int:
     """Print every gate of the day. Returns 1 if the recap was or will be lost."""
-    async with context.open_parts() as parts:
-        run = Run(parts, context.offset, context.terminated)
+    async with context.open_services() as services:
+        run = Run(services, context.offset, context.terminated)
         now = await context.claims.now() + context.offset
-        listed = await run.parts.store.user(uid)
+        listed = await run.services.store.user_document(uid)
         if listed is None or listed.user is None:
             return await _explain_invisible(run, uid, listed, day, now)
         user = listed.user
@@ -140,14 +140,16 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         ledger = view.ledgers.today
-        devices, _ = await run.parts.store.devices(uid)
+        devices, _ = await run.services.store.devices(uid)
         explained = ExplainedDay(
             listed=listed,
             view=view,
             forecast=await view.forecast(),
             day_input=day_input,
-            enough_for_a_recap=day_input.material(run.parts.limits.min_words) is not None,
-            summary=await run.parts.store.summary_document(uid, slot.recap_date, ledger.summary_id if ledger else ""),
+            enough_for_a_recap=day_input.material(run.services.limits.min_words) is not None,
+            summary=await run.services.store.summary_document(
+                uid, slot.recap_date, ledger.summary_id if ledger else ""
+            ),
             devices=len(devices),
         )
     for line in gate_lines(explained):
@@ -156,17 +158,17 @@ async def why(uid: str, day: date | None, context: Context) -> int:
     return 1 if is_lost(explained) else 0
 
 
-async def _explain_invisible(run: Run, uid: str, listed: Listed | None, day: date | None, now: datetime) -> int:
+async def _explain_invisible(run: Run, uid: str, listed: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
     if listed is not None:
         _say(f"document: not seen by the job: {listed.flaw}")
     else:
         _say(f"document: users/{uid} does not exist.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
-    ledgers = (await run.parts.store.ledgers_between(uid, first, last)).values()
+    ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
-        claim, swept = await run.parts.claims.read(
-            [user_key(uid, ledger.date), sweep_key(run.parts.claims.environment)]
+        claim, swept = await run.services.claims.read(
+            [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
         )
         records = Records(claim, ABSENT, swept, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
@@ -215,10 +217,10 @@ def _window_line(explained: ExplainedDay) -> str:
     if ledger is not None and ledger.told is not None:
         start, end = ledger.window_start or start, ledger.window_end or end
         read_from = ledger.read_from or start
-        what = f"{several(len(hashes_in(ledger.told)), 'conversation')} used"
+        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} used"
         verdict = ""
     else:
-        read_from = candidates.since
+        read_from = candidates.first_untold
         what = several(len(day_input.conversations), "conversation")
         verdict = f"; {'enough' if explained.enough_for_a_recap else 'too little'} for a recap"
     if day_input.malformed:
@@ -311,7 +313,7 @@ def _describe(
     inverted: str = "",
 ) -> str:
     """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: which ledger is too long."""
-    entry = forecast.entry
+    entry = forecast.ledger
     return STEP_TEXTS[forecast.step].format(
         wait=_duration(forecast.wait),
         reason=OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else "",
@@ -327,7 +329,7 @@ def _describe(
 def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = explained.view, forecast.step, explained.ledger, explained.view.user.uid
-    day, around = view.slot.recap_date, view.ledgers.around
+    day, nearby = view.slot.recap_date, view.ledgers.nearby
     if step is Step.ENDED and ledger is not None:
         return _describe_ended(explained, ledger)
     if step is Step.ENDED_IN_REDIS and ledger is None:
@@ -338,7 +340,7 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
         return f"nothing by itself, unless a resend is still running. If it was stopped, run {again} to finish it."
     if step is Step.OVER and explained.created_after_slot:
         return "nothing: the account is younger than this slot."
-    if step is Step.OVER and (reason := covered_later(view.slot, around)):
+    if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
     return _describe(
         forecast,
@@ -364,7 +366,7 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
         return f"nothing: the recap was sent. Run {again} to push it again."
     if ledger.state is DayState.GAVE_UP:
         return f"nothing by itself. Run {again} to push the recap."
-    if reason := covered_later(slot, explained.view.ledgers.around):
+    if reason := covered_later(slot, explained.view.ledgers.nearby):
         return f"nothing: {reason}."
     if ledger.state is DayState.SKIPPED:
         return f"nothing: what was said since is in the next recap. Run {again} to look again."
@@ -377,7 +379,7 @@ def _describe_ended_in_redis(explained: ExplainedDay) -> str:
     again = _resend_command(uid, day)
     state = explained.view.records.claim.state
     if state is ClaimState.SENT:
-        return f"nothing by itself: {sent_elsewhere(uid, day)} Run {again} to make the recap here."
+        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} Run {again} to make the recap here."
     return (
         f"nothing by itself: Redis says that the day ended as {state.value}, but it has no ledger. "
         f"Run {again} to make the recap."

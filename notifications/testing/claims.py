@@ -166,7 +166,7 @@ class MemoryClaims:
         await self._client.set(key, claim.turn_value(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
         return True
 
-    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+    async def set_once(self, key: str, at: datetime, kept: timedelta) -> bool:
         if await self.take_turn(key, kept, at):
             return True
         value, _ = self._client.values[key]

@@ -239,8 +239,8 @@ class ClaimsSuite(Suite):
 
     async def test_since_when_redis_remembers_is_written_once_and_kept(self, claims: Claims) -> None:
         key, now = claim.since_key("e1"), await claims.now()
-        assert await claims.remember(key, now, timedelta(minutes=1))
-        assert not await claims.remember(key, now + timedelta(hours=1), timedelta(days=30))
+        assert await claims.set_once(key, now, timedelta(minutes=1))
+        assert not await claims.set_once(key, now + timedelta(hours=1), timedelta(days=30))
         [record] = await claims.read([key])
         assert (record.until, record.state) == (int(now.timestamp() * 1000), ClaimState.COMPLETE)
         [found] = [one async for one in claims.scan(key)]

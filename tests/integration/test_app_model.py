@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from notifications.testing.answers import item, recap_answer
 from tests.support import app_documents as app
 from tests.support.jobs import Finished, Stage
-from tests.support.web import completion
+from tests.support.web import completion, scripted
 from tests.support.worlds import FirestoreWorld, talk
 
 Text = Annotated[str, Field(min_length=1)]
@@ -111,19 +111,17 @@ def test_a_stored_recap_is_what_the_app_reads(stage: Stage, by: str) -> None:
     }
     stage.world.put_talk("ann", "t1", told | {"geolocation": {"latitude": 52.5, "longitude": 13.4, "address": "Park"}})
 
-    async def whole(who: str) -> Any:
-        decision = item("Ann and Tom paint the fence for 40 euros.", "agreed to paint the fence for 40 euros")
-        fact = item("Seeds cost 12 euros.", "The seeds cost 12 euros.")
-        question = item("Who buys the paint?", "Who buys the paint?")
-        lists = {"decisions": [decision], "worth_knowing": [fact], "open_questions": [question]}
-        return completion(json.dumps(recap_answer(who) | lists))
-
-    stage.llm.script = whole
+    lists = {
+        "decisions": [item("Ann and Tom paint the fence for 40 euros.", "agreed to paint the fence for 40 euros")],
+        "worth_knowing": [item("Seeds cost 12 euros.", "The seeds cost 12 euros.")],
+        "open_questions": [item("Who buys the paint?", "Who buys the paint?")],
+    }
+    stage.llm.script = scripted(lambda who: completion(json.dumps(recap_answer(who) | lists)))
     assert stage.run(RECAP_SUMMARIZER="extract" if by == "extract" else "auto").code == 0
     [doc] = stage.world.summaries("ann").values()
     read = DailySummary.model_validate(doc)
-    lists = (read.highlights, read.decisions_made, read.unresolved_questions, read.knowledge_nuggets)
-    assert [len(one) for one in lists] == [by == "llm"] * 4  # an extract of so short a day says all in its overview
+    found = (read.highlights, read.decisions_made, read.unresolved_questions, read.knowledge_nuggets)
+    assert [len(one) for one in found] == [by == "llm"] * 4  # an extract of so short a day says all in its overview
     assert [(one.priority, one.source_conversation_id) for one in read.action_items] == [
         ("high", "t1"),
         ("medium", "t1"),
@@ -131,17 +129,15 @@ def test_a_stored_recap_is_what_the_app_reads(stage: Stage, by: str) -> None:
     assert read.locations[0].address == "Park"
     assert (read.stats.total_conversations, doc["metadata"]["source"]) == (1, by)
     overview = [(one.text, one.conversation_id, one.quote) for one in read.overview_items]
-    if by == "llm":
-        assert doc["decisions_made"][0]["conversation_ids"] == ["t1"]
-        assert (read.unresolved_questions[0].question, read.knowledge_nuggets[0].insight) == (
-            "Who buys the paint?",
-            "Seeds cost 12 euros.",
-        )
-        garden = "talked about the garden"
-        assert overview == [("You talked about ann and more.", "t1", garden), ("It went well.", "t1", garden)]
-        assert [(one.text, one.quote) for one in read.highlights[0].items] == [("A good one.", garden)]
-    else:
+    if by == "extract":
         assert overview[0] == ("who=ann talked about the garden.", "t1", "who=ann talked about the garden.")
+        return
+    garden = "talked about the garden"
+    assert overview == [("You talked about ann and more.", "t1", garden), ("It went well.", "t1", garden)]
+    assert [(one.text, one.quote) for one in read.highlights[0].items] == [("A good one.", garden)]
+    assert doc["decisions_made"][0]["conversation_ids"] == ["t1"]
+    assert read.unresolved_questions[0].question == "Who buys the paint?"
+    assert read.knowledge_nuggets[0].insight == "Seeds cost 12 euros."
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -178,9 +174,11 @@ class Evening:
         local = datetime(self.day.year, self.day.month, self.day.day, hour, minute, tzinfo=BERLIN)
         return (local + timedelta(days=days)).astimezone(UTC)
 
-    def write(self, *docs: dict[str, Any]) -> None:
-        for doc in docs:
-            self.stage.world.put_talk("ann", doc["id"], doc)
+    def write(self, key: str, at: datetime, minutes: int = 20, **fields: Any) -> None:
+        self.stage.world.put_talk("ann", key, app.conversation(key, at, minutes, **fields))
+
+    def write_overview(self, key: str, at: datetime, overview: str, minutes: int = 20, **fields: Any) -> None:
+        self.write(key, at, minutes, structured=app.structured(overview=overview), **fields)
 
     def run(self, days: int = 0) -> Finished:
         """The job at five past the user's hour."""
@@ -217,67 +215,44 @@ def evening(firestore_world: FirestoreWorld, redis: Any, llm: Any, fcm: Any, tmp
 def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(evening: Evening) -> None:
     at = evening.at(9)
     spoken = app.segments("who=ann met Tom at the allotment.", "The fence costs 40 euros.", "We paint it on Sunday.")
+    tasks = [
+        app.task("Ask the bank about the grant", at),
+        app.task("Forget me", at, deleted=True),
+        app.task("Call the fitters", at, completed=True, completed_at=at),
+    ]
+    superseded = app.structured(title="A generated title", overview="Superseded words.", action_items=tasks)
     evening.write(
-        app.conversation(
-            "heating",
-            at,
-            user_title="Heating, as I call it",
-            structured=app.structured(
-                title="A generated title",
-                overview="Superseded words of the overview.",
-                action_items=[
-                    app.task("Ask the bank about the grant", at),
-                    app.task("Forget me", at, deleted=True),
-                    app.task("Call the fitters", at, completed=True, completed_at=at),
-                ],
-            ),
-            apps_results=[{"app_id": None, "content": "  "}, {"app_id": "notes", "content": NOTES}],
-            geolocation={"latitude": 52.5, "longitude": 13.4, "address": "Park", "google_place_id": None},
-        ),
-        app.conversation(
-            "garden", evening.at(11), transcript_segments=app.compressed(spoken), structured=app.structured(title="G")
-        ),
-        app.conversation(
-            "choir",
-            evening.at(12),
-            structured=app.structured(
-                sections=[
-                    {"heading": "Aside", "body_markdown": "The hall was cold.", "kind": "side_notes"},
-                    {
-                        "heading": "Programme",
-                        "body_markdown": "1. Bach first\n2. Then Brahms",
-                        "source_segment_ids": [],
-                    },
-                    {"heading": "Nothing below", "body_markdown": ""},
-                ]
-            ),
-        ),
-        app.conversation(
-            "old",
-            evening.at(13),
-            apps_results=[],
-            plugins_results=[{"plugin_id": "p", "content": "An older app wrote this of the boat."}],
-        ),
-        # an upload has the time of its recording: the evening before, after the hour
-        app.conversation("upload", evening.at(22, days=-1), structured=app.structured(overview="A late walk.")),
-        # nothing can be read of this one; of the one below its overview can: only transcripts are encrypted
-        app.conversation("secret", at, data_protection_level="enhanced", transcript_segments=app.encrypted(spoken)),
-        app.conversation(
-            "half",
-            evening.at(14),
-            data_protection_level="enhanced",
-            transcript_segments=app.encrypted(spoken),
-            structured=app.structured(overview="The dentist said all is well."),
-        ),
-        app.conversation("broken", at, transcript_segments=b"\x00 no zlib"),
-        app.conversation("thrown", at, discarded=True, structured=app.structured(overview="Discarded words.")),
-        app.conversation("locked", at, is_locked=True, structured=app.structured(overview="Locked words.")),
-        # what an upload was joined into another as is marked, and stays
-        app.conversation(
-            "joined", at, deleted=True, sync_merged_into="garden", structured=app.structured(overview="Twice told.")
-        ),
-        app.live_stub("stub", evening.at(9, 30)),
+        "heating",
+        at,
+        user_title="Heating, as I call it",
+        structured=superseded,
+        apps_results=[{"app_id": None, "content": "  "}, {"app_id": "notes", "content": NOTES}],
+        geolocation={"latitude": 52.5, "longitude": 13.4, "address": "Park", "google_place_id": None},
     )
+    evening.write(
+        "garden", evening.at(11), transcript_segments=app.compressed(spoken), structured=app.structured(title="G")
+    )
+    sections = [
+        {"heading": "Aside", "body_markdown": "The hall was cold.", "kind": "side_notes"},
+        {"heading": "Programme", "body_markdown": "1. Bach first\n2. Then Brahms", "source_segment_ids": []},
+        {"heading": "Nothing below", "body_markdown": ""},
+    ]
+    evening.write("choir", evening.at(12), structured=app.structured(sections=sections))
+    older = [{"plugin_id": "p", "content": "An older app wrote this of the boat."}]
+    evening.write("old", evening.at(13), apps_results=[], plugins_results=older)
+    # an upload has the time of its recording: the evening before, after the hour
+    evening.write_overview("upload", evening.at(22, days=-1), "A late walk.")
+    # nothing can be read of the first; of the second its overview can: only transcripts are encrypted
+    encrypted: dict[str, Any] = {"data_protection_level": "enhanced", "transcript_segments": app.encrypted(spoken)}
+    evening.write("secret", at, **encrypted)
+    evening.write_overview("half", evening.at(14), "The dentist said all is well.", **encrypted)
+    evening.write("broken", at, transcript_segments=b"\x00 no zlib")
+    evening.write_overview("thrown", at, "Discarded words.", discarded=True)
+    evening.write_overview("locked", at, "Locked words.", is_locked=True)
+    # what an upload was joined into another as is marked, and stays
+    evening.write_overview("joined", at, "Twice told.", deleted=True, sync_merged_into="garden")
+    stub = app.live_stub("stub", evening.at(9, 30))
+    evening.stage.world.put_talk("ann", "stub", stub)
     run = evening.run()
     assert (run.code, evening.stage.llm.calls["ann"], evening.stage.fcm.accepted["token-ann"]) == (0, 1, 1)
     assert (run.event("conversations.encrypted")["count"], run.event("conversations.malformed")["count"]) == (1, 1)
@@ -298,11 +273,8 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
         "[6] 14:00, 20 min.\nThe dentist said all is well.",
     ]
     read = evening.summary()
-    assert (read.stats.total_conversations, read.stats.total_duration_minutes, read.stats.action_items_count) == (
-        6,
-        120,
-        2,
-    )
+    stats = (read.stats.total_conversations, read.stats.total_duration_minutes, read.stats.action_items_count)
+    assert stats == (6, 120, 2)
     assert [(one.description, one.completed) for one in read.action_items] == [
         ("Ask the bank about the grant", False),
         ("Call the fitters", True),
@@ -313,11 +285,9 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
     assert (evening.stage.world.summaries("bob"), evening.stage.world.ledgers("bob")) == ({}, {})
 
     # the next day: the stub has ended, a phone has uploaded what it recorded yesterday, and nothing is told twice
-    evening.write(
-        app.conversation("stub", evening.at(9, 30), 300, structured=app.structured(overview=LONG_TALK)),
-        app.conversation("recorder", evening.at(15), structured=app.structured(overview="The recorder was offline.")),
-        app.conversation("today", evening.at(10, days=1), structured=app.structured(overview="Tea with the choir.")),
-    )
+    evening.write_overview("stub", evening.at(9, 30), LONG_TALK, 300)
+    evening.write_overview("recorder", evening.at(15), "The recorder was offline.")
+    evening.write_overview("today", evening.at(10, days=1), "Tea with the choir.")
     second_run = evening.run(1)
     assert second_run.event("tick.finished")["sent"] == 1, second_run.err
     dated = f"{evening.at(9).astimezone(BERLIN):%A %Y-%m-%d}"
@@ -335,16 +305,14 @@ def test_a_day_of_an_apps_own_documents_becomes_a_recap_that_the_app_reads(eveni
     day = (evening.day + timedelta(days=2)).isoformat()
     theirs |= {"date": day, "created_at": evening.at(19, days=2).replace(tzinfo=None).isoformat()}  # as text, in UTC
     evening.stage.world.put_summary("ann", theirs["id"], theirs)
-    evening.write(
-        app.conversation("late", evening.at(10, days=2), structured=app.structured(overview="who=ann spoke."))
-    )
+    evening.write_overview("late", evening.at(10, days=2), "who=ann spoke.")
     assert evening.run(2).event("tick.finished")["skipped_by_reason"] == {"legacy": 1}
     assert (evening.summary(2).headline, evening.stage.llm.calls["ann"]) == ("The app's own", 2)
     assert evening.stage.fcm.accepted["token-ann"] == 2
 
 
 def test_headings_and_list_marks_end_a_sentence_of_the_extract(evening: Evening) -> None:
-    evening.write(app.conversation("heating", evening.at(9), structured=app.structured(overview=NOTES)))
+    evening.write_overview("heating", evening.at(9), NOTES)
     evening.stage.settings["RECAP_SUMMARIZER"] = "extract"
     assert evening.run().code == 0
     assert evening.summary().overview == (

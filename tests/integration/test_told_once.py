@@ -12,14 +12,15 @@ from redis import Redis
 from notifications.domain.claim import user_key
 from notifications.domain.schedule import ONE_DAY, Slot
 from notifications.domain.told_once import told_hash
-from tests.support.jobs import Finished, Stage
+from tests.support.jobs import Finished, Stage, on_firestore, on_sqlite
+from tests.support.web import llm_error, scripted
 from tests.support.worlds import Doc, SqliteWorld, talk
 
 EMPTY = {"title": "", "overview": ""}
 
 
-def run_at(stage: Stage, at: datetime, *arguments: str, **env: str) -> Finished:
-    return stage.run("--now", at.isoformat(), *arguments, **env)
+def run_at(stage: Stage, at: datetime) -> Finished:
+    return stage.run("--now", at.isoformat())
 
 
 def ids_in(stage: Stage, uid: str, slot: Slot, days: int = 0) -> set[str]:
@@ -29,6 +30,7 @@ def ids_in(stage: Stage, uid: str, slot: Slot, days: int = 0) -> set[str]:
     return {key for key in every if told_hash(uid, key) in ledger["told"]}
 
 
+@on_firestore
 def test_what_can_not_be_read_at_the_hour_is_in_the_next_recap_and_in_no_other(stage: Stage) -> None:
     hour = timedelta(hours=1)
     slot = stage.add_user("ann", talks={})
@@ -56,10 +58,11 @@ def test_what_can_not_be_read_at_the_hour_is_in_the_next_recap_and_in_no_other(s
     assert stage.llm.calls["ann"] == 2
 
 
+@on_sqlite
 def test_two_users_recaps_have_ids_of_their_own_that_pushes_and_commands_go_by(stage: Stage) -> None:
     slots = {uid: stage.add_user(uid) for uid in ("ann", "bob")}
     assert stage.run().event("tick.finished")["sent"] == 2
-    keys = {}
+    keys: dict[str, str] = {}
     for uid, slot in slots.items():
         day = slot.recap_date.isoformat()
         ledger = stage.world.ledgers(uid)[day]
@@ -75,11 +78,12 @@ def test_two_users_recaps_have_ids_of_their_own_that_pushes_and_commands_go_by(s
     assert ("A day of ann" in shown.out, "Made by the app" in shown.out) == (True, False)
 
 
+@on_firestore
 def test_a_skipped_day_frees_its_key_for_the_app_and_what_the_app_told_is_told(stage: Stage) -> None:
     hour = timedelta(hours=1)
     slot = stage.add_user("ann", talks={})
-    other = stage.add_user("bob")
-    stage.llm.script = _refusing
+    stage.add_user("bob")
+    stage.llm.script = scripted(lambda _: llm_error(503, "overloaded"))
     first = stage.run()
     event = first.event("tick.finished")
     assert (event["skipped"], event["waiting"]) == (1, 1), first.err
@@ -97,19 +101,13 @@ def test_a_skipped_day_frees_its_key_for_the_app_and_what_the_app_told_is_told(s
     stage.world.put_summary("ann", "app", {"id": "app", "date": slot.recap_date.isoformat(), "created_at": made})
     tomorrow = run_at(stage, slot.at + 24.1 * hour)
     assert tomorrow.event("tick.finished")["skipped_by_reason"] == {"no_content": 2}, tomorrow.err  # bob, too: told all
-    assert other.recap_date == slot.recap_date
 
 
-async def _refusing(notes: str) -> Any:
-    from tests.support.web import llm_error
-
-    return llm_error(503, "overloaded")
-
-
+@on_sqlite
 def test_the_apps_lock_on_a_day_that_has_ended_holds_no_shard(stage: Stage) -> None:
     slot = stage.add_user("ann")
     day = slot.recap_date.isoformat()
-    ended: Doc = {"state": "skipped", "outcome": "no_content", "date": day, "seq": 1, "told": ""}
+    ended = {"state": "skipped", "outcome": "no_content", "date": day, "seq": 1, "told": ""}
     stage.world.put_ledger("ann", day, ended)
     with Redis(port=stage.redis.port) as client:
         client.set(user_key("ann", slot.recap_date), "1", ex=7200)
@@ -119,17 +117,13 @@ def test_the_apps_lock_on_a_day_that_has_ended_holds_no_shard(stage: Stage) -> N
     assert set(states) == {"complete"}
 
 
+@on_sqlite
 def test_a_window_that_a_clock_ahead_left_behind_is_trouble_and_never_no_content(stage: Stage) -> None:
     stage.settings |= {"RECAP_PROVIDER_RETRY_SECONDS": "0.001", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.001"}
     slot = stage.add_user("ann")
     tomorrow = (slot.recap_date + ONE_DAY).isoformat()
-    odd: Doc = {
-        "state": "skipped",
-        "date": tomorrow,
-        "seq": 1,
-        "window_start": slot.at,
-        "window_end": slot.at + ONE_DAY,
-    }
+    window = {"window_start": slot.at, "window_end": slot.at + ONE_DAY}
+    odd: Doc = {"state": "skipped", "date": tomorrow, "seq": 1} | window
     stage.world.put_ledger("ann", tomorrow, odd)
     finished = stage.run()
     assert finished.code == 1

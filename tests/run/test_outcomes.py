@@ -82,7 +82,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
 
 async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
     evening = Evening()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", refusal)
     report = await evening.tick()
@@ -129,7 +129,7 @@ async def test_a_refused_key_stops_the_claiming_at_once() -> None:
 
 async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_charged() -> None:
     evening = Evening(concurrency=20)
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add(*(f"user-{n:02}" for n in range(12)))
     evening.summarizer.script = useless
     report = await evening.tick()

@@ -23,8 +23,8 @@ def silent(evening: Evening, uid: str) -> list[bool]:
 
 async def resent(evening: Evening, uid: str) -> None:
     """As an operator's command does it."""
-    listed = await evening.store.user(uid)
-    run = Run(evening.parts)
+    listed = await evening.store.user_document(uid)
+    run = Run(evening.services)
     await finish(run, await open_day(run, listed, evening.slots[uid].recap_date))
 
 
@@ -81,7 +81,7 @@ async def test_a_resend_hours_later_is_silent_and_one_at_once_rings(minutes: int
 
 async def test_a_resend_of_what_was_missed_is_as_late_as_its_slot() -> None:
     evening = Evening()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann")
     evening.now += timedelta(hours=2, minutes=1)
     await evening.tick()

@@ -14,7 +14,7 @@ from notifications.domain.money import spend_key
 from notifications.domain.question import Question
 from notifications.ports import Answer
 from notifications.recap import answer
-from notifications.run import recap
+from notifications.run import writer
 from notifications.testing import ENVIRONMENT, answered
 from notifications.testing.answers import item, quotes_of, recap_answer
 from tests.support.evening import EIGHT, Evening, outcomes
@@ -24,8 +24,7 @@ LONG = "You talked about the garden and the fence, with all that belongs to it a
 
 def long_day(talks: int = 12, **changes: Any) -> Evening:
     """ann's day, of conversations of a thousand bytes; a call holds about two."""
-    evening = Evening(max_prompt_tokens=1_000, **changes)
-    evening.add("ann", talks=0)
+    evening = one_user(talks=0, max_prompt_tokens=1_000, **changes)
     add_talks(evening, talks)
     return evening
 
@@ -42,22 +41,32 @@ def summary(evening: Evening) -> Any:
     return found
 
 
+def overview(evening: Evening) -> list[str]:
+    return [one["text"] for one in summary(evening)["overview_items"]]
+
+
 def kinds(evening: Evening) -> list[str]:
     """What was asked, in order."""
     return [question.name for question in evening.summarizer.asked]
 
 
+def spent(evening: Evening) -> Any:
+    """Millionths of a dollar, of the day's budget."""
+    return evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date()))
+
+
+def one_user(talks: int = 1, **changes: Any) -> Evening:
+    """ann's day."""
+    evening = Evening(**changes)
+    evening.add("ann", talks=talks)
+    return evening
+
+
 async def test_a_day_that_fits_is_one_call_and_stores_no_part() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     await evening.tick()
     assert (kinds(evening), summary(evening)["coverage"]) == (["daily_recap"], {"whole": 1, "part": 0, "extract": 0})
-    assert evening.world.documents.below.get(
-        ("ann", f"recap_deliveries/{evening.slots['ann'].recap_date}/recap_parts")
-    ) in (
-        None,
-        {},
-    )
+    assert not any("parts" in key[1] and found for key, found in evening.world.documents.below.items())
 
 
 async def test_a_long_day_is_asked_in_parts_which_are_joined() -> None:
@@ -84,10 +93,8 @@ async def test_a_long_day_is_held_against_its_notes_run_in_thread_if_large(
         readers.append(threading.current_thread() is threading.main_thread())
         return answer.read_answer(*given)
 
-    monkeypatch.setattr(recap, "read_answer", read_answer)
-    evening = long_day() if long else Evening()
-    if not long:
-        evening.add("ann")
+    monkeypatch.setattr(writer, "read_answer", read_answer)
+    evening = long_day() if long else one_user()
     await evening.tick()
     assert readers == [not long]
 
@@ -111,28 +118,22 @@ async def test_no_part_is_paid_twice_where_a_call_fails(broken: int) -> None:
     assert (summary(evening)["coverage"]["whole"], evening.got()) == (12, {"ann-0": 1})
 
 
-async def test_what_the_server_finds_too_long_is_halved() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
+@pytest.mark.parametrize(
+    ("limit", "asked", "source"),
+    [
+        # two halves, each of two quarters
+        (3_000, ["daily_recap", *["daily_notes"] * 6, "daily_recap"], "llm"),
+        (0, ["daily_recap", *["daily_notes"] * 3], "extract"),  # always too long
+    ],
+)
+async def test_what_the_server_finds_too_long_is_halved(limit: int, asked: list[str], source: str) -> None:
+    evening = one_user(talks=0)
     add_talks(evening, 8)
-
-    def too_long(question: Question) -> Exception | None:
-        return ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True) if len(question.notes) > 3_000 else None
-
-    evening.summarizer.script = too_long
-    await evening.tick()
-    assert kinds(evening) == ["daily_recap", *["daily_notes"] * 6, "daily_recap"]  # two halves, each of two quarters
-    assert summary(evening)["coverage"] == {"whole": 8, "part": 0, "extract": 0}
-    assert summary(evening)["metadata"]["source"] == "llm"
-
-
-async def test_what_is_always_too_long_ends_as_the_extract_after_four_calls() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
-    add_talks(evening, 8)
-    evening.summarizer.script = lambda question: ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True)
+    too_long = ItemFault(ItemReason.CONTEXT_LENGTH, "Too long.", unpaid=True)
+    evening.summarizer.script = lambda question: too_long if len(question.notes) > limit else None
     assert outcomes(await evening.tick()) == {"sent": 1}
-    assert (evening.summarizer.calls, summary(evening)["metadata"]["source"]) == (4, "extract")
+    assert (kinds(evening), summary(evening)["metadata"]["source"]) == (asked, source)
+    assert summary(evening)["coverage"]["whole"] == (8 if source == "llm" else 0)
 
 
 def with_overview(*sentences: Any) -> str:
@@ -165,19 +166,14 @@ async def test_each_kind_of_useless_answer_ends_in_the_days_own_words(kind: str)
     assert (outcomes(report), report.counts.extracts, evening.got()) == ({"sent": 1}, 1, {"ann-0": 1})
     calls = 1 if kind in ("refused", "filtered") else 2
     made = summary(evening)["metadata"]
-    assert (made["source"], made["calls"], made["tokens_in"], made["usd"]) == (
-        "extract",
-        calls,
-        100 * calls,
-        5e-5 * calls,
-    )
+    assert (made["source"], made["calls"], made["tokens_in"]) == ("extract", calls, 100 * calls)
+    assert made["usd"] == 5e-5 * calls
     assert evening.summarizer.calls == calls
     assert (evening.ledger("ann")["source"], evening.ledger("ann")["tokens"]) == ("extract", 120 * calls)
 
 
 async def test_an_answer_that_says_what_the_notes_do_not_is_asked_again_with_what_was_wrong() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     invented = with_overview(item("You paid 4,711 euros for the garden.", "it cost us 4,711 euros"))
     evening.summarizer.script = lambda question: invented if len(evening.summarizer.asked) == 1 else None
     await evening.tick()
@@ -192,8 +188,7 @@ async def test_an_answer_that_says_what_the_notes_do_not_is_asked_again_with_wha
 async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same() -> None:
     """Hidden reasoning counts against it."""
     for useless, rooms in ((answered("{", ItemReason.TRUNCATED), [4_000, 8_000]), (answered("no"), [4_000, 4_000])):
-        evening = Evening()
-        evening.add("ann")
+        evening = one_user()
         evening.summarizer.script = lambda question, useless=useless: useless  # type: ignore[misc]
         await evening.tick()
         assert [question.answer_tokens for question in evening.summarizer.asked] == rooms
@@ -218,25 +213,15 @@ async def test_a_recap_tells_what_it_cost_and_the_run_sums_it() -> None:
     report = await evening.tick()
     told = report.counts.as_event()
     assert (told["usd"], told["unpriced_calls"], told["over_budget"]) == (1e-4, 0, 0)
-    made = summary(evening)["metadata"]
-    assert made == {
-        "model": "memory",
-        "tier": "default",
-        "source": "llm",
-        "calls": 1,
-        "tokens_in": 100,
-        "tokens_cached": 0,
-        "tokens_out": 20,
-        "tokens_reasoning": 0,
-        "usd": 5e-5,
-    }
+    counts = {"calls": 1, "tokens_in": 100, "tokens_cached": 0, "tokens_out": 20, "tokens_reasoning": 0}
+    named = {"model": "memory", "tier": "default", "source": "llm", "usd": 5e-5}
+    assert summary(evening)["metadata"] == named | counts
     entry = evening.ledger("ann")
     assert (entry["source"], entry["tokens"], entry["usd"]) == ("llm", 120, 5e-5)
 
 
 async def test_a_price_that_is_not_known_is_no_figure() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     evening.summarizer.script = lambda question: answered(json.dumps(recap_answer("ann")), micro_usd=None)
     report = await evening.tick()
     assert "usd" not in summary(evening)["metadata"]
@@ -251,7 +236,7 @@ async def test_beyond_the_budget_everybody_gets_the_extract_and_nobody_is_asked(
     report = await evening.tick()
     assert (outcomes(report), evening.summarizer.calls) == ({"sent": 6}, 2)
     assert (report.counts.extracts, report.counts.over_budget, report.counts.micro_usd) == (4, 4, 100)
-    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 100}
+    assert spent(evening) == {"total": 100}
     assert set(evening.got().values()) == {1}
 
 
@@ -262,21 +247,20 @@ async def test_a_call_of_which_nobody_knows_what_it_cost_keeps_its_worst_cost() 
     faults = iter([ProviderFault("Too slow."), ProviderFault("Busy.", unpaid=True)])
     evening.summarizer.script = lambda question: next(faults)
     await evening.tick()
-    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date()))["total"] == 120
+    assert spent(evening)["total"] == 120
 
 
 async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() -> None:
     evening = Evening(daily_budget_usd=0.0001)
     evening.summarizer.worst = 120
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann")
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert (evening.record("ann").reason, evening.record("ann").failures) == ("budget", 0)
 
 
 async def test_where_the_cheap_tier_does_not_serve_the_other_is_asked_at_once() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     asked: list[bool] = []
     real = evening.summarizer.ask
 
@@ -308,8 +292,7 @@ async def test_of_more_facts_than_a_call_holds_some_of_all_over_the_day_are_join
 
 
 async def test_a_cheap_answer_that_was_useless_leaves_the_dear_one_no_more_than_what_is_left() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     asked: list[tuple[bool, float, float]] = []
 
     async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
@@ -344,8 +327,7 @@ async def test_where_redis_goes_away_under_a_budget_the_user_in_flight_gets_the_
 
 
 async def test_a_sentence_that_cites_everything_is_held_to_twenty() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
+    evening = one_user(talks=0)
     add_talks(evening, 60, "You talked about the garden.")
     cited = item("You talked about the garden all day.", notes=list(range(1, 61)))
     evening.summarizer.script = lambda question: json.dumps(recap_answer("ann", worth_knowing=[cited]))
@@ -377,18 +359,12 @@ async def test_of_who_was_erased_meanwhile_no_part_is_kept() -> None:
 
 
 async def test_of_two_answers_one_without_overview_and_highlights_is_not_the_better() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_user()
     lost = [item(f"You bought boat number {n}.", "") for n in range(3)]
-    lists: dict[str, Any] = {
-        "decisions": [item(f"You talked {n} times.") for n in range(3)],
-        "overview": [],
-        "highlights": [],
-    }
+    decisions = [item(f"You talked {n} times.") for n in range(3)]
+    lists = json.dumps(recap_answer("ann", decisions=decisions, overview=[], highlights=[]))
     told = with_overview(item("The garden was the talk of the day."), *lost)
-    evening.summarizer.script = lambda question: (
-        told if len(evening.summarizer.asked) == 1 else json.dumps(recap_answer("ann", **lists))
-    )
+    evening.summarizer.script = lambda question: told if len(evening.summarizer.asked) == 1 else lists
     await evening.tick()
     assert (kinds(evening), summary(evening)["metadata"]["source"]) == (["daily_recap"] * 2, "llm")
     assert summary(evening)["overview"] == "The garden was the talk of the day."
@@ -400,7 +376,7 @@ async def test_a_long_day_of_whose_parts_nothing_is_told_is_an_answer_and_one_of
 ) -> None:
     evening = long_day()
     evening.summarizer.script = lambda question: nothing
-    evening.falls_back = False
+    evening.has_fallback = False
     report = await evening.tick()
     assert outcomes(report) == ({"skipped": 1} if llm_works else {"waiting": 1})
     assert evening.state("ann") == ("skipped no_content" if llm_works else "")
@@ -420,4 +396,4 @@ async def test_money_for_a_call_that_there_is_no_time_for_is_given_back() -> Non
     evening.summarizer.ask = slow  # type: ignore[method-assign]
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert kinds(evening) == ["daily_notes"] * 6
-    assert evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date())) == {"total": 300}
+    assert spent(evening) == {"total": 300}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from notifications.domain.claim import SKIPPED_PREFIX, pause_key
-from notifications.domain.errors import (
-    ConfigFault,
-)
+from notifications.domain.errors import ConfigFault
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.run.tick import read_due
 from notifications.testing import ENVIRONMENT
@@ -24,8 +23,6 @@ async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_th
     found = evening.store.due_users
 
     async def with_one_flaw(*given: Any) -> Any:
-        from dataclasses import replace
-
         return [replace(one, user=None, flaw="No.") if one.uid == "ann" else one for one in await found(*given)]
 
     evening.store.due_users = with_one_flaw
@@ -46,10 +43,13 @@ async def test_sixty_shards_serve_everybody_once() -> None:
     assert (await evening.later(minutes=1)).idle
 
 
-async def test_two_tasks_side_by_side_serve_everybody_once() -> None:
-    evening = Evening(shards=4)
+@pytest.mark.parametrize("counts", [(2,), (1, 4, 2)])
+async def test_tasks_side_by_side_serve_everybody_once(counts: tuple[int, ...]) -> None:
+    """Also where their number changes while they run."""
+    evening = Evening(shards=16)
     evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
-    reports = await asyncio.gather(*(evening.tick(task=task, tasks=2) for task in range(2)))
+    tasks = [evening.tick(task_index=task, task_count=count) for count in counts for task in range(count)]
+    reports = await asyncio.gather(*tasks)
     assert sum(outcomes(report).get("sent", 0) for report in reports) == 12
     assert set(evening.got().values()) == {1}
 
@@ -101,7 +101,7 @@ async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> 
     evening.now += timedelta(hours=2, minutes=45)
     report = await evening.tick()
     assert report.unserved > 0
-    later = await evening.tick(since=evening.now)
+    later = await evening.tick(installed_at=evening.now)
     assert later.unserved == 0
 
 
@@ -119,12 +119,9 @@ async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() ->
     """It has no end of its own; the shard is served once it has gone."""
     evening = Evening()
     evening.add("ann")
+    due = await read_due(evening.claims, evening.limits, evening.now, timedelta(0), None)
     of_ann = (evening.slots["ann"].at, 20)
-    [held] = [one.key for one in (await _due(evening)).claimable if (one.cohort.slot, one.cohort.hour) == of_ann]
+    [held] = [one.key for one in due.claimable if (one.cohort.slot, one.cohort.hour) == of_ann]
     await evening.redis.set(held, "1")
     assert (outcomes(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
     assert outcomes(await evening.later(hours=2, seconds=1)) == {"sent": 1}
-
-
-async def _due(evening: Evening) -> Any:
-    return await read_due(evening.claims, evening.limits, evening.now, timedelta(0), None)

@@ -21,7 +21,7 @@ async def _terms(evening: Evening, uid: str) -> Any:
     from notifications.run.state import Run
 
     slot = evening.slots[uid]
-    return Run(evening.parts).user_terms(uid, slot.recap_date, slot.at)
+    return Run(evening.services).user_terms(uid, slot.recap_date, slot.at)
 
 
 class Failing:
@@ -156,7 +156,7 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
 async def test_a_day_that_ended_though_the_reply_was_lost_is_told_as_what_it_is() -> None:
     """Its second try finds its own ledger: nobody else ended the day."""
     evening = Evening()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann")
     real, replies = evening.store.end_day, iter([StoreDown("memory", "The reply is lost.")])
 

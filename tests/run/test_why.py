@@ -79,17 +79,17 @@ async def waiting(evening: Evening) -> None:
 
 
 async def held(evening: Evening) -> None:
-    terms = Run(evening.parts).user_terms("ann", evening.slots["ann"].recap_date, evening.slots["ann"].at)
+    terms = Run(evening.services).user_terms("ann", evening.slots["ann"].recap_date, evening.slots["ann"].at)
     await evening.claims.claim(terms, "another", 2)
 
 
 async def missed(evening: Evening) -> None:
-    evening.falls_back = False
+    evening.has_fallback = False
     await evening.later(hours=2, minutes=1)
 
 
 async def dead(evening: Evening) -> None:
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.summarizer.script = lambda question: REFUSAL
     for _ in range(3):
         await evening.later(minutes=6)

@@ -94,7 +94,7 @@ def context(evening: Evening) -> Context:
     return Context(
         settings=Settings(),
         claims=evening.claims,
-        open_parts=evening._open,
+        open_services=evening._open,
         offset=timedelta(0),
         terminated=evening.terminated,
     )

@@ -71,7 +71,7 @@ def test_an_empty_answer_is_an_answer() -> None:
         name: [] for name in ("highlights", "decisions", "open_questions", "worth_knowing", "overview")
     }
     draft = read(**empty, headline="", push="", day_emoji="")
-    assert (draft, draft.says_nothing) == (Draft("", (), ""), True)
+    assert (draft, draft.is_empty) == (Draft("", (), ""), True)
     assert counts(WHOLE | empty) == {"kept": 0}
 
 

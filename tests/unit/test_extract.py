@@ -11,8 +11,9 @@ import pytest
 
 from notifications.adapters.sentences import sentences
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
-from notifications.recap.extract import MAX_CANDIDATES, extract
+from notifications.recap.extract import extract
 from notifications.recap.material import Material
+from notifications.recap.scoring import MAX_CANDIDATES
 from tests.support.rows import rows
 
 DAY = date(2026, 5, 1)

@@ -124,7 +124,7 @@ def test_numbers_agree_up_to_where_they_contradict(
     fits: dict[str, str], contradicts: dict[str, str], named: str
 ) -> None:
     found = limits(seconds(fits))
-    assert {name: found.span(name) for name in fits} == {n: timedelta(seconds=float(t)) for n, t in fits.items()}
+    assert {name: found.duration(name) for name in fits} == {n: timedelta(seconds=float(t)) for n, t in fits.items()}
     assert refusal(seconds(contradicts)).startswith(named)
 
 
@@ -172,4 +172,4 @@ def test_a_push_may_take_what_the_platform_leaves_before_the_last_five_seconds()
 
 
 def test_a_duration_is_known_by_its_name() -> None:
-    assert Limits(start_gap_seconds=0.25).span("start_gap") == timedelta(milliseconds=250)
+    assert Limits(start_gap_seconds=0.25).duration("start_gap") == timedelta(milliseconds=250)

@@ -102,4 +102,4 @@ def test_the_wearer_is_known_where_any_turn_is_theirs() -> None:
     ):
         found = material(DAY, talks, None)
         assert found is not None
-        assert (found.spoken, found.knows_the_wearer) == known
+        assert (found.has_transcript, found.wearer_is_known) == known

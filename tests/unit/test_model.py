@@ -74,7 +74,7 @@ def test_a_collapse_id_is_the_hash_of_user_and_day() -> None:
     ],
 )
 def test_what_was_talked_of_makes_a_recap_and_a_title_does_not(told: Conversation, tells: bool) -> None:
-    assert told.tells_something is tells
+    assert told.has_content is tells
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_conversations_length_in_minutes(started: datetime | None, finished: d
 
 @pytest.mark.parametrize(("start", "empty"), [(AT - MINUTE, False), (AT, True), (AT + MINUTE, True)])
 def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) -> None:
-    assert Window(start, AT).empty is empty
+    assert Window(start, AT).is_empty is empty
 
 
 @pytest.mark.parametrize(

@@ -151,14 +151,16 @@ HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]
     ],
 )
 def test_of_one_cohort_a_task_holds_its_share_at_most(count: int, tasks: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in batches(shards_of(COHORT, "e1", count), count, tasks, 8)] == sizes
+    assert [
+        len(batch) for batch in batches(shards_of(COHORT, "e1", count), per_cohort=count, tasks=tasks, limit=8)
+    ] == sizes
 
 
 @pytest.mark.parametrize(("count", "tasks", "held"), [(1, 1, 8), (1, 4, 8), (16, 1, 8), (16, 16, 8)])
 def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
     """One cohort's slowest user holds up no more than its batch: most cohorts are small."""
     shards = spread([one for cohort in HOURS for one in shards_of(cohort, "e1", count)], 0, tasks, count)
-    found = list(batches(shards, count, tasks, 8))
+    found = list(batches(shards, per_cohort=count, tasks=tasks, limit=8))
     assert len(found[0]) == held
     assert sorted(one.key for batch in found for one in batch) == sorted(one.key for one in shards)
 
@@ -167,7 +169,8 @@ def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
 def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> None:
     """Each task's first batch, in the order in which it goes through them: together they are all shards."""
     shards = shards_of(COHORT, "e1", count)
-    first = [next(batches(spread(shards, task, tasks, count), count, tasks, count)) for task in range(tasks)]
+    spreads = [spread(shards, task, tasks, count) for task in range(tasks)]
+    first = [next(batches(ordered, per_cohort=count, tasks=tasks, limit=count)) for ordered in spreads]
     assert {shard.index for batch in first for shard in batch} == set(range(count))
 
 

@@ -138,7 +138,7 @@ class RedisClaims:
         stored = await self._call(lambda: self._client.get(self._prefix + key))
         return stored is not None and decode(stored) == value  # set by an attempt whose reply was lost
 
-    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+    async def set_once(self, key: str, at: datetime, kept: timedelta) -> bool:
         """Store `at` unless the key has a value, and let it expire `kept` from now. Returns whether it was stored."""
         if await self.take_turn(key, kept, at):
             return True
