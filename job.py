@@ -38,7 +38,7 @@ except ModuleNotFoundError as missing:
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.context import Context
-from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, shown
+from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, show_progress
 from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.ports import Telemetry
@@ -205,7 +205,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                     offset=offset,
                     terminated=terminated,
                     samples=wiring.sample_users,
-                    shown=shown,
+                    show_progress=show_progress,
                     since=wiring.served_since(settings),
                 )
                 return Ended(await command.operation(context))
@@ -217,7 +217,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 offset=offset,
                 task_index=settings.task_index,
                 task_count=settings.task_count,
-                show_progress=shown,
+                show_progress=show_progress,
                 installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())

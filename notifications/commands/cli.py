@@ -288,7 +288,7 @@ def _resend(args: argparse.Namespace) -> Operation:
         raise UsageFault("resend --where takes --date, and no UID: it is about all users of that date.")
     from notifications.commands.resend.many import ResendSelection, resend_many
 
-    return partial(resend_many, ResendSelection(args.date, args.where, args.limit), write=not args.no_write)
+    return partial(resend_many, ResendSelection(args.date, args.where, args.limit), dry_run=args.no_write)
 
 
 def _doctor(args: argparse.Namespace) -> Operation:

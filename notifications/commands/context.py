@@ -31,7 +31,7 @@ class Context:
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
-    shown: ShowProgress = lambda progress: nullcontext()
+    show_progress: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: no user was due before
 
 

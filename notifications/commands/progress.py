@@ -22,7 +22,7 @@ FORM = "{n_fmt} of {total_fmt} due so far done{postfix}, {rate_noinv_fmt}, {rema
 
 
 @asynccontextmanager
-async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
+async def show_progress(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Draw a progress line until the work ends; all other output is printed above it."""
     error, out = sys.stderr, sys.stdout
     if not (isinstance(error, SafeStream) and isinstance(out, SafeStream) and error.isatty()):
@@ -82,7 +82,7 @@ class Previews:
         self._pushes = 0
 
 
-WORDS = {Outcome.DONE_BEFORE: "had theirs already", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
+WORDS = {Outcome.DONE_BEFORE: "already done", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
 
 
 class Ended(NamedTuple):

@@ -96,7 +96,7 @@ def kind_of(row: UserDay) -> str | None:
     """Its colour on the heat map; None for a day that was not due, or may not have been."""
     if row.state in (None, UNKNOWN):
         return None
-    if row.stopped or row.state in LOST:
+    if row.has_unfinished_resend or row.state in LOST:
         return "lost"
     if row.state in WAITING:
         return "waiting"

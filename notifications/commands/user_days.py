@@ -42,7 +42,7 @@ class UserDay:
         return self.listed.uid
 
     @property
-    def stopped(self) -> bool:
+    def has_unfinished_resend(self) -> bool:
         """Whether a resend opened it and did not finish: only that command does."""
         return is_abandoned_resend(self.ledger)
 

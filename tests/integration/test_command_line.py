@@ -242,7 +242,7 @@ def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
     wait_for(lambda: stage.record("ann", slot).state is ClaimState.IDLE, "claim that waits")
     process.send_signal(signal.SIGTERM)
     finished = stage.end(process, 8)
-    assert (finished.code, "is unfinished; the same command finishes it" in finished.err) == (1, True), finished.err
+    assert (finished.code, "is unfinished; run the same command again" in finished.err) == (1, True), finished.err
 
 
 def test_a_window_whose_start_is_not_before_its_end_is_never_stored(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.commands.resend import finish, open_day
+from notifications.commands.resend import finish_day, open_day
 from notifications.domain.claim import sweep_key
 from notifications.domain.push import PushAnswer, PushResult, PushText
 from notifications.run.state import Run
@@ -25,7 +25,7 @@ async def resent(evening: Evening, uid: str) -> None:
     """As an operator's command does it."""
     listed = await evening.store.user_document(uid)
     run = Run(evening.services)
-    await finish(run, await open_day(run, listed, evening.slots[uid].recap_date))
+    await finish_day(run, await open_day(run, listed, evening.slots[uid].recap_date))
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(0, False), (30, False), (31, True), (119, True), (125, True)])
