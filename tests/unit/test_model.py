@@ -13,7 +13,6 @@ from notifications.domain.model import (
     Conversation,
     DayState,
     Device,
-    Ledger,
     Turn,
     Window,
     collapse_id,
@@ -113,12 +112,6 @@ def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) 
 )
 def test_a_day_is_open_or_ended_or_unreadable(state: DayState, final: bool, is_open: bool) -> None:
     assert (state.final, state.open) == (final, is_open)
-
-
-def test_a_ledger_starts_at_its_first_sequence_with_no_try() -> None:
-    ledger = Ledger(date(2026, 5, 1), DayState.PENDING)
-    assert (ledger.seq, ledger.tries, ledger.repeats, ledger.failures, ledger.crashes) == (1, 0, 0, 0, 0)
-    assert ledger.devices == {}
 
 
 @pytest.mark.parametrize(

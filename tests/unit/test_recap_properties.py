@@ -332,10 +332,6 @@ def test_an_innocent_sentence_is_kept_by_the_extract() -> None:
         assert letters_of(told) == letters_of(case["text"]), number
 
 
-def test_there_are_sixty_innocent_sentences_in_twelve_languages() -> None:
-    assert (len(INNOCENT), len({one["language"] for one in INNOCENT})) == (60, 12)
-
-
 ALONE = (
     *("The ferry to Split leaves at seven on Friday.", "Anna pays 40 euros to Clara on Monday."),
     *("Tom paints the garden fence.", "The boiler is broken again.", "Grandmother turns ninety on the twentieth."),
