@@ -151,7 +151,7 @@ def _supervised(settings: Settings) -> Iterator[Termination]:
 
 async def run_once(command: Command, settings: Settings, terminated: Termination) -> int:
     """One command; or one tick, and its heartbeat where one is set."""
-    heartbeat = wiring.heartbeat(settings) if command.is_the_schedulers else None
+    heartbeat = wiring.heartbeat(settings) if command.is_scheduled_tick else None
     if heartbeat is not None:
         heartbeat.start()
     ended = Ended(1, "A defect ended this run; its log has the trace.")
@@ -190,8 +190,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 show=previews,
                 offset=offset,
                 telemetry=telemetry,
-                fills=command.fills,
-                sends=command.sends,
+                may_add_samples=command.may_add_samples,
+                can_push=command.can_push,
             )
             async with terminated.entered(parts) as opened:
                 yield opened
@@ -221,13 +221,13 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())
-            previews.log_suppressed_counts()
+            previews.print_suppressed_count()
             seconds = time.monotonic() - begun
             events.info("tick.finished", **result.as_event(), seconds=round(seconds, 3), exit_code=exit_code(result))
             log.log_suppressed_counts()
             return print_summary(result, seconds, in_words=not settings.on_platform)
         finally:  # where it did not come to its end, and after a command
-            previews.log_suppressed_counts()
+            previews.print_suppressed_count()
             log.log_suppressed_counts()
 
 

@@ -117,15 +117,16 @@ async def open_services(
     show: Show,
     offset: timedelta,
     telemetry: Telemetry,
-    fills: bool,
-    sends: bool,
+    may_add_samples: bool,
+    can_push: bool,
 ) -> AsyncIterator[Services]:
     """Everything a run with work needs, closed in reverse order.
 
-    `fills`: put sample users into a new data folder. `sends`: where it serves a pretended time, they talk then, too.
+    `may_add_samples`: put sample users into a new data folder. `can_push`: whether the command may push; if so, and at
+    a pretended time, the sample users get conversations of that time.
     """
     async with AsyncExitStack() as stack:
-        store = await _store(settings, claims, offset, fills=fills, sends=sends)
+        store = await _store(settings, claims, offset, may_add_samples=may_add_samples, can_push=can_push)
         stack.push_async_callback(store.aclose)
         summarizer = verifier = None
         if settings.openai:
@@ -171,7 +172,9 @@ def telemetry(settings: Settings) -> Telemetry:
     return Telemetry()
 
 
-async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
+async def _store(
+    settings: Settings, claims: Claims, offset: timedelta, *, may_add_samples: bool, can_push: bool
+) -> Store:
     """Firestore where a project is set, else SQLite in the data folder."""
     limits, rules = settings.limits, settings.limits.ledger_rules
     if settings.project is not None:
@@ -183,9 +186,9 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
     from notifications.adapters.local.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
-    if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
+    if may_add_samples and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
-    elif offset and sends:
+    elif offset and can_push:
         await samples.talk(store, await claims.now() + offset)
     return store
 

@@ -107,7 +107,7 @@ SWITCH: dict[str, Any] = {"action": "store_true"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line. Raises UsageFault for what it does not know."""
+    """The parser of the command line. Raises UsageFault for what it does not know."""
     codes = "0 all handled or safely waiting, 1 a defect,\n5 a user's day ended without a recap"
     top = _Parser(
         prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", codes)
@@ -170,27 +170,27 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One invocation. `operation` is set where it is not a tick."""
+    """One invocation. `operation` is None for a tick."""
 
     now: datetime | None = None
     user: str | None = None
     every_minute: bool = False
     dry_run: bool = False
     operation: Operation | None = None
-    sends: bool = True
-    local: bool = False  # it writes what an app otherwise writes
-    fills: bool = True  # a new data folder, with sample users
+    can_push: bool = True
+    is_local_only: bool = False  # it writes what an app otherwise writes
+    may_add_samples: bool = True  # to a new data folder
 
     @property
-    def is_the_schedulers(self) -> bool:
+    def is_scheduled_tick(self) -> bool:
         """Whether it is what a scheduler starts: a tick for all users, now."""
         return self.operation is None and self.user is None and self.now is None
 
     def check(self, settings: Settings) -> None:
-        """Raises UsageFault for what these settings forbid."""
-        if self.now and self.sends and not settings.store_is_local:
+        """Raise UsageFault for what these settings forbid."""
+        if self.now and self.can_push and not settings.store_is_local:
             raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
-        if self.local and not settings.store_is_local:
+        if self.is_local_only and not settings.store_is_local:
             raise UsageFault(
                 "this writes users into the data folder or an emulator; a real project's app writes its own."
             )
@@ -207,9 +207,9 @@ def parse(arguments: Sequence[str]) -> Command:
         every_minute=args.every_minute,
         dry_run=args.dry_run,
         operation=_operation(args),
-        sends=not no_write and args.command in (None, "resend"),
-        local=args.command in ("import", "samples"),
-        fills=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
+        can_push=not no_write and args.command in (None, "resend"),
+        is_local_only=args.command in ("import", "samples"),
+        may_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
     )
 
 

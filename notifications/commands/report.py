@@ -30,7 +30,7 @@ PEOPLE = 200  # who need a person, by name; the rest is counted
 
 @dataclass(slots=True)
 class Figures:
-    """Counts alone, so that memory is constant whatever the number of users."""
+    """Only counts, so that memory is constant for any number of users."""
 
     day: date
     due: int = 0
@@ -109,13 +109,13 @@ STDOUT = "-"
 
 
 async def report(day: date | None, output: Path | None, context: Context) -> int:
-    """Reads only; constant memory: what is kept is counts."""
+    """Print the page. Reads only, in constant memory."""
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
-    async with context.open_services() as parts:
-        days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
+    async with context.open_services() as services:
+        days = UserDays(services.store, DayQuery(which, now, services.limits.rules, context.since))
         async with aclosing(days.rows()) as rows:
             async for row in rows:
                 figures.add(row)
@@ -148,7 +148,7 @@ STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def page(figures: Figures, now: datetime) -> str:
-    """The whole file."""
+    """The page as HTML."""
     day = figures.day
     parts = [
         f"<h1>Recaps of {day}</h1>",
@@ -248,9 +248,9 @@ def _bars(rows: Iterable[tuple[str, int]], kind: str) -> str:
     shown = [(name, count) for name, count in rows if count]
     if not shown:
         return '<p class="dim">None.</p>'
-    most = max(count for _, count in shown)
+    highest = max(count for _, count in shown)
     return "".join(
-        f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / most:.1f}%"></i>'
+        f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / highest:.1f}%"></i>'
         f"<b>{count:,}</b></div>"
         for name, count in shown
     )

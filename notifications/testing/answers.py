@@ -8,7 +8,7 @@ from typing import Any
 
 from notifications.recap.verify import FALSE_SENTENCES
 
-GARDEN = "talked about the garden"  # stands in the talk of every test user
+GARDEN = "talked about the garden"  # in the talk of every test user
 MARKED = re.compile(r"^(\w{5}) (?:\[(\d+)[^\]]*\] )?(.*)$", re.MULTILINE)
 MARKER = re.compile(r"marker(?: of this day)?: (\w{5})")
 SECOND_MARKER = re.compile(r"The second marker: (\w{5})\.")
@@ -87,6 +87,6 @@ def answer_to(name: str, notes: str, take: str) -> JSON:
 
 def with_number(answer: JSON, number: int) -> JSON:
     """The answer with every sentence citing that note."""
-    for one in [*answer["overview"], *answer["open_questions"], *answer["highlights"][0]["items"]]:
-        one["notes"] = [number]
+    for sentence in [*answer["overview"], *answer["open_questions"], *answer["highlights"][0]["items"]]:
+        sentence["notes"] = [number]
     return answer

@@ -67,7 +67,7 @@ AN_HOUR_BEFORE = SLOT - timedelta(hours=1)
 class StoreSuite(DocumentsSuite):
     """The ledger's verbs, each one transaction (docs/protocol.md, section 4); and the documents."""
 
-    begin_at_once = 5  # stores that meet; fewer where each lost commit waits for a lock
+    begin_at_once = 5  # concurrent stores; fewer if each lost commit waits for a lock
 
     async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(self, store: Store) -> None:
         before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
@@ -175,7 +175,9 @@ class StoreSuite(DocumentsSuite):
     async def test_of_many_that_begin_one_pushes(self, store: Store) -> None:
         async with AsyncExitStack() as opened:
             stores = [await opened.enter_async_context(self.make()) for _ in range(self.begin_at_once)]
-            decisions = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
+            decisions = await asyncio.gather(
+                *(persistently(begun, f"run-{number}") for number, begun in enumerate(stores))
+            )
         assert sorted(decision.step for decision in decisions) == [NextStep.BUSY] * (len(stores) - 1) + [NextStep.PUSH]
         assert len(self.world.summaries("ann")) == 1
 
