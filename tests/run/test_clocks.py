@@ -21,32 +21,21 @@ MIDGE = timedelta(milliseconds=1)
 @pytest.mark.parametrize(
     ("ahead", "read_in", "apart"),
     [
-        (timedelta(0), timedelta(0), False),
-        (5 * MINUTE, timedelta(0), False),
-        (5 * MINUTE + MIDGE, timedelta(0), True),
-        (-5 * MINUTE, timedelta(0), False),
-        (-5 * MINUTE - MIDGE, timedelta(0), True),
-        (9 * MINUTE, 4 * MINUTE, False),  # frozen between the two readings
-        (9 * MINUTE + MIDGE, 4 * MINUTE, True),
-        (-5 * MINUTE - MIDGE, 4 * MINUTE, True),
+        *[(timedelta(0), 0, False), (5 * MINUTE, 0, False), (5 * MINUTE + MIDGE, 0, True)],
+        *[(-5 * MINUTE, 0, False), (-5 * MINUTE - MIDGE, 0, True), (-5 * MINUTE - MIDGE, 4, True)],
+        *[(9 * MINUTE, 4, False), (9 * MINUTE + MIDGE, 4, True)],  # frozen between the two readings
     ],
 )
-def test_clocks_are_apart_beyond_five_minutes(ahead: timedelta, read_in: timedelta, apart: bool) -> None:
-    assert Comparison(RedisTime(NOON, 0, 0), ahead, read_in).apart is apart
+def test_clocks_are_apart_beyond_five_minutes(ahead: timedelta, read_in: int, apart: bool) -> None:
+    assert Comparison(RedisTime(NOON, 0, 0), ahead, read_in * MINUTE).apart is apart
 
 
 @pytest.mark.parametrize(
     ("moved", "before", "after", "off"),
     [
-        (60, 60, 60, 0),
-        (360, 60, 60, 0),
-        (361, 60, 60, 301),
-        (-240, 60, 60, 0),
-        (-241, 60, 60, -301),
-        (60, 60, 4000, 0),  # the process was frozen before the answer was read
-        (4000, 60, 4000, 0),  # or before it was asked for
-        (4301, 60, 4000, 301),
-        (86_460, 60, 61, 86_399),
+        *[(60, 60, 60, 0), (360, 60, 60, 0), (361, 60, 60, 301), (-240, 60, 60, 0), (-241, 60, 60, -301)],
+        *[(60, 60, 4000, 0), (4301, 60, 4000, 301)],  # the process was frozen before the answer was read
+        *[(4000, 60, 4000, 0), (86_460, 60, 61, 86_399)],  # or before it was asked for
     ],
 )
 def test_a_jump_is_what_both_clocks_can_not_have_moved(moved: int, before: float, after: float, off: int) -> None:
@@ -57,12 +46,10 @@ def test_the_sentences_say_which_clock_how_far_and_what_to_do() -> None:
     then = "set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
     assert disagreement(DAY, None) == f"Redis' clock is 24 h 0 min ahead of the store's; {then}"
     assert disagreement(-DAY, timedelta(0)) == f"Redis' clock is 24 h 0 min behind the store's; {then}"
-    together = disagreement(DAY, DAY + MINUTE)
-    assert together == f"Redis' clock is 24 h 0 min ahead of the store's, and so is this machine's; {then}"
-    all_three = disagreement(DAY, -10 * MINUTE)
-    assert (
-        all_three == f"Redis' clock is 24 h 0 min ahead of the store's, and this machine's 0 h 10 min behind it; {then}"
-    )
+    together = "is 24 h 0 min ahead of the store's, and so is this machine's"
+    assert disagreement(DAY, DAY + MINUTE) == f"Redis' clock {together}; {then}"
+    apart = "is 24 h 0 min ahead of the store's, and this machine's 0 h 10 min behind it"
+    assert disagreement(DAY, -10 * MINUTE) == f"Redis' clock {apart}; {then}"
     assert host_is_wrong(5 * MINUTE) == ""
     assert host_is_wrong(-3 * DAY).startswith("This machine's clock is 3 days behind the store's and Redis'; ")
     assert off_by(-90 * MINUTE) == "1 h 30 min behind"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from notifications.domain.claim import sweep_key
-from notifications.domain.errors import (
-    ConfigFault,
-    DependencyDown,
-)
+from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, outcomes
@@ -21,15 +19,34 @@ BUSY = PushAnswer(PushResult.BUSY, "UNAVAILABLE")
 UNKNOWN = PushAnswer(PushResult.UNKNOWN, "TimeoutError")
 GONE = PushAnswer(PushResult.GONE, "UNREGISTERED")
 REFUSED = PushAnswer(PushResult.REFUSED, "SENDER_ID_MISMATCH")
+QUOTA = PushAnswer(PushResult.BUSY, "QUOTA_EXCEEDED", timedelta(seconds=60), quota=True, whose=Whose.UNSAID)
+UNSAID = PushAnswer(PushResult.BUSY, "UNAUTHENTICATED", config=True, whose=Whose.UNSAID)
+MANY = [f"user-{n:02}" for n in range(12)]
+
+
+def one_by_one(*uids: str) -> Evening:
+    evening = Evening(concurrency=1)
+    evening.add(*(uids or MANY))
+    return evening
+
+
+async def with_an_open_push(answer: PushAnswer = BUSY, devices: int = 1) -> Evening:
+    """ann's recap is stored, and its push still owed; from now on each is accepted."""
+    evening = Evening()
+    evening.add("ann", devices=devices)
+    evening.push.script = lambda token: answer if token == f"ann-{devices - 1}" else None
+    assert outcomes(await evening.tick()) == {"waiting": 1}
+    evening.push.script = lambda token: None
+    return evening
+
+
+def minutes_left(evening: Evening) -> int:
+    return round((evening.record("ann").until - evening.redis.ms) / 60_000)
 
 
 async def test_a_device_that_is_busy_stays_open_and_the_one_that_has_it_is_left_alone() -> None:
-    evening = Evening()
-    evening.add("ann", devices=2)
-    evening.push.script = lambda token: BUSY if token == "ann-1" else None
-    report = await evening.tick()
-    assert (outcomes(report), evening.state("ann"), evening.ledger("ann")["tries"]) == ({"waiting": 1}, "pending", 0)
-    evening.push.script = lambda token: None
+    evening = await with_an_open_push(devices=2)
+    assert (evening.state("ann"), evening.ledger("ann")["tries"]) == ("pending", 0)
     report = await evening.later(minutes=3)
     assert (outcomes(report), evening.got(), evening.summarizer.calls) == ({"sent": 1}, {"ann-0": 1, "ann-1": 1}, 1)
 
@@ -41,38 +58,32 @@ async def test_tries_without_an_answer_are_spaced_and_the_third_is_the_last() ->
     waits = []
     for _ in range(3):
         await evening.tick()
-        waits.append(round((evening.record("ann").until - evening.redis.ms) / 60_000))
+        waits.append(minutes_left(evening))
         evening.now += timedelta(minutes=31)
     assert waits == [1, 5, 25]
     assert (outcomes(await evening.tick()), evening.state("ann")) == ({"gave_up": 1}, "gave_up pushes")
     assert len(evening.push.asked) == 3
 
 
-async def test_a_dead_token_is_deleted_and_a_refused_one_is_kept() -> None:
+async def test_the_document_of_a_dead_device_is_deleted_and_a_refused_one_kept() -> None:
     evening = Evening()
     evening.add("ann", devices=3)
-    evening.push.script = {"ann-1": GONE, "ann-2": REFUSED}.get
+    evening.world.put_device("ann", "d3", {"fid": "dead", "token": "dead-too"})
+    evening.push.script = {"ann-1": GONE, "ann-2": REFUSED, "dead": GONE}.get
     report = await evening.tick()
-    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
+    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 2)
     assert sorted(evening.world.tokens("ann")) == ["d0", "d2"]
-    assert evening.ledger("ann")["devices"] == {
-        k: v for k, v in evening.ledger("ann")["devices"].items() if v in ("accepted", "gone")
-    }
+    assert set(evening.ledger("ann")["devices"].values()) == {"accepted", "gone"}
 
 
 async def test_a_refused_device_alone_is_tried_again_after_half_an_hour() -> None:
-    evening = Evening()
-    evening.add("ann")
-    evening.push.script = lambda token: REFUSED
-    await evening.tick()
+    evening = await with_an_open_push(REFUSED)
     assert evening.record("ann").until - evening.redis.ms == 30 * 60_000
-    evening.push.script = lambda token: None
     assert outcomes(await evening.later(minutes=31)) == {"sent": 1}
 
 
 async def test_a_push_service_that_refuses_our_credentials_stops_the_run() -> None:
-    evening = Evening(concurrency=1)
-    evening.add("ann", "bob")
+    evening = one_by_one("ann", "bob")
     evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "401", config=True)
     report = await evening.tick()
     assert isinstance(report.trouble, ConfigFault)
@@ -80,8 +91,7 @@ async def test_a_push_service_that_refuses_our_credentials_stops_the_run() -> No
 
 
 async def test_a_push_that_can_be_sent_to_nobody_uses_up_no_try() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = one_by_one("ann")
     evening.push.script = lambda token: DependencyDown("outbox", "The disk is full.")
     report = await evening.tick()
     assert (report.trouble is not None, evening.state("ann"), evening.ledger("ann")["tries"]) == (True, "pending", 0)
@@ -89,13 +99,9 @@ async def test_a_push_that_can_be_sent_to_nobody_uses_up_no_try() -> None:
 
 @pytest.mark.parametrize("has_fallback", [True, False])
 async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(has_fallback: bool) -> None:
-    evening = Evening()
+    evening = await with_an_open_push()
     evening.has_fallback = has_fallback
-    evening.add("ann")
-    evening.push.script = lambda token: BUSY
-    await evening.tick()
     evening.add("bob")
-    evening.push.script = lambda token: None
     report = await evening.later(hours=2, minutes=1)
     assert (outcomes(report), evening.summarizer.calls) == (
         {"sent": 2} if has_fallback else {"sent": 1, "missed": 1},
@@ -105,68 +111,39 @@ async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(has_fallback
 
 
 async def test_what_no_further_run_will_push_is_given_up() -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = await with_an_open_push()
     evening.push.script = lambda token: BUSY
-    await evening.tick()
     report = await evening.later(hours=2, minutes=18)
     assert (outcomes(report), evening.state("ann")) == ({"gave_up": 1}, "gave_up undelivered")
 
 
-async def test_an_open_delivery_of_who_moved_away_is_swept() -> None:
-    evening = Evening()
-    evening.add("ann")
-    evening.push.script = lambda token: BUSY
-    await evening.tick()
-    evening.world.update_user("ann", {"daily_summary_hour_local": 5})
-    evening.push.script = lambda token: None
-    await evening.later(minutes=5)
-    await evening.claims.delete(sweep_key(ENVIRONMENT))
-    report = await evening.later(minutes=5)
-    assert (report.counts.swept, outcomes(report), evening.state("ann"), evening.got()) == (
-        1,
-        {"sent": 1},
-        "sent",
-        {"ann-0": 1},
-    )
-
-
-@pytest.mark.parametrize("deed", ["erased", "off"])
-async def test_an_open_delivery_of_who_is_gone_is_given_up(deed: str) -> None:
-    evening = Evening()
-    evening.add("ann")
-    evening.push.script = lambda token: BUSY
-    await evening.tick()
-    if deed == "off":
-        evening.world.update_user("ann", {"daily_summary_enabled": False})
-    else:
+@pytest.mark.parametrize(
+    ("deed", "state"),
+    [("moved", "sent"), ("off", "gave_up user_gone_or_off"), ("erased", "gave_up user_gone_or_off")],
+)
+async def test_an_open_delivery_of_who_moved_away_or_is_gone_is_ended_by_the_sweep(deed: str, state: str) -> None:
+    evening = await with_an_open_push()
+    if deed == "erased":
         evening.world.delete_user("ann")
-    evening.push.script = lambda token: None
+    else:
+        changes: dict[str, Any] = {"daily_summary_hour_local": 5}
+        evening.world.update_user("ann", changes if deed == "moved" else {"daily_summary_enabled": False})
     await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
-    assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up user_gone_or_off", {})
+    assert (outcomes(report), report.counts.swept) == ({state.split()[0]: 1}, 1)
+    assert (evening.state("ann"), evening.got()) == (state, {"ann-0": 1} if state == "sent" else {})
 
 
 async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over() -> None:
-    evening = Evening()
-    evening.add("ann")
-    evening.push.script = lambda token: BUSY
-    await evening.tick()
-    evening.push.script = lambda token: None
+    evening = await with_an_open_push()
     report = await evening.later(hours=2, minutes=40)
     assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up undelivered", {})
     assert report.unserved > 0  # its shard went by, too
 
 
-QUOTA = PushAnswer(PushResult.BUSY, "QUOTA_EXCEEDED", timedelta(seconds=60), quota=True, whose=Whose.UNSAID)
-UNSAID = PushAnswer(PushResult.BUSY, "UNAUTHENTICATED", config=True, whose=Whose.UNSAID)
-MANY = [f"user-{n:02}" for n in range(12)]
-
-
 async def test_many_devices_over_quota_are_each_their_own_where_the_service_takes_more() -> None:
     """However many in a row: it was asked once for each three, and everybody else has theirs in the same run."""
-    evening = Evening(concurrency=1)
-    evening.add(*MANY)
+    evening = one_by_one()
     evening.push.script = lambda token: QUOTA if token < "user-06" else None
     report = await evening.tick()
     assert (outcomes(report), evening.push.probed) == ({"sent": 6, "waiting": 6}, 2)
@@ -175,8 +152,7 @@ async def test_many_devices_over_quota_are_each_their_own_where_the_service_take
 
 @pytest.mark.parametrize("says", [QUOTA, BUSY, UNKNOWN, REFUSED])
 async def test_many_devices_over_quota_are_the_projects_where_it_takes_nothing_else(says: PushAnswer) -> None:
-    evening = Evening(concurrency=1)
-    evening.add(*MANY)
+    evening = one_by_one()
     evening.push.says = says
     evening.push.script = lambda token: QUOTA
     report = await evening.tick()
@@ -186,9 +162,8 @@ async def test_many_devices_over_quota_are_the_projects_where_it_takes_nothing_e
 
 
 async def test_one_users_devices_and_one_device_of_many_users_are_not_many() -> None:
-    evening = Evening(concurrency=1)
+    evening = one_by_one()
     evening.add("ann", devices=5)
-    evening.add(*MANY)
     for uid in MANY:
         evening.world.put_token(uid, "d0", "shared")
     evening.push.script = lambda token: QUOTA
@@ -197,34 +172,23 @@ async def test_one_users_devices_and_one_device_of_many_users_are_not_many() -> 
 
 
 async def test_a_device_whose_quota_is_named_never_counts() -> None:
-    evening = Evening(concurrency=1)
-    evening.add(*MANY)
+    evening = one_by_one()
     evening.push.script = lambda token: replace(QUOTA, whose=Whose.DEVICE) if token < "user-10" else None
     report = await evening.tick()
     assert (outcomes(report)["sent"], evening.push.probed) == (2, 0)
 
 
-@pytest.mark.parametrize(
-    ("says", "trouble", "ended"),
-    [
-        (ACCEPTED, None, {"sent": 11, "waiting": 1}),  # it is this device's own
-        (BUSY, None, {"sent": 11, "waiting": 1}),  # nobody can say now
-        (UNKNOWN, None, {"sent": 11, "waiting": 1}),
-        (UNSAID, ConfigFault, {"waiting": 1, "stopped": 1}),
-        (REFUSED, ConfigFault, {"waiting": 1, "stopped": 1}),
-    ],
-)
-async def test_a_refusal_that_may_be_one_devices_own_is_decided_by_a_probe(
-    says: PushAnswer, trouble: type[Exception] | None, ended: dict[str, int]
-) -> None:
-    evening = Evening(concurrency=1)
-    evening.add(*MANY)
+@pytest.mark.parametrize("says", [ACCEPTED, BUSY, UNKNOWN, UNSAID, REFUSED])
+async def test_a_refusal_that_may_be_one_devices_own_is_decided_by_a_probe(says: PushAnswer) -> None:
+    """It is the device's own where the probe is accepted, and where nobody can say now."""
+    evening = one_by_one()
     evening.push.says = says
     evening.push.script = lambda token: UNSAID if token == "user-00-0" else None
     report = await evening.tick()
-    assert (outcomes(report), evening.push.probed) == (ended, 1)
-    assert report.trouble is None if trouble is None else isinstance(report.trouble, trouble)
-    assert evening.state("user-00") == "pending"
+    refused = says in (UNSAID, REFUSED)
+    assert outcomes(report) == ({"waiting": 1, "stopped": 1} if refused else {"sent": 11, "waiting": 1})
+    assert (isinstance(report.trouble, ConfigFault), report.trouble is None) == (refused, not refused)
+    assert (evening.push.probed, evening.state("user-00")) == (1, "pending")
 
 
 async def test_those_who_are_refused_at_once_share_one_probe() -> None:
@@ -244,28 +208,18 @@ async def test_those_who_are_refused_at_once_share_one_probe() -> None:
     assert evening.push.probed == 1
 
 
-@pytest.mark.parametrize("known_by", ["token", "fid"])
-async def test_who_has_it_by_its_token_or_its_fid_is_not_pushed_to_under_the_other(known_by: str) -> None:
+@pytest.mark.parametrize(("known_by", "other"), [("token", "fid"), ("fid", "token")])
+async def test_who_has_it_by_its_token_or_its_fid_is_not_pushed_to_under_the_other(known_by: str, other: str) -> None:
     """An evening begun by a version that knew the token alone, or before the app wrote the other into the document."""
     evening = Evening()
     evening.add("ann", devices=2)
     evening.world.put_device("ann", "d0", {known_by: "ann-0"})
     evening.push.script = lambda token: BUSY if token == "ann-1" else None
     await evening.tick()
-    evening.world.put_device("ann", "d0", {known_by: "ann-0", {"token": "fid", "fid": "token"}[known_by]: "other"})
+    evening.world.put_device("ann", "d0", {known_by: "ann-0", other: "other"})
     evening.push.script = lambda token: None
     assert outcomes(await evening.later(minutes=3)) == {"sent": 1}
     assert (evening.got(), len(evening.ledger("ann")["devices"])) == ({"ann-0": 1, "ann-1": 1}, 2)
-
-
-async def test_the_document_of_a_dead_installation_is_deleted() -> None:
-    evening = Evening()
-    evening.add("ann", devices=1)
-    evening.world.put_device("ann", "d1", {"fid": "dead", "token": "dead-too"})
-    evening.push.script = {"dead": GONE}.get
-    report = await evening.tick()
-    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 1)
-    assert sorted(evening.world.tokens("ann")) == ["d0"]
 
 
 @pytest.mark.parametrize(
@@ -279,5 +233,4 @@ async def test_a_users_other_device_does_not_wait_for_the_one_that_is_over_its_q
     evening.add("ann", devices=2)
     evening.push.script = {"ann-0": replace(QUOTA, retry_after=timedelta(minutes=90)), "ann-1": other}.get
     await evening.tick()
-    left = evening.record("ann").until - evening.redis.ms
-    assert (evening.state("ann"), round(left / 60_000)) == ("pending", minutes)
+    assert (evening.state("ann"), minutes_left(evening)) == ("pending", minutes)

@@ -13,7 +13,8 @@ from notifications.commands.why import why
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.told_once import told_hash
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
-from notifications.testing import Doc, talk
+from notifications.testing import talk
+from tests.support.days import around
 from tests.support.evening import EIGHT, Evening
 
 HOUR = timedelta(hours=1)
@@ -31,10 +32,7 @@ def told(evening: Evening, days: int) -> set[str]:
 
 def put(evening: Evening, days: int, **fields: object) -> None:
     """A ledger with the window of that day, unless these fields say otherwise."""
-    end = EIGHT + days * ONE_DAY
-    doc: Doc = {"state": "sent", "seq": 1, "date": day(evening, days), "window_start": end - ONE_DAY, "window_end": end}
-    kept = {name: value for name, value in (doc | {"told": ""} | fields).items() if value is not None}
-    evening.world.put_ledger("ann", day(evening, days), kept)
+    around(days, str(fields.pop("state", "sent")), **fields)(evening)
 
 
 def put_apps(evening: Evening, hours: int) -> None:
@@ -45,18 +43,26 @@ def put_apps(evening: Evening, hours: int) -> None:
 
 async def said(evening: Evening, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """What `why` says comes next for the first evening, and why a resend of it is refused."""
-    context = evening.context()
+    day = evening.slots["ann"].recap_date
     capsys.readouterr()
-    await why("ann", evening.slots["ann"].recap_date, context)
+    await why("ann", day, evening.context())
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
     with pytest.raises(Refused) as refused:
-        await resend("ann", evening.slots["ann"].recap_date, context)
+        await resend("ann", day, evening.context())
     return following, str(refused.value)
 
 
-async def test_what_a_ledger_told_that_this_version_can_not_read_is_not_told_again() -> None:
+def an_evening(talks: int = 1) -> Evening:
     evening = Evening()
-    evening.add("ann")
+    evening.add("ann", talks=talks)
+    return evening
+
+
+LOST = {"told": None, "window_start": None, "window_end": None}
+
+
+async def test_what_a_ledger_told_that_this_version_can_not_read_is_not_told_again() -> None:
+    evening = an_evening()
     put(evening, -1)
     await evening.tick()
     evening.world.put_ledger("ann", day(evening), evening.ledger("ann") | {"usd": 10**400})
@@ -68,8 +74,7 @@ async def test_what_a_ledger_told_that_this_version_can_not_read_is_not_told_aga
 async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_after_the_slot(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = an_evening()
     put(evening, 1)
     put(evening, 2, told=None)
     await evening.tick()
@@ -87,34 +92,29 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     assert f"not known, since the ledger of {day(evening, 2)} ends after" in " ".join(capsys.readouterr().out.split())
 
 
-async def test_what_was_said_before_the_app_made_the_skipped_day_is_told_there() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
+@pytest.mark.parametrize(
+    ("made", "talks", "in_the_next"),
+    [(3, {"night": 2}, set()), (14, {"upload": -2, "morning": 12}, {"morning"})],
+)
+async def test_the_apps_recap_of_a_skipped_day_tells_what_came_before_it_and_nothing_of_the_next_morning(
+    made: int, talks: dict[str, int], in_the_next: set[str]
+) -> None:
+    """Hours after the slot."""
+    evening = an_evening(talks=0)
     await evening.tick()
-    evening.world.put_talk("ann", "night", talk("ann", EIGHT + 2 * HOUR))
-    put_apps(evening, hours=3)
+    for key, hours in talks.items():
+        evening.world.put_talk("ann", key, talk("ann", EIGHT + hours * HOUR))
+    put_apps(evening, hours=made)
     await evening.later(days=1)
-    assert (evening.state("ann"), told(evening, 1)) == ("skipped no_content", set())
-
-
-async def test_the_apps_recap_of_a_skipped_day_tells_nothing_of_the_next_morning() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
-    await evening.tick()
-    evening.world.put_talk("ann", "upload", talk("ann", EIGHT - 2 * HOUR))
-    evening.world.put_talk("ann", "morning", talk("ann", EIGHT + 12 * HOUR))
-    put_apps(evening, hours=14)
-    await evening.later(days=1)
-    assert told(evening, 1) == {"morning"}
+    assert (evening.state("ann"), told(evening, 1)) == ("skipped no_content", in_the_next)
 
 
 @pytest.mark.parametrize("state", ["missed", "dead", None])
 async def test_what_the_app_told_of_a_day_without_a_recap_of_ours_is_not_told_again(state: str | None) -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = an_evening()
     put(evening, -1)
     if state is not None:
-        put(evening, 0, state=state, told=None, window_start=None, window_end=None)
+        put(evening, 0, state=state, **LOST)
     evening.world.put_talk("ann", "morning", talk("ann", EIGHT + 12 * HOUR))
     put_apps(evening, hours=5)
     await evening.later(days=1)
@@ -126,11 +126,10 @@ async def test_what_the_app_told_of_a_day_without_a_recap_of_ours_is_not_told_ag
 async def test_who_asks_for_a_day_that_the_next_has_told_hears_the_same_of_why_and_of_resend(
     state: str | None, talks: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evening = Evening()
-    evening.add("ann", talks=talks)
+    evening = an_evening(talks=talks)
     put(evening, -1)
     if state is not None:
-        put(evening, 0, state=state, told=None, window_start=None, window_end=None)
+        put(evening, 0, state=state, **LOST)
     await evening.later(days=1)
     evening.now += 5 * HOUR
     where = f"are in the recap of {day(evening, 1)}" if talks else f"were looked at for {day(evening, 1)}, which was"
@@ -141,8 +140,7 @@ async def test_who_asks_for_a_day_that_the_next_has_told_hears_the_same_of_why_a
 async def test_a_day_before_another_writers_is_refused_and_no_ledger_is_to_be_deleted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    evening = Evening()
-    evening.add("ann")
+    evening = an_evening()
     put(evening, 1, outcome="legacy", window_start=None, told=None)
     evening.now += timedelta(hours=30)
     _, refusal = await said(evening, capsys)
@@ -162,8 +160,7 @@ async def test_a_day_with_nothing_to_read_rests_on_what_could_let_it_read_furthe
     known: int, meanwhile: int, look_back: int
 ) -> None:
     """Beside a later day's window alone, or where the first known window is the bound."""
-    evening = Evening()
-    evening.add("ann", talks=0)
+    evening = an_evening(talks=0)
     put(evening, known)
     evening.world.put_talk("ann", "upload", talk("ann", EIGHT + meanwhile * ONE_DAY - 2 * HOUR))
     nothing = await read(evening, look_back)
@@ -173,8 +170,7 @@ async def test_a_day_with_nothing_to_read_rests_on_what_could_let_it_read_furthe
 
 
 async def test_a_day_with_nothing_to_read_rests_on_nothing_once_it_reaches_as_far_as_it_ever_can() -> None:
-    evening = Evening()
-    evening.add("ann", talks=0)
+    evening = an_evening(talks=0)
     put(evening, -1)
     found = await read(evening, 24)
     assert (found.conversations, found.neighbours.earlier, found.neighbours.later) == ([], {}, {})

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from notifications.domain.claim import ClaimState, pause_key, user_key
-from notifications.domain.errors import (
-    ClaimsDown,
-    StoreDown,
-)
+from notifications.domain.errors import ClaimsDown, StoreDown
+from notifications.run.state import Run
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, of, outcomes
 
 
-async def _terms(evening: Evening, uid: str) -> Any:
-    from notifications.run.state import Run
+async def claim_ann(evening: Evening, token: str) -> None:
+    """As a run does that then dies, or takes its time."""
+    slot = evening.slots["ann"]
+    await evening.claims.claim(Run(evening.services).user_terms("ann", slot.recap_date, slot.at), token, 2)
 
-    slot = evening.slots[uid]
-    return Run(evening.services).user_terms(uid, slot.recap_date, slot.at)
+
+def claiming(evening: Evening, look: Callable[[int], None]) -> None:
+    """At each claim of a user, look at its lane first."""
+    real = evening.claims.claim
+
+    async def claim(terms: Any, token: str, lane: int) -> Any:
+        if terms.key.startswith("users:"):
+            look(lane)
+        return await real(terms, token, lane)
+
+    evening.claims.claim = claim  # type: ignore[method-assign]
 
 
 class Failing:
@@ -45,7 +55,7 @@ async def test_who_was_being_served_when_runs_died_goes_alone_and_ends_dead() ->
     evening.add("ann", "bob")
     crashes = []
     for run in range(4):
-        await evening.claims.claim(await _terms(evening, "ann"), f"of run {run}, which dies", 2)
+        await claim_ann(evening, f"of run {run}")
         evening.now += timedelta(minutes=12)
         crashes.append(evening.record("ann").crashes)
     assert crashes == [0, 1, 2, 3]
@@ -57,15 +67,9 @@ async def test_who_was_being_served_when_runs_died_goes_alone_and_ends_dead() ->
 async def test_who_crashed_a_run_once_is_served_in_a_narrower_lane_of_the_same_tick() -> None:
     evening = Evening()
     evening.add("ann")
-    await evening.claims.claim(await _terms(evening, "ann"), "of a run that dies", 2)
-    lanes = []
-    real = evening.claims.claim
-
-    async def seen(terms: Any, token: str, lane: int) -> Any:
-        lanes.extend([lane] if terms.key.startswith("users:") else [])
-        return await real(terms, token, lane)
-
-    evening.claims.claim = seen  # type: ignore[method-assign]
+    await claim_ann(evening, "of a run that dies")
+    lanes: list[int] = []
+    claiming(evening, lanes.append)
     assert outcomes(await evening.later(minutes=12)) == {"sent": 1}
     assert (lanes, evening.got()) == ([0, 1], {"ann-0": 1})
 
@@ -73,7 +77,7 @@ async def test_who_crashed_a_run_once_is_served_in_a_narrower_lane_of_the_same_t
 async def test_a_user_whom_another_run_holds_leaves_the_shard_open() -> None:
     evening = Evening()
     evening.add("ann")
-    await evening.claims.claim(await _terms(evening, "ann"), "another", 2)
+    await claim_ann(evening, "another")
     report = await evening.tick()
     assert (outcomes(report), evening.got()) == ({"held": 1}, {})
     assert not (await evening.later(minutes=6)).idle
@@ -89,11 +93,8 @@ async def test_sigterm_releases_who_has_not_begun() -> None:
 
     evening.summarizer.ask = told_to_stop  # type: ignore[method-assign]
     report = await evening.tick()
-    assert (outcomes(report), evening.record("ann").state, evening.record("ann").failures) == (
-        {"stopped": 1},
-        ClaimState.IDLE,
-        0,
-    )
+    record = evening.record("ann")
+    assert (outcomes(report), record.state, record.failures) == ({"stopped": 1}, ClaimState.IDLE, 0)
     assert evening.record("ann").until == evening.redis.ms
 
 
@@ -130,14 +131,11 @@ async def test_a_store_that_is_down_charges_nobody(name: str) -> None:
 async def test_a_redis_that_fails_midway_stops_the_claiming() -> None:
     evening = Evening(concurrency=1)
     evening.add("ann", "bob")
-    real = evening.claims.claim
 
-    async def down(terms: Any, token: str, lane: int) -> Any:
-        if terms.key.startswith("users:"):
-            raise ClaimsDown("redis", "It is down.")
-        return await real(terms, token, lane)
+    def down(lane: int) -> None:
+        raise ClaimsDown("redis", "It is down.")
 
-    evening.claims.claim = down  # type: ignore[method-assign]
+    claiming(evening, down)
     report = await evening.tick()
     assert (isinstance(report.trouble, ClaimsDown), evening.summarizer.calls, evening.got()) == (True, 0, {})
 
