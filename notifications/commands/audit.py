@@ -16,7 +16,7 @@ from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, 
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
-UID_SHOWN = 60  # characters
+MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
 WRONG = (
     *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
@@ -109,7 +109,7 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
 def _say_account(day: date, account: Account, read: int) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
-        uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in LISTED else []
+        uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
         table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
     if account.costs.sources:
         words = {

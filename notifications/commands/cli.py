@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _help(example: str, codes: str) -> dict[str, Any]:
-    """The end of a help text; and no flag is guessed from its beginning."""
+    """Arguments of each parser: the end of the help text, and no abbreviated flags."""
     common = "2 usage, 3 bad configuration, 4 a dependency stopped it"
     epilog = f"example: python job.py {example}\nexit codes: {codes};\n{common}"
     return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
@@ -222,7 +222,7 @@ def _as_utf8(argument: str) -> str:
 
 
 def _reject_incompatible_flags(args: argparse.Namespace) -> None:
-    """Each flag belongs to its command: elsewhere it would be ignored."""
+    """Raise UsageFault for a flag of another command, which would be ignored."""
     given = {"--dry-run": args.dry_run, "--user": args.user is not None, "--every-minute": args.every_minute}
     given["--now"] = args.now is not None and args.command not in TAKES_NOW
     if args.command and (flags := [flag for flag, is_given in given.items() if is_given]):

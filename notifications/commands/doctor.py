@@ -20,8 +20,8 @@ from notifications.run.state import Services
 from notifications.run.tick import SHUTDOWN_WARNING_DAYS, days_left
 
 UIDS_SHOWN = 20
-SHOWN = 1_000  # characters
-DECIDED_BY = {  # what a person has to decide, and the flag for it
+MAX_SHOWN = 1_000  # characters of a field's value
+DECIDED_BY = {  # field that an operator has to decide -> flag
     "no time zone": " (--zone ZONE)",
     "an unknown time zone": " (--zone ZONE)",
     "no hour": " (--hour H)",
@@ -125,7 +125,7 @@ async def _check_users(store: Store, fix: Fix | None) -> str:
                 undecided.setdefault(kind, []).append(listed.uid)
     for kind, uids in sorted(undecided.items()):
         shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
-        say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+        say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, MAX_SHOWN)}", "      ")
     return _summary(fix, flawed, changed, flawed - seen)
 
 

@@ -122,7 +122,7 @@ def _listed(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def made_by(doc: Mapping[str, Any]) -> str:
-    """Who made it, and at what cost."""
+    """One sentence: who made the recap, and at what cost."""
     meta = _map(doc.get("metadata"))
     if meta.get("source") == "extract":
         maker = "Made of the day's own sentences, by no LLM"
@@ -139,7 +139,7 @@ def made_by(doc: Mapping[str, Any]) -> str:
 
 
 def checked(doc: Mapping[str, Any]) -> str:
-    """How many conversations were read how; what the checks dropped; whether a second look was taken."""
+    """Sentences: how the conversations were read, what the checks dropped, and whether a second look was taken."""
     coverage, checks = _map(doc.get("coverage")), _map(doc.get("checks"))
     words = (("whole", "whole"), ("part", "in part"), ("extract", "as their extract"))
     read = ", ".join(f"{coverage[name]} {word}" for name, word in words if coverage.get(name))

@@ -1,4 +1,4 @@
-"""The Store port in memory, and the documents below it as tests fill and read them."""
+"""The Store port in memory, and its documents for tests to fill and read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from notifications.testing.world import LONG_AGO, Doc
 
 @dataclass
 class Kept:
-    """One document, and when it was made and last written."""
+    """One document, and when it was created and last updated."""
 
     doc: Doc
     created: datetime
@@ -230,7 +230,7 @@ class MemoryStore(TransactionalLedger):
 
 
 class MemoryWorld:
-    """The documents as tests fill and read them: the World protocol."""
+    """The World protocol: the documents for tests to fill and read."""
 
     name = "memory"
     environment = ENVIRONMENT

@@ -58,7 +58,7 @@ class FcmPush:
         return await self._send_in_turn(bodies, timeout.total_seconds(), on_first_byte)
 
     async def probe(self) -> PushAnswer:
-        """FCM's answer to a message for a topic that it only validates: it reaches nobody."""
+        """FCM's answer to a message for a topic that it only validates: no device gets it."""
         return await self._send_in_turn([PROBE], CHECK_SECONDS, lambda: None)
 
     async def _send_in_turn(
@@ -141,7 +141,7 @@ Target = tuple[str, str]  # field of FCM's message, value
 
 
 def targets(device: Device) -> list[Target]:
-    """Where a message to this device may go, in the order to try."""
+    """The targets of a message to this device, in the order to try."""
     return [target for target in (("fid", device.fid), ("token", device.token)) if target[1]]
 
 
@@ -255,10 +255,10 @@ UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 class Error:
     """The `error` of an answer's body, the fields that the job reads; empty if there is none."""
 
-    code: str = ""  # FCM's own, else the reason of what refused it before FCM, else the general status
-    reason: str = ""  # of a google.rpc.ErrorInfo
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of that ErrorInfo
-    violations: str = ""  # of a google.rpc.QuotaFailure: subjects and descriptions
+    code: str = ""  # FCM's own code, else the ErrorInfo's reason, else the general status
+    reason: str = ""  # the reason of a google.rpc.ErrorInfo
+    metadata: Mapping[str, str] = field(default_factory=dict)  # the metadata of that ErrorInfo
+    violations: str = ""  # subjects and descriptions of a google.rpc.QuotaFailure
 
 
 def read_answer(status: int, error: Error, wait: timedelta | None = None) -> PushAnswer:
@@ -281,7 +281,7 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
 
 
 def _whose_quota(error: Error) -> Whose:
-    """The project's is refused before FCM sees the message; of a device's, FCM may give the violations."""
+    """Tell the project's quota from a device's: the first is refused before FCM, the second may list violations."""
     violations = error.violations.lower()
     if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violations:
         return Whose.PROJECT
@@ -290,7 +290,7 @@ def _whose_quota(error: Error) -> Whose:
 
 
 def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
-    """Refused credentials or permissions: what refuses them before FCM sees the message says so in an ErrorInfo."""
+    """Refused credentials or permissions. If they are refused before FCM sees the message, an ErrorInfo says so."""
     whose = Whose.PROJECT
     if error.code == "SERVICE_DISABLED":
         says = f"says that the API {code(error.metadata.get('service'), SERVICE)} is disabled; enable it"
