@@ -174,5 +174,5 @@ def test_one_odd_figure_is_one_unreadable_ledger(stage: Stage) -> None:
     assert {row["uid"]: row["ledger"] for row in rows} == {"good": "sent"} | dict.fromkeys(odd, "unreadable")
     why = stage.run("why", "nan", day)
     assert (why.code, why.err) == (1, "")
-    sentence = f"written by another version, or by hand; correct or delete users/nan/recap_deliveries/{day}."
+    sentence = f"written by another version, or by hand. Correct or delete users/nan/recap_deliveries/{day}."
     assert sentence in " ".join(why.out.split())
