@@ -177,9 +177,9 @@ class Command:
     every_minute: bool = False
     dry_run: bool = False
     operation: Operation | None = None
-    can_push: bool = True
+    can_send: bool = True
     is_local_only: bool = False  # it writes what an app otherwise writes
-    may_add_samples: bool = True  # to a new data folder
+    can_add_samples: bool = True  # to a new data folder
 
     @property
     def is_scheduled_tick(self) -> bool:
@@ -188,7 +188,7 @@ class Command:
 
     def check(self, settings: Settings) -> None:
         """Raise UsageFault for what these settings forbid."""
-        if self.now and self.can_push and not settings.store_is_local:
+        if self.now and self.can_send and not settings.store_is_local:
             raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
         if self.is_local_only and not settings.store_is_local:
             raise UsageFault(
@@ -207,9 +207,9 @@ def parse(arguments: Sequence[str]) -> Command:
         every_minute=args.every_minute,
         dry_run=args.dry_run,
         operation=_operation(args),
-        can_push=not no_write and args.command in (None, "resend"),
+        can_send=not no_write and args.command in (None, "resend"),
         is_local_only=args.command in ("import", "samples"),
-        may_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
+        can_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
     )
 
 
