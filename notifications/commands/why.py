@@ -43,7 +43,7 @@ OUTCOMES = {
     "undelivered": "no push of it was accepted in time",
     "user_gone_or_off": "the user was erased or switched off meanwhile",
     "failures": "the LLM failed on it too often",
-    "pushes": "the last permitted push was not accepted",
+    "pushes": "the last permitted push was not accepted",  # max_pushes was reached
 }
 STEP_TEXTS = {
     Step.MAKES: "the next run makes the recap. If no run comes, check the scheduler, and run python job.py doctor.",
