@@ -39,7 +39,7 @@ except ModuleNotFoundError as missing:
 from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.context import Context
-from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, shown
+from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, show_progress
 from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.ports import Telemetry
@@ -152,7 +152,7 @@ def _supervised(settings: Settings) -> Iterator[Termination]:
 
 async def run_once(command: Command, settings: Settings, terminated: Termination) -> int:
     """Run one command, or one tick with its heartbeat, if one is set."""
-    heartbeat = wiring.heartbeat(settings) if command.is_the_schedulers else None
+    heartbeat = wiring.heartbeat(settings) if command.is_scheduled_tick else None
     if heartbeat is not None:
         heartbeat.start()
     ended = Ended(1, "A defect ended this run; its log has the trace.")
@@ -191,8 +191,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 show=previews,
                 offset=offset,
                 telemetry=telemetry,
-                can_add_samples=command.fills,
-                can_send=command.sends,
+                can_add_samples=command.can_add_samples,
+                can_send=command.can_send,
             )
             async with terminated.entered(services) as opened:
                 yield opened
@@ -206,7 +206,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                     offset=offset,
                     terminated=terminated,
                     samples=wiring.sample_users,
-                    shown=shown,
+                    show_progress=show_progress,
                     since=wiring.served_since(settings),
                 )
                 return Ended(await command.operation(context))
@@ -218,17 +218,17 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 offset=offset,
                 task_index=settings.task_index,
                 task_count=settings.task_count,
-                show_progress=shown,
+                show_progress=show_progress,
                 installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())
-            previews.log_suppressed_counts()
+            previews.print_suppressed_count()
             seconds = time.monotonic() - started_at
             events.info("tick.finished", **result.as_event(), seconds=round(seconds, 3), exit_code=exit_code(result))
             log.log_suppressed_counts()
             return print_summary(result, seconds, in_words=not settings.on_platform)
         finally:  # also if the tick failed, and after a command
-            previews.log_suppressed_counts()
+            previews.print_suppressed_count()
             log.log_suppressed_counts()
 
 

@@ -13,7 +13,7 @@ from google.auth.transport.requests import Request
 
 from notifications.domain.errors import ConfigFault, DependencyDown
 
-REQUEST_SECONDS = 10.0  # the library waits for two minutes
+REQUEST_SECONDS = 10.0  # the library's default is two minutes
 
 
 class GoogleTokens:
@@ -36,15 +36,15 @@ class GoogleTokens:
             self.credentials.refresh(partial(Request(), timeout=REQUEST_SECONDS))
         except GoogleAuthError as cause:
             kind = type(cause).__name__
-            if _refuses(cause):
+            if _is_refusal(cause):
                 raise ConfigFault(
                     f"Google refuses the credentials for {self._where} ({kind}); see GOOGLE_APPLICATION_CREDENTIALS."
                 ) from cause
             raise DependencyDown("google", f"Google gives no token for {self._where} now ({kind}).") from cause
 
 
-def _refuses(cause: GoogleAuthError) -> bool:
-    """Whether the credentials are invalid, rather than the server unavailable (a metadata server: in the cause)."""
+def _is_refusal(cause: GoogleAuthError) -> bool:
+    """Whether the credentials are invalid, not the server unavailable. A metadata server's error is in the cause."""
     answer = cause if isinstance(cause, TransportError) else cause.__cause__
     if not isinstance(answer, TransportError):
         return not cause.retryable

@@ -1,1 +1,1 @@
-"""What a person can ask: one module a command."""
+"""The commands for operators, one module each."""

@@ -16,22 +16,22 @@ from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, 
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
-UID_SHOWN = 60  # characters
-UIDS_SHOWN = 20  # of each kind, on a terminal; --json has them all
+MAX_UID = 60  # characters of a uid in the table
+UIDS_SHOWN = 20  # per kind in the table; --json has them all
 WRONG = (
     *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
     *("duplicate_pushes", "duplicate_summaries"),
 )
-LISTED = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids a person may want
+LISTED = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids are printed
 RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 NEXT = {
     **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
     "gave_up": f"the recap is stored, and at least one device did not get it; {RESENDS}",
-    "unserved": f"no run came in time: look at the scheduler; {RESENDS}",
+    "unserved": f"no run came in time: check the scheduler; {RESENDS}",
     "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
     "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
     "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
-    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents anew",
+    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
     "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
     "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
 }
@@ -55,23 +55,23 @@ class Account:
                 shown.append(row.uid)
 
     @property
-    def wrong(self) -> bool:
+    def is_wrong(self) -> bool:
         """Whether a person should look."""
         return any(self.counts[kind] for kind in WRONG)
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
-    """Without a date, yesterday's in UTC; exit 1 where something is wrong. As JSON: a line a user, then the counts."""
+    """Audit a date, by default yesterday in UTC. Returns 1 if something is wrong. As JSON: users, then the counts."""
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
-    async with context.open_services() as parts:
-        days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
+    async with context.open_services() as services:
+        days = UserDays(services.store, DayQuery(which, now, services.limits.rules, context.since))
         account = await _account(days, _say_row if as_json else None)
     if as_json:
         say(json.dumps(_totals(which, account, days.documents_read)))
     else:
         _say_account(which, account, days.documents_read)
-    return 1 if account.wrong else 0
+    return 1 if account.is_wrong else 0
 
 
 async def _account(days: UserDays, say_row: Callable[[UserDay], None] | None) -> Account:
@@ -109,7 +109,7 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
 def _say_account(day: date, account: Account, read: int) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
-        uids = [printable(uid, UID_SHOWN) for uid in account.uids.get(kind, [])] if kind in LISTED else []
+        uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
         table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
     if account.costs.sources:
         words = {
@@ -123,5 +123,5 @@ def _say_account(day: date, account: Account, read: int) -> None:
     for kind in WRONG:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")
-    verdict = "something is wrong" if account.wrong else "all well"
+    verdict = "something is wrong" if account.is_wrong else "all well"
     say_wrapped(f"{day}: {verdict}; {read} documents read.")

@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _help(example: str, codes: str) -> dict[str, Any]:
-    """The end of a help text; and no flag is guessed from its beginning."""
+    """Arguments of each parser: the end of the help text, and no abbreviated flags."""
     common = "2 usage, 3 bad configuration, 4 a dependency stopped it"
     epilog = f"example: python job.py {example}\nexit codes: {codes};\n{common}"
     return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
@@ -107,7 +107,7 @@ SWITCH: dict[str, Any] = {"action": "store_true"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line. Raises UsageFault for what it does not know."""
+    """The parser of the command line. Raises UsageFault for what it does not know."""
     codes = "0 all handled or safely waiting, 1 a defect,\n5 a user's day ended without a recap"
     top = _Parser(
         prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", codes)
@@ -170,27 +170,27 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One invocation. `operation` is set where it is not a tick."""
+    """One invocation. `operation` is None for a tick."""
 
     now: datetime | None = None
     user: str | None = None
     every_minute: bool = False
     dry_run: bool = False
     operation: Operation | None = None
-    sends: bool = True
-    local: bool = False  # it writes what an app otherwise writes
-    fills: bool = True  # a new data folder, with sample users
+    can_send: bool = True
+    is_local_only: bool = False  # it writes what an app otherwise writes
+    can_add_samples: bool = True  # to a new data folder
 
     @property
-    def is_the_schedulers(self) -> bool:
+    def is_scheduled_tick(self) -> bool:
         """Whether it is what a scheduler starts: a tick for all users, now."""
         return self.operation is None and self.user is None and self.now is None
 
     def check(self, settings: Settings) -> None:
-        """Raises UsageFault for what these settings forbid."""
-        if self.now and self.sends and not settings.store_is_local:
+        """Raise UsageFault for what these settings forbid."""
+        if self.now and self.can_send and not settings.store_is_local:
             raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
-        if self.local and not settings.store_is_local:
+        if self.is_local_only and not settings.store_is_local:
             raise UsageFault(
                 "this writes users into the data folder or an emulator; a real project's app writes its own."
             )
@@ -207,9 +207,9 @@ def parse(arguments: Sequence[str]) -> Command:
         every_minute=args.every_minute,
         dry_run=args.dry_run,
         operation=_operation(args),
-        sends=not no_write and args.command in (None, "resend"),
-        local=args.command in ("import", "samples"),
-        fills=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
+        can_send=not no_write and args.command in (None, "resend"),
+        is_local_only=args.command in ("import", "samples"),
+        can_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
     )
 
 
@@ -222,7 +222,7 @@ def _as_utf8(argument: str) -> str:
 
 
 def _reject_incompatible_flags(args: argparse.Namespace) -> None:
-    """Each flag belongs to its command: elsewhere it would be ignored."""
+    """Raise UsageFault for a flag of another command, which would be ignored."""
     given = {"--dry-run": args.dry_run, "--user": args.user is not None, "--every-minute": args.every_minute}
     given["--now"] = args.now is not None and args.command not in TAKES_NOW
     if args.command and (flags := [flag for flag, is_given in given.items() if is_given]):
@@ -288,7 +288,7 @@ def _resend(args: argparse.Namespace) -> Operation:
         raise UsageFault("resend --where takes --date, and no UID: it is about all users of that date.")
     from notifications.commands.resend.many import ResendSelection, resend_many
 
-    return partial(resend_many, ResendSelection(args.date, args.where, args.limit), write=not args.no_write)
+    return partial(resend_many, ResendSelection(args.date, args.where, args.limit), dry_run=args.no_write)
 
 
 def _doctor(args: argparse.Namespace) -> Operation:

@@ -1,4 +1,4 @@
-"""Operations, the commands other than a tick, and what they work with."""
+"""The context of operations: the commands other than a tick."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What an operation works with; it may open the heavy parts."""
+    """What every operation gets; `open_services` opens the store, the LLM and the push channel."""
 
     settings: Settings
     claims: Claims
@@ -31,14 +31,14 @@ class Context:
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
-    shown: ShowProgress = lambda progress: nullcontext()
+    show_progress: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: no user was due before
 
 
 async def rows_of(
     read_page: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], size: int = PAGE
 ) -> AsyncGenerator[T]:
-    """Every row of a query, read page by page. `key`: the row's own, after which the next page begins."""
+    """Every row of a query, read page by page. `key`: the row's key, after which the next page begins."""
     after: K | None = None
     while page := await read_page(after, size):
         for row in page:
@@ -49,7 +49,7 @@ async def rows_of(
 
 
 async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
-    """A user that the job can serve. Raises UsageFault where there is none, or the document is flawed."""
+    """A user that the job can serve. Raises UsageFault if there is none, or its document is flawed."""
     listed = await store.user_document(uid)
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")

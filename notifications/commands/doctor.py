@@ -20,8 +20,8 @@ from notifications.run.state import Services
 from notifications.run.tick import SHUTDOWN_WARNING_DAYS, days_left
 
 UIDS_SHOWN = 20
-SHOWN = 1_000  # characters
-DECIDED_BY = {  # what a person has to decide, and the flag for it
+MAX_SHOWN = 1_000  # characters of a field's value
+DECIDED_BY = {  # field that an operator has to decide -> flag
     "no time zone": " (--zone ZONE)",
     "an unknown time zone": " (--zone ZONE)",
     "no hour": " (--hour H)",
@@ -39,21 +39,21 @@ class Fix:
 
 
 async def doctor(fix: Fix | None, context: Context) -> int:
-    """One line a check. Exit 1 where there is something to do."""
+    """Print one line per check. Returns 1 if there is something to do."""
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
-    async with context.open_services() as parts:
-        store = parts.store
-        ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(parts)))
+    async with context.open_services() as services:
+        store = services.store
+        ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))
         ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
         ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
         ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
         now = await context.claims.now()
-        ok.append(await _try_llm("the LLM", parts.summarizer, now))
-        if parts.verifier is not parts.summarizer and parts.verifier is not None:
-            ok.append(await _try_llm("the second look's LLM", parts.verifier, now))
-        ok.append(await _checked(f"push{parts.push.aside}", parts.push.check()))
+        ok.append(await _try_llm("the LLM", services.summarizer, now))
+        if services.verifier is not services.summarizer and services.verifier is not None:
+            ok.append(await _try_llm("the second look's LLM", services.verifier, now))
+        ok.append(await _checked(f"push{services.push.aside}", services.push.check()))
     return 0 if all(ok) else 1
 
 
@@ -125,7 +125,7 @@ async def _check_users(store: Store, fix: Fix | None) -> str:
                 undecided.setdefault(kind, []).append(listed.uid)
     for kind, uids in sorted(undecided.items()):
         shown = ", ".join(uids[:UIDS_SHOWN]) + (", …" if len(uids) > UIDS_SHOWN else "")
-        say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, SHOWN)}", "      ")
+        say_wrapped(f"{kind}{DECIDED_BY.get(kind, '')}: {len(uids)}: {printable(shown, MAX_SHOWN)}", "      ")
     return _summary(fix, flawed, changed, flawed - seen)
 
 
@@ -134,7 +134,7 @@ def _summary(fix: Fix | None, flawed: int, changed: int, left: int) -> str:
         return ""
     if fix is None:
         return f"{flawed} get no recap; doctor --fix corrects what has one right answer, and lists the rest."
-    rest = f"{several(left, 'user')} left: give --zone, --hour or --enable, or write their documents anew."
+    rest = f"{several(left, 'user')} left: give --zone, --hour or --enable, or write their documents again."
     if fix.write:
         say(f"      {changed} corrected; they got no recap before, which audit counts as unknown")
         return rest if left else ""

@@ -25,8 +25,8 @@ async def dry_run(uid: str | None, context: Context) -> int:
     now = await context.claims.now() + context.offset
     answers: Counter[str] = Counter()
     table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
-    async with context.open_services() as parts, aclosing(_served(parts, now, uid)) as served:
-        run = Run(parts, context.offset, context.terminated)
+    async with context.open_services() as services, aclosing(_served(services, now, uid)) as served:
+        run = Run(services, context.offset, context.terminated)
         async for user, slot in served:
             answer = await _answer(await view_day(run, user, slot, now, alone=uid is not None))
             answers[answer] += 1
@@ -36,10 +36,10 @@ async def dry_run(uid: str | None, context: Context) -> int:
     return 0
 
 
-async def _served(parts: Services, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
-    rules = parts.limits.rules
+async def _served(services: Services, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
+    rules = services.limits.rules
     if uid is not None:
-        _, user = await usable_user(parts.store, uid)
+        _, user = await usable_user(services.store, uid)
         if not user.enabled:
             raise UsageFault(f"users/{uid} is switched off; nothing is sent to them.")
         yield user, latest_slot(user.zone, user.hour, now)
@@ -47,8 +47,8 @@ async def _served(parts: Services, now: datetime, uid: str | None) -> AsyncGener
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
         for start in range(0, len(zones), MAX_ZONES):
-            read_page = partial(_due_users, parts.store, zones[start : start + MAX_ZONES], cohort.hour)
-            async with aclosing(rows_of(read_page, lambda listed: listed.uid, parts.limits.page_size)) as users:
+            read_page = partial(_due_users, services.store, zones[start : start + MAX_ZONES], cohort.hour)
+            async with aclosing(rows_of(read_page, lambda listed: listed.uid, services.limits.page_size)) as users:
                 async for listed in users:
                     if (due := listed.user) is not None:
                         yield due, slot_on(due.zone, cohort.zones[due.zone], due.hour)

@@ -1,4 +1,4 @@
-"""`import FILE.jsonl`: one user a line, with devices and conversations; all or nothing a line."""
+"""`import FILE.jsonl`: one user per line, with devices and conversations. A line is stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
 NEXT = (
     "next: python job.py --dry-run says who of them is due; python job.py serves them, python job.py --user UID "
-    "one of them at once (also where a run is at work on that hour already); python job.py why UID says why not."
+    "one of them at once (also if a run serves that hour already); python job.py why UID says why not."
 )
 MAX_LINE, SKIPPED = 64_000_000, 1_000_000  # bytes: of one line, and of what is passed over at a time
 MANY = 5_000  # conversations of one user, which take seconds
 PROGRESS_EVERY_SECONDS = 5.0
 Line = tuple[int, bytes | None]  # its number and text; None for a line that is too long
-MAX_SENTENCES = 20  # about refused lines: the rest is counted
+MAX_SENTENCES = 20  # lines printed about refused ones; beyond that only counted
 
 
 @dataclass(slots=True)
@@ -51,17 +51,17 @@ class _Progress:
 
 
 async def import_users(path: Path, context: Context) -> int:
-    """Exit 1 where a line was refused: the others are in, and the same file may be imported again."""
+    """Import each line. Returns 1 if one was refused: the others are stored, and the file may be imported again."""
     lines = _lines(path)
     first = await _next_line(lines)
     if first is None:
         raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
     progress = _Progress()
-    async with context.open_services() as parts:
+    async with context.open_services() as services:
         try:
-            await _import_lines(context, parts.store, first, lines, progress)
-        finally:  # whatever ended it, the imported users are served
-            await reopen(context, parts, progress.imported)
+            await _import_lines(context, services.store, first, lines, progress)
+        finally:  # even after an error the imported users are served
+            await reopen(context, services, progress.imported)
     imported, refused = len(progress.imported), progress.refused
     if refused > MAX_SENTENCES:
         say_wrapped(f"and {refused - MAX_SENTENCES} more", "    ", "  ")
@@ -103,7 +103,7 @@ async def _next_line(lines: Iterator[Line]) -> Line | None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
         if sys.stdin is None:
-            raise UsageFault("stdin is closed; give a file in place of -.")
+            raise UsageFault("stdin is closed; give a file instead of -.")
         yield sys.stdin.buffer
         return
     with path.open("rb") as file:
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """The lines that are not empty. Raises UsageFault where the file can't be read."""
+    """The lines that are not empty. Raises UsageFault if the file can't be read."""
     try:
         with _opened(path) as file:
             number = 0
@@ -166,7 +166,7 @@ def _object(line: bytes) -> dict[str, Any]:
         if isinstance(cause, _DuplicateName):
             raise Malformed(f"the name {printable(str(cause), 60)!r} is twice in one object.") from None
         where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
-        raise Malformed(f"it is no JSON{where}; write one whole object a line.") from None
+        raise Malformed(f"it is no JSON{where}; write one object per line.") from None
     if not isinstance(found, dict):
         raise Malformed("it is no object; write one object a line.")
     return found
@@ -188,43 +188,43 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-async def reopen(context: Context, parts: Services, uids: Iterable[str]) -> None:
-    """Forget that their shards are complete: users who had their recap are still done, by claim and ledger."""
+async def reopen(context: Context, services: Services, uids: Iterable[str]) -> None:
+    """Let runs serve the users' shards again. Users who have had their recap stay done, by claim and ledger."""
     now = await context.claims.now() + context.offset
-    keys = {key for uid in uids if (key := await _shard_in_service(parts, uid, now))}
+    keys = {key for uid in uids if (key := await _shard_in_service(services, uid, now))}
     for key in sorted(keys):
         [record] = await context.claims.read([key])
         if record.state is ClaimState.COMPLETE:
             await context.claims.delete_if_unchanged(key, record)
 
 
-async def _shard_in_service(parts: Services, uid: str, now: datetime) -> str | None:
+async def _shard_in_service(services: Services, uid: str, now: datetime) -> str | None:
     """The key of the user's shard, while its slot is being served."""
-    listed = await parts.store.user_document(uid)
+    listed = await services.store.user_document(uid)
     if listed is None or listed.user is None:
         return None
     slot = latest_slot(listed.user.zone, listed.user.hour, now)
-    over = parts.limits.rules.phase(slot.at, now) is Phase.OVER
-    return None if over else key_of(uid, slot.at, listed.user.hour, parts.claims.environment, parts.limits.shards)
+    over = services.limits.rules.phase(slot.at, now) is Phase.OVER
+    return None if over else key_of(uid, slot.at, listed.user.hour, services.claims.environment, services.limits.shards)
 
 
 UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
 
 
 async def samples(context: Context, *, remove: bool) -> int:
-    """Users with a sample's uid and a device of their own are not samples, and stay as they are."""
-    async with context.open_services() as parts:
+    """Put in or remove the sample users. Users with a sample's uid but a real device are left alone."""
+    async with context.open_services() as services:
         if remove:
-            count = await _remove_samples(context, parts.store)
+            count = await _remove_samples(context, services.store)
             say_wrapped(f"{several(count, 'sample user')} removed, with all that was made for them.")
             return 0
         now = await context.claims.now() + context.offset
         put: list[str] = []
         for uid, user, devices, conversations in context.samples(now):
-            if await parts.store.user_document(uid) is None or await _is_sample(parts.store, uid):
-                await parts.store.put(uid, user, devices, conversations)
+            if await services.store.user_document(uid) is None or await _is_sample(services.store, uid):
+                await services.store.put(uid, user, devices, conversations)
                 put.append(uid)
-        await reopen(context, parts, put)
+        await reopen(context, services, put)
         say_wrapped(f"{several(len(put), 'sample user')} put in; some are due now: python job.py.")
         return 0
 

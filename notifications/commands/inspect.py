@@ -1,4 +1,4 @@
-"""`inspect`: ledgers joined with what Redis says of them, also where it has forgotten. SCAN, never KEYS."""
+"""`inspect`: ledgers joined with their claims in Redis, including ledgers whose claim has expired."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers,
 
 
 async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """A line or JSON object for each claim, and each ledger without one: without a user or date, the open ledgers."""
+    """Print each claim with its ledger, and ledgers without a claim; without a user or date, only open ledgers."""
     claims = context.claims
     count = 0
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
-    async with context.open_services() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
+    async with context.open_services() as services, aclosing(_rows(services.store, claims, uid, day)) as rows:
         async for row in rows:
             count += 1
             if as_json:
@@ -101,7 +101,7 @@ async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]
     row["ttl_seconds"] = round(found.ttl.total_seconds()) if found.ttl else None
     day = day_of(text)
     if day is None or not uid or "/" in uid or not in_range(day):
-        return row  # another writer's key, which only looks like ours
+        return row  # a foreign key that only looks like ours
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
     listed = await store.user_document(uid)
     if listed is not None and listed.user is not None:

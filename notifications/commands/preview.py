@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from itertools import chain
 
 from notifications.commands.context import Context, usable_user
 from notifications.commands.show import say_recap
@@ -25,10 +26,10 @@ SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
 
 
 async def preview(uid: str, day: date | None, context: Context) -> int:
-    """Exit 1 where the day has nothing to say."""
-    async with context.open_services() as parts:
-        run = Run(parts, context.offset, context.terminated)
-        _, user = await usable_user(parts.store, uid)
+    """Print the recap that would be made. Returns 1 if the day has nothing to say."""
+    async with context.open_services() as services:
+        run = Run(services, context.offset, context.terminated)
+        _, user = await usable_user(services.store, uid)
         now = await context.claims.now() + context.offset
         slot = slot_of_day(user.zone, day, user.hour) if day else latest_slot(user.zone, user.hour, now)
         ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
@@ -86,10 +87,11 @@ def _say_calls(what: str, session: LLMSession) -> None:
 
 
 def _say_evidence(draft: Draft, writer: RecapWriter) -> None:
-    """Each sentence with its quote; then what was dropped, and what the second look said of it."""
+    """Print each sentence with its quote; then what was dropped, and the second look's objections."""
     lists = (draft.overview, draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets)
     say("")
-    for item in (*(i for h in draft.highlights for i in h.items), *(i for items in lists for i in items)):
+    highlights = chain.from_iterable(highlight.items for highlight in draft.highlights)
+    for item in chain(highlights, *lists):
         say_wrapped(f"{item.text}{' (confided)' if item.private else ''}", "    ", "  ")
         say_wrapped(f"quote: {item.quote}", "      ", "    ")
     for text, reason in writer.dropped:

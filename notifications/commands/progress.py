@@ -22,7 +22,7 @@ FORM = "{n_fmt} of {total_fmt} due so far done{postfix}, {rate_noinv_fmt}, {rema
 
 
 @asynccontextmanager
-async def shown(progress: Callable[[], Progress]) -> AsyncIterator[None]:
+async def show_progress(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Draw a progress line until the work ends; all other output is printed above it."""
     error, out = sys.stderr, sys.stdout
     if not (isinstance(error, SafeStream) and isinstance(out, SafeStream) and error.isatty()):
@@ -45,7 +45,7 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
         with tqdm.external_write_mode(file=error.bare):
             yield
 
-    tqdm.monitor_interval = 0  # no thread of its own
+    tqdm.monitor_interval = 0  # don't start a monitoring thread
     bar = tqdm(
         total=0, initial=progress().done, file=error.bare, ncols=COLUMNS - 1, bar_format=FORM, unit="", leave=False
     )
@@ -64,7 +64,7 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
 
 
 class Previews:
-    """The first pushes into the outbox, on a terminal; of the rest the number."""
+    """Prints the first pushes into the outbox on a terminal, and the number of the others."""
 
     def __init__(self) -> None:
         self._pushes = 0
@@ -75,14 +75,14 @@ class Previews:
             say_wrapped(f"push to {message.uid} (device {device}): {message.title}", "    ", "  ")
             say_wrapped(message.body, "    ")
 
-    def log_suppressed_counts(self) -> None:
+    def print_suppressed_count(self) -> None:
         """Print how many more there were."""
         if self._pushes > PREVIEWS and sys.stdout.isatty():
             say(f"  and {self._pushes - PREVIEWS:,} more pushes")
         self._pushes = 0
 
 
-WORDS = {Outcome.DONE_BEFORE: "had theirs already", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
+WORDS = {Outcome.DONE_BEFORE: "already done", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
 
 
 class Ended(NamedTuple):
@@ -115,7 +115,7 @@ def exit_code(result: RunResult) -> int:
 
 
 def print_summary(result: RunResult, seconds: float, *, in_words: bool) -> Ended:
-    """Print a line for a person, unless stdout and the events share one log."""
+    """Print the summary if `in_words`; without it stdout and the events share one log."""
     lines = _lines(result, seconds)
     for line in lines if in_words else []:
         say_line(line)

@@ -20,30 +20,30 @@ from notifications.domain.model import DayState
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
-LATE_MINUTES = (1, 5, 15, 30, 60, 120)  # after the slot; what is later is beyond the last
+LATE_MINUTES = (1, 5, 15, 30, 60, 120)  # minutes after the slot; later pushes share a last column
 LLM_SECONDS = (1, 2, 5, 10, 20, 60)
 WAITING = ("waiting", "unfinished", "sending", "pending")
 LOST = ("missed", "dead", "gave_up", "unserved", "unreadable", "invisible")
-KINDS = ("sent", "extract", "skipped", "waiting", "lost")  # of the heat map
-PEOPLE = 200  # who need a person, by name; the rest is counted
+KINDS = ("sent", "extract", "skipped", "waiting", "lost")  # the rows of the heat map's legend
+MAX_PEOPLE = 200  # users that are listed by uid; the others are only counted
 
 
 @dataclass(slots=True)
 class Figures:
-    """Counts alone, so that memory is constant whatever the number of users."""
+    """Only counts, so that memory is constant for any number of users."""
 
     day: date
     due: int = 0
-    invisible: int = 0  # to the query, whatever the date
+    invisible: int = 0  # users that the query can't see, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
     kinds: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)  # by state
-    late: Counter[int] = field(default_factory=Counter)  # by place in LATE_MINUTES
-    latency: Counter[int] = field(default_factory=Counter)  # by place in LLM_SECONDS
+    lost: Counter[str] = field(default_factory=Counter)  # days by state
+    late: Counter[int] = field(default_factory=Counter)  # pushes by index in LATE_MINUTES
+    latency: Counter[int] = field(default_factory=Counter)  # recaps by index in LLM_SECONDS
     failed_at: Counter[int] = field(default_factory=Counter)  # days with a failure or a retry, by hour in UTC
-    reasons: Counter[str] = field(default_factory=Counter)  # of failures
+    reasons: Counter[str] = field(default_factory=Counter)  # failures by reason
     costs: Costs = field(default_factory=Costs)
-    devices: Counter[str] = field(default_factory=Counter)  # FCM's answers
+    devices: Counter[str] = field(default_factory=Counter)  # devices by FCM's answer
     retried: int = 0
     people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
@@ -84,7 +84,7 @@ class Figures:
                 self.failed_at[at.hour] += 1
 
     def _name(self, row: UserDay) -> None:
-        if len(self.people) >= PEOPLE:
+        if len(self.people) >= MAX_PEOPLE:
             self.more_people += 1
             return
         entry = row.ledger
@@ -93,10 +93,10 @@ class Figures:
 
 
 def kind_of(row: UserDay) -> str | None:
-    """Its colour on the heat map; None for a day that was not due, or may not have been."""
+    """The day's colour on the heat map; None if it was not due, or may not have been."""
     if row.state in (None, UNKNOWN):
         return None
-    if row.stopped or row.state in LOST:
+    if row.has_unfinished_resend or row.state in LOST:
         return "lost"
     if row.state in WAITING:
         return "waiting"
@@ -109,18 +109,18 @@ STDOUT = "-"
 
 
 async def report(day: date | None, output: Path | None, context: Context) -> int:
-    """Reads only; constant memory: what is kept is counts."""
+    """Print the page. Reads only, in constant memory."""
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
-    async with context.open_services() as parts:
-        days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
+    async with context.open_services() as services:
+        days = UserDays(services.store, DayQuery(which, now, services.limits.rules, context.since))
         async with aclosing(days.rows()) as rows:
             async for row in rows:
                 figures.add(row)
     if str(path) == STDOUT:
-        sys.stdout.write(page(figures, now).encode("ascii", "xmlcharrefreplace").decode())  # in any locale
+        sys.stdout.write(page(figures, now).encode("ascii", "xmlcharrefreplace").decode())  # ASCII, whatever the locale
         return 0
     try:
         path.write_text(page(figures, now), encoding="utf-8")
@@ -148,7 +148,7 @@ STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def page(figures: Figures, now: datetime) -> str:
-    """The whole file."""
+    """The page as HTML."""
     day = figures.day
     parts = [
         f"<h1>Recaps of {day}</h1>",
@@ -214,7 +214,7 @@ def _heat_map(figures: Figures) -> str:
         place = (zone if zone in shown else REST, hour)
         merged[place] = merged.get(place, Counter()) + counts
     rows = sorted(shown) + ([REST] if len(sizes) > ZONES else [])
-    hours = sorted({hour for _, hour in figures.cells})  # the others would push these off a phone
+    hours = sorted({hour for _, hour in figures.cells})  # empty columns would not fit on a phone
     head = "".join(f"<th>{hour}</th>" for hour in hours)
     body = "".join(
         f'<tr><th class="zone">{escape(zone)}</th>{"".join(_cell(merged.get((zone, hour))) for hour in hours)}</tr>'
@@ -248,9 +248,9 @@ def _bars(rows: Iterable[tuple[str, int]], kind: str) -> str:
     shown = [(name, count) for name, count in rows if count]
     if not shown:
         return '<p class="dim">None.</p>'
-    most = max(count for _, count in shown)
+    highest = max(count for _, count in shown)
     return "".join(
-        f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / most:.1f}%"></i>'
+        f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / highest:.1f}%"></i>'
         f"<b>{count:,}</b></div>"
         for name, count in shown
     )

@@ -15,15 +15,15 @@ from notifications.domain.schedule import ONE_DAY, latest_slot
 from notifications.domain.text import clean
 from notifications.ports import Store
 
-DAYS_BACK = 7  # searched where no date is given
-TAIL_BYTES = 65_536  # of the outbox, which hold its last line
+DAYS_BACK = 7  # days searched if no date is given
+TAIL_BYTES = 65_536  # read from the end of the outbox: more than its last line
 
 
 async def show(uid: str | None, day: date | None, context: Context) -> int:
-    """Without a uid, the user of the last push in the data folder's outbox."""
+    """Print a recap; without a uid, that of the last push in the outbox."""
     owner = uid or _last_pushed(context)
-    async with context.open_services() as parts:
-        listed = await parts.store.user_document(owner)
+    async with context.open_services() as services:
+        listed = await services.store.user_document(owner)
         if listed is None:
             hint = "check the uid" if uid else "it had the last push; name another: python job.py show UID"
             raise UsageFault(f"users/{owner} does not exist; {hint}.")
@@ -34,8 +34,8 @@ async def show(uid: str | None, day: date | None, context: Context) -> int:
         else:
             now = await context.claims.now() + context.offset
             latest = latest_slot(listed.user.zone, listed.user.hour, now).recap_date
-            days = [latest - n * ONE_DAY for n in range(-1, DAYS_BACK)]
-        return await _show(parts.store, owner, days)
+            days = [latest - days_ago * ONE_DAY for days_ago in range(-1, DAYS_BACK)]
+        return await _show(services.store, owner, days)
 
 
 async def _show(store: Store, uid: str, days: list[date]) -> int:
@@ -82,7 +82,7 @@ LISTS = (
 
 
 def say_recap(doc: Mapping[str, Any]) -> None:
-    """Headline, figures, text, lists, and how it was made."""
+    """Print the headline, figures, text, lists, and how it was made."""
     say_wrapped(f"{_text(doc, 'day_emoji')} {_text(doc, 'headline')}".strip() or "(no headline)")
     stats = _map(doc.get("stats"))
     figures = (
@@ -101,7 +101,9 @@ def say_recap(doc: Mapping[str, Any]) -> None:
     for title, name, key in LISTS:
         _listed(title, (("- ", _text(item, key)) for item in _maps(doc.get(name))))
     tasks = _maps(doc.get("action_items"))
-    _listed("To do", (("[x] " if t.get("completed") is True else "[ ] ", _text(t, "description")) for t in tasks))
+    _listed(
+        "To do", (("[x] " if task.get("completed") is True else "[ ] ", _text(task, "description")) for task in tasks)
+    )
     places = (("", f"{_text(place, 'time')} {_text(place, 'address')}") for place in _maps(doc.get("locations")))
     _listed("Places", ((mark, text) for mark, text in places if text.strip()))
     say("")
@@ -120,7 +122,7 @@ def _listed(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def made_by(doc: Mapping[str, Any]) -> str:
-    """Who made it, and at what cost."""
+    """One sentence: who made the recap, and at what cost."""
     meta = _map(doc.get("metadata"))
     if meta.get("source") == "extract":
         maker = "Made of the day's own sentences, by no LLM"
@@ -137,7 +139,7 @@ def made_by(doc: Mapping[str, Any]) -> str:
 
 
 def checked(doc: Mapping[str, Any]) -> str:
-    """How many conversations were read how; what the checks dropped; whether a second look was taken."""
+    """Sentences: how the conversations were read, what the checks dropped, and whether a second look was taken."""
     coverage, checks = _map(doc.get("coverage")), _map(doc.get("checks"))
     words = (("whole", "whole"), ("part", "in part"), ("extract", "as their extract"))
     read = ", ".join(f"{coverage[name]} {word}" for name, word in words if coverage.get(name))

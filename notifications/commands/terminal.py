@@ -18,12 +18,12 @@ ANY_LENGTH = sys.maxsize
 
 def say(line: str) -> None:
     """One line on stdout. What could steer a terminal or forge another line is escaped."""
-    sys.stdout.write(f"{printable(line, ANY_LENGTH)}\n")  # at once: a progress line may be drawn between two writes
+    sys.stdout.write(f"{printable(line, ANY_LENGTH)}\n")  # one write, since a progress line may be drawn between two
     sys.stdout.flush()
 
 
 def say_line(text: str) -> None:
-    """One line where stdout is piped; wrapped on a terminal."""
+    """Print one line; on a terminal, wrapped."""
     if sys.stdout.isatty():
         say_wrapped(text, "    ", "")
     else:
@@ -36,7 +36,7 @@ def several(count: int, noun: str) -> str:
 
 
 def complain(sentence: str) -> None:
-    """One sentence on stderr: one line where it is piped; wrapped on a terminal."""
+    """Print one sentence on stderr, in one line; on a terminal, wrapped."""
     text = printable(sentence, ANY_LENGTH)
     lines = wrapped(text, COLUMNS) if sys.stderr.isatty() else [text]
     sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -42,8 +42,8 @@ class UserDay:
         return self.listed.uid
 
     @property
-    def stopped(self) -> bool:
-        """Whether a resend opened it and did not finish: only that command does."""
+    def has_unfinished_resend(self) -> bool:
+        """Whether a resend has begun and not finished it; only another resend finishes it."""
         return is_abandoned_resend(self.ledger)
 
     @property
@@ -127,7 +127,7 @@ def slot_of(listed: UserDocument, day: date) -> Slot | None:
 
 
 def covered_later(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
-    """Why a day without a recap is not made any more: a later day has read its conversations. Empty: it may be made."""
+    """Why a day can't be made any more: a later day has read its conversations. Empty if it can."""
     for day, ledger in sorted(ledgers.items()):
         begins_before = ledger.window_start is not None and ledger.window_start < slot.at
         has_all = ledger.told is None and ledger.window_end is not None and ledger.window_end > slot.at
@@ -139,12 +139,12 @@ def covered_later(slot: Slot, ledgers: Mapping[date, Ledger]) -> str:
 
 
 def is_abandoned_resend(ledger: Ledger | None) -> bool:
-    """Whether a resend left it open. The sweep does not end it: the same command does."""
+    """Whether a resend left it open. The sweep leaves it alone; another resend finishes it."""
     return ledger is not None and ledger.state.open and ledger.outcome == RESEND_OUTCOME
 
 
 def day_state(listed: UserDocument, ledger: Ledger | None, query: DayQuery) -> str | None:
-    """The state of the user's day; None where it was not due."""
+    """The state of the user's day; None if it was not due."""
     if ledger is not None and (ledger.state.final or ledger.state is DayState.UNREADABLE):
         return ledger.state.value
     if is_abandoned_resend(ledger):

@@ -1,4 +1,4 @@
-"""`why UID [DATE]`: every gate of one user's day in its order, with the values that decided, and what comes next."""
+"""`why UID [DATE]`: explain one user's day gate by gate, and say what happens next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from notifications.commands.context import Context
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
-from notifications.domain.claim import ClaimState, sweep_key, user_key
+from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
 from notifications.domain.told_once import split_told_hashes
@@ -22,79 +22,98 @@ from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
 STATES = {
-    DayState.SENT: "ended: sent",
-    DayState.SKIPPED: "ended: nothing was sent, on purpose",
-    DayState.MISSED: "ended without a recap: no run served it in time",
-    DayState.DEAD: "ended without a recap: it failed too often",
-    DayState.GAVE_UP: "ended: the recap is stored, and no push of it was accepted",
-    DayState.SENDING: "a run is pushing it, or died while it did",
-    DayState.PENDING: "the recap is stored, and a push of it is still owed",
-    DayState.UNREADABLE: "not one that this version can read",
+    DayState.SENT: "the recap was sent",
+    DayState.SKIPPED: "the recap was skipped on purpose",
+    DayState.MISSED: "the recap was missed: no run served it in time",
+    DayState.DEAD: "the recap is dead: it failed too often",
+    DayState.GAVE_UP: "the recap is stored, but no push of it was accepted",
+    DayState.SENDING: "a run is pushing the recap, or died while it did",
+    DayState.PENDING: "the recap is stored, and still has to be pushed",
+    DayState.UNREADABLE: "this version can't read the ledger",
 }
 DEVICES_NAMED = 5
-LEGACY = "made by another writer (an older deployment, or the app on demand), so nothing was pushed"
 OUTCOMES = {
-    "legacy": LEGACY,
-    "resend": "an operator's resend, which the same command finishes",
+    "legacy": "another writer (an older deployment, or the app on demand) made the recap, so nothing was pushed",
+    "resend": "an operator's resend; run the resend again to finish it",
     "no_content": "too little was said (RECAP_MIN_WORDS)",
     "no_devices": "the user has no device",
-    "inverted_window": "another day's ledger ends after its slot, so which conversations it had is not known",
-    "closed": "its catch-up was over, and RECAP_FALLBACK=none",
-    "crashes": "the process died with it too often",
-    "undelivered": "no push of it was accepted before its time was over",
+    "inverted_window": "a neighbouring ledger's window ends after this slot, and does not list its conversations",
+    "closed": "the catch-up was over, and RECAP_FALLBACK=none",
+    "crashes": "runs crashed on it too often",
+    "undelivered": "no push of it was accepted in time",
     "user_gone_or_off": "the user was erased or switched off meanwhile",
     "failures": "the LLM failed on it too often",
-    "pushes": "its last permitted push was not accepted",
+    "pushes": "the last permitted push was not accepted",  # max_pushes was reached
 }
-NEXT = {
-    Step.MAKES: "the next run makes it. If no run comes, look at the scheduler, and run python job.py doctor.",
+STEP_TEXTS = {
+    Step.MAKES: "the next run makes the recap. If no run comes, check the scheduler, and run python job.py doctor.",
     Step.SENDS_EXTRACT: "the next run of the closing pass sends the extract.",
-    Step.SENDS_DRAFT: "the next run of the closing pass sends its draft without a second look.",
-    Step.PUSHES: "the next run pushes it.",
-    Step.LEGACY: "the next run ends it as sent: another writer's summary of the date is stored. Nothing is pushed.",
-    Step.SKIPS: "the next run skips it, since too little was said.",
-    Step.MISSES: "the next run ends it as missed: its catch-up is over, and RECAP_FALLBACK=none.",
-    Step.MISSES_INVERTED: "the next run ends it as missed: {inverted}.",
-    Step.CLOSES_DEAD: "the next run ends it as dead: {reason}. {again} makes it after that.",
-    Step.GIVES_UP: "the next run gives it up: {reason}.",
-    Step.ENDED_IN_REDIS: "nothing until its claim expires, three hours after the slot; then a sweep ends its open "
-    "delivery.",
-    Step.WAITS: "it waits for {wait} after a failure; then {then}",
-    Step.SENDER_WAITS: "its sender may still be at work, for {wait} at most; then {then}",
+    Step.SENDS_DRAFT: "the next run of the closing pass sends the draft without a second look.",
+    Step.PUSHES: "the next run pushes the recap.",
+    Step.LEGACY: (
+        "the next run ends the day as sent: another writer's summary of the date is stored. Nothing is pushed."
+    ),
+    Step.SKIPS: "the next run skips the day: too little was said.",
+    Step.MISSES: "the next run ends the day as missed: the catch-up is over, and RECAP_FALLBACK=none.",
+    Step.MISSES_INVERTED: "the next run ends the day as missed: {inverted}.",
+    Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {again} to make the recap.",
+    Step.GIVES_UP: "the next run gives the recap up: {reason}.",
+    Step.ENDED_IN_REDIS: (
+        "nothing until the claim expires, three hours after the slot. Then a sweep ends the open delivery."
+    ),
+    Step.WAITS: "the day waits for {wait} after a failure; then {then}",
+    Step.SENDER_WAITS: "another run may still be pushing the recap, for {wait} at most; then {then}",
     Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
-    Step.HELD: "the run that holds it ends it; if that run has died, its claim lapses in {wait}, and then {then}",
-    Step.FOREIGN: "no run makes it while another writer's value stands under its key.",
-    Step.SHARD_WAITS: "its hour is served again in {wait}; then {then}",
-    Step.SHARD_HELD: "another run serves its hour; if that run has died, its claim lapses in {wait}, and then {then}",
-    Step.SHARD_FOREIGN: "no run serves its hour, since the key of its shard holds what this job did not write: "
-    "look at it by python job.py inspect --keys, and delete it.",
-    Step.SHARD_COMPLETE: "nothing by itself: all users of this hour were served; users who came since are served from "
-    "the next slot on. python job.py --user {uid} makes it now.",
-    Step.SKIPPED_BEFORE: "nothing by itself: an earlier run skipped it. python job.py --user {uid} looks again.",
-    Step.STUCK_LEDGER: "nothing by itself: its ledger was written by another version, or by hand; correct or delete "
-    "users/{uid}/recap_deliveries/{day}.",
-    Step.STUCK_INVERTED: "it waits for a person, then it is missed: {inverted}; delete it if a clock that was ahead "
-    "made it.",
-    Step.SWITCHED_OFF: "nothing; the user has switched recaps off.",
-    Step.EARLY: "it is made in the first run after {slot} UTC.",
-    Step.OVER: "nothing by itself: no run served this slot. {again} makes it.",
+    Step.HELD: "the run that holds the claim ends the day. If it has died, the claim lapses in {wait}; then {then}",
+    Step.FOREIGN: "no run makes the recap while the claim's key holds a foreign value.",
+    Step.SHARD_WAITS: "the hour is served again in {wait}; then {then}",
+    Step.SHARD_HELD: "another run serves this hour. If it has died, its claim lapses in {wait}; then {then}",
+    Step.SHARD_FOREIGN: (
+        "no run serves this hour: the key of its shard holds a foreign value. "
+        "Run python job.py inspect --keys to see it, then delete the key."
+    ),
+    Step.SHARD_COMPLETE: (
+        "nothing by itself: this hour was served, and users who came since are served from the next slot on. "
+        "Run python job.py --user {uid} to make the recap now."
+    ),
+    Step.SKIPPED_BEFORE: (
+        "nothing by itself: an earlier run skipped the day. Run python job.py --user {uid} to look again."
+    ),
+    Step.STUCK_LEDGER: (
+        "nothing by itself: the ledger was written by another version, or by hand. "
+        "Correct or delete users/{uid}/recap_deliveries/{day}."
+    ),
+    Step.STUCK_INVERTED: (
+        "the day fails until an operator acts, and is missed after the catch-up: {inverted}. "
+        "Delete it if a clock that was ahead made it."
+    ),
+    Step.SWITCHED_OFF: "nothing: the user has switched recaps off.",
+    Step.EARLY: "the first run after {slot} UTC makes the recap.",
+    Step.OVER: "nothing by itself: no run served this slot. Run {again} to make the recap.",
 }
-GOES_WRONG = (
-    *(Step.MISSES, Step.MISSES_INVERTED, Step.CLOSES_DEAD, Step.GIVES_UP),
-    *(Step.SHARD_FOREIGN, Step.STUCK_LEDGER, Step.STUCK_INVERTED),
+LOSING_STEPS = frozenset(
+    {
+        Step.MISSES,
+        Step.MISSES_INVERTED,
+        Step.CLOSES_DEAD,
+        Step.GIVES_UP,
+        Step.SHARD_FOREIGN,
+        Step.STUCK_LEDGER,
+        Step.STUCK_INVERTED,
+    }
 )
-WENT_WRONG = (DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DayState.UNREADABLE)
+LOST_STATES = frozenset({DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DayState.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ExplainedDay:
     """All that is read of one day."""
 
     listed: UserDocument
     view: DayView
     forecast: Forecast
-    conversations: DayInput
-    enough: bool  # for a recap
+    day_input: DayInput
+    enough_for_a_recap: bool
     summary: Mapping[str, Any] | None
     devices: int
 
@@ -103,61 +122,62 @@ class Facts:
         return self.view.ledgers.today
 
     @property
-    def younger(self) -> bool:
+    def created_after_slot(self) -> bool:
         """Whether the account was made after the slot."""
         return self.listed.created is not None and self.view.slot.at < self.listed.created
 
 
 async def why(uid: str, day: date | None, context: Context) -> int:
-    """Exit 1 where the day went, or goes, wrong."""
-    async with context.open_services() as parts:
-        run = Run(parts, context.offset, context.terminated)
+    """Print every gate of the day. Returns 1 if the recap was or will be lost."""
+    async with context.open_services() as services:
+        run = Run(services, context.offset, context.terminated)
         now = await context.claims.now() + context.offset
         listed = await run.services.store.user_document(uid)
         if listed is None or listed.user is None:
-            return await _explain_unserved(run, uid, listed, day, now)
+            return await _explain_invisible(run, uid, listed, day, now)
         user = listed.user
         slot = latest_slot(user.zone, user.hour, now) if day is None else slot_of_day(user.zone, day, user.hour)
         view = await view_day(run, user, slot, now)
-        conversations = await view.read()
+        day_input = await view.read()
         ledger = view.ledgers.today
-        facts = Facts(
+        devices, _ = await run.services.store.devices(uid)
+        explained = ExplainedDay(
             listed=listed,
             view=view,
             forecast=await view.forecast(),
-            conversations=conversations,
-            enough=conversations.material(run.services.limits.min_words) is not None,
+            day_input=day_input,
+            enough_for_a_recap=day_input.material(run.services.limits.min_words) is not None,
             summary=await run.services.store.summary_document(
                 uid, slot.recap_date, ledger.summary_id if ledger else ""
             ),
-            devices=len((await run.services.store.devices(uid))[0]),
+            devices=len(devices),
         )
-    for line in gate_lines(facts):
+    for line in gate_lines(explained):
         _say(line)
-    _say(f"next: {next_step(facts, facts.forecast)}")
-    return 1 if is_wrong(facts) else 0
+    _say(f"next: {describe_next(explained, explained.forecast)}")
+    return 1 if is_lost(explained) else 0
 
 
-async def _explain_unserved(run: Run, uid: str, listed: UserDocument | None, day: date | None, now: datetime) -> int:
-    """A user that no run sees. Only the sweep may still end what a run began for them."""
+async def _explain_invisible(run: Run, uid: str, listed: UserDocument | None, day: date | None, now: datetime) -> int:
+    """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
     if listed is not None:
         _say(f"document: not seen by the job: {listed.flaw}")
     else:
-        _say(f"document: users/{uid} does not exist: erased, or never there.")
+        _say(f"document: users/{uid} does not exist.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, swept = await run.services.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
         )
-        records = Records(claim, claim, swept, skipped=False)
+        records = Records(claim, ABSENT, swept, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
         if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None and listed.active):
-            _say(f"next of it: {_sentence(forecast, uid=uid)}")
+            _say(f"what happens to it: {_describe(forecast, uid=uid, day=ledger.date)}")
     if listed is not None:
-        _say("next: nothing until the document is correct: python job.py doctor --fix, or write it anew.")
+        _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
-        _say("next: nothing; check the uid.")
+        _say("next: nothing. Check the uid.")
     return 1
 
 
@@ -165,71 +185,71 @@ def _say(line: str) -> None:
     say_wrapped(line, "    ", "  ")
 
 
-def gate_lines(f: Facts) -> list[str]:
-    """One for each gate, in their order."""
-    user, slot, ledger = f.view.user, f.view.slot, f.ledger
+def gate_lines(explained: ExplainedDay) -> list[str]:
+    """The lines that `why` prints, in the order in which the gates decide."""
+    user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
+    due = f"{_utc(slot.at)} UTC"
+    if user.zone != "UTC":
+        due = f"{slot.at.astimezone(zone(user.zone)):%Y-%m-%d %H:%M} in {user.zone}, {due}"
     lines = [
         f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
-        f"day: {slot.recap_date}, due at {_local(slot.at, user.zone)}{_utc(slot.at)} UTC ({_phase(f.view)}).",
-        f"window: {_window_line(f)}",
-        f"devices: {f.devices}.",
-        f"claim: {_claim_line(f.view)}",
+        f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
+        f"window: {_window_line(explained)}",
+        f"devices: {explained.devices}.",
+        f"claim: {_claim_line(explained.view)}",
         f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
-    if f.summary is not None:
-        lines.append(f"recap: stored. {made_by(f.summary)} {checked(f.summary)}".rstrip())
+    if explained.summary is not None:
+        lines.append(f"recap: stored. {made_by(explained.summary)} {checked(explained.summary)}".rstrip())
     return lines
 
 
-def _window_line(f: Facts) -> str:
-    """What the recap covers: as its ledger says, else as the next run would read it."""
-    candidates, ledger = f.conversations.ledgers.candidates, f.ledger
+def _window_line(explained: ExplainedDay) -> str:
+    """What the recap covers: according to its ledger, else as the next run would read it."""
+    candidates, ledger, day_input = explained.view.ledgers.candidates, explained.ledger, explained.day_input
     if ledger is not None and ledger.told is None and ledger.window_end is not None:
-        # An older version's, or of another writer's recap. Read now, it would lack what the ledgers around have told.
+        # An older version or another writer ended the day. What its recap covered can't be recomputed: conversations
+        # that neighbouring recaps have used since are no longer read.
         since = f"{_utc(ledger.window_start)} to" if ledger.window_start else "up to"
-        return f"{since} {_utc(ledger.window_end)} UTC; which conversations it had is not stored."
+        return f"{since} {_utc(ledger.window_end)} UTC; which conversations it used is not stored."
     start, end = candidates.window.start, candidates.until
     if ledger is not None and ledger.told is not None:
         start, end = ledger.window_start or start, ledger.window_end or end
         read_from = ledger.read_from or start
-        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} told"
+        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} used"
         verdict = ""
     else:
         read_from = candidates.first_untold
-        what = several(len(f.conversations.conversations), "conversation")
-        verdict = f"; {'enough' if f.enough else 'too little'} for a recap"
-    if f.conversations.malformed:
-        what += f", {f.conversations.malformed} malformed and left out"
-    if f.conversations.encrypted:
-        what += f", {f.conversations.encrypted} encrypted, whose words only the app can read"
-    late = f" (what no recap has told: from {_utc(read_from)})" if read_from < start else ""
-    return f"{_utc(start)} to {_utc(end)} UTC{late}, {what}{verdict}."
+        what = several(len(day_input.conversations), "conversation")
+        verdict = f"; {'enough' if explained.enough_for_a_recap else 'too little'} for a recap"
+    if day_input.malformed:
+        what += f", {day_input.malformed} malformed and left out"
+    if day_input.encrypted:
+        what += f", {day_input.encrypted} encrypted, whose words only the app can read"
+    earlier_note = f" (with unused conversations from {_utc(read_from)})" if read_from < start else ""
+    return f"{_utc(start)} to {_utc(end)} UTC{earlier_note}, {what}{verdict}."
 
 
 def _utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-def _local(at: datetime, name: str) -> str:
-    return "" if name == "UTC" else f"{at.astimezone(zone(name)):%Y-%m-%d %H:%M} in {name}, "
-
-
 def _phase(view: DayView) -> str:
-    late = view.now - view.slot.at
+    since_slot = view.now - view.slot.at
     match view.phase:
         case Phase.EARLY:
-            return f"in {_span(-late)}"
+            return f"in {_duration(-since_slot)}"
         case Phase.DUE:
-            return f"{_span(late)} ago, served until its catch-up ends"
+            return f"{_duration(since_slot)} ago, due until the catch-up ends"
         case Phase.CLOSING:
-            return f"{_span(late)} ago, in its closing pass"
+            return f"{_duration(since_slot)} ago, in the closing pass"
         case _:
-            return f"{_span(late)} ago, no longer served"
+            return f"{_duration(since_slot)} ago, no longer served"
 
 
-def _span(span: timedelta) -> str:
-    minutes = max(0, round(span.total_seconds() / 60))
+def _duration(duration: timedelta) -> str:
+    minutes = max(0, round(duration.total_seconds() / 60))
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
@@ -237,109 +257,140 @@ def _span(span: timedelta) -> str:
 
 def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
-    left = timedelta(milliseconds=record.until - view.run.redis_ms(view.now))
+    wait = timedelta(milliseconds=record.until - view.run.redis_ms(view.now))
     reason = f"; the last failure: {record.reason}" if record.reason else ""
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
         case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
-            return "none; a day that was skipped ends it, and its key is free again."
+            return "none; skipping the day released it."
         case ClaimState.ABSENT:
-            return "none; no run has claimed it, or Redis has forgotten it."
+            return "none; no run has claimed it, or Redis has lost it."
         case ClaimState.CLAIMED:
-            return f"held by a run, for {_span(left)} at most{counted}{reason}."
+            return f"held by a run, for {_duration(wait)} at most{counted}{reason}."
         case ClaimState.IDLE:
-            return f"waits, due again in {_span(left)}{counted}{reason}."
+            return f"waits, due again in {_duration(wait)}{counted}{reason}."
         case ClaimState.FOREIGN:
-            return "another writer's value stands under its key, and holds it for two hours at most."
+            return "its key holds a foreign value, for two hours at most."
         case _:
             return f"ended: {record.state.value}{counted}{reason}."
 
 
 def ledger_line(entry: Ledger) -> str:
-    """What a ledger says, in words."""
-    words = [STATES[entry.state]]
+    """The ledger as text."""
+    phrases = [STATES[entry.state]]
     if entry.outcome:
-        words.append(OUTCOMES.get(entry.outcome, entry.outcome))
+        phrases.append(OUTCOMES.get(entry.outcome, entry.outcome))
     if entry.reason:
-        words.append(f"the last failure: {entry.reason}")
+        phrases.append(f"the last failure: {entry.reason}")
     if entry.tries:
-        words.append("1 try" if entry.tries == 1 else f"{entry.tries} tries")
+        phrases.append("1 try" if entry.tries == 1 else f"{entry.tries} tries")
     if entry.devices:
-        words.append(_answers(entry.devices))
+        phrases.append(_answers(entry.devices))
     if entry.sent_at:
-        words.append(f"at {_utc(entry.sent_at)} UTC")
-    return f"{'; '.join(words)}."
+        phrases.append(f"at {_utc(entry.sent_at)} UTC")
+    return f"{'; '.join(phrases)}."
 
 
 def _answers(devices: Mapping[str, str]) -> str:
-    """Each device's answer; of many, how many answered so. Devices are named by the hash of their token."""
+    """Each device's answer, by the hash of its token; beyond DEVICES_NAMED devices only the count per answer."""
     if len(devices) <= DEVICES_NAMED:
         return ", ".join(f"device {device} {answer}" for device, answer in sorted(devices.items()))
     answers = list(devices.values())
     return ", ".join(f"{answers.count(answer)} devices {answer}" for answer in sorted(set(answers)))
 
 
-def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: object) -> str:
+def _resend_command(uid: str, day: date) -> str:
+    return f"python job.py resend {uid} {day}"
+
+
+def _describe(
+    forecast: Forecast,
+    *,
+    uid: str,
+    day: date,
+    then: str = "the next run ends it.",
+    slot: str = "",
+    inverted: str = "",
+) -> str:
+    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: which ledger is too long."""
     entry = forecast.ledger
-    reason = OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else ""
-    return NEXT[forecast.step].format(wait=_span(forecast.wait), reason=reason, then=then, **words)
+    return STEP_TEXTS[forecast.step].format(
+        wait=_duration(forecast.wait),
+        reason=OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else "",
+        again=_resend_command(uid, day),
+        uid=uid,
+        day=day,
+        then=then,
+        slot=slot,
+        inverted=inverted,
+    )
 
 
-def next_step(f: Facts, forecast: Forecast) -> str:
+def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
     """What happens by itself and when, or the command to type."""
-    view, step, ledger, uid = f.view, forecast.step, f.ledger, f.view.user.uid
-    day, around = view.slot.recap_date, view.ledgers.nearby
-    again = f"python job.py resend {uid} {day}"
+    view, step, ledger, uid = explained.view, forecast.step, explained.ledger, explained.view.user.uid
+    day, nearby = view.slot.recap_date, view.ledgers.nearby
     if step is Step.ENDED and ledger is not None:
-        return _after_the_end(f, ledger, again)
+        return _describe_ended(explained, ledger)
     if step is Step.ENDED_IN_REDIS and ledger is None:
-        return _after_the_end_in_redis(f, again)
-    if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:  # a resend's: none sweeps it
-        return f"nothing by itself, unless that resend is at work; else it was stopped. {again} finishes it."
-    if step is Step.OVER and f.younger:
-        return "nothing; the account is younger than this slot."
-    if step is Step.OVER and (reason := covered_later(view.slot, around)):
-        return f"nothing; {reason}."
-    path = f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by}"
-    inverted = f"{path} has a window that ends after its slot"
-    then = next_step(f, forecast.then) if forecast.then else ""
-    return _sentence(forecast, then, uid=uid, day=day, again=again, slot=_utc(view.slot.at), inverted=inverted)
+        return _describe_ended_in_redis(explained)
+    if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
+        # An open ledger here belongs to a resend, which the sweep leaves alone.
+        again = _resend_command(uid, day)
+        return f"nothing by itself, unless a resend is still running. If it was stopped, run {again} to finish it."
+    if step is Step.OVER and explained.created_after_slot:
+        return "nothing: the account is younger than this slot."
+    if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
+        return f"nothing: {reason}."
+    return _describe(
+        forecast,
+        uid=uid,
+        day=day,
+        then=describe_next(explained, forecast.then) if forecast.then else "",
+        slot=_utc(view.slot.at),
+        inverted=f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by} has a window that ends after this slot",
+    )
 
 
-def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
-    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not f.devices:
-        shown = f"python job.py show {f.listed.uid}"
-        return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
-    if not f.view.user.enabled:
-        return "nothing; the day has ended, and the user has switched recaps off since."
-    reason = covered_later(f.view.slot, f.view.ledgers.nearby)
-    match ledger.state:
-        case DayState.SENT:
-            return f"nothing; it had its recap. {again} pushes it once more."
-        case DayState.GAVE_UP:
-            return f"nothing by itself. {again} pushes it."
-        case _ if reason:
-            return f"nothing; {reason}."
-        case DayState.SKIPPED:
-            return f"nothing; what was said since is in the next recap. {again} looks again."
-        case _:
-            return f"nothing by itself. {again} makes and pushes it."
+def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
+    uid, slot = explained.listed.uid, explained.view.slot
+    again = _resend_command(uid, slot.recap_date)
+    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not explained.devices:
+        return (
+            "nothing: the recap is in the app, and there is no device to push it to. "
+            f"Run python job.py show {uid} to read it."
+        )
+    if not explained.view.user.enabled:
+        return "nothing: the day has ended, and the user has switched recaps off since."
+    if ledger.state is DayState.SENT:
+        return f"nothing: the recap was sent. Run {again} to push it again."
+    if ledger.state is DayState.GAVE_UP:
+        return f"nothing by itself. Run {again} to push the recap."
+    if reason := covered_later(slot, explained.view.ledgers.nearby):
+        return f"nothing: {reason}."
+    if ledger.state is DayState.SKIPPED:
+        return f"nothing: what was said since is in the next recap. Run {again} to look again."
+    return f"nothing by itself. Run {again} to make and push the recap."
 
 
-def _after_the_end_in_redis(f: Facts, again: str) -> str:
-    """Redis says that it ended, and it has no ledger."""
-    uid, day = f.view.user.uid, f.view.slot.recap_date
-    state = f.view.records.claim.state
+def _describe_ended_in_redis(explained: ExplainedDay) -> str:
+    """What to do about a day that Redis says has ended, but that has no ledger."""
+    uid, day = explained.view.user.uid, explained.view.slot.recap_date
+    again = _resend_command(uid, day)
+    state = explained.view.records.claim.state
     if state is ClaimState.SENT:
-        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} {again} makes it here."
-    return f"nothing by itself: Redis says that it ended as {state.value}, without a ledger. {again} makes it."
+        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} Run {again} to make the recap here."
+    return (
+        f"nothing by itself: Redis says that the day ended as {state.value}, but it has no ledger. "
+        f"Run {again} to make the recap."
+    )
 
 
-def is_wrong(f: Facts) -> bool:
-    """Whether the day ended, is over, or will end, without the recap that was owed."""
-    step = f.forecast.step
-    if f.ledger is not None:
-        return f.ledger.state in WENT_WRONG or is_abandoned_resend(f.ledger) or step in GOES_WRONG
+def is_lost(explained: ExplainedDay) -> bool:
+    """Whether the user has lost, or will lose, the recap of this day."""
+    step, ledger = explained.forecast.step, explained.ledger
+    if ledger is not None:
+        return ledger.state in LOST_STATES or is_abandoned_resend(ledger) or step in LOSING_STEPS
     if step is Step.OVER:
-        return not f.younger
-    return step in GOES_WRONG or f.view.records.claim.state is ClaimState.SENT
+        return not explained.created_after_slot
+    return step in LOSING_STEPS or explained.view.records.claim.state is ClaimState.SENT

@@ -1,4 +1,4 @@
-"""For whoever writes an adapter: the ports in memory, and a contract suite for each port. Needs pytest alone.
+"""For authors of adapters: the ports in memory, and a contract suite for each port. Needs only pytest.
 
 A suite is a class of tests. A subclass gives `make`, which opens what is to be tested, and gets all of them:
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from notifications.recap.verify import FALSE_SENTENCES
 
-GARDEN = "talked about the garden"  # stands in the talk of every test user
+GARDEN = "talked about the garden"  # in the talk of every test user
 MARKED = re.compile(r"^(\w{5}) (?:\[(\d+)[^\]]*\] )?(.*)$", re.MULTILINE)
 MARKER = re.compile(r"marker(?: of this day)?: (\w{5})")
 SECOND_MARKER = re.compile(r"The second marker: (\w{5})\.")
 JUDGED = re.compile(r"^(\w{3}) \[(\w+)\] \(([\d, ]*)\) (.*)$")
-QUOTED = 60  # characters
+QUOTE_LENGTH = 60  # characters
 FALSE = frozenset(text for text, _ in FALSE_SENTENCES)
 
 JSON = dict[str, Any]
@@ -40,7 +40,7 @@ def recap_answer(who: str, quote: str = GARDEN, **changes: Any) -> JSON:
 
 
 def quotes_of(notes: str) -> dict[int, str]:
-    """Of each note that was sent, words to the letter."""
+    """A literal quote of each note that was sent."""
     marker = (MARKER.search(notes) or ["", ""])[1]
     found: dict[int, str] = {}
     number = 0
@@ -49,21 +49,21 @@ def quotes_of(notes: str) -> dict[int, str]:
             continue
         if numbered:
             number = int(numbered)
-            found.setdefault(number, text.rpartition("Quote: ")[2][:QUOTED])
+            found.setdefault(number, text.rpartition("Quote: ")[2][:QUOTE_LENGTH])
         elif len(text) >= len(found.get(number, "")) and not text.startswith("- "):
-            found[number] = text[:QUOTED]
+            found[number] = text[:QUOTE_LENGTH]
     return found
 
 
 def facts_answer(notes: str) -> JSON:
-    """What an LLM takes down of a part: of each note one fact, in its own words."""
+    """An LLM's facts of a part of a day: one for each note, in its own words."""
     quotes = list(quotes_of(notes).items())[:25]
     facts = [item(f"You talked about the garden, {n} times.", quote, [n]) for n, quote in quotes]
     return {"facts": facts}
 
 
 def verdicts_answer(notes: str, refuses: Refuses = lambda role, text: False) -> JSON:
-    """The verdicts of a judge who knows the false sentences, and refuses what it is told to."""
+    """Verdicts that reject the sentences known to be false, and those that `refuses` names."""
     second = (SECOND_MARKER.search(notes) or ["", ""])[1]
     lines = [line.removeprefix(f"{second} ") for line in notes.splitlines() if line.startswith(f"{second} ")]
     verdicts = []
@@ -87,6 +87,6 @@ def answer_to(name: str, notes: str, take: str) -> JSON:
 
 def with_number(answer: JSON, number: int) -> JSON:
     """The answer with every sentence citing that note."""
-    for one in [*answer["overview"], *answer["open_questions"], *answer["highlights"][0]["items"]]:
-        one["notes"] = [number]
+    for sentence in [*answer["overview"], *answer["open_questions"], *answer["highlights"][0]["items"]]:
+        sentence["notes"] = [number]
     return answer

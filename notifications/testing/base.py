@@ -1,4 +1,4 @@
-"""What the contract suites have in common: async tests that pytest runs without a plugin."""
+"""The base of the contract suites: async tests that pytest runs without a plugin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Suite:
         raise NotImplementedError
 
     def opened(self) -> AbstractAsyncContextManager[Any]:
-        """What a test gets: a suite may prepare it."""
+        """The argument of each test, which a suite may prepare."""
         return self.make()
 
     def __init_subclass__(cls) -> None:

@@ -35,7 +35,7 @@ SPENT = "daily_summary:spend:2026-05-01"
 
 
 class RedisCommands(Protocol):
-    """What a suite says to Redis itself, past the adapter; the tests alone."""
+    """Redis' own commands, which only the tests use, past the adapter."""
 
     async def get(self, key: str) -> Any: ...
     async def set(self, key: str, value: str, *, px: int | None = None) -> Any: ...
@@ -45,7 +45,7 @@ class RedisCommands(Protocol):
 
 
 async def terms(claims: Claims, key: str = KEY, **changes: Any) -> ClaimTerms:
-    """A user's terms from now on, but for the changes."""
+    """A user's terms from now on, with changes."""
     now = int((await claims.now()).timestamp() * 1000)
     base = ClaimTerms(
         key, lease_ms=600_000, expire_ms=now + 3 * HOUR, until_ms=now + 2 * HOUR, max_crashes=4, max_failures=3
@@ -79,7 +79,7 @@ OPERATIONS: list[tuple[str, Call, Operation]] = [
 
 
 def normal(record: Record, now: int) -> tuple[Any, ...]:
-    """What the table can see of a record: its times only as before, near or far."""
+    """What the table distinguishes in a record: its times only as past, near or far."""
     near = 0 if record.until <= now else 1
     return (record.state, record.token, near, record.failures, record.crashes, record.reason)
 
@@ -108,14 +108,14 @@ FOREIGN_VALUES: list[Any] = [
 
 
 class ClaimsSuite(Suite):
-    """Every verb against the table of `notifications.domain.claim`, and all that two runs may do at once."""
+    """Compares every verb with the table of `notifications.domain.claim`, also with two runs at once."""
 
     def make(self) -> AbstractAsyncContextManager[Claims]:
         """Claims over an empty Redis."""
         raise NotImplementedError
 
     def commands(self, claims: Any) -> RedisCommands:
-        """Redis' own commands, on what those claims are stored in."""
+        """Redis' own commands on the server of those claims."""
         raise NotImplementedError
 
     async def _put(self, claims: Claims, value: str | None) -> None:
@@ -226,7 +226,7 @@ class ClaimsSuite(Suite):
         await claims.add_members("daily_summary:skipped:x", {f"user-{n}" for n in range(1_200)}, now + HOUR)
         await claims.add_members("daily_summary:skipped:x", {"user-0", "émile"}, now + HOUR)
         assert await claims.members("daily_summary:skipped:x") == {*(f"user-{n}" for n in range(1_200)), "émile"}
-        [found] = [one async for one in claims.keys("daily_summary:skipped:*")]
+        [found] = [key async for key in claims.keys("daily_summary:skipped:*")]
         assert found.ttl is not None
         assert timedelta(minutes=59) < found.ttl <= timedelta(hours=1)
 
@@ -243,7 +243,7 @@ class ClaimsSuite(Suite):
         assert not await claims.set_once(key, now + timedelta(hours=1), timedelta(days=30))
         [record] = await claims.read([key])
         assert (record.until, record.state) == (int(now.timestamp() * 1000), ClaimState.COMPLETE)
-        [found] = [one async for one in claims.scan(key)]
+        [found] = [scanned async for scanned in claims.scan(key)]
         assert found.ttl is not None
         assert timedelta(days=29) < found.ttl <= timedelta(days=30)
 
@@ -303,22 +303,22 @@ class ClaimsSuite(Suite):
         for uid in ("ann", "bob"):
             t = await terms(claims, key=f"users:{uid}:daily_summary_lock:2026-05-01")
             await claims.claim(t, uid, 0)
-        found = {one.key: one async for one in claims.scan("users:*:daily_summary_lock:*")}
+        found = {scanned.key: scanned async for scanned in claims.scan("users:*:daily_summary_lock:*")}
         assert sorted(found) == [f"users:{uid}:daily_summary_lock:2026-05-01" for uid in ("ann", "bob")]
-        assert {one.record.state for one in found.values()} == {ClaimState.CLAIMED}
-        assert all(one.ttl is not None and one.ttl > timedelta(hours=2) for one in found.values())
+        assert {scanned.record.state for scanned in found.values()} == {ClaimState.CLAIMED}
+        assert all(scanned.ttl is not None and scanned.ttl > timedelta(hours=2) for scanned in found.values())
 
     async def test_keys_are_shown_with_value_and_ttl_whatever_their_type(self, claims: Claims) -> None:
         key = "users:ann:daily_summary_lock:2026-05-01"
         await claims.claim(await terms(claims, key=key), "ann's", 0)
         assert await claims.reserve(SPENT, "a", 60, 100)
-        [claimed] = [one async for one in claims.keys("users:*:daily_summary_lock:*")]
+        [claimed] = [key async for key in claims.keys("users:*:daily_summary_lock:*")]
         assert (claimed.key, json.loads(claimed.value)["t"]) == (key, "ann's")
         assert claimed.ttl is not None
         assert claimed.ttl > timedelta(hours=2)
-        [spent] = [one async for one in claims.keys("daily_summary:*")]
+        [spent] = [key async for key in claims.keys("daily_summary:*")]
         assert (spent.key, json.loads(spent.value)) == (SPENT, {"a": "60", "total": "60"})
-        assert [one async for one in claims.keys("nobody:*")] == []
+        assert [key async for key in claims.keys("nobody:*")] == []
 
     async def test_money_is_taken_before_it_is_spent_and_settled_after(self, claims: Claims) -> None:
         assert await claims.reserve(SPENT, "a", 60, 100)
@@ -342,7 +342,7 @@ class ClaimsSuite(Suite):
         assert sum(taken) == 14
 
     async def test_a_cancelled_call_ends_cancelled_at_whichever_step_it_comes(self, claims: Claims) -> None:
-        """A client that answers a cancelled caller would leave whoever awaits its end waiting for ever."""
+        """If the client swallowed a cancellation, its caller would wait for ever."""
         await claims.pause_left(KEY)
         steps = 0
         while True:

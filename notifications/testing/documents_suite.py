@@ -1,4 +1,4 @@
-"""The contract of a store, part one: what it reads, and the documents that are no ledger."""
+"""The contract of a store, part one: what it reads, and all documents but ledgers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DocumentsSuite(Suite):
     world: World  # the documents, past the store
 
     def make(self, rules: LedgerRules = RULES) -> AbstractAsyncContextManager[Store]:
-        """A store over the world's documents; another one each time."""
+        """A new store over the world's documents."""
         raise NotImplementedError
 
     @asynccontextmanager
@@ -97,12 +97,12 @@ class DocumentsSuite(Suite):
             found.append([user.uid for user in page])
             after = page[-1].uid
         assert found == [everyone[:4], everyone[4:8], everyone[8:]]
-        assert [u.uid for u in await store.due_users(zones, 22, Range("user-2", "user-5"), None, 9)] == [
+        assert [document.uid for document in await store.due_users(zones, 22, Range("user-2", "user-5"), None, 9)] == [
             "user-2",
             "user-3",
             "user-4",
         ]
-        assert [u.uid for u in await store.due_users(zones, 22, Range("u", None), "user-5", 9)] == [
+        assert [document.uid for document in await store.due_users(zones, 22, Range("u", None), "user-5", 9)] == [
             "user-6",
             "whole-float",
         ]
@@ -153,9 +153,9 @@ class DocumentsSuite(Suite):
         found, malformed = await store.conversations_in("ann", ALL_DAY)
         told = {"first", "second", "spoken", "titled", "no-times"}
         apps = {"by-an-app", "by-an-older-app", "in-sections", "encrypted", "tasks-and-words"}
-        assert {c.id for c in found} == told | apps
+        assert {talk.id for talk in found} == told | apps
         assert malformed == 1
-        by_id = {c.id: c for c in found}
+        by_id = {talk.id: talk for talk in found}
         assert found[0].id == "first"
         assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
         assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
@@ -164,7 +164,7 @@ class DocumentsSuite(Suite):
         assert by_id["no-times"].minutes == 0
         assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
         assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
-        assert [c.id for c in found if c.encrypted] == ["encrypted"]
+        assert [talk.id for talk in found if talk.encrypted] == ["encrypted"]
         assert by_id["tasks-and-words"].turns == (Turn("", "Hello"),)
 
     async def test_what_a_recap_around_has_told_is_not_read_nor_what_is_still_under_way(self, store: Store) -> None:
@@ -183,9 +183,9 @@ class DocumentsSuite(Suite):
         day = timedelta(hours=24)
         candidates = Candidates(WINDOW, WINDOW.start - day, SLOT - day, frozenset({told_hash("ann", "told")}))
         found, malformed = await store.conversations_in("ann", candidates)
-        assert (sorted(c.id for c in found), malformed) == (["done", "late", "never", "stuck"], 0)
+        assert (sorted(talk.id for talk in found), malformed) == (["done", "late", "never", "stuck"], 0)
         since = replace(candidates, told_before=WINDOW.start)
-        assert sorted(c.id for c in (await store.conversations_in("ann", since))[0]) == ["done", "never"]
+        assert sorted(talk.id for talk in (await store.conversations_in("ann", since))[0]) == ["done", "never"]
 
     @pytest.mark.parametrize("key", ["a/b", "..", "__app__"])
     async def test_a_summary_that_calls_itself_what_no_document_can_be_called_is_found_by_its_date(
@@ -201,7 +201,7 @@ class DocumentsSuite(Suite):
         assert found.created_at == datetime(2026, 5, 1, 19, 4, 11, 123456, tzinfo=UTC)
 
     async def test_a_user_of_more_documents_than_one_commit_holds_is_put_whole(self, store: Store) -> None:
-        """450 are two commits in Firestore; the user's own document comes with the last."""
+        """450 documents are two commits in Firestore; the user's own document comes with the last."""
         said = {f"c{n}": {"created_at": (SLOT - timedelta(minutes=n + 1)).isoformat()} for n in range(450)}
         for _ in range(2):  # the same again replaces
             await store.put("big", ON, {"d": {"token": "t"}}, said)
@@ -227,13 +227,13 @@ class DocumentsSuite(Suite):
         self.world.put_user("two", ON | {"fcm_token": "old"}, {"a": "t1", "b": "t1", "c": "t2", "d": ""}, {})
         self.world.put_user("legacy", ON | {"fcm_token": "old"}, {}, {})
         self.world.put_user("none", ON, {}, {})
-        assert sorted(d.token for d in (await store.devices("two"))[0]) == ["t1", "t2"]
-        assert [(d.token, d.key) for d in (await store.devices("legacy"))[0]] == [("old", None)]
+        assert sorted(device.token for device in (await store.devices("two"))[0]) == ["t1", "t2"]
+        assert [(device.token, device.key) for device in (await store.devices("legacy"))[0]] == [("old", None)]
         assert await store.devices("none") == ([], 0)
 
     async def test_a_dead_token_goes_only_if_its_document_is_unchanged(self, store: Store) -> None:
         self.world.put_user("two", ON, {"a": "t1", "b": "t2"}, {})
-        first, second = sorted((await store.devices("two"))[0], key=lambda d: d.token)
+        first, second = sorted((await store.devices("two"))[0], key=lambda device: device.token)
         self.world.put_token("two", "b", "t3")
         assert await store.forget_device("two", first) is True
         assert await store.forget_device("two", second) is False
@@ -246,7 +246,10 @@ class DocumentsSuite(Suite):
         self.world.put_device("fay", "b", {"fid": "f2", "token": "t2"})
         self.world.put_device("fay", "c", {"token": "t2", "created_at": "2026-05-01"})
         found, malformed = await store.devices("fay")
-        assert ([(d.key, d.token, d.fid) for d in found], malformed) == ([("a", "", "f1"), ("b", "t2", "f2")], 0)
+        assert ([(device.key, device.token, device.fid) for device in found], malformed) == (
+            [("a", "", "f1"), ("b", "t2", "f2")],
+            0,
+        )
         self.world.put_device("fay", "b", {"fid": "f3", "token": "t2"})
         assert [await store.forget_device("fay", device) for device in found] == [True, False]
         assert sorted(self.world.tokens("fay")) == ["b", "c"]
@@ -300,7 +303,7 @@ class DocumentsSuite(Suite):
         assert await store.part("ann", DAY, OTHER_KEY) is None
 
     async def test_what_another_version_kept_is_none_and_the_parts_of_a_day_are_no_draft(self, store: Store) -> None:
-        """Then it is written anew; nobody's day fails of it."""
+        """A draft that can't be read is written again; the day does not fail."""
         facts = (Cited("They met.", ("t1",), "we met today"),)
         await store.put_part("ann", DAY, KEY, facts)
         assert await store.kept_draft("ann", DAY, KEY) is None

@@ -24,11 +24,11 @@ TIMEOUT, SHORT = timedelta(seconds=5), timedelta(seconds=0.3)
 class PushTrouble(StrEnum):
     """What a channel may do instead of taking a push."""
 
-    GONE = "gone"  # the device is no more
+    GONE = "gone"  # the device is unregistered
     BUSY = "busy"  # not now
-    REFUSES_US = "refuses us"  # a wrong key: only a person can mend it
+    REFUSES_US = "refuses us"  # a wrong key: only an operator can correct it
     SLOW = "slow"  # it needs longer than the push's time
-    CUT = "cut"  # the connection ends where the answer should come
+    CUT = "cut"  # the connection ends instead of an answer
     DOWN = "down"  # nothing accepts a connection
 
 
@@ -67,8 +67,8 @@ class PushSuite(Suite):
         assert self.shown() == ["Body"]
 
     async def test_many_at_once_are_each_accepted(self, push: Push) -> None:
-        devices = [Device(f"token-{n}", f"d{n}") for n in range(1, 9)]
-        answers = await asyncio.gather(*(push.send(one, MESSAGE, TIMEOUT, lambda: None) for one in devices))
+        devices = [Device(f"token-{number}", f"d{number}") for number in range(1, 9)]
+        answers = await asyncio.gather(*(push.send(device, MESSAGE, TIMEOUT, lambda: None) for device in devices))
         assert [answer.result for answer in answers] == [PushResult.ACCEPTED] * 8
 
     @pytest.mark.parametrize(("trouble", "result", "leaves"), RESULTS)

@@ -1,4 +1,4 @@
-"""The Summarizer and Push ports in memory: both answer at once, and do what their `script` says instead."""
+"""The Summarizer and Push ports in memory: both answer at once, or as their `script` says."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class MemoryPush:
 
     def __init__(self) -> None:
         self.probed = 0
-        self.says: PushAnswer = ACCEPTED  # to a probe
-        self.gate: asyncio.Event | None = None  # which a probe waits for
+        self.says: PushAnswer = ACCEPTED  # the answer to a probe
+        self.gate: asyncio.Event | None = None  # a probe waits for it
         self.got: dict[str, list[Message]] = {}
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None

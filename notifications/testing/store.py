@@ -1,4 +1,4 @@
-"""The Store port in memory, and the documents below it as tests fill and read them."""
+"""The Store port in memory, and its documents for tests to fill and read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from notifications.testing.world import LONG_AGO, Doc
 
 @dataclass
 class Kept:
-    """One document, and when it was made and last written."""
+    """One document, and when it was created and last updated."""
 
     doc: Doc
     created: datetime
@@ -104,7 +104,7 @@ class MemoryStore(TransactionalLedger):
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
-        found, malformed = documents.devices_from((key, one.doc, one.updated) for key, one in kept)
+        found, malformed = documents.devices_from((key, document.doc, document.updated) for key, document in kept)
         user = self._kept.users.get(uid)
         return documents.select_devices(found, user.doc if user else None), malformed
 
@@ -123,7 +123,7 @@ class MemoryStore(TransactionalLedger):
 
     def _ledgers(self, uid: str) -> dict[date, Ledger]:
         kept = self._kept.collection(uid, "recap_deliveries")
-        days = ((day_of(key), one.doc) for key, one in kept.items())
+        days = ((day_of(key), document.doc) for key, document in kept.items())
         return {day: ledger_from(day, doc) for day, doc in days if day is not None}
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
@@ -132,12 +132,14 @@ class MemoryStore(TransactionalLedger):
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
         owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries")
         found = [(uid, entry) for uid in owners for _, entry in sorted(self._ledgers(uid).items())]
-        later = [(uid, one) for uid, one in found if after is None or (uid, one.date) > after]
-        return [(uid, one) for uid, one in later if one.state.open][:limit]
+        later = [(uid, ledger) for uid, ledger in found if after is None or (uid, ledger.date) > after]
+        return [(uid, ledger) for uid, ledger in later if ledger.state.open][:limit]
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         kept = sorted(self._kept.collection(uid, "daily_summaries").items())
-        return next((summary_from(key, one.doc) for key, one in kept if one.doc.get("date") == day.isoformat()), None)
+        return next(
+            (summary_from(key, summary.doc) for key, summary in kept if summary.doc.get("date") == str(day)), None
+        )
 
     async def _transact(
         self, uid: str, day: date, decide: Decide, *, user: bool, summary: bool = False, rests_on: Opening | None = None
@@ -152,7 +154,7 @@ class MemoryStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                nearby={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
+                nearby={date: ledgers.get(date) for date in neighbour_dates(rests_on, account)},
             )
         )
         entry = decision.to_store(now)
@@ -168,7 +170,7 @@ class MemoryStore(TransactionalLedger):
 
     async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
         kept = self._kept.collection(uid, "daily_summaries")
-        found = [kept[key].doc] if key in kept else [one.doc for one in kept.values()]
+        found = [kept[key].doc] if key in kept else [summary.doc for summary in kept.values()]
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
     async def _read_kept(self, uid: str, day: date, key: str) -> object:
@@ -198,7 +200,7 @@ class MemoryStore(TransactionalLedger):
             for name, one in kept.items()
             if one.doc.get("date") == day.isoformat()
         )
-        return [one for one in found if one > (uid, key)][:limit]
+        return [row for row in found if row > (uid, key)][:limit]
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
@@ -228,7 +230,7 @@ class MemoryStore(TransactionalLedger):
 
 
 class MemoryWorld:
-    """The documents as tests fill and read them: the World protocol."""
+    """The World protocol: the documents for tests to fill and read."""
 
     name = "memory"
     environment = ENVIRONMENT

@@ -34,25 +34,25 @@ from notifications.testing.documents_suite import (
 
 
 def opening(by: str, uid: str = "ann") -> Opening:
-    """What a run knows when it begins a delivery."""
+    """The opening of a delivery."""
     return Opening(uid, DAY, by, SLOT, WINDOW)
 
 
 async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
-    """Begin the delivery of the one recap; for who has a device, unless the changes say otherwise."""
+    """Begin the delivery of the recap, with a device unless the changes say otherwise."""
     given: dict[str, Any] = {"has_devices": True, "replaces": None} | changes
     return await store.begin(opening(by), RECAP, **given)
 
 
 async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
-    """What came of each device; `opened` is what begin or take decided."""
+    """Record the push results; `opened` is the decision of begin or take."""
     return await store.record_pushes(
         "ann", DAY, by=by, seq=1, results=results, sent_nothing=False, last_chance=False, opened=opened
     )
 
 
 async def persistently(store: Any, by: str) -> Any:
-    """As a run does: a commit that lost against another's is tried again under the same name, apart from the other."""
+    """Repeat a commit that lost against another's, as a run does, with a jittered wait."""
     while True:
         try:
             return await begin(store, by=by)
@@ -67,7 +67,7 @@ AN_HOUR_BEFORE = SLOT - timedelta(hours=1)
 class StoreSuite(DocumentsSuite):
     """The ledger's verbs, each one transaction (docs/protocol.md, section 4); and the documents."""
 
-    begin_at_once = 5  # stores that meet; fewer where each lost commit waits for a lock
+    begin_at_once = 5  # concurrent stores; fewer if each lost commit waits for a lock
 
     async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(self, store: Store) -> None:
         before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
@@ -175,7 +175,9 @@ class StoreSuite(DocumentsSuite):
     async def test_of_many_that_begin_one_pushes(self, store: Store) -> None:
         async with AsyncExitStack() as opened:
             stores = [await opened.enter_async_context(self.make()) for _ in range(self.begin_at_once)]
-            decisions = await asyncio.gather(*(persistently(one, f"run-{n}") for n, one in enumerate(stores)))
+            decisions = await asyncio.gather(
+                *(persistently(begun, f"run-{number}") for number, begun in enumerate(stores))
+            )
         assert sorted(decision.step for decision in decisions) == [NextStep.BUSY] * (len(stores) - 1) + [NextStep.PUSH]
         assert len(self.world.summaries("ann")) == 1
 
@@ -191,7 +193,7 @@ class StoreSuite(DocumentsSuite):
     async def test_begin_beside_another_hands_summary_is_legacy(
         self, store: Store, key: str, written: datetime | str
     ) -> None:
-        """An app keeps the time as text without an offset, and means UTC."""
+        """Apps store the time as text without an offset, in UTC."""
         theirs = {
             "id": key,
             "date": "2026-05-01",

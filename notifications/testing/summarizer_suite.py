@@ -1,4 +1,4 @@
-"""The contract of a summarizer: one answer in time, or one fault that says whose it is."""
+"""The contract of a summarizer: it answers in time, or raises the fault of the item or of the provider."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LLMTrouble(StrEnum):
 
     SLOW = "slow"  # it needs longer than the question's time
     DOWN = "down"  # it answers that it does not serve now, or not at all
-    REFUSES_US = "refuses us"  # a wrong key, an unknown model: only a person can mend it
+    REFUSES_US = "refuses us"  # a wrong key or an unknown model: only an operator can correct it
     TOO_LONG = "too long"  # the notes are more than it reads
     CUT = "cut"  # its answer stops in the middle
 
@@ -80,7 +80,7 @@ class SummarizerSuite(Suite):
         with pytest.raises(ProviderFault) as caught:
             await llm.ask(recap_question(MATERIAL, NOTES), SHORT)
         assert time.monotonic() - started < SHORT.total_seconds() + 3
-        assert (caught.value.config, caught.value.unpaid) == (False, False)  # nobody knows what it cost
+        assert (caught.value.config, caught.value.unpaid) == (False, False)  # its cost is unknown
 
     async def test_a_cancelled_call_ends_cancelled(self, llm: Summarizer) -> None:
         self.cause(LLMTrouble.SLOW)

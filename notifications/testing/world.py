@@ -34,7 +34,7 @@ class World(Protocol):
     """One store, empty at first."""
 
     name: str
-    environment: str  # as it stands in Redis' keys
+    environment: str  # as part of Redis' keys
 
     def env(self) -> dict[str, str]: ...
     def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None: ...

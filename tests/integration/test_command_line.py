@@ -198,7 +198,7 @@ def test_a_resend_of_a_day_before_the_account_is_refused_and_credentials_alone_p
     done = bare(tmp_path, GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "key.json"))
     assert (done.returncode, (tmp_path / ".recap" / "outbox.jsonl").exists()) == (0, True), done.stderr
     done = bare(tmp_path, "resend", uid, "1990-05-01")
-    assert (done.returncode, "has no recap: the account is of" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "has no recap: the account was made at" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_run_without_an_llm_says_so_aloud(stage: Stage) -> None:
@@ -242,7 +242,7 @@ def test_a_resend_that_waits_hears_sigterm(stage: Stage) -> None:
     wait_for(lambda: stage.record("ann", slot).state is ClaimState.IDLE, "claim that waits")
     process.send_signal(signal.SIGTERM)
     finished = stage.end(process, 8)
-    assert (finished.code, "is unfinished; the same command finishes it" in finished.err) == (1, True), finished.err
+    assert (finished.code, "is unfinished; run the same command again" in finished.err) == (1, True), finished.err
 
 
 def test_a_window_whose_start_is_not_before_its_end_is_never_stored(stage: Stage) -> None:

@@ -50,7 +50,7 @@ def test_what_can_not_be_read_at_the_hour_is_in_the_next_recap_and_in_no_other(s
     assert (ledger["window_start"], ledger["window_end"]) == (slot.at, slot.at + ONE_DAY)
     assert ledger["read_from"] == slot.at - ONE_DAY
     why = stage.run("why", "ann", (slot.recap_date + ONE_DAY).isoformat())
-    assert "4 conversations told" in " ".join(why.out.split()), why.out
+    assert "4 conversations used" in " ".join(why.out.split()), why.out
 
     silent = run_at(stage, slot.at + 48.1 * hour)
     assert silent.event("tick.finished")["skipped_by_reason"] == {"no_content": 1}
@@ -174,5 +174,5 @@ def test_one_odd_figure_is_one_unreadable_ledger(stage: Stage) -> None:
     assert {row["uid"]: row["ledger"] for row in rows} == {"good": "sent"} | dict.fromkeys(odd, "unreadable")
     why = stage.run("why", "nan", day)
     assert (why.code, why.err) == (1, "")
-    sentence = f"written by another version, or by hand; correct or delete users/nan/recap_deliveries/{day}."
+    sentence = f"written by another version, or by hand. Correct or delete users/nan/recap_deliveries/{day}."
     assert sentence in " ".join(why.out.split())

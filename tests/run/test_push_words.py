@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.commands.resend import finish, open_day
+from notifications.commands.resend import finish_day, open_day
 from notifications.domain.claim import sweep_key
 from notifications.domain.push import PushText
 from notifications.run.state import Run
@@ -31,7 +31,9 @@ async def resend_later(evening: Evening, **span: float) -> None:
     """As an operator's command does it."""
     evening.now += timedelta(**span)
     run = Run(evening.services)
-    await finish(run, await open_day(run, await evening.store.user_document("ann"), evening.slots["ann"].recap_date))
+    await finish_day(
+        run, await open_day(run, await evening.store.user_document("ann"), evening.slots["ann"].recap_date)
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ async def test_ones_own_trouble_stops_nobody(fault: Callable[[], Exception]) -> 
     evening = Evening()
     many = missed(evening)
     failing(evening, fault, "u00")
-    await many.send_each(all_users(evening))
+    await many.serve_all(all_users(evening))
     assert many.counts == Counter({"sent": 19, "unfinished": 1})
     assert evening.got() == {f"{uid}-0": 1 for uid in UIDS[1:]}
     assert many.run.trouble is None
@@ -67,7 +67,7 @@ async def test_a_store_that_is_away_stops_the_command_and_counts_each_that_was_b
     evening = Evening(concurrency=1)
     many = missed(evening)
     failing(evening, lambda: StoreDown("store", "Away."), *UIDS)
-    await many.send_each(all_users(evening))
+    await many.serve_all(all_users(evening))
     assert isinstance(many.run.trouble, StoreDown)
     assert many.counts == Counter({"unfinished": 10})  # in a row
     assert evening.got() == {}
@@ -78,7 +78,7 @@ async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -
     many = missed(evening)
     failing(evening, lambda: ZeroDivisionError("a defect"), "u01")
     with pytest.raises(ZeroDivisionError):
-        await many.send_each(all_users(evening))
+        await many.serve_all(all_users(evening))
     served = {uid for uid in UIDS if evening.state(uid)}
     assert "u00" in served
     assert {uid: evening.state(uid) for uid in served} == dict.fromkeys(served, "sent")
@@ -97,7 +97,7 @@ async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write
     which = ResendSelection(date.fromisoformat(DAY), frozenset(RESENDABLE))
     capsys.readouterr()
     with suppress(Unfinished):
-        await resend_many(which, context, write=write)
+        await resend_many(which, context, dry_run=not write)
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{DAY}: ")]
     return re.split(r"; | \(", line)[0]
 

@@ -83,9 +83,11 @@ async def test_the_ledger_that_is_named_is_the_one_that_claims_what_was_said_aft
     context = evening.context()
     await why("ann", None, context)
     following = " ".join(capsys.readouterr().out.split()).rpartition("next: ")[2]
-    missed = "it waits for a person, then it is missed: users/ann/recap_deliveries/2026-05-03 has a window"
-    waits = r"its hour is served again in \d min; then (it waits for \d min after a failure; then )?"  # as it jitters
-    assert re.match(waits + missed, following), following
+    missed = "the day fails until an operator acts, and is missed after the catch-up: users/ann/recap_deliveries/"
+    waits = (
+        r"the hour is served again in \d min; then (the day waits for \d min after a failure; then )?"  # as it jitters
+    )
+    assert re.match(f"{waits}{missed}2026-05-03 has a window", following), following
     assert await preview("ann", None, context) == 1
     assert f"not known, since the ledger of {day(evening, 2)} ends after" in " ".join(capsys.readouterr().out.split())
 
@@ -132,7 +134,7 @@ async def test_who_asks_for_a_day_that_the_next_has_told_hears_the_same_of_why_a
     evening.now += 5 * HOUR
     where = f"are in the recap of {day(evening, 1)}" if talks else f"were looked at for {day(evening, 1)}, which was"
     following, refusal = await said(evening, capsys)
-    assert (following.startswith(f"nothing; its conversations {where}"), where in refusal) == (True, True), following
+    assert (following.startswith(f"nothing: its conversations {where}"), where in refusal) == (True, True), following
 
 
 async def test_a_day_before_another_writers_is_refused_and_no_ledger_is_to_be_deleted(

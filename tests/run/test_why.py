@@ -96,85 +96,90 @@ async def came_late(evening: Evening) -> None:
     await evening.claims.delete(user_key("ann", evening.slots["ann"].recap_date))
 
 
-BY_LLM = r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
+BY_LLM = r"was sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
 RESEND = "resend ann 2026-05-01"
-IN_5 = "its hour is served again in 5 min; then it waits for 5 min after a failure; then the next run makes it"
+IN_5 = "the hour is served again in 5 min; then the day waits for 5 min after a failure; then the next run makes"
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
-    "sent": (ran(), 0, BY_LLM, "had its"),
-    "extract": (ran(llm=REFUSAL), 0, r"Made of the day's own sentences, by no LLM", f"{RESEND} pushes it once more"),
-    "legacy": (ran(DAYS["the app's summary"]), 0, r"made by another writer", "nothing; it had its recap"),
-    "sent elsewhere": (sent_elsewhere, 1, r"claim: ended: sent", f"python job.py {RESEND} makes it here"),
+    "sent": (ran(), 0, BY_LLM, "the recap was sent"),
+    "extract": (ran(llm=REFUSAL), 0, r"Made of the day's own sentences, by no LLM", f"{RESEND} to push it again"),
+    "legacy": (ran(DAYS["the app's summary"]), 0, r"another writer .* made the recap", "nothing: the recap was sent"),
+    "sent elsewhere": (sent_elsewhere, 1, r"claim: ended: sent", f"python job.py {RESEND} to make the recap here"),
     "skipped": (
         ran(DAYS["no conversation"]),
         0,
-        r"0 conversations told.*its key is free again.*too little was said",
+        r"0 conversations used.*skipping the day released it.*too little was said",
         "in the next recap",
     ),
     "pending": (
         ran(push=BUSY),
         0,
-        r"a push of it is still owed; the last failure: push.*|claim: waits",
-        "its hour is served again in 1 min; then the next run pushes it",
+        r"still has to be pushed; the last failure: push.*|claim: waits",
+        "the hour is served again in 1 min; then the next run pushes the recap",
     ),
-    "three tries": (three_tries, 0, r"ended: sent; .*3 tries; device \w{16} accepted", "pushes it once more"),
+    "three tries": (three_tries, 0, r"the recap was sent; .*3 tries; device \w{16} accepted", "to push it again"),
     "waiting": (ran(llm=AWAY), 0, r"claim: waits, due again in 10 min; the last failure: provider_llm", IN_5),
-    "held": (only(CLAIMS["held"]), 0, r"claim: held by a run, for 11 min at most", "the run that holds it ends it"),
+    "held": (only(CLAIMS["held"]), 0, r"claim: held by a run, for 11 min at most", "the run that holds the claim ends"),
     "missed": (
         ran(without_fallback, minutes=(121,)),
         1,
-        r"ended without a recap: no run served it in time; its catch-up was over",
-        f"{RESEND} makes",
+        r"the recap was missed: no run served it in time; the catch-up was over",
+        f"{RESEND} to make",
     ),
     "dead": (
         ran(without_fallback, minutes=(6, 6, 6), llm=REFUSAL),
         1,
-        r"ended without a recap: it failed too often; the LLM failed on it too often; .*refusal",
+        r"the recap is dead: it failed too often; the LLM failed on it too often; .*refusal",
         "resend ann",
     ),
-    "gave up": (ran(minutes=(0, 139), push=BUSY), 1, r"no push of it was accepted", f"{RESEND} pushes it"),
+    "gave up": (ran(minutes=(0, 139), push=BUSY), 1, r"no push of it was accepted", f"{RESEND} to push the recap"),
     "unserved": (
         only(at(3)),
         1,
         r"180 min ago|3 h ago, no longer served",
-        f"no run served this slot. python job.py {RESEND}",
+        f"no run served this slot. Run python job.py {RESEND}",
     ),
-    "not yet": (only(nothing), 0, r"claim: none; no run has claimed it", "the next run makes it"),
-    "closing": (only(at(2.1)), 0, r"in its closing pass", "sends the extract"),
+    "not yet": (only(nothing), 0, r"claim: none; no run has claimed it", "the next run makes the recap"),
+    "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
     "switched off": (only(USERS["switched off"]), 0, r"recaps are switched off", "the user has switched recaps off"),
     "flawed": (only(USERS["bad zone"]), 1, r"document: not seen by the job: .*'mars' is no IANA", "doctor --fix"),
-    "erased": (only(USERS["erased"]), 1, r"users/ann does not exist: erased, or never there", "check the uid"),
+    "erased": (only(USERS["erased"]), 1, r"users/ann does not exist\.", "Check the uid"),
     "unreadable": (
         only(LEDGERS["unreadable"]),
         1,
-        r"ledger: not one that this version can read",
-        "correct or delete users/ann/recap_deliveries/2026-05-01",
+        r"ledger: this version can't read the ledger",
+        "Correct or delete users/ann/recap_deliveries/2026-05-01",
     ),
     "without devices": (
         ran(DAYS["no device"]),
         0,
-        r"devices: 0\. .*ended: sent; the user has no device",
-        "no device to push to",
+        r"devices: 0\. .*the recap was sent; the user has no device",
+        "no device to push it to",
     ),
     "sending": (
         sending,
         0,
-        r"a run is pushing it, or died while it did",
-        "its sender may still be at work, for 2 min at most",
+        r"a run is pushing the recap, or died",
+        "may still be pushing the recap, for 2 min at most",
     ),
     "swept": (
         swept,
         1,
-        r"no push of it was accepted; no push of it was accepted before its time was over",
+        r"no push of it was accepted; no push of it was accepted in time",
         "resend ann",
     ),
     "stopped resend": (
         stopped_resend,
         1,
         r"an operator's resend",
-        f"it was stopped. python job.py {RESEND} finishes it",
+        f"stopped, run python job.py {RESEND} to finish it",
     ),
-    "came late": (came_late, 0, r"ledger: none; the day has not ended", "python job.py --user ann makes it now"),
-    "foreign": (only(CLAIMS["text"]), 0, r"another writer's value stands under its key", "no run makes it"),
+    "came late": (
+        came_late,
+        0,
+        r"ledger: none; the day has not ended",
+        "Run python job.py --user ann to make the recap now",
+    ),
+    "foreign": (only(CLAIMS["text"]), 0, r"its key holds a foreign value", "no run makes the recap"),
 }
 
 
@@ -195,7 +200,7 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     evening.add("ann")
     day = evening.slots["ann"].recap_date + timedelta(days=1)
     assert await why("ann", day, evening.context()) == 0
-    assert "it is made in the first run after 2026-05-02 20:00 UTC" in " ".join(capsys.readouterr().out.split())
+    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in " ".join(capsys.readouterr().out.split())
 
 
 async def test_who_signed_up_after_the_slot_misses_nothing(capsys: pytest.CaptureFixture[str]) -> None:

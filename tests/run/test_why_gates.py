@@ -14,7 +14,7 @@ import pytest
 
 from notifications.commands.context import Context
 from notifications.commands.dry_run import dry_run
-from notifications.commands.why import NEXT, why
+from notifications.commands.why import STEP_TEXTS, why
 from notifications.domain.errors import ProviderFault
 from notifications.domain.schedule import Cohort, cohorts_between
 from notifications.recap.verify import NAME
@@ -50,31 +50,38 @@ MINUTES = (0, 3, 14, 104, 21)  # between two runs: due, twice more, in the closi
 
 # The first words after "next: ", and what a run then does to the ledger; all else that `why` says changes nothing.
 ACTS = {
-    "the next run makes it": r"sent (no_devices )?llm",
+    "the next run makes the recap": r"sent (no_devices )?llm",
     "the next run of the closing pass sends the extract": r"sent (no_devices )?extract",
-    "the next run of the closing pass sends its draft": r"sent (no_devices )?llm",
-    "the next run pushes it": r"sent( no_devices)?( llm)?",
-    "the next run ends it as sent: another writer's": r"sent legacy",
-    "the next run skips it": r"skipped no_content",
-    "the next run ends it as missed: its catch-up": r"missed closed",
-    "the next run ends it as missed: users/": r"missed inverted_window",
-    "the next run ends it as dead: the LLM failed": r"dead failures",
-    "the next run ends it as dead: the process died": r"dead crashes",
-    "the next run gives it up: the LLM failed": r"gave_up failures",
-    "the next run gives it up: the process died": r"gave_up crashes",
-    "the next run gives it up: its last permitted push": r"gave_up pushes",
-    "the next run gives it up: no push of it": r"gave_up undelivered",
-    "the next run gives it up: the user was erased": r"gave_up user_gone_or_off",
+    "the next run of the closing pass sends the draft": r"sent (no_devices )?llm",
+    "the next run pushes the recap": r"sent( no_devices)?( llm)?",
+    "the next run ends the day as sent: another writer's": r"sent legacy",
+    "the next run skips the day": r"skipped no_content",
+    "the next run ends the day as missed: the catch-up": r"missed closed",
+    "the next run ends the day as missed: users/": r"missed inverted_window",
+    "the next run ends the day as dead: the LLM failed": r"dead failures",
+    "the next run ends the day as dead: runs crashed": r"dead crashes",
+    "the next run gives the recap up: the LLM failed": r"gave_up failures",
+    "the next run gives the recap up: runs crashed": r"gave_up crashes",
+    "the next run gives the recap up: the last permitted push": r"gave_up pushes",
+    "the next run gives the recap up: no push of it": r"gave_up undelivered",
+    "the next run gives the recap up: the user was erased": r"gave_up user_gone_or_off",
 }
 WAITS = (
-    *("it waits for", "its sender may still be at work", "the next sweep is in", "the run that holds it ends it"),
-    *("no run makes it while another writer's value", "its hour is served again in", "another run serves its hour"),
-    *("nothing;", "nothing by itself", "nothing until", "it is made in the first run after", "no run serves its hour"),
-    "it waits for a person",
+    *("the day waits for", "another run may still be pushing", "the next sweep is in", "the run that holds the claim"),
+    *("no run makes the recap while", "the hour is served again in", "another run serves this hour"),
+    *(
+        "nothing:",
+        "nothing. Check",
+        "nothing by itself",
+        "nothing until",
+        "the first run after",
+        "no run serves this hour",
+    ),
+    "the day fails until an operator acts",
 )
 TROUBLE = (  # what ends the run with exit 1
-    *("no run serves its hour", "nothing by itself: its ledger was written", "it waits for a person"),
-    "another writer's value",
+    *("no run serves this hour", "nothing by itself: the ledger was written", "the day fails until an operator acts"),
+    "a foreign value",
 )
 
 
@@ -101,7 +108,7 @@ async def said_by_why(evening: Evening, capsys: pytest.CaptureFixture[str]) -> s
 
 def next_in(out: str) -> str:
     """Of a user whom no run serves the sweep may still end a day: that comes first."""
-    return out.partition("next of it: ")[2] or out.partition("next: ")[2]
+    return out.partition("what happens to it: ")[2] or out.partition("next: ")[2]
 
 
 def ledger_of(evening: Evening) -> Any:
@@ -188,7 +195,7 @@ async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.C
     JOBS[job](evening)
     evening.now += timedelta(hours=2, minutes=1)
     said = await step(evening, capsys)
-    assert (said.partition(",")[0], evening.state("ann")) == (NEXT[Step.SENDS_DRAFT], "sent")
+    assert (said.partition(",")[0], evening.state("ann")) == (STEP_TEXTS[Step.SENDS_DRAFT], "sent")
 
 
 REACHED: dict[Step, Way] = {
@@ -234,7 +241,7 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger
-    assert (await step(evening, capsys)).startswith(words_of.get(wanted, NEXT[wanted]).partition("{")[0])
+    assert (await step(evening, capsys)).startswith(words_of.get(wanted, STEP_TEXTS[wanted]).partition("{")[0])
 
 
 def test_each_step_has_its_world() -> None:

@@ -22,7 +22,7 @@ async def main():
     use_safe_streams()
     log.configure("auto", on_platform=False)
     progress.FIRST_DRAWN_SECONDS = 0
-    async with progress.shown(lambda: Progress(1, 3, 1)):
+    async with progress.show_progress(lambda: Progress(1, 3, 1)):
         await asyncio.sleep(0.4)
         say("a line on stdout")
         complain("a sentence on stderr")

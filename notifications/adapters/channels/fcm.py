@@ -27,9 +27,9 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 4_000  # FCM refuses over 4,096
-SHORTER = (400, 100, 1)  # bytes of each text, where the message is too long
+SHORTER = (400, 100, 1)  # bytes of each text, tried in turn if the message is too long
 MAX_ANSWER_BYTES = 64_000
-TRIES_WITH_A_NEW_TOKEN = 2
+MAX_TOKEN_ATTEMPTS = 2
 PROBE = json.dumps(
     {"validate_only": True, "message": {"topic": "daily-recap-check", "data": {"type": "day_summary"}}}
 ).encode()
@@ -52,13 +52,13 @@ class FcmPush:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
 
         An installation is registered under its fid or under a token, and registering one ends the other: so the token
-        is tried where the fid is refused. The device is gone only if both are.
+        is tried if the fid is refused. The device is gone only if both are.
         """
         bodies = (body_of(target, message) for target in targets(device))
         return await self._send_in_turn(bodies, timeout.total_seconds(), on_first_byte)
 
     async def probe(self) -> PushAnswer:
-        """FCM's answer to a message for a topic that it only validates: it reaches nobody."""
+        """FCM's answer to a message for a topic that it only validates: no device gets it."""
         return await self._send_in_turn([PROBE], CHECK_SECONDS, lambda: None)
 
     async def _send_in_turn(
@@ -83,11 +83,11 @@ class FcmPush:
         return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
     async def _post_authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
-        """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired meanwhile."""
+        """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired."""
         refused: str | None = None
         answer = UNCLEAR
-        for _ in range(TRIES_WITH_A_NEW_TOKEN):
-            sent.clear()  # a refusal is definite: nothing was taken
+        for _ in range(MAX_TOKEN_ATTEMPTS):
+            sent.clear()  # a refusal is definite: nothing was sent
             try:
                 bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
@@ -137,11 +137,11 @@ class FcmPush:
         await self._session.close()
 
 
-Target = tuple[str, str]  # what FCM's message calls it, and its value
+Target = tuple[str, str]  # field of FCM's message, value
 
 
 def targets(device: Device) -> list[Target]:
-    """Where a message to this device may go, in the order to try."""
+    """The targets of a message to this device, in the order to try."""
     return [target for target in (("fid", device.fid), ("token", device.token)) if target[1]]
 
 
@@ -173,7 +173,7 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
                 "apns-collapse-id": message.collapse_id,
                 "apns-push-type": "alert",
                 "apns-priority": "5" if message.silent else "10",
-                "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs wants an instant
+                "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs needs an instant
             },
             "payload": {"aps": aps if message.silent else {"sound": "default"}},
         },
@@ -206,7 +206,7 @@ async def connect(base_url: str, project: str | None, connections: int, *, autho
         tokens, own_project = await default_tokens(FcmPush.where, [SCOPE])
         project = project or own_project
         if not project:
-            raise ConfigFault("GOOGLE_CLOUD_PROJECT must be set: FCM wants to know whose devices these are.")
+            raise ConfigFault("GOOGLE_CLOUD_PROJECT must be set: FCM needs to know whose devices these are.")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -253,12 +253,12 @@ UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The `error` of an answer's body, as far as it is read; empty where there is none."""
+    """The `error` of an answer's body, the fields that the job reads; empty if there is none."""
 
-    code: str = ""  # FCM's own, else the reason of what refused it before FCM, else the general status
-    reason: str = ""  # of a google.rpc.ErrorInfo
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of that ErrorInfo
-    violations: str = ""  # of a google.rpc.QuotaFailure: subjects and descriptions
+    code: str = ""  # FCM's own code, else the ErrorInfo's reason, else the general status
+    reason: str = ""  # the reason of a google.rpc.ErrorInfo
+    metadata: Mapping[str, str] = field(default_factory=dict)  # the metadata of that ErrorInfo
+    violations: str = ""  # subjects and descriptions of a google.rpc.QuotaFailure
 
 
 def read_answer(status: int, error: Error, wait: timedelta | None = None) -> PushAnswer:
@@ -281,7 +281,7 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
 
 
 def _whose_quota(error: Error) -> Whose:
-    """The project's is refused before FCM sees the message; of a device's, FCM may give the violations."""
+    """Tell the project's quota from a device's: the first is refused before FCM, the second may list violations."""
     violations = error.violations.lower()
     if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violations:
         return Whose.PROJECT
@@ -290,7 +290,7 @@ def _whose_quota(error: Error) -> Whose:
 
 
 def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
-    """Refused credentials or permissions: what refuses them before FCM sees the message says so in an ErrorInfo."""
+    """Refused credentials or permissions. If they are refused before FCM sees the message, an ErrorInfo says so."""
     whose = Whose.PROJECT
     if error.code == "SERVICE_DISABLED":
         says = f"says that the API {code(error.metadata.get('service'), SERVICE)} is disabled; enable it"
@@ -306,7 +306,7 @@ def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
 
 
 def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
-    """FCM's answer. Accepted is only what it gave a name: any server can say 200."""
+    """FCM's answer. A push counts as accepted only if the answer names it: any server can say 200."""
     try:
         parsed: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -321,20 +321,20 @@ def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAn
 def _error(given: Any) -> Error:
     error = _map(given)
     details = [_map(detail) for detail in _list(error.get("details"))]
-    info = next((detail for detail in details if _is(detail, "ErrorInfo")), {})
+    info = next((detail for detail in details if _is_kind(detail, "ErrorInfo")), {})
     own = next((detail["errorCode"] for detail in details if "errorCode" in detail), "")
     reason = code(info.get("reason"), "")
-    failures = [detail for detail in details if _is(detail, "QuotaFailure")]
-    violations = [_map(one) for failure in failures for one in _list(failure.get("violations"))]
+    failures = [detail for detail in details if _is_kind(detail, "QuotaFailure")]
+    violations = [_map(entry) for failure in failures for entry in _list(failure.get("violations"))]
     return Error(
         code=code(own, "") or reason or code(error.get("status"), ""),
         reason=reason,
         metadata=_map(info.get("metadata")),
-        violations=" ".join(f"{one.get('subject', '')} {one.get('description', '')}" for one in violations),
+        violations=" ".join(f"{entry.get('subject', '')} {entry.get('description', '')}" for entry in violations),
     )
 
 
-def _is(detail: Mapping[str, Any], kind: str) -> bool:
+def _is_kind(detail: Mapping[str, Any], kind: str) -> bool:
     return str(detail.get("@type", "")).endswith(f"google.rpc.{kind}")
 
 

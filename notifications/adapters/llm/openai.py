@@ -157,7 +157,7 @@ class OpenAISummarizer:
             ) from cause
         except Compressed:
             raise ProviderFault(
-                f"{self._where} compresses its answers though it was asked not to; check what stands before it."
+                f"{self._where} compresses its answers though it was asked not to; check the proxies before it."
             ) from None
         except TooLong:
             raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None

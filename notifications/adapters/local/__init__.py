@@ -1,1 +1,1 @@
-"""What stands in for servers on one machine: an embedded Redis, SQLite, an outbox, samples."""
+"""Replacements for servers on one machine: an embedded Redis, SQLite, an outbox, samples."""

@@ -54,7 +54,7 @@ class EmbeddedRedis:
             await lock(self._users, fcntl.LOCK_SH)
             private_folder(self._folder)
             async with locked(self._folder / "start.lock"):
-                if not self._answers():
+                if not self._is_serving():
                     await self._start()
         except OSError as cause:
             self._leave()
@@ -99,7 +99,7 @@ class EmbeddedRedis:
         finally:
             os.close(alive)
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self._is_serving():
             if time.monotonic() > deadline:
                 raise DependencyDown("redis", f"The embedded Redis does not start; see {self._folder / 'redis.log'}.")
             await asyncio.sleep(POLL_SECONDS)
@@ -125,12 +125,12 @@ class EmbeddedRedis:
 
     async def _stop(self) -> None:
         """Ask it to write its append-only file and end; then its lock is free."""
-        if self._answers(b"SHUTDOWN NOSAVE\r\n"):
+        if self._is_serving(b"SHUTDOWN NOSAVE\r\n"):
             with suppress(TimeoutError):  # the next run adopts it
                 async with asyncio.timeout(STOP_SECONDS), locked(self._folder / "server.lock"):
                     pass
 
-    def _answers(self, command: bytes = b"") -> bool:
+    def _is_serving(self, command: bytes = b"") -> bool:
         """Whether a server on the socket has finished loading; if so, it gets the command."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
@@ -147,7 +147,7 @@ class EmbeddedRedis:
 
 
 def _own_folder(path: Path) -> None:
-    """Create a folder where all users may write. Raises ConfigFault if another user made it, or others may read it."""
+    """Create a folder below a shared one. Raises ConfigFault if another user made it, or others may read it."""
     path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:

@@ -29,7 +29,7 @@ class Outbox:
     async def send(
         self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
-        """Accepted, or UNSENT where the file stays locked. Raises DependencyDown where it can't be written."""
+        """Accepted, or UNSENT if the file stays locked. Raises DependencyDown if it can't be written."""
         line = {
             "device": device.id,
             "uid": message.uid,

@@ -1,4 +1,4 @@
-"""The data folder's files: readable for their owner alone, and written whole or not at all."""
+"""The data folder's files: readable by their owner alone, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def private_folder(path: Path) -> None:
             path.chmod(PRIVATE_FOLDER)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Replace the file's text at once, so that a full disk leaves the file as it was."""
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -42,7 +42,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 async def id_of(folder: Path) -> str:
-    """The folder's random id, made once. Raises DependencyDown where the folder can't be used."""
+    """The folder's random id, made once. Raises DependencyDown if the folder can't be used."""
     path = folder / ID_FILE
     try:
         if (stored := _id_in(path)) is not None:
@@ -52,7 +52,7 @@ async def id_of(folder: Path) -> str:
             if (stored := _id_in(path)) is not None:
                 return stored
             made = secrets.token_hex(8)
-            write_whole(path, made)
+            write_atomically(path, made)
             return made
     except OSError as cause:
         raise DependencyDown("disk", f"{folder} can't be used ({cause.strerror}); check the disk.") from cause

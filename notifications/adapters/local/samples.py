@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifications.adapters.local.private_files import locked, private_folder, write_whole
+from notifications.adapters.local.private_files import locked, private_folder, write_atomically
 from notifications.adapters.stores.documents import Doc
 from notifications.domain.errors import DependencyDown
 from notifications.domain.schedule import Phase, Rules, latest_slot, zone
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MARKER = "created"
 USERS = 48  # one due in each half hour of the day, so that several are due at any time
-SILENT = 9  # of 16: they have no conversations
-TOKEN = "sample-token-"  # noqa: S105 - how theirs begin
+SILENT = 9  # every 16th user, from this number on, has no conversations
+TOKEN = "sample-token-"  # noqa: S105 - a prefix, not a secret
 RULES = Rules(catch_up=timedelta(hours=2), grace=timedelta(minutes=25))
 
 
@@ -38,7 +38,7 @@ def created(folder: Path) -> datetime | None:
 
 
 async def fill(store: SqliteStore, folder: Path, now: datetime) -> None:
-    """Fill a new folder, once over all processes. Raises DependencyDown where the disk is full."""
+    """Fill a new folder, once over all processes. Raises DependencyDown if the disk is full."""
     try:
         private_folder(folder)
         async with locked(folder / "fill.lock"):
@@ -46,7 +46,7 @@ async def fill(store: SqliteStore, folder: Path, now: datetime) -> None:
                 if await store.empty():
                     for uid, user, devices, conversations in samples(now):
                         await store.put(uid, user, devices, conversations)
-                write_whole(folder / MARKER, now.isoformat())
+                write_atomically(folder / MARKER, now.isoformat())
                 private_folder(folder)
     except OSError as cause:
         raise DependencyDown("disk", f"{folder} can't be written ({cause.strerror}); make room.") from cause
@@ -65,8 +65,8 @@ async def talk(store: SqliteStore, now: datetime) -> None:
 
 def samples(now: datetime) -> list[Sample]:
     """All but those whose day would end at once as missed, since their slot was before the first run."""
-    made = [sample(number, now) for number in range(USERS)]
-    return [one for one in made if RULES.phase(_slot(one[1], now), now) is not Phase.CLOSING]
+    users = [sample(number, now) for number in range(USERS)]
+    return [made for made in users if RULES.phase(_slot(made[1], now), now) is not Phase.CLOSING]
 
 
 def _slot(user: Doc, now: datetime) -> datetime:
@@ -85,8 +85,8 @@ def sample(number: int, now: datetime) -> Sample:
         "language": "en",
     }
     devices = {
-        f"device-{n}": {"token": f"{TOKEN}{number}-{n}", "time_zone": name, "created_at": now}
-        for n in range(1 + number % 2)
+        f"device-{index}": {"token": f"{TOKEN}{number}-{index}", "time_zone": name, "created_at": now}
+        for index in range(1 + number % 2)
     }
     return f"sample-{number:02}", user, devices, {} if number % 16 == SILENT else _talks(number, now)
 
@@ -94,11 +94,11 @@ def sample(number: int, now: datetime) -> Sample:
 def _talks(number: int, now: datetime) -> dict[str, Doc]:
     talks: dict[str, Doc] = {}
     subjects = _table()["talks"]
-    for n in range(5):
-        subject = subjects[(number + n) % len(subjects)]
-        begun = now - timedelta(hours=2.5 + 4 * n)
+    for index in range(5):
+        subject = subjects[(number + index) % len(subjects)]
+        begun = now - timedelta(hours=2.5 + 4 * index)
         ended = begun + timedelta(minutes=subject["minutes"])
-        talks[f"talk-{n}"] = {
+        talks[f"talk-{index}"] = {
             "created_at": ended,
             "started_at": begun,
             "finished_at": ended,
@@ -108,7 +108,7 @@ def _talks(number: int, now: datetime) -> dict[str, Doc]:
                 "title": subject["title"],
                 "overview": subject["overview"],
                 "category": subject["category"],
-                "action_items": [{"description": subject["todo"], "completed": n % 2 == 1}],
+                "action_items": [{"description": subject["todo"], "completed": index % 2 == 1}],
                 "events": [],
             },
         }

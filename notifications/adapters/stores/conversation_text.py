@@ -18,8 +18,8 @@ from notifications.recap.bounds import MAX_TEXT
 from notifications.recap.markdown import without_marks
 
 TRANSCRIPT = "transcript_segments"
-MAX_RESULTS = 100  # of apps, and sections, that are read
-MAX_SEGMENTS = 20_000  # of a transcript; a day without a pause has some 30,000 sentences
+MAX_RESULTS = 100  # results of apps, and sections, that are read
+MAX_SEGMENTS = 20_000  # segments read of a transcript; a day without a pause has some 30,000 sentences
 MAX_UNPACKED = 40 * MAX_TEXT  # bytes of a decompressed transcript, with times and speakers
 MAX_NAME = 40  # characters of a speaker's name
 NUMBERED = re.compile(r"(?:speaker|spk|person|unknown)?[ _-]*\d*", re.IGNORECASE)  # an unnamed speaker
@@ -54,13 +54,13 @@ def _texts(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> Iterator[st
         yield from (text(result.get("content")) for result in maps(doc.get(name))[:MAX_RESULTS])
     yield text(structured.get("overview"))
     sections = maps(structured.get("sections"))[:MAX_RESULTS]
-    sections.sort(key=lambda section: section.get("kind") == "side_notes")  # last
+    sections.sort(key=lambda section: section.get("kind") == "side_notes")  # side notes come last
     parts = ((text(section.get("heading")), text(section.get("body_markdown"))) for section in sections)
     yield "\n".join(f"# {heading}\n{body}" for heading, body in parts if body)
 
 
 def is_encrypted(segments: object) -> bool:
-    """Whether only the app can read the transcript: then it is a text in base64."""
+    """Whether only the app can read the transcript: it is encrypted, as text in base64."""
     return isinstance(segments, str) and bool(segments.strip())
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")
-Facts = tuple[Cited, ...]  # of a part of a long day
+Facts = tuple[Cited, ...]  # what the LLM noted of one part of a long day
 
 USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "daily_summary_hour_local"
 LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
@@ -50,22 +50,22 @@ CONVERSATION_FIELDS = (
     *("created_at", "started_at", "finished_at", "discarded", "is_locked", "status", "deferred", "deleted"),
     *("language", "user_title", "structured", "apps_results", "plugins_results", "geolocation"),
 )
-UNDER_WAY = ("in_progress", "processing")  # `status` of what the app still fills; if `deferred`, it may stay so
+UNDER_WAY = ("in_progress", "processing")  # `status` while the app still writes it; a `deferred` one may stay so
 LEFT_OUT = ("discarded", "is_locked", "deleted")
 MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
-MOST = 10**12  # of any number in a ledger
+MAX_FIGURE = 10**12  # no real number in a ledger is higher
 MAX_ID = 300  # characters of a summary's id that a push carries
-PART_KEPT = timedelta(days=3)  # later no recap is made of it
+PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
 LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
-LEDGER_FIGURES = ("usd", "llm_seconds")  # for the accounts alone: anything but a number is left out
+LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
 LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
 def user_from(uid: str, doc: Doc) -> User:
-    """The user. Raises Malformed: why the query can't see this document."""
+    """The user. Raises Malformed if the query can't see this document, and says why."""
     hour, enabled, name = doc.get(USER_HOUR), doc.get(USER_ENABLED), doc.get(USER_ZONE)
     if not isinstance(enabled, bool):
         raise Malformed(f"users/{uid}: {USER_ENABLED} is {_missing(enabled)}not true or false.")
@@ -94,12 +94,12 @@ def listed(uid: str, doc: object, created: datetime | None = None, updated: date
 
 
 def active(doc: object) -> bool:
-    """Whether recaps are still wanted: the account is there and switched on."""
+    """Whether the account exists and has recaps switched on."""
     return isinstance(doc, Mapping) and doc.get(USER_ENABLED) is True
 
 
 def conversation_from(key: str, doc: object) -> Conversation | None:
-    """The conversation; None where it is discarded, locked or deleted. Raises Malformed."""
+    """The conversation; None if it is discarded, locked or deleted. Raises Malformed."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"conversation {key} is not a map.")
     if any(doc.get(name) is True for name in LEFT_OUT):
@@ -161,13 +161,13 @@ def _place(value: object) -> Place | None:
     if not isinstance(value, Mapping):
         return None
     latitude, longitude = value.get("latitude"), value.get("longitude")
-    if not (_degrees(latitude, 90) and _degrees(longitude, 180)):
+    if not (_is_degrees(latitude, 90) and _is_degrees(longitude, 180)):
         return None
     return Place(float(latitude), float(longitude), text(value.get("address")))  # type: ignore[arg-type]
 
 
-def _degrees(value: object, most: int) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
+def _is_degrees(value: object, limit: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -limit <= value <= limit
 
 
 def moment(value: object) -> datetime | None:
@@ -192,7 +192,7 @@ def _strict_moment(value: object) -> datetime | None:
 
 
 def device_from(key: str, doc: object, version: object) -> Device | None:
-    """The device; None where the document holds neither token nor fid. Raises Malformed if it has no good one."""
+    """The device; None if the document holds neither token nor fid. Raises Malformed if it has no good one."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"device {key} is not a map.")
     ids, flaw = {}, None
@@ -259,7 +259,7 @@ def kept_to(kind: Any, paid: T, expire_at: datetime) -> dict[str, Any]:
 
 
 def kept_from(kind: type[T], doc: object) -> T | None:
-    """The same; None if it can't be read: then the LLM is asked again."""
+    """Read what an LLM was paid for; None if it can't be read: then the LLM is asked again."""
     try:
         paid: T = _adapter(cast(Any, kind)).validate_python(doc["paid"])  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
@@ -293,7 +293,7 @@ def ledger_to(entry: Ledger) -> dict[str, Any]:
 
 
 def unknown_fields(doc: object) -> dict[str, Any]:
-    """Fields of a later version, or another writer: they stay when the ledger is written."""
+    """The fields that this version does not know, from a later version or another writer. A write keeps them."""
     return {key: value for key, value in doc.items() if key not in LEDGER_FIELDS} if isinstance(doc, Mapping) else {}
 
 
@@ -304,7 +304,7 @@ def ledger_changes(before: Ledger | None, after: Ledger) -> dict[str, Any]:
 
 
 def ledger_from(day: date, doc: object) -> Ledger:
-    """The ledger; UNREADABLE where its state, or a field that decides, is unknown: then only its window counts."""
+    """The ledger; UNREADABLE if its state, or a field that decides, is unknown: then only its window counts."""
     try:
         return _ledger(day, doc)
     except (ValueError, TypeError, AttributeError):
@@ -328,7 +328,7 @@ def _ledger(day: date, doc: object) -> Ledger:
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
     given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
-    given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # for the accounts alone
+    given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # only the audit reads it
     given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
     state = DayState(doc.get("state", ""))
     if state is DayState.UNREADABLE or (state is DayState.SENDING and given["sending_at"] is None):
@@ -337,7 +337,7 @@ def _ledger(day: date, doc: object) -> Ledger:
 
 
 def _instant(value: object) -> datetime | None:
-    """None where it is not set. Raises ValueError for anything but an instant of a possible year."""
+    """The instant; None if it is not set. Raises ValueError for anything but an instant of a possible year."""
     instant = moment(value)
     if instant is None and value is not None:
         raise ValueError("no instant")
@@ -345,10 +345,10 @@ def _instant(value: object) -> datetime | None:
 
 
 def _figure(value: object) -> float | None:
-    """None for anything but a number. Raises ValueError for one that can't be added up."""
+    """The number; None for anything else. Raises ValueError for one that can't be added up."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    if not 0 <= value <= MOST:  # nor is NaN
+    if not 0 <= value <= MAX_FIGURE:  # NaN fails this, too
         raise ValueError("no figure")
     return float(value)
 
@@ -356,6 +356,6 @@ def _figure(value: object) -> float | None:
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(kind.__name__)
-    if isinstance(value, int) and not 0 <= value <= MOST:
+    if isinstance(value, int) and not 0 <= value <= MAX_FIGURE:
         raise ValueError("no count")
     return value

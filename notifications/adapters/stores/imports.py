@@ -20,14 +20,14 @@ USER_FIELDS = (USER_ZONE, USER_ENABLED, USER_HOUR, "language", documents.LEGACY_
 STRUCTURED = ("title", "overview", "sections", "category", "action_items", "events")
 LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "text"}
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
-TEXT_FIELDS = ("structured", *LISTS)  # that are read
-# Likely names of a text that is not read.
+TEXT_FIELDS = ("structured", *LISTS)  # the fields that are read
+# Likely names of texts that the job does not read.
 UNREAD = (
     *("text", "transcript", "summary", "overview", "title"),
     *("content", "messages", "segments", "action_items", "events"),
 )
-UNREAD_STRUCTURED = ("summary", "text", "content", "transcript")  # where there is no overview
-SIMILARITY = 0.8  # of a misspelled name
+UNREAD_STRUCTURED = ("summary", "text", "content", "transcript")  # likely names in place of `overview`
+SIMILARITY = 0.8  # a name this similar to a known one counts as misspelled
 HOW = "write it with its UTC offset, as 2026-11-25T20:00:00Z"
 
 Collection = dict[str, Doc]
@@ -36,7 +36,7 @@ Collection = dict[str, Doc]
 def check_user(
     uid: str, user: Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
 ) -> dict[str, Collection]:
-    """The two collections, with texts of instants parsed. Raises Malformed: where, and what to write."""
+    """The two collections with their instants parsed. Raises Malformed with the field and what to write."""
     if flaw := documents.listed(uid, user).flaw:
         raise Malformed(flaw)
     _refuse_near_misses(f"users/{uid}", user, USER_FIELDS)
@@ -123,9 +123,9 @@ NO_SWITCH, ODD_SWITCH = "no switch", "an invalid switch"
 
 
 def mend_user(doc: Doc, decided: Decided | None = None) -> Mended:
-    """The changes that have one right answer, and the others only where they are decided.
+    """The changes that have one right answer, and the others only if they are decided.
 
-    A zone, an hour and a switch are the app's to know: it writes a zone only where there is none, so a guess would
+    A zone, an hour and a switch are the app's to know: it writes a zone only if there is none, so a guess would
     stay. `GMT+03:00` is an offset, not a place: Etc/GMT-3 is the same today, and wrong in most places that have it
     after the next change of clocks.
     """

@@ -38,8 +38,8 @@ class DaemonTask:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._ended.set)
 
-    async def ended(self, seconds: float) -> bool:
-        """Whether it ends within that time."""
+    async def wait_until_done(self, seconds: float) -> bool:
+        """Wait for its end. Returns False after `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._ended.wait()
@@ -48,8 +48,8 @@ class DaemonTask:
 
 log = structlog.get_logger()
 
-SECONDS = 3.0  # at the end of a run
-START_SECONDS = 1.5  # of these, for the start, which has to arrive first
+END_SECONDS = 3.0  # for all reports at the end of a run
+START_SECONDS = 1.5  # of END_SECONDS, for the report of the start, which must arrive first
 MAX_BODY = 10_000  # bytes: healthchecks.io keeps no more
 
 
@@ -69,12 +69,12 @@ class HttpHeartbeat:
     async def end(self, code: int, line: str) -> None:
         """Report the run's end, after its start; takes three seconds at most."""
         loop = asyncio.get_running_loop()
-        ends = loop.time() + SECONDS
+        ends = loop.time() + END_SECONDS
         if self._started is not None:
-            await self._started.ended(START_SECONDS)
-        if not await self._send(str(code), line).ended(ends - loop.time()):
+            await self._started.wait_until_done(START_SECONDS)
+        if not await self._send(str(code), line).wait_until_done(ends - loop.time()):
             self._failed = "no answer in time"
-        if self._failed:  # never the whole address: it is a secret
+        if self._failed:  # the address is a secret: only its host is logged
             log.warning("heartbeat.failed", reason=f"RECAP_HEARTBEAT_URL ({self._parts.hostname}): {self._failed}.")
 
     def _send(self, word: str, line: str) -> DaemonTask:
@@ -86,7 +86,7 @@ class HttpHeartbeat:
     def _post(self, url: str, body: bytes) -> None:
         request = urllib.request.Request(url, body, {"Content-Type": "text/plain; charset=utf-8"})  # noqa: S310 - http(s)
         try:
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=END_SECONDS) as answer:
                 answer.read(MAX_BODY)
         except (OSError, HTTPException, ValueError) as cause:
             self._failed = f"{type(cause).__name__} {getattr(cause, 'code', '')}".strip()

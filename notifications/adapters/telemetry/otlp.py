@@ -78,7 +78,7 @@ class OtlpTelemetry(Telemetry):
         ) as span:
             try:
                 yield
-            except BaseException as raised:  # cancellation too; its text may quote a user's words
+            except BaseException as raised:  # cancellation, too. Only its class is recorded: its text may quote a user
                 span.set_attribute("error.type", type(raised).__name__)
                 span.set_status(StatusCode.ERROR)
                 raise
@@ -113,8 +113,12 @@ class OtlpTelemetry(Telemetry):
             self._root.end()
         flushes = [DaemonTask(self._traces.shutdown), DaemonTask(self._metrics.shutdown)]
         ends = time.monotonic() + FLUSH_SECONDS
-        in_time = [await flush.ended(ends - time.monotonic()) for flush in flushes]
-        if not all(in_time) or any(one.refused for one in self._exporters) or any(flush.failed for flush in flushes):
+        in_time = [await flush.wait_until_done(ends - time.monotonic()) for flush in flushes]
+        if (
+            not all(in_time)
+            or any(exporter.refused for exporter in self._exporters)
+            or any(flush.failed for flush in flushes)
+        ):
             sentence = "the collector did not take all of it; check the address, its headers, and that it speaks HTTP."
             log.warning("telemetry.failed", reason=f"OTEL_EXPORTER_OTLP_ENDPOINT: {sentence}")
 
@@ -143,7 +147,7 @@ def _attributes(model: str) -> dict[str, str]:
 
 
 def _resource() -> Resource:
-    """The service's name and instance, where the OTEL_… variables do not set them."""
+    """The service's name and instance, unless the OTEL_… variables set them."""
     resource = Resource.create()
     defaults = {"service.name": NAME, "service.instance.id": str(uuid.uuid4())}
     missing = {name for name in defaults if str(resource.attributes.get(name, UNKNOWN)).startswith(UNKNOWN)}

@@ -1,7 +1,7 @@
-"""`resend --date D --where missed,dead,unserved`: each of them through its claim, once, however often it is run.
+"""`resend --date D --where missed,dead,unserved`: resend every matching day of a date, each under its claim.
 
-The days are chosen by their ledgers each time, so a command that was killed goes on where it stopped. What it left open
-is finished by the same command, after the lease of the killed one.
+The days are chosen by their ledgers each time, so running a killed command again continues where it stopped. It also
+finishes the days that the killed one left open, once their leases have lapsed.
 """
 
 from __future__ import annotations
@@ -14,53 +14,62 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from notifications.commands.context import Context
-from notifications.commands.resend import LONGEST_WAIT, LOOK_AGAIN, Refused, check, finish, live_for, open_day
+from notifications.commands.resend import (
+    MAX_WAIT,
+    MIN_WAIT,
+    Refused,
+    ResendKind,
+    check_resendable,
+    claim_time_left,
+    finish_day,
+    open_day,
+)
 from notifications.commands.terminal import say_wrapped
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
-from notifications.domain.model import DayState
 from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
-MAX_SENTENCES = 20  # about users who were not sent to: the rest is counted
-NOTHING_TO_SAY = "nothing to say"
-UNFINISHED = "unfinished"
-LIMITED = ("sent", "missed", "dead", "gave_up", UNFINISHED)  # what --limit counts: not users who can't be sent to
-WITHOUT_RECAP = ("missed", "dead", "gave_up", "unreadable document")
-PATIENCE = timedelta(seconds=5)  # that keeps a worker; beyond it others are served meanwhile
+MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
+# What --limit counts: it leaves out users who can't be sent a recap.
+COUNTED_BY_LIMIT = (ResendKind.SENT, ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNFINISHED)
+STILL_WITHOUT_RECAP = (ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNREADABLE_DOCUMENT)
+MAX_WORKER_WAIT = timedelta(seconds=5)  # a longer wait gives the worker to another user
+# No stored claim has this token, and nothing is written under it.
+DRY_RUN_TOKEN = "-"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
 class ResendSelection:
-    """The days of one date in one of these states, `limit` at most."""
+    """The days of one date in one of these states, at most `limit`."""
 
     day: date
     states: frozenset[str]
     limit: int | None = None
 
     def includes(self, row: UserDay) -> bool:
-        """Whether its state is wanted, or a resend opened it and did not finish."""
-        return row.state in self.states or row.stopped
+        """Whether its state is selected, or a resend has begun and not finished it."""
+        return row.state in self.states or row.has_unfinished_resend
 
 
-async def resend_many(selection: ResendSelection, context: Context, *, write: bool) -> int:
-    """Exit 0 where each has its recap; 5 where a user is still without; else what stopped it."""
-    async with context.open_services() as parts:
-        run = Run(parts, context.offset, context.terminated)
+async def resend_many(selection: ResendSelection, context: Context, *, dry_run: bool) -> int:
+    """Returns 0 if each has its recap, and 5 if a user is still without; raises what stopped it."""
+    async with context.open_services() as services:
+        run = Run(services, context.offset, context.terminated)
         await run.check_clocks()
         now = await context.claims.now() + context.offset
-        days = UserDays(parts.store, DayQuery(selection.day, now, parts.limits.rules, context.since))
+        days = UserDays(services.store, DayQuery(selection.day, now, services.limits.rules, context.since))
         bulk = BulkResend(run, selection)
-        if not write:
-            await bulk.count(_selected(days, selection))
+        if dry_run:
+            await bulk.dry_run(_selected(days, selection))
             return 0
         try:
-            async with context.shown(lambda: bulk.progress):
-                await bulk.send(_selected(days, selection))
+            async with context.show_progress(lambda: bulk.progress):
+                await bulk.resend_all(_selected(days, selection))
         finally:
             bulk.print_summary()
     return bulk.exit_code()
@@ -75,174 +84,185 @@ async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerato
 
 @dataclass(slots=True)
 class BulkResend:
-    """The days of one command, and what became of them: each is in exactly one count."""
+    """The days of one command, each counted once, under the kind it ended in."""
 
     run: Run
     selection: ResendSelection
-    counts: Counter[str] = field(default_factory=Counter)
-    waiting: dict[str, float] = field(default_factory=dict)  # uid, and until when, on the parts' clock
-    sentences: int = 0
+    counts: Counter[ResendKind] = field(default_factory=Counter)
+    wait_until: dict[str, float] = field(default_factory=dict)  # uid -> seconds of the services' clock
+    printed: int = 0  # lines about users without a recap
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     defects: list[BaseException] = field(default_factory=list)
 
     @property
     def progress(self) -> Progress:
         done = self.counts.total()
-        return Progress(done, done + len(self.tasks) + len(self.waiting), len(self.waiting))
+        return Progress(done, done + len(self.tasks) + len(self.wait_until), len(self.wait_until))
 
     @property
-    def stops(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether no further day is begun."""
         return self.run.is_stopping or bool(self.defects)
 
     @property
     def has_room(self) -> bool:
         """Whether the limit allows one more."""
-        limited = sum(self.counts[kind] for kind in LIMITED) + len(self.tasks) + len(self.waiting)
-        return self.selection.limit is None or limited < self.selection.limit
+        used = sum(self.counts[kind] for kind in COUNTED_BY_LIMIT) + len(self.tasks) + len(self.wait_until)
+        return self.selection.limit is None or used < self.selection.limit
 
-    async def count(self, chosen: AsyncGenerator[UserDocument]) -> None:
-        """The counts that sending would come to, by the same checks; nothing is written, asked or pushed."""
+    async def dry_run(self, chosen: AsyncGenerator[UserDocument]) -> None:
+        """Print the counts that a resend would end with, by the same checks, without writing anything."""
         async with aclosing(chosen):
             async for listed in chosen:
                 if not self.has_room:
                     break
                 try:
-                    self.counts[await expected(self.run, listed, self.selection.day)] += 1
+                    self.counts[await expected_kind(self.run, listed, self.selection.day)] += 1
                 except Refused as refused:
                     self.counts[refused.kind] += 1
         self._print_counts(" (dry run: nothing was claimed, sent or written)")
 
-    async def send(self, chosen: AsyncGenerator[UserDocument]) -> None:
-        """Each of them; then those that wait, each when its wait is over."""
+    async def resend_all(self, chosen: AsyncGenerator[UserDocument]) -> None:
+        """Resend each day; then retry those that have to wait."""
         run = self.run
         async with run.pace.following():
-            await self.send_each(chosen)
-            if self.waiting and not run.is_stopping:
-                waits = f"{len(self.waiting)} wait: for a device, or for the lease of a run, which may have died."
+            await self.serve_all(chosen)
+            if self.wait_until and not run.is_stopping:
+                waits = f"{len(self.wait_until)} wait: for a device, or for the lease of a run, which may have died."
                 say_wrapped(waits, "  ")
-            while self.waiting and not run.is_stopping:
-                await self.send_each(self._whose_wait_is_over())
+            while self.wait_until and not run.is_stopping:
+                await self.serve_all(self._wait_for_due_users())
             await run.pusher.delete_dead_tokens(run.services.store)
 
-    async def send_each(self, chosen: AsyncGenerator[UserDocument]) -> None:
-        """As many at once as a tick serves. A user's trouble cancels no other user's push."""
+    async def serve_all(self, chosen: AsyncGenerator[UserDocument]) -> None:
+        """Resend concurrently, with a tick's concurrency. One user's error cancels no other user's push."""
         limits = self.run.services.limits
-        gaps = limits.concurrency
+        staggered_starts_left = limits.concurrency
         try:
             async with aclosing(chosen):
                 async for listed in chosen:
-                    until = self.waiting.pop(listed.uid, None)
+                    until = self.wait_until.pop(listed.uid, None)
                     while self.tasks and (len(self.tasks) >= limits.concurrency or not self.has_room):
                         await asyncio.wait(set(self.tasks), return_when=asyncio.FIRST_COMPLETED)
-                    if self.stops or not self.has_room:
+                    if self.is_stopping or not self.has_room:
                         if until is not None:
-                            self.waiting[listed.uid] = until
+                            self.wait_until[listed.uid] = until
                         break
-                    task = asyncio.create_task(self._send(listed))
+                    task = asyncio.create_task(self._resend_one(listed))
                     self.tasks.add(task)
-                    task.add_done_callback(self._done)
-                    gaps -= 1
-                    if gaps > 0:
+                    task.add_done_callback(self._on_task_done)
+                    staggered_starts_left -= 1
+                    if staggered_starts_left > 0:
                         await asyncio.sleep(limits.start_gap_seconds)
-        except RecapError as trouble:  # of the listing
-            self.run.stop_claiming(trouble)
+        except RecapError as error:  # while listing the users
+            self.run.stop_claiming(error)
         finally:
             while self.tasks:
                 await asyncio.wait(set(self.tasks))
         if self.defects:
             raise self.defects[0]
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         if defect := task.exception():
             self.defects.append(defect)
 
-    async def _send(self, listed: UserDocument) -> None:
+    async def _resend_one(self, listed: UserDocument) -> None:
         run, uid, day = self.run, listed.uid, self.selection.day
         try:
             await run.pace.wait()
-            entry = await finish(run, await open_day(run, listed, day, again=False), PATIENCE)
-            kind = entry.state.value
-            if entry.state is not DayState.SENT and await expected(run, listed, day) == NOTHING_TO_SAY:
-                kind = NOTHING_TO_SAY
-            self._count(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
+            opened = await open_day(run, listed, day, again=False)
+            ledger = await finish_day(run, opened, max_wait=MAX_WORKER_WAIT)
+            kind = ResendKind(ledger.state.value) if ledger.state.final else ResendKind.UNFINISHED
+            if kind is ResendKind.SENT:
+                self._record(kind)
+                return
+            if await expected_kind(run, listed, day) is ResendKind.NOTHING_TO_SAY:
+                kind = ResendKind.NOTHING_TO_SAY
+            self._record(kind, f"{uid}: {kind.value}.")
         except Refused as refused:
             if refused.wait is not None:
-                self.waiting[uid] = run.services.clock.seconds() + refused.wait.total_seconds()
+                self.wait_until[uid] = run.services.clock.seconds() + refused.wait.total_seconds()
             else:
-                self._count(refused.kind, "" if refused.kind == "had theirs" else str(refused))
-        except Unfinished as unfinished:
-            self._count(UNFINISHED, "" if run.is_stopping else str(unfinished))
-        except (Malformed, KeyTrouble, ItemFault) as flaw:  # this user's own
-            self._count(UNFINISHED, f"{uid} {day}: {flaw}")
-        except StoreDown as failure:
-            run.read_breaker.record_failure(failure)  # many in a row stop the command
-            self._count(UNFINISHED, "" if run.is_stopping else f"{uid} {day}: {failure}")
-        except RecapError as trouble:
-            run.stop_claiming(trouble)
-            self._count(UNFINISHED, "")
+                self._record(refused.kind, "" if refused.kind is ResendKind.ALREADY_SENT else str(refused))
+        except Unfinished as error:
+            self._record(ResendKind.UNFINISHED, "" if run.is_stopping else str(error))
+        except (Malformed, KeyTrouble, ItemFault) as error:  # concerns only this user
+            self._record(ResendKind.UNFINISHED, f"{uid} {day}: {error}")
+        except StoreDown as error:
+            run.read_breaker.record_failure(error)  # many in a row stop the command
+            self._record(ResendKind.UNFINISHED, "" if run.is_stopping else f"{uid} {day}: {error}")
+        except RecapError as error:
+            run.stop_claiming(error)
+            self._record(ResendKind.UNFINISHED)
 
-    def _count(self, kind: str, sentence: str) -> None:
+    def _record(self, kind: ResendKind, line: str = "") -> None:
+        """Count a day, and print a line about it while there are few."""
         self.counts[kind] += 1
-        if sentence:
-            self.sentences += 1
-            if self.sentences <= MAX_SENTENCES:
-                say_wrapped(sentence, "    ", "  ")
+        if line:
+            self.printed += 1
+            if self.printed <= MAX_LINES:
+                say_wrapped(line, "    ", "  ")
 
-    async def _whose_wait_is_over(self) -> AsyncGenerator[UserDocument]:
-        wait = min(LONGEST_WAIT.total_seconds(), min(self.waiting.values()) - self.run.services.clock.seconds())
+    async def _wait_for_due_users(self) -> AsyncGenerator[UserDocument]:
+        """Sleep until the first wait is over, then yield the users that are due.
+
+        They stay in `wait_until` until serve_all() takes them, so that none is lost if it stops between.
+        """
+        wait = min(MAX_WAIT.total_seconds(), min(self.wait_until.values()) - self.run.services.clock.seconds())
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
+            async with asyncio.timeout(max(MIN_WAIT.total_seconds(), wait)):
                 await self.run.terminated.wait()
         now = self.run.services.clock.seconds()
-        for uid in [uid for uid, due in self.waiting.items() if due <= now]:
-            if self.stops:
+        for uid in [uid for uid, due in self.wait_until.items() if due <= now]:
+            if self.is_stopping:
                 return
             listed = await self.run.services.store.user_document(uid)
             if listed is not None:
                 yield listed
             else:
-                del self.waiting[uid]
-                self._count("erased", "")
+                del self.wait_until[uid]
+                self._record(ResendKind.ERASED)
 
     def print_summary(self) -> None:
-        """The counts, and what was pushed and asked."""
-        self.counts[UNFINISHED] += len(self.waiting)
-        if self.sentences > MAX_SENTENCES:
-            say_wrapped(f"and {self.sentences - MAX_SENTENCES} more that were not sent", "    ", "  ")
+        """Print the counts of days, pushes and LLM calls."""
+        self.counts[ResendKind.UNFINISHED] += len(self.wait_until)
+        if self.printed > MAX_LINES:
+            say_wrapped(f"and {self.printed - MAX_LINES} more that were not sent", "    ", "  ")
         calls = self.run.services.summarizer.calls if self.run.services.summarizer else 0
         self._print_counts(f"; {self.run.counts.pushes} pushes, {calls} LLM calls")
 
-    def _print_counts(self, more: str) -> None:
-        kinds = sorted(self.counts, key=lambda kind: (kind != "sent", kind))
+    def _print_counts(self, suffix: str) -> None:
+        kinds = sorted(self.counts, key=lambda kind: (kind is not ResendKind.SENT, kind))
         counts = ", ".join(f"{self.counts[kind]} {kind}" for kind in kinds if self.counts[kind]) or "no user"
-        say_wrapped(f"{self.selection.day}: {counts}{more}.", "    ", "")
+        say_wrapped(f"{self.selection.day}: {counts}{suffix}.", "    ", "")
 
     def exit_code(self) -> int:
         """0 or 5; raises what stopped it, or Unfinished."""
         if self.run.trouble is not None:
             raise self.run.trouble
-        if self.counts[UNFINISHED] or self.run.terminated.is_set():
-            raise Unfinished("Not all of them were finished; the same command goes on where this one stopped.")
-        return 5 if any(self.counts[kind] for kind in WITHOUT_RECAP) else 0
+        if self.counts[ResendKind.UNFINISHED] or self.run.terminated.is_set():
+            raise Unfinished("Some days are unfinished; run the same command again to continue.")
+        return 5 if any(self.counts[kind] for kind in STILL_WITHOUT_RECAP) else 0
 
 
-async def expected(run: Run, listed: UserDocument, day: date) -> str:
-    """What a resend would be counted as, by reads alone. Raises Refused."""
-    user, _, ledgers = await check(run, listed, day)
-    [record] = await run.services.claims.read([user_key(user.uid, day)])
+async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind:
+    """The kind that a resend would end in, without writing anything. Raises Refused."""
+    ledgers = await check_resendable(run, listed, day)
+    [record] = await run.services.claims.read([user_key(ledgers.user.uid, day)])
     now = await run.services.claims.now()
-    if live_for(record, now):
-        return "being sent"
+    if claim_time_left(record, now):
+        return ResendKind.BEING_SENT
     today = ledgers.today
-    match ledgers.gate(today if today is not None and today.state.without_text else None):
+    replaces = today if today is not None and today.state.without_text else None  # a resend replaces an ended day
+    match ledgers.gate(replaces=replaces):
         case Gate.UNREADABLE | Gate.INVERTED:
-            return UNFINISHED
+            return ResendKind.UNFINISHED
         case Gate.OPEN:
-            taken = take("-", Snapshot(today, now), run.services.limits.ledger_rules).step
-            return {NextStep.BUSY: "being sent", NextStep.FINAL: DayState.GAVE_UP.value}.get(taken, "sent")
+            step = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules).step
+            kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ResendKind.GAVE_UP}
+            return kinds.get(step, ResendKind.SENT)
         case Gate.ENDED | Gate.LEGACY:
-            return "sent"  # its recap is stored
+            return ResendKind.SENT  # its recap is stored
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
-    return "sent" if material is not None else NOTHING_TO_SAY
+    return ResendKind.SENT if material is not None else ResendKind.NOTHING_TO_SAY

@@ -1,4 +1,4 @@
-"""All documents in one SQLite file, which several processes may share. The host's clock stands for the store's."""
+"""All documents in one SQLite file, which several processes may share. The store's clock is the host's."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class SqliteStore(TransactionalLedger):
     def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]:
-        """As the columns have it; a document that contradicts them is a flaw."""
+        """Select by the columns. A document that contradicts its columns is a flaw."""
         marks = ",".join("?" * len(zones))
         rows = self._db.execute(
             f"SELECT {USER_COLUMNS} FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
@@ -106,7 +106,7 @@ class SqliteStore(TransactionalLedger):
     user_document = _in_thread(_user)
 
     def _user_doc(self, uid: str) -> object:
-        """The user document as it is; None where there is none, or no JSON in it."""
+        """The user document as stored; None if there is none, or if it is not JSON."""
         row = self._db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
         return from_json(row[0]) if row else None
 
@@ -311,7 +311,7 @@ def _matching(listed: UserDocument, zones: Sequence[str], hour: int) -> UserDocu
     user = listed.user
     if user is not None and user.enabled and user.hour == hour and user.zone in zones:
         return listed
-    flaw = listed.flaw or f"users/{listed.uid}: its columns and its document disagree; write the document anew."
+    flaw = listed.flaw or f"users/{listed.uid}: its columns and its document disagree; write the document again."
     return replace(listed, user=None, flaw=flaw)
 
 

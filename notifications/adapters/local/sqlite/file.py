@@ -40,10 +40,10 @@ CREATE INDEX IF NOT EXISTS ledgers_open ON ledgers (uid, date) WHERE state IN ('
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """The file, created with its tables where it is new; readable for its owner alone."""
+    """Open the file, or create it with its tables; only its owner can read it."""
     private_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_FILE))  # SQLite gives the files beside it the same mode
-    with suppress(PermissionError):  # another user's file, which its owner has to mend
+    with suppress(PermissionError):  # another user's file: only its owner can correct it
         path.chmod(PRIVATE_FILE)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
@@ -96,7 +96,9 @@ def put_user(db: sqlite3.Connection, uid: str, user: Doc) -> None:
 def put_conversations(db: sqlite3.Connection, uid: str, conversations: Mapping[str, Doc]) -> None:
     """Conversations of one user; inside a transaction of the caller's."""
     for key, doc in conversations.items():
-        db.execute("DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key))  # of another `created_at`
+        db.execute(
+            "DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key)
+        )  # a row of the same id with another `created_at`
         created = documents.moment(doc.get("created_at"))
         row = (uid, micros(created) if created else 0, key, to_json(doc))
         db.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", row)

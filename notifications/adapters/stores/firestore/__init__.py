@@ -29,8 +29,8 @@ from notifications.ports import Decided, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
-TRIES = 4  # of a transaction
-BACK_OFF = timedelta(milliseconds=400)  # jittered, after a read was aborted
+MAX_ATTEMPTS = 4  # per transaction
+BACK_OFF = timedelta(milliseconds=400)  # jittered wait after an aborted read
 DOCUMENTS_A_COMMIT = 400
 CONVERSATIONS_A_PAGE = 500
 MAX_DEVICES = 200
@@ -79,7 +79,7 @@ class FirestoreStore(TransactionalLedger):
         return snapshot
 
     async def _if_unchanged(self, write: Callable[[], Awaitable[Any]]) -> bool:
-        """Whether a write on a condition was done."""
+        """Run a conditional write. Returns whether it was done."""
 
         async def tried() -> bool:
             try:
@@ -133,7 +133,7 @@ class FirestoreStore(TransactionalLedger):
         return not await self._query(self._client.collection("users").limit(1))
 
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
-        """As the port says, page by page, the newest first. A transcript is read only where there is no overview."""
+        """See the port. Reads page by page, newest first, and a transcript only if there is no overview."""
         newest_first = (
             self._user(uid)
             .collection("conversations")
@@ -144,10 +144,10 @@ class FirestoreStore(TransactionalLedger):
             .limit(CONVERSATIONS_A_PAGE)
         )
         page = await self._query(newest_first, self._database.page_seconds)
-        newest = [one for one in page if not candidates.is_told(uid, one.id)]
+        newest = [snapshot for snapshot in page if not candidates.is_told(uid, snapshot.id)]
         while len(page) == CONVERSATIONS_A_PAGE and len(newest) < MAX_READ:
             page = await self._query(newest_first.start_after(page[-1]), self._database.page_seconds)
-            newest += [one for one in page if not candidates.is_told(uid, one.id)]
+            newest += [snapshot for snapshot in page if not candidates.is_told(uid, snapshot.id)]
         conversations: list[Conversation] = []
         malformed = 0
         for snapshot in reversed(newest[:MAX_READ]):
@@ -168,7 +168,7 @@ class FirestoreStore(TransactionalLedger):
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         fields = list(documents.DEVICE_FIELDS)
         tokens = await self._query(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
-        devices, malformed = documents.devices_from((one.id, one.to_dict(), one.update_time) for one in tokens)
+        devices, malformed = documents.devices_from((token.id, token.to_dict(), token.update_time) for token in tokens)
         legacy = None if devices else (await self._read(self._user(uid), [documents.LEGACY_TOKEN])).to_dict()
         return documents.select_devices(devices, legacy), malformed
 
@@ -197,20 +197,20 @@ class FirestoreStore(TransactionalLedger):
         still_open = FieldFilter("state", "in", [state.value for state in DayState if state.open])
         query = self._client.collection_group("recap_deliveries").where(filter=still_open)
         page = await self._page(query, None if after is None else self._ledger(*after), limit)
-        days = [(_owner(one), day_of(one.id), one.to_dict()) for one in page]
+        days = [(_owner(entry), day_of(entry.id), entry.to_dict()) for entry in page]
         return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
         last = None if after is None else self._ledger(after, day)
         page = await self._page(self._dated(day, "recap_deliveries"), last, limit)
-        return [(_owner(one), ledger_from(day, one.to_dict())) for one in page]
+        return [(_owner(entry), ledger_from(day, entry.to_dict())) for entry in page]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         uid, _, key = (after or "").rpartition("/")
         last = None if after is None else self._summary(uid, key)
         page = await self._page(self._dated(day, "daily_summaries").select(["date"]), last, limit)
-        return [(_owner(one), one.id) for one in page]
+        return [(_owner(summary), summary.id) for summary in page]
 
     def _dated(self, day: date, collection: str) -> AsyncQuery:
         return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
@@ -250,7 +250,7 @@ class FirestoreStore(TransactionalLedger):
         await self._call(lambda: self._client.recursive_delete(self._user(uid)), self._database.page_seconds)
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
-        """Mend an invisible user, unless the document changes meanwhile."""
+        """Correct an invisible user, unless the document has changed since it was read."""
         user = await self._read(self._user(uid))
         result = mend_user(user.to_dict() or {}, decided) if user.exists else Mended({})
         new = {name: value for name, (_, value) in result.changes.items()}
@@ -261,7 +261,7 @@ class FirestoreStore(TransactionalLedger):
         return (await self._read(self._part(uid, day, key))).to_dict()
 
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
-        doc = documents.kept_to(kind, paid, datetime.now(UTC) + documents.PART_KEPT)  # by the worker's clock
+        doc = documents.kept_to(kind, paid, datetime.now(UTC) + documents.PART_KEPT)  # the host's clock is exact enough
 
         async def keep(transaction: Transaction) -> None:
             account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
@@ -284,13 +284,13 @@ class FirestoreStore(TransactionalLedger):
     ) -> Decision:
         """Documents only, no query: in a transaction a query would conflict with every other user's.
 
-        So another writer's summary for the date, whatever its id, is read just before. Each try is a whole
-        transaction, which reads the ledger anew and writes on condition that it is still as it was read.
+        So another writer's summary for the date, whatever its id, is read just before. Each attempt is a transaction
+        of its own: it reads the ledger again, and writes only if the ledger is still as it was read.
         """
         other = await self.summary(uid, day) if summary else None
 
         async def tried() -> Decision:
-            for tries_left in reversed(range(TRIES)):
+            for tries_left in reversed(range(MAX_ATTEMPTS)):
                 try:
                     return await self._transact_once(uid, day, decide, other, user=user, rests_on=rests_on)
                 except Changed as changed:
@@ -301,7 +301,7 @@ class FirestoreStore(TransactionalLedger):
                         raise
                     await asyncio.sleep(jittered(BACK_OFF, 0.5, 1.5).total_seconds())
                 except (exceptions.InvalidArgument, UnicodeEncodeError) as cause:
-                    if tries_left < TRIES - 1:  # the first may be of a transaction that ended meanwhile
+                    if tries_left < MAX_ATTEMPTS - 1:  # the first may only mean that a transaction had ended before
                         raise ItemFault(ItemReason.UNSTORABLE, f"{self._where} refuses this document.") from cause
             raise AssertionError("every try returns or raises")
 
@@ -310,18 +310,19 @@ class FirestoreStore(TransactionalLedger):
     async def _transact_once(
         self, uid: str, day: date, decide: Decide, other: Summary | None, *, user: bool, rests_on: Opening | None
     ) -> Decision:
-        """One transaction."""
+        """Run one transaction. Raises Changed or the client's errors."""
         ledger, account = self._ledger(uid, day), self._user(uid)
 
         async def decided(transaction: Transaction) -> Decision:
-            if not transaction.id:  # a commit without one would be no transaction: no fence
+            if not transaction.id:  # a commit without an id would be no transaction, so no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
-            around = {one: self._ledger(uid, one) for one in neighbour_dates(rests_on, None)}
-            read = await transaction.read([ledger, *([account] if user else []), *around.values()])
+            nearby = {date: self._ledger(uid, date) for date in neighbour_dates(rests_on, None)}
+            read = await transaction.read([ledger, *([account] if user else []), *nearby.values()])
             account_doc = read[account.path].to_dict() if user else None
-            late = {one: self._ledger(uid, one) for one in neighbour_dates(rests_on, account_doc) if one not in around}
+            dates = neighbour_dates(rests_on, account_doc)
+            late = {date: self._ledger(uid, date) for date in dates if date not in nearby}
             if late:
-                around |= late  # the user's zone or hour has changed
+                nearby |= late  # the user's zone or hour has changed
                 read |= await transaction.read([*late.values()])
             self.reads += len(read)
             entry = read[ledger.path]
@@ -331,7 +332,7 @@ class FirestoreStore(TransactionalLedger):
                 read_time=entry.read_time,
                 active=documents.active(account_doc) if user else True,
                 summary=other,
-                nearby={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
+                nearby={date: _ledger_of(read[reference.path], date) for date, reference in nearby.items()},
             )
             decision = decide(snapshot)
             changes = _changes(stored, decision)

@@ -20,25 +20,25 @@ from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 
 T = TypeVar("T")
 
-CALLS_IN_STORE_TIMEOUT = 4  # one that hangs leaves time to ask again
+CALLS_IN_STORE_TIMEOUT = 4  # if one hangs, there is time for another
 TRANSIENT = if_exception_type(exceptions.ServiceUnavailable, exceptions.InternalServerError)
-RETRY = AsyncRetry(TRANSIENT, initial=0.1, maximum=1.0, timeout=3.0)  # of reads; who needs it asks again later
+RETRY = AsyncRetry(TRANSIENT, initial=0.1, maximum=1.0, timeout=3.0)  # for reads; callers retry later
 ROLLBACK_SECONDS = 0.3
 API = "firestore.googleapis.com"
 
 
 class Database:
-    """A client, and how it is called. `where` names the database in a sentence."""
+    """A client with time-outs and translated errors. `where` names the database in a sentence."""
 
     def __init__(self, client: AsyncClient, where: str, tokens: GoogleTokens | None, store_timeout: timedelta) -> None:
         self.client = client
         self.where = where
         self._tokens = tokens
         self._call_seconds = store_timeout.total_seconds() / CALLS_IN_STORE_TIMEOUT
-        self.page_seconds = store_timeout.total_seconds()  # no user's deadline waits for a page
+        self.page_seconds = store_timeout.total_seconds()  # pages are read outside any user's deadline
 
     async def call(self, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """One operation, bounded as a whole. A token that is refused is replaced once."""
+        """Run one operation within the store's time-out. A token that is refused is replaced once."""
         try:
             async with asyncio.timeout(seconds or self._call_seconds):
                 token = await self._token()
@@ -57,7 +57,7 @@ class Database:
     async def _token(self, refused: str | None = None) -> str | None:
         try:
             return await self._tokens.token(refused) if self._tokens else None
-        except DependencyDown as cause:  # inside a call its errors would all be UNAVAILABLE
+        except DependencyDown as cause:  # raised inside a call it would become UNAVAILABLE
             raise StoreDown("firestore", str(cause)) from cause
 
     def down(self, cause: Exception) -> StoreDown:
@@ -71,23 +71,23 @@ class Database:
 
 
 class Changed(Exception):
-    """A document is not as this transaction read it: the whole of it has to be tried again."""
+    """A document has changed since this transaction read it: the transaction must be repeated."""
 
 
 class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
-    """The client's own, except for its rollback, which releases the locks: it must neither hang nor hide the cause."""
+    """The client's transaction with a rollback, which releases the locks, that neither hangs nor hides the cause."""
 
-    _has_read = False  # an error after that is of the commit
+    _has_read = False  # errors after the reads come from the commit
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Do `work`; the client repeats it where the commit was aborted. Raises Changed; Aborted after the last try."""
+        """Do `work`; the client repeats it if the commit was aborted. Raises Changed; Aborted after the last try."""
         try:
             result: T = await firestore.async_transactional(work)(self)
         except (exceptions.AlreadyExists, exceptions.FailedPrecondition) as cause:
             if self._has_read:
                 raise Changed from cause
             raise
-        except ValueError as cause:  # the client raises it after the last of its tries
+        except ValueError as cause:  # the client raises it after its last try
             if isinstance(cause.__cause__, exceptions.Aborted):
                 raise cause.__cause__ from None
             raise
@@ -101,7 +101,7 @@ class Transaction(firestore.AsyncTransaction):  # type: ignore[misc]
         return by_path
 
     async def _rollback(self) -> None:
-        with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # a ValueError: nothing was begun
+        with suppress(exceptions.GoogleAPIError, TimeoutError, ValueError):  # ValueError: the transaction had not begun
             async with asyncio.timeout(ROLLBACK_SECONDS):
                 await super()._rollback()
 
@@ -112,14 +112,14 @@ async def open_database(project: str, name: str, emulator: str | None, store_tim
     where = f"Firestore ({f'emulator at {emulator}' if emulator else f'project {project}'}{named})"
     if emulator:
         return Database(AsyncClient(project, database=name), where, None, store_timeout)
-    os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # set but empty, it is none for us and one for the client
+    os.environ.pop("FIRESTORE_EMULATOR_HOST", None)  # if it is empty, the client would still take it for an emulator
     tokens, _ = await default_tokens(where, AsyncClient.SCOPE)
-    await tokens.token()  # before anything is claimed: refused credentials are reported at once
+    await tokens.token()  # refused credentials are reported before anything is claimed
     return Database(AsyncClient(project, tokens.credentials, name), where, tokens, store_timeout)
 
 
 def refusal(cause: exceptions.GoogleAPICallError) -> str:
-    """What a person has to mend; empty where waiting may help. A NOT_FOUND that comes here is of the database."""
+    """What an operator has to correct; empty if waiting may help. A NOT_FOUND here means the database."""
     message = cause.message.lower()
     match cause:
         case exceptions.NotFound():
