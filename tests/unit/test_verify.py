@@ -24,6 +24,7 @@ from notifications.recap.verify import (
     SecondLook,
     Verdict,
     apply_verdicts,
+    count_sentences,
     most_unsupported,
     second_look,
 )
