@@ -108,10 +108,7 @@ def test_the_last_permitted_failure_ends_in_dead(failures: int, counts: int, max
 
 @pytest.mark.parametrize(
     ("stored", "answer"),
-    [
-        (replace(RESTING, token="me"), ClaimAnswer.OK),
-        (Record(ClaimState.DEAD, "me", 0, 3, 1, "why"), ClaimAnswer.DONE),
-    ],
+    [(replace(RESTING, token="me"), ClaimAnswer.OK), (Record(ClaimState.DEAD, "me", 0, 3, 1, "why"), ClaimAnswer.DONE)],
 )
 def test_a_failure_that_is_repeated_counts_once(stored: Record, answer: ClaimAnswer) -> None:
     assert fail(stored) == Transition(answer, stored)

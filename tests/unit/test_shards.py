@@ -117,14 +117,7 @@ def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
     early = Cohort(SLOT, 8, {})
     given_shards = [*shards_of(LATER, "e1", 2), *shards_of(COHORT, "e1", 2), *shards_of(early, "e1", 2)]
     found = [(shard.cohort.slot, shard.cohort.hour, shard.index) for shard in spread(given_shards, 1, 2, 2)]
-    assert found == [
-        (SLOT, 8, 1),
-        (SLOT, 22, 1),
-        (SLOT, 8, 0),
-        (SLOT, 22, 0),
-        (LATER.slot, 22, 1),
-        (LATER.slot, 22, 0),
-    ]
+    assert found == [(SLOT, 8, 1), (SLOT, 22, 1), (SLOT, 8, 0), (SLOT, 22, 0), (LATER.slot, 22, 1), (LATER.slot, 22, 0)]
 
 
 HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]
