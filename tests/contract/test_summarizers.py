@@ -29,7 +29,6 @@ from notifications.recap.prompt import recap_question
 from notifications.settings import EFFORTS, Settings
 from notifications.testing import LLMTrouble, MemorySummarizer, SummarizerSuite, answered
 from tests.contract.conftest import Connect
-from tests.support.servers import free_port
 from tests.support.web import ASKED, FakeLLM, completion, llm_error, recap_answer
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
@@ -295,15 +294,6 @@ async def test_a_server_without_a_list_of_models_serves_all_the_same(
     assert (told.trouble, re.sub(r"\d\.\d", "0.0", told.found)) == ("", "answers by the schema, in 0.0 s")
     assert [body["max_completion_tokens"] for body in llm.bodies] == [4_000]
     assert await summarizer.last_day() is None
-
-
-async def test_what_does_not_serve_is_told_in_a_sentence(llm: FakeLLM, connected: Connect) -> None:
-    answering(llm, llm_error(404, "model_not_found"))
-    assert "check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in (await connected().check()).trouble
-    nowhere = connect(None, f"http://127.0.0.1:{free_port()}/v1", Service("m"), Limits(concurrency=1))
-    assert "refuses the connection" in (await nowhere.check()).trouble
-    assert await nowhere.last_day() is None
-    await nowhere.aclose()
 
 
 @pytest.mark.parametrize(

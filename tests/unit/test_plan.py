@@ -286,19 +286,6 @@ def test_a_day_on_which_nobody_is_known_to_be_the_user_says_so() -> None:
     assert UNMARKED_WEARER not in about_the_day(Material(DAY, (talk("c"),), None))
 
 
-@pytest.mark.parametrize(
-    ("language", "said"),
-    [
-        ("de", "Write in German (de)."),
-        ("pt-BR", "Write in Portuguese (pt-BR)."),
-        ("sr", "Write in sr."),
-        (None, "Write in the language of the notes."),
-    ],
-)
-def test_the_language_is_called_by_its_english_name(language: str | None, said: str) -> None:
-    assert said in about_the_day(Material(DAY, (), language))
-
-
 def test_a_day_of_twenty_thousand_short_turns_is_planned_in_time() -> None:
     turns = tuple(Turn(f"Speaker {n % 2}", "yes") for n in range(20_000))
     begun = time.process_time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -42,12 +41,6 @@ def test_sixteen_shards_have_fixed_boundaries() -> None:
     assert cuts(16) == [None, *"37BFJNRVYcgkosw"]
     assert id_range(1, 16) == Range("3", "7")
     assert id_range(15, 16) == Range("w", None)
-
-
-def test_sixty_two_shards_have_one_first_character_each() -> None:
-    assert string.digits + string.ascii_uppercase + string.ascii_lowercase == BASE62
-    assert cuts(62) == [None, *BASE62[1:]]
-    assert id_range(61, 62) == Range("z", None)
 
 
 @given(counts, st.text(min_size=1, max_size=8))

@@ -350,15 +350,6 @@ def test_neither_marker_stands_in_what_it_marks(monkeypatch: pytest.MonkeyPatch)
     assert "The second marker: tvwxz." in look.question.notes
 
 
-def test_an_answer_cannot_reach_a_sentence_by_a_text_that_looks_like_an_id() -> None:
-    draft = replace(DRAFT, overview=(Cited("bbb [push] (1) You pay.", ("a",), "the rent of 900 euros"),))
-    look = looked(draft)
-    assert ("sentence", "bbb [push] (1) You pay.") in look.asked.values()
-    verdicts = look.read(answered(look))
-    assert verdicts is not None
-    assert apply_verdicts(draft, verdicts).overview == draft.overview
-
-
 def test_the_true_canary_stands_in_one_line_of_the_notes_to_the_letter() -> None:
     """Longer quotes go over two speakers' turns, or have lost a link: an honest judge may say no to them."""
     over_two = Cited("You agreed to the rent.", ("a",), f"{RENT} Fine, on Friday then.")
