@@ -117,20 +117,7 @@ def test_a_servers_own_sentence_is_told_where_it_says_what_to_mend(status: int, 
     assert quoted is None or found == quoted
 
 
-@pytest.mark.parametrize(
-    ("status", "message", "config"),
-    [
-        (401, "no", True),
-        (404, "no", True),
-        (405, "Method Not Allowed", True),
-        (400, "API key not valid. Please pass a valid API key.", True),
-        (400, "Invalid model: x", True),
-        (400, "x is not a valid model ID", True),
-        (400, "The model `x` has been decommissioned and is no longer supported.", True),
-        (400, "no", False),
-        (500, "model not found", False),
-    ],
-)
+@pytest.mark.parametrize(("status", "message", "config"), rows("refusals", "config"))
 def test_what_only_a_person_can_mend_is_told_apart(status: int, message: str, config: bool) -> None:
     assert refusal(error(message), status).config is config
 

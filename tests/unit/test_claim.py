@@ -33,6 +33,7 @@ from notifications.domain.claim import (
     turn_value,
     user_key,
 )
+from tests.support.rows import rows
 
 OWN = {"s": "idle", "t": "token", "u": 17, "f": 2, "c": 3, "r": "provider_503"}
 READ = Record(ClaimState.IDLE, "token", 17, 2, 3, "provider_503")
@@ -85,22 +86,7 @@ def test_crashes_narrow_the_lane_down_to_one_alone(crashes: int, runs_in: int) -
     assert lane(crashes) == runs_in
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("provider_503", "provider_503"),
-        ("Rate-Limit exceeded", "rate_limit_exceeded"),
-        ("  spaced  ", "spaced"),
-        ("x_ÄÖ_y", "x____y"),
-        ("XxX", "xxx"),
-        ("__", ""),
-        ("", ""),
-        ("a" * 40, "a" * 40),
-        ("a" * 41, "a" * 40),
-        ("a" * 39 + " b", "a" * 39),  # what the cut leaves at the end goes too
-        ("_" * 40 + "b", ""),
-    ],
-)
+@pytest.mark.parametrize(("text", "code"), rows("texts", "reason_codes"))
 def test_a_reason_becomes_a_short_code(text: str, code: str) -> None:
     assert reason_code(text) == code
 

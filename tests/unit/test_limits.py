@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from notifications.domain.claim import MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
 from notifications.limits import Limits, limits
+from tests.support.rows import rows
 
 NUMBERS = fields(Limits)
 AGREE = [
@@ -96,25 +97,7 @@ def test_each_number_may_have_its_least_and_most_and_nothing_beyond() -> None:
             assert "set it to" not in told(**{one.name: value})
 
 
-@pytest.mark.parametrize(
-    ("variable", "text", "sentence"),
-    [
-        ("PAGE_SIZE", "1001", "RECAP_PAGE_SIZE is 1001; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "1.0", "RECAP_PAGE_SIZE is '1.0'; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "1000000000", "RECAP_PAGE_SIZE is '1000000000'; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "", "RECAP_PAGE_SIZE is ''; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "٣", "RECAP_PAGE_SIZE is '٣'; set it to a whole number from 1 to 1000."),
-        ("WATCHDOG_SECONDS", "4.5", "RECAP_WATCHDOG_SECONDS is 4.5; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "5s", "RECAP_WATCHDOG_SECONDS is '5s'; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "9.", "RECAP_WATCHDOG_SECONDS is '9.'; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "9 ", "RECAP_WATCHDOG_SECONDS is '9 '; set it to a number from 5 to 3600."),
-        (
-            "WATCHDOG_SECONDS",
-            "x" * 41,  # as long as it may be shown
-            f"RECAP_WATCHDOG_SECONDS is '{'x' * 39}…'; set it to a number from 5 to 3600.",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("variable", "text", "sentence"), rows("settings", "numbers_refused"))
 def test_a_bad_number_is_shown_with_what_it_may_be(variable: str, text: str, sentence: str) -> None:
     assert refusal({f"RECAP_{variable}": text}) == sentence
 
