@@ -1,4 +1,4 @@
-"""What servers refuse, in the bodies that they write; and what a body that repeats the notes can't teach."""
+"""What servers refuse, in the bodies that they write; what their headers announce; and what a body that repeats the notes can't teach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from notifications.adapters.llm.refusals import Refusal
 from notifications.adapters.llm.requests import Dialect
-from notifications.adapters.llm.responses import Completion, status_of
+from notifications.adapters.llm.responses import Completion, rate_limits, status_of
+from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA
@@ -128,6 +129,31 @@ def test_a_wait_is_read_as_azure_and_google_write_it() -> None:
     delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
     assert refusal([{"error": {"message": "Quota", "details": [delay]}}], 429).wait == timedelta(seconds=34.5)
     assert refusal({}, 429).wait is None
+
+
+def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
+    told = {
+        "x-ratelimit-limit-requests": "5000",
+        "x-ratelimit-remaining-requests": "4999",
+        "x-ratelimit-reset-requests": "12ms",
+        "x-ratelimit-limit-tokens": "160000",
+        "x-ratelimit-remaining-tokens": "159976",
+        "x-ratelimit-reset-tokens": "1h6m0.5s",
+    }
+    assert rate_limits(told) == {
+        "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
+        "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
+    }
+    bare = {"x-ratelimit-reset-requests": "30"}
+    assert rate_limits(told | bare)["requests"].reset == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
+def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
+    told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": reset}) == {}
+    assert rate_limits({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
+    assert rate_limits(dict.fromkeys(told, "9" * 400) | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
 names = st.sampled_from(

@@ -14,8 +14,6 @@ from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
-from notifications.adapters.llm.responses import rate_limits
-from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
@@ -249,31 +247,6 @@ async def test_a_budget_for_a_model_of_unknown_price_is_refused(llm: FakeLLM, co
     summarizer = connected(daily_budget=1.0)
     with pytest.raises(ConfigFault, match="RECAP_PRICE_IN_USD_PER_MTOK"):
         await summarizer.worst_cost(question())
-
-
-def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
-    told = {
-        "x-ratelimit-limit-requests": "5000",
-        "x-ratelimit-remaining-requests": "4999",
-        "x-ratelimit-reset-requests": "12ms",
-        "x-ratelimit-limit-tokens": "160000",
-        "x-ratelimit-remaining-tokens": "159976",
-        "x-ratelimit-reset-tokens": "1h6m0.5s",
-    }
-    assert rate_limits(told) == {
-        "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
-        "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
-    }
-    bare = {"x-ratelimit-reset-requests": "30"}
-    assert rate_limits(told | bare)["requests"].reset == timedelta(seconds=30)
-
-
-@pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
-def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
-    told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
-    assert rate_limits(told | {"x-ratelimit-reset-requests": reset}) == {}
-    assert rate_limits({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
-    assert rate_limits(dict.fromkeys(told, "9" * 400) | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
 async def test_a_server_that_leaves_out_what_it_may_is_understood(llm: FakeLLM, summarizer: OpenAISummarizer) -> None:
