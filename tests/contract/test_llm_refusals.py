@@ -1,4 +1,4 @@
-"""What servers refuse, in the bodies that they write; what their headers announce; and what a body that repeats the notes can't teach."""
+"""What servers refuse and announce, in their own words; and what a body that repeats the notes can't teach."""
 
 from __future__ import annotations
 
