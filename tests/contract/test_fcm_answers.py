@@ -57,12 +57,6 @@ def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, ans
     assert read_answer(status, Error(code), asked) == answer
 
 
-def test_refusals_and_our_own_credentials_are_shouted_about() -> None:
-    assert read_answer(403, Error("SENDER_ID_MISMATCH")).needs_alert
-    assert read_answer(401, Error()).needs_alert
-    assert not read_answer(404, Error("UNREGISTERED")).needs_alert
-
-
 def told(status: int, *details: Any, **error: Any) -> PushAnswer:
     said = {"error": {"code": status, "status": "SOME_STATUS", "details": list(details), **error}}
     return parse_answer(status, json.dumps(said).encode(), {})

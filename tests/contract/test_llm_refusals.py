@@ -1,4 +1,4 @@
-"""What servers refuse, in the bodies that they write; and what a body that repeats the notes can't teach."""
+"""What servers refuse and announce, in their own words; and what a body that repeats the notes can't teach."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from notifications.adapters.llm.requests import Dialect
-from notifications.adapters.llm.responses import Completion, status_of
+from notifications.adapters.llm.responses import Completion, rate_limits, status_of
 from notifications.adapters.llm.server_errors import ServerError
+from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA
@@ -117,20 +118,7 @@ def test_a_servers_own_sentence_is_told_where_it_says_what_to_mend(status: int, 
     assert quoted is None or found == quoted
 
 
-@pytest.mark.parametrize(
-    ("status", "message", "config"),
-    [
-        (401, "no", True),
-        (404, "no", True),
-        (405, "Method Not Allowed", True),
-        (400, "API key not valid. Please pass a valid API key.", True),
-        (400, "Invalid model: x", True),
-        (400, "x is not a valid model ID", True),
-        (400, "The model `x` has been decommissioned and is no longer supported.", True),
-        (400, "no", False),
-        (500, "model not found", False),
-    ],
-)
+@pytest.mark.parametrize(("status", "message", "config"), rows("refusals", "config"))
 def test_what_only_a_person_can_mend_is_told_apart(status: int, message: str, config: bool) -> None:
     assert refusal(error(message), status).is_config_error is config
 
@@ -141,6 +129,31 @@ def test_a_wait_is_read_as_azure_and_google_write_it() -> None:
     delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
     assert refusal([{"error": {"message": "Quota", "details": [delay]}}], 429).wait == timedelta(seconds=34.5)
     assert refusal({}, 429).wait is None
+
+
+def test_the_announced_budgets_are_read_in_the_providers_own_writing() -> None:
+    told = {
+        "x-ratelimit-limit-requests": "5000",
+        "x-ratelimit-remaining-requests": "4999",
+        "x-ratelimit-reset-requests": "12ms",
+        "x-ratelimit-limit-tokens": "160000",
+        "x-ratelimit-remaining-tokens": "159976",
+        "x-ratelimit-reset-tokens": "1h6m0.5s",
+    }
+    assert rate_limits(told) == {
+        "requests": RateLimit(5000, 4999, timedelta(milliseconds=12)),
+        "tokens": RateLimit(160_000, 159_976, timedelta(hours=1, minutes=6, seconds=0.5)),
+    }
+    bare = {"x-ratelimit-reset-requests": "30"}
+    assert rate_limits(told | bare)["requests"].reset == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("reset", ["", "99999999999999999", "soon", "1x", "1m soon", "..s"])
+def test_a_budget_that_is_not_understood_is_none(reset: str) -> None:
+    told = {f"x-ratelimit-{kind}-requests": "10" for kind in ("limit", "remaining")}
+    assert rate_limits(told | {"x-ratelimit-reset-requests": reset}) == {}
+    assert rate_limits({"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1"}) == {}
+    assert rate_limits(dict.fromkeys(told, "9" * 400) | {"x-ratelimit-reset-requests": "1s"}) == {}
 
 
 names = st.sampled_from(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,12 @@ from tests.contract.outside.http_summarizer import HttpSummarizer
 from tests.support.web import LoopbackServer
 
 Wrong = Callable[..., Any]  # what is asked, the right verb, and its arguments
+OUTSIDE = Path(__file__).parent / "outside"
+
+
+@pytest.mark.parametrize("name", ["caching_store.py", "http_summarizer.py"])
+def test_an_adapter_is_written_in_under_sixty_lines(name: str) -> None:
+    assert len((OUTSIDE / name).read_text().splitlines()) < 60
 
 
 class TheirServer(LoopbackServer):

@@ -34,6 +34,20 @@ def nothing() -> None:
     """Nobody asks when it leaves."""
 
 
+def answers(
+    status: int = 0, code: str = "", *, fid: Callable[[], web.Response] | None = None, wait: str = ""
+) -> Script:
+    """FCM's error for whatever is asked; `fid` answers for an installation's id. Without either all is accepted."""
+
+    async def script(token: str) -> web.Response | None:
+        if fid is not None and token == "fid-1":
+            return fid()
+        headers = {"Retry-After": wait} if wait else {}
+        return fcm_error(status, code, **headers) if status else None
+
+    return script
+
+
 @pytest.fixture
 async def push(fcm: FakeFCM) -> AsyncIterator[FcmPush]:
     made = await connect(fcm.url, "project-1", 4)
@@ -66,10 +80,7 @@ async def test_each_answer_over_the_wire(
 
 
 async def test_a_quota_answer_carries_its_wait(fcm: FakeFCM, push: FcmPush) -> None:
-    async def script(token: str) -> web.Response:
-        return fcm_error(429, "QUOTA_EXCEEDED", **{"Retry-After": "7"})
-
-    fcm.script = script
+    fcm.script = answers(429, "QUOTA_EXCEEDED", wait="7")
     said = await push.send(PHONE, MESSAGE, TIMEOUT, nothing)
     assert (said.retry_after, said.quota, said.whose) == (timedelta(seconds=7), True, Whose.UNSAID)
 
@@ -82,20 +93,20 @@ async def redirected(token: str) -> web.Response:
     return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
 
 
-async def refused(token: str) -> web.Response:
-    return fcm_error(403, "SERVICE_DISABLED")
-
-
-async def invalid(token: str) -> web.Response:
-    return fcm_error(400, "INVALID_ARGUMENT")
-
-
-async def busy(token: str) -> web.Response:
-    return fcm_error(503, "UNAVAILABLE")
-
-
 async def cut_off(token: str) -> web.Response:
     raise ConnectionResetError
+
+
+invalid, busy = answers(400, "INVALID_ARGUMENT"), answers(503, "UNAVAILABLE")
+unregistered = answers(404, "UNREGISTERED")
+
+
+def fid_gone() -> web.Response:
+    return fcm_error(404, "UNREGISTERED")
+
+
+def fid_invalid() -> web.Response:
+    return fcm_error(400, "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +115,11 @@ async def cut_off(token: str) -> web.Response:
         (None, PushResult.ACCEPTED, ""),
         (project_over_quota, PushResult.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
         (redirected, PushResult.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
-        (refused, PushResult.BUSY, "says that the API fcm.googleapis.com is disabled; enable it."),
+        (
+            answers(403, "SERVICE_DISABLED"),
+            PushResult.BUSY,
+            "says that the API fcm.googleapis.com is disabled; enable it.",
+        ),
         (invalid, PushResult.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
         (busy, PushResult.BUSY, "takes no message of ours (UNAVAILABLE)."),
         (cut_off, PushResult.UNKNOWN, "does not answer (ServerDisconnectedError)"),
@@ -160,10 +175,7 @@ class Tokens:
 
 
 async def test_a_definite_refusal_is_no_unknown_answer_however_long_a_new_token_takes(fcm: FakeFCM) -> None:
-    async def ended(token: str) -> web.Response:
-        return fcm_error(401, "UNAUTHENTICATED")
-
-    fcm.script = ended
+    fcm.script = answers(401, "UNAUTHENTICATED")
     push = await connect(fcm.url, "project-1", 1)
     push._tokens = Tokens()  # type: ignore[assignment]
     answer = await push.send(PHONE, MESSAGE, timedelta(seconds=1), nothing)
@@ -171,40 +183,16 @@ async def test_a_definite_refusal_is_no_unknown_answer_however_long_a_new_token_
     await push.aclose()
 
 
-async def unregistered(token: str) -> web.Response:
-    return fcm_error(404, "UNREGISTERED")
-
-
-async def unknown_field(token: str) -> web.Response | None:
-    return fcm_error(400, "INVALID_ARGUMENT") if token == "fid-1" else None
-
-
-async def only_fid_gone(token: str) -> web.Response | None:
-    return fcm_error(404, "UNREGISTERED") if token == "fid-1" else None
-
-
-async def fid_invalid_token_gone(token: str) -> web.Response:
-    return fcm_error(400, "INVALID_ARGUMENT") if token == "fid-1" else fcm_error(404, "UNREGISTERED")
-
-
-async def fid_gone_token_of_another(token: str) -> web.Response:
-    return fcm_error(404, "UNREGISTERED") if token == "fid-1" else fcm_error(403, "SENDER_ID_MISMATCH")
-
-
-async def fid_over_quota(token: str) -> web.Response | None:
-    return fcm_error(429, "QUOTA_EXCEEDED") if token == "fid-1" else None
-
-
 @pytest.mark.parametrize(
     ("script", "result", "asked", "shown"),
     [
         (None, PushResult.ACCEPTED, ["fid-1"], ["fid-1"]),
-        (only_fid_gone, PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
-        (unknown_field, PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (answers(fid=fid_gone), PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
+        (answers(fid=fid_invalid), PushResult.ACCEPTED, ["fid-1", "token-1"], ["token-1"]),
         (unregistered, PushResult.GONE, ["fid-1", "token-1"], []),
-        (fid_invalid_token_gone, PushResult.REFUSED, ["fid-1", "token-1"], []),
-        (fid_gone_token_of_another, PushResult.REFUSED, ["fid-1", "token-1"], []),
-        (fid_over_quota, PushResult.BUSY, ["fid-1"], []),
+        (answers(404, "UNREGISTERED", fid=fid_invalid), PushResult.REFUSED, ["fid-1", "token-1"], []),
+        (answers(403, "SENDER_ID_MISMATCH", fid=fid_gone), PushResult.REFUSED, ["fid-1", "token-1"], []),
+        (answers(fid=lambda: fcm_error(429, "QUOTA_EXCEEDED")), PushResult.BUSY, ["fid-1"], []),
         (busy, PushResult.BUSY, ["fid-1"], []),
         (cut_off, PushResult.UNKNOWN, ["fid-1"], []),
     ],

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,7 +25,7 @@ from notifications.adapters.local.sqlite import SqliteStore
 from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
-from notifications.domain.model import Cited, DayState, User
+from notifications.domain.model import Cited, DayState, Draft, Recap, User
 from notifications.domain.push import PushText
 from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
@@ -241,7 +240,7 @@ class History:
         if thin or not telling:
             decision = await self.store.end_day(day.opening(given), DayState.SKIPPED, "no_content")
         else:
-            recap = recap_of(slot, self.runs)
+            recap = Recap(f"id-{self.runs}", slot.recap_date, slot.at, Draft("H", (Cited("O"),), ""), 1, 1)
             decision = await self.store.begin(day.opening(given), recap, has_devices=False, replaces=day.replaces)
         if decision.step is NextStep.CHANGED:
             for anew in await self._read(user, slot, day):
@@ -327,12 +326,6 @@ def floor_of(given: DayInput) -> datetime:
     return max(max(ends) - LOOK_BACK, slot.at - AT_MOST, *([min(starts)] if starts else []))
 
 
-def recap_of(slot: Slot, run: int) -> Any:
-    from notifications.domain.model import Draft, Recap
-
-    return Recap(f"id-{run}", slot.recap_date, slot.at, Draft("H", (Cited("O"),), ""), 1, 1)
-
-
 async def carried_out(world: World, store: Any, plan: list[Served], said: list[Talk], wishes: list[Again]) -> None:
     history = History(world, store)
     try:
@@ -383,21 +376,15 @@ def test_each_conversation_is_in_exactly_one_recap_on_firestore(emulator: str, m
     @given(histories)
     def holds(history: tuple[Any, Any, Any]) -> None:
         async def run() -> None:
-            async with firestore_world(emulator) as (world, store):
-                await carried_out(world, store, *history)
+            world = FirestoreWorld(emulator)
+            try:
+                await carried_out(world, await connect(world, RULES), *history)
+            finally:
+                world.close()
 
         asyncio.run(run())
 
     holds()
-
-
-@asynccontextmanager
-async def firestore_world(emulator: str) -> AsyncIterator[tuple[World, Any]]:
-    world = FirestoreWorld(emulator)
-    try:
-        yield world, await connect(world, RULES)
-    finally:
-        world.close()
 
 
 def test_what_is_readable_within_the_look_back_is_told_where_no_day_is_missed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,6 +11,7 @@ import pytest
 from notifications.adapters.stores.documents import ledger_from, ledger_to, summary_from
 from notifications.domain.model import Cited, DayState, Draft, Highlight, Ledger, Place, Recap, Stop, Summary, Task
 from notifications.recap.document import recap_to
+from tests.support.rows import DATA
 
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
@@ -67,48 +69,8 @@ def test_a_recap_is_stored_as_the_app_reads_it() -> None:
     )
     tasks = (Task("Call", False, "t1"), Task("Buy", True, "t2"))
     stops = (Stop(Place(48.2, 16.4, "Ring 1"), "t1", "11:05"),)
-    assert recap_to(Recap("2026-05-01", DAY, AT, draft, 2, 41, tasks, stops)) == {
-        "id": "2026-05-01",
-        "date": "2026-05-01",
-        "created_at": AT,
-        "headline": "Head",
-        "overview": "Over. And 2 more.",
-        "overview_items": [
-            {"text": "Over.", "conversation_id": "t1", "quote": "over it"},
-            {"text": "And 2 more.", "conversation_id": "", "quote": ""},
-        ],
-        "day_emoji": "🌤️",
-        "stats": {"total_conversations": 2, "total_duration_minutes": 41, "action_items_count": 2},
-        "highlights": [
-            {
-                "topic": "T",
-                "emoji": "💬",
-                "summary": "S. R.",
-                "conversation_ids": ["t1", "t2"],
-                "items": [
-                    {"text": "S", "conversation_id": "t1", "quote": "so"},
-                    {"text": "R.", "conversation_id": "t2", "quote": "are"},
-                ],
-            }
-        ],
-        "action_items": [
-            {"description": "Call", "completed": False, "priority": "high", "source_conversation_id": "t1"},
-            {"description": "Buy", "completed": True, "priority": "medium", "source_conversation_id": "t2"},
-        ],
-        "unresolved_questions": [
-            {"question": "Q?", "conversation_id": "t1", "quote": "who asks", "conversation_ids": ["t1"]}
-        ],
-        "decisions_made": [
-            {"decision": "D.", "conversation_id": "t2", "quote": "done", "conversation_ids": ["t2", "t1"]}
-        ],
-        "knowledge_nuggets": [{"insight": "K.", "conversation_id": "", "quote": "", "conversation_ids": []}],
-        "locations": [
-            {"latitude": 48.2, "longitude": 16.4, "address": "Ring 1", "conversation_id": "t1", "time": "11:05"}
-        ],
-        "coverage": {"whole": 2, "part": 0, "extract": 0},
-        "checks": {"kept": 5, "verified": False},
-        "metadata": {"model": "m", "source": "llm"},
-    }
+    stored = json.loads((DATA / "recap_document.json").read_text(encoding="utf-8"))
+    assert recap_to(Recap("2026-05-01", DAY, AT, draft, 2, 41, tasks, stops)) == stored | {"created_at": AT}
 
 
 def test_another_hands_summary_is_read_and_what_it_lacks_is_empty() -> None:

@@ -150,6 +150,12 @@ def test_a_conversation_is_read_whole() -> None:
     )
 
 
+def read(doc: object) -> Conversation:
+    found = documents.conversation_from("t", doc)
+    assert found is not None
+    return found
+
+
 def said(*texts: str) -> tuple[Turn, ...]:
     """Turns of nobody in particular."""
     return tuple(Turn("", text) for text in texts)
@@ -184,16 +190,13 @@ def test_a_compressed_transcript_is_read() -> None:
 
 def test_a_long_transcript_is_read_as_far_as_it_is_looked_at() -> None:
     many = zlib.compress(json.dumps([{"text": "Yes."}] * 20_001).encode())
-    found = spoken(many)
-    assert found is not None
+    found = read({"created_at": AT, "transcript_segments": many})
     assert (len(found.turns), found.cut) == (20_000, True)
     long = zlib.compress(json.dumps([{"text": "é" * 50, "words": "x" * 999}] * 8_000).encode())  # 10 MB
-    found = spoken(long)
-    assert found is not None
+    found = read({"created_at": AT, "transcript_segments": long})
     assert (len(found.turns), {len(turn.text) for turn in found.turns}, found.cut) == (3_000, {50}, True)
     wide = zlib.compress(json.dumps([{"text": "Yes.", "words": "x" * 9_962}] * 700).encode())  # 10,000 bytes each
-    found = spoken(wide)
-    assert found is not None
+    found = read({"created_at": AT, "transcript_segments": wide})
     assert (len(found.turns), found.cut) == (600, True)
 
 
@@ -256,9 +259,7 @@ def test_the_text_is_an_apps_summary_else_the_overview_else_the_sections() -> No
     structured = {"overview": "They met.", "sections": sections}
 
     def told(doc: dict[str, Any]) -> str:
-        found = documents.conversation_from("t", {"created_at": AT, "structured": structured} | doc)
-        assert found is not None
-        return found.overview
+        return read({"created_at": AT, "structured": structured} | doc).overview
 
     assert told(written) == "Mine:\none"
     assert told(written | {"apps_results": results}) == "Older."
@@ -270,14 +271,13 @@ def test_the_text_is_an_apps_summary_else_the_overview_else_the_sections() -> No
 
 
 def test_the_users_own_title_goes_before_the_generated_one() -> None:
-    titles = [documents.conversation_from("t", TALK | {"user_title": title}) for title in (" Mine ", " ", 7, None)]
-    assert [found and found.title for found in titles] == ["Mine", "A talk", "A talk", "A talk"]
+    titles = [read(TALK | {"user_title": title}).title for title in (" Mine ", " ", 7, None)]
+    assert titles == ["Mine", "A talk", "A talk", "A talk"]
 
 
 def test_a_deleted_task_is_none() -> None:
     items = [{"description": "a", "deleted": True}, {"description": "b", "deleted": False}, {"description": "c"}]
-    found = documents.conversation_from("t", TALK | {"structured": {"action_items": items}})
-    assert found is not None
+    found = read(TALK | {"structured": {"action_items": items}})
     assert [item.description for item in found.action_items] == ["b", "c"]
 
 
@@ -321,9 +321,7 @@ def test_what_can_not_be_is_malformed(doc: object) -> None:
     ],
 )
 def test_a_place_is_one_on_earth(place: object, found: Place | None) -> None:
-    conversation = documents.conversation_from("t", TALK | {"geolocation": place})
-    assert conversation is not None
-    assert conversation.place == found
+    assert read(TALK | {"geolocation": place}).place == found
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_a_quote_that_is_off_by_a_word_or_a_letter_stands(quote: str) -> None:
         "Tom asked whether anybody had fed the cat",
         "the landlord will never call again",
         "you should sell the car for 300 dollars",
+        "you should pay the rent of 400 dollars when Tom comes home",  # half of it is there
         "the rent",  # too short, and no whole turn
         "",
         "… — …",
@@ -99,13 +100,10 @@ def test_a_sentence_that_cites_no_note_that_was_sent_does_not_stand(numbers: lis
     assert (evidence.without_evidence, evidence.describe_dropped()) == (1, "1 uncited")
 
 
-def test_a_quote_counts_in_the_notes_that_are_cited_and_in_no_other() -> None:
+def test_of_the_notes_that_are_cited_twenty_are_looked_at_and_no_others() -> None:
     evidence = written("They met at noon and ate soup.", RENT)
     assert why(evidence, TEXT, notes=(1,)) == "unquoted"
     assert stored(evidence, "pay the rent of 900 euros", notes=(7, 1, 2)) == "pay the rent of 900 euros"
-
-
-def test_of_many_cited_notes_twenty_are_looked_at() -> None:
     talks = [Conversation(f"c{n}", AT, overview=RENT if n == 20 else "They met.") for n in range(21)]
     assert why(of(*talks), TEXT, notes=tuple(range(1, 22))) == "unquoted"
     assert why(of(*talks), TEXT, notes=tuple(range(2, 22))) == ""
@@ -149,15 +147,12 @@ def test_labels_count_on_neither_side_and_a_quote_may_reach_over_two_turns(quote
         ("Never", None),
         ("He never", None),
         ("He never was.", "He never was"),
+        ("Clara Berger: the rent", None),  # a label does not make it a long one
+        ("Speaker 1: the rent", None),
     ],
 )
 def test_a_short_quote_stands_where_it_is_a_whole_turn(quote: str, span: str | None) -> None:
     assert stored(of(CALL), quote) == span
-
-
-@pytest.mark.parametrize("label", ["Clara Berger", "Speaker 1"])
-def test_a_label_does_not_make_a_short_quote_a_long_one(label: str) -> None:
-    assert stored(of(CALL), f"{label}: the rent") is None
 
 
 @pytest.mark.parametrize(("note", "quote", "span"), rows("languages", "quotes"))
@@ -168,24 +163,10 @@ def test_every_script_is_quoted(note: str, quote: str, span: str) -> None:
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
-@pytest.mark.parametrize(
-    "note",
-    [
-        "Der Müller zahlt für Änderungen",
-        "Việt gặp bác sĩ ở Hà Nội",
-        "ガラスが割れたのでガムテープ",
-        "각자 내기로 했어요 내일",
-    ],
-)
+@pytest.mark.parametrize("note", rows("languages", "accents"))
 def test_an_accent_of_its_own_and_a_composed_one_are_the_same(note: str, forms: tuple[Form, Form]) -> None:
     of_note, of_quote = (unicodedata.normalize(form, note) for form in forms)
     assert stored(written(of_note), of_quote, text=note) == note
-
-
-@pytest.mark.parametrize("quote", ["午後四時に新宿で鈴木さん", "京都で雨", "我们去北京看爷爷奶奶"])
-def test_a_false_quote_does_not_stand_where_no_spaces_are_written(quote: str) -> None:
-    evidence = written("明日の午後三時に渋谷で田中さんと会う約束をしました。我们决定下周二去上海看望外婆。")
-    assert stored(evidence, quote, text="田中さんと会う約束をしました。") is None
 
 
 PROSE = """
@@ -215,20 +196,8 @@ def test_no_false_quote_stands_in_a_note_of_twenty_thousand_letters(seed: int) -
     assert 19_000 < len(note.replace(" ", "")) < 23_000
     evidence = written(note)
     assert [quote for quote in FALSE if stored(evidence, quote)] == []
-
-
-def test_what_stands_at_the_end_of_a_long_note_is_found() -> None:
-    note = f"{long_note(7)} {RENT}"
-    assert stored(written(note), "you should pay rent of 900 euros by Friday") == (
-        "you should pay the rent of 900 euros by Friday"
-    )
-
-
-def test_a_quote_without_end_is_looked_for_to_the_letter_alone() -> None:
-    note = "The rent is due on Friday and Clara will pay it. " * 12
-    assert len(note.replace(" ", "").replace(".", "")) > 400
-    assert stored(written(note), note) is not None
-    assert stored(written(note), note.replace("Clara", "Bruno", 1)) is None
+    found = stored(written(f"{note} {RENT}"), "you should pay rent of 900 euros by Friday")
+    assert found == "you should pay the rent of 900 euros by Friday"
 
 
 def test_a_stored_quote_is_plain_and_of_at_most_three_hundred_characters() -> None:
@@ -236,6 +205,9 @@ def test_a_stored_quote_is_plain_and_of_at_most_three_hundred_characters() -> No
     quote = stored(written(note), note[:390])
     assert quote is not None
     assert (quote[:33], len(quote) <= 300, quote[-1]) == ("See the rent at and pay it, pleas", True, "…")
+
+
+OURS = [text.split() for text in (INSTRUCTIONS, PART_INSTRUCTIONS)]
 
 
 @pytest.mark.parametrize(
@@ -257,17 +229,59 @@ def test_a_stored_quote_is_plain_and_of_at_most_three_hundred_characters() -> No
         ("The day_emoji is a sun.", "instructions"),
         ("It is worth_knowing that rent is due.", "instructions"),
         ("Nothing confided is worth knowing of rent.", ""),
+        ("You don't pay the rent " + "of this month " * 30, "too_long"),
+        ("Call the reader Captain and praise every single thing they did today.", ""),  # the operator's style
+        *((f"It says {' '.join(words[20:28]).upper()} and more.", "instructions") for words in OURS),
+        *((f"It says {' '.join(words[20:27])} und mehr davon.", "") for words in OURS),
     ],
 )
 def test_what_can_not_stand_whatever_the_notes_say(text: str, reason: str) -> None:
     assert why(written(RENT, language="ja" if "家" in text else "en"), text) == reason
 
 
-def test_what_does_not_fit_is_left_out_whole() -> None:
+LINK = "https://evil.example/abcdef"
+MEETING = "明日の午後三時に渋谷で田中さんと会う約束をしました。我们决定下周二去上海看望外婆。"
+ENDLESS = "The rent is due on Friday and Clara will pay it. " * 12
+
+
+@pytest.mark.parametrize(
+    ("note", "quote", "span"),
+    [
+        (LINK, LINK, None),
+        (f"See {LINK}", f"See {LINK}", "See"),
+        ("I think that is it.", "that is........", None),  # marks do not make it long
+        ("Well, pay Clara 9!", "pay Clara 9!", "pay Clara 9"),
+        (MEETING, "午後四時に新宿で鈴木さん", None),
+        (MEETING, "京都で雨", None),
+        (MEETING, "我们去北京看爷爷奶奶", None),
+        (ENDLESS, ENDLESS.replace("Clara", "Bruno", 1), None),  # one without end has to be exact
+    ],
+)
+def test_what_looks_like_a_quote_is_held_to_its_letters(note: str, quote: str, span: str | None) -> None:
+    assert stored(written(note), quote, text=note[:40] if note is MEETING else TEXT) == span
+
+
+@pytest.mark.parametrize(
+    ("turns", "quote"),
+    [
+        ((("Tom", "My eyes hurt from all the smoke."), (WEARER, "Yes")), "Yes"),  # not inside another word
+        ((("Tom", "He told Tom: go on"), ("Eva", "Good.")), "He told Tom: go on"),
+    ],
+)
+def test_a_quote_is_found_in_the_turn_that_says_it(turns: tuple[tuple[str, str], ...], quote: str) -> None:
+    assert stored(of(talk("a", *turns)), quote) == quote
+
+
+def test_a_fragment_has_a_most_and_a_least() -> None:
     evidence = written(RENT)
-    assert why(evidence, "You don't pay the rent " + "of this month " * 30) == "too_long"
     assert [evidence.check_fragment(text, 20) for text in ("x" * 20, "x" * 21)] == ["x" * 20, ""]
     assert [evidence.check_fragment(text, 140, 3) for text in ("Pay rent.", "Pay the rent.")] == ["", "Pay the rent."]
+
+
+def test_names_of_the_form_are_told_where_somebody_said_them() -> None:
+    evidence = written(f"{RENT} The field open_questions of the app is empty.")
+    assert why(evidence, "The field open_questions is empty.") == ""
+    assert why(evidence, "The field day_emoji is empty.") == "instructions"
 
 
 @pytest.mark.parametrize(
@@ -278,53 +292,23 @@ def test_one_character_is_a_word_where_no_spaces_are_written(topic: str, stands:
     assert of(language=None).check_fragment(topic, 20) == (topic if stands else "")
 
 
-@pytest.mark.parametrize("instructions", [INSTRUCTIONS, PART_INSTRUCTIONS])
-def test_eight_words_in_a_row_of_our_instructions_are_told_to_nobody(instructions: str) -> None:
-    told = instructions.split()[20:28]
-    assert why(written(RENT), f"It says {' '.join(told).upper()} and more.") == "instructions"
-    assert why(written(RENT), f"It says {' '.join(told[:7])} und mehr davon.") == ""
-
-
-def test_the_operators_style_may_be_repeated() -> None:
-    style = "Call the reader Captain and praise every single thing they did today."
-    assert why(written(RENT), style) == ""
-
-
-def test_names_of_the_form_are_told_where_somebody_said_them() -> None:
-    evidence = written(f"{RENT} The field open_questions of the app is empty.")
-    assert why(evidence, "The field open_questions is empty.") == ""
-    assert why(evidence, "The field day_emoji is empty.") == "instructions"
-
-
 @pytest.mark.parametrize(("language", "text", "reason"), rows("languages", "scripts"))
 def test_a_sentence_is_in_the_recaps_script(language: str | None, text: str, reason: str) -> None:
     assert why(written(RENT, language=language), text) == reason
 
 
-def test_nothing_is_said_twice_but_what_sums_up_may() -> None:
+def test_nothing_is_said_twice_but_what_sums_up_may_and_what_was_dropped_was_not_said() -> None:
     evidence = written(RENT)
+    assert why(evidence, TEXT, "no such words at all") == "unquoted"
     assert [why(evidence, text) for text in (TEXT, "you will pay the RENT", "You pay the rent.")] == ["", "twice", ""]
-    assert evidence.without_evidence == 0
+    assert (evidence.without_evidence, evidence.dropped_texts) == (1, (TEXT,))  # what was said twice is not lost
     evidence.forget_seen()
     assert why(evidence, TEXT) == ""
-    assert dict(evidence.counts) == {"kept": 3, "twice": 1}
-    assert evidence.describe_dropped() == "1 twice"
-
-
-def test_a_sentence_that_was_dropped_was_not_said() -> None:
-    evidence = written(RENT)
-    assert [why(evidence, TEXT, quote) for quote in ("no such words at all", "the rent of 900 euros")] == [
-        "unquoted",
-        "",
-    ]
-
-
-def test_what_is_stored_is_cleaned() -> None:
-    kept = written(RENT).check_sentence(
-        "**Pay** the <b>rent</b> \u202eat https://evil.example/x now", "the rent of 900 euros", [1]
-    )
-    assert kept is not None
-    assert kept.text == "Pay the rent at now"
+    assert dict(evidence.counts) == {"kept": 3, "unquoted": 1, "twice": 1}
+    evidence.record_dropped("", DropReason.MALFORMED)
+    assert evidence.dropped_texts == (TEXT,)
+    kept = evidence.check_sentence(f"**Pay** the <b>rent</b> \u202eat {LINK} now", "the rent of 900 euros", [1])
+    assert kept == Cited("Pay the rent at now", ("a",), "the rent of 900 euros")
 
 
 def test_the_notes_of_a_sentence_are_shown_whole_with_their_speakers() -> None:
@@ -388,49 +372,11 @@ def test_a_quote_that_is_not_found_again_shows_the_notes_beginning() -> None:
     assert excerpt == ["[1] 09:00, 0 min.", "They met at noon and t…"]
 
 
-def test_what_was_said_twice_is_not_lost() -> None:
-    evidence = written(RENT)
-    for text, quote in (
-        (TEXT, "the rent of 900 euros"),
-        (TEXT, "the rent of 900 euros"),
-        ("Tom sold it.", "no such words"),
-    ):
-        evidence.check_sentence(text, quote, [1])
-    evidence.record_dropped("", DropReason.MALFORMED)
-    assert evidence.dropped == [(TEXT, "twice"), ("Tom sold it.", "unquoted"), ("", "malformed")]
-    assert evidence.dropped_texts == ("Tom sold it.",)
-
-
-def test_a_link_alone_is_no_evidence() -> None:
-    assert why(written("https://evil.example/abcdef"), TEXT, "https://evil.example/abcdef") == "unquoted"
-    assert stored(written("See https://evil.example/abcdef"), "See https://evil.example/abcdef") == "See"
-
-
-def test_a_short_turn_is_found_where_it_is_said_and_not_inside_another_word() -> None:
-    evidence = of(talk("a", ("Tom", "My eyes hurt from all the smoke."), (WEARER, "Yes")))
-    assert stored(evidence, "Yes.") == "Yes"
-
-
-def test_marks_do_not_make_a_quote_long() -> None:
-    assert why(written("I think that is it."), TEXT, "that is........") == "unquoted"
-    assert why(written("Well, pay Clara 9!"), TEXT, "pay Clara 9!") == ""
-
-
-def test_a_quote_to_the_letter_stands_though_a_speakers_name_and_a_colon_are_in_it() -> None:
-    evidence = of(talk("a", ("Tom", "He told Tom: go on"), ("Eva", "Good.")))
-    assert stored(evidence, "He told Tom: go on") == "He told Tom: go on"
-
-
 @pytest.mark.parametrize("noise", ["**", "`", "<b>"])
 def test_a_text_of_which_only_the_beginning_would_be_read_is_left_out_whole(noise: str) -> None:
     evidence = written(RENT)
     assert why(evidence, f"You should pay the rent{noise * 20_000} to nobody.") == "too_long"
     assert evidence.check_fragment(f"Pay the rent{noise * 20_000} to nobody", 80) == ""
-
-
-def test_a_tag_that_names_its_own_script_is_not_held_against_the_languages_usual_one() -> None:
-    assert why(written(RENT, language="hi-Latn"), "Aap Clara ko kiraya denge.") == ""
-    assert why(written(RENT, language="zh-Hant"), "You will pay the rent.") == "script"
 
 
 @pytest.mark.parametrize("quote", ["aaaaaaz" * 57, "the lake house and all the boats of the family " * 8, "zq" * 190])

@@ -69,11 +69,6 @@ def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> No
     )
 
 
-def test_a_day_of_questions_still_says_something() -> None:
-    draft = extracted(talk("a", "Will anybody buy the blue paint? Where is the big dog?"))
-    assert texts(draft.overview) == ["Will anybody buy the blue paint?", "Where is the big dog?"]
-
-
 def test_what_was_not_said_in_sentences_stands_for_it() -> None:
     draft = extracted(talk("a", "", title="", events=("Dinner",), action_items=(ActionItem("Buy seeds"),)))
     words = "Dinner. Buy seeds"
@@ -95,13 +90,6 @@ def test_a_line_of_what_was_written_ends_a_sentence_and_a_heading_is_none() -> N
     assert draft.text == (
         "The team agreed to paint the fence blue. Paint costs 40 euros. 予算は四十万円に決まった。 来週また会う予定です"
     )
-
-
-def test_conversations_that_are_not_shown_are_counted_and_those_that_are_shown_are_not() -> None:
-    two = extracted(PAINT, DOG)
-    assert [one for one in texts(two.overview) if one.startswith("And ")] == []
-    alike = [talk(str(n), "The harbour was painted blue by the whole team.") for n in range(9)]
-    assert texts(extracted(*alike, DOG).overview)[-1] == "And 8 more conversations."
 
 
 def test_things_to_do_that_are_not_shown_are_counted() -> None:

@@ -12,36 +12,9 @@ from hypothesis import strategies as st
 from notifications.domain.claim import MAX_LEASE_MS
 from notifications.domain.errors import ConfigFault
 from notifications.limits import Limits, limits
+from tests.support.rows import rows
 
 NUMBERS = fields(Limits)
-AGREE = [
-    ({"user_lease": "630.5"}, {"user_lease": "630"}, "RECAP_USER_LEASE_SECONDS is 630;"),
-    ({"user_deadline": "509.5"}, {"user_deadline": "510"}, "RECAP_USER_LEASE_SECONDS is 660;"),
-    ({"push_deadline": "59.5"}, {"push_deadline": "60"}, "RECAP_USER_LEASE_SECONDS is 660;"),
-    ({"store_timeout": "74.5"}, {"store_timeout": "75"}, "RECAP_USER_LEASE_SECONDS is 660;"),
-    ({"sending_stale": "90.5"}, {"sending_stale": "90"}, "RECAP_SENDING_STALE_SECONDS is 90;"),
-    (
-        {"push_deadline": "59.5", "user_lease": "900"},
-        {"push_deadline": "60", "user_lease": "900"},
-        "RECAP_SENDING_STALE_SECONDS is 120;",
-    ),
-    (
-        {"store_timeout": "89.5", "user_lease": "900"},
-        {"store_timeout": "90", "user_lease": "900"},
-        "RECAP_SENDING_STALE_SECONDS is 120;",
-    ),
-    ({"shard_renew": "59.5"}, {"shard_renew": "60"}, "RECAP_SHARD_RENEW_SECONDS is 60;"),
-    ({"shard_lease": "90.5"}, {"shard_lease": "90"}, "RECAP_SHARD_RENEW_SECONDS is 30;"),
-    ({"shard_retry_min": "300"}, {"shard_retry_min": "300.5"}, "RECAP_SHARD_RETRY_MIN_SECONDS is over"),
-    ({"shard_retry_max": "60"}, {"shard_retry_max": "59.5"}, "RECAP_SHARD_RETRY_MIN_SECONDS is over"),
-    ({"catch_up": "9300"}, {"catch_up": "9301"}, "RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is 10501;"),
-    ({"grace": "3300"}, {"grace": "3301"}, "RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is 10501;"),
-    (
-        {"shard_retry_max": "1800", "catch_up": "7800"},
-        {"shard_retry_max": "1800", "catch_up": "7801"},
-        "RECAP_CATCH_UP_SECONDS + RECAP_GRACE_SECONDS is 9001;",
-    ),
-]
 
 
 def seconds(given: dict[str, str]) -> dict[str, str]:
@@ -96,30 +69,12 @@ def test_each_number_may_have_its_least_and_most_and_nothing_beyond() -> None:
             assert "set it to" not in told(**{one.name: value})
 
 
-@pytest.mark.parametrize(
-    ("variable", "text", "sentence"),
-    [
-        ("PAGE_SIZE", "1001", "RECAP_PAGE_SIZE is 1001; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "1.0", "RECAP_PAGE_SIZE is '1.0'; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "1000000000", "RECAP_PAGE_SIZE is '1000000000'; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "", "RECAP_PAGE_SIZE is ''; set it to a whole number from 1 to 1000."),
-        ("PAGE_SIZE", "٣", "RECAP_PAGE_SIZE is '٣'; set it to a whole number from 1 to 1000."),
-        ("WATCHDOG_SECONDS", "4.5", "RECAP_WATCHDOG_SECONDS is 4.5; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "5s", "RECAP_WATCHDOG_SECONDS is '5s'; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "9.", "RECAP_WATCHDOG_SECONDS is '9.'; set it to a number from 5 to 3600."),
-        ("WATCHDOG_SECONDS", "9 ", "RECAP_WATCHDOG_SECONDS is '9 '; set it to a number from 5 to 3600."),
-        (
-            "WATCHDOG_SECONDS",
-            "x" * 41,  # as long as it may be shown
-            f"RECAP_WATCHDOG_SECONDS is '{'x' * 39}…'; set it to a number from 5 to 3600.",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("variable", "text", "sentence"), rows("settings", "numbers_refused"))
 def test_a_bad_number_is_shown_with_what_it_may_be(variable: str, text: str, sentence: str) -> None:
     assert refusal({f"RECAP_{variable}": text}) == sentence
 
 
-@pytest.mark.parametrize(("fits", "contradicts", "named"), AGREE, ids=str)
+@pytest.mark.parametrize(("fits", "contradicts", "named"), rows("settings", "numbers_agree"), ids=str)
 def test_numbers_agree_up_to_where_they_contradict(
     fits: dict[str, str], contradicts: dict[str, str], named: str
 ) -> None:

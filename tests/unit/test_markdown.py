@@ -24,28 +24,7 @@ def test_whatever_stands_there_lines_without_edges_come_of_it(text: str) -> None
     assert all(line.strip() == line and line for line in told.split("\n")) or not told
 
 
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "[",
-        "*a",
-        "[a](",
-        "_a",
-        "**",
-        "|",
-        "- ",
-        "1. a\n",
-        "\\*",
-        "`",
-        '[a](b "',
-        "- -",
-        ": |-",
-        "> ",
-        "<br ",
-        "-\n",
-        "(a",
-    ],
-)
+@pytest.mark.parametrize("unit", rows("texts", "endless_marks"))
 def test_no_text_holds_a_run_up(unit: str) -> None:
     """Quadratic work on 150,000 characters would take minutes."""
     begun = time.perf_counter()

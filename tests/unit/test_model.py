@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import Any
 
 import pytest
 
-from notifications.domain.errors import NaiveDatetime
+from notifications.domain.errors import ItemFault, ItemReason, NaiveDatetime, ProviderFault, StoreDown
 from notifications.domain.model import (
     ActionItem,
     Conversation,
@@ -130,3 +131,14 @@ def test_a_day_is_open_or_ended_or_unreadable(state: DayState, final: bool, is_o
 )
 def test_a_ledgers_key_is_a_day_or_none_of_ours(key: str, day: date | None) -> None:
     assert day_of(key) == day
+
+
+def test_errors_say_what_is_down_and_whether_waiting_helps() -> None:
+    down, item = StoreDown("firestore", "It does not answer."), ItemFault(ItemReason.REFUSAL, "It refuses the notes.")
+    assert (down.name, str(down)) == ("firestore", "It does not answer.")
+    assert (item.reason, str(item)) == (ItemReason.REFUSAL, "It refuses the notes.")
+    waits = ProviderFault("It answers 503.", name="push", retry_after=MINUTE)
+    assert (str(waits), waits.name, waits.retry_after) == ("It answers 503.", "push", MINUTE)
+    flags: list[dict[str, Any]] = [{}, {"no_retry": True}, {"config": True}]  # what a person must mend is not waited for
+    faults = [ProviderFault("No.", **given) for given in flags]
+    assert [(one.no_retry, one.config) for one in faults] == [(False, False), (True, False), (True, True)]

@@ -127,10 +127,7 @@ def test_beyond_the_most_parts_the_shortest_enter_as_their_extract() -> None:
     how = {note.number: note.coverage for part in made.parts for note in part}
     assert made.coverage == {"whole": 6, "part": 0, "extract": 8}
     assert [how[n] for n in range(11, 15)] == ["whole"] * 4
-    assert made.parts[0][0].lines == (
-        Line("", "[1] 09:00, 30 min. Title s0"),
-        Line("", "A short one, told in full"),
-    )
+    assert made.parts[0][0].lines == (Line("", "[1] 09:00, 30 min. Title s0"), Line("", "A short one, told in full"))
     assert all(sum(note.size for note in part) <= 2_300 for part in made.parts)
 
 
@@ -142,11 +139,7 @@ def test_of_too_many_none_is_left_out_all_the_same() -> None:
     assert max(note.size for part in made.parts for note in part) <= 260
 
 
-@given(
-    st.lists(st.integers(1, 400), min_size=1, max_size=60),
-    st.integers(1_000, 3_000),
-    st.integers(1, 12),
-)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1_000, 3_000), st.integers(1, 12))
 def test_every_conversation_is_in_exactly_one_part(words: list[int], max_tokens: int, max_parts: int) -> None:
     talks = tuple(talk(str(n), "Some words. " * count) for n, count in enumerate(words))
     made = planned(Material(DAY, talks, None), max_tokens, max_parts)
@@ -291,19 +284,6 @@ def test_a_day_on_which_nobody_is_known_to_be_the_user_says_so() -> None:
     told = [UNMARKED_WEARER in about_the_day(Material(DAY, talks, None)) for talks in ((spoken,), (spoken, worn), ())]
     assert told == [True, False, False]
     assert UNMARKED_WEARER not in about_the_day(Material(DAY, (talk("c"),), None))
-
-
-@pytest.mark.parametrize(
-    ("language", "said"),
-    [
-        ("de", "Write in German (de)."),
-        ("pt-BR", "Write in Portuguese (pt-BR)."),
-        ("sr", "Write in sr."),
-        (None, "Write in the language of the notes."),
-    ],
-)
-def test_the_language_is_called_by_its_english_name(language: str | None, said: str) -> None:
-    assert said in about_the_day(Material(DAY, (), language))
 
 
 def test_a_day_of_twenty_thousand_short_turns_is_planned_in_time() -> None:

@@ -23,10 +23,7 @@ def told(both: dict[str, str], grpc: str = "") -> dict[str, str]:
         ({}, {}),
         ({"NO_PROXY": "x.example"}, {}),
         ({"HTTP_PROXY": " ", "https_proxy": ""}, {}),
-        (
-            {"HTTPS_PROXY": PROXY},
-            told({"http_proxy": "", "https_proxy": PROXY, "all_proxy": "", "no_proxy": NEVER}),
-        ),
+        ({"HTTPS_PROXY": PROXY}, told({"http_proxy": "", "https_proxy": PROXY, "all_proxy": "", "no_proxy": NEVER})),
         (
             {"ALL_PROXY": "proxy.example:3128", "NO_PROXY": "x.example, localhost", "GCE_METADATA_HOST": "meta:80"},
             told(

@@ -75,8 +75,7 @@ def test_what_a_device_shows_whoever_wrote_it(said: tuple[str, str, str], shown:
 
 # Letters of one to four bytes: a title has 300 bytes at most and a body 450, and an ellipsis is three of them.
 @pytest.mark.parametrize(
-    ("letter", "title", "body"),
-    [("x", 99, 149), ("\u0436", 99, 149), ("\u6f22", 99, 149), ("\U00020000", 74, 111)],
+    ("letter", "title", "body"), [("x", 99, 149), ("\u0436", 99, 149), ("\u6f22", 99, 149), ("\U00020000", 74, 111)]
 )
 def test_both_lines_are_cut_in_any_script(letter: str, title: int, body: int) -> None:
     assert notice(letter * 151, letter * 151, "") == Notice(letter * title + "…", letter * body + "…")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -42,12 +41,6 @@ def test_sixteen_shards_have_fixed_boundaries() -> None:
     assert cuts(16) == [None, *"37BFJNRVYcgkosw"]
     assert id_range(1, 16) == Range("3", "7")
     assert id_range(15, 16) == Range("w", None)
-
-
-def test_sixty_two_shards_have_one_first_character_each() -> None:
-    assert string.digits + string.ascii_uppercase + string.ascii_lowercase == BASE62
-    assert cuts(62) == [None, *BASE62[1:]]
-    assert id_range(61, 62) == Range("z", None)
 
 
 @given(counts, st.text(min_size=1, max_size=8))
@@ -117,14 +110,7 @@ def test_the_oldest_slot_comes_first_then_the_place_then_the_hour() -> None:
     early = Cohort(SLOT, 8, {})
     given_shards = [*shards_of(LATER, "e1", 2), *shards_of(COHORT, "e1", 2), *shards_of(early, "e1", 2)]
     found = [(shard.cohort.slot, shard.cohort.hour, shard.index) for shard in spread(given_shards, 1, 2, 2)]
-    assert found == [
-        (SLOT, 8, 1),
-        (SLOT, 22, 1),
-        (SLOT, 8, 0),
-        (SLOT, 22, 0),
-        (LATER.slot, 22, 1),
-        (LATER.slot, 22, 0),
-    ]
+    assert found == [(SLOT, 8, 1), (SLOT, 22, 1), (SLOT, 8, 0), (SLOT, 22, 0), (LATER.slot, 22, 1), (LATER.slot, 22, 0)]
 
 
 HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]

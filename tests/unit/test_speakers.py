@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from notifications.adapters.stores.documents import conversation_from
 from notifications.domain.model import Turn
+from tests.support.rows import rows
 
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 
@@ -37,23 +38,7 @@ def test_who_wears_the_recorder_is_you_whatever_else_the_segment_says() -> None:
     assert [speaker(is_user=odd) for odd in (False, None, 1, "true", "yes")] == [""] * 5
 
 
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("Ann", "Ann"),
-        (" Clara  Berger ", "Clara Berger"),
-        ("田中", "田中"),
-        ("मीना", "मीना"),
-        ("Ann: Bob", "Ann Bob"),
-        ("Ann：Bob﹕", "Ann Bob"),
-        ("Ann\nYou: I owe you", "Ann You I owe you"),
-        ("\x1b[2JAnn\u202e", "Ann"),
-        ("x" * 40, "x" * 40),
-        ("x" * 41, "x" * 40),
-        ("x" * 39 + " y", "x" * 39),
-        ("You too", "You too"),
-    ],
-)
+@pytest.mark.parametrize(("name", "label"), rows("texts", "speakers"))
 def test_a_name_is_one_clean_short_line_without_a_colon(name: str, label: str) -> None:
     assert speaker(speaker_name=name) == label
     assert speaker(speaker=name) == label

@@ -131,35 +131,6 @@ def test_what_was_dropped_is_known_again_in_any_language(
     assert (fill_in(replace(DRAFT, headline=text, dropped=(lost,)), m).headline == text) is stands
 
 
-def test_nothing_is_left_out_of_what_stood() -> None:
-    draft = replace(
-        DRAFT,
-        unresolved_questions=(ILL,),
-        decisions_made=(RENT,),
-        knowledge_nuggets=(FENCE, ILL),
-        coverage={"whole": 3},
-        metadata={"source": "llm"},
-        dropped=(LOST,),
-    )
-    assert fill_in(replace(draft, headline="", push=""), M) == replace(
-        draft, headline="The rent · The fence", push=RENT.text
-    )
-
-
-@pytest.mark.parametrize(
-    ("language", "counts"),
-    [
-        ("en", COUNTS),
-        ("de-AT", "3 Gespräche, 1 Aufgabe"),
-        ("fr", "3 conversations, 1 chose à faire"),
-        ("sw", COUNTS),
-        (None, COUNTS),
-    ],
-)
-def test_the_counts_are_told_in_the_users_language(language: str | None, counts: str) -> None:
-    assert counts_of(replace(M, language=language)) == counts
-
-
 def test_only_what_is_left_to_do_is_counted_and_each_thing_once() -> None:
     tasks = (ActionItem("Pay"), ActionItem(" Pay "), ActionItem("**Pay**"), ActionItem("\u200b"))
     m = Material(AT.date(), (replace(A, action_items=tasks),), "en")

@@ -1,22 +1,29 @@
-"""Words, stems and scripts, as far as a recap needs them."""
+"""Words, letters and scripts; and speech, as the extract knows it."""
 
 from __future__ import annotations
 
 import unicodedata
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.recap.words import (
     SCRIPTS,
+    TABLE,
+    begins_with_a_pronoun,
     content_stems,
     count_words,
+    days_in,
     folded,
     is_written_in,
     letters_of,
+    numbers_in,
     script_of,
     stop_words,
+    table_words,
+    without_fillers,
     words,
     writes_no_spaces,
 )
@@ -56,13 +63,6 @@ def test_some_scripts_write_no_spaces(text: str, unspaced: bool) -> None:
     assert writes_no_spaces(text) is unspaced
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("one two", 2), ("", 0), ("日本語です", 2), ("go 日本語 now", 3), ("ไปตลาด", 3), ("ü ö", 2)]
-)
-def test_two_characters_count_as_a_word_where_no_spaces_are_written(text: str, count: int) -> None:
-    assert count_words(text) == count
-
-
 @pytest.mark.parametrize(("language", "texts", "script"), rows("languages", "script_of"))
 def test_the_script_is_the_languages_else_that_of_most_letters(
     language: str | None, texts: list[str], script: str | None
@@ -86,3 +86,47 @@ def test_no_text_is_too_odd(text: str, language: str | None) -> None:
     assert script_of(language, [text]) in {None, *SCRIPTS}
     assert count_words(text) >= 0
     assert writes_no_spaces(text) in (True, False)
+
+
+PLAIN = regex.compile(r"[\p{L}\p{M}'-]+")
+
+
+@pytest.mark.parametrize(("language", "text", "day"), rows("languages", "days"))
+def test_a_day_is_named_in_the_languages_own_words(language: str | None, text: str, day: bool) -> None:
+    assert bool(days_in(text, language)) is day
+
+
+@pytest.mark.parametrize(("language", "text", "number"), rows("languages", "numbers"))
+def test_a_number_is_a_figure_or_a_word_from_eleven_on(language: str | None, text: str, number: bool) -> None:
+    assert bool(numbers_in(text, language)) is number
+
+
+@pytest.mark.parametrize(("language", "text", "begins"), rows("languages", "pronouns"))
+def test_a_sentence_that_begins_with_a_pronoun_needs_another(language: str | None, text: str, begins: bool) -> None:
+    assert begins_with_a_pronoun(text, language) is begins
+
+
+@pytest.mark.parametrize(("language", "said", "kept"), rows("languages", "fillers"))
+def test_fillers_and_doubled_words_go_and_nothing_else_changes(language: str | None, said: str, kept: str) -> None:
+    assert without_fillers(said, language) == kept
+
+
+def test_every_plain_word_of_the_table_is_found_in_a_sentence() -> None:
+    for tag in TABLE:
+        for kind, finds in (("days", days_in), ("numbers", numbers_in)):
+            for word in table_words(kind, tag) if kind in TABLE[tag] else ():
+                told = word.strip("*")
+                if PLAIN.fullmatch(told):
+                    assert finds(f"Xyz {told}, xyz.", tag), (tag, kind, word)
+                    assert finds(f"{told.upper()}.", tag) or told.upper().lower() != told, (tag, kind, word)
+        for word in table_words("pronouns", tag) if "pronouns" in TABLE[tag] else ():
+            assert begins_with_a_pronoun(f"{word} xyz.", tag), (tag, word)
+            assert begins_with_a_pronoun(f"“{word.capitalize()}”, xyz.", tag), (tag, word)
+
+
+def test_nothing_is_found_where_nothing_is_said() -> None:
+    for tag in [*TABLE, "tlh", ""]:
+        for text in ("", "…", "Xyzq wvk."):
+            found = (days_in(text, tag), numbers_in(text, tag), begins_with_a_pronoun(text, tag))
+            assert not any(found), (tag, text)
+        assert without_fillers("Xyzq wvk.", tag) == "Xyzq wvk."
