@@ -99,6 +99,7 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
     ({"RECAP_CONCURENCY": "5"}, "did you mean RECAP_CONCURRENCY?"),
     ({"OPENAI_API_KEY": "sk-line\nbreak"}, "OPENAI_API_KEY holds a space, a line break"),
     ({"OPENAI_API_KEY": "sk-ключ"}, "OPENAI_API_KEY holds a space, a line break"),
+    ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY has quotes around its value, which an env file may keep"),
     ({"OPENAI_BASE_URL": "http://user:pw@127.0.0.1:9/v1"}, "OPENAI_BASE_URL holds a user"),
     ({"FCM_BASE_URL": "http://user:pw@127.0.0.1:9"}, "FCM_BASE_URL holds a user"),
     ({"FCM_BASE_URL": "https://fcm.example"}, "FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT"),
@@ -114,7 +115,7 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
 def test_settings_that_can_not_be_are_refused_at_the_start(env: dict[str, str], named: str) -> None:
     code, sentence = refused((), env)
     assert (code, named in sentence) == (3, True), sentence
-    assert [secret for secret in ("sk-line", "sk-ключ", "pw") if secret in sentence] == []
+    assert [secret for secret in ("sk-line", "sk-ключ", "sk-secret", "pw") if secret in sentence] == []
 
 
 COMPLETE = REAL | {"REDIS_URL": "redis://127.0.0.1:1", "OPENAI_API_KEY": "k"}
