@@ -185,26 +185,27 @@ async def test_an_answer_that_says_what_the_notes_do_not_is_asked_again_with_wha
     assert made["checks"] == {"kept": 4, "verified": False}
 
 
-async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same() -> None:
+@pytest.mark.parametrize(("ended", "second"), [(ItemReason.TRUNCATED, 8_000), (None, 4_000)])
+async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same(
+    ended: ItemReason | None, second: int
+) -> None:
     """Hidden reasoning counts against it."""
-    for useless, rooms in ((answered("{", ItemReason.TRUNCATED), [4_000, 8_000]), (answered("no"), [4_000, 4_000])):
-        evening = one_user()
-        evening.summarizer.script = lambda question, useless=useless: useless  # type: ignore[misc]
-        await evening.tick()
-        assert [question.answer_tokens for question in evening.summarizer.asked] == rooms
+    evening = one_user()
+    evening.summarizer.script = lambda question: answered("{", ended)
+    await evening.tick()
+    assert [question.answer_tokens for question in evening.summarizer.asked] == [4_000, second]
 
 
-async def test_one_useless_part_enters_as_its_extract_and_two_are_no_accident() -> None:
-    for useless, source, extracts in ((1, "llm", 2), (2, "extract", 12)):
-        evening = long_day()
-
-        def refuses(question: Question, evening: Evening = evening, useless: int = useless) -> Answer | None:
-            return answered("", ItemReason.REFUSAL) if len(evening.summarizer.asked) <= useless else None
-
-        evening.summarizer.script = refuses
-        assert outcomes(await evening.tick()) == {"sent": 1}
-        made = summary(evening)
-        assert (made["metadata"]["source"], made["coverage"]["extract"]) == (source, extracts)
+@pytest.mark.parametrize(("useless", "source", "extracts"), [(1, "llm", 2), (2, "extract", 12)])
+async def test_one_useless_part_enters_as_its_extract_and_two_are_no_accident(
+    useless: int, source: str, extracts: int
+) -> None:
+    evening = long_day()
+    refused = answered("", ItemReason.REFUSAL)
+    evening.summarizer.script = lambda question: refused if len(evening.summarizer.asked) <= useless else None
+    assert outcomes(await evening.tick()) == {"sent": 1}
+    made = summary(evening)
+    assert (made["metadata"]["source"], made["coverage"]["extract"]) == (source, extracts)
 
 
 async def test_a_recap_tells_what_it_cost_and_the_run_sums_it() -> None:
@@ -266,10 +267,10 @@ async def test_where_the_cheap_tier_does_not_serve_the_other_is_asked_at_once() 
 
     async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
         asked.append(cheap)
-        if cheap:
-            assert timeout.total_seconds() <= evening.limits.user_deadline_seconds / 2
-            raise ProviderFault("No capacity.", cheap=True, unpaid=True)
-        return await real(question, timeout, cheap=cheap)
+        if not cheap:
+            return await real(question, timeout, cheap=cheap)
+        assert timeout.total_seconds() <= evening.limits.user_deadline_seconds / 2
+        raise ProviderFault("No capacity.", cheap=True, unpaid=True)
 
     evening.summarizer.ask = ask  # type: ignore[method-assign]
     assert outcomes(await evening.tick()) == {"sent": 1}
@@ -349,11 +350,7 @@ async def test_a_thing_to_do_that_says_nothing_makes_no_recap(nothing: str) -> N
 
 async def test_of_who_was_erased_meanwhile_no_part_is_kept() -> None:
     evening = long_day()
-
-    def erases(question: Question) -> None:
-        evening.world.delete_user("ann")
-
-    evening.summarizer.script = erases
+    evening.summarizer.script = lambda question: evening.world.delete_user("ann")
     await evening.tick()
     assert not [key for key, found in evening.world.documents.below.items() if "parts" in key[1] and found]
 
