@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
 from tests.support.jobs import Stage, on_firestore
 from tests.support.servers import RedisServer

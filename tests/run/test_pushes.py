@@ -122,8 +122,7 @@ async def test_an_open_delivery_of_who_moved_away_or_is_gone_is_ended_by_the_swe
     if deed == "erased":
         evening.world.delete_user("ann")
     else:
-        changes = {"moved": {"daily_summary_hour_local": 5}, "off": {"daily_summary_enabled": False}}[deed]
-        evening.world.update_user("ann", changes)
+        evening.world.update_user("ann", {"daily_summary_hour_local": 5, "daily_summary_enabled": deed == "moved"})
     await evening.claims.forget(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (outcomes(report), report.counts.swept) == ({state.split()[0]: 1}, 1)

@@ -128,7 +128,10 @@ def poor_twice(evening: Evening) -> Script:
 
 def lists_alone_again(evening: Evening) -> Script:
     no = refusing(lambda role, text: text != "It went well." and "times" not in text)
-    lists = {"decisions": [item(f"You talked {n} times.") for n in range(3)], "overview": [item("You bought a boat.")]}
+    lists: dict[str, Any] = {
+        "decisions": [item(f"You talked {n} times.") for n in range(3)],
+        "overview": [item("You bought a boat.")],
+    }
     answer = json.dumps(recap_answer("ann", **lists, highlights=[], push="", headline=""))
     return lambda question: answer if question.name != NAME and asked(evening, RECAP) == 2 else no(question)
 
@@ -431,7 +434,7 @@ async def test_a_writing_that_takes_all_of_its_time_leaves_the_rest_unused_and_c
 async def test_no_second_writing_is_begun_with_less_than_forty_percent_of_the_deadline() -> None:
     evening = looked_at()
 
-    def slow(question: Question) -> str | None:
+    def slow(question: Question) -> Exception | str | None:
         evening.now += timedelta(seconds=0.31 * evening.limits.user_deadline_seconds)
         return refusing(lambda role, text: text != "It went well.")(question)
 
