@@ -282,29 +282,26 @@ async def test_a_defect_of_the_second_look_loses_no_recap(monkeypatch: pytest.Mo
     check_sent_unverified(evening)
 
 
-async def test_both_worst_costs_are_reserved_before_the_first_call() -> None:
-    """Where what is left of the budget is enough for the writing alone, the writing is not asked for."""
-    evening = looked_at(daily_budget_usd=0.0002)
+REFUSED = ItemFault(ItemReason.REFUSAL, "No.", unpaid=True)
+
+
+@pytest.mark.parametrize(
+    ("budget", "fault", "asked", "over", "total"),
+    [
+        (0.0002, None, [], 3, 0),  # enough for one writing, and not for its second look
+        (0.00035, None, [RECAP, NAME] * 2, 1, 200),  # settled by what they cost
+        (1.0, REFUSED, [RECAP] * 3, 0, 0),  # no second look: what was reserved for it is given back
+    ],
+)
+async def test_both_worst_costs_are_reserved_before_the_first_call(
+    budget: float, fault: Exception | None, asked: list[str], over: int, total: int
+) -> None:
+    evening = looked_at(("ann", "bob", "cem"), daily_budget_usd=budget, concurrency=1)
     evening.summarizer.worst = 120
+    evening.summarizer.script = lambda question: fault
     report = await evening.tick()
-    assert (kinds(evening), report.counts.over_budget, spent(evening)) == ([], 1, {"total": 0})
-    assert summary(evening)["metadata"]["source"] == "extract"
-
-
-async def test_a_budget_for_two_recaps_writes_two_and_is_settled_by_what_they_cost() -> None:
-    evening = looked_at(("ann", "bob", "cem"), daily_budget_usd=0.00035, concurrency=1)
-    evening.summarizer.worst = 120
-    report = await evening.tick()
-    assert (kinds(evening), report.counts.over_budget) == ([RECAP, NAME] * 2, 1)
-    assert spent(evening) == {"total": 200}
-
-
-async def test_what_was_reserved_for_a_second_look_that_is_not_asked_for_is_given_back() -> None:
-    evening = looked_at(daily_budget_usd=1.0)
-    evening.summarizer.worst = 120
-    evening.summarizer.script = one_of(RECAP, ItemFault(ItemReason.REFUSAL, "No.", unpaid=True))
-    await evening.tick()
-    assert (kinds(evening), spent(evening)) == ([RECAP], {"total": 0})
+    assert (outcomes(report), kinds(evening)) == ({"sent": 3}, asked)
+    assert (report.counts.over_budget, spent(evening)) == (over, {"total": total})
 
 
 async def test_where_no_money_is_left_for_the_second_look_alone_the_draft_goes_without() -> None:
