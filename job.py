@@ -43,7 +43,7 @@ from notifications.commands.terminal import complain, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.ports import Telemetry
 from notifications.proxies import outbound
-from notifications.run.state import Parts
+from notifications.run.state import Services
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, is_on_platform, load
@@ -181,10 +181,10 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
         offset = command.now - await claims.now() if command.now else timedelta(0)
 
         @asynccontextmanager
-        async def open_parts() -> AsyncIterator[Parts]:
+        async def open_services() -> AsyncIterator[Services]:
             telemetry = wiring.telemetry(settings) if command.operation is None else Telemetry()
             stack.push_async_callback(telemetry.aclose)
-            parts = wiring.open_parts(
+            parts = wiring.open_services(
                 settings,
                 claims=claims,
                 show=previews,
@@ -201,7 +201,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 context = Context(
                     settings=settings,
                     claims=claims,
-                    open_parts=open_parts,
+                    open_services=open_services,
                     offset=offset,
                     terminated=terminated,
                     samples=wiring.sample_users,
@@ -212,13 +212,13 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
             tick = Tick(
                 claims=claims,
                 limits=settings.limits,
-                open_parts=open_parts,
+                open_services=open_services,
                 terminated=terminated,
                 offset=offset,
-                task=settings.task_index,
-                tasks=settings.task_count,
+                task_index=settings.task_index,
+                task_count=settings.task_count,
                 show_progress=shown,
-                since=wiring.served_since(settings),
+                installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())
             previews.log_suppressed_counts()

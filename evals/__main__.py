@@ -60,7 +60,7 @@ def report(maker: Maker, name: str, days: Sequence[Day], made: Sequence[Made]) -
                 facts[row] += 1
                 told[row] += fact.is_told(text)
     bad = [(day.name, text) for day, one in zip(days, made, strict=True) for text in unsafe_in(one)]
-    by_llm = [one.recap.draft for one in made if not one.recap.extracted]
+    by_llm = [one.recap.draft for one in made if not one.recap.is_extract]
     print(f"\n{maker.name}, {len(made)} {name}: {len(by_llm)} by the LLM, {len(made) - len(by_llm)} extracts")
     places = ", ".join(f"{place} {share(told[place], facts[place])}" for place in PLACES)
     print(f"  recall of key facts: {share(told['all'], facts['all'])} | by place: {places}")
@@ -84,7 +84,7 @@ def _report_llm(made: Sequence[Made]) -> None:
         checks.update({key: int(count) for key, count in one.recap.draft.checks.items()})
     usd = [float(meta["usd"]) for meta in spent if "usd" in meta]
     tokens = sum(int(meta.get("tokens_in", 0)) + int(meta.get("tokens_out", 0)) for meta in spent)
-    by_llm = [one for one in made if not one.recap.extracted]
+    by_llm = [one for one in made if not one.recap.is_extract]
     unverified = sum(not one.recap.draft.checks.get("verified") for one in by_llm)
     quotes = [(one, quote) for one in made for quote in one.quotes]
     exact = sum(one.to_the_letter(quote) for one, quote in quotes)

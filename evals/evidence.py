@@ -130,7 +130,7 @@ def _drafted(answer: str) -> tuple[Draft, Evidence] | None:
         draft = read_answer(answer, evidence)
     except ItemFault:
         return None
-    return None if draft.says_nothing else (draft, evidence)
+    return None if draft.is_empty else (draft, evidence)
 
 
 def print_garbage() -> bool:

@@ -25,9 +25,9 @@ from notifications.ports import Answer, Summarizer
 from notifications.recap.document import compose
 from notifications.recap.extract import extract
 from notifications.recap.words import letters_of
-from notifications.run.asking import Asking
-from notifications.run.recap import Writing
+from notifications.run.llm_session import LLMSession
 from notifications.run.state import Run
+from notifications.run.writer import RecapWriter
 from tests.support.evening import Evening
 
 DEADLINE = timedelta(hours=1)
@@ -76,8 +76,10 @@ class Maker:
         evening = Evening()
         evening.limits = self.limits
         heard = Overheard(self.llm, quotes)
-        run = Run(replace(evening.parts, summarizer=heard, verifier=heard))
-        writing = Writing(run, day.material, Asking(run, heard, DEADLINE), uid="eval", day=day.date, keeps=False)
+        run = Run(replace(evening.services, summarizer=heard, verifier=heard))
+        writing = RecapWriter(
+            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, keeps=False
+        )
         try:
             return await writing.draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:

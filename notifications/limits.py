@@ -85,7 +85,7 @@ class Limits:
     @property
     def rules(self) -> Rules:
         """How long a slot is served."""
-        return Rules(self.span("catch_up"), self.span("grace"))
+        return Rules(self.duration("catch_up"), self.duration("grace"))
 
     @property
     def look_back(self) -> timedelta:
@@ -97,7 +97,7 @@ class Limits:
         """The numbers that a ledger's transitions need."""
         from notifications.domain.delivery import LedgerRules
 
-        return LedgerRules(self.span("sending_stale"), self.max_pushes, timedelta(days=self.ledger_retention_days))
+        return LedgerRules(self.duration("sending_stale"), self.max_pushes, timedelta(days=self.ledger_retention_days))
 
     def _check_together(self) -> None:
         sending = self.push_deadline_seconds + self.store_timeout_seconds
@@ -131,8 +131,8 @@ class Limits:
             names = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
             raise ConfigFault(f"{names} go together; set both, or neither.")
 
-    def span(self, name: str) -> timedelta:
-        """A duration by its name without the unit: span("user_lease")."""
+    def duration(self, name: str) -> timedelta:
+        """A duration by its name without the unit: duration("user_lease")."""
         return timedelta(seconds=getattr(self, f"{name}_seconds"))
 
 

@@ -26,7 +26,7 @@ REDIS_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfi
 DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
-MOST_TASKS = 10_000
+MAX_TASKS = 10_000
 STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
@@ -165,8 +165,8 @@ class _Env(dict[str, str]):
 
     def whole(self, name: str, *, default: str, least: int = 0) -> int:
         text = self.get(name, default)
-        if not WHOLE.fullmatch(text) or not least <= int(text) <= MOST_TASKS:
-            wish = f"a whole number from {least} to {MOST_TASKS}"
+        if not WHOLE.fullmatch(text) or not least <= int(text) <= MAX_TASKS:
+            wish = f"a whole number from {least} to {MAX_TASKS}"
             raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to {wish}.")
         return int(text)
 

@@ -15,7 +15,7 @@ import structlog
 from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, PushText
 from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
-from notifications.run.state import Parts
+from notifications.run.state import Services
 from notifications.settings import Settings
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
 
 
 @asynccontextmanager
-async def open_parts(
+async def open_services(
     settings: Settings,
     *,
     claims: Claims,
@@ -119,7 +119,7 @@ async def open_parts(
     telemetry: Telemetry,
     fills: bool,
     sends: bool,
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[Services]:
     """Everything a run with work needs, closed in reverse order.
 
     `fills`: put sample users into a new data folder. `sends`: where it serves a pretended time, they talk then, too.
@@ -138,7 +138,7 @@ async def open_parts(
         stack.push_async_callback(push.aclose)
         from notifications.adapters.sentences import sentences
 
-        yield Parts(
+        yield Services(
             claims=claims,
             store=store,
             summarizer=summarizer,
@@ -146,8 +146,8 @@ async def open_parts(
             clock=BootClock(),
             limits=settings.limits,
             split_sentences=sentences,
-            tasks=settings.task_count,
-            falls_back=settings.fallback == "extract",
+            task_count=settings.task_count,
+            has_fallback=settings.fallback == "extract",
             telemetry=telemetry,
             push_text=PushText(settings.push_text),
             verifier=verifier if settings.verify else None,
@@ -177,7 +177,7 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
-        emulator, timeout = settings.firestore_emulator, limits.span("store_timeout")
+        emulator, timeout = settings.firestore_emulator, limits.duration("store_timeout")
         return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout)
     from notifications.adapters.local import samples
     from notifications.adapters.local.sqlite import SqliteStore

@@ -1,4 +1,4 @@
-"""The `Retry-After` of an HTTP answer, judged by the server's clock and not by ours."""
+"""The `Retry-After` of an HTTP answer, measured by the server's clock and not by ours."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-LONGEST = timedelta(days=1)
+MAX_RETRY_AFTER = timedelta(days=1)
 SECONDS = re.compile(r"[0-9]{1,30}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """`Retry-After` in seconds, or as a date against the answer's `Date` (RFC 9110), at most LONGEST; else None."""
+    """Read `Retry-After` (RFC 9110): seconds, or a date against the answer's `Date`; at most MAX_RETRY_AFTER."""
     text = _header(headers, "Retry-After")
     if SECONDS.fullmatch(text):
-        return timedelta(seconds=min(float(text), LONGEST.total_seconds()))
+        return timedelta(seconds=min(float(text), MAX_RETRY_AFTER.total_seconds()))
     then, now = _date(text), _date(_header(headers, "Date"))
-    return min(LONGEST, max(timedelta(0), then - now)) if then and now else None
+    return min(MAX_RETRY_AFTER, max(timedelta(0), then - now)) if then and now else None
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

@@ -64,7 +64,7 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     """Without a date, yesterday's in UTC; exit 1 where something is wrong. As JSON: a line a user, then the counts."""
     now = await context.claims.now() + context.offset
     which = day or now.date() - ONE_DAY
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
         account = await _account(days, _say_row if as_json else None)
     if as_json:

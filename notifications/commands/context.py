@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
-from notifications.ports import Claims, Listed, Sample, Store
-from notifications.run.state import Parts
+from notifications.ports import Claims, Sample, Store, UserDocument
+from notifications.run.state import Services
 from notifications.run.termination import Termination
 from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
@@ -27,7 +27,7 @@ class Context:
 
     settings: Settings
     claims: Claims
-    open_parts: Callable[[], AbstractAsyncContextManager[Parts]]
+    open_services: Callable[[], AbstractAsyncContextManager[Services]]
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
     samples: Callable[[datetime], list[Sample]] = lambda now: []
@@ -48,9 +48,9 @@ async def rows_of(
         after = key(page[-1])
 
 
-async def usable_user(store: Store, uid: str) -> tuple[Listed, User]:
+async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
     """A user that the job can serve. Raises UsageFault where there is none, or the document is flawed."""
-    listed = await store.user(uid)
+    listed = await store.user_document(uid)
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
     return listed, listed.user

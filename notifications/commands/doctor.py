@@ -14,10 +14,10 @@ from notifications.domain.errors import RecapError
 from notifications.domain.schedule import tzdata_version, zone_names
 from notifications.domain.shards import Range
 from notifications.domain.text import printable
-from notifications.ports import Decided, Listed, Mended, Store, Summarizer
+from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
-from notifications.run.state import Parts
-from notifications.run.tick import WARNED_DAYS, days_left
+from notifications.run.state import Services
+from notifications.run.tick import SHUTDOWN_WARNING_DAYS, days_left
 
 UIDS_SHOWN = 20
 SHOWN = 1_000  # characters
@@ -43,7 +43,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         store = parts.store
         ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(parts)))
         ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
@@ -88,14 +88,14 @@ async def _try_llm(name: str, llm: Summarizer | None, now: datetime) -> bool:
         return True
     left = days_left(day, now)
     until = f"{tried.found}; {printable(repr(llm.model), 60)} is shut down on {day}, in {several(left, 'day')}"
-    if left <= WARNED_DAYS:
+    if left <= SHUTDOWN_WARNING_DAYS:
         return _bad(name, f"{until}; set {llm.named_by} to another.")
     say_wrapped(f"{name}: {until}", "      ", "ok    ")
     return True
 
 
-async def _compare_clocks(parts: Parts) -> str:
-    clocks = await compare_clocks(parts.claims, parts.store, parts.clock)
+async def _compare_clocks(services: Services) -> str:
+    clocks = await compare_clocks(services.claims, services.store, services.clock)
     host_ahead = host_clock() - clocks.time.redis + clocks.ahead
     return disagreement(clocks.ahead, host_ahead) if clocks.apart else host_is_wrong(host_ahead)
 
@@ -141,7 +141,7 @@ def _summary(fix: Fix | None, flawed: int, changed: int, left: int) -> str:
     return f"{changed} of {flawed} would be corrected by doctor --fix.{f' {rest}' if left else ''}"
 
 
-def _say_changes(listed: Listed, mended: Mended, *, write: bool) -> None:
+def _say_changes(listed: UserDocument, mended: Mended, *, write: bool) -> None:
     if mended.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in mended.changes.items())
         say_wrapped(f"users/{listed.uid}: {'' if write else 'would be corrected: '}{words}", "      ")

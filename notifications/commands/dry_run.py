@@ -14,10 +14,10 @@ from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
 from notifications.domain.shards import Range
-from notifications.ports import Listed, Store
+from notifications.ports import Store, UserDocument
 from notifications.run.forecast import DayView, Step, view_day
-from notifications.run.shard import MOST_ZONES
-from notifications.run.state import Parts, Run
+from notifications.run.shard import MAX_ZONES
+from notifications.run.state import Run, Services
 
 
 async def dry_run(uid: str | None, context: Context) -> int:
@@ -25,7 +25,7 @@ async def dry_run(uid: str | None, context: Context) -> int:
     now = await context.claims.now() + context.offset
     answers: Counter[str] = Counter()
     table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
-    async with context.open_parts() as parts, aclosing(_served(parts, now, uid)) as served:
+    async with context.open_services() as parts, aclosing(_served(parts, now, uid)) as served:
         run = Run(parts, context.offset, context.terminated)
         async for user, slot in served:
             answer = await _answer(await view_day(run, user, slot, now, alone=uid is not None))
@@ -36,7 +36,7 @@ async def dry_run(uid: str | None, context: Context) -> int:
     return 0
 
 
-async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
+async def _served(parts: Services, now: datetime, uid: str | None) -> AsyncGenerator[tuple[User, Slot]]:
     rules = parts.limits.rules
     if uid is not None:
         _, user = await usable_user(parts.store, uid)
@@ -46,15 +46,15 @@ async def _served(parts: Parts, now: datetime, uid: str | None) -> AsyncGenerato
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
         zones = sorted(cohort.zones)
-        for start in range(0, len(zones), MOST_ZONES):
-            read_page = partial(_due_users, parts.store, zones[start : start + MOST_ZONES], cohort.hour)
+        for start in range(0, len(zones), MAX_ZONES):
+            read_page = partial(_due_users, parts.store, zones[start : start + MAX_ZONES], cohort.hour)
             async with aclosing(rows_of(read_page, lambda listed: listed.uid, parts.limits.page_size)) as users:
                 async for listed in users:
                     if (due := listed.user) is not None:
                         yield due, slot_on(due.zone, cohort.zones[due.zone], due.hour)
 
 
-async def _due_users(store: Store, zones: Sequence[str], hour: int, after: str | None, size: int) -> list[Listed]:
+async def _due_users(store: Store, zones: Sequence[str], hour: int, after: str | None, size: int) -> list[UserDocument]:
     return await store.due_users(zones, hour, Range(), after, size)
 
 

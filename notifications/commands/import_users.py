@@ -26,7 +26,7 @@ from notifications.domain.schedule import Phase, latest_slot
 from notifications.domain.shards import key_of
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
-from notifications.run.state import Parts
+from notifications.run.state import Services
 
 COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
@@ -57,7 +57,7 @@ async def import_users(path: Path, context: Context) -> int:
     if first is None:
         raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
     progress = _Progress()
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         try:
             await _import_lines(context, parts.store, first, lines, progress)
         finally:  # whatever ended it, the imported users are served
@@ -188,19 +188,19 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-async def reopen(context: Context, parts: Parts, uids: Iterable[str]) -> None:
+async def reopen(context: Context, parts: Services, uids: Iterable[str]) -> None:
     """Forget that their shards are complete: users who had their recap are still done, by claim and ledger."""
     now = await context.claims.now() + context.offset
     keys = {key for uid in uids if (key := await _shard_in_service(parts, uid, now))}
     for key in sorted(keys):
         [record] = await context.claims.read([key])
         if record.state is ClaimState.COMPLETE:
-            await context.claims.forget(key, record)
+            await context.claims.delete_if_unchanged(key, record)
 
 
-async def _shard_in_service(parts: Parts, uid: str, now: datetime) -> str | None:
+async def _shard_in_service(parts: Services, uid: str, now: datetime) -> str | None:
     """The key of the user's shard, while its slot is being served."""
-    listed = await parts.store.user(uid)
+    listed = await parts.store.user_document(uid)
     if listed is None or listed.user is None:
         return None
     slot = latest_slot(listed.user.zone, listed.user.hour, now)
@@ -213,7 +213,7 @@ UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
 
 async def samples(context: Context, *, remove: bool) -> int:
     """Users with a sample's uid and a device of their own are not samples, and stay as they are."""
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         if remove:
             count = await _remove_samples(context, parts.store)
             say_wrapped(f"{several(count, 'sample user')} removed, with all that was made for them.")
@@ -221,7 +221,7 @@ async def samples(context: Context, *, remove: bool) -> int:
         now = await context.claims.now() + context.offset
         put: list[str] = []
         for uid, user, devices, conversations in context.samples(now):
-            if await parts.store.user(uid) is None or await _is_sample(parts.store, uid):
+            if await parts.store.user_document(uid) is None or await _is_sample(parts.store, uid):
                 await parts.store.put(uid, user, devices, conversations)
                 put.append(uid)
         await reopen(context, parts, put)
@@ -236,7 +236,7 @@ async def _remove_samples(context: Context, store: Store) -> int:
             if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
                 await store.remove(listed.uid)
                 async for found in context.claims.scan(claims_of(listed.uid, None)):
-                    await context.claims.forget(found.key)
+                    await context.claims.delete(found.key)
                 count += 1
     return count
 

@@ -25,7 +25,7 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
     claims = context.claims
     count = 0
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
-    async with context.open_parts() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
+    async with context.open_services() as parts, aclosing(_rows(parts.store, claims, uid, day)) as rows:
         async for row in rows:
             count += 1
             if as_json:
@@ -103,7 +103,7 @@ async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]
     if day is None or not uid or "/" in uid or not in_range(day):
         return row  # another writer's key, which only looks like ours
     ledger = (await store.ledgers_between(uid, day, day)).get(day)
-    listed = await store.user(uid)
+    listed = await store.user_document(uid)
     if listed is not None and listed.user is not None:
         row["slot"] = slot_of_day(listed.user.zone, day, listed.user.hour).at.isoformat()
     if ledger is not None:

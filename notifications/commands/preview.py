@@ -15,10 +15,10 @@ from notifications.domain.schedule import latest_slot, slot_of_day
 from notifications.domain.text import bounded
 from notifications.recap.document import compose, recap_to
 from notifications.recap.extract import extract
-from notifications.run.asking import Asking
 from notifications.run.day_input import read_conversations, read_ledgers
-from notifications.run.recap import Writing
+from notifications.run.llm_session import LLMSession
 from notifications.run.state import Run
+from notifications.run.writer import RecapWriter
 
 # About how many characters of title and text are seen before it is opened.
 SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
@@ -26,36 +26,36 @@ SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
 
 async def preview(uid: str, day: date | None, context: Context) -> int:
     """Exit 1 where the day has nothing to say."""
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         run = Run(parts, context.offset, context.terminated)
         _, user = await usable_user(parts.store, uid)
         now = await context.claims.now() + context.offset
         slot = slot_of_day(user.zone, day, user.hour) if day else latest_slot(user.zone, user.hour, now)
-        ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
+        ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
         if (day := ledgers.inverted_by) is not None:
             why = f"the ledger of {day} ends after its slot, and does not list its conversations"
             say_wrapped(f"{uid} {slot.recap_date}: which conversations are new is not known, since {why}.")
             return 1
-        material = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
+        material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
         if material is None:
             say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
             return 1
         writing, fault, draft = None, "", None
-        if run.parts.summarizer is not None:
-            asking = Asking(run, run.parts.summarizer, run.parts.limits.span("user_deadline"))
-            writing = Writing(run, material, asking, uid=uid, day=slot.recap_date, keeps=False)
+        if run.services.summarizer is not None:
+            asking = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
+            writing = RecapWriter(run, material, asking, uid=uid, day=slot.recap_date, keeps=False)
             try:
                 draft = await writing.draft()
             except (ItemFault, ProviderFault, OverBudget) as raised:
                 fault = str(raised)
         if draft is None:
-            draft = await asyncio.to_thread(extract, material, run.parts.split_sentences)
+            draft = await asyncio.to_thread(extract, material, run.services.split_sentences)
     _say_preview(uid, compose(material, draft, now), writing, fault)
-    _say_push(draft, Wording(run.parts.push_text, material.language))
+    _say_push(draft, Wording(run.services.push_text, material.language))
     return 0
 
 
-def _say_preview(uid: str, recap: Recap, writing: Writing | None, fault: str) -> None:
+def _say_preview(uid: str, recap: Recap, writing: RecapWriter | None, fault: str) -> None:
     say(f"A preview for {uid}, {recap.date}: nothing is stored, nothing is sent.")
     say("")
     say_recap(recap_to(recap))
@@ -76,7 +76,7 @@ def _say_push(draft: Draft, wording: Wording) -> None:
         say_wrapped(bounded(shown.body, body), " " * 10)
 
 
-def _say_calls(what: str, asking: Asking) -> None:
+def _say_calls(what: str, asking: LLMSession) -> None:
     spent = asking.spent
     usd = "price not known" if spent.usd is None else f"{spent.usd:.4f} USD"
     say_wrapped(
@@ -85,7 +85,7 @@ def _say_calls(what: str, asking: Asking) -> None:
     )
 
 
-def _say_evidence(draft: Draft, writing: Writing) -> None:
+def _say_evidence(draft: Draft, writing: RecapWriter) -> None:
     """Each sentence with its quote; then what was dropped, and what the second look said of it."""
     lists = (draft.overview, draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets)
     say("")

@@ -114,7 +114,7 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     which = day or now.date() - ONE_DAY
     path = output or Path(f"report-{which}.html")
     figures = Figures(which)
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         days = UserDays(parts.store, DayQuery(which, now, parts.limits.rules, context.since))
         async with aclosing(days.rows()) as rows:
             async for row in rows:

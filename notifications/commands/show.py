@@ -22,8 +22,8 @@ TAIL_BYTES = 65_536  # of the outbox, which hold its last line
 async def show(uid: str | None, day: date | None, context: Context) -> int:
     """Without a uid, the user of the last push in the data folder's outbox."""
     owner = uid or _last_pushed(context)
-    async with context.open_parts() as parts:
-        listed = await parts.store.user(owner)
+    async with context.open_services() as parts:
+        listed = await parts.store.user_document(owner)
         if listed is None:
             hint = "check the uid" if uid else "it had the last push; name another: python job.py show UID"
             raise UsageFault(f"users/{owner} does not exist; {hint}.")

@@ -13,7 +13,7 @@ from notifications.commands.context import K, T, rows_of
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
-from notifications.ports import Listed, Store
+from notifications.ports import Store, UserDocument
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 
@@ -32,7 +32,7 @@ class DayQuery:
 class UserDay:
     """One user's day. `state`: the ledger's, or waiting, unfinished, unserved, unknown; None: it was not due."""
 
-    listed: Listed
+    listed: UserDocument
     ledger: Ledger | None
     summaries: int
     state: str | None
@@ -120,7 +120,7 @@ def _order(uid: str) -> bytes:
     return uid.encode()
 
 
-def slot_of(listed: Listed, day: date) -> Slot | None:
+def slot_of(listed: UserDocument, day: date) -> Slot | None:
     """When the user's day was due, by the current zone and hour; None for a user that can't be served."""
     user = listed.user
     return slot_of_day(user.zone, day, user.hour) if user is not None else None
@@ -143,7 +143,7 @@ def is_abandoned_resend(ledger: Ledger | None) -> bool:
     return ledger is not None and ledger.state.open and ledger.outcome == RESEND_OUTCOME
 
 
-def day_state(listed: Listed, ledger: Ledger | None, query: DayQuery) -> str | None:
+def day_state(listed: UserDocument, ledger: Ledger | None, query: DayQuery) -> str | None:
     """The state of the user's day; None where it was not due."""
     if ledger is not None and (ledger.state.final or ledger.state is DayState.UNREADABLE):
         return ledger.state.value
@@ -161,9 +161,9 @@ def day_state(listed: Listed, ledger: Ledger | None, query: DayQuery) -> str | N
             return "waiting"
 
 
-def _state_without_ledger(listed: Listed, slot: datetime, query: DayQuery) -> str | None:
+def _state_without_ledger(listed: UserDocument, slot: datetime, query: DayQuery) -> str | None:
     """No run served this day. It was due for users who were there before, as their documents are now."""
-    ended = slot + query.rules.catch_up + query.rules.grace
+    ended = query.rules.service_end(slot)
     if query.since is not None and ended <= query.since:
         return None
     if listed.created is not None and listed.created > slot:

@@ -14,12 +14,12 @@ from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
-from notifications.domain.told_once import hashes_in
-from notifications.ports import Listed
+from notifications.domain.told_once import split_told_hashes
+from notifications.ports import UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.state import Run
-from notifications.run.tick import sent_elsewhere
+from notifications.run.tick import explain_sent_elsewhere
 
 STATES = {
     DayState.SENT: "ended: sent",
@@ -90,7 +90,7 @@ WENT_WRONG = (DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DayState.UNREADA
 class Facts:
     """All that is read of one day."""
 
-    listed: Listed
+    listed: UserDocument
     view: DayView
     forecast: Forecast
     conversations: DayInput
@@ -110,10 +110,10 @@ class Facts:
 
 async def why(uid: str, day: date | None, context: Context) -> int:
     """Exit 1 where the day went, or goes, wrong."""
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         run = Run(parts, context.offset, context.terminated)
         now = await context.claims.now() + context.offset
-        listed = await run.parts.store.user(uid)
+        listed = await run.services.store.user_document(uid)
         if listed is None or listed.user is None:
             return await _explain_unserved(run, uid, listed, day, now)
         user = listed.user
@@ -126,9 +126,11 @@ async def why(uid: str, day: date | None, context: Context) -> int:
             view=view,
             forecast=await view.forecast(),
             conversations=conversations,
-            enough=conversations.material(run.parts.limits.min_words) is not None,
-            summary=await run.parts.store.summary_document(uid, slot.recap_date, ledger.summary_id if ledger else ""),
-            devices=len((await run.parts.store.devices(uid))[0]),
+            enough=conversations.material(run.services.limits.min_words) is not None,
+            summary=await run.services.store.summary_document(
+                uid, slot.recap_date, ledger.summary_id if ledger else ""
+            ),
+            devices=len((await run.services.store.devices(uid))[0]),
         )
     for line in gate_lines(facts):
         _say(line)
@@ -136,17 +138,17 @@ async def why(uid: str, day: date | None, context: Context) -> int:
     return 1 if is_wrong(facts) else 0
 
 
-async def _explain_unserved(run: Run, uid: str, listed: Listed | None, day: date | None, now: datetime) -> int:
+async def _explain_unserved(run: Run, uid: str, listed: UserDocument | None, day: date | None, now: datetime) -> int:
     """A user that no run sees. Only the sweep may still end what a run began for them."""
     if listed is not None:
         _say(f"document: not seen by the job: {listed.flaw}")
     else:
         _say(f"document: users/{uid} does not exist: erased, or never there.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
-    ledgers = (await run.parts.store.ledgers_between(uid, first, last)).values()
+    ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
-        claim, swept = await run.parts.claims.read(
-            [user_key(uid, ledger.date), sweep_key(run.parts.claims.environment)]
+        claim, swept = await run.services.claims.read(
+            [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
         )
         records = Records(claim, claim, swept, skipped=False)
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
@@ -191,10 +193,10 @@ def _window_line(f: Facts) -> str:
     if ledger is not None and ledger.told is not None:
         start, end = ledger.window_start or start, ledger.window_end or end
         read_from = ledger.read_from or start
-        what = f"{several(len(hashes_in(ledger.told)), 'conversation')} told"
+        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} told"
         verdict = ""
     else:
-        read_from = candidates.since
+        read_from = candidates.first_untold
         what = several(len(f.conversations.conversations), "conversation")
         verdict = f"; {'enough' if f.enough else 'too little'} for a recap"
     if f.conversations.malformed:
@@ -278,7 +280,7 @@ def _answers(devices: Mapping[str, str]) -> str:
 
 
 def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: object) -> str:
-    entry = forecast.entry
+    entry = forecast.ledger
     reason = OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else ""
     return NEXT[forecast.step].format(wait=_span(forecast.wait), reason=reason, then=then, **words)
 
@@ -286,7 +288,7 @@ def _sentence(forecast: Forecast, then: str = "the next run ends it.", **words: 
 def next_step(f: Facts, forecast: Forecast) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = f.view, forecast.step, f.ledger, f.view.user.uid
-    day, around = view.slot.recap_date, view.ledgers.around
+    day, around = view.slot.recap_date, view.ledgers.nearby
     again = f"python job.py resend {uid} {day}"
     if step is Step.ENDED and ledger is not None:
         return _after_the_end(f, ledger, again)
@@ -310,7 +312,7 @@ def _after_the_end(f: Facts, ledger: Ledger, again: str) -> str:
         return f"nothing; the recap is in the app, and there is no device to push to. {shown}."
     if not f.view.user.enabled:
         return "nothing; the day has ended, and the user has switched recaps off since."
-    reason = covered_later(f.view.slot, f.view.ledgers.around)
+    reason = covered_later(f.view.slot, f.view.ledgers.nearby)
     match ledger.state:
         case DayState.SENT:
             return f"nothing; it had its recap. {again} pushes it once more."
@@ -329,7 +331,7 @@ def _after_the_end_in_redis(f: Facts, again: str) -> str:
     uid, day = f.view.user.uid, f.view.slot.recap_date
     state = f.view.records.claim.state
     if state is ClaimState.SENT:
-        return f"nothing by itself: {sent_elsewhere(uid, day)} {again} makes it here."
+        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} {again} makes it here."
     return f"nothing by itself: Redis says that it ended as {state.value}, without a ledger. {again} makes it."
 
 

@@ -126,7 +126,7 @@ def split_user_key(key: str) -> tuple[str, str]:
 
 
 def turn_value(token: str, at: int) -> str:
-    """The value of a key whose turn was taken at that instant, in ms of Redis TIME: a record too."""
+    """A completed record whose `u` is not a deadline, but when the turn was taken: ms of Redis TIME."""
     return json.dumps({"s": ClaimState.COMPLETE.value, "t": token, "u": at})
 
 

@@ -43,7 +43,7 @@ class Decision:
     """The answer to the caller and, if `write`, the ledger to store. `stamp_…`: with the store's own clock."""
 
     step: NextStep
-    entry: Ledger | None = None
+    ledger: Ledger | None = None
     wait: timedelta = timedelta(0)
     write: bool = False
     stamp_sending: bool = False
@@ -53,12 +53,12 @@ class Decision:
 
     def to_store(self, now: datetime) -> Ledger | None:
         """The ledger to store, stamped with the store's own clock; None where nothing is written."""
-        if not self.write or self.entry is None:
+        if not self.write or self.ledger is None:
             return None
         return replace(
-            self.entry,
-            sending_at=now if self.stamp_sending else self.entry.sending_at,
-            sent_at=now if self.stamp_sent else self.entry.sent_at,
+            self.ledger,
+            sending_at=now if self.stamp_sending else self.ledger.sending_at,
+            sent_at=now if self.stamp_sent else self.ledger.sent_at,
         )
 
 
@@ -114,7 +114,7 @@ class Snapshot:
     read_time: datetime
     active: bool = True
     summary: Summary | None = None
-    around: Mapping[date, Ledger | None] = field(default_factory=dict)  # the opening's neighbours, read again
+    nearby: Mapping[date, Ledger | None] = field(default_factory=dict)  # the opening's neighbours, read again
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
@@ -162,7 +162,7 @@ def end_day(op: Opening, state: DayState, outcome: str, snapshot: Snapshot, rule
     if not snapshot.active:
         return NO_USER
     if ledger is None:
-        changed = op.neighbours.changed(snapshot.around)
+        changed = op.neighbours.have_changed(snapshot.nearby)
         return CHANGED if changed else end(op.ledger(rules, state, outcome))
     if ledger.state.final:
         return Decision(NextStep.FINAL, ledger)
@@ -214,7 +214,7 @@ def begin(
     seq = ledger.seq + 1 if ledger else 1
     if snapshot.summary is not None:
         return end(_legacy_ledger(op, snapshot.summary, rules, seq))
-    if op.neighbours.changed(snapshot.around):
+    if op.neighbours.have_changed(snapshot.nearby):
         return CHANGED
     shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, op.wording)
     sending = replace(
@@ -236,7 +236,7 @@ def _cost(recap: Recap) -> dict[str, Any]:
     usd, seconds = metadata.get("usd"), metadata.get("llm_seconds")
     return {
         "source": str(metadata.get("source", "")),
-        "verified": None if recap.extracted else recap.draft.checks.get("verified") is True,
+        "verified": None if recap.is_extract else recap.draft.checks.get("verified") is True,
         "tokens": int(metadata.get("tokens_in", 0)) + int(metadata.get("tokens_out", 0)),
         "usd": None if usd is None else float(usd),
         "llm_seconds": None if seconds is None else float(seconds),

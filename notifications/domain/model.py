@@ -109,7 +109,7 @@ class Conversation:
     under_way: bool = False  # the app still records or processes it
 
     @property
-    def tells_something(self) -> bool:
+    def has_content(self) -> bool:
         """Whether there is more than a title."""
         return bool(self.overview or self.action_items or self.events or self.turns)
 
@@ -140,7 +140,7 @@ class Window:
     end: datetime
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether a later recap already covered all of it."""
         return self.start >= self.end
 
@@ -206,7 +206,7 @@ class Draft:
         return (*self.overview, *items, *self.unresolved_questions, *self.decisions_made, *self.knowledge_nuggets)
 
     @property
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it has neither an overview nor a highlight."""
         return not self.overview and not self.highlights
 
@@ -243,7 +243,7 @@ class Recap:
     locations: tuple[Stop, ...] = ()
 
     @property
-    def extracted(self) -> bool:
+    def is_extract(self) -> bool:
         """Whether no LLM wrote it."""
         return self.draft.metadata.get("source") == "extract"
 

@@ -41,6 +41,10 @@ class Rules:
     catch_up: timedelta
     grace: timedelta
 
+    def service_end(self, slot: datetime) -> datetime:
+        """When the slot is over: after its catch-up and grace."""
+        return slot + self.catch_up + self.grace
+
     def phase(self, slot: datetime, now: datetime) -> Phase:
         """EARLY, DUE, CLOSING or OVER; each range includes its start and excludes its end."""
         late = instant(now) - instant(slot)

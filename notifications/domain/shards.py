@@ -70,15 +70,15 @@ def spread(shards: Sequence[Shard], task: int, tasks: int, count: int) -> list[S
     return sorted(shards, key=lambda shard: (shard.cohort.slot, (shard.index - start) % count, shard.cohort.hour))
 
 
-def batches(shards: Sequence[Shard], count: int, tasks: int, most: int) -> Iterator[list[Shard]]:
-    """What a task claims at a time, in order: up to `most` shards, and of a cohort's `count` up to its share."""
-    share, left = -(-count // tasks), list(shards)
+def batches(shards: Sequence[Shard], *, per_cohort: int, tasks: int, limit: int) -> Iterator[list[Shard]]:
+    """What a task claims at a time, in order: up to `limit` shards, and of the `per_cohort` shards its share."""
+    share, left = -(-per_cohort // tasks), list(shards)
     while left:
         batch, rest = list[Shard](), list[Shard]()
         held: Counter[tuple[datetime, int]] = Counter()
         for shard in left:
             cohort = (shard.cohort.slot, shard.cohort.hour)
-            fits = len(batch) < most and held[cohort] < share
+            fits = len(batch) < limit and held[cohort] < share
             held[cohort] += fits
             (batch if fits else rest).append(shard)
         yield batch

@@ -1,6 +1,7 @@
 """How a day becomes a text. Its modules, in the order of the work:
 
-material (what counts), plan (notes and parts), prompt (the questions), answer and evidence (what is kept of an answer),
-verify (the second look), finish (what replaces what was dropped), document (the stored recap); extract, with lexrank,
-is the way without an LLM. Besides: words and languages.toml, markdown, bounds (lengths), trial (a check of an LLM).
+material (the conversations of a recap), plan (notes and parts), prompt (the questions), answer and evidence (which
+sentences of an answer are kept), verify (the second look), stand_ins (what replaces what was dropped), document (the
+stored recap). extract, with scoring and lexrank, makes a recap without an LLM. Besides: words and languages.toml,
+markdown, bounds (lengths), self_test (a check of an LLM).
 """

@@ -30,12 +30,12 @@ class Material:
         return sum(c.size for c in self.conversations)
 
     @property
-    def spoken(self) -> bool:
+    def has_transcript(self) -> bool:
         """Whether there is a transcript of any conversation."""
         return any(c.turns for c in self.conversations)
 
     @property
-    def knows_the_wearer(self) -> bool:
+    def wearer_is_known(self) -> bool:
         """Whether any transcript says which speaker the user is."""
         return any(turn.speaker == WEARER for c in self.conversations for turn in c.turns)
 
@@ -48,7 +48,7 @@ def material(
     Enough is one action item or event, or `min_words` words in turns of three or more. Titles do not count, and no
     conversation is left out for its wording.
     """
-    used = [c for c in conversations if c.tells_something]
+    used = [c for c in conversations if c.has_content]
     if not _says_enough(used, min_words):
         return None
     languages = Counter(c.language for c in used if c.language).most_common(1)

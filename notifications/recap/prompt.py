@@ -130,7 +130,7 @@ def about_the_day(m: Material) -> str:
     days = [(n, m.date + timedelta(days=n)) for n in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
     calendar = ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(n, '')}" for n, day in days)
     language = f"Write in {english_name(m.language)}." if m.language else "Write in the language of the notes."
-    unmarked = f"\n{UNMARKED_WEARER}" if m.spoken and not m.knows_the_wearer else ""
+    unmarked = f"\n{UNMARKED_WEARER}" if m.has_transcript and not m.wearer_is_known else ""
     return f"Date: {m.date:%A} {m.date.isoformat()}. Time zone: {m.zone}. {language}\nCalendar: {calendar}.{unmarked}"
 
 

@@ -170,7 +170,7 @@ def most_unsupported(verdicts: Mapping[tuple[str, str], Verdict]) -> bool:
 
 def count_sentences(draft: Draft) -> int:
     """How many sentences a draft has; 0 where it has neither overview nor highlights."""
-    return 0 if draft.says_nothing else len(draft.sentences)
+    return 0 if draft.is_empty else len(draft.sentences)
 
 
 def _sentences(draft: Draft) -> list[tuple[str, str, Sequence[Cited]]]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from notifications.ports import Claims, Clock, Store
 
-MOST_APART = timedelta(minutes=5)  # more than clocks that are kept right ever differ; less than any wait
+MAX_CLOCK_SKEW = timedelta(minutes=5)  # more than clocks that are kept right ever differ; less than any wait
 
 
 def host_clock() -> datetime:
@@ -36,7 +36,7 @@ class RedisTime:
         moved = redis - self.redis
         least, most = timedelta(seconds=before - self.after), timedelta(seconds=after - self.before)
         off = min(moved - least, timedelta(0)) or max(moved - most, timedelta(0))
-        return off if abs(off) > MOST_APART else timedelta(0)
+        return off if abs(off) > MAX_CLOCK_SKEW else timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Comparison:
     @property
     def apart(self) -> bool:
         """Whether one of them is wrong, whatever passed between the two readings."""
-        return not -MOST_APART <= self.ahead <= MOST_APART + self.read_in
+        return not -MAX_CLOCK_SKEW <= self.ahead <= MAX_CLOCK_SKEW + self.read_in
 
 
 async def compare_clocks(claims: Claims, store: Store, clock: Clock) -> Comparison:
@@ -70,8 +70,8 @@ async def read_redis_time(claims: Claims, clock: Clock) -> RedisTime:
 def disagreement(ahead: timedelta, host_ahead: timedelta | None) -> str:
     """A sentence on Redis' clock, and on this machine's where that is wrong too; both as against the store's."""
     sentence = f"Redis' clock is {off_by(ahead)} the store's"
-    if host_ahead is not None and abs(host_ahead) > MOST_APART:
-        together = abs(host_ahead - ahead) <= MOST_APART
+    if host_ahead is not None and abs(host_ahead) > MAX_CLOCK_SKEW:
+        together = abs(host_ahead - ahead) <= MAX_CLOCK_SKEW
         sentence += ", and so is this machine's" if together else f", and this machine's {off_by(host_ahead)} it"
     return f"{sentence}; set the wrong clock right (NTP), nothing is claimed until they agree within 5 minutes."
 
@@ -83,7 +83,7 @@ def redis_jumped(off: timedelta) -> str:
 
 def host_is_wrong(host_ahead: timedelta) -> str:
     """A sentence on this machine's clock, where Redis' and the store's agree. Empty where all do."""
-    if abs(host_ahead) <= MOST_APART:
+    if abs(host_ahead) <= MAX_CLOCK_SKEW:
         return ""
     return f"This machine's clock is {off_by(host_ahead)} the store's and Redis'; set it right (NTP)."
 

@@ -15,10 +15,10 @@ from notifications.domain.told_once import (
     Candidates,
     Neighbours,
     candidates,
-    first_and_last,
+    find_neighbours,
+    join_told_hashes,
     may_get_text,
-    neighbours,
-    told_of,
+    nearby_dates,
 )
 from notifications.ports import Store
 from notifications.recap.material import Material, material
@@ -31,13 +31,13 @@ class Gate(StrEnum):
     ENDED = "ended"
     OPEN = "open"  # a push is owed
     LEGACY = "legacy"  # another writer's summary of the date is stored
-    INVERTED = "inverted"  # a ledger around ends after the slot and does not list its conversations
+    INVERTED = "inverted"  # a nearby ledger ends after the slot and does not list its conversations
     CONVERSATIONS = "conversations"
 
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """One day's ledger, those around it, and what they leave to read.
+    """One day's ledger, those of nearby dates, and what they leave to read.
 
     `summary` is another writer's of the date; it is looked for only where the day has no ledger.
     """
@@ -45,7 +45,7 @@ class Ledgers:
     user: User
     slot: Slot
     today: Ledger | None
-    around: Mapping[date, Ledger]
+    nearby: Mapping[date, Ledger]
     candidates: Candidates
     summary: Summary | None = None
 
@@ -67,7 +67,7 @@ class Ledgers:
     @property
     def inverted_by(self) -> date | None:
         """The first ledger that names no conversations, and whose window ends after the slot."""
-        unnamed = {day: ledger.window_end for day, ledger in self.around.items() if ledger.told is None}
+        unnamed = {day: ledger.window_end for day, ledger in self.nearby.items() if ledger.told is None}
         return min((day for day, end in unnamed.items() if end and end > self.slot.at), default=None)
 
 
@@ -91,30 +91,30 @@ class DayInput:
 
     @property
     def told(self) -> str:
-        return told_of(self.ledgers.user.uid, self.conversations)
+        return join_told_hashes(self.ledgers.user.uid, self.conversations)
 
     @property
     def neighbours(self) -> Neighbours:
         """The ledgers that are read again when the day is written.
 
-        None where nothing was read, and no ledger more around could have let more be read: nothing can be told twice.
+        None where nothing was read, and no more ledgers nearby could have let more be read: nothing can be told twice.
         """
-        if not self.conversations and self.ledgers.candidates.as_far_as_ever:
+        if not self.conversations and self.ledgers.candidates.reach_is_maximal:
             return NO_NEIGHBOURS
-        return neighbours(self.ledgers.slot.recap_date, self.ledgers.around)
+        return find_neighbours(self.ledgers.slot.recap_date, self.ledgers.nearby)
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
     """The ledgers of D-4 ... D+3: one query, and one for another writer's summary. Raises StoreDown."""
-    around = await store.ledgers_between(user.uid, *first_and_last(slot.recap_date))
-    today = around.pop(slot.recap_date, None)
+    nearby = await store.ledgers_between(user.uid, *nearby_dates(slot.recap_date))
+    today = nearby.pop(slot.recap_date, None)
     summary = await store.summary(user.uid, slot.recap_date) if today is None else None
-    return Ledgers(user, slot, today, around, candidates(slot, around, look_back), summary)
+    return Ledgers(user, slot, today, nearby, candidates(slot, nearby, look_back), summary)
 
 
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
     """What no recap has told yet. Raises StoreDown."""
-    if ledgers.candidates.nothing:
+    if ledgers.candidates.is_empty:
         return DayInput(ledgers, [])
     conversations, malformed = await store.conversations_in(ledgers.user.uid, ledgers.candidates)
     told_until = await _told_by_another_writer(store, ledgers, conversations)
@@ -131,9 +131,9 @@ async def _told_by_another_writer(store: Store, ledgers: Ledgers, talks: list[Co
     """
     told_until: list[datetime] = []
     tz, today = zone(ledgers.user.zone), ledgers.slot.recap_date
-    for days in range(1, DAYS_BEFORE + 1 if ledgers.around else 1):
+    for days in range(1, DAYS_BEFORE + 1 if ledgers.nearby else 1):
         day = today - days * ONE_DAY
-        ledger, end = ledgers.around.get(day), slot_instant(tz, day + ONE_DAY, 0)
+        ledger, end = ledgers.nearby.get(day), slot_instant(tz, day + ONE_DAY, 0)
         if ledger is not None and ledger.window_end is not None:
             end = max(end, ledger.window_end)
         if may_get_text(ledger) and any(talk.created_at < end for talk in talks):

@@ -30,10 +30,10 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 T = TypeVar("T")
 
-FIRST_PAUSE, LONGEST_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
+FIRST_WRITE_PAUSE, MAX_WRITE_PAUSE = 1 / 120, 1 / 7.5  # of the store's time-out, between tries of one transaction
 MANY_IN_A_ROW = 10  # failures of a store, and bad answers of a kind (docs/protocol.md, section 5)
 LOOK_EVERY_SECONDS = 1.0
-SHORTEST_REST = timedelta(milliseconds=100)
+MIN_PAUSE = timedelta(milliseconds=100)
 
 
 class Breaker:
@@ -46,14 +46,14 @@ class Breaker:
         self._ever_answered = False
         self.down: RecapError | None = None  # why its last call failed
 
-    def failed(self, cause: RecapError, *, at_once: bool = False, counts: bool = True) -> None:
+    def record_failure(self, cause: RecapError, *, at_once: bool = False, counts: bool = True) -> None:
         """It failed once more. `counts`: False where claiming goes on without it."""
         self._in_a_row += counts
         self.down = cause
         if at_once or self._in_a_row >= self._many:
             self._opens(cause)
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         self._in_a_row = 0
         self._ever_answered = True
         self.down = None
@@ -68,9 +68,9 @@ class Breaker:
         try:
             answer = await call
         except StoreDown as failure:
-            self.failed(failure)
+            self.record_failure(failure)
             raise
-        self.answered()
+        self.record_success()
         return answer
 
 
@@ -89,7 +89,7 @@ class Writes(Breaker):
         the platform's last seconds it may take once the run was told to stop.
         """
         most = self._limits.store_timeout_seconds
-        pause = most * FIRST_PAUSE
+        pause = most * FIRST_WRITE_PAUSE
         with suppress(TimeoutError):
             async with self._terminated.timeout(most, grace=self._limits.stop_seconds * grace):
                 while True:
@@ -97,11 +97,11 @@ class Writes(Breaker):
                         return await self.watch(transaction())
                     except StoreDown:
                         await asyncio.sleep(jittered(timedelta(seconds=pause), 0.5, 1.5).total_seconds())
-                        pause = min(2 * pause, most * LONGEST_PAUSE)
+                        pause = min(2 * pause, most * MAX_WRITE_PAUSE)
         if self.down is not None:
             raise StoreDown("writes", str(self.down))
         failure = StoreDown("writes", f"The store took over {most:g} s for one user (RECAP_STORE_TIMEOUT_SECONDS).")
-        self.failed(failure)
+        self.record_failure(failure)
         raise failure
 
 
@@ -115,17 +115,17 @@ class BadAnswerTracker:
         self._verdict: asyncio.Future[bool] | None = None
         self.waiting = 0
 
-    def good_answer(self) -> None:
+    def record_good_answer(self) -> None:
         self._in_a_row = 0
-        self.decide(items=True)
+        self.resolve(blame_item=True)
 
-    def bad_answer(self, fault: ItemFault) -> None:
+    def record_bad_answer(self, fault: ItemFault) -> None:
         """One more, charged to no item. Raises ProviderFault where ten in a row are alike."""
         if fault.reason in MAY_BE_THE_PROVIDERS and self._count(fault.reason) >= MANY_IN_A_ROW:
             self._blame_provider(fault.reason)
             raise ProviderFault(str(fault), opens=True)
 
-    async def is_the_items(self, kind: ItemReason) -> bool:
+    async def wait_for_verdict(self, kind: ItemReason) -> bool:
         """Whether this one is charged to its item. Waits until that is known; the caller bounds the wait."""
         many = self._count(kind) >= MANY_IN_A_ROW
         self._verdict = verdict = self._verdict or asyncio.get_running_loop().create_future()
@@ -133,16 +133,16 @@ class BadAnswerTracker:
         try:
             if many:
                 self._blame_provider(kind)
-                self.decide(items=False)
+                self.resolve(blame_item=False)
             return await asyncio.shield(verdict)
         finally:
             self.waiting -= 1
 
-    def decide(self, *, items: bool) -> None:
-        """Answer those who wait for `is_the_items`."""
+    def resolve(self, *, blame_item: bool) -> None:
+        """Answer those who wait for `wait_for_verdict`."""
         verdict, self._verdict = self._verdict, None
         if verdict is not None and not verdict.done():
-            verdict.set_result(items)
+            verdict.set_result(blame_item)
 
     def _count(self, kind: ItemReason) -> int:
         self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
@@ -179,7 +179,7 @@ class Pace:
         average = summarizer.tokens / max(1, summarizer.calls)
         reserves = {"requests": float(self._reserve), "tokens": self._reserve * average}
         rest = max(limit.pause(reserves[name]) for name, limit in summarizer.rate_limits.items())
-        if rest > SHORTEST_REST and self._pause(rest):
+        if rest > MIN_PAUSE and self._pause(rest):
             log.warning("llm.pause", seconds=round(rest.total_seconds(), 3))
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):  # the others learn it from their own answers
                 await self._claims.set_pause(pause_key(self._claims.environment), rest)
@@ -209,6 +209,6 @@ class Pace:
     def _pause(self, rest: timedelta) -> bool:
         """Whether this made the pause longer."""
         until = self._clock.seconds() + rest.total_seconds()
-        longer = until > self._not_before + SHORTEST_REST.total_seconds()
+        longer = until > self._not_before + MIN_PAUSE.total_seconds()
         self._not_before = max(self._not_before, until)
         return longer

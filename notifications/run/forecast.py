@@ -71,11 +71,11 @@ class Forecast:
 
     step: Step
     wait: timedelta = timedelta(0)
-    entry: Ledger | None = None
+    ledger: Ledger | None = None
     then: Forecast | None = None
 
     @property
-    def acts(self) -> bool:
+    def is_action(self) -> bool:
         return self.step in (Step.PUSHES, Step.GIVES_UP, Step.CLOSES_DEAD)
 
 
@@ -107,12 +107,12 @@ class DayView:
 
     @property
     def phase(self) -> Phase:
-        return self.run.parts.limits.rules.phase(self.slot.at, self.now)
+        return self.run.services.limits.rules.phase(self.slot.at, self.now)
 
     async def read(self) -> DayInput:
         """The conversations, read once."""
         if self._input is None:
-            self._input = await read_conversations(self.run.parts.store, self.ledgers)
+            self._input = await read_conversations(self.run.services.store, self.ledgers)
         return self._input
 
     async def forecast(self) -> Forecast:
@@ -120,7 +120,7 @@ class DayView:
         found = await self._forecast()
         if found.wait <= timedelta(0):
             return found
-        ledgers = replace(self.ledgers, today=found.entry) if found.entry else self.ledgers
+        ledgers = replace(self.ledgers, today=found.ledger) if found.ledger else self.ledgers
         later = replace(self, now=self.now + found.wait, ledgers=ledgers)
         return replace(found, then=await later.forecast())
 
@@ -136,7 +136,7 @@ class DayView:
             active = self.user.enabled
             swept = sweep_forecast(self.run, today, self.records, self.now, active=active) if today else None
             shard_comes_back = skipped.step in (Step.SHARD_WAITS, Step.SHARD_HELD, Step.SHARD_FOREIGN)
-            return swept if swept and (swept.acts or not shard_comes_back) else skipped
+            return swept if swept and (swept.is_action or not shard_comes_back) else skipped
         transition = _next_claim(self.run, self.records.claim, self.now)
         not_won = _not_won(self.run, transition, today, self.now)
         return not_won or await self._gates(replace(transition.after, reason=self.records.claim.reason))
@@ -167,55 +167,55 @@ class DayView:
         match self.ledgers.gate():
             case Gate.OPEN:
                 seen = _snapshot(run, self.ledgers.today, self.now)
-                return _forecast_of(take("-", seen, run.parts.limits.ledger_rules), seen)
+                return _forecast_of(take("-", seen, run.services.limits.ledger_rules), seen)
             case Gate.LEGACY:
                 return Forecast(Step.LEGACY)
             case Gate.INVERTED:
                 return Forecast(Step.MISSES_INVERTED if closing else Step.STUCK_INVERTED)
-        found = (await self.read()).material(run.parts.limits.min_words)
+        found = (await self.read()).material(run.services.limits.min_words)
         if found is None:
             return Forecast(Step.SKIPS)
         if not closing:
             return Forecast(Step.MAKES)
         if await unverified_draft(run, self.user.uid, found, claim):
             return Forecast(Step.SENDS_DRAFT)
-        return Forecast(Step.SENDS_EXTRACT if run.parts.falls_back else Step.MISSES)
+        return Forecast(Step.SENDS_EXTRACT if run.services.has_fallback else Step.MISSES)
 
 
 async def view_day(run: Run, user: User, slot: Slot, now: datetime, *, alone: bool = False) -> DayView:
     """The day's ledgers, and what Redis says of it. Raises StoreDown or ClaimsDown."""
-    ledgers = await read_ledgers(run.parts.store, user, slot, run.parts.limits.look_back)
+    ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
     return DayView(run, user, slot, now, ledgers, await _records_of(run, user, slot), alone)
 
 
 async def _records_of(run: Run, user: User, slot: Slot) -> Records:
-    claims = run.parts.claims
-    shard_key = key_of(user.uid, slot.at, user.hour, claims.environment, run.parts.limits.shards)
+    claims = run.services.claims
+    shard_key = key_of(user.uid, slot.at, user.hour, claims.environment, run.services.limits.shards)
     keys = [user_key(user.uid, slot.recap_date), shard_key, sweep_key(claims.environment)]
     claim, shard, swept = await claims.read(keys)
-    skipped = shard.reason == LEFT_OPEN and user.uid in await claims.names(skipped_key(shard_key))
+    skipped = shard.reason == LEFT_OPEN and user.uid in await claims.members(skipped_key(shard_key))
     return Records(claim, shard, swept, skipped)
 
 
 def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, active: bool) -> Forecast | None:
     """What the sweep does with an open ledger; None where it leaves it alone. `active`: its user is switched on."""
-    redis_now, stale = now - run.offset, run.parts.limits.span("sending_stale")
+    redis_now, stale = now - run.offset, run.services.limits.duration("sending_stale")
     if entry.outcome == RESEND_OUTCOME or not entry.state.open:
         return None
     if entry.sending_at is not None and not is_swept(entry, redis_now, stale):
         return Forecast(Step.SENDER_WAITS, entry.sending_at + stale - redis_now)
-    turn = timedelta(milliseconds=records.sweep.until - run.redis_ms(now)) + run.parts.limits.span("sweep")
+    turn = timedelta(milliseconds=records.sweep.until - run.redis_ms(now)) + run.services.limits.duration("sweep")
     if records.sweep.state is ClaimState.COMPLETE and turn > timedelta(0):
         return Forecast(Step.SWEPT_LATER, turn)
     not_won = _not_won(run, _next_claim(run, records.claim, now), entry, now, active=active)
-    over = run.parts.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
+    over = run.services.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
     seen = _snapshot(run, entry, now, active=active)
-    return not_won or _forecast_of(sweep("-", seen, run.parts.limits.ledger_rules, over=over), seen)
+    return not_won or _forecast_of(sweep("-", seen, run.services.limits.ledger_rules, over=over), seen)
 
 
 def _next_claim(run: Run, record: Record, now: datetime) -> Transition:
     """What the next claim is answered, in the last lane at the latest."""
-    limits = run.parts.limits
+    limits = run.services.limits
     lease_ms = int(limits.user_lease_seconds * 1000)
     return decide(Call(Verb.CLAIM, "-", run.redis_ms(now), lease_ms, SINGLE_FILE_LANE, limits.max_crashes), record)
 
@@ -234,9 +234,9 @@ def _not_won(
             return Forecast(Step.FOREIGN)
         case ClaimAnswer.DONE if transition.after.state is ClaimState.DEAD:
             opening = Opening("", now.date(), by="-", slot=now)
-            outcome = "failures" if transition.after.failures >= run.parts.limits.max_item_failures else "crashes"
+            outcome = "failures" if transition.after.failures >= run.services.limits.max_item_failures else "crashes"
             seen = _snapshot(run, today, now, active=active)
-            return _forecast_of(end_day(opening, DayState.DEAD, outcome, seen, run.parts.limits.ledger_rules), seen)
+            return _forecast_of(end_day(opening, DayState.DEAD, outcome, seen, run.services.limits.ledger_rules), seen)
         case ClaimAnswer.DONE:
             return Forecast(Step.ENDED_IN_REDIS)
         case _:
@@ -253,7 +253,7 @@ def _forecast_of(decision: Decision, seen: Snapshot) -> Forecast:
         return Forecast(Step.PUSHES)
     if decision.step is NextStep.BUSY:
         return Forecast(Step.SENDER_WAITS, decision.wait, decision.to_store(seen.read_time))
-    if decision.entry is None:
+    if decision.ledger is None:
         return Forecast(Step.SWITCHED_OFF)
-    dead = decision.entry.state is DayState.DEAD
-    return Forecast(Step.CLOSES_DEAD if dead else Step.GIVES_UP, entry=decision.entry)
+    dead = decision.ledger.state is DayState.DEAD
+    return Forecast(Step.CLOSES_DEAD if dead else Step.GIVES_UP, ledger=decision.ledger)

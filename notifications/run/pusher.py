@@ -47,18 +47,18 @@ class Pushed:
         )  # says least of what next
         return next((self.codes[device] for device in unclosed if device in self.codes), "push" if self.results else "")
 
-    def wait(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
+    def retry_delay(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long the open devices wait after that many tries."""
-        wait = max(self.retry_after, limits.span("provider_retry"))
+        wait = max(self.retry_after, limits.duration("provider_retry"))
         open_devices = {device for device, result in self.results.items() if result.open}
         if self.over_quota and open_devices <= set(self.over_quota):
             wait = max(wait, min(self.over_quota.values()))  # no other device of this user waits for less
         unclosed = {result for result in self.results.values() if not result.closes}
         if PushResult.UNKNOWN in unclosed:
             times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
-            return max(wait, limits.span("push_retry") * times)
+            return max(wait, limits.duration("push_retry") * times)
         only_refused = unclosed == {PushResult.REFUSED}  # for good: only a person can change that
-        return max(wait, limits.span("refused_retry")) if only_refused else wait
+        return max(wait, limits.duration("refused_retry")) if only_refused else wait
 
 
 class Pusher:
@@ -110,7 +110,7 @@ class Pusher:
         return pushed
 
     def _service_failed(self, sentence: str) -> None:
-        self.breaker.failed(DependencyDown("push", sentence), counts=False)
+        self.breaker.record_failure(DependencyDown("push", sentence), counts=False)
 
     async def _push_one(self, message: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
@@ -141,15 +141,15 @@ class Pusher:
     async def _send(self, message: Message, device: Device, pushed: Pushed, timeout: timedelta) -> PushAnswer | None:
         """One request; None where nothing can be sent to anyone. The answer is kept before anything is made of it."""
 
-        def leaves() -> None:
+        def on_first_byte() -> None:
             pushed.results[device.id] = PushResult.UNKNOWN
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, message, timeout, leaves)
+            answer = await self._push.send(device, message, timeout, on_first_byte)
         except DependencyDown as trouble:
             pushed.codes[device.id] = trouble.name
-            self.breaker.failed(trouble, at_once=True)
+            self.breaker.record_failure(trouble, at_once=True)
             return None
         pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
         answer = await self._attribute(message.uid, device, answer)
@@ -210,13 +210,13 @@ class Pusher:
         where = self._push.where
         if answer.config:
             says = answer.says or f"refuses our credentials ({answer.code})"
-            self.breaker.failed(ConfigFault(f"{where} {says}."), at_once=True)
+            self.breaker.record_failure(ConfigFault(f"{where} {says}."), at_once=True)
         elif answer.foreign:
             self._service_failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
         elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             self._service_failed(f"{where} does not answer ({answer.code}); check the address and the network.")
         else:
-            self.breaker.answered()
+            self.breaker.record_success()
 
     async def delete_dead_tokens(self, store: Store) -> None:
         """Delete dead tokens, in bounded time; if over a fifth of the devices seem dead, the error is ours."""

@@ -23,16 +23,16 @@ from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Sto
 from notifications.domain.model import User
 from notifications.domain.schedule import Phase, recap_date, slot_on
 from notifications.domain.shards import Shard
-from notifications.ports import Listed
+from notifications.ports import UserDocument
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
-from notifications.run.user import LATER, claim_and_recap
+from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
 
 log = structlog.get_logger()
 
 LEFT_OPEN = "open"  # why a shard's claim was given back
-MOST_SKIPPED = 10_000  # uids that are kept of one shard
-MOST_ZONES = 30  # that one `in` takes
+MAX_SKIPPED = 10_000  # uids that are kept of one shard
+MAX_ZONES = 30  # that one `in` takes
 NARROW_LANE_WIDTH = 8
 LOOK_AGAIN_SECONDS = 0.2
 
@@ -54,11 +54,11 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """The shard under our claim; None where another run holds it or has completed it, or Redis fails."""
-    if run.stops:
+    if run.is_stopping:
         return None
-    terms, token, begun = run.shard_terms(shard), new_token(), run.parts.clock.seconds()
+    terms, token, begun = run.shard_terms(shard), new_token(), run.services.clock.seconds()
     try:
-        reply = await run.parts.claims.claim(terms, token, SINGLE_FILE_LANE)
+        reply = await run.services.claims.claim(terms, token, SINGLE_FILE_LANE)
         await run.check_time_of(reply, terms, token, begun)
         if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
             raise KeyTrouble(
@@ -72,7 +72,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         skipped: frozenset[str] = frozenset()
         if reply.reason == LEFT_OPEN:
             with suppress(KeyTrouble):
-                skipped = await run.parts.claims.names(skipped_key(shard.key))
+                skipped = await run.services.claims.members(skipped_key(shard.key))
     except (ClaimsDown, ConfigFault) as trouble:
         run.stop_claiming(trouble)
         return None
@@ -80,20 +80,20 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         run.defects += 1
         log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
         return None
-    phase = run.parts.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
+    phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, asks_llm=due or not run.parts.falls_back, skipped=skipped)
+    return HeldShard(run, shard, token, may_ask_llm=due or not run.services.has_fallback, skipped=skipped)
 
 
 class HeldShard:
     """One shard under our claim, and what its users' turns came to.
 
-    `asks_llm`: for its users; not in the closing pass. `skipped`: users that an earlier run has skipped.
+    `may_ask_llm`: for its users; not in the closing pass. `skipped`: users that an earlier run has skipped.
     """
 
-    def __init__(self, run: Run, shard: Shard, token: str, *, asks_llm: bool, skipped: frozenset[str]) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str, *, may_ask_llm: bool, skipped: frozenset[str]) -> None:
         self.shard = shard
-        self.asks_llm = asks_llm
+        self.may_ask_llm = may_ask_llm
         self.lost = False
         self._run = run
         self._token = token
@@ -109,8 +109,8 @@ class HeldShard:
         """Its users, the next page fetched meanwhile. A document that can't be used is counted and passed over."""
         zones = sorted(self.shard.cohort.zones)
         try:
-            for start in range(0, len(zones), MOST_ZONES):
-                async for listed in self._pages(zones[start : start + MOST_ZONES]):
+            for start in range(0, len(zones), MAX_ZONES):
+                async for listed in self._pages(zones[start : start + MAX_ZONES]):
                     self._users += 1
                     self._run.counts.due += 1
                     if listed.uid in self._skipped_before:
@@ -129,13 +129,13 @@ class HeldShard:
         except ConfigFault as fault:
             self._run.stop_claiming(fault)
 
-    async def _pages(self, zones: Sequence[str]) -> AsyncGenerator[Listed]:
-        following: asyncio.Task[list[Listed]] | None = self._fetch(zones, None)
+    async def _pages(self, zones: Sequence[str]) -> AsyncGenerator[UserDocument]:
+        following: asyncio.Task[list[UserDocument]] | None = self._fetch(zones, None)
         try:
             while following is not None:
                 async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
-                    page = await self._run.reads.watch(following)
-                full = len(page) == self._run.parts.limits.page_size
+                    page = await self._run.read_breaker.watch(following)
+                full = len(page) == self._run.services.limits.page_size
                 following = self._fetch(zones, page[-1].uid) if full else None
                 for listed in page:
                     yield listed
@@ -143,15 +143,15 @@ class HeldShard:
             if following is not None:
                 following.cancel()
 
-    def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[Listed]]:
-        parts, hour = self._run.parts, self.shard.cohort.hour
+    def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[UserDocument]]:
+        parts, hour = self._run.services, self.shard.cohort.hour
         due_users = parts.store.due_users(zones, hour, self.shard.ids, after, parts.limits.page_size)
         return asyncio.create_task(due_users)
 
     def count(self, uid: str, result: TurnResult) -> None:
         """Count one user's result. The shard is complete only when each is done."""
         self._run.counts.add(result)
-        if result.freed and len(self._skipped) < MOST_SKIPPED:
+        if result.freed and len(self._skipped) < MAX_SKIPPED:
             self._skipped.add(uid)
         if result.outcome.done:
             self._done += 1
@@ -161,7 +161,7 @@ class HeldShard:
     async def renew(self) -> None:
         """Extend the claim; once it is lost, no user of it is claimed. Raises ClaimsDown or ConfigFault."""
         try:
-            reply = await self._run.parts.claims.renew(self._terms, self._token)
+            reply = await self._run.services.claims.renew(self._terms, self._token)
             self.lost = reply.answer is not ClaimAnswer.OK
         except KeyTrouble:
             self.lost = True
@@ -180,11 +180,11 @@ class HeldShard:
 
     async def _complete_or_leave_open(self) -> None:
         """Complete, if every page was read and every user is done; else due again after the least wait."""
-        claims, limits, key = self._run.parts.claims, self._run.parts.limits, self.shard.key
+        claims, limits, key = self._run.services.claims, self._run.services.limits, self.shard.key
         if self._read_to_end and self._users == self._done:
             await claims.complete(self._terms, self._token, ClaimState.COMPLETE)
             return
-        least, most = limits.span("shard_retry_min"), limits.span("shard_retry_max")
+        least, most = limits.duration("shard_retry_min"), limits.duration("shard_retry_max")
         all_answered = self._read_to_end and self._users == self._done + len(self._waits)
         wait = max(least, min([most, *self._waits])) if all_answered else least
         if self._run.terminated.is_set():
@@ -193,7 +193,7 @@ class HeldShard:
         log.info("shard.open", key=key, users=self._users, done=self._done, wait_seconds=wait.total_seconds())
         if self._skipped:
             with suppress(KeyTrouble):  # then they are claimed once more, and their ledgers say that they have ended
-                await claims.add_names(skipped_key(key), self._skipped, self._terms.expire_ms)
+                await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
 
 
 ShardUsers = AsyncGenerator[tuple[HeldShard, User]]
@@ -202,7 +202,7 @@ ShardUsers = AsyncGenerator[tuple[HeldShard, User]]
 async def _keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
     """Renew every claim at its interval until cancelled, from the event loop: a stalled loop loses them."""
     while True:
-        await asyncio.sleep(run.parts.limits.shard_renew_seconds)
+        await asyncio.sleep(run.services.limits.shard_renew_seconds)
         for held in shards:
             if not held.lost:
                 try:
@@ -214,18 +214,18 @@ async def _keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
 
 async def _serve_users(run: Run, shards: Sequence[HeldShard]) -> None:
     """All users at once; then, a few at a time, those who crashed a run before; then one by one who did it again."""
-    later = await _serve_lane(run, _all_users(run, shards), lane=0, width=run.parts.limits.concurrency)
+    later = await _serve_lane(run, _all_users(run, shards), lane=0, width=run.services.limits.concurrency)
     later = await _serve_lane(run, _listed(later), lane=1, width=NARROW_LANE_WIDTH)
     await _serve_lane(run, _listed(later), lane=SINGLE_FILE_LANE, width=1)
 
 
 async def _all_users(run: Run, shards: Sequence[HeldShard]) -> ShardUsers:
     for shard in shards:
-        if run.stops:
+        if run.is_stopping:
             return
         async for user in shard.users():
             yield shard, user
-            if run.stops:
+            if run.is_stopping:
                 return
             if shard.lost:
                 break
@@ -242,13 +242,13 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
     later: list[tuple[HeldShard, User]] = []
     serving: set[asyncio.Task[None]] = set()
     defects: list[BaseException] = []
-    gap = run.parts.limits.start_gap_seconds if lane == 0 else 0.0
+    gap = run.services.limits.start_gap_seconds if lane == 0 else 0.0
 
     async def serve(shard: HeldShard, user: User) -> None:
         with ExitStack() as worker:
             worker.callback(workers.release)  # once: at the end, or before, by worker.close
             result = await _serve_user(run, shard, user, lane, worker.close)
-            if result is LATER:
+            if result is FOR_NARROWER_LANE:
                 later.append((shard, user))
                 return
             shard.count(user.uid, result)
@@ -273,7 +273,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
     finally:
         while serving:
             if run.bad_answers.waiting >= len(serving):  # all wait for how the LLM answers others: there are none
-                run.bad_answers.decide(items=not run.stops)
+                run.bad_answers.resolve(blame_item=not run.is_stopping)
             await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if defects:
         raise defects[0]
@@ -285,7 +285,7 @@ async def _serve_user(
 ) -> TurnResult:
     if shard.lost:
         return TurnResult(Outcome.LOST)
-    if shard.asks_llm:
+    if shard.may_ask_llm:
         await run.pace.wait()
     slot = slot_on(user.zone, shard.shard.cohort.zones[user.zone], user.hour)
     return await claim_and_recap(run, user, slot, lane, release_worker=release_worker)

@@ -25,7 +25,7 @@ from notifications.domain.shards import Shard
 from notifications.limits import Limits
 from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
 from notifications.run.clocks import (
-    MOST_APART,
+    MAX_CLOCK_SKEW,
     RedisTime,
     compare_clocks,
     disagreement,
@@ -39,13 +39,13 @@ from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
 if TYPE_CHECKING:
-    from notifications.recap.extract import Split
+    from notifications.recap.scoring import Split
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Services:
     """Everything a run with work needs."""
 
     claims: Claims
@@ -55,8 +55,8 @@ class Parts:
     clock: Clock
     limits: Limits
     split_sentences: Split  # for the extract
-    tasks: int = 1  # parallel tasks that share the LLM's rate limit
-    falls_back: bool = True  # to the extract, where the LLM fails
+    task_count: int = 1  # parallel tasks that share the LLM's rate limit
+    has_fallback: bool = True  # to the extract, where the LLM fails
     telemetry: Telemetry = field(default_factory=Telemetry)
     push_text: PushText = PushText.RECAP  # how much of a recap its push shows
     verifier: Summarizer | None = None  # of the second look, maybe the summarizer itself; None: there is none
@@ -71,34 +71,36 @@ class Parts:
 class Run:
     """One run's state. `offset` is what `--now` adds to Redis time for the schedule alone."""
 
-    def __init__(self, parts: Parts, offset: timedelta = timedelta(0), terminated: Termination | None = None) -> None:
-        self.parts = parts
+    def __init__(
+        self, services: Services, offset: timedelta = timedelta(0), terminated: Termination | None = None
+    ) -> None:
+        self.services = services
         self.offset = offset
         self.terminated = terminated or Termination()  # SIGTERM
         self.counts = Counts()
         self.trouble: RecapError | None = None  # the first that stopped the claiming
         self.defects = 0
-        self.verifier = parts.verifier  # None once a configuration fault ended the second looks
+        self.verifier = services.verifier  # None once a configuration fault ended the second looks
         self.verifier_fault: ConfigFault | None = None
         self.checked_time: RedisTime | None = None  # Redis' clock when it was found right; None: not checked yet
         self.served: set[tuple[str, date]] = set()  # open days that this run has looked at
-        self.reads = Breaker(self.stop_claiming)
-        self.writes = Writes(self.stop_claiming, parts.limits, self.terminated)
-        self.llm = Breaker(self.stop_claiming, parts.limits.max_provider_failures)
+        self.read_breaker = Breaker(self.stop_claiming)
+        self.write_breaker = Writes(self.stop_claiming, services.limits, self.terminated)
+        self.llm_breaker = Breaker(self.stop_claiming, services.limits.max_provider_failures)
         self.bad_answers = BadAnswerTracker(self._provider_answers_badly)
         self.pusher = Pusher(
-            parts.push,
-            clock=parts.clock,
-            limits=parts.limits,
+            services.push,
+            clock=services.clock,
+            limits=services.limits,
             terminated=self.terminated,
             breaker=Breaker(self.stop_claiming),
             counts=self.counts,
         )
-        calls = (1 if parts.verifier is None else 2) * parts.limits.concurrency * parts.tasks
-        self.pace = Pace(parts.claims, parts.clock, self.terminated, reserve=calls)
+        calls = (1 if services.verifier is None else 2) * services.limits.concurrency * services.task_count
+        self.pace = Pace(services.claims, services.clock, self.terminated, reserve=calls)
 
     @property
-    def stops(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether nothing further is claimed. Users in flight go on, except after SIGTERM."""
         return self.trouble is not None or self.terminated.is_set()
 
@@ -107,12 +109,12 @@ class Run:
         if self.trouble is None:
             self.trouble = trouble
             log.error("run.stops_claiming", reason=str(trouble))
-        self.bad_answers.decide(items=False)
+        self.bad_answers.resolve(blame_item=False)
 
     @property
     def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that is down at its end, or a provider that never once answered."""
-        down = (self.reads.down, self.writes.down, self.llm.silent, self.pusher.breaker.silent)
+        down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.breaker.silent)
         return self.trouble or self.verifier_fault or next((cause for cause in down if cause), None)
 
     def end_second_looks(self, fault: ProviderFault) -> None:
@@ -124,12 +126,12 @@ class Run:
     def provider_failed(self, fault: ProviderFault) -> None:
         """Count a failure of the LLM's provider: a configuration fault stops the claiming at once."""
         cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
-        self.llm.failed(cause, at_once=fault.opens)
+        self.llm_breaker.record_failure(cause, at_once=fault.opens)
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
-        where = self.parts.summarizer.where if self.parts.summarizer else "The LLM"
+        where = self.services.summarizer.where if self.services.summarizer else "The LLM"
         sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
-        self.llm.failed(DependencyDown("llm", sentence), at_once=True)
+        self.llm_breaker.record_failure(DependencyDown("llm", sentence), at_once=True)
 
     async def check_clocks(self, before: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
         """Check Redis' clock against the store's, before the first claim. `before`: what it showed earlier.
@@ -137,13 +139,13 @@ class Run:
         Raises ClaimsDown where it is wrong. Where the store does not answer and this machine's clock agrees with
         Redis', the run goes on: its first page will show what ails the store.
         """
-        parts = self.parts
+        services = self.services
         try:
             async with self.terminated.timeout(math.inf):
-                clocks = await compare_clocks(parts.claims, parts.store, parts.clock)
+                clocks = await compare_clocks(services.claims, services.store, services.clock)
         except StoreDown:
-            time = await read_redis_time(parts.claims, parts.clock)
-            if host is None or abs(time.redis - host()) > MOST_APART:
+            time = await read_redis_time(services.claims, services.clock)
+            if host is None or abs(time.redis - host()) > MAX_CLOCK_SKEW:
                 raise
             self.checked_time = time
             return
@@ -151,7 +153,7 @@ class Run:
         host_ahead = host() - redis + clocks.ahead if host is not None else None
         if clocks.apart:
             raise ClaimsDown("redis", disagreement(clocks.ahead, host_ahead))
-        if before is not None and abs(redis - before) > MOST_APART:
+        if before is not None and abs(redis - before) > MAX_CLOCK_SKEW:
             raise ClaimsDown("redis", redis_jumped(redis - before))
         self.checked_time = clocks.time
         if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
@@ -159,12 +161,12 @@ class Run:
 
     async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
         """Raises ClaimsDown where Redis' clock has jumped since the check; a claim that was won is given back first."""
-        time, ended = self.checked_time, self.parts.clock.seconds()
+        time, ended = self.checked_time, self.services.clock.seconds()
         if time is None or not (off := time.jumped(reply.now, begun, ended)):
             return
         if reply.answer is ClaimAnswer.WON:
             back = replace(terms, until_ms=min(terms.until_ms, int(time.at(begun).timestamp() * 1000)))
-            await self.parts.claims.fail(back, token, timedelta(0), 0, "clock")
+            await self.services.claims.fail(back, token, timedelta(0), 0, "clock")
         raise ClaimsDown("redis", redis_jumped(off))
 
     def redis_ms(self, moment: datetime) -> int:
@@ -173,24 +175,24 @@ class Run:
 
     def user_terms(self, uid: str, day: date, slot_at: datetime) -> ClaimTerms:
         """On what terms one user's day is claimed."""
-        limits = self.parts.limits
+        limits = self.services.limits
         return ClaimTerms(
             key=user_key(uid, day),
             lease_ms=int(limits.user_lease_seconds * 1000),
             expire_ms=self.redis_ms(slot_at) + EXPIRY_AFTER_SLOT_MS,
-            until_ms=self.redis_ms(slot_at + limits.span("catch_up")),
+            until_ms=self.redis_ms(slot_at + limits.duration("catch_up")),
             max_crashes=limits.max_crashes,
             max_failures=limits.max_item_failures,
         )
 
     def shard_terms(self, shard: Shard) -> ClaimTerms:
         """On what terms a shard is claimed: never dead, and due again until the end of the grace."""
-        slot, rules = shard.cohort.slot, self.parts.limits.rules
+        slot, rules = shard.cohort.slot, self.services.limits.rules
         return ClaimTerms(
             key=shard.key,
-            lease_ms=int(self.parts.limits.shard_lease_seconds * 1000),
+            lease_ms=int(self.services.limits.shard_lease_seconds * 1000),
             expire_ms=self.redis_ms(slot) + EXPIRY_AFTER_SLOT_MS,
-            until_ms=self.redis_ms(slot + rules.catch_up + rules.grace),
+            until_ms=self.redis_ms(rules.service_end(slot)),
         )
 
     def result(self, now: datetime, unserved: int = 0) -> RunResult:
@@ -202,13 +204,13 @@ class Run:
             trouble=stopped_by,
             stopped_early=stopped_by is not None and stopped_by is not self.verifier_fault,
             defects=self.defects,
-            llm_calls=sum(llm.calls for llm in self.parts.llms),
-            tokens_used=sum(llm.tokens for llm in self.parts.llms),
+            llm_calls=sum(llm.calls for llm in self.services.llms),
+            tokens_used=sum(llm.tokens for llm in self.services.llms),
             unserved=unserved,
-            documents_read=self.parts.store.reads,
-            documents_written=self.parts.store.writes,
+            documents_read=self.services.store.reads,
+            documents_written=self.services.store.writes,
         )
-        self.parts.telemetry.record_run(result.as_event())
+        self.services.telemetry.record_run(result.as_event())
         return result
 
 

@@ -21,14 +21,14 @@ from notifications.run.user import deliver
 log = structlog.get_logger()
 
 PAGE = 300
-MOST_SECONDS = 50  # of one run: the next minute's has slots of its own
+MAX_SECONDS = 50  # of one run: the next minute's has slots of its own
 
 
 async def sweep(run: Run, now: datetime) -> bool:
     """Finish every open ledger that is stale and whose user key is free. Returns whether all were looked at."""
-    if run.stops:
+    if run.is_stopping:
         return False
-    ends = run.parts.clock.seconds() + MOST_SECONDS
+    ends = run.services.clock.seconds() + MAX_SECONDS
     try:
         async with aclosing(_stale_ledgers(run, now)) as stale:
             async for uid, ledger in stale:
@@ -45,14 +45,14 @@ async def sweep(run: Run, now: datetime) -> bool:
 
 def _may_go_on(run: Run, ends: float) -> bool:
     """False: the next run goes on. No slot waits for a sweep that can't push, or takes long."""
-    return not run.stops and run.pusher.breaker.down is None and run.parts.clock.seconds() <= ends
+    return not run.is_stopping and run.pusher.breaker.down is None and run.services.clock.seconds() <= ends
 
 
 async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
     after = None
-    while page := await run.reads.watch(run.parts.store.open_ledgers(after, PAGE)):
+    while page := await run.read_breaker.watch(run.services.store.open_ledgers(after, PAGE)):
         for uid, ledger in page:
-            if is_swept(ledger, now - run.offset, run.parts.limits.span("sending_stale")):
+            if is_swept(ledger, now - run.offset, run.services.limits.duration("sending_stale")):
                 yield uid, ledger
         after = (page[-1][0], page[-1][1].date)
 
@@ -73,16 +73,16 @@ async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
     slot = slot_of_entry(ledger, now)
     try:
         day = await claim_day(run, uid=uid, date=ledger.date, slot=slot, lane=SINGLE_FILE_LANE)
-        dead = day.won.answer is ClaimAnswer.DONE and day.won.final is ClaimState.DEAD
-        if day.won.answer is not ClaimAnswer.WON and not dead:
+        dead = day.claim_reply.answer is ClaimAnswer.DONE and day.claim_reply.final is ClaimState.DEAD
+        if day.claim_reply.answer is not ClaimAnswer.WON and not dead:
             return  # another run's, or not yet due
         run.counts.due += 1
         run.counts.swept += 1
-        log.warning("ledger.swept", **day.facts, state=ledger.state.value)
+        log.warning("ledger.swept", **day.log_context, state=ledger.state.value)
         result = TurnResult(Outcome.FAILED)
         try:
-            with run.parts.telemetry.span("user"):
-                result = await day.isolated(day.not_won() if dead else _take_and_push(day))
+            with run.services.telemetry.span("user"):
+                result = await day.run_guarded(day.result_when_not_won() if dead else _take_and_push(day))
         finally:
             run.counts.add(result)
     except KeyTrouble as trouble:
@@ -95,10 +95,10 @@ async def _take_and_push(day: Day) -> TurnResult:
     run, over = day.run, day.phase is Phase.OVER
     run.counts.claimed += 1
     try:
-        async with run.terminated.timeout(run.parts.limits.user_deadline_seconds):
+        async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
             devices = await day.devices()
     except StoreDown as failure:
         return await day.fail(f"store_{failure.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: run.parts.store.sweep(day.uid, day.date, day.token, over=over))
+    return await deliver(day, devices, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=over))

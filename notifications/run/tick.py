@@ -1,4 +1,9 @@
-"""One run: docs/protocol.md, section 6, top to bottom."""
+"""One tick: read what is due, serve it, sweep (docs/protocol.md, section 6).
+
+`Tick.run` has step 1 (what is due) and calls the others: steps 2 to 7 are in shard.py and, for one user, in user.py;
+step 8 is in sweep.py; step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, called before the
+sweep; step 10 (`--user`) is `Tick.run_user`.
+"""
 
 from __future__ import annotations
 
@@ -27,142 +32,161 @@ from notifications.domain.schedule import ONE_DAY, Phase, Slot, cohorts_between,
 from notifications.domain.shards import Shard, batches, ended_cohorts, shards_of, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
-from notifications.run.clocks import MOST_APART, host_clock
+from notifications.run.clocks import MAX_CLOCK_SKEW, host_clock
 from notifications.run.outcome import Outcome, Progress, TurnResult
-from notifications.run.state import Parts, Run, RunResult
+from notifications.run.state import Run, RunResult, Services
 from notifications.run.termination import Termination
 
 log = structlog.get_logger()
 
-OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 ShowProgress = Callable[[Callable[[], Progress]], AbstractAsyncContextManager[None]]
-SEEN_FOR = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # as long as a shard's record is kept
-SLACK_MS = 300_000  # by which a clock may be set back: what was written just before is not in the future
+SHARD_HISTORY = timedelta(milliseconds=EXPIRY_AFTER_SLOT_MS)  # how far back shards are read; Redis keeps them as long
+CLOCK_SLACK_MS = 300_000  # accept timestamps up to 5 min ahead: Redis' clock may have been set back
 SHUTDOWN_PREFIX = "daily_summary:shutdown:"
-WARNED_DAYS = 30  # before a model's last day
+SHUTDOWN_WARNING_DAYS = 30  # warn this long before a model is shut down
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """What Redis says about every shard of the last three hours, and whether a sweep is due."""
+class DueWork:
+    """What the keys in Redis say: which shards can be claimed, which were missed, whether a sweep is due."""
 
     claimable: list[Shard]  # oldest slot first
-    unserved: list[Shard]  # their time is over, and no run completed them
+    unserved: list[Shard]  # past catch-up and grace, and never completed
     sweep: bool
     remembers_since: datetime  # Redis knows nothing of the time before
-    foreign_keys: list[str]  # keys of the sweep and of `since` with a foreign value: to be made anew
+    foreign_keys: list[str]  # sweep/since keys that hold a value this job did not write; they are replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """One start of the job. `offset` is what `--now` adds to Redis time for the schedule alone."""
+    """One start of the job. `offset` is what `--now` adds to Redis time, for the schedule only.
+
+    `installed_at`: slots that were over by then are not reported as unserved. None: no such limit.
+    """
 
     claims: Claims
     limits: Limits
-    open_parts: OpenParts
+    open_services: OpenServices
     terminated: Termination
     offset: timedelta = timedelta(0)
-    task: int = 0  # of `tasks` that run side by side
-    tasks: int = 1
+    task_index: int = 0
+    task_count: int = 1  # tasks that the platform runs in parallel
     show_progress: ShowProgress = lambda progress: nullcontext()
-    since: datetime | None = None  # slots that ended before this installation are not missed
-    host: Callable[[], datetime] = host_clock
+    installed_at: datetime | None = None
+    host_now: Callable[[], datetime] = host_clock
 
     async def run(self) -> RunResult:
-        """Serve every due shard once, then sweep. Without anything to do, nothing is opened or imported.
+        """Serve every due shard once, then sweep. With nothing to do, nothing is opened or imported.
 
-        Raises ClaimsDown where Redis' clock is wrong: then nothing is claimed, and no slot is called unserved.
+        Raises ClaimsDown if Redis' clock is wrong; nothing is claimed or reported then.
         """
         # 1. What is due, and whether Redis' clock is right.
         redis_now = await self.claims.now()
         now = redis_now + self.offset
-        due = await read_due(self.claims, self.limits, now, self.offset, self.since)
-        host_agrees = abs(redis_now - self.host()) <= MOST_APART
+        due = await read_due(self.claims, self.limits, now, self.offset, self.installed_at)
+        host_agrees = abs(redis_now - self.host_now()) <= MAX_CLOCK_SKEW
         if not due.claimable and not due.sweep and host_agrees:
             return RunResult(now, idle=True, unserved=self._log_unserved(due))
-        async with self.open_parts() as parts:
-            run = Run(parts, self.offset, self.terminated)
-            await run.check_clocks(redis_now, self.host)
+        async with self.open_services() as services:
+            run = Run(services, self.offset, self.terminated)
+            await run.check_clocks(redis_now, self.host_now)
             unserved = self._log_unserved(due)
-            sweeps = due.sweep and await self._take_sweep(due, redis_now)
-            if not due.claimable and not sweeps:
-                return RunResult(now, idle=True, unserved=unserved, documents_read=parts.store.reads)
-            # 2 to 9. Serve the shards batch by batch, then sweep.
-            await self._serve_and_sweep(run, due.claimable, now, sweeps=sweeps)
+            sweep_is_ours = False
+            if due.sweep:
+                await self._delete_foreign_keys(due)
+                sweep_is_ours = await self._take_sweep_turn(due, redis_now)
+            if not due.claimable and not sweep_is_ours:
+                return RunResult(now, idle=True, unserved=unserved, documents_read=services.store.reads)
+            await self._serve_and_sweep(run, due.claimable, redis_now, sweep_is_ours=sweep_is_ours)
             return run.result(now, unserved)
 
-    def _log_unserved(self, due: Due) -> int:
-        """Log and count the unserved slots that Redis would remember: their users' day ended without a recap."""
-        served_for = self.limits.rules.catch_up + self.limits.rules.grace
-        missed = [shard for shard in due.unserved if shard.cohort.slot + served_for > due.remembers_since]
-        if missed:
+    def _log_unserved(self, due: DueWork) -> int:
+        """Log and count unserved shards.
+
+        Those that were over before Redis' memory begins are left out: the first run on an empty Redis would report
+        all of them.
+        """
+        service_end = self.limits.rules.service_end
+        unserved = [shard for shard in due.unserved if service_end(shard.cohort.slot) > due.remembers_since]
+        if unserved:
             log.error(
                 "slots.unserved",
-                shards=len(missed),
-                remembered=len(missed),  # as alerts of former versions ask for
-                first=missed[0].cohort.slot.isoformat(),
-                last=missed[-1].cohort.slot.isoformat(),
+                shards=len(unserved),
+                remembered=len(unserved),  # same as `shards`; the metric in deploy/monitoring/ filters on this name
+                first=unserved[0].cohort.slot.isoformat(),
+                last=unserved[-1].cohort.slot.isoformat(),
                 redis_remembers_since=due.remembers_since.isoformat(),
             )
-        return len(missed)
+        return len(unserved)
 
-    async def _take_sweep(self, due: Due, redis_now: datetime) -> bool:
-        """Take the sweep's turn, and note that Redis remembers from now on. Values of others are deleted."""
-        place = self.claims.environment
+    async def _delete_foreign_keys(self, due: DueWork) -> None:
         for key in due.foreign_keys:
-            log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it is made anew.")
-            await self.claims.forget(key)
-        if not await self.claims.take_turn(sweep_key(place), self.limits.span("sweep"), redis_now):
+            log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it was replaced.")
+            await self.claims.delete(key)
+
+    async def _take_sweep_turn(self, due: DueWork, redis_now: datetime) -> bool:
+        """Return whether this run may sweep. If so, record since when Redis remembers, unless that is known."""
+        environment = self.claims.environment
+        if not await self.claims.take_turn(sweep_key(environment), self.limits.duration("sweep"), redis_now):
             return False
-        if await self.claims.remember(since_key(place), redis_now, SINCE_EXPIRY_DAYS * ONE_DAY):
-            log.info("redis.first_seen", key=since_key(place), unserved=len(due.unserved))
+        if await self.claims.set_once(since_key(environment), redis_now, SINCE_EXPIRY_DAYS * ONE_DAY):
+            log.info("redis.first_seen", key=since_key(environment), unserved=len(due.unserved))
         return True
 
-    async def _serve_and_sweep(self, run: Run, shards: Sequence[Shard], now: datetime, *, sweeps: bool) -> None:
-        from notifications.run.sweep import sweep
+    async def _serve_and_sweep(
+        self, run: Run, shards: Sequence[Shard], redis_now: datetime, *, sweep_is_ours: bool
+    ) -> None:
+        """Steps 2 to 9: serve the shards, warn of a model's shutdown, sweep, delete dead tokens.
+
+        If the sweep does not get through all ledgers, its turn is given back.
+        """
+        from notifications.run.sweep import sweep  # imported late: an idle tick must not load what serves users
 
         swept = False
         try:
             async with self.show_progress(lambda: run.counts.progress):
                 await self._serve(run, shards)
                 if shards:
-                    await warn_of_shutdown(run, now - self.offset)
-                swept = sweeps and await sweep(run, now)
-            await run.pusher.delete_dead_tokens(run.parts.store)
+                    await warn_of_model_shutdown(run, redis_now)
+                if sweep_is_ours:
+                    swept = await sweep(run, redis_now + self.offset)
+            await run.pusher.delete_dead_tokens(run.services.store)
         finally:
-            if sweeps and not swept:  # the next run's turn
+            if sweep_is_ours and not swept:  # give the turn back, so that the next run sweeps
                 with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                    await self.claims.forget(sweep_key(self.claims.environment))
+                    await self.claims.delete(sweep_key(self.claims.environment))
 
     async def _serve(self, run: Run, shards: Sequence[Shard]) -> None:
-        from notifications.run.shard import serve_batch
+        """Serve the shards batch by batch (steps 2 to 7), keeping to the pauses that other processes announce."""
+        from notifications.run.shard import serve_batch  # imported late: an idle tick must not load what serves users
 
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
-        count = self.limits.shards
-        ordered = spread(shards, self.task, self.tasks, count)
+        per_cohort, tasks = self.limits.shards, self.task_count
+        ordered = spread(shards, self.task_index, tasks, per_cohort)
         async with run.pace.following():
-            for batch in batches(ordered, count, self.tasks, self.limits.shards_at_once):
-                if run.stops:
+            for batch in batches(ordered, per_cohort=per_cohort, tasks=tasks, limit=self.limits.shards_at_once):
+                if run.is_stopping:
                     break
                 await serve_batch(run, batch)
 
     async def run_user(self, uid: str) -> RunResult:
-        """Step 10: serve this user's latest slot without a shard, if its time is not over.
+        """Step 10 (--user): serve the user's latest slot, unless its catch-up and grace have passed.
 
-        Raises ConfigFault where there is no such user.
+        Raises ConfigFault if there is no such user.
         """
-        from notifications.run.user import claim_and_recap
+        from notifications.run.user import claim_and_recap  # imported late: an idle tick must not load it
 
         redis_now = await self.claims.now()
         now = redis_now + self.offset
-        async with self.open_parts() as parts:
-            run = Run(parts, self.offset, self.terminated)
-            await run.check_clocks(redis_now, self.host)
-            listed = await parts.store.user(uid)
-            if listed is None or listed.user is None:
-                raise ConfigFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
-            user = listed.user
+        async with self.open_services() as services:
+            run = Run(services, self.offset, self.terminated)
+            await run.check_clocks(redis_now, self.host_now)
+            document = await services.store.user_document(uid)
+            if document is None or document.user is None:
+                raise ConfigFault(document.flaw if document else f"users/{uid} does not exist; check the uid.")
+            user = document.user
             slot = latest_slot(user.zone, user.hour, now)
             if user.enabled and self.limits.rules.phase(slot.at, now) is Phase.OVER:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
@@ -175,77 +199,92 @@ class Tick:
             run.counts.add(result)
             if result.outcome is Outcome.DONE_BEFORE:
                 await self._check_sent_claim(run, uid, slot)
-            await run.pusher.delete_dead_tokens(parts.store)
+            await run.pusher.delete_dead_tokens(services.store)
             return run.result(now)
 
     async def _check_sent_claim(self, run: Run, uid: str, slot: Slot) -> None:
-        """Raises Unfinished for a claim that is `sent` without a ledger.
+        """Raise Unfinished if the claim is `sent` but the day has no ledger.
 
-        The claim stays: two environments' runs would delete each other's.
+        The claim is not deleted: another environment on the same Redis may own it.
         """
         day = slot.recap_date
         [record] = await self.claims.read([user_key(uid, day)])
-        if record.state is ClaimState.SENT and not await run.parts.store.ledgers_between(uid, day, day):
-            again = f"python job.py resend {uid} {day}"
-            raise Unfinished(f"{sent_elsewhere(uid, day)} {again} makes it here.")
+        if record.state is ClaimState.SENT and not await run.services.store.ledgers_between(uid, day, day):
+            resend_command = f"python job.py resend {uid} {day}"
+            raise Unfinished(f"{explain_sent_elsewhere(uid, day)} Run `{resend_command}` to make it here.")
 
 
-async def read_due(claims: Claims, limits: Limits, now: datetime, offset: timedelta, since: datetime | None) -> Due:
-    """Read the state of every shard and of the sweep by pipelined GETs: one round trip."""
-    place, rules = claims.environment, limits.rules
-    cohorts = cohorts_between(now - SEEN_FOR, now)
-    shards = [shard for cohort in cohorts for shard in shards_of(cohort, place, limits.shards)]
-    keys = [*(shard.key for shard in shards), sweep_key(place), since_key(place)]
-    *records, swept, remembered = await claims.read(keys)
+async def read_due(
+    claims: Claims, limits: Limits, now: datetime, offset: timedelta, installed_at: datetime | None
+) -> DueWork:
+    """Read every shard's and the sweep's state in one pipeline; a SCAN follows only if a shard is unserved."""
+    environment, rules = claims.environment, limits.rules
+    cohorts = cohorts_between(now - SHARD_HISTORY, now)
+    shards = [shard for cohort in cohorts for shard in shards_of(cohort, environment, limits.shards)]
+    keys = [*(shard.key for shard in shards), sweep_key(environment), since_key(environment)]
+    *records, sweep_record, since_record = await claims.read(keys)
     redis_ms = int((now - offset).timestamp() * 1000)
-    due, unserved = list[Shard](), list[Shard]()
+    due: list[Shard] = []
+    unserved: list[Shard] = []
     for shard, record in zip(shards, records, strict=True):
         slot = shard.cohort.slot
         if rules.phase(slot, now) is not Phase.OVER:
-            if record.state is ClaimState.FOREIGN or claimable(record, redis_ms):  # the claim ends a foreign value
+            # claiming gives a foreign value a TTL, so that it can expire
+            if record.state is ClaimState.FOREIGN or claimable(record, redis_ms):
                 due.append(shard)
-        elif record.state is not ClaimState.COMPLETE and (since is None or slot + rules.catch_up + rules.grace > since):
+        elif record.state is not ClaimState.COMPLETE and (
+            installed_at is None or rules.service_end(slot) > installed_at
+        ):
             unserved.append(shard)
-    remembers = 0 < remembered.until <= redis_ms + SLACK_MS and remembered.state is ClaimState.COMPLETE
-    foreign = [sweep_key(place)] if swept.state is ClaimState.FOREIGN else []
-    if not remembers and remembered.state is not ClaimState.ABSENT:
-        foreign.append(since_key(place))
-    return Due(
+    # of this record, `until` is the instant since when Redis remembers
+    knows_since = since_record.state is ClaimState.COMPLETE and 0 < since_record.until <= redis_ms + CLOCK_SLACK_MS
+    foreign_keys = [sweep_key(environment)] if sweep_record.state is ClaimState.FOREIGN else []
+    if not knows_since and since_record.state is not ClaimState.ABSENT:
+        foreign_keys.append(since_key(environment))
+    return DueWork(
         claimable=due,
         unserved=await _not_completed_by_any_version(claims, unserved) if unserved else [],
-        sweep=swept.state is ClaimState.ABSENT or bool(foreign),
-        remembers_since=datetime.fromtimestamp(remembered.until / 1000, UTC) + offset if remembers else now,
-        foreign_keys=foreign,
+        sweep=sweep_record.state is ClaimState.ABSENT or bool(foreign_keys),
+        remembers_since=datetime.fromtimestamp(since_record.until / 1000, UTC) + offset if knows_since else now,
+        foreign_keys=foreign_keys,
     )
 
 
 async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
-    """Leave out cohorts that another version completed: one of other tzdata, or with another number of shards."""
-    complete: list[str] = []
-    with suppress(KeyTrouble, ConfigFault):  # without the right to scan: rather reported once too often than never
-        complete = [key.key async for key in claims.scan(f"{SHARD_PREFIX}*") if key.record.state is ClaimState.COMPLETE]
-    ended = ended_cohorts(complete, claims.environment)
+    """Leave out cohorts that another version completed: one with other tzdata, or with another number of shards."""
+    completed: list[str] = []
+    with suppress(KeyTrouble, ConfigFault):  # SCAN may be forbidden; then report a slot twice rather than never
+        completed = [
+            scanned.key
+            async for scanned in claims.scan(f"{SHARD_PREFIX}*")
+            if scanned.record.state is ClaimState.COMPLETE
+        ]
+    ended = ended_cohorts(completed, claims.environment)
     return [shard for shard in unserved if cohort_prefix(shard.cohort.slot, shard.cohort.hour) not in ended]
 
 
-def sent_elsewhere(uid: str, day: date) -> str:
-    """What a `sent` claim without a ledger means, as a sentence."""
+def explain_sent_elsewhere(uid: str, day: date) -> str:
+    """A sentence on what a `sent` claim without a ledger means."""
     return (
         f"Redis says that {uid} {day} was sent, and the store has no ledger of it: "
         "it was another environment's, or the store was emptied since."
     )
 
 
-async def warn_of_shutdown(run: Run, redis_now: datetime) -> None:
-    """Log `llm.shutdown` where a model ends soon. Asked once a day over all processes; a failure is no error."""
-    for llm in run.parts.llms:
-        if run.stops:
+async def warn_of_model_shutdown(run: Run, redis_now: datetime) -> None:
+    """Log `llm.shutdown` if a model ends soon. Asks once a day over all processes; errors are ignored."""
+    for llm in run.services.llms:
+        if run.is_stopping:
             return
         key = f"{SHUTDOWN_PREFIX}{hashlib.sha256(llm.where.encode()).hexdigest()[:16]}"
         with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-            day = await llm.last_day() if await run.parts.claims.take_turn(key, ONE_DAY, redis_now) else None
-            if day is not None and (days := days_left(day, redis_now)) <= WARNED_DAYS:
-                log.warning("llm.shutdown", model=llm.model, shuts_down_on=day.isoformat(), days_left=days)
+            if not await run.services.claims.take_turn(key, ONE_DAY, redis_now):
+                continue
+            last_day = await llm.last_day()
+            if last_day is None or days_left(last_day, redis_now) > SHUTDOWN_WARNING_DAYS:
+                continue
+            left = days_left(last_day, redis_now)
+            log.warning("llm.shutdown", model=llm.model, shuts_down_on=last_day.isoformat(), days_left=left)
 
 
 def days_left(last_day: date, now: datetime) -> int:

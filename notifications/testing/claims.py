@@ -1,4 +1,4 @@
-"""The Claims port in memory: the table itself, over a dict."""
+"""The Claims port in memory: the claim table of domain.claim over a dict."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def wall_clock() -> datetime:
 
 
 class MemoryRedis:
-    """A few of Redis' own commands over one dict: what older deployments and tests say."""
+    """The Redis commands over one dict that older deployments and tests use."""
 
     def __init__(self, clock: Now = wall_clock) -> None:
         self.clock = clock
-        self.values: dict[str, tuple[Any, int | None]] = {}  # and when each ends, ms
+        self.values: dict[str, tuple[Any, int | None]] = {}  # key -> value, expiry in ms
 
     @property
     def ms(self) -> int:
@@ -62,11 +62,11 @@ class MemoryRedis:
 
 
 class MemoryClaims:
-    """The Claims port: the table itself, over a dict."""
+    """The Claims port over a dict, for one process."""
 
     def __init__(self, redis: MemoryRedis | None = None) -> None:
         self._client = redis or MemoryRedis()
-        self.told: list[str] = []
+        self.warning_sentences: list[str] = []
         self.environment = ENVIRONMENT
 
     async def now(self) -> datetime:
@@ -88,13 +88,13 @@ class MemoryClaims:
     async def complete(self, terms: ClaimTerms, token: str, outcome: ClaimState) -> Reply:
         return self._carry_out(Call(Verb.COMPLETE, token, self._client.ms, outcome=outcome), terms)
 
-    async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, counts: int, reason: str) -> Reply:
+    async def fail(self, terms: ClaimTerms, token: str, wait: timedelta, added_failures: int, reason: str) -> Reply:
         ask = Call(
             Verb.FAIL,
             token,
             self._client.ms,
             wait=max(0, wait // timedelta(milliseconds=1)),
-            counts=counts,
+            counts=added_failures,
             max_failures=terms.max_failures,
             until=terms.until_ms,
             reason=reason_code(reason),
@@ -105,7 +105,7 @@ class MemoryClaims:
         before = self._record(terms.key)
         transition = decide(ask, before)
         after, wait = transition.after, transition.wait
-        if wait == -1:  # another maker's value
+        if wait == claim.NO_TTL:  # a foreign value
             ends = self._client.ends(terms.key)
             if ends is None:
                 value, _ = self._client.values[terms.key]
@@ -147,17 +147,17 @@ class MemoryClaims:
     async def free(self, terms: ClaimTerms, token: str) -> Reply:
         return self._carry_out(Call(Verb.FREE, token, self._client.ms), terms)
 
-    async def forget(self, key: str, only: Record | None = None) -> bool:
-        if only is None:
-            self._client.values.pop(key, None)
-            return True
-        ask = Call(Verb.FORGET, only.token, self._client.ms, outcome=only.state)
-        return self._carry_out(ask, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
+    async def delete(self, key: str) -> None:
+        self._client.values.pop(key, None)
 
-    async def add_names(self, key: str, names: Collection[str], expire_ms: int) -> None:
-        self._client.values[key] = (frozenset({*(self._client.look(key) or ()), *names}), expire_ms)
+    async def delete_if_unchanged(self, key: str, record: Record) -> bool:
+        call = Call(Verb.FORGET, record.token, self._client.ms, outcome=record.state)
+        return self._carry_out(call, ClaimTerms(key, 0, 0, 0)).answer is ClaimAnswer.OK
 
-    async def names(self, key: str) -> frozenset[str]:
+    async def add_members(self, key: str, members: Collection[str], expire_ms: int) -> None:
+        self._client.values[key] = (frozenset({*(self._client.look(key) or ()), *members}), expire_ms)
+
+    async def members(self, key: str) -> frozenset[str]:
         return self._client.look(key) or frozenset()
 
     async def take_turn(self, key: str, every: timedelta, at: datetime) -> bool:
@@ -166,34 +166,34 @@ class MemoryClaims:
         await self._client.set(key, claim.turn_value(new_token(), int(at.timestamp() * 1000)), px=_ms(every))
         return True
 
-    async def remember(self, key: str, at: datetime, kept: timedelta) -> bool:
+    async def set_once(self, key: str, at: datetime, kept: timedelta) -> bool:
         if await self.take_turn(key, kept, at):
             return True
         value, _ = self._client.values[key]
         self._client.values[key] = (value, self._client.ms + _ms(kept))
         return False
 
-    async def set_pause(self, key: str, rest: timedelta) -> None:
-        if await self.pause_left(key) < rest:
-            await self._client.set(key, "1", px=_ms(rest))
+    async def set_pause(self, key: str, duration: timedelta) -> None:
+        if await self.pause_left(key) < duration:
+            await self._client.set(key, "1", px=_ms(duration))
 
     async def pause_left(self, key: str) -> timedelta:
         return timedelta(milliseconds=max(0, await self._client.pttl(key)))
 
-    async def reserve(self, key: str, token: str, amount: int, most: int) -> bool:
-        held: dict[str, int] = self._client.look(key) or {"total": 0}
-        if token in held:
+    async def reserve(self, key: str, token: str, micro_usd: int, budget_micro_usd: int) -> bool:
+        spent: dict[str, int] = self._client.look(key) or {"total": 0}
+        if token in spent:
             return True
-        if held["total"] + amount > most:
+        if spent["total"] + micro_usd > budget_micro_usd:
             return False
-        kept = held | {"total": held["total"] + amount, token: amount}
-        self._client.values[key] = (kept, self._client.ms + SPEND_KEPT_SECONDS * 1000)
+        updated = spent | {"total": spent["total"] + micro_usd, token: micro_usd}
+        self._client.values[key] = (updated, self._client.ms + SPEND_KEPT_SECONDS * 1000)
         return True
 
-    async def settle(self, key: str, token: str, amount: int) -> None:
-        held: dict[str, int] = self._client.look(key) or {}
-        if token in held:
-            held["total"] += amount - held.pop(token)
+    async def settle(self, key: str, token: str, micro_usd: int) -> None:
+        spent: dict[str, int] = self._client.look(key) or {}
+        if token in spent:
+            spent["total"] += micro_usd - spent.pop(token)
 
     async def scan(self, pattern: str) -> AsyncIterator[ScannedKey]:
         for key in sorted(self._client.values):
@@ -203,18 +203,18 @@ class MemoryClaims:
                 yield ScannedKey(key, self._record(key), ttl)
 
     async def keys(self, pattern: str) -> AsyncIterator[RawKey]:
-        for found in [one async for one in self.scan(pattern)]:
-            held = self._client.look(found.key)
-            if isinstance(held, dict):
-                held = json.dumps({name: str(amount) for name, amount in sorted(held.items())})
-            yield RawKey(found.key, "(set)" if isinstance(held, frozenset) else held, found.ttl)
+        for scanned in [scanned async for scanned in self.scan(pattern)]:
+            value = self._client.look(scanned.key)
+            if isinstance(value, dict):
+                value = json.dumps({name: str(amount) for name, amount in sorted(value.items())})
+            yield RawKey(scanned.key, "(set)" if isinstance(value, frozenset) else value, scanned.ttl)
 
     async def warnings(self) -> list[str]:
-        return self.told
+        return self.warning_sentences
 
     async def aclose(self) -> None:
         """Nothing is open."""
 
 
-def _ms(span: timedelta) -> int:
-    return max(1, span // timedelta(milliseconds=1))
+def _ms(duration: timedelta) -> int:
+    return max(1, duration // timedelta(milliseconds=1))

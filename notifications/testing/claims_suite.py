@@ -119,7 +119,7 @@ class ClaimsSuite(Suite):
         raise NotImplementedError
 
     async def _put(self, claims: Claims, value: str | None) -> None:
-        await claims.forget(KEY)
+        await claims.delete(KEY)
         if value is not None:
             await self.commands(claims).set(KEY, value, px=HOUR)
 
@@ -181,7 +181,7 @@ class ClaimsSuite(Suite):
             now = int((await claims.now()).timestamp() * 1000)
             assert abs(now + left - t.expire_ms) < 1000
         late = replace(t, expire_ms=0)
-        await claims.forget(KEY)
+        await claims.delete(KEY)
         await claims.claim(late, "me", 0)
         assert 19 * 60_000 < await self.commands(claims).pttl(KEY) <= 20 * 60_000  # lease + 10 min
 
@@ -214,18 +214,18 @@ class ClaimsSuite(Suite):
         await claims.claim(t, "me", 0)
         [mine] = await claims.read([KEY])
         for other in (replace(mine, token="you"), replace(mine, state=ClaimState.SENT), ABSENT):
-            assert not await claims.forget(KEY, other)
+            assert not await claims.delete_if_unchanged(KEY, other)
             assert await claims.read([KEY]) == [mine]
-        assert await claims.forget(KEY, mine)
-        assert await claims.forget(KEY, mine)  # a repeat, whose answer was lost
+        assert await claims.delete_if_unchanged(KEY, mine)
+        assert await claims.delete_if_unchanged(KEY, mine)  # a repeat, whose answer was lost
         assert await claims.read([KEY]) == [ABSENT]
 
     async def test_names_are_kept_together_until_their_time(self, claims: Claims) -> None:
         now = int((await claims.now()).timestamp() * 1000)
-        assert await claims.names("daily_summary:skipped:x") == frozenset()
-        await claims.add_names("daily_summary:skipped:x", {f"user-{n}" for n in range(1_200)}, now + HOUR)
-        await claims.add_names("daily_summary:skipped:x", {"user-0", "émile"}, now + HOUR)
-        assert await claims.names("daily_summary:skipped:x") == {*(f"user-{n}" for n in range(1_200)), "émile"}
+        assert await claims.members("daily_summary:skipped:x") == frozenset()
+        await claims.add_members("daily_summary:skipped:x", {f"user-{n}" for n in range(1_200)}, now + HOUR)
+        await claims.add_members("daily_summary:skipped:x", {"user-0", "émile"}, now + HOUR)
+        assert await claims.members("daily_summary:skipped:x") == {*(f"user-{n}" for n in range(1_200)), "émile"}
         [found] = [one async for one in claims.keys("daily_summary:skipped:*")]
         assert found.ttl is not None
         assert timedelta(minutes=59) < found.ttl <= timedelta(hours=1)
@@ -239,8 +239,8 @@ class ClaimsSuite(Suite):
 
     async def test_since_when_redis_remembers_is_written_once_and_kept(self, claims: Claims) -> None:
         key, now = claim.since_key("e1"), await claims.now()
-        assert await claims.remember(key, now, timedelta(minutes=1))
-        assert not await claims.remember(key, now + timedelta(hours=1), timedelta(days=30))
+        assert await claims.set_once(key, now, timedelta(minutes=1))
+        assert not await claims.set_once(key, now + timedelta(hours=1), timedelta(days=30))
         [record] = await claims.read([key])
         assert (record.until, record.state) == (int(now.timestamp() * 1000), ClaimState.COMPLETE)
         [found] = [one async for one in claims.scan(key)]
@@ -261,7 +261,7 @@ class ClaimsSuite(Suite):
         now = int(reply.now.timestamp() * 1000 + 0.5)
         assert record.until == now + 30 * 60_000
         short = replace(t, until_ms=now + 1000)
-        await claims.forget(KEY)
+        await claims.delete(KEY)
         await claims.claim(short, "me", 0)
         await claims.fail(short, "me", timedelta(hours=3), 0, "why")
         assert (await claims.read([KEY]))[0].until == now + 1000

@@ -112,11 +112,11 @@ class DocumentsSuite(Suite):
     async def test_one_user_is_read_whatever_their_switch_says(self, store: Any) -> None:
         self.world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
         self.world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
-        found = (await store.user("off")).user
+        found = (await store.user_document("off")).user
         assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
-        bad = await store.user("bad")
+        bad = await store.user_document("bad")
         assert (bad.user, "daily_summary_hour_local is not a whole number" in bad.flaw) == (None, True)
-        assert await store.user("nobody") is None
+        assert await store.user_document("nobody") is None
 
     async def test_conversations_of_a_window(self, store: Store) -> None:
         inside = SLOT - timedelta(hours=2)
@@ -160,7 +160,7 @@ class DocumentsSuite(Suite):
         assert (by_id["second"].title, by_id["second"].category, by_id["second"].minutes) == ("A talk", "social", 20)
         assert by_id["second"].action_items == (ActionItem("Buy seeds"),)
         assert by_id["spoken"].turns == (Turn("", "Hello"), Turn("", "there"))
-        assert not by_id["titled"].tells_something
+        assert not by_id["titled"].has_content
         assert by_id["no-times"].minutes == 0
         assert (by_id["by-an-app"].title, by_id["by-an-app"].overview) == ("Mine", "Told:\nso")
         assert [by_id[key].overview for key in ("by-an-older-app", "in-sections")] == ["So.", "H:\nBody."]
@@ -206,10 +206,10 @@ class DocumentsSuite(Suite):
         for _ in range(2):  # the same again replaces
             await store.put("big", ON, {"d": {"token": "t"}}, said)
         found, malformed = await store.conversations_in("big", ALL_DAY)
-        assert (len(found), malformed, await store.user("big") is not None) == (450, 0, True)
+        assert (len(found), malformed, await store.user_document("big") is not None) == (450, 0, True)
         with pytest.raises(Malformed):
             await store.put("other", ON, {}, said | {"odd": {}})
-        assert await store.user("other") is None
+        assert await store.user_document("other") is None
 
     async def test_a_document_is_mended_where_that_has_one_right_answer(self, store: Store) -> None:
         odd = {"time_zone": " Europe/Paris", "daily_summary_hour_local": "7", "name": "x"}

@@ -77,14 +77,14 @@ class MemoryPush:
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
 
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
         token = device.fid or device.token
         self.asked.append(token)
         said = self.script(token)
         if isinstance(said, Exception):
             raise said
-        leaves()
+        on_first_byte()
         if said is not None:
             return said
         self.got.setdefault(token, []).append(message)

@@ -23,7 +23,7 @@ from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapsh
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Listed, Mended
+from notifications.ports import Decided, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 from notifications.testing.claims import ENVIRONMENT, Now, wall_clock
@@ -63,13 +63,13 @@ class MemoryStore(TransactionalLedger):
         self._kept = documents
         self._rules = rules
 
-    def _listed(self, uid: str) -> Listed:
+    def _listed(self, uid: str) -> UserDocument:
         kept = self._kept.users[uid]
         return documents.listed(uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[Listed]:
+    ) -> list[UserDocument]:
         def due(uid: str) -> bool:
             doc = self._kept.users[uid].doc
             given = doc.get(documents.USER_HOUR)
@@ -88,7 +88,7 @@ class MemoryStore(TransactionalLedger):
     async def now(self) -> datetime:
         return self._kept.clock()
 
-    async def user(self, uid: str) -> Listed | None:
+    async def user_document(self, uid: str) -> UserDocument | None:
         return self._listed(uid) if uid in self._kept.users else None
 
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
@@ -96,8 +96,8 @@ class MemoryStore(TransactionalLedger):
             (taken_in, key, kept.doc)
             for key, kept in self._kept.collection(uid, "conversations").items()
             if (taken_in := documents.moment(kept.doc.get("created_at")))
-            and candidates.since <= taken_in < candidates.until
-            and not candidates.leave_out(uid, key)
+            and candidates.first_untold <= taken_in < candidates.until
+            and not candidates.is_told(uid, key)
         ]
         newest = sorted(dated, key=lambda one: one[:2])[-MAX_READ:]
         return documents.conversations_from(((key, doc) for _, key, doc in newest), candidates)
@@ -152,7 +152,7 @@ class MemoryStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                around={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
+                nearby={one: ledgers.get(one) for one in neighbour_dates(rests_on, account)},
             )
         )
         entry = decision.to_store(now)
@@ -164,7 +164,7 @@ class MemoryStore(TransactionalLedger):
         if decision.recap is not None:
             summaries = self._kept.collection(uid, "daily_summaries")
             self._kept.put(summaries, decision.recap.id, recap_to(decision.recap))
-        return replace(decision, entry=entry)
+        return replace(decision, ledger=entry)
 
     async def summary_document(self, uid: str, day: date, key: str = "") -> Doc | None:
         kept = self._kept.collection(uid, "daily_summaries")
@@ -182,7 +182,7 @@ class MemoryStore(TransactionalLedger):
         place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
         self._kept.put(place, key, kept_to(kind, paid, self._kept.clock() + PART_KEPT))
 
-    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:

@@ -19,7 +19,7 @@ from notifications.domain.model import (
     DayState,
 )
 from notifications.domain.push import PushResult
-from notifications.domain.told_once import Neighbours, Version, told_hash, told_of
+from notifications.domain.told_once import LedgerVersion, Neighbours, join_told_hashes, told_hash
 from notifications.ports import Store
 from notifications.testing.documents_suite import (
     DAY,
@@ -71,7 +71,7 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(self, store: Store) -> None:
         before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
-        was: dict[date, Version | None] = {before: None}
+        was: dict[date, LedgerVersion | None] = {before: None}
         mine = replace(opening("me"), told="", neighbours=Neighbours(was, {after: None}), zone=ON_ZONE, hour=22)
         kept = replace(mine, neighbours=Neighbours({before: (DayState.SKIPPED, 2)}, {after: None}))
         self.world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
@@ -100,9 +100,9 @@ class StoreSuite(DocumentsSuite):
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["told"], "read_from" in doc) == ("", False)
         self.world.put_ledger("ann", DAY.isoformat(), doc | {"of_tomorrow": {"a": [1]}})
-        told = told_of("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
+        told = join_told_hashes("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
-        await store.begin(opened, RECAP, has_devices=True, replaces=closed.entry)
+        await store.begin(opened, RECAP, has_devices=True, replaces=closed.ledger)
         await store.record_pushes(
             "ann", DAY, by="op", seq=2, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
         )
@@ -167,7 +167,7 @@ class StoreSuite(DocumentsSuite):
         first = await begin(store)
         again = await begin(store)
         assert (again.step, again.write) == (NextStep.PUSH, False)
-        assert replace(again.entry, sending_at=None) == replace(first.entry, sending_at=None)
+        assert replace(again.ledger, sending_at=None) == replace(first.ledger, sending_at=None)
         other = await begin(store, by="you")
         assert other.step is NextStep.BUSY
         assert timedelta(seconds=100) < other.wait <= timedelta(seconds=120)
@@ -202,7 +202,7 @@ class StoreSuite(DocumentsSuite):
         self.world.put_summary("ann", key, theirs)
         assert (await store.summary("ann", DAY)) is not None
         decision = await begin(store)
-        assert (decision.step, decision.entry.state, decision.entry.outcome) == (
+        assert (decision.step, decision.ledger.state, decision.ledger.outcome) == (
             NextStep.FINAL,
             DayState.SENT,
             "legacy",
@@ -217,7 +217,7 @@ class StoreSuite(DocumentsSuite):
             "ann",
             DAY,
             by="me",
-            seq=opened.entry.seq,
+            seq=opened.ledger.seq,
             results={"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
             sent_nothing=False,
             last_chance=False,
@@ -226,9 +226,9 @@ class StoreSuite(DocumentsSuite):
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
         taken = await store.take("ann", DAY, "you")
-        assert (taken.step, taken.entry.by, taken.entry.tries) == (NextStep.PUSH, "you", 1)
+        assert (taken.step, taken.ledger.by, taken.ledger.tries) == (NextStep.PUSH, "you", 1)
         decision = await report(store, None, "you", bb=PushResult.ACCEPTED)
-        assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
+        assert (decision.step, decision.ledger.state) == (NextStep.FINAL, DayState.SENT)
         [ledger] = self.world.ledgers("ann").values()
         assert ledger["devices"] == {"aa": "accepted", "bb": "accepted"}
         assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
@@ -242,7 +242,7 @@ class StoreSuite(DocumentsSuite):
         taken = await store.take("ann", DAY, "you")
         read = store.reads
         sent = await report(store, taken, "you", bb=PushResult.ACCEPTED)
-        assert (sent.step, sent.entry.state, store.reads - read) == (NextStep.FINAL, DayState.SENT, 0)
+        assert (sent.step, sent.ledger.state, store.reads - read) == (NextStep.FINAL, DayState.SENT, 0)
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["by"], ledger["devices"]) == (
             "sent",
@@ -265,7 +265,7 @@ class StoreSuite(DocumentsSuite):
             opened = await begin(hasty)
             await hasty.take("ann", DAY, "you")
             late = await report(hasty, opened, aa=PushResult.ACCEPTED, bb=PushResult.BUSY)
-        assert (late.step, late.entry.state, late.entry.by) == (NextStep.RETRY, DayState.SENDING, "you")
+        assert (late.step, late.ledger.state, late.ledger.by) == (NextStep.RETRY, DayState.SENDING, "you")
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["by"], ledger["devices"]) == ("sending", "you", {"aa": "accepted"})
 
@@ -280,20 +280,20 @@ class StoreSuite(DocumentsSuite):
             await begin(hasty)
             assert (await hasty.take("ann", DAY, "you")).step is NextStep.PUSH
             decision = await report(hasty, None, aa=PushResult.ACCEPTED)
-        assert (decision.step, decision.entry.state) == (NextStep.FINAL, DayState.SENT)
+        assert (decision.step, decision.ledger.state) == (NextStep.FINAL, DayState.SENT)
 
     async def test_an_app_that_rewrites_or_deletes_the_summary_disturbs_nothing(self, store: Store) -> None:
         await begin(store)
         self.world.put_summary("ann", RECAP.id, {"date": "2026-05-01", "headline": "Rewritten"})
         self.world.delete_summary("ann", RECAP.id)
         decision = await report(store, None, aa=PushResult.ACCEPTED)
-        assert decision.entry.state is DayState.SENT
+        assert decision.ledger.state is DayState.SENT
 
     async def test_close_once_and_for_all(self, store: Any) -> None:
         first = await store.end_day(opening("me"), DayState.SKIPPED, "no_content")
         assert (first.step, first.write) == (NextStep.FINAL, True)
         again = await store.end_day(opening("you"), DayState.MISSED, "closed")
-        assert (again.step, again.write, again.entry.state) == (NextStep.FINAL, False, DayState.SKIPPED)
+        assert (again.step, again.write, again.ledger.state) == (NextStep.FINAL, False, DayState.SKIPPED)
         around = await store.ledgers_between("ann", DAY - timedelta(days=3), DAY + timedelta(days=2))
         assert list(around) == [DAY]
         assert around[DAY].window_end == SLOT
@@ -310,17 +310,17 @@ class StoreSuite(DocumentsSuite):
         assert (await store.resend("ann", DAY, claim_live=False)).step is NextStep.REFUSED
         await report(store, None, aa=PushResult.ACCEPTED)
         bumped = await store.resend("ann", DAY, claim_live=False)
-        assert (bumped.step, bumped.entry.seq, bumped.entry.state) == (NextStep.RETRY, 2, DayState.PENDING)
+        assert (bumped.step, bumped.ledger.seq, bumped.ledger.state) == (NextStep.RETRY, 2, DayState.PENDING)
         late = await report(store, None, aa=PushResult.ACCEPTED)
         assert late.step is NextStep.REFUSED
         again = await store.take("ann", DAY, "operator")
-        assert (again.step, again.entry.title, again.entry.body) == (NextStep.PUSH, "🌤️ Head", "Head")
+        assert (again.step, again.ledger.title, again.ledger.body) == (NextStep.PUSH, "🌤️ Head", "Head")
 
     async def test_a_skipped_day_is_replaced_only_as_it_was_read(self, store: Any) -> None:
         closed = await store.end_day(opening("me"), DayState.SKIPPED, "no_content")
-        assert (await begin(store, by="op", replaces=replace(closed.entry, seq=9))).step is NextStep.FINAL
-        decision = await begin(store, by="op", replaces=closed.entry)
-        assert (decision.step, decision.entry.seq) == (NextStep.PUSH, 2)
+        assert (await begin(store, by="op", replaces=replace(closed.ledger, seq=9))).step is NextStep.FINAL
+        decision = await begin(store, by="op", replaces=closed.ledger)
+        assert (decision.step, decision.ledger.seq) == (NextStep.PUSH, 2)
 
     async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_is(self, store: Store) -> None:
         assert await store.summary_document("ann", DAY) is None

@@ -72,7 +72,7 @@ class Claims(RuleBasedStateMachine):
 
     @rule(token=tokens, state=st.sampled_from(sorted({*FINAL, ClaimState.CLAIMED, ClaimState.IDLE})))
     def forget(self, token: str, state: ClaimState) -> None:
-        done = self.run(self.claims.forget(KEY, Record(state, token)))
+        done = self.run(self.claims.delete_if_unchanged(KEY, Record(state, token)))
         transition = decide(Call(Verb.FORGET, token, 0, outcome=state), self.model)
         [self.model] = self.run(self.claims.read([KEY]))
         assert (done, self.model) == (transition.answer is ClaimAnswer.OK, transition.after)

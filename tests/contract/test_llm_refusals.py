@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from notifications.adapters.llm.refusals import Refusal
 from notifications.adapters.llm.requests import Dialect
 from notifications.adapters.llm.responses import Completion, status_of
+from notifications.adapters.llm.server_errors import ServerError
 from notifications.domain.errors import ItemReason
 from notifications.domain.question import Question
 from notifications.recap.prompt import SCHEMA
@@ -27,19 +27,19 @@ QUESTION = Question(
 )
 
 
-def refusal(body: object, status: int = 400, notes: str = QUESTION.notes, **headers: str) -> Refusal:
-    return Refusal.read(status, body, headers, notes)
+def refusal(body: object, status: int = 400, notes: str = QUESTION.notes, **headers: str) -> ServerError:
+    return ServerError.from_response(status, body, headers, notes)
 
 
 def error(message: str, **more: Any) -> dict[str, Any]:
     return {"message": message, "type": "invalid_request_error", "param": None, "code": None} | more
 
 
-def learnt(said: Refusal, model: str = "gpt-6-luna", tier: str | None = "flex") -> str:
+def learnt(said: ServerError, model: str = "gpt-6-luna", tier: str | None = "flex") -> str:
     """What is left out or changed after it; "" where nothing is."""
     dialect = Dialect(model, None, tier)
     before = dialect.arguments(QUESTION, cheap=True)
-    if not dialect.learns(said, before):
+    if not dialect.adapt_to(said, before):
         return ""
     after = dialect.arguments(QUESTION, cheap=True)
     gone = sorted(before.keys() - after.keys())
@@ -65,13 +65,13 @@ def test_what_is_the_days_own_fault_is_known_by_any_vendors_words(
     status: int, message: str, reason: str | None
 ) -> None:
     for body in (error(message), [{"error": {"message": message}}], {"detail": message}, {"error": message}, message):
-        assert refusal(body, status).item == (ItemReason(reason) if reason else None), body
+        assert refusal(body, status).item_reason == (ItemReason(reason) if reason else None), body
 
 
 def test_a_code_is_found_wherever_it_stands() -> None:
     inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {}}
-    assert refusal(error("no", innererror=inner)).item is ItemReason.CONTENT_POLICY
-    assert refusal(error("no", code="json_validate_failed")).item is ItemReason.INVALID_ANSWER
+    assert refusal(error("no", innererror=inner)).item_reason is ItemReason.CONTENT_POLICY
+    assert refusal(error("no", code="json_validate_failed")).item_reason is ItemReason.INVALID_ANSWER
     assert refusal(error("no", type="kind", code="its_code")).code == "its_code"
 
 
@@ -132,7 +132,7 @@ def test_a_servers_own_sentence_is_told_where_it_says_what_to_mend(status: int, 
     ],
 )
 def test_what_only_a_person_can_mend_is_told_apart(status: int, message: str, config: bool) -> None:
-    assert refusal(error(message), status).config is config
+    assert refusal(error(message), status).is_config_error is config
 
 
 def test_a_wait_is_read_as_azure_and_google_write_it() -> None:
@@ -164,7 +164,7 @@ bodies = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dic
 @given(bodies, st.sampled_from([400, 401, 403, 404, 413, 422, 429, 500, 503]))
 def test_no_body_is_more_than_a_refusal(body: Any, status: int) -> None:
     found = refusal(body, status)
-    assert found.item is None or isinstance(found.item, ItemReason)
+    assert found.item_reason is None or isinstance(found.item_reason, ItemReason)
     assert len(found.quote(KEY)) <= 125
     assert isinstance(learnt(found), str)
     assert 400 <= status_of(body) < 600

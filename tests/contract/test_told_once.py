@@ -187,7 +187,7 @@ class History:
             if wish.by_the_app:
                 await self._by_the_app(slot, wished)
                 return
-            listed = await self.store.user("ann")
+            listed = await self.store.user_document("ann")
             try:
                 refuse_unmakeable(listed, await read_ledgers(self.store, listed.user, slot, LOOK_BACK))
             except Refused:
@@ -209,7 +209,7 @@ class History:
         self.runs += 1
         won = Reply(ClaimAnswer.WON, slot.at)
         terms = ClaimTerms("key", 0, 0, 0)
-        nothing: Any = SimpleNamespace(parts=SimpleNamespace(push_text=PushText.RECAP))
+        nothing: Any = SimpleNamespace(services=SimpleNamespace(push_text=PushText.RECAP))
         return Day(
             run=nothing,
             uid="ann",
@@ -217,7 +217,7 @@ class History:
             slot=slot.at,
             terms=terms,
             token=f"run-{self.runs}",
-            won=won,
+            claim_reply=won,
             phase=Phase.DUE,
             since=0.0,
         )
@@ -228,14 +228,14 @@ class History:
         if ledgers.today is not None and day.replaces is None:
             return []
         if ledgers.today is None and (summary := await self.store.summary("ann", slot.recap_date)):
-            await self.store.legacy(day.opening(), summary)
+            await self.store.end_as_legacy(day.opening(), summary)
             return []
         return [] if ledgers.inverted_by else [await read_conversations(self.store, ledgers)]
 
     async def _write(self, user: User, given: DayInput, day: Day, read_at: datetime, *, thin: bool) -> None:
         """Steps 2 to 6, made anew where a ledger around has changed."""
         slot = given.ledgers.slot
-        telling = [one for one in given.conversations if one.tells_something]
+        telling = [one for one in given.conversations if one.has_content]
         if not telling and day.replaces is not None:
             return
         if thin or not telling:
@@ -250,14 +250,14 @@ class History:
         self._count(decision, given, [one.id for one in telling], read_at)
 
     def _count(self, decision: Decision, given: DayInput, keys: list[str], read_at: datetime) -> None:
-        if not decision.write or decision.entry is None:
+        if not decision.write or decision.ledger is None:
             return
-        if decision.entry.outcome == "legacy":
-            self.assumed = max(self.assumed, decision.entry.window_end or START)
+        if decision.ledger.outcome == "legacy":
+            self.assumed = max(self.assumed, decision.ledger.window_end or START)
             return
         replaced = given.ledgers.today
         self.told.update(keys)
-        if decision.entry.state is not DayState.SKIPPED:  # the app's day is known in the zone that the user has now
+        if decision.ledger.state is not DayState.SKIPPED:  # the app's day is known in the zone that the user has now
             told = {key: at for key, (at, its_zone) in self.by_the_app.items() if its_zone == given.ledgers.user.zone}
             self.told_again += [key for key in keys if told.get(key, read_at) < read_at]
         fresh = given.ledgers.slot.at - LOOK_BACK
@@ -265,8 +265,8 @@ class History:
         self.too_early += [key for key in keys if read_at < self.readable[key] and begun[key] >= fresh]
         if replaced is not None and replaced.state is DayState.SKIPPED:  # what it had read is told by its recap alone
             self.told.subtract(key for key in keys if key in self.skipped.get(replaced.date, ()))
-        if decision.entry.state is DayState.SKIPPED:
-            self.skipped[decision.entry.date] = keys
+        if decision.ledger.state is DayState.SKIPPED:
+            self.skipped[decision.ledger.date] = keys
         self.covered.append((floor_of(given), given.ledgers.slot.at, read_at))
 
     async def _former(self, slot: Slot) -> None:
@@ -319,7 +319,7 @@ class History:
 
 def floor_of(given: DayInput) -> datetime:
     """How far back this recap has to look, by the rule in words: a look-back before the last recap that ended."""
-    slot, around = given.ledgers.slot, given.ledgers.around.values()
+    slot, around = given.ledgers.slot, given.ledgers.nearby.values()
     ends = [one.window_end for one in around if one.window_end and one.window_end <= slot.at]
     if not ends:
         return slot.previous

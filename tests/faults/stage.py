@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from redis import Redis
 
-from notifications.adapters.claims.redis import script
+from notifications.adapters.claims.redis import verb_script
 from notifications.domain import claim
 from notifications.domain.claim import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
@@ -105,7 +105,7 @@ class FaultStage:
     def learn_scripts(self) -> None:
         """Redis learns the scripts, so that from now on each verb is one message."""
         with self.redis() as client:
-            for source, _ in map(script, Verb):
+            for source, _ in map(verb_script, Verb):
                 client.script_load(source)
 
     def settle_in_real_time(self, seconds: float = 60) -> None:

@@ -23,7 +23,7 @@ from notifications.domain.errors import (
 from notifications.domain.model import User
 from notifications.domain.schedule import latest_slot
 from notifications.limits import Limits
-from notifications.run.state import Parts, Run
+from notifications.run.state import Run, Services
 from notifications.run.user import claim_and_recap
 from notifications.testing import MemorySummarizer
 from notifications.wiring import BootClock
@@ -87,7 +87,7 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
         doc = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": user.hour}
         world.put_user(user.uid, doc, {"d": f"token-{n}"}, {"t": talk(user.uid, slot.at - timedelta(hours=1))})
         store = Raising(await connect_store(world), step, raised)
-        parts = Parts(
+        parts = Services(
             claims=claims,
             store=store,
             summarizer=Raising(MemorySummarizer(), step, raised),

@@ -177,7 +177,7 @@ def test_every_minute_goes_on_while_a_cluster_has_no_nodes(stage: Stage) -> None
     process.send_signal(signal.SIGTERM)
     finished = stage.end(process)
     assert finished.code == 0
-    assert "no whole Redis Cluster" in finished.err
+    assert "not a complete Redis Cluster" in finished.err
 
 
 @on_sqlite

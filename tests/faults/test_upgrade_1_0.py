@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from notifications.domain.schedule import ONE_DAY, latest_slot
-from notifications.domain.told_once import hashes_in, told_hash
+from notifications.domain.told_once import split_told_hashes, told_hash
 from tests.faults.stage import MAX_TICKS, FaultStage
 from tests.support.jobs import Finished
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, talk
@@ -159,7 +159,7 @@ class Upgraded:
 
     def told(self, uid: str, days: int = 0) -> set[str]:
         """The ids of the conversations that a ledger has told."""
-        hashes = hashes_in(self.ledger(uid, days)["told"])
+        hashes = split_told_hashes(self.ledger(uid, days)["told"])
         known = ["late", "after", *self.users[uid]["conversations"]]
         found = {key for key in known if told_hash(uid, key) in hashes}
         assert len(found) == len(hashes)

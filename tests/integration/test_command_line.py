@@ -164,9 +164,9 @@ class SpeaksHttp(LoopbackServer):
 def test_a_redis_that_is_none_is_one_sentence(stage: Stage) -> None:
     web_server = SpeaksHttp()
     for url, code, named in (
-        (f"{stage.redis.url[:-1]}99", 3, "has no database of the number in REDIS_URL"),
+        (f"{stage.redis.url[:-1]}99", 3, "has no database with the number in REDIS_URL"),
         (f"redis://127.0.0.1:{web_server.port}/0", 4, "REDIS_URL"),
-        (f"rediss://127.0.0.1:{stage.redis.port}/0", 4, "a server without TLS wants redis://"),
+        (f"rediss://127.0.0.1:{stage.redis.port}/0", 4, "use redis:// for a server without TLS"),
     ):
         finished = stage.run(REDIS_URL=url)
         assert (finished.code, named in one_sentence(finished.err)) == (code, True), finished.err

@@ -67,7 +67,11 @@ async def test_each_refusal_of_firestore_is_named(case: str, monkeypatch: pytest
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.host)
     store = await connect("p", "(default)", firestore.host, RULES, timedelta(seconds=20))
     try:
-        calls = (store.user("ann"), store.due_users(["UTC"], 22, Range(), None, 1), store.take("ann", DAY, "me"))
+        calls = (
+            store.user_document("ann"),
+            store.due_users(["UTC"], 22, Range(), None, 1),
+            store.take("ann", DAY, "me"),
+        )
         told = [str(fault) for fault in await asyncio.gather(*calls, return_exceptions=True)]
     finally:
         await store.aclose()

@@ -17,7 +17,8 @@ DOC = (ROOT / "docs/events.md").read_text()
 ROW = re.compile(r"^\| `([a-z_.]+)` \| ([A-Z]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 LEVELS = {"info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
 SPLICED = {  # what `**…` brings, by its expression
-    "self.facts": {"uid", "date"}, "day.facts": {"uid", "date"}, "counted": {"failures", "crashes", "last_failure"},
+    "self.log_context": {"uid", "date"}, "day.log_context": {"uid", "date"},
+    "counted": {"failures", "crashes", "last_failure"},
 }  # fmt: skip
 FACTS = {  # what `**facts` is, in each module that says it
     "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.claims.redis import script
+from notifications.adapters.claims.redis import verb_script
 from notifications.domain import claim
 from notifications.domain.claim import ClaimAnswer, Verb
 
@@ -133,7 +133,7 @@ def test_few_modules_lie_at_the_packages_root() -> None:
 
 
 def test_lua_and_python_use_the_same_words_and_numbers() -> None:
-    source = "".join(script(verb)[0] for verb in Verb)
+    source = "".join(verb_script(verb)[0] for verb in Verb)
     words = set(re.findall(r"answer\('(\w+)'", source))
     assert words == {answer.value for answer in ClaimAnswer}
     limits = [

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.run import asking
+from notifications.run import llm_session
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two tries of one call."""
-    monkeypatch.setattr(asking, "FIRST_PAUSE", timedelta(milliseconds=1))
+    monkeypatch.setattr(llm_session, "FIRST_PAUSE", timedelta(milliseconds=1))

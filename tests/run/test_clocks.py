@@ -66,20 +66,20 @@ async def settled() -> Evening:
 
 async def test_an_idle_tick_asks_no_store_where_the_host_agrees() -> None:
     evening = await settled()
-    report = await evening.tick(host=lambda: evening.now - 5 * MINUTE)
+    report = await evening.tick(host_now=lambda: evening.now - 5 * MINUTE)
     assert (report.idle, evening.opened) == (True, 0)
 
 
 async def test_a_wrong_host_asks_the_store_is_told_and_stops_nobody() -> None:
     evening = await settled()
     with capture_logs() as logs:
-        report = await evening.tick(host=lambda: evening.now + DAY)
+        report = await evening.tick(host_now=lambda: evening.now + DAY)
     assert (report.idle, evening.opened) == (True, 1)
     [told] = [event for event in logs if event["event"] == "clock.host"]
     assert told["reason"].startswith("This machine's clock is 24 h 0 min ahead of the store's and Redis'")
     evening.add("bob")
     evening.redis.values.clear()
-    assert outcomes(await evening.tick(host=lambda: evening.now + DAY)) == {"sent": 1, "done_before": 1}
+    assert outcomes(await evening.tick(host_now=lambda: evening.now + DAY)) == {"sent": 1, "done_before": 1}
 
 
 @pytest.mark.parametrize("host", [timedelta(0), -DAY, 3 * DAY])
@@ -89,7 +89,7 @@ async def test_whatever_the_host_says_the_store_decides(host: timedelta) -> None
     evening.add("ann")
     evening.redis.clock = lambda: evening.now - DAY
     with pytest.raises(ClaimsDown, match="Redis' clock is 24 h 0 min behind the store's"):
-        await evening.tick(host=lambda: evening.now + host)
+        await evening.tick(host_now=lambda: evening.now + host)
     assert (evening.redis.values, evening.ledger("ann")) == ({}, {})
 
 
@@ -105,9 +105,9 @@ async def test_a_store_that_does_not_answer_judges_nothing(host: timedelta, stop
     evening.store.now = down
     if stops:
         with pytest.raises(StoreDown):
-            await evening.tick(host=lambda: evening.now + host)
+            await evening.tick(host_now=lambda: evening.now + host)
     else:
-        assert outcomes(await evening.tick(host=lambda: evening.now + host)) == {"sent": 1}
+        assert outcomes(await evening.tick(host_now=lambda: evening.now + host)) == {"sent": 1}
 
 
 async def test_a_clock_that_jumps_while_the_parts_are_opened_is_told() -> None:

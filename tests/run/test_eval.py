@@ -13,6 +13,6 @@ async def test_what_useless_answers_cost_is_counted_though_the_extract_is_stored
     llm = MemorySummarizer()
     llm.script = lambda question: answered("{", ItemReason.TRUNCATED)
     made = await Maker("useless", llm).make(day)
-    assert (made.fault, made.recap.extracted, llm.calls) == ("truncated", True, 2)
+    assert (made.fault, made.recap.is_extract, llm.calls) == ("truncated", True, 2)
     paid = {name: made.recap.draft.metadata[name] for name in ("calls", "tokens_in", "tokens_out", "usd")}
     assert paid == {"calls": 2, "tokens_in": 200, "tokens_out": 40, "usd": 0.0001}

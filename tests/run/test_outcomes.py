@@ -90,7 +90,7 @@ async def test_who_switches_off_while_the_llm_writes_gets_nothing() -> None:
 
 async def test_where_there_is_no_fallback_an_items_own_fault_is_charged_and_its_third_ends_the_day() -> None:
     evening = Evening()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann", "bob")
     evening.summarizer.script = of("ann", refusal)
     for number, wait in ((1, 30_000), (2, 90_000)):
@@ -124,7 +124,7 @@ async def test_a_refused_key_stops_the_claiming_at_once() -> None:
 
 async def test_answers_that_are_all_useless_are_the_providers_and_ones_own_are_charged() -> None:
     evening = crowd(12, concurrency=20)
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.summarizer.script = useless
     report = await evening.tick()
     assert ("useless" in str(report.trouble), failures(evening)) == (True, {0})

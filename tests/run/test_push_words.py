@@ -30,8 +30,8 @@ def showing(text: PushText, **user: str) -> Evening:
 async def resend_later(evening: Evening, **span: float) -> None:
     """As an operator's command does it."""
     evening.now += timedelta(**span)
-    run = Run(evening.parts)
-    await finish(run, await open_day(run, await evening.store.user("ann"), evening.slots["ann"].recap_date))
+    run = Run(evening.services)
+    await finish(run, await open_day(run, await evening.store.user_document("ann"), evening.slots["ann"].recap_date))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_what_a_later_run_takes_over_is_as_late_as_its_slot(minutes: int, 
 async def test_what_the_sweep_finds_is_as_late_as_the_slot_that_began_it(minutes: int, late: bool) -> None:
     evening = await with_an_open_push()
     evening.world.update_user("ann", {"daily_summary_hour_local": 5})
-    await evening.claims.forget(sweep_key(ENVIRONMENT))
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=minutes)
     assert (report.counts.swept, silent(evening)) == (1, [late])
 
@@ -75,7 +75,7 @@ async def test_a_resend_hours_later_is_silent_and_one_at_once_rings(minutes: int
 
 async def test_a_resend_of_what_was_missed_is_as_late_as_its_slot() -> None:
     evening = showing(PushText.RECAP)
-    evening.falls_back = False
+    evening.has_fallback = False
     await evening.later(hours=2, minutes=1)
     assert evening.state("ann") == "missed closed"
     await resend_later(evening, minutes=1)

@@ -96,14 +96,17 @@ async def test_a_push_that_can_be_sent_to_nobody_uses_up_no_try() -> None:
     assert (report.trouble is not None, evening.state("ann"), evening.ledger("ann")["tries"]) == (True, "pending", 0)
 
 
-@pytest.mark.parametrize("falls_back", [True, False])
-async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(falls_back: bool) -> None:
+@pytest.mark.parametrize("has_fallback", [True, False])
+async def test_the_closing_pass_asks_no_llm_and_pushes_what_is_open(has_fallback: bool) -> None:
     evening = await with_an_open_push()
-    evening.falls_back = falls_back
+    evening.has_fallback = has_fallback
     evening.add("bob")
     report = await evening.later(hours=2, minutes=1)
-    assert (outcomes(report), evening.summarizer.calls) == ({"sent": 2} if falls_back else {"sent": 1, "missed": 1}, 1)
-    assert (evening.state("ann"), evening.state("bob")) == ("sent", "sent" if falls_back else "missed closed")
+    assert (outcomes(report), evening.summarizer.calls) == (
+        {"sent": 2} if has_fallback else {"sent": 1, "missed": 1},
+        1,
+    )
+    assert (evening.state("ann"), evening.state("bob")) == ("sent", "sent" if has_fallback else "missed closed")
 
 
 async def test_what_no_further_run_will_push_is_given_up() -> None:
@@ -123,7 +126,7 @@ async def test_an_open_delivery_of_who_moved_away_or_is_gone_is_ended_by_the_swe
         evening.world.delete_user("ann")
     else:
         evening.world.update_user("ann", {"daily_summary_hour_local": 5, "daily_summary_enabled": deed == "moved"})
-    await evening.claims.forget(sweep_key(ENVIRONMENT))
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (outcomes(report), report.counts.swept) == ({state.split()[0]: 1}, 1)
     assert (evening.state("ann"), evening.got()) == (state, {"ann-0": 1} if state == "sent" else {})

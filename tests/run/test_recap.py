@@ -14,7 +14,7 @@ from notifications.domain.money import spend_key
 from notifications.domain.question import Question
 from notifications.ports import Answer
 from notifications.recap import answer
-from notifications.run import recap
+from notifications.run import writer
 from notifications.testing import ENVIRONMENT, answered
 from notifications.testing.answers import item, quotes_of, recap_answer
 from tests.support.evening import EIGHT, Evening, outcomes
@@ -91,7 +91,7 @@ async def test_a_long_day_is_held_against_its_notes_run_in_thread_if_large(
         readers.append(threading.current_thread() is threading.main_thread())
         return answer.read_answer(*given)
 
-    monkeypatch.setattr(recap, "read_answer", read_answer)
+    monkeypatch.setattr(writer, "read_answer", read_answer)
     evening = long_day() if long else one_user()
     await evening.tick()
     assert readers == [not long]
@@ -252,7 +252,7 @@ async def test_a_call_of_which_nobody_knows_what_it_cost_keeps_its_worst_cost() 
 async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() -> None:
     evening = Evening(daily_budget_usd=0.0001)
     evening.summarizer.worst = 120
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann")
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert (evening.record("ann").reason, evening.record("ann").failures) == ("budget", 0)
@@ -371,7 +371,7 @@ async def test_a_long_day_of_whose_parts_nothing_is_told_is_an_answer_and_one_of
 ) -> None:
     evening = long_day()
     evening.summarizer.script = lambda question: nothing
-    evening.falls_back = False
+    evening.has_fallback = False
     report = await evening.tick()
     assert outcomes(report) == ({"skipped": 1} if llm_works else {"waiting": 1})
     assert evening.state("ann") == ("skipped no_content" if llm_works else "")

@@ -14,7 +14,7 @@ import pytest
 from notifications.commands.context import RESENDABLE
 from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
 from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
-from notifications.ports import Listed
+from notifications.ports import UserDocument
 from notifications.run.state import Run
 from tests.support.days import DAY, DAYS, LEDGERS, USERS
 from tests.support.evening import Evening
@@ -27,10 +27,10 @@ def missed(evening: Evening) -> BulkResend:
     evening.add(*UIDS)
     evening.now += timedelta(hours=5)
     day = evening.slots[UIDS[0]].recap_date
-    return BulkResend(Run(evening.parts), ResendSelection(day, frozenset({"unserved"})))
+    return BulkResend(Run(evening.services), ResendSelection(day, frozenset({"unserved"})))
 
 
-async def all_users(evening: Evening) -> AsyncGenerator[Listed]:
+async def all_users(evening: Evening) -> AsyncGenerator[UserDocument]:
     for listed in await evening.store.all_users(None, 100):
         yield listed
 

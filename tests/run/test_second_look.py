@@ -365,10 +365,10 @@ async def test_a_draft_is_found_again_after_its_next_run_was_stopped() -> None:
     assert kinds(evening) == [RECAP, NAME, NAME, NAME, NAME]
 
 
-@pytest.mark.parametrize("falls_back", [True, False])
-async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_no_llm(falls_back: bool) -> None:
+@pytest.mark.parametrize("has_fallback", [True, False])
+async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_no_llm(has_fallback: bool) -> None:
     evening = await with_a_draft()
-    evening.falls_back = falls_back
+    evening.has_fallback = has_fallback
     calls = evening.summarizer.calls
     assert outcomes(await evening.later(hours=2, minutes=5)) == {"sent": 1}
     assert evening.summarizer.calls == calls
@@ -377,7 +377,7 @@ async def test_the_closing_pass_sends_a_draft_that_waits_and_asks_no_llm(falls_b
 
 async def test_without_a_draft_the_closing_pass_of_a_run_without_a_fallback_misses_the_day() -> None:
     evening = looked_at()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.summarizer.script = one_of(RECAP, DOWN)
     assert outcomes(await evening.tick()) == {"waiting": 1}
     await evening.later(hours=2, minutes=5)

@@ -45,7 +45,9 @@ UIDS = ("Ann", "bob", "0zoe", "zed", "émile", "~x", *(f"{letter}-user" for lett
 async def test_pages_shards_and_tasks_serve_everybody_once(counts: tuple[int, ...], limits: dict[str, int]) -> None:
     evening = Evening(**limits)
     evening.add(*UIDS)
-    reports = await asyncio.gather(*(evening.tick(task=n, tasks=count) for count in counts for n in range(count)))
+    reports = await asyncio.gather(
+        *(evening.tick(task_index=n, task_count=count) for count in counts for n in range(count))
+    )
     assert sum(outcomes(report).get("sent", 0) for report in reports) == len(UIDS)
     assert evening.got() == {f"{uid}-0": 1 for uid in UIDS}
     assert (await evening.later(minutes=1)).idle
@@ -98,7 +100,7 @@ async def test_a_slot_that_no_run_served_is_told_once_this_redis_remembers() -> 
     evening.now += timedelta(hours=2, minutes=45)
     report = await evening.tick()
     assert report.unserved > 0
-    later = await evening.tick(since=evening.now)
+    later = await evening.tick(installed_at=evening.now)
     assert later.unserved == 0
 
 

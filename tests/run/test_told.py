@@ -147,7 +147,7 @@ async def test_a_day_before_another_writers_is_refused_and_no_ledger_is_to_be_de
 
 
 async def read(evening: Evening, look_back: int) -> DayInput:
-    user, slot = (await evening.store.user("ann")).user, evening.slots["ann"]
+    user, slot = (await evening.store.user_document("ann")).user, evening.slots["ann"]
     return await read_conversations(
         evening.store, await read_ledgers(evening.store, user, slot, timedelta(hours=look_back))
     )

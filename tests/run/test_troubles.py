@@ -19,7 +19,7 @@ from tests.support.evening import Evening, of, outcomes
 async def claim_ann(evening: Evening, token: str) -> None:
     """As a run does that then dies, or takes its time."""
     slot = evening.slots["ann"]
-    await evening.claims.claim(Run(evening.parts).user_terms("ann", slot.recap_date, slot.at), token, 2)
+    await evening.claims.claim(Run(evening.services).user_terms("ann", slot.recap_date, slot.at), token, 2)
 
 
 def claiming(evening: Evening, look: Callable[[int], None]) -> None:
@@ -154,7 +154,7 @@ async def test_the_same_day_is_not_made_twice_when_redis_forgets() -> None:
 async def test_a_day_that_ended_though_the_reply_was_lost_is_told_as_what_it_is() -> None:
     """Its second try finds its own ledger: nobody else ended the day."""
     evening = Evening()
-    evening.falls_back = False
+    evening.has_fallback = False
     evening.add("ann")
     real, replies = evening.store.end_day, iter([StoreDown("memory", "The reply is lost.")])
 

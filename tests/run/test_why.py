@@ -93,7 +93,7 @@ async def sent_elsewhere(evening: Evening) -> None:
 
 async def came_late(evening: Evening) -> None:
     await sent_elsewhere(evening)
-    await evening.claims.forget(user_key("ann", evening.slots["ann"].recap_date))
+    await evening.claims.delete(user_key("ann", evening.slots["ann"].recap_date))
 
 
 BY_LLM = r"ended: sent; 1 try; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"

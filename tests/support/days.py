@@ -260,7 +260,7 @@ DAYS: dict[str, Way] = {
 
 
 def without_fallback(evening: Evening) -> None:
-    evening.falls_back = False
+    evening.has_fallback = False
 
 
 def without_llm(evening: Evening) -> None:

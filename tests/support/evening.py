@@ -15,7 +15,7 @@ from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
-from notifications.run.state import Parts, RunResult
+from notifications.run.state import RunResult, Services
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings
@@ -48,14 +48,14 @@ class Evening:
         self.terminated = Termination()
         self.slots: dict[str, Slot] = {}
         self.opened = 0
-        self.falls_back = True
+        self.has_fallback = True
         self.push_text = PushText.RECAP
         self.verifies = False
         self.style = ""
         self.store: Any = MemoryStore(self.world.documents, self.limits.ledger_rules)
 
     def seconds(self) -> float:
-        """The parts' clock: it stands still while nobody turns it."""
+        """The services' clock: it stands still while nobody turns it."""
         return self.now.timestamp()
 
     def add(self, *uids: str, devices: int = 1, talks: int = 1, zone: str = "UTC", hour: int = 20, **more: Any) -> None:
@@ -67,13 +67,13 @@ class Evening:
             self.world.put_user(uid, doc, tokens, said)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Parts]:
+    async def _open(self) -> AsyncIterator[Services]:
         self.opened += 1
-        yield self.parts
+        yield self.services
 
     @property
-    def parts(self) -> Parts:
-        return Parts(
+    def services(self) -> Services:
+        return Services(
             claims=self.claims,
             store=self.store,
             summarizer=self.summarizer,
@@ -81,7 +81,7 @@ class Evening:
             clock=self,
             limits=self.limits,
             split_sentences=sentences,
-            falls_back=self.falls_back,
+            has_fallback=self.has_fallback,
             push_text=self.push_text,
             verifier=self.summarizer if self.verifies else None,
             style=self.style,
@@ -92,7 +92,7 @@ class Evening:
         return Context(
             settings=Settings(),
             claims=self.claims,
-            open_parts=self._open,
+            open_services=self._open,
             offset=timedelta(0),
             terminated=self.terminated,
         )
@@ -101,9 +101,9 @@ class Evening:
         tick = Tick(
             claims=self.claims,
             limits=self.limits,
-            open_parts=self._open,
+            open_services=self._open,
             terminated=self.terminated,
-            host=lambda: self.now,
+            host_now=lambda: self.now,
         )
         return replace(tick, **changes)
 

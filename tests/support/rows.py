@@ -9,6 +9,6 @@ from typing import Any
 DATA = Path(__file__).parents[1] / "data"
 
 
-def rows(table: str, name: str) -> list[list[Any]]:
-    found: list[list[Any]] = json.loads((DATA / f"{table}.json").read_text(encoding="utf-8"))[name]
+def rows(table: str, name: str) -> list[Any]:
+    found: list[Any] = json.loads((DATA / f"{table}.json").read_text(encoding="utf-8"))[name]
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from notifications.adapters.claims.redis import script
+from notifications.adapters.claims.redis import verb_script
 from notifications.domain.claim import Verb
 from tests.support.servers import ThreadedServer, pump
 
@@ -22,7 +22,7 @@ class ShiftedRedis(ThreadedServer):
     def __init__(self, port: int, shift: float = 0) -> None:
         self.shift = int(shift)
         self._target = port
-        self._sources = {sha.encode(): source for source, sha in map(script, Verb)}
+        self._sources = {sha.encode(): source for source, sha in map(verb_script, Verb)}
         assert all(ASKED in source for source in self._sources.values())
         super().__init__()
 

@@ -78,8 +78,8 @@ def resend(found: Ledger | None, *, active: bool = True, **given: Any) -> Decisi
 
 
 def entry_of(decision: Decision) -> Ledger:
-    assert decision.entry is not None
-    return decision.entry
+    assert decision.ledger is not None
+    return decision.ledger
 
 
 def gave_up(found: Ledger, outcome: str, **changes: Any) -> Decision:
@@ -106,8 +106,8 @@ def test_a_day_that_ends_is_written_whole_and_leaves_one_that_has_ended(asked: D
 def test_a_dead_day_says_of_what_and_no_other_does() -> None:
     bare = replace(NEW, outcome="why", failures=3, crashes=1, window_start=None, window_end=None)
     dead = replace(bare, state=DayState.DEAD, reason="refusal")
-    assert close(DayState.DEAD, None, CHARGED).entry == dead
-    assert close(DayState.MISSED, None, CHARGED).entry == replace(bare, state=DayState.MISSED)
+    assert close(DayState.DEAD, None, CHARGED).ledger == dead
+    assert close(DayState.MISSED, None, CHARGED).ledger == replace(bare, state=DayState.MISSED)
 
 
 @pytest.mark.parametrize(("charged", "reason"), [(CHARGED, "refusal"), (replace(CHARGED, reason=""), "store")])
@@ -144,7 +144,7 @@ def test_another_hands_summary_makes_the_day_sent_and_the_window_end_with_it() -
     made = sent(NEW, "legacy", created_at=NOW, **shown)
     assert legacy(None) == made
     ends: dict[str, Any] = {"created_at": early.created_at, "window_end": early.created_at}
-    assert begin(summary=early) == legacy(None, early) == replace(made, entry=replace(entry_of(made), **ends))
+    assert begin(summary=early) == legacy(None, early) == replace(made, ledger=replace(entry_of(made), **ends))
     assert legacy(None, active=False) == NO_USER
     found = replace(FRESH, state=DayState.SKIPPED, seq=4)
     again = entry_of(begin(found, replaces=found, summary=THEIRS))

@@ -15,7 +15,7 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.imports import check_user, mend_user
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
-from notifications.ports import Decided, Listed, Mended
+from notifications.ports import Decided, Mended, UserDocument
 
 AT = datetime(2026, 5, 1, 9, 0, 0, 250_000, tzinfo=UTC)
 ON = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
@@ -71,11 +71,15 @@ def test_an_hour_is_one_of_the_day(hour: int) -> None:
 def test_a_user_that_can_not_be_served_says_why(changes: dict[str, Any], flaw: str) -> None:
     made, written = AT, AT + timedelta(days=1)
     active = "daily_summary_enabled" not in changes
-    assert documents.listed("ann", ON | changes, made, written) == Listed("ann", None, flaw, made, written, active)
+    assert documents.listed("ann", ON | changes, made, written) == UserDocument(
+        "ann", None, flaw, made, written, active
+    )
 
 
 def test_a_listed_user_has_the_stores_own_times() -> None:
-    assert documents.listed("ann", ON, AT, AT) == Listed("ann", documents.user_from("ann", ON), "", AT, AT, active=True)
+    assert documents.listed("ann", ON, AT, AT) == UserDocument(
+        "ann", documents.user_from("ann", ON), "", AT, AT, active=True
+    )
     assert documents.listed("ann", [ON]).flaw == "users/ann is not a map of fields."
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from notifications.adapters.sentences import sentences
 from notifications.domain.model import WEARER, ActionItem, Cited, Conversation, Draft, Turn
-from notifications.recap.extract import MAX_CANDIDATES, extract
+from notifications.recap.extract import extract
 from notifications.recap.material import Material
+from notifications.recap.scoring import MAX_CANDIDATES
 from tests.support.rows import rows
 
 DAY = date(2026, 5, 1)
@@ -66,26 +67,6 @@ def test_each_part_comes_from_the_days_own_sentences_and_says_where_from() -> No
         coverage={"whole": 0, "part": 0, "extract": 2},
         metadata={"model": "extract", "source": "extract"},
     )
-
-
-def test_the_same_day_gives_the_same_extract() -> None:
-    assert extracted(PAINT, DOG) == extracted(PAINT, DOG)
-
-
-def test_an_overview_tells_of_different_conversations_and_says_nothing_twice() -> None:
-    twice = [
-        talk(str(n), "The harbour was painted blue by the whole team today. Then rain fell a bit.") for n in range(9)
-    ]
-    draft = extracted(*twice, DOG)
-    told = [*texts(draft.overview), *(text for h in draft.highlights for text in texts(h.items))]
-    assert sum("painted blue" in one for one in told) == 1
-    assert sum("The dog ran" in one for one in told) == 1
-    assert len(set(told)) == len(told)
-
-
-def test_no_lists_are_guessed() -> None:
-    draft = extracted(talk("a", "We agreed on 40 euros for the paint. Was it agreed to use 3 cans? There are 7 dogs."))
-    assert (draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets) == ((), (), ())
 
 
 def test_a_day_of_questions_still_says_something() -> None:

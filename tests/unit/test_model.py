@@ -13,7 +13,6 @@ from notifications.domain.model import (
     Conversation,
     DayState,
     Device,
-    Ledger,
     Turn,
     Window,
     collapse_id,
@@ -74,7 +73,7 @@ def test_a_collapse_id_is_the_hash_of_user_and_day() -> None:
     ],
 )
 def test_what_was_talked_of_makes_a_recap_and_a_title_does_not(told: Conversation, tells: bool) -> None:
-    assert told.tells_something is tells
+    assert told.has_content is tells
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_a_conversations_length_in_minutes(started: datetime | None, finished: d
 
 @pytest.mark.parametrize(("start", "empty"), [(AT - MINUTE, False), (AT, True), (AT + MINUTE, True)])
 def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) -> None:
-    assert Window(start, AT).empty is empty
+    assert Window(start, AT).is_empty is empty
 
 
 @pytest.mark.parametrize(
@@ -113,12 +112,6 @@ def test_a_window_that_starts_at_its_end_is_empty(start: datetime, empty: bool) 
 )
 def test_a_day_is_open_or_ended_or_unreadable(state: DayState, final: bool, is_open: bool) -> None:
     assert (state.final, state.open) == (final, is_open)
-
-
-def test_a_ledger_starts_at_its_first_sequence_with_no_try() -> None:
-    ledger = Ledger(date(2026, 5, 1), DayState.PENDING)
-    assert (ledger.seq, ledger.tries, ledger.repeats, ledger.failures, ledger.crashes) == (1, 0, 0, 0, 0)
-    assert ledger.devices == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.phrases import PHRASES
 from notifications.domain.push import (
     Message,
     Notice,
@@ -19,7 +18,7 @@ from notifications.domain.push import (
     deletions_allowed,
     notice,
 )
-from notifications.domain.text import bounded, plain
+from notifications.domain.text import plain
 
 MINUTE = timedelta(minutes=1)
 TITLE, READY = "Your daily recap", "Your recap is ready."
@@ -33,14 +32,6 @@ def test_a_body_is_short_never_empty_and_cut_at_a_word(overview: str, headline: 
     if body.endswith("…") and len(words) > 150 and " " in words[:149]:
         kept = body[:-1]
         assert words.startswith(kept)
-
-
-def test_a_long_overview_is_cut_after_a_whole_word() -> None:
-    assert bounded("one two three four", 12) == "one two…"
-    assert bounded("one two, three", 9) == "one two…"
-    assert bounded("short", 12) == "short"
-    assert notice("", "", "").body == READY
-    assert bounded("", 5) == ""
 
 
 @pytest.mark.parametrize(
@@ -59,15 +50,6 @@ def test_a_long_overview_is_cut_after_a_whole_word() -> None:
 )
 def test_a_push_shows_no_more_than_is_wished(wording: Wording, shown: Notice) -> None:
     assert notice("Head", "Over", "🌤️", wording) == shown
-
-
-@pytest.mark.parametrize("language", PHRASES)
-def test_what_says_nothing_is_short_in_each_language(language: str) -> None:
-    shown = notice("Head", "Over", "🌤️", Wording(PushText.NONE, language))
-    assert shown == Notice(PHRASES[language].title, PHRASES[language].ready)
-    for line in (shown.title, shown.body):
-        assert plain(line) == line
-        assert 5 < len(line) <= 40
 
 
 @pytest.mark.parametrize(("devices", "allowed"), [(0, 10), (50, 10), (51, 10), (100, 20), (1000, 200)])

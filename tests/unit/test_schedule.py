@@ -133,7 +133,7 @@ def ended(at: datetime, day: date = NEIGHBOURS[0], state: DayState = DayState.SE
 def test_a_window_starts_where_the_last_recap_ended(ends: list[datetime], start: datetime) -> None:
     covered = window(SLOT, {day: ended(at, day) for day, at in zip(NEIGHBOURS, ends, strict=False)})
     assert (covered.start, covered.end) == (start, SLOT.at)
-    assert covered.empty == (start >= SLOT.at)
+    assert covered.is_empty == (start >= SLOT.at)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_windows_of_a_traveller_never_overlap_and_never_leave_a_gap(stays: list[
     for slot in sorted(slots.values(), key=lambda slot: slot.at):
         near = {day: ended(at, day) for day, at in ends.items() if -3 <= (day - slot.recap_date).days <= 2}
         found = window(slot, near)
-        if not found.empty:
+        if not found.is_empty:
             covered.append(found)
         ends[slot.recap_date] = found.end
     for earlier, later in itertools.pairwise(covered):

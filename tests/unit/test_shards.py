@@ -37,14 +37,6 @@ def holds(ids: Range, uid: str) -> bool:
     return (ids.start is None or ids.start <= uid) and (ids.end is None or uid < ids.end)
 
 
-def test_a_single_shard_is_open_at_both_ends() -> None:
-    assert id_range(0, 1) == Range(None, None) == Range()
-
-
-def test_two_shards_meet_at_the_middle_letter() -> None:
-    assert [id_range(0, 2), id_range(1, 2)] == [Range(None, "V"), Range("V", None)]
-
-
 def test_sixteen_shards_have_fixed_boundaries() -> None:
     """Stored keys name a shard by its number alone: a boundary that moved would leave users to nobody."""
     assert cuts(16) == [None, *"37BFJNRVYcgkosw"]
@@ -151,14 +143,16 @@ HOURS = [Cohort(SLOT, hour, {}) for hour in range(24)]
     ],
 )
 def test_of_one_cohort_a_task_holds_its_share_at_most(count: int, tasks: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in batches(shards_of(COHORT, "e1", count), count, tasks, 8)] == sizes
+    assert [
+        len(batch) for batch in batches(shards_of(COHORT, "e1", count), per_cohort=count, tasks=tasks, limit=8)
+    ] == sizes
 
 
 @pytest.mark.parametrize(("count", "tasks", "held"), [(1, 1, 8), (1, 4, 8), (16, 1, 8), (16, 16, 8)])
 def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
     """One cohort's slowest user holds up no more than its batch: most cohorts are small."""
     shards = spread([one for cohort in HOURS for one in shards_of(cohort, "e1", count)], 0, tasks, count)
-    found = list(batches(shards, count, tasks, 8))
+    found = list(batches(shards, per_cohort=count, tasks=tasks, limit=8))
     assert len(found[0]) == held
     assert sorted(one.key for batch in found for one in batch) == sorted(one.key for one in shards)
 
@@ -167,7 +161,8 @@ def test_many_cohorts_fill_a_batch(count: int, tasks: int, held: int) -> None:
 def test_tasks_that_start_together_take_nobody_elses(count: int, tasks: int) -> None:
     """Each task's first batch, in the order in which it goes through them: together they are all shards."""
     shards = shards_of(COHORT, "e1", count)
-    first = [next(batches(spread(shards, task, tasks, count), count, tasks, count)) for task in range(tasks)]
+    spreads = [spread(shards, task, tasks, count) for task in range(tasks)]
+    first = [next(batches(ordered, per_cohort=count, tasks=tasks, limit=count)) for ordered in spreads]
     assert {shard.index for batch in first for shard in batch} == set(range(count))
 
 

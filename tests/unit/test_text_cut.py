@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from notifications.domain.text import bounded, one_emoji, plain, printable
+from tests.support.rows import rows
 
 ACCENT = "\u0301"  # Mn
 VISARGA = "\u0903"  # Mc
@@ -94,32 +95,7 @@ def test_a_joined_character_goes_whole(text: str, characters: int, found: str) -
     assert bounded(text, characters) == found
 
 
-@pytest.mark.parametrize(
-    ("text", "emoji"),
-    [
-        ("🎈 balloon", "🎈"),
-        ("🎈🎈", "🎈"),
-        ("🎈x", "🎈"),
-        ("x🎈", "fallback"),
-        (" 🎈", "🎈"),
-        ("字", "fallback"),
-        ("", "fallback"),
-        (" \u200d ", "fallback"),
-        ("🎈\u200d", "🎈"),
-        ("🇦🇿🇿🇦", "🇦🇿"),  # the first and the last letter of flags
-        ("🇿🇦🇦🇿", "🇿🇦"),
-        ("🎈🇵🇹", "🎈"),
-        ("🇵🇹", "🇵🇹"),
-        ("🇵🎈", "🇵"),
-        ("🇵", "🇵"),
-        ("👩🏽\u200d💻 at work", "👩🏽\u200d💻"),
-        ("⛹🏿\u200d♂️⛹", "⛹🏿\u200d♂️"),
-        ("🎈" + 10 * ACCENT, "🎈" + 10 * ACCENT),
-        ("🎈" + 11 * ACCENT, "🎈" + 11 * ACCENT),
-        ("🎈" + 12 * ACCENT, "🎈" + 11 * ACCENT),  # twelve characters at most
-        ("🎈" + 10 * ACCENT + JOINER + "🎈", "🎈" + 10 * ACCENT),  # and none that joins nothing
-    ],
-)
+@pytest.mark.parametrize(("text", "emoji"), rows("texts", "emojis"))
 def test_the_first_emoji_with_all_that_belongs_to_it(text: str, emoji: str) -> None:
     assert one_emoji(text, "fallback") == emoji
 

@@ -8,7 +8,7 @@ import pytest
 
 from notifications.domain.model import Conversation, DayState, Ledger, User
 from notifications.domain.schedule import ONE_DAY, Slot, slot_on
-from notifications.domain.told_once import candidates, hashes_in, neighbours, told_hash, told_of
+from notifications.domain.told_once import candidates, find_neighbours, join_told_hashes, split_told_hashes, told_hash
 from notifications.run.day_input import Ledgers
 
 SLOT = slot_on("UTC", date(2026, 5, 10), 20)
@@ -31,17 +31,17 @@ def around(*ledgers: Ledger) -> dict[date, Ledger]:
 def test_a_recap_reads_back_beyond_its_window_and_leaves_out_what_was_told() -> None:
     mine, other = told_hash("ann", "c1"), told_hash("ann", "c2")
     found = candidates(SLOT, around(ledger(1, mine), ledger(2, other)), LOOK_BACK)
-    assert (found.window.start, found.read_from, found.since) == (SLOT.back(1), SLOT.back(2), SLOT.back(2))
+    assert (found.window.start, found.read_from, found.first_untold) == (SLOT.back(1), SLOT.back(2), SLOT.back(2))
     assert (found.until, found.told_before) == (SLOT.at, None)
-    assert [found.leave_out("ann", key) for key in ("c1", "c2", "c3")] == [True, True, False]
-    assert not found.leave_out("bob", "c1")
+    assert [found.is_told("ann", key) for key in ("c1", "c2", "c3")] == [True, True, False]
+    assert not found.is_told("bob", "c1")
 
 
 @pytest.mark.parametrize(("hours", "back"), [(0, 24), (1, 25), (24, 48), (48, 72)])
 def test_how_far_back_is_a_setting(hours: int, back: int) -> None:
     found = candidates(SLOT, around(*(ledger(n) for n in (1, 2, 3, 4))), timedelta(hours=hours))
     assert found.read_from == SLOT.at - timedelta(hours=back)
-    assert found.live_since == SLOT.at - timedelta(hours=hours)
+    assert found.under_way_since == SLOT.at - timedelta(hours=hours)
 
 
 def test_nothing_from_before_the_first_recap_is_read_nor_from_over_72_hours_back() -> None:
@@ -56,15 +56,15 @@ def test_nothing_from_before_the_first_recap_is_read_nor_from_over_72_hours_back
 def test_a_later_recap_says_what_it_told_and_nothing_of_where_this_one_starts() -> None:
     later = ledger(-1, told_hash("ann", "c1"), hours=48)
     found = candidates(SLOT, around(ledger(1), later), LOOK_BACK)
-    assert (found.window.start, found.read_from, found.nothing) == (SLOT.back(1), SLOT.back(2), False)
-    assert found.leave_out("ann", "c1")
+    assert (found.window.start, found.read_from, found.is_empty) == (SLOT.back(1), SLOT.back(2), False)
+    assert found.is_told("ann", "c1")
 
 
 def test_a_ledger_of_an_older_version_has_told_all_before_its_end() -> None:
     found = candidates(SLOT, around(ledger(1, None), ledger(2)), LOOK_BACK)
-    assert (found.read_from, found.since, found.told_before) == (SLOT.back(2), SLOT.back(1), SLOT.back(1))
+    assert (found.read_from, found.first_untold, found.told_before) == (SLOT.back(2), SLOT.back(1), SLOT.back(1))
     by_another = Ledger(day(1), DayState.SENT, "legacy", window_end=SLOT.at - 3 * HOUR)
-    assert candidates(SLOT, around(by_another), LOOK_BACK).since == SLOT.at - 3 * HOUR
+    assert candidates(SLOT, around(by_another), LOOK_BACK).first_untold == SLOT.at - 3 * HOUR
     without = Ledger(day(1), DayState.MISSED)
     assert candidates(SLOT, around(without, ledger(2)), LOOK_BACK).told_before is None
 
@@ -75,25 +75,25 @@ def test_an_older_versions_ledger_that_ends_after_the_slot_leaves_nothing_and_is
 ) -> None:
     odd = Ledger(day(-1), DayState.SKIPPED, window_end=SLOT.at + hours * HOUR)
     found = candidates(SLOT, around(odd), LOOK_BACK)
-    assert found.nothing == (hours >= 0)
+    assert found.is_empty == (hours >= 0)
     assert Ledgers(User("ann", "UTC", 20), SLOT, None, around(odd), found).inverted_by == by
     assert not candidates(
         SLOT, around(Ledger(odd.date, odd.state, window_end=odd.window_end, told="")), LOOK_BACK
-    ).nothing
+    ).is_empty
 
 
 def test_what_is_under_way_is_left_for_a_later_recap_until_it_is_older_than_the_look_back() -> None:
     found = candidates(SLOT, around(ledger(1)), LOOK_BACK)
     for hours, waits in ((1, True), (24, True), (25, False)):
-        assert found.under_way(Conversation("c", SLOT.at - hours * HOUR, under_way=True)) is waits
-    assert not found.under_way(Conversation("c", SLOT.at - HOUR))
+        assert found.is_for_next_recap(Conversation("c", SLOT.at - hours * HOUR, under_way=True)) is waits
+    assert not found.is_for_next_recap(Conversation("c", SLOT.at - HOUR))
 
 
 def test_what_says_nothing_is_not_told_since_it_may_be_filled_later() -> None:
     said = [Conversation("a", SLOT.at, overview="O"), Conversation("b", SLOT.at), Conversation("c", SLOT.at, title="T")]
-    assert told_of("ann", said) == told_hash("ann", "a")
-    assert hashes_in(told_of("ann", [said[0], said[0]])) == [told_hash("ann", "a")] * 2
-    assert hashes_in("") == []
+    assert join_told_hashes("ann", said) == told_hash("ann", "a")
+    assert split_told_hashes(join_told_hashes("ann", [said[0], said[0]])) == [told_hash("ann", "a")] * 2
+    assert split_told_hashes("") == []
 
 
 def test_a_hash_is_ten_letters_of_both_uid_and_id() -> None:
@@ -102,7 +102,7 @@ def test_a_hash_is_ten_letters_of_both_uid_and_id() -> None:
 
 
 def test_the_ledgers_that_may_still_get_a_text_are_looked_at_again() -> None:
-    found = neighbours(
+    found = find_neighbours(
         SLOT.recap_date,
         around(
             ledger(4),
@@ -115,10 +115,10 @@ def test_the_ledgers_that_may_still_get_a_text_are_looked_at_again() -> None:
     )
     assert found.earlier == {day(3): (DayState.SKIPPED, 1), day(2): (DayState.DEAD, 3), day(1): None}
     assert found.later == {day(-1): (DayState.MISSED, 1)}
-    assert not found.changed({day(1): None, day(2): Ledger(day(2), DayState.DEAD, seq=3)})
-    assert found.changed({day(1): ledger(1)})
-    assert found.changed({day(2): Ledger(day(2), DayState.DEAD, seq=4)})
-    assert found.changed({day(3): None})
+    assert not found.have_changed({day(1): None, day(2): Ledger(day(2), DayState.DEAD, seq=3)})
+    assert found.have_changed({day(1): ledger(1)})
+    assert found.have_changed({day(2): Ledger(day(2), DayState.DEAD, seq=4)})
+    assert found.have_changed({day(3): None})
 
 
 def test_a_slot_at_the_same_instant_has_no_window_and_tells_what_came_late() -> None:
@@ -127,5 +127,5 @@ def test_a_slot_at_the_same_instant_has_no_window_and_tells_what_came_late() -> 
     found = candidates(
         slot, around(Ledger(day(0), DayState.SENT, window_start=SLOT.back(1), window_end=SLOT.at, told="")), LOOK_BACK
     )
-    assert (found.window.empty, found.since, found.until) == (True, SLOT.back(1), SLOT.at)
+    assert (found.window.is_empty, found.first_untold, found.until) == (True, SLOT.back(1), SLOT.at)
     assert datetime(2026, 5, 10, 20, tzinfo=UTC) == slot.at

@@ -39,18 +39,7 @@ def test_words_that_say_nothing_are_known_by_language() -> None:
     assert stop_words("tlh") == stop_words("") == frozenset()
 
 
-@pytest.mark.parametrize(
-    ("text", "letters"),
-    [
-        ("The Rent: 900 €!", "therent900"),
-        ("Ｒｅｎｔ ﬁve ½", "rentfive12"),
-        ("Straße STRASSE", "strassestrasse"),
-        ("Cafe\u0301", "café"),
-        ("हिन्दी", "हिन्दी"),
-        ("❤\ufe0f a\u200bb", "ab"),
-        ("… — …", ""),
-    ],
-)
+@pytest.mark.parametrize(("text", "letters"), rows("languages", "letters"))
 def test_texts_are_compared_by_their_letters_marks_and_digits(text: str, letters: str) -> None:
     assert letters_of(text) == letters
 
@@ -62,18 +51,7 @@ def test_letters_are_the_same_whatever_the_form(text: str) -> None:
     assert found == "".join(folded(character) for character in unicodedata.normalize("NFC", text))
 
 
-@pytest.mark.parametrize(
-    ("text", "unspaced"),
-    [
-        ("日本", True),
-        ("กขค", True),
-        ("ខ្មែរ", True),
-        ("Hi 犬", True),
-        ("한국어", False),
-        ("hindi हिन्दी", False),
-        ("、。", False),
-    ],
-)
+@pytest.mark.parametrize(("text", "unspaced"), rows("languages", "unspaced"))
 def test_some_scripts_write_no_spaces(text: str, unspaced: bool) -> None:
     assert writes_no_spaces(text) is unspaced
 
@@ -85,21 +63,7 @@ def test_two_characters_count_as_a_word_where_no_spaces_are_written(text: str, c
     assert count_words(text) == count
 
 
-@pytest.mark.parametrize(
-    ("language", "texts", "script"),
-    [
-        ("en", ["Привет всем вам"], "Latin"),
-        ("ru-RU", ["Hello"], "Cyrillic"),
-        ("ja", [], "Japanese"),
-        ("tlh", ["Hello there"], None),
-        (None, ["Hello there", "and bye"], "Latin"),
-        (None, ["Привет всем вам, hello"], "Cyrillic"),
-        (None, ["सब ठीक है"], "Devanagari"),
-        (None, ["12 34 …"], None),
-        (None, [], None),
-        (None, ["Hello Приве"], None),
-    ],
-)
+@pytest.mark.parametrize(("language", "texts", "script"), rows("languages", "script_of"))
 def test_the_script_is_the_languages_else_that_of_most_letters(
     language: str | None, texts: list[str], script: str | None
 ) -> None:
@@ -111,18 +75,7 @@ def test_of_a_long_day_the_first_texts_tell_its_script() -> None:
     assert script_of(None, ["a" * 300 + "ж" * 9_000]) == "Latin"
 
 
-@pytest.mark.parametrize(
-    ("text", "script", "written"),
-    [
-        ("Hello", "Latin", True),
-        ("Привет", "Latin", False),
-        ("Купить IKEA Netflix", "Cyrillic", True),
-        ("12 — 34", "Arabic", True),
-        ("東京で会う", "Japanese", True),
-        ("東京", "Japanese", True),
-        ("Meet me in 東京", "Japanese", False),
-    ],
-)
+@pytest.mark.parametrize(("text", "script", "written"), rows("languages", "written_in"))
 def test_names_of_other_scripts_may_stand_in_a_text(text: str, script: str, written: bool) -> None:
     assert is_written_in(text, script) is written
 

@@ -47,7 +47,7 @@ class FcmPush:
         self._tokens = tokens
 
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
         """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
 
@@ -55,19 +55,21 @@ class FcmPush:
         is tried where the fid is refused. The device is gone only if both are.
         """
         bodies = (body_of(target, message) for target in targets(device))
-        return await self._send_in_turn(bodies, timeout.total_seconds(), leaves)
+        return await self._send_in_turn(bodies, timeout.total_seconds(), on_first_byte)
 
     async def probe(self) -> PushAnswer:
         """FCM's answer to a message for a topic that it only validates: it reaches nobody."""
         return await self._send_in_turn([PROBE], CHECK_SECONDS, lambda: None)
 
-    async def _send_in_turn(self, bodies: Iterable[bytes], seconds: float, leaves: Callable[[], None]) -> PushAnswer:
+    async def _send_in_turn(
+        self, bodies: Iterable[bytes], seconds: float, on_first_byte: Callable[[], None]
+    ) -> PushAnswer:
         sent = asyncio.Event()
         refused: list[PushAnswer] = []
 
         def written() -> None:
             sent.set()
-            leaves()
+            on_first_byte()
 
         try:
             async with asyncio.timeout(seconds):

@@ -19,8 +19,7 @@ from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
 from notifications.adapters.llm.prices import DEFAULT_TIER, Prices
-from notifications.adapters.llm.refusals import Refusal
-from notifications.adapters.llm.requests import MOST_REFUSALS, Dialect
+from notifications.adapters.llm.requests import MAX_REFUSALS, Dialect
 from notifications.adapters.llm.responses import (
     Completion,
     Compressed,
@@ -30,6 +29,7 @@ from notifications.adapters.llm.responses import (
     rate_limits,
     status_of,
 )
+from notifications.adapters.llm.server_errors import ServerError
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.money import Spent
@@ -42,12 +42,12 @@ from notifications.recap.self_test import Trial
 
 log = structlog.get_logger()
 
-TLS = create_ssl_context()  # reads the machine's certificates: once a process
-CHECK_SECONDS = 120.0  # for one recap, by a reasoning model on one's own machine
+TLS = create_ssl_context()  # shared: it reads the machine's certificates
+CHECK_SECONDS = 120.0  # enough for a reasoning model on a local machine
 DESCRIBE_SECONDS = 5.0
-CLIENT_TIMEOUT_MARGIN = 5.0  # seconds that the client's own time-out comes after ours
+CLIENT_TIMEOUT_MARGIN = 5.0  # seconds from our time-out to the client's own
 MODEL_LENGTH = 100
-MESSAGE_TOKENS = 100  # that a message costs beside its text
+MESSAGE_TOKENS = 100  # more than the roles and separators of the messages cost
 ITEM_ENDS = {
     "length": ItemReason.TRUNCATED,
     "max_tokens": ItemReason.TRUNCATED,
@@ -62,18 +62,18 @@ ITEM_ENDS = {
 FORM_WORDS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
 PRICES = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
 PAYMENT_REQUIRED = 402
-BYTES_A_TOKEN = 16  # far more than any text has
-LEAST_BYTES = 8_192  # no context window is smaller
+MAX_BYTES_PER_TOKEN = 16  # far more than any text has
+MIN_WINDOW_BYTES = 8_192  # no context window is smaller
 WINDOW_TOLERANCE = 2  # tokens
-UNPAID_FAILURES = (503, 529)  # after another failure of a server the cost is unknown
+UNPAID_FAILURES = (503, 529)  # overloaded; after any other status of 500 and more the cost is unknown
 NO_FLEX = frozenset(("resource_unavailable", "capacity_exceeded"))
-NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # nothing of the question was written
+NEVER_SENT = (ConnectError, ConnectTimeout, PoolTimeout)  # raised before the first byte of the question
 TOO_LONG = "The LLM's answer is longer than any recap."
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The model and how it is called, from the settings."""
+    """The settings of the model and of its calls."""
 
     model: str
     effort: str | None = None
@@ -114,22 +114,22 @@ class OpenAISummarizer:
         """One answer. Raises ItemFault or ProviderFault; neither quotes the notes or the answer.
 
         `timeout` bounds the whole call: a server that sends a byte now and then never runs into the client's own.
-        `cheap`: whether the slower tier at half the price may be used, where it is set (OPENAI_SERVICE_TIER).
+        `cheap`: whether the slower tier at half the price may be used, if it is set (OPENAI_SERVICE_TIER).
         """
         seconds = timeout.total_seconds()
         try:
             async with asyncio.timeout(seconds):
-                for _ in range(MOST_REFUSALS + 1):
+                for _ in range(MAX_REFUSALS + 1):
                     arguments = self._dialect.arguments(question, cheap=cheap)
                     self.calls += 1
                     try:
                         return await self._call(arguments, seconds)
                     except _Failed as failed:
-                        refusal = Refusal.read(failed.status, failed.body, failed.headers, question.notes)
-                        refusal.raise_item_fault()
-                        if not self._dialect.learns(refusal, arguments):
-                            await self._raise_if_shut_down(refusal)
-                            self._raise(refusal, cheap=cheap)
+                        error = ServerError.from_response(failed.status, failed.body, failed.headers, question.notes)
+                        error.raise_item_fault()
+                        if not self._dialect.adapt_to(error, arguments):
+                            await self._raise_if_shut_down(error)
+                            self._raise(error, cheap=cheap)
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
@@ -173,7 +173,7 @@ class OpenAISummarizer:
         read, cached, written = usage.prompt_tokens, usage.cached, usage.written
         cost = price.of(read, cached, written, usage.cache_write_tokens) if price and usage.is_complete else None
         text = ""
-        ended: ItemReason | None = ItemReason.CONTENT_POLICY  # where there is no choice
+        ended: ItemReason | None = ItemReason.CONTENT_POLICY  # unless there is a choice
         if completion.choices:
             choice = completion.choices[0]
             text = choice.message.content
@@ -189,7 +189,7 @@ class OpenAISummarizer:
         )
 
     async def worst_cost(self, question: Question) -> int | None:
-        """In millionths of a USD, at a token a byte; None without a budget. Raises ConfigFault for an unknown price."""
+        """In millionths of a USD, at one token per byte; None without a budget. Raises ConfigFault without a price."""
         if self._service.daily_budget is None:
             return None
         prices = await self._prices.at_worst(self._service.tier)
@@ -199,11 +199,11 @@ class OpenAISummarizer:
                 f"{PRICES if self.named_by == 'OPENAI_MODEL' else f'{self.named_by} to one that is listed'}."
             )
         sent = len(question.instructions_with_schema.encode()) + len(question.notes.encode()) + MESSAGE_TOKENS
-        kept = sent if self._dialect.bills_cache else 0
+        kept = sent if self._dialect.is_cache_billed else 0
         return max(price.of(sent, 0, self._dialect.room(question), kept) for price in prices)
 
     async def check(self) -> Checked:
-        """Whether it writes a recap of two sentences, in which form, and in how many seconds."""
+        """Ask for a recap of two sentences; report the form of the answer and the seconds it took."""
         trial, begun = Trial(), time.monotonic()
         try:
             answer = await self.ask(trial.question, timedelta(seconds=CHECK_SECONDS), cheap=False)
@@ -220,7 +220,7 @@ class OpenAISummarizer:
         return Checked(found=f"answers {form}, in {time.monotonic() - begun:.1f} s")
 
     async def last_day(self) -> date | None:
-        """When the provider shuts the model down; None where it does not say. Fetched once."""
+        """When the provider shuts the model down; None if it does not say. Fetched once."""
         if self._last_day is None:
             self._last_day = asyncio.create_task(self._fetch_last_day())
         return await asyncio.shield(self._last_day)
@@ -234,28 +234,29 @@ class OpenAISummarizer:
         except (openai.APIError, Compressed, TooLong, ValidationError, RecursionError, TimeoutError):
             return None  # most servers have no such address
 
-    async def _raise_if_shut_down(self, refusal: Refusal) -> None:
-        """Raise ProviderFault where the server still says when it shut the model down."""
-        day = await self.last_day() if refusal.gone else None
+    async def _raise_if_shut_down(self, error: ServerError) -> None:
+        """Raise ProviderFault with the date if the server says when it shut the model down."""
+        day = await self.last_day() if error.model_is_gone else None
         if day is not None and day <= datetime.now(UTC).date():
             model = f"the model {self._service.model!r} was shut down on {day}"
             sentence = f"{self._where}: {model}; set {self.named_by} to one that it has."
             raise ProviderFault(sentence, config=True, unpaid=True)
 
-    def _raise(self, refusal: Refusal, *, cheap: bool) -> NoReturn:
-        status, code, quote = refusal.status, refusal.code, refusal.quote(self._client.api_key)
-        if refusal.config:
+    def _raise(self, error: ServerError, *, cheap: bool) -> NoReturn:
+        status, code, quote = error.status, error.code, error.quote(self._client.api_key)
+        quoted = f': "{quote}"' if quote else ""
+        if error.is_config_error:
             raise ProviderFault(
-                f"{self._where} answers {status} for model {self._service.model!r}{quote and f':{quote}'}; check "
+                f"{self._where} answers {status} for model {self._service.model!r}{quoted}; check "
                 f"OPENAI_API_KEY, {self.named_by} and OPENAI_BASE_URL.",
                 config=True,
                 unpaid=True,
             )
         raise ProviderFault(
-            f"{self._where} answers {status}{f' ({code})' if code else ''}{quote and f':{quote}'}.",
-            retry_after=refusal.wait,
-            opens="insufficient_quota" in refusal.codes or status == PAYMENT_REQUIRED,
-            cheap=not NO_FLEX.isdisjoint(refusal.codes) and self._dialect.is_flex(cheap=cheap),
+            f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}.",
+            retry_after=error.wait,
+            opens="insufficient_quota" in error.codes or status == PAYMENT_REQUIRED,
+            cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
         )
 
@@ -297,15 +298,15 @@ def describe_failure(cause: openai.APIError) -> str:
     causes: list[BaseException] = [cause]
     while (deeper := causes[-1].__cause__) is not None:
         causes.append(deeper)
-    if any(isinstance(one, OSError) and one.errno == errno.ECONNREFUSED for one in causes):
+    if any(isinstance(error, OSError) and error.errno == errno.ECONNREFUSED for error in causes):
         return "refuses the connection; check OPENAI_BASE_URL, and whether the server runs."
-    if any(isinstance(one, socket.gaierror) for one in causes):
+    if any(isinstance(error, socket.gaierror) for error in causes):
         return "has no address that is known here; check OPENAI_BASE_URL and the name server."
     return f"does not answer ({type(cause).__name__}); check OPENAI_BASE_URL and the network."
 
 
 class ContextWindow:
-    """Notices that prompts are cut. Ollama's default window is 4,096 tokens, and of a longer prompt it keeps a half."""
+    """Notices that prompts are cut. Ollama's default window is 4,096 tokens, and it keeps half of a longer prompt."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -317,11 +318,11 @@ class ContextWindow:
         Once the window's size is known, a prompt that fills it was cut as well, whatever its length.
         """
         sent = sum(len(message["content"].encode()) for message in messages)
-        read = usage.prompt_tokens + usage.cached  # some servers count separately what they had read before
+        read = usage.prompt_tokens + usage.cached  # some servers count cached tokens separately
         if usage.prompt_tokens == 0:
             return False
         fills_it = self._size is not None and abs(read - self._size) <= WINDOW_TOLERANCE
-        if not fills_it and (sent < LEAST_BYTES or read * BYTES_A_TOKEN >= sent):
+        if not fills_it and (sent < MIN_WINDOW_BYTES or read * MAX_BYTES_PER_TOKEN >= sent):
             return False
         if self._size is None:
             self._size = read
@@ -334,7 +335,7 @@ class ContextWindow:
 
 
 class ModelDescription(BaseModel):
-    """The part of GET /v1/models/{id} that is read."""
+    """The fields of GET /v1/models/{id} that the job reads."""
 
     shutdown_date: str | None = None
 

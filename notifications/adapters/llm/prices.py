@@ -11,10 +11,10 @@ from notifications.domain.money import MICROS
 
 DEFAULT_TIER, FLEX, PRIORITY = "default", "flex", "priority"
 UPGRADABLE_TIERS, CHEAP_TIERS = ("auto", PRIORITY), {FLEX, "auto"}
-SAMPLE = 1_000  # tokens of the call that is priced: a recap's is in the bracket of short ones
-MTOK = 1_000_000  # the tokens that a price is for
-CACHE_WRITE = Decimal("1.25")  # of a token in, what one costs that is cached for a later call
-SHARES = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # of the price in the settings, which is the default tier's
+SAMPLE = 1_000  # tokens of the call that is priced: short, as recaps are, for models that price long calls higher
+MTOK = 1_000_000  # prices are per this many tokens
+CACHE_WRITE_FACTOR = Decimal("1.25")  # price of an input token that is written to the cache
+TIER_FACTORS = {FLEX: Decimal("0.5"), PRIORITY: Decimal("2.5")}  # the settings hold the price of the default tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Price:
 
 
 def price_set(tokens_in: float | None, tokens_out: float | None, tier: str) -> Price | None:
-    """The price in the settings (RECAP_PRICE_…), in USD for a million tokens; None where it is not set."""
+    """The price in the settings (RECAP_PRICE_…), in USD for a million tokens; None if it is not set."""
     if tokens_in is None or tokens_out is None:
         return None
-    share = SHARES.get(tier, Decimal(1))
-    read, written = Decimal(str(tokens_in)) * share, Decimal(str(tokens_out)) * share
-    return Price(read, written, read, read * CACHE_WRITE)
+    factor = TIER_FACTORS.get(tier, Decimal(1))
+    read, written = Decimal(str(tokens_in)) * factor, Decimal(str(tokens_out)) * factor
+    return Price(read, written, read, read * CACHE_WRITE_FACTOR)
 
 
 def price_listed(model: str, tier: str) -> Price | None:
@@ -66,19 +66,19 @@ def price_listed(model: str, tier: str) -> Price | None:
 
 
 class Prices:
-    """The prices of one model, each looked up once. `price_in` and `price_out`: the settings, in USD a million."""
+    """The prices of one model, each looked up once. `price_in`, `price_out`: the settings, USD per million tokens."""
 
     def __init__(self, model: str, price_in: float | None, price_out: float | None) -> None:
         self._model = model
         self._set = price_in, price_out
-        self._found: dict[str, Price | None] = {}
+        self._by_tier: dict[str, Price | None] = {}
 
     async def at(self, tier: str) -> Price | None:
-        """The price in that tier; None where it is not known."""
-        if tier not in self._found:
+        """The price in that tier; None if it is not known."""
+        if tier not in self._by_tier:
             set_price = price_set(*self._set, tier)
-            self._found[tier] = set_price or await asyncio.to_thread(price_listed, self._model, tier)
-        return self._found[tier]
+            self._by_tier[tier] = set_price or await asyncio.to_thread(price_listed, self._model, tier)
+        return self._by_tier[tier]
 
     async def at_worst(self, tier: str | None) -> list[Price]:
         """The known prices at which a call for this tier may be billed, without the cheaper ones."""

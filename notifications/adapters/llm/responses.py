@@ -1,4 +1,4 @@
-"""Answers of the chat completions API: the fields that are read, and the rate limits in their headers."""
+"""Answers of the chat completions API: the fields that the job reads, and the rate limits in the headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, Field, model_validat
 
 from notifications.domain.backoff import RateLimit
 
-MOST = 10**12  # requests or tokens: no limit is higher
+MAX_COUNT = 10**12  # requests or tokens: no real limit is higher
 MAX_BYTES = 1_000_000  # of one answer
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}  # seconds
 STATUS = re.compile(r"[45][0-9]{2}", re.ASCII)
@@ -21,11 +21,11 @@ DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])")
 
 
 class TooLong(Exception):
-    """The server sends more than any recap has."""
+    """The server's answer is longer than any recap."""
 
 
 class Compressed(Exception):
-    """The server compresses its answer, though it was asked not to."""
+    """The server's answer is compressed, though we asked for no compression."""
 
 
 class _Bounded(AsyncByteStream):
@@ -47,7 +47,7 @@ class _Bounded(AsyncByteStream):
 
 
 async def limit_size(response: Response) -> None:
-    """Bound the memory that a response takes; a compressed one could be a thousand times as long as it looks."""
+    """Bound the memory that a response takes. Raises Compressed: decompressed it could be far longer."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise Compressed
     response.stream = _Bounded(cast(AsyncByteStream, response.stream))
@@ -59,7 +59,7 @@ def _count(value: object) -> int | None:
         number = math.ceil(float(value)) if isinstance(value, (int, float, str)) else -1
     except (ValueError, OverflowError):
         return None
-    return min(number, MOST) if number >= 0 and not isinstance(value, bool) else None
+    return min(number, MAX_COUNT) if number >= 0 and not isinstance(value, bool) else None
 
 
 def _text(value: object) -> str | None:
@@ -71,7 +71,7 @@ def _mapping(value: object) -> object:
 
 
 def _content(value: object) -> str:
-    """A text, or the texts among its parts; a part with the model's reasoning is left out."""
+    """The text, joined from its parts if it has parts; parts with the model's reasoning are left out."""
     parts = value if isinstance(value, list) else [value]
     shown = [
         part for part in parts if not isinstance(part, dict) or part.get("type", "text") in ("text", "output_text")
@@ -103,7 +103,7 @@ class Usage(BaseModel):
 
     @property
     def cached(self) -> int:
-        """Of the tokens in, what the server had read before."""
+        """Input tokens that the server had cached."""
         openai = max(self.cached_in_details, self.cached_tokens)
         return max(openai, self.prompt_cache_hit_tokens, self.cache_read_input_tokens)
 
@@ -129,7 +129,7 @@ class Choice(BaseModel):
 
     finish_reason: Text = None
     message: Annotated[AnswerMessage, BeforeValidator(_mapping)] = AnswerMessage()
-    error: Any = None  # OpenRouter's, where its provider stopped
+    error: Any = None  # OpenRouter: its provider stopped
 
     @property
     def end(self) -> str:
@@ -138,7 +138,7 @@ class Choice(BaseModel):
 
 
 class Completion(BaseModel):
-    """A chat completion. `choices` is empty where a filter stopped the question; `error`: OpenRouter's, with a 200."""
+    """A chat completion. `choices` is empty if a filter stopped the question; OpenRouter sends `error` with a 200."""
 
     model: Text = None
     service_tier: Text = None
@@ -170,7 +170,7 @@ def status_of(failure: object) -> int:
 
 
 def rate_limits(headers: Mapping[str, str]) -> dict[str, RateLimit]:
-    """The x-ratelimit headers, by "requests" and "tokens"; without those that are missing or can't be read."""
+    """The x-ratelimit headers by "requests" and "tokens"; those that are missing or malformed are left out."""
     limits: dict[str, RateLimit] = {}
     for name in ("requests", "tokens"):
         try:
@@ -178,7 +178,7 @@ def rate_limits(headers: Mapping[str, str]) -> dict[str, RateLimit]:
             reset = _duration(headers[f"x-ratelimit-reset-{name}"])
         except (KeyError, ValueError, OverflowError):
             continue
-        if 0 < limit < MOST and remaining < MOST:  # some servers say -1
+        if 0 < limit < MAX_COUNT and remaining < MAX_COUNT:  # some servers say -1
             limits[name] = RateLimit(limit, max(0, remaining), reset)
     return limits
 

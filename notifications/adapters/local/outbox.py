@@ -27,7 +27,7 @@ class Outbox:
         self._show = show
 
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, leaves: Callable[[], None]
+        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
         """Accepted, or UNSENT where the file stays locked. Raises DependencyDown where it can't be written."""
         line = {
@@ -45,7 +45,7 @@ class Outbox:
             return PushAnswer(PushResult.UNSENT, "LOCKED")
         except OSError as cause:
             raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
-        leaves()
+        on_first_byte()
         self._show(message, device.id)
         return ACCEPTED
 

@@ -34,7 +34,7 @@ from notifications.domain.model import (
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean, language_tag
 from notifications.domain.told_once import Candidates
-from notifications.ports import Listed
+from notifications.ports import UserDocument
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -81,16 +81,16 @@ def _missing(value: object) -> str:
     return "missing, or " if value is None else ""
 
 
-def listed(uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None) -> Listed:
+def listed(uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None) -> UserDocument:
     """The user, or why the job can't use this document."""
     try:
         if not isinstance(doc, Mapping):
             raise Malformed(f"users/{uid} is not a map of fields.")
-        return Listed(uid, user_from(uid, doc), "", created, updated, active(doc))
+        return UserDocument(uid, user_from(uid, doc), "", created, updated, active(doc))
     except Malformed as flaw:
-        return Listed(uid, None, str(flaw), created, updated, active(doc))
+        return UserDocument(uid, None, str(flaw), created, updated, active(doc))
     except UnicodeEncodeError:
-        return Listed(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
+        return UserDocument(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
 
 
 def active(doc: object) -> bool:
@@ -123,7 +123,7 @@ def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidate
         except Malformed:
             malformed += 1
         else:
-            conversations += [conversation] if conversation and not candidates.under_way(conversation) else []
+            conversations += [conversation] if conversation and not candidates.is_for_next_recap(conversation) else []
     return conversations, malformed
 
 

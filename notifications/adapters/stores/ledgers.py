@@ -70,7 +70,7 @@ class TransactionalLedger(ABC):
             rests_on=op,
         )
 
-    async def legacy(self, op: Opening, summary: Summary) -> Decision:
+    async def end_as_legacy(self, op: Opening, summary: Summary) -> Decision:
         return await self._transact(
             op.uid, op.date, lambda seen: delivery.legacy(op, summary, seen, self._rules), user=True
         )
@@ -101,9 +101,9 @@ class TransactionalLedger(ABC):
         record = partial(
             delivery.record_pushes, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
         )
-        if opened is not None and opened.entry is not None and opened.version is not None:
-            decision = record(ledger=opened.entry)
-            if await self._commit_unchanged(uid, opened.entry, opened.version, decision):
+        if opened is not None and opened.ledger is not None and opened.version is not None:
+            decision = record(ledger=opened.ledger)
+            if await self._commit_unchanged(uid, opened.ledger, opened.version, decision):
                 return decision
         return await self._transact(uid, day, lambda seen: record(ledger=seen.ledger), user=False)
 

@@ -21,7 +21,7 @@ from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
 from notifications.domain.model import DayState
-from notifications.ports import Listed
+from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
@@ -49,7 +49,7 @@ class ResendSelection:
 
 async def resend_many(selection: ResendSelection, context: Context, *, write: bool) -> int:
     """Exit 0 where each has its recap; 5 where a user is still without; else what stopped it."""
-    async with context.open_parts() as parts:
+    async with context.open_services() as parts:
         run = Run(parts, context.offset, context.terminated)
         await run.check_clocks()
         now = await context.claims.now() + context.offset
@@ -66,7 +66,7 @@ async def resend_many(selection: ResendSelection, context: Context, *, write: bo
     return bulk.exit_code()
 
 
-async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[Listed]:
+async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[UserDocument]:
     async with aclosing(days.rows()) as rows:
         async for row in rows:
             if selection.includes(row):
@@ -93,7 +93,7 @@ class BulkResend:
     @property
     def stops(self) -> bool:
         """Whether no further day is begun."""
-        return self.run.stops or bool(self.defects)
+        return self.run.is_stopping or bool(self.defects)
 
     @property
     def has_room(self) -> bool:
@@ -101,7 +101,7 @@ class BulkResend:
         limited = sum(self.counts[kind] for kind in LIMITED) + len(self.tasks) + len(self.waiting)
         return self.selection.limit is None or limited < self.selection.limit
 
-    async def count(self, chosen: AsyncGenerator[Listed]) -> None:
+    async def count(self, chosen: AsyncGenerator[UserDocument]) -> None:
         """The counts that sending would come to, by the same checks; nothing is written, asked or pushed."""
         async with aclosing(chosen):
             async for listed in chosen:
@@ -113,21 +113,21 @@ class BulkResend:
                     self.counts[refused.kind] += 1
         self._print_counts(" (dry run: nothing was claimed, sent or written)")
 
-    async def send(self, chosen: AsyncGenerator[Listed]) -> None:
+    async def send(self, chosen: AsyncGenerator[UserDocument]) -> None:
         """Each of them; then those that wait, each when its wait is over."""
         run = self.run
         async with run.pace.following():
             await self.send_each(chosen)
-            if self.waiting and not run.stops:
+            if self.waiting and not run.is_stopping:
                 waits = f"{len(self.waiting)} wait: for a device, or for the lease of a run, which may have died."
                 say_wrapped(waits, "  ")
-            while self.waiting and not run.stops:
+            while self.waiting and not run.is_stopping:
                 await self.send_each(self._whose_wait_is_over())
-            await run.pusher.delete_dead_tokens(run.parts.store)
+            await run.pusher.delete_dead_tokens(run.services.store)
 
-    async def send_each(self, chosen: AsyncGenerator[Listed]) -> None:
+    async def send_each(self, chosen: AsyncGenerator[UserDocument]) -> None:
         """As many at once as a tick serves. A user's trouble cancels no other user's push."""
-        limits = self.run.parts.limits
+        limits = self.run.services.limits
         gaps = limits.concurrency
         try:
             async with aclosing(chosen):
@@ -158,7 +158,7 @@ class BulkResend:
         if defect := task.exception():
             self.defects.append(defect)
 
-    async def _send(self, listed: Listed) -> None:
+    async def _send(self, listed: UserDocument) -> None:
         run, uid, day = self.run, listed.uid, self.selection.day
         try:
             await run.pace.wait()
@@ -169,16 +169,16 @@ class BulkResend:
             self._count(kind, "" if entry.state is DayState.SENT else f"{uid}: {kind}.")
         except Refused as refused:
             if refused.wait is not None:
-                self.waiting[uid] = run.parts.clock.seconds() + refused.wait.total_seconds()
+                self.waiting[uid] = run.services.clock.seconds() + refused.wait.total_seconds()
             else:
                 self._count(refused.kind, "" if refused.kind == "had theirs" else str(refused))
         except Unfinished as unfinished:
-            self._count(UNFINISHED, "" if run.stops else str(unfinished))
+            self._count(UNFINISHED, "" if run.is_stopping else str(unfinished))
         except (Malformed, KeyTrouble, ItemFault) as flaw:  # this user's own
             self._count(UNFINISHED, f"{uid} {day}: {flaw}")
         except StoreDown as failure:
-            run.reads.failed(failure)  # many in a row stop the command
-            self._count(UNFINISHED, "" if run.stops else f"{uid} {day}: {failure}")
+            run.read_breaker.record_failure(failure)  # many in a row stop the command
+            self._count(UNFINISHED, "" if run.is_stopping else f"{uid} {day}: {failure}")
         except RecapError as trouble:
             run.stop_claiming(trouble)
             self._count(UNFINISHED, "")
@@ -190,16 +190,16 @@ class BulkResend:
             if self.sentences <= MAX_SENTENCES:
                 say_wrapped(sentence, "    ", "  ")
 
-    async def _whose_wait_is_over(self) -> AsyncGenerator[Listed]:
-        wait = min(LONGEST_WAIT.total_seconds(), min(self.waiting.values()) - self.run.parts.clock.seconds())
+    async def _whose_wait_is_over(self) -> AsyncGenerator[UserDocument]:
+        wait = min(LONGEST_WAIT.total_seconds(), min(self.waiting.values()) - self.run.services.clock.seconds())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(LOOK_AGAIN.total_seconds(), wait)):
                 await self.run.terminated.wait()
-        now = self.run.parts.clock.seconds()
+        now = self.run.services.clock.seconds()
         for uid in [uid for uid, due in self.waiting.items() if due <= now]:
             if self.stops:
                 return
-            listed = await self.run.parts.store.user(uid)
+            listed = await self.run.services.store.user_document(uid)
             if listed is not None:
                 yield listed
             else:
@@ -211,7 +211,7 @@ class BulkResend:
         self.counts[UNFINISHED] += len(self.waiting)
         if self.sentences > MAX_SENTENCES:
             say_wrapped(f"and {self.sentences - MAX_SENTENCES} more that were not sent", "    ", "  ")
-        calls = self.run.parts.summarizer.calls if self.run.parts.summarizer else 0
+        calls = self.run.services.summarizer.calls if self.run.services.summarizer else 0
         self._print_counts(f"; {self.run.counts.pushes} pushes, {calls} LLM calls")
 
     def _print_counts(self, more: str) -> None:
@@ -228,11 +228,11 @@ class BulkResend:
         return 5 if any(self.counts[kind] for kind in WITHOUT_RECAP) else 0
 
 
-async def expected(run: Run, listed: Listed, day: date) -> str:
+async def expected(run: Run, listed: UserDocument, day: date) -> str:
     """What a resend would be counted as, by reads alone. Raises Refused."""
     user, _, ledgers = await check(run, listed, day)
-    [record] = await run.parts.claims.read([user_key(user.uid, day)])
-    now = await run.parts.claims.now()
+    [record] = await run.services.claims.read([user_key(user.uid, day)])
+    now = await run.services.claims.now()
     if live_for(record, now):
         return "being sent"
     today = ledgers.today
@@ -240,9 +240,9 @@ async def expected(run: Run, listed: Listed, day: date) -> str:
         case Gate.UNREADABLE | Gate.INVERTED:
             return UNFINISHED
         case Gate.OPEN:
-            taken = take("-", Snapshot(today, now), run.parts.limits.ledger_rules).step
+            taken = take("-", Snapshot(today, now), run.services.limits.ledger_rules).step
             return {NextStep.BUSY: "being sent", NextStep.FINAL: DayState.GAVE_UP.value}.get(taken, "sent")
         case Gate.ENDED | Gate.LEGACY:
             return "sent"  # its recap is stored
-    material = (await read_conversations(run.parts.store, ledgers)).material(run.parts.limits.min_words)
+    material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
     return "sent" if material is not None else NOTHING_TO_SAY

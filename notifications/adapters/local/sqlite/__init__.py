@@ -24,7 +24,7 @@ from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Listed, Mended
+from notifications.ports import Decided, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -85,7 +85,9 @@ class SqliteStore(TransactionalLedger):
         self._thread.shutdown(wait=False)
 
     @_in_thread
-    def due_users(self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int) -> list[Listed]:
+    def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[UserDocument]:
         """As the columns have it; a document that contradicts them is a flaw."""
         marks = ",".join("?" * len(zones))
         rows = self._db.execute(
@@ -96,12 +98,12 @@ class SqliteStore(TransactionalLedger):
         )
         return [_matching(_listed(row), zones, hour) for row in rows]
 
-    def _user(self, uid: str) -> Listed | None:
+    def _user(self, uid: str) -> UserDocument | None:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
         row = self._db.execute(query, (uid,)).fetchone()
         return _listed(row) if row else None
 
-    user = _in_thread(_user)
+    user_document = _in_thread(_user)
 
     def _user_doc(self, uid: str) -> object:
         """The user document as it is; None where there is none, or no JSON in it."""
@@ -109,7 +111,7 @@ class SqliteStore(TransactionalLedger):
         return from_json(row[0]) if row else None
 
     @_in_thread
-    def all_users(self, after: str | None, limit: int) -> list[Listed]:
+    def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
         return [_listed(row) for row in self._db.execute(query, (after or "", limit))]
 
@@ -123,9 +125,9 @@ class SqliteStore(TransactionalLedger):
         rows = self._db.execute(
             "SELECT id, doc FROM conversations WHERE uid = ? AND created_at >= ? AND created_at < ? "
             "ORDER BY created_at DESC",
-            (uid, micros(candidates.since), micros(candidates.until)),
+            (uid, micros(candidates.first_untold), micros(candidates.until)),
         )
-        newest = list(islice((row for row in rows if not candidates.leave_out(uid, row[0])), MAX_READ))
+        newest = list(islice((row for row in rows if not candidates.is_told(uid, row[0])), MAX_READ))
         return documents.conversations_from(((key, from_json(doc)) for key, doc in reversed(newest)), candidates)
 
     @_in_thread
@@ -218,7 +220,7 @@ class SqliteStore(TransactionalLedger):
                 read_time=now,
                 active=documents.active(account) if user else True,
                 summary=self._summary(uid, day) if summary else None,
-                around={neighbour: ledgers.get(neighbour) for neighbour in again},
+                nearby={neighbour: ledgers.get(neighbour) for neighbour in again},
             )
             decision = decide(snapshot)
             entry = decision.to_store(now)
@@ -234,7 +236,7 @@ class SqliteStore(TransactionalLedger):
                     "INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?)",
                     (uid, recap.date.isoformat(), recap.id, to_json(recap_to(recap))),
                 )
-        return replace(decision, entry=entry)
+        return replace(decision, ledger=entry)
 
     @_in_thread
     def _read_kept(self, uid: str, day: date, key: str) -> object:
@@ -298,13 +300,13 @@ class SqliteStore(TransactionalLedger):
                 self._db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608 - our own names
 
 
-def _listed(row: tuple[str, str, int | None, int | None]) -> Listed:
+def _listed(row: tuple[str, str, int | None, int | None]) -> UserDocument:
     uid, doc, *times = row
     created, updated = (None if time is None else datetime.fromtimestamp(time / 1_000_000, UTC) for time in times)
     return documents.listed(uid, from_json(doc), created, updated)
 
 
-def _matching(listed: Listed, zones: Sequence[str], hour: int) -> Listed:
+def _matching(listed: UserDocument, zones: Sequence[str], hour: int) -> UserDocument:
     """The user if the document agrees with the columns that were queried, else the flaw."""
     user = listed.user
     if user is not None and user.enabled and user.hour == hour and user.zone in zones:

@@ -25,7 +25,7 @@ from notifications.domain.model import Conversation, DayState, Device, Ledger, S
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Listed, Mended
+from notifications.ports import Decided, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -104,7 +104,7 @@ class FirestoreStore(TransactionalLedger):
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[Listed]:
+    ) -> list[UserDocument]:
         """Enabled users of these zones (30 at most) and this hour, by id."""
         query = (
             self._client.collection("users")
@@ -120,12 +120,12 @@ class FirestoreStore(TransactionalLedger):
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
 
-    async def all_users(self, after: str | None, limit: int) -> list[Listed]:
+    async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = self._client.collection("users").select(USER_FIELDS)
         last = None if after is None else self._user(after)
         return [_listed(user) for user in await self._page(query, last, limit)]
 
-    async def user(self, uid: str) -> Listed | None:
+    async def user_document(self, uid: str) -> UserDocument | None:
         user = await self._read(self._user(uid))
         return _listed(user) if user.exists else None
 
@@ -137,24 +137,24 @@ class FirestoreStore(TransactionalLedger):
         newest_first = (
             self._user(uid)
             .collection("conversations")
-            .where(filter=FieldFilter("created_at", ">=", candidates.since))
+            .where(filter=FieldFilter("created_at", ">=", candidates.first_untold))
             .where(filter=FieldFilter("created_at", "<", candidates.until))
             .order_by("created_at", AsyncQuery.DESCENDING)
             .select(documents.CONVERSATION_FIELDS)
             .limit(CONVERSATIONS_A_PAGE)
         )
         page = await self._query(newest_first, self._database.page_seconds)
-        newest = [one for one in page if not candidates.leave_out(uid, one.id)]
+        newest = [one for one in page if not candidates.is_told(uid, one.id)]
         while len(page) == CONVERSATIONS_A_PAGE and len(newest) < MAX_READ:
             page = await self._query(newest_first.start_after(page[-1]), self._database.page_seconds)
-            newest += [one for one in page if not candidates.leave_out(uid, one.id)]
+            newest += [one for one in page if not candidates.is_told(uid, one.id)]
         conversations: list[Conversation] = []
         malformed = 0
         for snapshot in reversed(newest[:MAX_READ]):
             doc = snapshot.to_dict() or {}
             try:
                 conversation = documents.conversation_from(snapshot.id, doc)
-                if conversation is None or candidates.under_way(conversation):
+                if conversation is None or candidates.is_for_next_recap(conversation):
                     continue
                 if not conversation.overview:
                     transcript = await self._read(snapshot.reference, [TRANSCRIPT])
@@ -331,7 +331,7 @@ class FirestoreStore(TransactionalLedger):
                 read_time=entry.read_time,
                 active=documents.active(account_doc) if user else True,
                 summary=other,
-                around={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
+                nearby={one: _ledger_of(read[reference.path], one) for one, reference in around.items()},
             )
             decision = decide(snapshot)
             changes = _changes(stored, decision)
@@ -359,7 +359,7 @@ class FirestoreStore(TransactionalLedger):
         return done
 
 
-def _listed(user: DocumentSnapshot) -> Listed:
+def _listed(user: DocumentSnapshot) -> UserDocument:
     return documents.listed(user.id, user.to_dict() or {}, user.create_time, user.update_time)
 
 
@@ -374,9 +374,9 @@ def _owner(snapshot: DocumentSnapshot) -> str:
 
 def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:
     """The fields to write: unknown ones stay. Two are filled in by the server's clock."""
-    if not decision.write or decision.entry is None:
+    if not decision.write or decision.ledger is None:
         return {}
-    changes = documents.ledger_changes(before, decision.entry)
+    changes = documents.ledger_changes(before, decision.ledger)
     stamped = {"sending_at": decision.stamp_sending, "sent_at": decision.stamp_sent}
     stamps = {name: firestore.SERVER_TIMESTAMP for name, wanted in stamped.items() if wanted}
     return {name: firestore.DELETE_FIELD if value is None else value for name, value in changes.items()} | stamps

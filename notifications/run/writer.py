@@ -28,13 +28,13 @@ from notifications.recap import verify
 from notifications.recap.answer import read_answer, read_facts, unfounded
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
-from notifications.recap.extract import digest
+from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
 from notifications.recap.plan import BYTES_A_TOKEN, EXTRACT, NOTHING_COVERED, Note, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
 from notifications.recap.stand_ins import finished
 from notifications.recap.verify import Verdict
-from notifications.run.asking import Asking, Reservation, run_in_thread_if_large
+from notifications.run.llm_session import LLMSession, Reservation, run_in_thread_if_large
 from notifications.run.state import Run
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ Verdicts = Mapping[tuple[str, str], Verdict]
 
 
 @dataclass(slots=True)
-class Writing:
+class RecapWriter:
     """One day's recap in the making.
 
     `keeps`: whether what is paid is stored, so that it is not paid twice. `resumes`: whether an earlier run may have
@@ -56,7 +56,7 @@ class Writing:
 
     run: Run
     m: Material
-    asking: Asking
+    asking: LLMSession
     uid: str
     day: date
     keeps: bool = True
@@ -66,7 +66,7 @@ class Writing:
     drafts: list[Draft] = field(default_factory=list)  # of each whole answer, in order
     dropped: list[tuple[str, str]] = field(default_factory=list)  # of all answers, and why: for `preview`
     verdicts: Verdicts = field(default_factory=dict)  # of the second look that counts
-    looking: Asking | None = None  # the second look's calls
+    looking: LLMSession | None = None  # the second look's calls
     _parts: Sequence[Sequence[Note]] = ()  # the notes of each call
     _bad_parts: int = 0
     _question: Question | None = None  # of the last whole answer
@@ -95,19 +95,21 @@ class Writing:
         return None if kept is None else self._finish(_unverified(kept))
 
     async def _plan(self) -> None:
-        limits = self.run.parts.limits
-        shorten = partial(digest, split=self.run.parts.split_sentences, language=self.m.language)
+        limits = self.run.services.limits
+        digest = partial(make_digest, split=self.run.services.split_sentences, language=self.m.language)
         bounds = limits.max_prompt_tokens, limits.max_parts
-        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, shorten)).parts
+        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, digest)).parts
 
     async def _kept_draft(self) -> Draft | None:
         """What an earlier run stored of this very material."""
         with suppress(RecapError):
-            return await self.run.reads.watch(self.run.parts.store.kept_draft(self.uid, self.day, self._draft_key()))
+            return await self.run.read_breaker.watch(
+                self.run.services.store.kept_draft(self.uid, self.day, self._draft_key())
+            )
         return None
 
     def _draft_key(self) -> str:
-        return question_hash(*(recap_question(self.m, part, self.run.parts.style) for part in self._parts))
+        return question_hash(*(recap_question(self.m, part, self.run.services.style) for part in self._parts))
 
     @property
     def _notes(self) -> list[Note]:
@@ -116,7 +118,7 @@ class Writing:
     @property
     def _room(self) -> int:
         """Bytes of one prompt's notes."""
-        return int(self.run.parts.limits.max_prompt_tokens * BYTES_A_TOKEN)
+        return int(self.run.services.limits.max_prompt_tokens * BYTES_A_TOKEN)
 
     async def _write(self) -> Draft:
         """What the LLM writes, in parts where the day is long. Raises ItemFault, ProviderFault, OverBudget."""
@@ -124,7 +126,7 @@ class Writing:
         if len(parts) == 1:
             try:
                 self.coverage.update(note.how for note in parts[0])
-                return await self._write_whole(recap_question(self.m, parts[0], self.run.parts.style))
+                return await self._write_whole(recap_question(self.m, parts[0], self.run.services.style))
             except ItemFault as fault:
                 if fault.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
@@ -143,7 +145,7 @@ class Writing:
             return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
             best = max(self.drafts, key=verify.count_sentences, default=None)
-            if best is None or best.says_nothing:
+            if best is None or best.is_empty:
                 raise
             return best
 
@@ -157,15 +159,15 @@ class Writing:
         coverage = {**NOTHING_COVERED, **self.coverage}
         draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
         self.drafts.append(draft)
-        if draft.says_nothing or 2 * evidence.without_evidence > checked:
+        if draft.is_empty or 2 * evidence.without_evidence > checked:
             raise unfounded(evidence)
         return draft
 
     async def _facts_of(self, part: Sequence[Note], halvings: int) -> Sequence[Cited]:
         """What is in a part of the day; what was paid for once is not paid again."""
-        store, question = self.run.parts.store, part_question(self.m, part)
+        store, question = self.run.services.store, part_question(self.m, part)
         key = question_hash(question)
-        facts = await self.run.reads.watch(store.part(self.uid, self.day, key)) if self.keeps else None
+        facts = await self.run.read_breaker.watch(store.part(self.uid, self.day, key)) if self.keeps else None
         if facts is None:
             try:
                 facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
@@ -173,7 +175,7 @@ class Writing:
                 return await self._facts_in_its_place(part, halvings, fault)
             if self.keeps:
                 with suppress(StoreDown):  # then it may be paid again; this recap goes on
-                    await self.run.reads.watch(store.put_part(self.uid, self.day, key, facts))
+                    await self.run.read_breaker.watch(store.put_part(self.uid, self.day, key, facts))
         self.coverage.update(note.how for note in part)
         return facts
 
@@ -196,7 +198,7 @@ class Writing:
         self._bad_parts += 1
         self.coverage[EXTRACT] += len(part)
         conversations = [self.m.conversations[note.number - 1] for note in part]
-        digests = [(digest(c, self.run.parts.split_sentences, self.m.language), c.id) for c in conversations]
+        digests = [(make_digest(c, self.run.services.split_sentences, self.m.language), c.id) for c in conversations]
         return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
 
     def _join(self, facts: Sequence[Cited]) -> Question:
@@ -206,7 +208,7 @@ class Writing:
             bad = self.dropped or self._bad_parts
             reason = ItemReason.INVALID_ANSWER if bad else ItemReason.NOTHING_SAID
             raise ItemFault(reason, "The LLM found nothing to tell in any part of this day.")
-        return join_question(self.m, fitting, numbers, self.run.parts.style)
+        return join_question(self.m, fitting, numbers, self.run.services.style)
 
     async def _verify(self, draft: Draft) -> Draft:
         """What the second look leaves of it, or of a second answer where over half was refused.
@@ -220,7 +222,7 @@ class Writing:
         self.verdicts = verdicts
         if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
             kept = await self._better(kept, self._question)
-        if kept.says_nothing:
+        if kept.is_empty:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
         return kept
 
@@ -235,7 +237,7 @@ class Writing:
             draft = await self.asking.read(question, reader, self.m.size, reserved=reserved, once=True)
             verdicts = await self._second_look(draft)
         except (ItemFault, ProviderFault, OverBudget) as fault:
-            log.info("recap.not_better", **self.facts, reason=str(fault))
+            log.info("recap.not_better", **self.log_context, reason=str(fault))
             return kept
         finally:
             self.may_wait = may_wait
@@ -258,7 +260,7 @@ class Writing:
         try:
             return await self._ask_the_judge(self.looking, draft, self._room)
         except (ItemFault, OverBudget) as fault:
-            log.warning("second_look.failed", **self.facts, reason=str(fault))
+            log.warning("second_look.failed", **self.log_context, reason=str(fault))
         except ProviderFault as fault:
             if fault.config:
                 self.run.end_second_looks(fault)
@@ -267,13 +269,13 @@ class Writing:
                     str(fault), name=verify.NAME, retry_after=fault.retry_after, opens=fault.opens, unpaid=fault.unpaid
                 ) from fault
             else:
-                log.warning("second_look.failed", **self.facts, reason=str(fault))
+                log.warning("second_look.failed", **self.log_context, reason=str(fault))
         except Exception:  # the one place that keeps a defect of ours from a recap that is paid
             self.run.defects += 1
-            log.exception("second_look.defect", **self.facts)
+            log.exception("second_look.defect", **self.log_context)
         return None
 
-    async def _ask_the_judge(self, looking: Asking, draft: Draft, room: int, halvings: int = 0) -> Verdicts | None:
+    async def _ask_the_judge(self, looking: LLMSession, draft: Draft, room: int, halvings: int = 0) -> Verdicts | None:
         """`room`: bytes of its prompt; half of what was sent, where the server finds that too long."""
         evidence = Evidence(self.m, self._notes)
         look = await run_in_thread_if_large(self.m.size, verify.second_look, self.m, draft, evidence, room)
@@ -289,7 +291,7 @@ class Writing:
                 raise
             return await self._ask_the_judge(looking, draft, sent // 2, halvings + 1)
         if verdicts is None:
-            log.warning("second_look.unbelievable", **self.facts)
+            log.warning("second_look.unbelievable", **self.log_context)
         return verdicts
 
     async def _keep(self, draft: Draft) -> bool:
@@ -298,7 +300,9 @@ class Writing:
             return False
         paid = replace(draft, metadata=self._metadata(draft))
         try:
-            await self.run.reads.watch(self.run.parts.store.keep_draft(self.uid, self.day, self._draft_key(), paid))
+            await self.run.read_breaker.watch(
+                self.run.services.store.keep_draft(self.uid, self.day, self._draft_key(), paid)
+            )
         except RecapError:  # a store that refuses too: then it is sent without
             return False
         return True
@@ -347,7 +351,7 @@ class Writing:
         return {**models, **spent.as_metadata()}
 
     @property
-    def facts(self) -> dict[str, str]:
+    def log_context(self) -> dict[str, str]:
         """Who and when, for each event."""
         return {"uid": self.uid, "date": str(self.day)}
 

@@ -32,7 +32,7 @@ Reservation = tuple[str, str]  # a day's key and a token: money that is taken un
 
 TRIES = 2  # of one question, inside one user's deadline; then the extract, or the claim's own retry, takes over
 FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=5)  # with the claim held; what asks for more gets the claim's own wait
+MAX_PAUSE = timedelta(seconds=5)  # with the claim held; what asks for more gets the claim's own wait
 WRITING_SHARE = 0.7  # of the user's deadline; the second look has the rest
 CHEAP_SHARE = 0.5  # of either's time: then the same question is asked at the full price
 NEW_ANSWER_SHARE = 0.4  # of the deadline, that a whole new answer needs
@@ -40,7 +40,7 @@ THREAD_FROM = 8_000  # characters: a usual day takes a millisecond or two; a thr
 RETRIED = (ItemReason.TRUNCATED, ItemReason.INVALID_ANSWER, ItemReason.UNFOUNDED)
 
 
-class Asking:
+class LLMSession:
     """The calls to one LLM for one recap. `deadline`: how long all calls of the recap may take, from `begun`.
 
     `share`: how much of it may be used up when its last call ends.
@@ -63,13 +63,13 @@ class Asking:
         self._llm = llm
         self._deadline = deadline.total_seconds()
         self._share = share
-        self._begun = run.parts.clock.seconds() if begun is None else begun
+        self._begun = run.services.clock.seconds() if begun is None else begun
         self._cheap_until: float | None = None
         self._asked_twice = False
 
     @property
     def _used(self) -> float:
-        return self._run.parts.clock.seconds() - self._begun
+        return self._run.services.clock.seconds() - self._begun
 
     @property
     def seconds_left(self) -> float:
@@ -87,9 +87,9 @@ class Asking:
         self._share = used + (1 - used) * WRITING_SHARE
         self._asked_twice, self._cheap_until = True, None
 
-    def second_look(self, llm: Summarizer) -> Asking:
+    def second_look(self, llm: Summarizer) -> LLMSession:
         """The calls of the second look: they have what is left of the deadline."""
-        return Asking(self._run, llm, timedelta(seconds=self._deadline), share=1.0, begun=self._begun)
+        return LLMSession(self._run, llm, timedelta(seconds=self._deadline), share=1.0, begun=self._begun)
 
     async def read(
         self,
@@ -124,7 +124,7 @@ class Asking:
                     question = ask_again(question, str(fault))
             except ProviderFault as fault:
                 pause = jittered(fault.retry_after or FIRST_PAUSE, 1, 1.5)
-                fits = pause.total_seconds() < self.seconds_left and pause <= LONGEST_PAUSE * 1.5
+                fits = pause.total_seconds() < self.seconds_left and pause <= MAX_PAUSE * 1.5
                 if fault.opens or not tries_left or not fits:
                     raise
                 await asyncio.sleep(pause.total_seconds())
@@ -152,10 +152,10 @@ class Asking:
             raise ProviderFault("No time is left for the LLM (RECAP_USER_DEADLINE_SECONDS).", unpaid=True)
         reservation = reserved or await self.reserve(question)
         self.bytes_sent += len(question.instructions.encode()) + len(question.notes.encode())
-        clock = self._run.parts.clock
+        clock = self._run.services.clock
         called_at = clock.seconds()
         try:
-            with self._run.parts.telemetry.span("chat", self._llm.model):
+            with self._run.services.telemetry.span("chat", self._llm.model):
                 answer = await self._llm.ask(question, timedelta(seconds=seconds), cheap=cheap)
                 self._count(replace(answer.spent, seconds=clock.seconds() - called_at))
         except (ItemFault, ProviderFault) as fault:
@@ -173,11 +173,11 @@ class Asking:
     def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
         self._run.counts.spend(spent)
-        self._run.parts.telemetry.record_call(spent, self._llm.model, error)
+        self._run.services.telemetry.record_call(spent, self._llm.model, error)
 
     async def reserve(self, question: Question) -> Reservation | None:
         """Take what a call can cost at most from the day's budget; None where there is none. Raises OverBudget."""
-        claims, budget = self._run.parts.claims, self._run.parts.limits.daily_budget_usd
+        claims, budget = self._run.services.claims, self._run.services.limits.daily_budget_usd
         worst = await self._llm.worst_cost(question) if budget is not None else None
         if budget is None or worst is None:
             return None
@@ -199,7 +199,7 @@ class Asking:
         """Replace a reservation by what was spent. Where that fails the worst cost stays taken."""
         if reservation is not None:
             with suppress(ClaimsDown, ConfigFault, KeyTrouble):
-                await self._run.parts.claims.settle(*reservation, micro_usd)
+                await self._run.services.claims.settle(*reservation, micro_usd)
 
 
 async def run_in_thread_if_large(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
