@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +49,17 @@ def overview(evening: Evening) -> list[str]:
 def kinds(evening: Evening) -> list[str]:
     """What was asked, in order."""
     return [question.name for question in evening.summarizer.asked]
+
+
+def before_each_call(evening: Evening, look: Callable[[Question, timedelta, bool], object]) -> None:
+    """The question, its seconds, and whether it is for the cheap tier; what looks may turn the clock, or raise."""
+    real = evening.summarizer.ask
+
+    async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        look(question, timeout, cheap)
+        return await real(question, timeout, cheap=cheap)
+
+    evening.summarizer.ask = ask  # type: ignore[method-assign]
 
 
 def spent(evening: Evening) -> Any:
@@ -261,16 +273,14 @@ async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() ->
 async def test_where_the_cheap_tier_does_not_serve_the_other_is_asked_at_once() -> None:
     evening = one_user()
     asked: list[bool] = []
-    real = evening.summarizer.ask
 
-    async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def look(question: Question, timeout: timedelta, cheap: bool) -> None:
         asked.append(cheap)
-        if not cheap:
-            return await real(question, timeout, cheap=cheap)
-        assert timeout.total_seconds() <= evening.limits.user_deadline_seconds / 2
-        raise ProviderFault("No capacity.", cheap=True, unpaid=True)
+        if cheap:
+            assert timeout.total_seconds() <= evening.limits.user_deadline_seconds / 2
+            raise ProviderFault("No capacity.", cheap=True, unpaid=True)
 
-    evening.summarizer.ask = ask  # type: ignore[method-assign]
+    before_each_call(evening, look)
     assert outcomes(await evening.tick()) == {"sent": 1}
     assert (asked, summary(evening)["metadata"]["source"]) == ([True, False], "llm")
 
@@ -382,13 +392,11 @@ async def test_money_for_a_call_that_there_is_no_time_for_is_given_back() -> Non
     evening = long_day(daily_budget_usd=1.0)
     evening.verifies = True
     evening.summarizer.worst = 120
-    real = evening.summarizer.ask
 
-    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def slow(question: Question) -> None:
         evening.now += timedelta(seconds=0.12 * evening.limits.user_deadline_seconds)
-        return await real(question, timeout, cheap=cheap)
 
-    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    evening.summarizer.script = slow
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert kinds(evening) == ["daily_notes"] * 6
     assert spent(evening) == {"total": 300}

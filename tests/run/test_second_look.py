@@ -17,7 +17,7 @@ from notifications.recap import verify
 from notifications.recap.verify import NAME, QUOTE
 from notifications.run.termination import Termination
 from notifications.testing.answers import Refuses, item, recap_answer, verdicts_answer
-from tests.run.test_recap import add_talks, kinds, long_day, overview, spent, summary, with_overview
+from tests.run.test_recap import add_talks, before_each_call, kinds, long_day, overview, spent, summary, with_overview
 from tests.support.evening import Evening, outcomes
 
 DOWN = ProviderFault("It answers 503.", retry_after=timedelta(0))
@@ -396,14 +396,13 @@ async def test_the_writing_ends_at_seventy_percent_of_the_deadline_and_the_secon
     """Each call is slow, and uses up what it is given but for a second."""
     evening = looked_at()
     given: dict[str, list[tuple[float, float]]] = {RECAP: [], NAME: []}
-    real, begun = evening.summarizer.ask, evening.seconds()
+    begun = evening.seconds()
 
-    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def slow(question: Question, timeout: timedelta, cheap: bool) -> None:
         given[question.name].append((evening.seconds() - begun, timeout.total_seconds()))
         evening.now += timeout - timedelta(seconds=1)
-        return await real(question, timeout, cheap=cheap)
 
-    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    before_each_call(evening, slow)
     assert outcomes(await evening.tick()) == {"sent": 1}
     whole = 0.95 * evening.limits.user_deadline_seconds
     [(at, seconds)], [(later, rest)] = given[RECAP], given[NAME]
@@ -416,12 +415,12 @@ async def test_a_writing_that_takes_all_of_its_time_leaves_the_rest_unused_and_c
     evening = looked_at()
     begun = evening.seconds()
 
-    async def hangs(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def hangs(question: Question, timeout: timedelta, cheap: bool) -> None:
         evening.summarizer.asked.append(question)
         evening.now += timeout
         raise ProviderFault("Too slow.")
 
-    evening.summarizer.ask = hangs  # type: ignore[method-assign]
+    before_each_call(evening, hangs)
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert set(kinds(evening)) == {RECAP}
     assert evening.seconds() - begun <= 0.7 * 0.95 * evening.limits.user_deadline_seconds
