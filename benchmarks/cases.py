@@ -35,7 +35,7 @@ def cases(repeats: int = REPEATS) -> dict[str, Case]:
 
 SHORT: dict[str, Case] = {
     "redis": lambda: cost.redis_cost(100),
-    "memory": lambda: cost.memory(200, 2_000),
+    "memory": lambda: cost.memory(200, 1_000),
     "money": lambda: money.money(24, short=True),
 }
 SHORT_ON_EMULATOR: dict[str, Case] = {

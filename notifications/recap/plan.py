@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from notifications.domain.model import Conversation
+from notifications.domain.model import Cited, Conversation
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean
 from notifications.recap.material import Material, held_at
@@ -24,6 +24,8 @@ MAX_ITEMS = 100  # events, and tasks, of a conversation
 MIN_NOTE = 120  # bytes; a shorter note would have little more than its number
 LINE_BYTES = 7  # a marker, a space and a line break
 DIGEST_BYTES = 240  # a note that is shortened to the conversation's digest
+FACT_OVERHEAD_BYTES = 40  # of one fact's markup in the notes of a join
+NUMBER_BYTES = 8  # of one cited conversation's number in the notes of a join
 ELLIPSIS = "…"
 WHOLE, PART, DIGEST = "whole", "part", "extract"  # how a note covers its conversation, as a draft stores it
 NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, DIGEST: 0}
@@ -186,3 +188,15 @@ def _note(number: int, conversation: Conversation, material: Material, tz: ZoneI
         text = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
         lines.append(Line("- done" if item.completed else "- to do", text))
     return Note(number, tuple(line for line in lines if line.text), PART if conversation.cut else WHOLE)
+
+
+def fit_facts(facts: Sequence[Cited], max_bytes: int) -> list[Cited]:
+    """As many facts as one call holds, chosen evenly over the day."""
+    size = sum(
+        len(f"{fact.text}{fact.quote}".encode()) + NUMBER_BYTES * len(fact.conversation_ids) + FACT_OVERHEAD_BYTES
+        for fact in facts
+    )
+    if size <= max_bytes:
+        return list(facts)
+    count = max(1, len(facts) * max_bytes // size)
+    return [facts[index * len(facts) // count] for index in range(count)]

@@ -30,7 +30,7 @@ from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.evidence import Evidence
 from notifications.recap.extract import make_digest
 from notifications.recap.material import Material
-from notifications.recap.plan import BYTES_A_TOKEN, DIGEST, NOTHING_COVERED, Note, halves, plan
+from notifications.recap.plan import BYTES_A_TOKEN, DIGEST, NOTHING_COVERED, Note, fit_facts, halves, plan
 from notifications.recap.prompt import ask_again, join_question, part_question, question_hash, recap_question
 from notifications.recap.stand_ins import fill_in
 from notifications.recap.verify import Verdict
@@ -42,8 +42,6 @@ log = structlog.get_logger()
 MAX_HALVINGS = 3  # of notes that a server finds too long: our estimate of their tokens may be wrong
 MAX_BAD_PARTS = 1  # parts that may be replaced by their digests; with more the model is at fault
 LISTED_BYTES = 20_000  # reserved for the sentences that the second look is asked about
-NUMBER_BYTES = 8  # of one cited conversation's number in the notes of a join
-FACT_OVERHEAD_BYTES = 40  # of one fact's markup in the notes of a join
 
 Verdicts = Mapping[tuple[str, str], Verdict]
 
@@ -233,7 +231,7 @@ class RecapWriter:
         """The question that joins the parts' facts. Raises ItemFault if there are none."""
         numbers = {talk.id: number for number, talk in enumerate(self._material.conversations, start=1)}
         known = [fact for fact in facts if set(fact.conversation_ids) <= numbers.keys()]
-        fitting = _fitting(known, self._prompt_bytes)
+        fitting = fit_facts(known, self._prompt_bytes)
         if not fitting:
             had_bad_answers = bool(self.dropped) or self._bad_parts > 0
             reason = ItemReason.INVALID_ANSWER if had_bad_answers else ItemReason.NOTHING_SAID
@@ -390,15 +388,3 @@ class RecapWriter:
 
 def _mark_unverified(draft: Draft) -> Draft:
     return replace(draft, checks={**draft.checks, "verified": False})
-
-
-def _fitting(facts: Sequence[Cited], max_bytes: int) -> list[Cited]:
-    """As many facts as one call holds, chosen evenly over the day."""
-    size = sum(
-        len(f"{fact.text}{fact.quote}".encode()) + NUMBER_BYTES * len(fact.conversation_ids) + FACT_OVERHEAD_BYTES
-        for fact in facts
-    )
-    if size <= max_bytes:
-        return list(facts)
-    count = max(1, len(facts) * max_bytes // size)
-    return [facts[index * len(facts) // count] for index in range(count)]

@@ -23,15 +23,20 @@ from tests.support.servers import wait_for
 NOW = ("--now", "2026-07-04T12:17:00Z")
 
 
-def environ(**env: str) -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env
-
-
-def run(folder: Path, *arguments: str, umask: int = 0o022, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def start(folder: Path, *arguments: str, umask: int = 0o022, **env: str) -> subprocess.Popen[str]:
+    environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env
+    return subprocess.Popen(
         [sys.executable, str(JOB), *arguments],
-        cwd=folder, env=environ(**env), capture_output=True, text=True, check=False, timeout=60, umask=umask,
+        cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask,
     )  # fmt: skip
+
+
+def run(folder: Path, *arguments: str, umask: int = 0o022, **env: str) -> tuple[int, str]:
+    """The exit code, and what it wrote to stderr: never a traceback."""
+    process = start(folder, *arguments, umask=umask, **env)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, err
 
 
 def open_to_others(folder: Path) -> list[str]:
@@ -40,17 +45,14 @@ def open_to_others(folder: Path) -> list[str]:
 
 
 def test_no_other_user_of_the_machine_can_read_what_is_stored(tmp_path: Path) -> None:
-    assert run(tmp_path, *NOW, umask=0o000).returncode == 0
-    assert open_to_others(tmp_path / ".recap") == []
-    assert (tmp_path / ".recap" / "outbox.jsonl").exists()
-
-
-def test_a_folder_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
-    assert run(tmp_path, *NOW).returncode == 0
-    (tmp_path / ".recap").chmod(0o755)
-    (tmp_path / ".recap" / "recap.sqlite3").chmod(0o644)
-    assert run(tmp_path, "audit", "--date", "2026-07-04").returncode in (0, 1)
-    assert open_to_others(tmp_path / ".recap") == []
+    """Neither in a new folder nor, from the next command on, in one of an earlier version."""
+    data = tmp_path / ".recap"
+    assert run(tmp_path, *NOW, umask=0o000)[0] == 0
+    assert (open_to_others(data), (data / "outbox.jsonl").exists()) == ([], True)
+    data.chmod(0o755)
+    (data / "recap.sqlite3").chmod(0o644)
+    assert run(tmp_path, "audit", "--date", "2026-07-04")[0] in (0, 1)
+    assert open_to_others(data) == []
 
 
 def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
@@ -58,17 +60,16 @@ def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
     shared.mkdir()
     shared.chmod(0o755)
     (shared / "others").write_text("theirs")
-    assert run(tmp_path, "--dry-run", RECAP_DATA_DIR=str(shared)).returncode == 0
+    assert run(tmp_path, "--dry-run", RECAP_DATA_DIR=str(shared))[0] == 0
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
 
 
-@pytest.mark.parametrize("name", ["created", "redis.pid"])
-def test_what_a_full_disk_left_half_written_stops_no_later_run(tmp_path: Path, name: str) -> None:
-    assert run(tmp_path, *NOW).returncode == 0
-    (tmp_path / ".recap" / name).write_text("")
-    for _ in range(2):
-        done = run(tmp_path, *NOW)
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+def test_what_a_full_disk_left_half_written_stops_no_later_run(tmp_path: Path) -> None:
+    assert run(tmp_path, *NOW)[0] == 0
+    for name in ("created", "redis.pid"):
+        (tmp_path / ".recap" / name).write_text("")
+        for _ in range(2):
+            assert run(tmp_path, *NOW)[0] == 0
     assert servers(tmp_path / ".recap") == []
 
 
@@ -88,11 +89,8 @@ def test_a_full_disk_at_the_first_run_is_one_sentence_and_the_next_run_recovers(
     filler = small_disk / "filler"
     free = shutil.disk_usage(small_disk).free
     filler.write_bytes(b"x" * max(0, free - 24_000))
-    done = run(small_disk, *NOW)
-    assert done.returncode == 4, done.stderr
-    assert "Traceback" not in done.stderr
+    assert run(small_disk, *NOW)[0] == 4
     filler.unlink()
-    (small_disk / ".recap").exists()
     shutil.rmtree(small_disk / ".recap" / "appendonlydir", ignore_errors=True)
     assert servers(small_disk / ".recap") == []
 
@@ -103,12 +101,12 @@ def test_a_socket_folder_that_another_made_is_refused(tmp_path: Path) -> None:
     try:
         deep = temporary / ("d" * 60) / ("e" * 60)
         deep.mkdir(parents=True)
-        assert run(deep, *NOW, TMPDIR=str(temporary)).returncode == 0
+        assert run(deep, *NOW, TMPDIR=str(temporary))[0] == 0
         [made] = temporary.glob("recap-*")
         assert stat.S_IMODE(made.stat().st_mode) == 0o700
         made.chmod(0o777)
-        done = run(deep, *NOW, TMPDIR=str(temporary))
-        assert (done.returncode, "is open to others" in done.stderr) == (3, True), done.stderr
+        code, err = run(deep, *NOW, TMPDIR=str(temporary))
+        assert (code, "is open to others" in err) == (3, True), err
     finally:
         shutil.rmtree(temporary)
 
@@ -119,10 +117,7 @@ def test_sigterm_is_heard_while_another_holds_a_lock(tmp_path: Path, name: str) 
     folder.mkdir(mode=0o700)
     held = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
-    process = subprocess.Popen(
-        [sys.executable, str(JOB), *NOW],
-        cwd=tmp_path, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(tmp_path, *NOW)
     try:
         wait_for(lambda: waits_for(process.pid, folder / name), "wait for the lock")
         process.send_signal(signal.SIGTERM)
@@ -145,7 +140,7 @@ def test_a_truncated_line_of_the_outbox_does_not_glue_the_next_one(tmp_path: Pat
     (tmp_path / ".recap").mkdir()
     outbox = tmp_path / ".recap" / "outbox.jsonl"
     outbox.write_text('{"device": "cut o')
-    assert run(tmp_path, *NOW).returncode == 0
+    assert run(tmp_path, *NOW)[0] == 0
     first, *lines = outbox.read_text().splitlines()
     assert first == '{"device": "cut o'
     assert len([json.loads(line)["uid"] for line in lines]) > 1

@@ -83,12 +83,9 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], named: str) -
 
 
 NUMBERS = {
-    "RECAP_CATCH_UP_SECONDS": ["1e300", "1_000", "١٢٣", "0", "20000"],
-    "RECAP_PAGE_SIZE": ["1" + "0" * 30, "1_0", "٣", "0"],
-    "RECAP_WATCHDOG_SECONDS": ["0.000000001", "1e-9"],
-    "RECAP_START_GAP_SECONDS": ["1000000000", "1e9"],
-    "RECAP_SHARDS": ["63", "0"],
-    "RECAP_CONCURRENCY": ["100000", "+5", " 5 5", "x"],
+    "RECAP_CATCH_UP_SECONDS": ["1e300", "1_000", "١٢٣"],
+    "RECAP_START_GAP_SECONDS": ["1e9"],
+    "RECAP_CONCURRENCY": ["+5", " 5 5", "x"],
     "RECAP_SWEEP_SECONDS": ["-1", "nan"],
     "CLOUD_RUN_TASK_INDEX": ["7", "1_0"],
 }
@@ -99,6 +96,7 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
     ({"RECAP_CONCURENCY": "5"}, "did you mean RECAP_CONCURRENCY?"),
     ({"OPENAI_API_KEY": "sk-line\nbreak"}, "OPENAI_API_KEY holds a space, a line break"),
     ({"OPENAI_API_KEY": "sk-ключ"}, "OPENAI_API_KEY holds a space, a line break"),
+    ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY has quotes around its value, which an env file may keep"),
     ({"OPENAI_BASE_URL": "http://user:pw@127.0.0.1:9/v1"}, "OPENAI_BASE_URL holds a user"),
     ({"FCM_BASE_URL": "http://user:pw@127.0.0.1:9"}, "FCM_BASE_URL holds a user"),
     ({"FCM_BASE_URL": "https://fcm.example"}, "FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT"),
@@ -114,7 +112,7 @@ SETTINGS: list[tuple[dict[str, str], str]] = [
 def test_settings_that_can_not_be_are_refused_at_the_start(env: dict[str, str], named: str) -> None:
     code, sentence = refused((), env)
     assert (code, named in sentence) == (3, True), sentence
-    assert [secret for secret in ("sk-line", "sk-ключ", "pw") if secret in sentence] == []
+    assert [secret for secret in ("sk-line", "sk-ключ", "sk-secret", "pw") if secret in sentence] == []
 
 
 COMPLETE = REAL | {"REDIS_URL": "redis://127.0.0.1:1", "OPENAI_API_KEY": "k"}
@@ -252,23 +250,6 @@ def test_a_window_whose_start_is_not_before_its_end_is_never_stored(stage: Stage
     assert stage.run().code == 0
     ledger = stage.world.ledgers("ann")[slot.recap_date.isoformat()]
     assert (ledger["state"], ledger["outcome"], "window_start" in ledger) == ("skipped", "no_content", False)
-
-
-def test_a_full_disk_is_named_and_nothing_done_is_lost(stage: Stage) -> None:
-    slot = stage.add_user("ann")
-    outbox = stage.folder / "data" / "outbox.jsonl"
-    outbox.symlink_to("/dev/full")
-    fast = {"RECAP_PROVIDER_RETRY_SECONDS": "0.01", "RECAP_SHARD_RETRY_MIN_SECONDS": "0.01"}
-    finished = stage.run(FCM_BASE_URL="", **fast)
-    assert finished.code == 4
-    assert "outbox.jsonl can't be written (No space left on device)" in one_sentence(finished.err)
-    [ledger] = stage.world.ledgers("ann").values()
-    assert (ledger["state"], ledger["tries"]) == ("pending", 0)
-    outbox.unlink()
-    assert stage.run(FCM_BASE_URL="").code == 0
-    [line] = outbox.read_text().splitlines()
-    assert json.loads(line)["uid"] == "ann"
-    assert (stage.record("ann", slot).state, stage.llm.calls["ann"]) == (ClaimState.SENT, 1)
 
 
 def test_mass_deletion_of_tokens_stops_at_a_fifth(stage: Stage) -> None:

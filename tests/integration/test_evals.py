@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
-import pytest
 from aiohttp import web
 
 from evals.days import load_days
@@ -20,13 +18,6 @@ from tests.support.web import ASKED, FakeLLM, completion, scripted
 FALSE = {plain(one.text) for day in load_days("fluent") for one in day.sentences if not one.true}
 
 
-@pytest.fixture
-def llm() -> Iterator[FakeLLM]:
-    server = FakeLLM()
-    yield server
-    server.stop()
-
-
 def evaluated(llm: FakeLLM) -> tuple[int, str]:
     """The exit code and what is printed; of the days that are written one of each kind."""
     env = {**os.environ, "OPENAI_BASE_URL": f"{llm.url}/v1"}
@@ -35,7 +26,6 @@ def evaluated(llm: FakeLLM) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.timeout(120)
 def test_a_judge_who_knows_the_labels_drops_nothing_true_and_stores_nothing_false(llm: FakeLLM) -> None:
     async def knows(who: str) -> web.Response:
         notes = ASKED.get()["messages"][-1]["content"]
@@ -43,14 +33,16 @@ def test_a_judge_who_knows_the_labels_drops_nothing_true_and_stores_nothing_fals
 
     llm.look_script = knows
     code, told = evaluated(llm)
-    assert "true sentences dropped: 0 of 100" in told
-    assert "inventions stored: 0 of 100" in told
-    assert "false pushes stored: 0; second looks not believed: 0 of 20" in told
-    assert "evidence: 100 of 100 true sentences kept" in told
+    for figure in (
+        "true sentences dropped: 0 of 100",
+        "inventions stored: 0 of 100",
+        "false pushes stored: 0; second looks not believed: 0 of 20",
+        "evidence: 100 of 100 true sentences kept",
+    ):
+        assert figure in told
     assert (code, "every bar holds" in told) == (0, True), told
 
 
-@pytest.mark.timeout(120)
 def test_a_judge_who_lets_all_pass_fails_the_evaluation(llm: FakeLLM) -> None:
     llm.look_script = scripted(
         lambda _: completion(json.dumps(verdicts_answer(ASKED.get()["messages"][-1]["content"])))

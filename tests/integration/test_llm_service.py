@@ -15,6 +15,8 @@ from notifications.settings import Settings
 from tests.support.jobs import Stage, on_sqlite
 from tests.support.web import completion, recap_answer, scripted
 
+pytestmark = on_sqlite
+
 MODEL = Settings.openai_model
 TODAY = datetime.now(UTC).date()
 PROSE = "Here is your recap: it was a good day at the harbour."
@@ -26,7 +28,6 @@ def ends_on(days: int) -> dict[str, Any]:
     return {"id": MODEL, "object": "model", "created": 1, "owned_by": "x", "shutdown_date": ends}
 
 
-@on_sqlite
 def test_a_tick_with_work_tells_once_a_day_that_the_model_ends_soon(stage: Stage) -> None:
     stage.llm.description = ends_on(12)
     stage.add_user("ann")
@@ -46,13 +47,10 @@ def test_a_tick_with_work_tells_once_a_day_that_the_model_ends_soon(stage: Stage
     assert (idle.event("tick.finished")["idle"], idle.named("llm.shutdown"), stage.llm.described) == (True, [], [MODEL])
 
 
-@on_sqlite
 def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage) -> None:
     stage.add_user("ann")
-    error = {
-        "message": f"The model `{MODEL}` does not exist or you do not have access to it.",
-        "code": "model_not_found",
-    }
+    message = f"The model `{MODEL}` does not exist or you do not have access to it."
+    error = {"message": message, "code": "model_not_found"}
     stage.llm.script = scripted(lambda _: web.json_response({"error": error}, status=404))
     stage.llm.description = ends_on(-3)
     finished = stage.run()
@@ -64,48 +62,32 @@ def test_a_model_that_is_gone_is_bad_configuration_with_that_reason(stage: Stage
     assert (doctor.code, gone in " ".join(doctor.out.split())) == (1, True)
 
 
-@on_sqlite
 def test_doctor_asks_for_a_recap_and_tells_its_form_its_seconds_and_the_models_end(stage: Stage) -> None:
     stage.llm.description = ends_on(200)
     said = " ".join(stage.run("doctor").out.split())
     assert re.search(r"ok the LLM: answers by the schema, in \d+\.\d", said)
     assert f"; {MODEL!r} is shut down on {TODAY + timedelta(days=200)}, in 200 days" in said
     notes = [body["messages"][1]["content"] for body in stage.llm.bodies]
-    assert (len(notes), "harbour" in notes[0], stage.llm.bodies[0]["response_format"]["type"]) == (
-        1,
-        True,
-        "json_schema",
-    )
+    assert (len(notes), "harbour" in notes[0]) == (1, True)
+    assert stage.llm.bodies[0]["response_format"]["type"] == "json_schema"
     stage.llm.description = ends_on(30)
     soon = stage.run("doctor")
     assert (soon.code, "look the LLM: " in " ".join(soon.out.split())) == (1, True)
     assert f"{MODEL!r} is shut down on {TODAY + timedelta(days=30)}, in 30 days" in " ".join(soon.out.split())
 
 
-@on_sqlite
-def test_doctor_tells_prose_from_a_recap(stage: Stage) -> None:
+def test_doctor_tells_prose_from_a_recap_and_that_without_an_llm_recaps_are_extracts(stage: Stage) -> None:
+    told = stage.run("doctor", RECAP_SUMMARIZER="extract")
+    assert ("ok    the LLM: none; recaps are extracts\n" in told.out, stage.llm.bodies) == (True, [])
     stage.llm.script = scripted(lambda _: completion(PROSE))
     told = stage.run("doctor")
     said = " ".join(told.out.split())
-    assert (told.code, PROSE in said) == (1, False)
-    assert "look the LLM: " in said
-    assert "is no recap" in said
+    assert (told.code, PROSE in said, "look the LLM: " in said, "is no recap" in said) == (1, False, True, True)
 
 
-@on_sqlite
-def test_doctor_says_that_without_an_llm_recaps_are_extracts(stage: Stage) -> None:
-    told = stage.run("doctor", RECAP_SUMMARIZER="extract")
-    assert "ok    the LLM: none; recaps are extracts\n" in told.out
-    assert stage.llm.bodies == []
+ANNOUNCED = {"limit": "100", "remaining": "0", "reset": "1m0s"}
 
 
-def announcing(who: str, **headers: str) -> web.Response:
-    answer = completion(json.dumps(recap_answer(who)))
-    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return answer
-
-
-@on_sqlite
 def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> None:
     """Of 100 a minute none is left: what a recap's two calls take is back after 1.2 s; until then none is begun."""
     stage.settings["RECAP_CONCURRENCY"] = "1"
@@ -117,12 +99,9 @@ def test_a_budget_that_ends_pauses_every_process_before_a_429(stage: Stage) -> N
 
         async def script(who: str) -> web.Response:
             paused.append(client.exists(pause_key(stage.world.environment)))
-            return announcing(
-                who,
-                x_ratelimit_limit_requests="100",
-                x_ratelimit_remaining_requests="0",
-                x_ratelimit_reset_requests="1m0s",
-            )
+            answer = completion(json.dumps(recap_answer(who)))
+            answer.headers.update({f"x-ratelimit-{name}-requests": value for name, value in ANNOUNCED.items()})
+            return answer
 
         stage.llm.script = script
         client.set(pause_key(stage.world.environment), "1", px=1500)  # as another process would

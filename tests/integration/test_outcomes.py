@@ -6,9 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from notifications.domain.claim import ClaimState
 from notifications.domain.schedule import Slot
-from tests.support.jobs import Stage, on_firestore, on_sqlite
+from tests.support.jobs import Stage, on_firestore
 from tests.support.servers import RedisServer
 from tests.support.web import FakeFCM, FakeLLM, fcm_error, scripted
 from tests.support.worlds import FirestoreWorld, talk
@@ -74,25 +73,6 @@ def test_every_kind_of_user_in_one_tick(stage: Stage) -> None:
     }  # fmt: skip
     assert {name: event[name] for name in counts} == counts
     assert "token-dead-token-1" not in finished.err + finished.out
-
-
-@on_sqlite
-def test_user_runs_one_user_and_a_second_run_is_idle(stage: Stage) -> None:
-    slot = stage.add_user("ann")
-    stage.add_user("silent", talks={})
-    dry = stage.run("--dry-run")
-    lines = {line.split()[0]: line for line in dry.out.splitlines()}
-    assert lines["ann"].endswith("  due")
-    assert lines["silent"].endswith("  skipped: no_content")
-    assert (stage.llm.calls, stage.fcm.asked, stage.world.ledgers("silent")) == ({}, {}, {})
-    assert stage.record("ann", slot).state is ClaimState.ABSENT
-    for _ in range(2):
-        assert stage.run("--user", "ann").code == 0
-    assert (stage.llm.calls, stage.record("ann", slot).state) == ({"ann": 1}, ClaimState.SENT)
-    assert stage.run().event("tick.finished")["skipped"] == 1
-    again = stage.run()
-    assert (again.event("tick.finished")["idle"], "nothing to do" in again.out) == (True, True)
-    assert (stage.llm.calls["ann"], stage.fcm.accepted["token-ann-0"]) == (1, 1)
 
 
 @on_firestore

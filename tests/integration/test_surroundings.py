@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from tests.support.google import TokenServer
 from tests.support.jobs import JOB, Stage, on_firestore
@@ -77,12 +76,6 @@ def test_who_is_interrupted_before_it_began_says_so_and_dies_of_it(tmp_path: Pat
     assert stopped.stderr == b"Stopped before it began; nothing was claimed.\n"
 
 
-def test_quotes_that_an_env_file_kept_are_refused_by_name(tmp_path: Path) -> None:
-    refused = started(tmp_path, OPENAI_API_KEY='"sk-secret"')
-    told = b"OPENAI_API_KEY has quotes around its value, which an env file may keep; write it without them.\n"
-    assert (refused.returncode, refused.stdout, refused.stderr) == (3, b"", told)
-
-
 SECRET = "proxy-user:proxy-secret"
 
 
@@ -112,32 +105,18 @@ class CountingProxy(ThreadedServer):
 
 
 @pytest.fixture
-def proxy() -> Iterator[CountingProxy]:
-    server = CountingProxy()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    server = TokenServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def watchers() -> Iterator[tuple[Beats, Collector]]:
-    servers = Beats(), Collector()
-    yield servers
-    for server in servers:
+def servers() -> Iterator[tuple[CountingProxy, TokenServer, Beats, Collector]]:
+    started = CountingProxy(), TokenServer(), Beats(), Collector()
+    yield started
+    for server in started:
         server.stop()
 
 
 @on_firestore
 def test_each_client_goes_through_the_proxy_and_none_that_is_on_this_machine(
-    stage: Stage, proxy: CountingProxy, tokens: TokenServer, watchers: tuple[Beats, Collector], tmp_path: Path
+    stage: Stage, servers: tuple[CountingProxy, TokenServer, Beats, Collector], tmp_path: Path
 ) -> None:
-    beats, collector = watchers
+    proxy, tokens, beats, collector = servers
     stage.settings |= proxy.env | tokens.account_file(tmp_path)
     here = {"RECAP_HEARTBEAT_URL": beats.url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     stage.add_user("ann")
@@ -148,9 +127,7 @@ def test_each_client_goes_through_the_proxy_and_none_that_is_on_this_machine(
     proxy.ports = {"llm.example": stage.llm.port, "beat.example": beats.port, "otel.example": collector.port}
     proxy.ports["token.example"] = tokens.port
     account = tmp_path / "account.json"
-    account.write_text(
-        account.read_text(encoding="utf-8").replace(tokens.url, "http://token.example"), encoding="utf-8"
-    )
+    account.write_text(account.read_text().replace(tokens.url, "http://token.example"))
     away = {
         "OPENAI_BASE_URL": "http://llm.example/v1",
         "FCM_BASE_URL": "https://fcm.example",
@@ -158,15 +135,12 @@ def test_each_client_goes_through_the_proxy_and_none_that_is_on_this_machine(
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.example",
     }
     stage.add_user("bob")
-    with Redis(port=stage.redis.port) as client:
-        client.flushall()  # whose shard was served
+    stage.redis.ask("FLUSHALL")  # whose shard was served
     finished = stage.run(**away)
     assert set(proxy.asked) == {"llm.example", "fcm.example", "beat.example", "otel.example", "token.example"}
     assert (proxy.asked["fcm.example"], proxy.asked["beat.example"], proxy.asked["token.example"]) == (1, 2, 1)
     assert (stage.llm.calls, tokens.given, len(beats.told)) == ({"ann": 1, "bob": 1}, 2, 4)
     assert "proxy-secret" not in finished.out + finished.err
     refused = stage.run(**away | {"HTTPS_PROXY": f"socks5://{SECRET}@127.0.0.1:1"})
-    assert (refused.code, refused.err) == (
-        3,
-        "HTTPS_PROXY is no proxy that every client here can use; write http://host:port, or unset it.\n",
-    )
+    sentence = "HTTPS_PROXY is no proxy that every client here can use; write http://host:port, or unset it.\n"
+    assert (refused.code, refused.err) == (3, sentence)

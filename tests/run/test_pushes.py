@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -126,8 +125,7 @@ async def test_an_open_delivery_of_who_moved_away_or_is_gone_is_ended_by_the_swe
     if deed == "erased":
         evening.world.delete_user("ann")
     else:
-        changes: dict[str, Any] = {"daily_summary_hour_local": 5}
-        evening.world.update_user("ann", changes if deed == "moved" else {"daily_summary_enabled": False})
+        evening.world.update_user("ann", {"daily_summary_hour_local": 5, "daily_summary_enabled": deed == "moved"})
     await evening.claims.delete(sweep_key(ENVIRONMENT))
     report = await evening.later(minutes=5)
     assert (outcomes(report), report.counts.swept) == ({state.split()[0]: 1}, 1)

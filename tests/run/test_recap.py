@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +51,17 @@ def kinds(evening: Evening) -> list[str]:
     return [question.name for question in evening.summarizer.asked]
 
 
+def before_each_call(evening: Evening, look: Callable[[Question, timedelta, bool], object]) -> None:
+    """The question, its seconds, and whether it is for the cheap tier; what looks may turn the clock, or raise."""
+    real = evening.summarizer.ask
+
+    async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+        look(question, timeout, cheap)
+        return await real(question, timeout, cheap=cheap)
+
+    evening.summarizer.ask = ask  # type: ignore[method-assign]
+
+
 def spent(evening: Evening) -> Any:
     """Millionths of a dollar, of the day's budget."""
     return evening.redis.look(spend_key(ENVIRONMENT, EIGHT.date()))
@@ -72,9 +84,7 @@ async def test_a_day_that_fits_is_one_call_and_stores_no_part() -> None:
 async def test_a_long_day_is_asked_in_parts_which_are_joined() -> None:
     evening = long_day()
     await evening.tick()
-    asked = kinds(evening)
-    assert asked == ["daily_notes"] * (len(asked) - 1) + ["daily_recap"]
-    assert len(asked) == 7  # six parts of two
+    assert kinds(evening) == ["daily_notes"] * 6 + ["daily_recap"]  # six parts of two
     assert summary(evening)["coverage"] == {"whole": 12, "part": 0, "extract": 0}
     assert summary(evening)["metadata"]["calls"] == 7
     join = evening.summarizer.asked[-1]
@@ -185,26 +195,27 @@ async def test_an_answer_that_says_what_the_notes_do_not_is_asked_again_with_wha
     assert made["checks"] == {"kept": 4, "verified": False}
 
 
-async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same() -> None:
+@pytest.mark.parametrize(("ended", "second"), [(ItemReason.TRUNCATED, 8_000), (None, 4_000)])
+async def test_a_truncated_answer_gets_twice_the_room_and_another_the_same(
+    ended: ItemReason | None, second: int
+) -> None:
     """Hidden reasoning counts against it."""
-    for useless, rooms in ((answered("{", ItemReason.TRUNCATED), [4_000, 8_000]), (answered("no"), [4_000, 4_000])):
-        evening = one_user()
-        evening.summarizer.script = lambda question, useless=useless: useless  # type: ignore[misc]
-        await evening.tick()
-        assert [question.answer_tokens for question in evening.summarizer.asked] == rooms
+    evening = one_user()
+    evening.summarizer.script = lambda question: answered("{", ended)
+    await evening.tick()
+    assert [question.answer_tokens for question in evening.summarizer.asked] == [4_000, second]
 
 
-async def test_one_useless_part_enters_as_its_extract_and_two_are_no_accident() -> None:
-    for useless, source, extracts in ((1, "llm", 2), (2, "extract", 12)):
-        evening = long_day()
-
-        def refuses(question: Question, evening: Evening = evening, useless: int = useless) -> Answer | None:
-            return answered("", ItemReason.REFUSAL) if len(evening.summarizer.asked) <= useless else None
-
-        evening.summarizer.script = refuses
-        assert outcomes(await evening.tick()) == {"sent": 1}
-        made = summary(evening)
-        assert (made["metadata"]["source"], made["coverage"]["extract"]) == (source, extracts)
+@pytest.mark.parametrize(("useless", "source", "extracts"), [(1, "llm", 2), (2, "extract", 12)])
+async def test_one_useless_part_enters_as_its_extract_and_two_are_no_accident(
+    useless: int, source: str, extracts: int
+) -> None:
+    evening = long_day()
+    refused = answered("", ItemReason.REFUSAL)
+    evening.summarizer.script = lambda question: refused if len(evening.summarizer.asked) <= useless else None
+    assert outcomes(await evening.tick()) == {"sent": 1}
+    made = summary(evening)
+    assert (made["metadata"]["source"], made["coverage"]["extract"]) == (source, extracts)
 
 
 async def test_a_recap_tells_what_it_cost_and_the_run_sums_it() -> None:
@@ -262,16 +273,14 @@ async def test_without_a_fallback_a_used_up_budget_waits_and_charges_nobody() ->
 async def test_where_the_cheap_tier_does_not_serve_the_other_is_asked_at_once() -> None:
     evening = one_user()
     asked: list[bool] = []
-    real = evening.summarizer.ask
 
-    async def ask(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def look(question: Question, timeout: timedelta, cheap: bool) -> None:
         asked.append(cheap)
         if cheap:
             assert timeout.total_seconds() <= evening.limits.user_deadline_seconds / 2
             raise ProviderFault("No capacity.", cheap=True, unpaid=True)
-        return await real(question, timeout, cheap=cheap)
 
-    evening.summarizer.ask = ask  # type: ignore[method-assign]
+    before_each_call(evening, look)
     assert outcomes(await evening.tick()) == {"sent": 1}
     assert (asked, summary(evening)["metadata"]["source"]) == ([True, False], "llm")
 
@@ -349,11 +358,7 @@ async def test_a_thing_to_do_that_says_nothing_makes_no_recap(nothing: str) -> N
 
 async def test_of_who_was_erased_meanwhile_no_part_is_kept() -> None:
     evening = long_day()
-
-    def erases(question: Question) -> None:
-        evening.world.delete_user("ann")
-
-    evening.summarizer.script = erases
+    evening.summarizer.script = lambda question: evening.world.delete_user("ann")
     await evening.tick()
     assert not [key for key, found in evening.world.documents.below.items() if "parts" in key[1] and found]
 
@@ -387,13 +392,11 @@ async def test_money_for_a_call_that_there_is_no_time_for_is_given_back() -> Non
     evening = long_day(daily_budget_usd=1.0)
     evening.verifies = True
     evening.summarizer.worst = 120
-    real = evening.summarizer.ask
 
-    async def slow(question: Question, timeout: timedelta, *, cheap: bool = True) -> Answer:
+    def slow(question: Question) -> None:
         evening.now += timedelta(seconds=0.12 * evening.limits.user_deadline_seconds)
-        return await real(question, timeout, cheap=cheap)
 
-    evening.summarizer.ask = slow  # type: ignore[method-assign]
+    evening.summarizer.script = slow
     assert outcomes(await evening.tick()) == {"waiting": 1}
     assert kinds(evening) == ["daily_notes"] * 6
     assert spent(evening) == {"total": 300}

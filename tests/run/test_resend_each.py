@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from notifications.commands.context import RESENDABLE, Context
+from notifications.commands.context import RESENDABLE
 from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
 from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
 from notifications.ports import UserDocument
 from notifications.run.state import Run
-from notifications.settings import Settings
 from tests.support.days import DAY, DAYS, LEDGERS, USERS
 from tests.support.evening import Evening
 
@@ -87,17 +86,10 @@ async def test_a_defect_ends_the_command_when_all_who_are_served_have_theirs() -
 
 async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write: bool) -> str:
     """The counts that the command ends with."""
-    context = Context(
-        settings=Settings(),
-        claims=evening.claims,
-        open_services=evening._open,
-        offset=timedelta(0),
-        terminated=evening.terminated,
-    )
     which = ResendSelection(date.fromisoformat(DAY), frozenset(RESENDABLE))
     capsys.readouterr()
     with suppress(Unfinished):
-        await resend_many(which, context, dry_run=not write)
+        await resend_many(which, evening.context(), dry_run=not write)
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{DAY}: ")]
     return re.split(r"; | \(", line)[0]
 

@@ -30,28 +30,27 @@ async def test_a_document_that_nobody_can_serve_is_told_and_keeps_nobody_from_th
     assert (outcomes(report), report.defects) == ({"unreadable": 1, "sent": 1}, 1)
 
 
-async def test_pages_are_read_to_their_end() -> None:
-    evening = Evening(page_size=2)
-    evening.add(*(f"user-{n}" for n in range(5)))
-    assert outcomes(await evening.tick()) == {"sent": 5}
+UIDS = ("Ann", "bob", "0zoe", "zed", "émile", "~x", *(f"{letter}-user" for letter in "AFKPUZafkpuz"))
 
 
-async def test_sixty_shards_serve_everybody_once() -> None:
-    evening = Evening(shards=62, shards_at_once=5)
-    evening.add("Ann", "bob", "0zoe", "zed", "émile", "~x")
-    assert outcomes(await evening.tick()) == {"sent": 6}
+@pytest.mark.parametrize(
+    ("counts", "limits"),
+    [
+        ((1,), {"page_size": 2}),
+        ((1,), {"shards": 62, "shards_at_once": 5}),
+        ((2,), {"shards": 4}),
+        ((1, 4, 2), {"shards": 16}),  # their number changes while they run
+    ],
+)
+async def test_pages_shards_and_tasks_serve_everybody_once(counts: tuple[int, ...], limits: dict[str, int]) -> None:
+    evening = Evening(**limits)
+    evening.add(*UIDS)
+    reports = await asyncio.gather(
+        *(evening.tick(task_index=n, task_count=count) for count in counts for n in range(count))
+    )
+    assert sum(outcomes(report).get("sent", 0) for report in reports) == len(UIDS)
+    assert evening.got() == {f"{uid}-0": 1 for uid in UIDS}
     assert (await evening.later(minutes=1)).idle
-
-
-@pytest.mark.parametrize("counts", [(2,), (1, 4, 2)])
-async def test_tasks_side_by_side_serve_everybody_once(counts: tuple[int, ...]) -> None:
-    """Also where their number changes while they run."""
-    evening = Evening(shards=16)
-    evening.add(*(f"{letter}-user" for letter in "AFKPUZafkpuz"))
-    tasks = [evening.tick(task_index=task, task_count=count) for count in counts for task in range(count)]
-    reports = await asyncio.gather(*tasks)
-    assert sum(outcomes(report).get("sent", 0) for report in reports) == 12
-    assert set(evening.got().values()) == {1}
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from notifications.commands.context import Context
 from notifications.commands.dry_run import dry_run
 from notifications.commands.why import STEP_TEXTS, why
 from notifications.domain.errors import ProviderFault
@@ -20,22 +19,8 @@ from notifications.domain.schedule import Cohort, cohorts_between
 from notifications.recap.verify import NAME
 from notifications.run import tick as tick_module
 from notifications.run.forecast import Step
-from notifications.settings import Settings
-from tests.support.days import (
-    CLAIMS,
-    DAY,
-    DAYS,
-    JOBS,
-    LEDGERS,
-    MINUTE,
-    OPEN,
-    SHARDS,
-    USERS,
-    Way,
-    at,
-    nothing,
-    without_fallback,
-)
+from tests.support import days
+from tests.support.days import CLAIMS, DAY, DAYS, LEDGERS, Way, at
 from tests.support.evening import Evening
 
 
@@ -90,19 +75,9 @@ def quick_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_module, "cohorts_between", cohorts)
 
 
-def context(evening: Evening) -> Context:
-    return Context(
-        settings=Settings(),
-        claims=evening.claims,
-        open_services=evening._open,
-        offset=timedelta(0),
-        terminated=evening.terminated,
-    )
-
-
 async def said_by_why(evening: Evening, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    await why("ann", date.fromisoformat(DAY), context(evening))
+    await why("ann", date.fromisoformat(DAY), evening.context())
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -145,7 +120,7 @@ async def walk(ways: Sequence[Way], capsys: pytest.CaptureFixture[str]) -> None:
     for way in ways:
         way(evening)
     for wait in MINUTES:
-        evening.now += wait * MINUTE
+        evening.now += wait * days.MINUTE
         await step(evening, capsys)
 
 
@@ -161,21 +136,21 @@ async def test_each_ledger_once_its_slot_is_over(name: str, capsys: pytest.Captu
         await walk([at(2.5), LEDGERS[name], CLAIMS[claimed]], capsys)
 
 
-@pytest.mark.parametrize("name", SHARDS)
+@pytest.mark.parametrize("name", days.SHARDS)
 async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for found, claimed in product(OPEN, ("absent", "waits", "dead of crashes")):
-        await walk([SHARDS[name], LEDGERS[found], CLAIMS[claimed]], capsys)
+    for found, claimed in product(days.OPEN, ("absent", "waits", "dead of crashes")):
+        await walk([days.SHARDS[name], LEDGERS[found], CLAIMS[claimed]], capsys)
 
 
-@pytest.mark.parametrize("name", USERS)
+@pytest.mark.parametrize("name", days.USERS)
 async def test_each_user_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for found, claimed in product(OPEN, ("absent", "held shortly", "dead of crashes", "sent")):
-        await walk([LEDGERS[found], CLAIMS[claimed], USERS[name]], capsys)
+    for found, claimed in product(days.OPEN, ("absent", "held shortly", "dead of crashes", "sent")):
+        await walk([LEDGERS[found], CLAIMS[claimed], days.USERS[name]], capsys)
 
 
 @pytest.mark.parametrize("name", DAYS)
 async def test_each_day_with_each_job(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for job, claimed in product(JOBS.values(), ("absent", "waits", "lapsed")):
+    for job, claimed in product(days.JOBS.values(), ("absent", "waits", "lapsed")):
         await walk([job, DAYS[name], CLAIMS[claimed]], capsys)
 
 
@@ -192,19 +167,19 @@ async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.C
     evening = Evening()
     evening.add("ann")
     await kept_draft(evening)
-    JOBS[job](evening)
+    days.JOBS[job](evening)
     evening.now += timedelta(hours=2, minutes=1)
     said = await step(evening, capsys)
     assert (said.partition(",")[0], evening.state("ann")) == (STEP_TEXTS[Step.SENDS_DRAFT], "sent")
 
 
 REACHED: dict[Step, Way] = {
-    Step.MAKES: nothing,
+    Step.MAKES: days.nothing,
     Step.SENDS_EXTRACT: at(2.1),
     Step.PUSHES: LEDGERS["pending"],
     Step.LEGACY: DAYS["the app's summary"],
     Step.SKIPS: DAYS["no conversation"],
-    Step.MISSES: at(2.1, without_fallback),
+    Step.MISSES: at(2.1, days.without_fallback),
     Step.MISSES_INVERTED: at(2.1, DAYS["inverted"]),
     Step.CLOSES_DEAD: CLAIMS["lapsed for good"],
     Step.GIVES_UP: LEDGERS["pending thrice"],
@@ -213,11 +188,11 @@ REACHED: dict[Step, Way] = {
     Step.SENDER_WAITS: LEDGERS["fresh sender"],
     Step.HELD: CLAIMS["held"],
     Step.FOREIGN: CLAIMS["text"],
-    Step.SHARD_WAITS: SHARDS["waits"],
-    Step.SHARD_HELD: SHARDS["held"],
-    Step.SHARD_FOREIGN: SHARDS["text"],
-    Step.SHARD_COMPLETE: SHARDS["complete"],
-    Step.SKIPPED_BEFORE: SHARDS["skipped"],
+    Step.SHARD_WAITS: days.SHARDS["waits"],
+    Step.SHARD_HELD: days.SHARDS["held"],
+    Step.SHARD_FOREIGN: days.SHARDS["text"],
+    Step.SHARD_COMPLETE: days.SHARDS["complete"],
+    Step.SKIPPED_BEFORE: days.SHARDS["skipped"],
     Step.STUCK_LEDGER: LEDGERS["unreadable"],
     Step.STUCK_INVERTED: DAYS["inverted"],
     Step.OVER: at(3),
@@ -237,7 +212,7 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     evening.add("ann")
     REACHED[wanted](evening)
     capsys.readouterr()
-    await dry_run(None, context(evening))
+    await dry_run(None, evening.context())
     words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger
