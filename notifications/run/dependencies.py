@@ -30,8 +30,8 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 T = TypeVar("T")
 
-FIRST_WRITE_PAUSE = 1 / 120  # between tries of one transaction, as a fraction of the store's time-out; it doubles
-MAX_WRITE_PAUSE = 1 / 7.5  # its upper bound, likewise
+FIRST_WRITE_PAUSE = 1 / 120  # after a transaction's first try, as a fraction of the store's time-out; it doubles
+MAX_WRITE_PAUSE = 1 / 7.5  # the longest such pause, also as a fraction
 MAX_IN_A_ROW = 10  # failures of a store, and bad answers of one kind (docs/protocol.md, section 5)
 PAUSE_POLL_SECONDS = 1.0
 MIN_PAUSE = timedelta(milliseconds=100)

@@ -144,8 +144,8 @@ class HeldShard:
                 next_page.cancel()
 
     def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[UserDocument]]:
-        parts, hour = self._run.services, self.shard.cohort.hour
-        due_users = parts.store.due_users(zones, hour, self.shard.ids, after, parts.limits.page_size)
+        services, hour = self._run.services, self.shard.cohort.hour
+        due_users = services.store.due_users(zones, hour, self.shard.ids, after, services.limits.page_size)
         return asyncio.create_task(due_users)
 
     def count(self, uid: str, result: TurnResult) -> None:
