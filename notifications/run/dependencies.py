@@ -123,7 +123,7 @@ class BadAnswerTracker:
         """One more, charged to no item. Raises ProviderFault where ten in a row are alike."""
         if fault.reason in MAY_BE_THE_PROVIDERS and self._count(fault.reason) >= MANY_IN_A_ROW:
             self._blame_provider(fault.reason)
-            raise ProviderFault(str(fault), no_retry=True)
+            raise ProviderFault(str(fault), final=True)
 
     async def wait_for_verdict(self, kind: ItemReason) -> bool:
         """Whether this one is charged to its item. Waits until that is known; the caller bounds the wait."""

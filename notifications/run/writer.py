@@ -266,11 +266,7 @@ class RecapWriter:
                 self.run.end_second_looks(fault)
             elif self.may_wait and await self._keep(draft):
                 raise ProviderFault(
-                    str(fault),
-                    name=verify.NAME,
-                    retry_after=fault.retry_after,
-                    no_retry=fault.no_retry,
-                    unpaid=fault.unpaid,
+                    str(fault), name=verify.NAME, retry_after=fault.retry_after, final=fault.final, unpaid=fault.unpaid
                 ) from fault
             else:
                 log.warning("second_look.failed", **self.log_context, reason=str(fault))

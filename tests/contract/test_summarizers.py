@@ -115,7 +115,7 @@ async def test_a_failure_is_the_providers_fault(
     with pytest.raises(ProviderFault, match=rf"The LLM at 127.0.0.1:{llm.port} answers {status} \(busy\)") as caught:
         await summarizer.ask(question(), DEADLINE)
     fault = caught.value
-    assert (fault.no_retry, fault.config, fault.cheap, fault.unpaid) == (False, False, False, unpaid)
+    assert (fault.final, fault.config, fault.cheap, fault.unpaid) == (False, False, False, unpaid)
     assert (fault.retry_after, llm.calls["ann"]) == (timedelta(seconds=7), 1)
 
 
@@ -132,7 +132,7 @@ async def test_a_used_up_quota_opens_the_breaker_at_once(llm: FakeLLM, summarize
     answering(llm, llm_error(429, "insufficient_quota"))
     with pytest.raises(ProviderFault) as caught:
         await summarizer.ask(question(), DEADLINE)
-    assert (caught.value.no_retry, caught.value.config, llm.calls["ann"]) == (True, False, 1)
+    assert (caught.value.final, caught.value.config, llm.calls["ann"]) == (True, False, 1)
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (403, "forbidden"), (404, "model_not_found")])

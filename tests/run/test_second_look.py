@@ -136,7 +136,7 @@ async def test_where_the_second_writing_is_worse_the_first_is_kept() -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [DOWN, ProviderFault("No quota.", no_retry=True), ItemFault(ItemReason.REFUSAL, "No.")],
+    [DOWN, ProviderFault("No quota.", final=True), ItemFault(ItemReason.REFUSAL, "No.")],
     ids=["down", "no quota", "refused"],
 )
 @pytest.mark.parametrize("broken", ["daily_recap", NAME])
