@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # loading takes a moment
+# For a Ctrl-C while the imports below are loading, which takes a moment.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
     def _interrupted(*_: object) -> None:
         os.write(2, b"Stopped before it began; nothing was claimed.\n")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)  # as a shell expects
+        os.kill(os.getpid(), signal.SIGINT)  # a shell expects to see the signal as the cause of death
 
     signal.signal(signal.SIGINT, _interrupted)
 
@@ -48,14 +49,14 @@ from notifications.run.termination import Termination
 from notifications.run.tick import Tick
 from notifications.settings import Settings, is_on_platform, load
 
-EXIT_BEFORE_KILL_SECONDS = 0.5  # of the platform's last: then it kills
+EXIT_BEFORE_KILL_SECONDS = 0.5  # exit this long before the platform kills the process
 MINUTE = 60
 events = structlog.get_logger()
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; every error ends here as one sentence and an exit code."""
-    os.umask(0o077)  # what is stored here is people's conversations
+    """Run one command. Every expected error becomes one sentence and an exit code here."""
+    os.umask(0o077)  # the data folder holds people's conversations
     use_safe_streams()
     try:
         command = parse(arguments)
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _set_proxies() -> None:
-    """Write one rule for proxies where every client reads it: into the environment."""
+    """Set the proxy variables in the environment, where every client reads them."""
     for name, value in outbound(os.environ).items():
         if value:
             os.environ[name] = value
@@ -83,7 +84,7 @@ def _set_proxies() -> None:
 
 
 def _check_folder(settings: Settings) -> None:
-    """Raises ConfigFault where the data folder's path is relative to a working directory that is gone."""
+    """Raise ConfigFault if the data folder's path is relative to a working directory that is gone."""
     if settings.data_dir.is_absolute() or (settings.redis_url and settings.firestore):
         return
     try:
@@ -96,7 +97,7 @@ def _check_folder(settings: Settings) -> None:
 
 
 def _report_error(error: RecapError) -> int:
-    """One sentence and an exit code; on a platform an event like all others."""
+    """Report the error as one sentence, on a platform as a log event. Returns the exit code."""
     sentence, code = f"{type(error).__name__}: {error}" if isinstance(error, Malformed) else str(error), code_of(error)
     env = {name: value for name, value in os.environ.items() if value.strip()}
     if is_on_platform(env):
@@ -108,15 +109,15 @@ def _report_error(error: RecapError) -> int:
 
 
 async def run_command(command: Command, settings: Settings) -> int:
-    """One command; with `--every-minute` a tick on each minute until SIGTERM."""
+    """Run one command; with `--every-minute` one tick each minute until SIGTERM."""
     with _supervised(settings) as terminated:
         if not command.every_minute:
             return await run_once(command, settings, terminated)
         while not terminated.is_set():
             try:
                 await run_once(command, settings, terminated)
-            except DependencyDown as trouble:  # it may be back by the next minute
-                _report_error(trouble)
+            except DependencyDown as error:  # it may be back by the next minute
+                _report_error(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(MINUTE - time.time() % MINUTE):
                     await terminated.wait()
@@ -125,7 +126,7 @@ async def run_command(command: Command, settings: Settings) -> int:
 
 @contextmanager
 def _supervised(settings: Settings) -> Iterator[Termination]:
-    """SIGTERM as an event, and a watchdog that kills the process if the loop stalls: then it can't renew its claims."""
+    """Make SIGTERM an event, and kill the process if the loop stalls, since then it can't renew its claims."""
     terminated = Termination()
     loop = asyncio.get_running_loop()
 
@@ -150,7 +151,7 @@ def _supervised(settings: Settings) -> Iterator[Termination]:
 
 
 async def run_once(command: Command, settings: Settings, terminated: Termination) -> int:
-    """One command; or one tick, and its heartbeat where one is set."""
+    """Run one command, or one tick with its heartbeat, if one is set."""
     heartbeat = wiring.heartbeat(settings) if command.is_the_schedulers else None
     if heartbeat is not None:
         heartbeat.start()
@@ -160,7 +161,7 @@ async def run_once(command: Command, settings: Settings, terminated: Termination
     except RecapError as error:
         ended = Ended(code_of(error), str(error))
         raise
-    except TimeoutError:  # of what waits until SIGTERM, such as another process's lock
+    except TimeoutError:  # SIGTERM while waiting, for example for another process's lock
         if not terminated.is_set():
             raise
         ended = Ended(0)
@@ -171,29 +172,29 @@ async def run_once(command: Command, settings: Settings, terminated: Termination
 
 
 async def _with_claims(command: Command, settings: Settings, terminated: Termination) -> Ended:
-    """Open Redis and run the command; all the rest is opened by who needs it."""
+    """Open Redis and run the command; it opens the other services when it needs them."""
     if command.dry_run and wiring.is_untouched(settings):
         say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
         return Ended(0)
     async with AsyncExitStack() as stack:
         claims = await stack.enter_async_context(terminated.entered(wiring.open_claims(settings)))
-        begun, previews = time.monotonic(), Previews()
+        started_at, previews = time.monotonic(), Previews()
         offset = command.now - await claims.now() if command.now else timedelta(0)
 
         @asynccontextmanager
         async def open_services() -> AsyncIterator[Services]:
             telemetry = wiring.telemetry(settings) if command.operation is None else Telemetry()
             stack.push_async_callback(telemetry.aclose)
-            parts = wiring.open_services(
+            services = wiring.open_services(
                 settings,
                 claims=claims,
                 show=previews,
                 offset=offset,
                 telemetry=telemetry,
-                fills=command.fills,
-                sends=command.sends,
+                can_add_samples=command.fills,
+                can_send=command.sends,
             )
-            async with terminated.entered(parts) as opened:
+            async with terminated.entered(services) as opened:
                 yield opened
 
         try:
@@ -222,11 +223,11 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())
             previews.log_suppressed_counts()
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - started_at
             events.info("tick.finished", **result.as_event(), seconds=round(seconds, 3), exit_code=exit_code(result))
             log.log_suppressed_counts()
             return print_summary(result, seconds, in_words=not settings.on_platform)
-        finally:  # where it did not come to its end, and after a command
+        finally:  # also if the tick failed, and after a command
             previews.log_suppressed_counts()
             log.log_suppressed_counts()
 

@@ -77,14 +77,14 @@ class Maker:
         evening.limits = self.limits
         heard = Overheard(self.llm, quotes)
         run = Run(replace(evening.services, summarizer=heard, verifier=heard))
-        writing = RecapWriter(
-            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, keeps=False
+        writer = RecapWriter(
+            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, can_store=False
         )
         try:
-            return await writing.draft(), ""
+            return await writer.draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:
             reason = fault.reason.value if isinstance(fault, ItemFault) else str(fault)
-            return extract(day.material, sentences, writing.spent), reason
+            return extract(day.material, sentences, writer.spent), reason
 
 
 class Overheard:

@@ -1,4 +1,4 @@
-"""Every number (docs/protocol.md, section 8): its unit in its name, its least and most, and what may not contradict."""
+"""Every numeric setting (docs/protocol.md, section 8): default, minimum, maximum, and which may not contradict."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from notifications.domain.errors import ConfigFault
 from notifications.domain.schedule import Rules
 from notifications.domain.text import printable
 
-if TYPE_CHECKING:  # an idle tick does without
+if TYPE_CHECKING:  # an idle tick does not need it
     from notifications.domain.delivery import LedgerRules
 
 MAX_LEASE_SECONDS = MAX_LEASE_MS / 1000
-SEEN_SECONDS = EXPIRY_AFTER_SLOT_MS / 1000  # for how long after its slot a cohort is listed
-AFTER_PUSHES_SECONDS = 5.0  # of the platform's last seconds: for the report, the claim and the shards
+SEEN_SECONDS = EXPIRY_AFTER_SLOT_MS / 1000  # how long after its slot a cohort is listed
+AFTER_PUSHES_SECONDS = 5.0  # of RECAP_STOP_SECONDS: for storing the results, and for ending the claims
 T = TypeVar("T")
 WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
-DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)  # as many digits as a program prints
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)  # up to as many digits as programs print
 
 
 def _limit(default: T, least: float, most: float) -> T:
@@ -30,7 +30,7 @@ def _limit(default: T, least: float, most: float) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """docs/protocol.md, section 8. Each is RECAP_ and its name in capitals in the environment."""
+    """The numeric settings. In the environment each is RECAP_ and its name in capitals."""
 
     user_deadline_seconds: float = _limit(480.0, 1, 840)
     user_lease_seconds: float = _limit(660.0, 1, MAX_LEASE_SECONDS)
@@ -79,7 +79,7 @@ class Limits:
 
     @property
     def stop_push_seconds(self) -> float:
-        """How long a push may still take once the run is told to stop."""
+        """How long a push may still take after the run was told to stop."""
         return self.stop_seconds - AFTER_PUSHES_SECONDS
 
     @property
@@ -89,12 +89,12 @@ class Limits:
 
     @property
     def look_back(self) -> timedelta:
-        """How long before the last recap's slot a conversation may have begun that could not be read then."""
+        """How long before the last recap's slot a conversation may have begun that could not be read at that slot."""
         return timedelta(hours=self.look_back_hours)
 
     @property
     def ledger_rules(self) -> LedgerRules:
-        """The numbers that a ledger's transitions need."""
+        """The settings that a ledger's transitions need."""
         from notifications.domain.delivery import LedgerRules
 
         return LedgerRules(self.duration("sending_stale"), self.max_pushes, timedelta(days=self.ledger_retention_days))
@@ -150,7 +150,7 @@ def _wish(limit: Field[Any]) -> str:
 
 
 def limits(env: Mapping[str, str]) -> Limits:
-    """The numbers that the environment changes. Raises ConfigFault: one sentence that names the variable."""
+    """Read the numeric settings from the environment. Raises ConfigFault: one sentence that names the variable."""
     changes: dict[str, Any] = {}
     for limit in fields(Limits):
         text = env.get(_variable(limit.name))

@@ -17,7 +17,7 @@ import structlog
 
 from notifications.domain.text import COLUMNS, printable, wrapped
 
-FEW = 5  # events of a kind that a terminal shows one by one
+MAX_SHOWN = 5  # events of one kind that a terminal shows; the others are counted
 INDENT = 9
 ANY_LENGTH = sys.maxsize
 COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "info": "\x1b[32m"}
@@ -33,17 +33,17 @@ def _severity(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def _first_few(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """On a terminal, the first of a kind; the others are counted, for the run's end."""
+    """On a terminal, show the first events of a kind; count the others for log_suppressed_counts()."""
     name = str(event.get("event", ""))
     _seen[name] += 1
-    if _seen[name] > FEW:
+    if _seen[name] > MAX_SHOWN:
         raise structlog.DropEvent
     return event
 
 
 def log_suppressed_counts() -> None:
     """Log how many more of each event a terminal did not show."""
-    more = {name.replace(".", "_"): count - FEW for name, count in sorted(_seen.items()) if count > FEW}
+    more = {name.replace(".", "_"): count - MAX_SHOWN for name, count in sorted(_seen.items()) if count > MAX_SHOWN}
     _seen.clear()
     if more:
         structlog.get_logger().info("more of these (RECAP_LOG_FORMAT=json has each)", **more)
@@ -51,7 +51,7 @@ def log_suppressed_counts() -> None:
 
 
 class _Console:
-    """One event as lines of 80 columns: time, level, name, facts. What could steer the terminal is escaped."""
+    """Renders an event as lines of 80 columns: time, level, name, facts. Terminal control characters are escaped."""
 
     def __init__(self, *, colors: bool) -> None:
         self._colors = colors
@@ -69,12 +69,12 @@ class _Console:
 
 
 def _without_zeros(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For a person, leave out what did not happen; a machine's columns stay whole."""
+    """Drop zeros and empty values, which only tell a person that something did not happen."""
     return {name: value for name, value in event.items() if value not in (0, "", {}, None) or value is False}
 
 
 def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = None) -> None:
-    """Set structlog up for this process. `log_format`: auto, json or console; auto asks the platform."""
+    """Set structlog up for this process. `log_format`: auto, json or console; auto depends on the platform."""
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and (on_platform or not stream.isatty()))
     shared: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
@@ -82,13 +82,13 @@ def configure(log_format: str, *, on_platform: bool, stream: TextIO | None = Non
         rendering: list[Any] = [_severity, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         colors = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
-        few = [_first_few] if stream.isatty() else []  # a file gets all
-        rendering = [*few, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
+        limiting = [_first_few] if stream.isatty() else []  # a file gets all events
+        rendering = [*limiting, _without_zeros, structlog.processors.format_exc_info, _Console(colors=colors)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    for chatty in ("google", "grpc", "httpx", "openai", "aiohttp", "opentelemetry", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # they log requests, addresses and headers
+    for library in ("google", "grpc", "httpx", "openai", "aiohttp", "opentelemetry", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # they log requests, addresses and headers

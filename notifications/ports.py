@@ -1,4 +1,4 @@
-"""What the job needs from the world. Adapters answer in the domain's words and errors.
+"""The interfaces to servers: what the job needs from each. Adapters return the domain's types and raise its errors.
 
 Every method that touches a store raises StoreDown; claims raise ClaimsDown or KeyTrouble;
 a summarizer raises ItemFault or ProviderFault.
@@ -20,7 +20,7 @@ from notifications.domain.money import Spent
 from notifications.domain.push import Message, PushAnswer, PushResult
 from notifications.domain.shards import Range
 
-if TYPE_CHECKING:  # what reads a day's words, and the ledger's rules, take 30 ms to load: an idle tick does without
+if TYPE_CHECKING:  # these take 30 ms to load, and an idle tick does not need them
     from notifications.domain.delivery import Decision, Opening
     from notifications.domain.question import Question
     from notifications.domain.told_once import Candidates
@@ -31,7 +31,7 @@ Sample = tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]  # uid, user
 
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
-    """On what terms one key is claimed. Instants are Redis time, durations milliseconds."""
+    """The terms on which one key is claimed. Instants are Redis time, durations milliseconds."""
 
     key: str
     lease_ms: int
@@ -43,7 +43,7 @@ class ClaimTerms:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What Redis answered to one verb. `final` is the state where the answer is DONE."""
+    """What Redis answered to one verb. `final`: the claim's state if the answer is DONE."""
 
     answer: ClaimAnswer
     now: datetime  # Redis TIME
@@ -65,7 +65,7 @@ class ScannedKey:
 
 @dataclass(frozen=True, slots=True)
 class RawKey:
-    """One key as it is: what an operator would see in Redis."""
+    """One key with its raw value, as an operator would see it in Redis."""
 
     key: str
     value: str
@@ -74,10 +74,10 @@ class RawKey:
 
 @dataclass(frozen=True, slots=True)
 class UserDocument:
-    """One user document, whether or not the job can use it: `flaw` says why not.
+    """One user document, whether or not the job can use it. `flaw` says why not.
 
-    `created` and `updated` are the store's own times of the document; None where it has none. `active`: whether recaps
-    are switched on, also where the job can't use the document.
+    `created` and `updated` are the store's own times of the document; None if it has none. `active`: whether recaps are
+    switched on, even if the job can't use the document.
     """
 
     uid: str
@@ -90,16 +90,16 @@ class UserDocument:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a person decided for users whose document lacks it. None, and False: nothing."""
+    """What an operator decided for users whose documents lack it. None and False: nothing."""
 
     zone: str | None = None
     hour: int | None = None
-    enable: bool = False  # who has no switch
+    enable: bool = False  # switch recaps on for users without a switch
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """Of one document: each changed field with what it was and is, and what is left for a person to decide."""
+    """One corrected document: each changed field with its old and new value, and what a person must decide."""
 
     changes: Mapping[str, tuple[Any, Any]]
     undecided: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an LLM answered to one question. `ended`: why it is no whole answer; None where it is one."""
+    """What an LLM answered to one question. `ended`: why the answer is incomplete; None if it is complete."""
 
     text: str
     model: str
@@ -118,10 +118,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What trying a service gave. `trouble`: a sentence that says what to do, where it would not serve."""
+    """The result of trying a service. `trouble`: a sentence that says what to do if the service can't be used."""
 
     trouble: str = ""
-    found: str = ""  # of what was seen, where it would
+    found: str = ""  # what was seen, if the service can be used
 
 
 class Claims(Protocol):
@@ -132,7 +132,7 @@ class Claims(Protocol):
     `environment` is part of the keys of shards, the sweep, the day's money and the pause. `fail` adds `added_failures`
     to the claim's failures. `free` deletes our claim of a day that was skipped. `delete_if_unchanged` deletes a key if
     it still holds that record; it returns whether the key is gone. `take_turn` is True for one process per `every`.
-    `remember` stores `at` if the key is empty, and keeps it for `kept` from now; it returns whether it was stored.
+    `set_once` stores `at` if the key is empty, and keeps it for `kept` from now; it returns whether it was stored.
     `add_members` adds to a key's set, `members` reads it. `reserve` takes an amount from the budget of a key, if it
     fits; `settle` replaces it by what was really spent. Both are in millionths of a USD.
     """
@@ -163,23 +163,23 @@ class Claims(Protocol):
 
 
 class Store(Protocol):
-    """Documents: users, what they said, their devices, the ledger. Raises StoreDown.
+    """Documents: users, conversations, devices, ledgers. Raises StoreDown.
 
     `reads` and `writes` count what a store bills; `now` is its own clock, at the cost of a document.
 
     Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left out, and
     those that the candidates exclude; each device's token and fid come once. Pages are in the order of ids; `after` is
-    the last that was listed. `summary_document`: the one of that id, else any whose `date` is that day.
+    the last id of the previous page. `summary_document`: the document of that id, else any whose `date` is that day.
 
-    `part` and `put_part`: what an LLM made of a part of a long day, kept for some days beside the ledger, under a hash
-    of its question; `kept_draft` and `keep_draft`: a draft that is paid, and waits for its second look.
+    `part` and `put_part`: the facts that an LLM found in a part of a long day, kept for some days beside the ledger,
+    under a hash of its question. `kept_draft` and `keep_draft`: a paid draft that waits for its second look.
 
-    The ledger's verbs (`end_day` to `resend`) are each one transaction, and keep fields that they do not know. They
-    raise Malformed where the ledger is UNREADABLE, and ItemFault where the store refuses for good what is to be stored.
+    The ledger's verbs (`end_day` to `resend`) are each one transaction, and preserve fields that they do not know. They
+    raise Malformed if the ledger is UNREADABLE, and ItemFault if the store permanently refuses what is to be stored.
 
-    `mend` corrects a document that the query can't see, where there is one right answer or a decision; without `write`
-    it says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed;
-    `remove` deletes one with all that lies below. Both are for local stores: the app writes its own.
+    `mend` corrects a document that the query can't see, if there is one right answer or a decision; without `write` it
+    only says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed;
+    `remove` deletes a user with everything below. Both are for local stores: the app writes its own documents.
     """
 
     reads: int
@@ -236,11 +236,11 @@ class Store(Protocol):
 
 
 class Summarizer(Protocol):
-    """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be a slower one at a lower price.
+    """An LLM. `ask` is one call, bounded by `timeout`; `cheap`: it may be slower, at a lower price.
 
-    `ask` raises ItemFault or ProviderFault. `worst_cost` is what a call can cost at most, in millionths of a USD; None
-    where nothing limits it. `check` asks for one small recap. `last_day` is when the provider shuts the model down;
-    None where it does not say.
+    `ask` raises ItemFault or ProviderFault. `worst_cost` is the most that a call can cost, in millionths of a USD; None
+    if there is no limit. `check` asks for one small recap. `last_day` is when the provider shuts the model down; None
+    if it does not say.
 
     `calls` and `tokens` count since it was opened; `rate_limits` are those that the last answer announced, by
     "requests" and "tokens". `where` names it in a sentence, with its settings; `named_by` is the model's setting.
@@ -267,7 +267,7 @@ class Push(Protocol):
     raises DependencyDown if nothing can be sent to any device (the outbox's disk is full). `probe` is the answer to a
     message that reaches no device; `check` reports it as a sentence, empty if all is well.
 
-    `where` names it in a sentence, with its setting; `aside` is what `doctor` puts behind "push" where no phone is
+    `where` names the service in a sentence, with its setting; `aside` is what `doctor` adds to "push" if no phone is
     reached.
     """
 
@@ -289,9 +289,9 @@ class Clock(Protocol):
 
 
 class Telemetry:
-    """Metrics and traces of one run, without any user's name. This one records nothing; an adapter overrides it.
+    """Metrics and traces of one run, without any user's name. This class records nothing; an adapter overrides it.
 
-    Its methods return at once and never raise. What is not sent a second after the run's end is lost.
+    The methods return at once and never raise. Data not sent within a second after the run's end is lost.
     """
 
     def span(self, name: str, model: str = "") -> AbstractContextManager[None]:
@@ -299,17 +299,17 @@ class Telemetry:
         return nullcontext()
 
     def record_call(self, spent: Spent, model: str, error: str = "") -> None:
-        """A call to the LLM; `error`: the kind of its failure."""
+        """Record a call to the LLM. `error`: the kind of its failure."""
 
     def record_run(self, figures: Mapping[str, object]) -> None:
-        """The run's counts, as `tick.finished` has them."""
+        """Record the run's counts, as `tick.finished` has them."""
 
     async def aclose(self) -> None:
-        """Send what is not sent yet."""
+        """Send what has not been sent yet."""
 
 
 class Heartbeat(Protocol):
-    """Tells a watching service of each run. `start` returns at once; `end` takes seconds at most; neither raises."""
+    """Reports each run to a monitoring service. `start` returns at once; `end` takes a few seconds; neither raises."""
 
     def start(self) -> None: ...
     async def end(self, code: int, line: str) -> None: ...

@@ -1,7 +1,7 @@
-"""How requests leave this machine: one rule for every client, written into the environment that each of them reads.
+"""Proxy settings: one rule for every client, set in the environment that all of them read.
 
-Proxies are as the environment says, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in either case; gRPC's own
-`grpc_proxy` too. This machine and Google's metadata server are never reached through one.
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read in either case, and gRPC's own `grpc_proxy`. This machine and
+Google's metadata server are never reached through a proxy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAUL
 
 
 def outbound(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set so that each client keeps to the rule; "" where one must be unset.
+    """The variables to set so that each client follows the rule; "" if a variable must be unset.
 
     Raises ConfigFault: one sentence that names the variable, and never its value, which may hold a password.
     """
@@ -32,7 +32,7 @@ def outbound(env: Mapping[str, str]) -> dict[str, str]:
         return {}
     _, excepted = _lookup(env, "no_proxy")
     hosts = [host.strip() for host in excepted.split(",") if host.strip()]
-    if "*" in hosts:  # gRPC does not know it
+    if "*" in hosts:  # gRPC does not understand it
         proxies, grpc = dict.fromkeys(proxies, ""), ""
     metadata_host, _, port = env.get("GCE_METADATA_HOST", "").strip().rpartition(":")
     hosts += [host for host in (*DIRECT_HOSTS, metadata_host or port) if host and host not in hosts]
@@ -42,13 +42,13 @@ def outbound(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _lookup(env: Mapping[str, str], name: str) -> tuple[str, str]:
-    """The variable's name as it is set, and its value; the lower case wins, even if it is empty."""
-    written = name if name in env else name.upper()
-    return written, env.get(written, "").strip()
+    """The variable's name in the case that is set, and its value. Lower case wins, even if it is empty."""
+    set_name = name if name in env else name.upper()
+    return set_name, env.get(set_name, "").strip()
 
 
 def _proxy(env: Mapping[str, str], name: str) -> str:
-    written, value = _lookup(env, name)
+    set_name, value = _lookup(env, name)
     if not value:
         return ""
     url = value if "://" in value else f"http://{value}"
@@ -57,18 +57,18 @@ def _proxy(env: Mapping[str, str], name: str) -> str:
         plain = url.isascii() and url.isprintable() and " " not in url
         if parts.scheme == "http" and parts.hostname and parts.port != 0 and plain and parts.path in ("", "/"):
             return url
-    raise ConfigFault(f"{written} is no proxy that every client here can use; write http://host:port, or unset it.")
+    raise ConfigFault(f"{set_name} is no proxy that every client here can use; write http://host:port, or unset it.")
 
 
 def _check_certificates(env: Mapping[str, str]) -> None:
-    """Check what OpenSSL reads and writes by itself: a file that can't be used would be a traceback."""
+    """Check the files that OpenSSL reads and writes by itself: an unusable one would end in a traceback."""
     for name in BUNDLES:
         if path := env.get(name, "").strip():
             try:
                 if not Path(path).is_dir():
                     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-            except (OSError, ValueError) as cause:  # an SSLError is an OSError
-                no_pem = isinstance(cause, ssl.SSLError)
+            except (OSError, ValueError) as error:  # an SSLError is an OSError
+                no_pem = isinstance(error, ssl.SSLError)
                 advice = "it is no PEM" if no_pem else "check its name and its owner, or unset it"
                 raise ConfigFault(f"{name} names no file of certificates that can be read; {advice}.") from None
     if (path := env.get("SSL_CERT_DIR", "").strip()) and not Path(path).is_dir():

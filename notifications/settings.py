@@ -1,4 +1,4 @@
-"""Settings: where everything is, from the environment, checked at the start."""
+"""Settings from the environment: addresses, keys, choices and limits, checked at the start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from notifications.limits import WHOLE, Limits, limits
 
 REDIS_OPTIONS = ("cluster",)
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
-REDIS_CHOICES = {  # and what else the client would take for one, or trip over
+REDIS_CHOICES = {  # the allowed values: the client would misread others, or fail on them
     "cluster": (*TRUE, *FALSE),
     "ssl_cert_reqs": ("required", "optional", "none"),
     "ssl_check_hostname": (*TRUE, *FALSE),
@@ -27,14 +27,14 @@ DEFAULT_DATABASE = "(default)"
 DATABASE = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)  # as Firestore names them
 KEY_PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,64}", re.ASCII)
 MAX_TASKS = 10_000
-STYLE_LENGTH = 500  # characters of RECAP_STYLE
+MAX_STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
 )
-OURS = (  # names by their beginning
+OUR_PREFIXES = (  # of the variables that this job reads
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
     *("CLOUD_RUN_TASK_", "JOB_COMPLETION_INDEX", "OTEL_EXPORTER_OTLP_ENDPOINT", "SSL_CERT_", "SSLKEYLOGFILE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -44,7 +44,7 @@ ON_A_PLATFORM = ("CLOUD_RUN_JOB", "K_SERVICE", "KUBERNETES_SERVICE_HOST")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where everything is, and the limits."""
+    """All settings, with the limits."""
 
     limits: Limits = field(default_factory=Limits)
     redis_url: str | None = field(default=None, repr=False)
@@ -55,9 +55,9 @@ class Settings:
     openai_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_model: str = "gpt-6-luna"
-    verify_model: str | None = None  # of the second look; None: the same
+    verify_model: str | None = None  # the model of the second look; None: the same as openai_model
     verify: bool = True
-    style: str = ""  # what the operator wishes of every recap
+    style: str = ""  # the operator's instruction for every recap
     reasoning_effort: str | None = None
     service_tier: str | None = None
     summarizer: str = "auto"
@@ -70,8 +70,8 @@ class Settings:
     task_count: int = 1
     data_dir: Path = Path(".recap")
     log_format: str = "auto"
-    heartbeat_url: str | None = field(default=None, repr=False)  # who knows it can say that all is well
-    telemetry: bool = False  # metrics and traces by OTLP; the rest of OTEL_… is read by OpenTelemetry itself
+    heartbeat_url: str | None = field(default=None, repr=False)  # secret: whoever knows it can report that all is well
+    telemetry: bool = False  # metrics and traces by OTLP; OpenTelemetry itself reads the other OTEL_… variables
     on_platform: bool = False
 
     @property
@@ -81,23 +81,23 @@ class Settings:
 
     @property
     def openai(self) -> bool:
-        """Whether an LLM is asked; else the offline summarizer makes extracts."""
+        """Whether an LLM writes the recaps; if not, they are extracts."""
         return self.summarizer != "extract" and (self.openai_key is not None or self.openai_base_url is not None)
 
     @property
     def fcm_is_loopback(self) -> bool:
-        """An http:// loopback address needs no credentials."""
+        """Whether FCM_BASE_URL is on this machine: an http:// loopback address needs no credentials."""
         return is_loopback(self.fcm_base_url)
 
     @property
     def fcm(self) -> bool:
-        """Whether pushes go to FCM, which comes with a project; else into the data folder's outbox."""
+        """Whether pushes go to FCM, which comes with a project; if not, into the data folder's outbox."""
         real = self.firestore_emulator is None or bool(self.credentials_file)
         return self.fcm_is_loopback or (self.firestore and real)
 
     @property
     def store_is_local(self) -> bool:
-        """Whether a pretended time may really send: only away from a real project's store."""
+        """Whether the store is local or an emulator's. Only then may `--now` really send."""
         return not self.firestore or self.firestore_emulator is not None
 
 
@@ -129,7 +129,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
-        task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", least=1),
+        task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", minimum=1),
         data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
         log_format=env.choice("RECAP_LOG_FORMAT", ("auto", "json", "console")) or Settings.log_format,
         heartbeat_url=env.http_url("RECAP_HEARTBEAT_URL"),
@@ -141,12 +141,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def is_on_platform(env: Mapping[str, str]) -> bool:
-    """Whether it runs on Cloud Run or Kubernetes, where events and words are one log."""
+    """Whether the job runs on Cloud Run or Kubernetes, where stdout and stderr go to one log."""
     return any(name in env for name in ON_A_PLATFORM)
 
 
 class _Env(dict[str, str]):
-    """The environment's variables that are set, and how they are read. Each method raises ConfigFault."""
+    """The environment variables that are set, and methods that parse them. Each method raises ConfigFault."""
 
     def reject_unknown_names(self) -> None:
         """A typo would silently keep the default."""
@@ -157,16 +157,16 @@ class _Env(dict[str, str]):
                 raise ConfigFault(f"{printable(name, 60)} is no setting; did you mean {nearest}?")
 
     def reject_quotes(self) -> None:
-        """docker's --env-file keeps the quotes that a shell takes away. No value is shown."""
+        """Reject quoted values: docker's --env-file keeps quotes that a shell removes. No value is shown."""
         for name, value in self.items():
-            if name.startswith(OURS) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            if name.startswith(OUR_PREFIXES) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
                 reason = "has quotes around its value, which an env file may keep; write it without them."
                 raise ConfigFault(f"{name} {reason}")
 
-    def whole(self, name: str, *, default: str, least: int = 0) -> int:
+    def whole(self, name: str, *, default: str, minimum: int = 0) -> int:
         text = self.get(name, default)
-        if not WHOLE.fullmatch(text) or not least <= int(text) <= MAX_TASKS:
-            wish = f"a whole number from {least} to {MAX_TASKS}"
+        if not WHOLE.fullmatch(text) or not minimum <= int(text) <= MAX_TASKS:
+            wish = f"a whole number from {minimum} to {MAX_TASKS}"
             raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to {wish}.")
         return int(text)
 
@@ -177,11 +177,11 @@ class _Env(dict[str, str]):
         return text
 
     def header(self, name: str) -> str | None:
-        """A value that goes into a header or an address: visible ASCII on one line. It is never shown."""
+        """Read a value that is sent in a header or an address: visible ASCII on one line. It is never shown."""
         text = self.get(name)
         if text is not None and not _is_visible_ascii(text):
             raise ConfigFault(
-                f"{name} holds a space, a line break or a letter beyond ASCII; copy it anew, without them."
+                f"{name} holds a space, a line break or a letter beyond ASCII; copy it again, without them."
             )
         return text
 
@@ -242,10 +242,10 @@ def _database(name: str) -> str:
 
 
 def _style(text: str) -> str:
-    """One line for the prompt. It is the operator's own, and still never shown."""
+    """Check the operator's instruction and make it one line. It is never shown in errors."""
     words = clean(text)
-    if len(words) > STYLE_LENGTH:
-        raise ConfigFault(f"RECAP_STYLE has {len(words)} characters; it may have {STYLE_LENGTH}.")
+    if len(words) > MAX_STYLE_LENGTH:
+        raise ConfigFault(f"RECAP_STYLE has {len(words)} characters; it may have {MAX_STYLE_LENGTH}.")
     return words
 
 
@@ -258,12 +258,14 @@ def _key_prefix(prefix: str) -> str:
 
 
 def _redis_url(url: str | None) -> str | None:
-    """The URL, where the client can use it. No part of it is shown: any may be of a password that was not encoded."""
+    """Check that the client can use the URL. No part of it is shown: any may belong to a password not encoded."""
     if url is None:
         return None
     parts = _split(url)
-    behind = url if parts is None else "" if parts.scheme == "unix" else f"{parts.path}?{parts.query}"
-    if "#" in url or "@" in behind:
+    after_host = url
+    if parts is not None:
+        after_host = "" if parts.scheme == "unix" else f"{parts.path}?{parts.query}"
+    if "#" in url or "@" in after_host:
         raise ConfigFault("REDIS_URL can't be read; write a # / ? or @ of its password as %23, %2F, %3F or %40.")
     if parts is None or not _names_a_server(parts):
         raise ConfigFault("REDIS_URL is malformed; write redis://host:6379/0, rediss://… for TLS, or unix:///path.")
@@ -306,7 +308,7 @@ def _check_redis_options(parts: SplitResult) -> None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL of visible ASCII with a port that can be; else None."""
+    """Split a URL; None if it is malformed, not visible ASCII, or has an impossible port."""
     try:
         parts = urlsplit(url)
         return parts if parts.port != 0 and _is_visible_ascii(url) else None

@@ -1,6 +1,6 @@
-"""Which adapter serves each port, by the settings. The only place that names adapters.
+"""Opens the adapter of each port, as the settings say. The only module that names adapters.
 
-Each is imported when it is opened: an idle tick loads Redis and nothing else.
+Adapters are imported when they are opened, so an idle tick loads only Redis.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Show = Callable[[Message, str], None]
 
 
 class BootClock:
-    """CLOCK_BOOTTIME, which also counts while the machine sleeps; CLOCK_MONOTONIC where there is none."""
+    """CLOCK_BOOTTIME, which also counts while the machine sleeps; CLOCK_MONOTONIC if the system lacks it."""
 
     _which = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def seconds(self) -> float:
-        """Seconds since some start; comparable within one process."""
+        """Seconds since an arbitrary start; comparable only within one process."""
         return time.clock_gettime(self._which)
 
 
 def is_untouched(settings: Settings) -> bool:
-    """Whether everything is local, and no run has made anything yet."""
+    """Whether everything is local, and no run has stored anything yet."""
     return settings.project is None and not (settings.data_dir / "recap.sqlite3").exists()
 
 
 def served_since(settings: Settings) -> datetime | None:
-    """When a data folder was first filled: no user was due there before. None where an app's own users are served."""
+    """When a data folder was first filled: no user was due there before. None if an app's own users are served."""
     if settings.project is not None:
         return None
     from notifications.adapters.local import samples
@@ -47,14 +47,14 @@ def served_since(settings: Settings) -> datetime | None:
 
 
 def sample_users(now: datetime) -> list[Sample]:
-    """Sample users that are due around `now`, with what belongs to them."""
+    """Sample users that are due around `now`, with their devices and conversations."""
     from notifications.adapters.local import samples
 
     return samples.samples(now)
 
 
 def heartbeat(settings: Settings) -> Heartbeat | None:
-    """The service that is told of each tick; None where none is set."""
+    """The monitoring service that each tick is reported to; None if none is set."""
     if settings.heartbeat_url is None:
         return None
     from notifications.adapters.telemetry.heartbeat import HttpHeartbeat
@@ -64,7 +64,7 @@ def heartbeat(settings: Settings) -> Heartbeat | None:
 
 @asynccontextmanager
 async def redis_url(settings: Settings) -> AsyncIterator[str]:
-    """The Redis to claim in: the one that is set, else the data folder's own, held while in use."""
+    """The Redis to claim in: the configured one, else the data folder's own, which runs while the block does."""
     if settings.redis_url is not None:
         yield settings.redis_url
         return
@@ -75,10 +75,11 @@ async def redis_url(settings: Settings) -> AsyncIterator[str]:
 
 
 async def environment(settings: Settings) -> str:
-    """Whose keys these are on a Redis that others may share. Raises DependencyDown where the data folder can't be used.
+    """The name of this environment in the keys of a Redis that several may share.
 
-    Of Firestore: the project, the database, and whether it is an emulator's. Not the emulator's address, since one
-    emulator has many (localhost, a container's name). Of a data folder: an id of its own, which moves along with it.
+    For Firestore it is made of the project, the database, and whether it is an emulator, but not of the emulator's
+    address, since one emulator has many (localhost, a container's name). A data folder has an id that moves along with
+    it. Raises DependencyDown if the data folder can't be used.
     """
     if settings.project is not None:
         kind = "emulator" if settings.firestore_emulator else "firestore"
@@ -90,7 +91,7 @@ async def environment(settings: Settings) -> str:
 
 @asynccontextmanager
 async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
-    """Claims, with a pool sized from the concurrency: one script takes under 0.1 ms of a connection."""
+    """Open the claims. The pool is small for the concurrency, since a script takes under 0.1 ms of a connection."""
     from notifications.adapters.claims.redis import connect
 
     limits = settings.limits
@@ -117,15 +118,16 @@ async def open_services(
     show: Show,
     offset: timedelta,
     telemetry: Telemetry,
-    fills: bool,
-    sends: bool,
+    can_add_samples: bool,
+    can_send: bool,
 ) -> AsyncIterator[Services]:
-    """Everything a run with work needs, closed in reverse order.
+    """Open everything that a run with work needs; it is closed in reverse order.
 
-    `fills`: put sample users into a new data folder. `sends`: where it serves a pretended time, they talk then, too.
+    `can_add_samples`: put sample users into a new data folder. `can_send`: with `--now`, also add conversations of the
+    sample users at that time.
     """
     async with AsyncExitStack() as stack:
-        store = await _store(settings, claims, offset, fills=fills, sends=sends)
+        store = await _store(settings, claims, offset, can_add_samples=can_add_samples, can_send=can_send)
         stack.push_async_callback(store.aclose)
         summarizer = verifier = None
         if settings.openai:
@@ -156,7 +158,7 @@ async def open_services(
 
 
 def telemetry(settings: Settings) -> Telemetry:
-    """Metrics and traces of one run, where a collector is set. Whatever is wrong with them stops no run."""
+    """Metrics and traces of one run, if a collector is set. Errors of telemetry never stop a run."""
     if not settings.telemetry:
         return Telemetry()
     try:
@@ -166,13 +168,15 @@ def telemetry(settings: Settings) -> Telemetry:
     except ModuleNotFoundError as missing:
         mend = "install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         log.warning("telemetry.failed", reason=f"{missing.name} is not installed; {mend}.")
-    except Exception as cause:  # noqa: BLE001 - the SDK raises what it likes for a setting of its own
-        log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(cause).__name__}); see OTEL_….")
+    except Exception as error:  # noqa: BLE001 - the SDK raises any kind of error for its own settings
+        log.warning("telemetry.failed", reason=f"OpenTelemetry refuses a setting ({type(error).__name__}); see OTEL_….")
     return Telemetry()
 
 
-async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills: bool, sends: bool) -> Store:
-    """Firestore where a project is set, else SQLite in the data folder."""
+async def _store(
+    settings: Settings, claims: Claims, offset: timedelta, *, can_add_samples: bool, can_send: bool
+) -> Store:
+    """Open Firestore if a project is set, else SQLite in the data folder."""
     limits, rules = settings.limits, settings.limits.ledger_rules
     if settings.project is not None:
         from notifications.adapters.stores import firestore
@@ -183,15 +187,15 @@ async def _store(settings: Settings, claims: Claims, offset: timedelta, *, fills
     from notifications.adapters.local.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
-    if fills and not settings.on_platform and samples.created(settings.data_dir) is None:
+    if can_add_samples and not settings.on_platform and samples.created(settings.data_dir) is None:
         await samples.fill(store, settings.data_dir, await claims.now() + offset)
-    elif offset and sends:
+    elif offset and can_send:
         await samples.talk(store, await claims.now() + offset)
     return store
 
 
 def _llm(settings: Settings, model: str) -> Summarizer:
-    """One model of the LLM's server. The prices that are set are those of the model that writes."""
+    """Open one model of the LLM's server. The configured prices are those of the model that writes."""
     from notifications.adapters.llm import openai
 
     limits, writes = settings.limits, model == settings.openai_model

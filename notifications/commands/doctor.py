@@ -97,7 +97,7 @@ async def _try_llm(name: str, llm: Summarizer | None, now: datetime) -> bool:
 async def _compare_clocks(services: Services) -> str:
     clocks = await compare_clocks(services.claims, services.store, services.clock)
     host_ahead = host_clock() - clocks.time.redis + clocks.ahead
-    return disagreement(clocks.ahead, host_ahead) if clocks.apart else host_is_wrong(host_ahead)
+    return disagreement(clocks.ahead, host_ahead) if clocks.is_one_wrong else host_is_wrong(host_ahead)
 
 
 async def _answers(query: Awaitable[object]) -> str:

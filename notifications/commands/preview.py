@@ -40,32 +40,32 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         if material is None:
             say(f"{uid} {slot.recap_date}: nothing to say; the day would be skipped (no_content).")
             return 1
-        writing, fault, draft = None, "", None
+        writer, fault, draft = None, "", None
         if run.services.summarizer is not None:
-            asking = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
-            writing = RecapWriter(run, material, asking, uid=uid, day=slot.recap_date, keeps=False)
+            session = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
+            writer = RecapWriter(run, material, session, uid=uid, day=slot.recap_date, can_store=False)
             try:
-                draft = await writing.draft()
+                draft = await writer.draft()
             except (ItemFault, ProviderFault, OverBudget) as raised:
                 fault = str(raised)
         if draft is None:
             draft = await asyncio.to_thread(extract, material, run.services.split_sentences)
-    _say_preview(uid, compose(material, draft, now), writing, fault)
+    _say_preview(uid, compose(material, draft, now), writer, fault)
     _say_push(draft, Wording(run.services.push_text, material.language))
     return 0
 
 
-def _say_preview(uid: str, recap: Recap, writing: RecapWriter | None, fault: str) -> None:
+def _say_preview(uid: str, recap: Recap, writer: RecapWriter | None, fault: str) -> None:
     say(f"A preview for {uid}, {recap.date}: nothing is stored, nothing is sent.")
     say("")
     say_recap(recap_to(recap))
     if fault:
         say_wrapped(f"The LLM's recap was not used: {fault} This is the extract.")
-    if writing is not None:
-        _say_calls("Written", writing.asking)
-        if writing.looking is not None:
-            _say_calls("Checked", writing.looking)
-        _say_evidence(recap.draft, writing)
+    if writer is not None:
+        _say_calls("Written", writer.session)
+        if writer.verification is not None:
+            _say_calls("Checked", writer.verification)
+        _say_evidence(recap.draft, writer)
 
 
 def _say_push(draft: Draft, wording: Wording) -> None:
@@ -76,25 +76,25 @@ def _say_push(draft: Draft, wording: Wording) -> None:
         say_wrapped(bounded(shown.body, body), " " * 10)
 
 
-def _say_calls(what: str, asking: LLMSession) -> None:
-    spent = asking.spent
+def _say_calls(what: str, session: LLMSession) -> None:
+    spent = session.spent
     usd = "price not known" if spent.usd is None else f"{spent.usd:.4f} USD"
     say_wrapped(
-        f"{what} in {several(spent.calls, 'call')} of {asking.bytes_sent} bytes in all: {spent.tokens_in} tokens in "
+        f"{what} in {several(spent.calls, 'call')} of {session.bytes_sent} bytes in all: {spent.tokens_in} tokens in "
         f"({spent.tokens_cached} cached), {spent.tokens_out} out ({spent.tokens_reasoning} hidden), {usd}."
     )
 
 
-def _say_evidence(draft: Draft, writing: RecapWriter) -> None:
+def _say_evidence(draft: Draft, writer: RecapWriter) -> None:
     """Each sentence with its quote; then what was dropped, and what the second look said of it."""
     lists = (draft.overview, draft.decisions_made, draft.unresolved_questions, draft.knowledge_nuggets)
     say("")
     for item in (*(i for h in draft.highlights for i in h.items), *(i for items in lists for i in items)):
         say_wrapped(f"{item.text}{' (confided)' if item.private else ''}", "    ", "  ")
         say_wrapped(f"quote: {item.quote}", "      ", "    ")
-    for text, reason in writing.dropped:
+    for text, reason in writer.dropped:
         say_wrapped(f"dropped ({reason}): {text}", "    ", "  ")
-    for verdict in writing.verdicts.values():
+    for verdict in writer.verdicts.values():
         if not verdict.supported:
             say_wrapped(f"not supported ({verdict.role}): {verdict.text}", "    ", "  ")
             say_wrapped(f"the second look: {verdict.problem or 'no reason given'}", "      ", "    ")

@@ -1,4 +1,4 @@
-"""One user's day under our claim, and the verbs on it: what is read, and what ends the claim."""
+"""One user's day under our claim: reading its documents, and ending or returning the claim."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Day:
     """One user's day under our claim.
 
     `resend`: an operator asked for it. `replaces`: the ended ledger that the resend read. `release_worker` is called
-    before a wait that needs no worker; None where no other user waits for one.
+    before a wait that needs no worker; None if no other user waits for one.
     """
 
     run: Run
@@ -47,41 +47,41 @@ class Day:
     terms: ClaimTerms
     token: str
     claim_reply: Reply
-    phase: Phase  # of its slot, when it was claimed
-    since: float  # when the claim was asked for, on the parts' clock
+    phase: Phase  # the slot's phase when the day was claimed
+    claim_started_at: float  # seconds of the services' clock, read before the claim was requested
     replaces: Ledger | None = None
     resend: bool = False
     release_worker: Callable[[], None] | None = None
 
     @property
     def closing(self) -> bool:
-        """Whether its catch-up is over: no new LLM call. An operator's resend has no catch-up."""
+        """Whether the catch-up is over, so that no LLM is asked any more. An operator's resend has no catch-up."""
         return not self.resend and self.phase not in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
 
     @property
     def log_context(self) -> dict[str, str]:
-        """Who and when, for each event."""
+        """The fields that every log event of this day has."""
         return {"uid": self.uid, "date": str(self.date)}
 
     @property
     def elapsed(self) -> timedelta:
-        """How long it has been under our claim."""
-        return timedelta(seconds=self.run.services.clock.seconds() - self.since)
+        """How long the day has been under our claim."""
+        return timedelta(seconds=self.run.services.clock.seconds() - self.claim_started_at)
 
     @property
     def now(self) -> datetime:
-        """The schedule's time: Redis TIME at the claim, and what has passed since."""
+        """The schedule's time: Redis TIME at the claim plus the time elapsed since."""
         return self.claim_reply.now + self.run.offset + self.elapsed
 
     @property
     def late(self) -> bool:
-        """Whether a push now comes so long after the slot that it must be silent."""
+        """Whether a push sent now comes so long after the slot that it must be silent."""
         return self.now - self.slot > timedelta(minutes=self.run.services.limits.quiet_after_minutes)
 
     def opening(
-        self, given: DayInput | None = None, claim_reply: Reply | None = None, language: str | None = None
+        self, day_input: DayInput | None = None, claim_reply: Reply | None = None, language: str | None = None
     ) -> Opening:
-        """What a new ledger of this day starts with. `language`: of what its push says in place of the recap."""
+        """The fields of a new ledger of this day. `language`: of the push's text if that does not show the recap."""
         reply = claim_reply or self.claim_reply
         opening = Opening(
             uid=self.uid,
@@ -94,37 +94,35 @@ class Day:
             resend=self.resend,
             wording=Wording(self.run.services.push_text, language),
         )
-        if given is None:
+        if day_input is None:
             return opening
-        user, candidates = given.ledgers.user, given.ledgers.candidates
+        user, candidates = day_input.ledgers.user, day_input.ledgers.candidates
         return replace(
             opening,
             window=None if candidates.window.is_empty else candidates.window,
             read_from=candidates.first_untold,
-            told=given.told,
-            neighbours=given.neighbours,
+            told=day_input.told,
+            neighbours=day_input.neighbours,
             zone=user.zone,
             hour=user.hour,
         )
 
-    async def devices(self) -> list[Device]:
-        """The user's devices; those that can't be read are counted. Raises StoreDown."""
+    async def read_devices(self) -> list[Device]:
+        """Read the user's devices; malformed ones are only counted. Raises StoreDown."""
         devices, malformed = await self.run.read_breaker.watch(self.run.services.store.devices(self.uid))
         self._count_malformed("devices", malformed)
         return devices
 
-    async def conversations(self, ledgers: Ledgers) -> DayInput:
-        """What no recap has told yet; what can't be read, or is encrypted, is counted. Raises StoreDown."""
-        given = await self.run.read_breaker.watch(read_conversations(self.run.services.store, ledgers))
-        self._count_malformed("conversations", given.malformed)
-        if given.encrypted:
-            self.run.counts.encrypted += given.encrypted
-            log.info("conversations.encrypted", uid=self.uid, count=given.encrypted)
-        if len(given.conversations) >= MAX_READ:
-            log.warning(
-                "conversations.unread", **self.log_context, read=len(given.conversations)
-            )  # there may be older ones
-        return given
+    async def read_conversations(self, ledgers: Ledgers) -> DayInput:
+        """Read the conversations that no recap has used yet; count malformed and encrypted ones. Raises StoreDown."""
+        day_input = await self.run.read_breaker.watch(read_conversations(self.run.services.store, ledgers))
+        self._count_malformed("conversations", day_input.malformed)
+        if day_input.encrypted:
+            self.run.counts.encrypted += day_input.encrypted
+            log.info("conversations.encrypted", uid=self.uid, count=day_input.encrypted)
+        if len(day_input.conversations) >= MAX_READ:  # there may be older ones
+            log.warning("conversations.unread", **self.log_context, read=len(day_input.conversations))
+        return day_input
 
     def _count_malformed(self, what: str, count: int) -> None:
         if count:
@@ -132,17 +130,20 @@ class Day:
             log.warning(f"{what}.malformed", uid=self.uid, count=count)
 
     async def settle_claim(self, decision: Decision, wait: timedelta | None = None, reason: str = "push") -> TurnResult:
-        """Step 7: what the decision means for the claim. `wait` and `reason`: of the devices that are open."""
+        """Step 7: end the claim, or give it back, as the ledger's decision requires.
+
+        `wait` and `reason`: when and why the open devices are tried again.
+        """
         match decision.step:
             case NextStep.FINAL if decision.ledger is not None:
                 entry = decision.ledger
                 outcome = log_end(entry, self.log_context, ours=self._is_ours(decision))
                 claim_state, _ = ENDS[entry.state]
-                frees = entry.state is DayState.SKIPPED
-                return await self._end_claim(claim_state, outcome, entry.outcome, frees=frees)
+                delete_key = entry.state is DayState.SKIPPED
+                return await self._end_claim(claim_state, outcome, entry.outcome, delete_key=delete_key)
             case NextStep.NO_USER:
                 log.info("recap.skipped", **self.log_context, reason="user_gone_or_off")
-                return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", frees=False)
+                return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", delete_key=False)
             case NextStep.BUSY:
                 return await self.fail("busy", decision.wait)
             case NextStep.REFUSED:
@@ -153,26 +154,32 @@ class Day:
                 return await self.fail(reason or "push", wait)
 
     def _is_ours(self, decision: Decision) -> bool:
-        """Whether we ended the day: also where our own reply was lost, and we read what we had written."""
+        """Whether we ended the day. Also true if the reply to our write was lost and we then read our own ledger."""
         return decision.write or (decision.ledger is not None and decision.ledger.by == self.token)
 
-    async def _end_claim(self, state: ClaimState, outcome: Outcome, reason: str, *, frees: bool) -> TurnResult:
-        """End the claim. `frees`: delete its key, which the app may take to make a skipped day on demand.
+    async def _end_claim(self, state: ClaimState, outcome: Outcome, reason: str, *, delete_key: bool) -> TurnResult:
+        """End the claim. `delete_key`: delete the key instead, so that the app can make a skipped day on demand.
 
-        Where the claim is lost it is left alone: whoever has it now sees that the ledger has ended.
+        A lost claim is not touched: the run that holds it now sees that the ledger has ended.
         """
         claims = self.run.services.claims
-        ending = claims.free(self.terms, self.token) if frees else claims.complete(self.terms, self.token, state)
-        if (await ending).answer is not ClaimAnswer.OK:
-            log.warning("claim.lost", **self.log_context, verb="free" if frees else "complete")
+        if delete_key:
+            reply = await claims.free(self.terms, self.token)
+        else:
+            reply = await claims.complete(self.terms, self.token, state)
+        if reply.answer is not ClaimAnswer.OK:
+            log.warning("claim.lost", **self.log_context, verb="free" if delete_key else "complete")
             return TurnResult(Outcome.LOST)
-        return TurnResult(outcome, reason=reason, freed=frees and outcome.done)
+        return TurnResult(outcome, reason=reason, freed=delete_key and outcome.done)
 
-    async def fail(self, reason: str, wait: timedelta | None = None, counts: int = 0) -> TurnResult:
-        """Give the claim back. Without a `wait` of the provider's own, ours with +100 % jitter."""
+    async def fail(self, reason: str, wait: timedelta | None = None, added_failures: int = 0) -> TurnResult:
+        """Give the claim back. Without `wait`, waits provider_retry plus up to 100 % jitter.
+
+        `added_failures`: charged to the user. If that makes the claim dead, the ledger is closed too.
+        """
         if wait is None:
             wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
-        reply = await self.run.services.claims.fail(self.terms, self.token, wait, counts, reason)
+        reply = await self.run.services.claims.fail(self.terms, self.token, wait, added_failures, reason)
         facts = {**self.log_context, "reason": reason}
         if reply.answer is ClaimAnswer.DONE:
             return await self._close_dead("failures", reply)
@@ -183,34 +190,35 @@ class Day:
         return TurnResult(Outcome.WAITING, wait, reason)
 
     async def release(self, reason: str) -> TurnResult:
-        """Free the claim at once, nothing charged: nothing was begun that would be lost."""
+        """Give the claim back without a wait, and charge nothing: no work is lost."""
         await self.run.services.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
         return TurnResult(Outcome.STOPPED, reason=reason)
 
     async def fail_item(self, fault: ItemFault) -> TurnResult:
-        """The item's own fault: counted, and each wait three times the last. The provider's: no user is charged."""
-        if await self._is_the_items(fault):
+        """Charge the fault to the user (each wait three times the last), or to the provider, if it may be its own."""
+        if await self._is_item_fault(fault):
             wait = jittered(self.run.services.limits.duration("item_retry") * 3**self.claim_reply.failures, 0.5, 1.5)
-            return await self.fail(fault.reason.value, wait, counts=1)
+            return await self.fail(fault.reason.value, wait, added_failures=1)
         if self.run.terminated.is_set():
             return await self.release(fault.reason.value)
         return await self.fail(f"provider_{fault.reason.value}")
 
-    async def _is_the_items(self, fault: ItemFault) -> bool:
+    async def _is_item_fault(self, fault: ItemFault) -> bool:
+        """Whether to charge the fault to the user. May wait, without a worker, for the answers that others get."""
         if fault.reason not in MAY_BE_THE_PROVIDERS or self.release_worker is None:
             return True
         self.release_worker()
         try:
             async with self.run.terminated.timeout(self.run.services.limits.store_timeout_seconds):
                 return await self.run.bad_answers.wait_for_verdict(fault.reason)
-        except TimeoutError:  # not known yet, and the claim must not lapse: in doubt nothing is charged
+        except TimeoutError:  # still unknown, and the claim must not lapse: if in doubt, charge nothing
             return False
 
     async def result_when_not_won(self) -> TurnResult:
-        """What an answer other than a win asks for."""
+        """The turn's result for a claim that was not won."""
         reply = self.claim_reply
         if reply.answer is ClaimAnswer.FOREIGN:
-            return await self._held_by_another_maker()
+            return await self._result_of_foreign_claim()
         if reply.answer is not ClaimAnswer.DONE:
             outcome = Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING
             return TurnResult(outcome, reply.wait, reply.reason)
@@ -219,10 +227,10 @@ class Day:
         return await self._close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
 
     async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
-        """Redis says dead: the ledger must say so too, or that it was given up while sending."""
-        closing = self.run.services.store.end_day(self.opening(claim_reply=reply), DayState.DEAD, outcome)
+        """The claim is dead in Redis: write that to the ledger, or that the day was given up while sending."""
+        transaction = self.run.services.store.end_day(self.opening(claim_reply=reply), DayState.DEAD, outcome)
         try:
-            decision = await self.run.write_breaker.watch(closing)
+            decision = await self.run.write_breaker.watch(transaction)
         except StoreDown:
             return TurnResult(Outcome.FAILED, reason="store")
         if decision.step is NextStep.BUSY:
@@ -232,41 +240,42 @@ class Day:
         ended = log_end(decision.ledger, self.log_context, ours=self._is_ours(decision))
         return TurnResult(ended, reason=decision.ledger.outcome)
 
-    async def _held_by_another_maker(self) -> TurnResult:
-        """The app may be making a skipped day on demand: then the shard need not stay open for it."""
+    async def _result_of_foreign_claim(self) -> TurnResult:
+        """Look whether the day has ended: the app may be making a skipped day on demand, which keeps no shard open."""
         try:
             reading = self.run.services.store.ledgers_between(self.uid, self.date, self.date)
-            entry = (await self.run.read_breaker.watch(reading)).get(self.date)
+            ledger = (await self.run.read_breaker.watch(reading)).get(self.date)
         except StoreDown:
-            entry = None
-        ended = entry is not None and entry.state.final
-        return TurnResult(Outcome.DONE_BEFORE) if ended else TurnResult(Outcome.HELD, self.claim_reply.wait)
+            ledger = None
+        if ledger is not None and ledger.state.final:
+            return TurnResult(Outcome.DONE_BEFORE)
+        return TurnResult(Outcome.HELD, self.claim_reply.wait)
 
     async def run_guarded(self, turn: Awaitable[TurnResult]) -> TurnResult:
-        """Run one user's turn; whatever it raises gives the claim back uncharged, with its reason.
+        """Run one user's turn and turn its errors into a result; they give the claim back uncharged, with a reason.
 
-        Only a process that died may leave a claim to lapse: that is what a crash is, and four of them end the day.
-        Raises ClaimsDown and KeyTrouble alone: then the claim can't be given back.
+        A claim that lapses counts as a crash, and too many crashes end the day: only a process that died may cause it.
+        Raises only ClaimsDown and KeyTrouble: then the claim can't be given back.
         """
         try:
             return await turn
         except (ClaimsDown, KeyTrouble):
             raise
-        except ConfigFault as fault:
+        except ConfigFault as error:
             await self._give_back("configuration")
-            self.run.stop_claiming(fault)
+            self.run.stop_claiming(error)
             return TurnResult(Outcome.FAILED, reason="configuration")
-        except (Malformed, ItemFault) as flaw:  # of an ItemFault: what ends a dead day can't be stored
+        except (Malformed, ItemFault) as error:  # ItemFault: the store refuses the ledger of a dead day
             wait = await self._give_back("malformed")
-            log.error("recap.trouble", **self.log_context, reason=str(flaw))
-        except Exception as defect:  # the one place that keeps one user's defect from the others
-            wait = await self._give_back(f"defect_{type(defect).__name__}")
+            log.error("recap.trouble", **self.log_context, reason=str(error))
+        except Exception as error:  # broad on purpose: a bug that one user's data triggers must not stop the others
+            wait = await self._give_back(f"defect_{type(error).__name__}")
             log.exception("recap.defect", **self.log_context)
         self.run.defects += 1
         return TurnResult(Outcome.FAILED, wait)
 
     async def _give_back(self, reason: str) -> timedelta:
-        """Give the claim back uncharged. Asks nothing of the ledger, even of a dead day: that may be what raised."""
+        """Give the claim back uncharged, without using the ledger, even of a dead day: it may be what raised."""
         wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
         await self.run.services.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.log_context, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
@@ -284,11 +293,12 @@ async def claim_day(
     resend: bool = False,
     release_worker: Callable[[], None] | None = None,
 ) -> Day:
-    """Ask Redis for one user's day; `won` is its answer. Raises ClaimsDown, ConfigFault or KeyTrouble."""
-    terms, token, since = run.user_terms(uid, date, slot), new_token(), run.services.clock.seconds()
+    """Claim one user's day; `claim_reply` says whether it was won. Raises ClaimsDown, ConfigFault or KeyTrouble."""
+    terms, token = run.user_terms(uid, date, slot), new_token()
+    started_at = run.services.clock.seconds()
     reply = await run.services.claims.claim(terms, token, lane)
-    await run.check_time_of(reply, terms, token, since)
-    if reply.reason == FOREIGN_TYPE:  # no older deployment's lock, which is a text
+    await run.check_time_of(reply, terms, token, started_at)
+    if reply.reason == FOREIGN_TYPE:  # not the lock of an older deployment, which is a string
         raise KeyTrouble(f"{terms.key} holds another type in Redis; look at it by inspect --keys, and delete it.")
     return Day(
         run=run,
@@ -299,7 +309,7 @@ async def claim_day(
         token=token,
         claim_reply=reply,
         phase=run.services.limits.rules.phase(slot, reply.now + run.offset),
-        since=since,
+        claim_started_at=started_at,
         replaces=replaces,
         resend=resend,
         release_worker=release_worker,

@@ -1,4 +1,4 @@
-"""What one user's day is made of, and what decides it: for runs and commands alike."""
+"""Reads the ledgers and conversations of one user's day, and says what decides it. Runs and commands both use it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from notifications.recap.material import Material, material
 class Gate(StrEnum):
     """What decides a claimed day, in the order of docs/protocol.md, section 5."""
 
-    UNREADABLE = "unreadable"  # the stored ledger is not one that this version knows
+    UNREADABLE = "unreadable"  # this version can't read the stored ledger
     ENDED = "ended"
-    OPEN = "open"  # a push is owed
-    LEGACY = "legacy"  # another writer's summary of the date is stored
+    OPEN = "open"  # the ledger is open: a push is still to be sent
+    LEGACY = "legacy"  # a summary by another writer is stored for the date
     INVERTED = "inverted"  # a nearby ledger ends after the slot and does not list its conversations
     CONVERSATIONS = "conversations"
 
@@ -39,7 +39,7 @@ class Gate(StrEnum):
 class Ledgers:
     """One day's ledger, those of nearby dates, and what they leave to read.
 
-    `summary` is another writer's of the date; it is looked for only where the day has no ledger.
+    `summary`: a summary of the date by another writer, read only if the day has no ledger.
     """
 
     user: User
@@ -50,7 +50,7 @@ class Ledgers:
     summary: Summary | None = None
 
     def gate(self, replaces: Ledger | None = None) -> Gate:
-        """What decides the day. `replaces`: the ended ledger that a resend has read and may replace."""
+        """Return what decides the day. `replaces`: the ended ledger that a resend has read and may replace."""
         today = self.today
         if today is not None and today.state is DayState.UNREADABLE:
             return Gate.UNREADABLE
@@ -66,14 +66,14 @@ class Ledgers:
 
     @property
     def inverted_by(self) -> date | None:
-        """The first ledger that names no conversations, and whose window ends after the slot."""
-        unnamed = {day: ledger.window_end for day, ledger in self.nearby.items() if ledger.told is None}
-        return min((day for day, end in unnamed.items() if end and end > self.slot.at), default=None)
+        """The date of the first ledger that lists no conversations and whose window ends after the slot."""
+        unlisted_ends = {day: ledger.window_end for day, ledger in self.nearby.items() if ledger.told is None}
+        return min((day for day, end in unlisted_ends.items() if end and end > self.slot.at), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class DayInput:
-    """The conversations that the recap may be made of, oldest first; and how many could not be read."""
+    """The conversations that the recap may use, oldest first, and how many were malformed."""
 
     ledgers: Ledgers
     conversations: list[Conversation]
@@ -81,11 +81,11 @@ class DayInput:
 
     @property
     def encrypted(self) -> int:
-        """How many of them have words that only the app can read."""
+        """How many conversations have text that only the app can decrypt."""
         return sum(conversation.encrypted for conversation in self.conversations)
 
     def material(self, min_words: int) -> Material | None:
-        """What a recap is made of; None where the day has too little to say."""
+        """The material of a recap; None if the day has too little to say."""
         user, day = self.ledgers.user, self.ledgers.slot.recap_date
         return material(day, self.conversations, user.language, user.zone, min_words)
 
@@ -97,7 +97,8 @@ class DayInput:
     def neighbours(self) -> Neighbours:
         """The ledgers that are read again when the day is written.
 
-        None where nothing was read, and no more ledgers nearby could have let more be read: nothing can be told twice.
+        Empty if no conversation was read and no other ledger nearby could have widened what was read: then nothing can
+        be told twice.
         """
         if not self.conversations and self.ledgers.candidates.reach_is_maximal:
             return NO_NEIGHBOURS
@@ -105,7 +106,7 @@ class DayInput:
 
 
 async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelta) -> Ledgers:
-    """The ledgers of D-4 ... D+3: one query, and one for another writer's summary. Raises StoreDown."""
+    """Read the ledgers of D-4 ... D+3 in one query, and another writer's summary in one more. Raises StoreDown."""
     nearby = await store.ledgers_between(user.uid, *nearby_dates(slot.recap_date))
     today = nearby.pop(slot.recap_date, None)
     summary = await store.summary(user.uid, slot.recap_date) if today is None else None
@@ -113,7 +114,7 @@ async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelt
 
 
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
-    """What no recap has told yet. Raises StoreDown."""
+    """Read the conversations that no recap has used yet. Raises StoreDown."""
     if ledgers.candidates.is_empty:
         return DayInput(ledgers, [])
     conversations, malformed = await store.conversations_in(ledgers.user.uid, ledgers.candidates)
@@ -123,11 +124,12 @@ async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
 
 
 async def _told_by_another_writer(store: Store, ledgers: Ledgers, talks: list[Conversation]) -> datetime | None:
-    """Up to when another writer has told what no recap of ours had: a user without a recap may have asked the app.
+    """The time until which another writer's summaries cover the conversations; None if there are none.
 
-    Its recap of a date tells what was said until then, and nothing from after that date, or that day's slot. It is
-    looked for only where something from before that can be read now; and of a day without a ledger only where there
-    are others, since before the first each summary is a former deployment's.
+    A user without a recap may have asked the app for one. Such a summary of a date covers the conversations until it
+    was made, but none from after that date, or after that day's slot. It is looked for only if a conversation from
+    before that can be read now. For a day without a ledger it is looked for only if other days have one: without any,
+    each summary is an older deployment's.
     """
     told_until: list[datetime] = []
     tz, today = zone(ledgers.user.zone), ledgers.slot.recap_date

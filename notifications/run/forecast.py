@@ -1,4 +1,4 @@
-"""What the next run does with one user's day, by the claim's own table and the run's own gates. Reads only."""
+"""Predicts what the next run does with one user's day, from the claim's table and the run's gates. Reads only."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.sweep import is_swept, slot_of_entry
 from notifications.run.user import unverified_draft
+
+DRY_RUN_TOKEN = "-"  # noqa: S105 - in place of a run's token: nothing is written
 
 
 class Step(StrEnum):
@@ -67,7 +69,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What comes next; where it waits, `then` follows. `entry`: the ledger as it would be stored."""
+    """What the next run does; if it waits, `then` is what follows. `ledger`: the ledger as it would be stored."""
 
     step: Step
     wait: timedelta = timedelta(0)
@@ -81,7 +83,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What Redis says of a day: its own claim, its shard's and the sweep's."""
+    """What Redis says about a day: the records of its claim, its shard's claim and the sweep."""
 
     claim: Record
     shard: Record
@@ -91,9 +93,9 @@ class Records:
 
 @dataclass(slots=True)
 class DayView:
-    """One user's day as a run that starts now would find it. `now` is the schedule's.
+    """One user's day as a run that starts now would see it. `now` is the schedule's time.
 
-    `alone`: by a run for this user only, without a shard.
+    `alone`: the run serves this user only, without a shard (`--user`).
     """
 
     run: Run
@@ -110,19 +112,19 @@ class DayView:
         return self.run.services.limits.rules.phase(self.slot.at, self.now)
 
     async def read(self) -> DayInput:
-        """The conversations, read once."""
+        """Read the conversations, on the first call only."""
         if self._input is None:
             self._input = await read_conversations(self.run.services.store, self.ledgers)
         return self._input
 
     async def forecast(self) -> Forecast:
-        """What the next run does with the day; and where it waits, what the next run after that does."""
-        found = await self._forecast()
-        if found.wait <= timedelta(0):
-            return found
-        ledgers = replace(self.ledgers, today=found.ledger) if found.ledger else self.ledgers
-        later = replace(self, now=self.now + found.wait, ledgers=ledgers)
-        return replace(found, then=await later.forecast())
+        """What the next run does with the day; and if it waits, what a run after that wait does."""
+        forecast = await self._forecast()
+        if forecast.wait <= timedelta(0):
+            return forecast
+        ledgers = replace(self.ledgers, today=forecast.ledger) if forecast.ledger else self.ledgers
+        later = replace(self, now=self.now + forecast.wait, ledgers=ledgers)
+        return replace(forecast, then=await later.forecast())
 
     async def _forecast(self) -> Forecast:
         today = self.ledgers.today
@@ -142,7 +144,7 @@ class DayView:
         return not_won or await self._gates(replace(transition.after, reason=self.records.claim.reason))
 
     def _shard_skips(self) -> Forecast | None:
-        """Why the run of its shard does not look at the user; None where it does."""
+        """Why a run of the user's shard does not serve the user; None if it does."""
         shard, redis_ms = self.records.shard, self.run.redis_ms(self.now)
         if not self.user.enabled:
             return Forecast(Step.SWITCHED_OFF)
@@ -162,28 +164,28 @@ class DayView:
         return Forecast(Step.SKIPPED_BEFORE) if self.records.skipped else None
 
     async def _gates(self, claim: Record) -> Forecast:
-        """What a run makes of the day once it is claimed."""
+        """What a run does with the day after it has claimed it."""
         run, closing = self.run, self.phase is Phase.CLOSING
         match self.ledgers.gate():
             case Gate.OPEN:
                 seen = _snapshot(run, self.ledgers.today, self.now)
-                return _forecast_of(take("-", seen, run.services.limits.ledger_rules), seen)
+                return _forecast_of(take(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules), seen)
             case Gate.LEGACY:
                 return Forecast(Step.LEGACY)
             case Gate.INVERTED:
                 return Forecast(Step.MISSES_INVERTED if closing else Step.STUCK_INVERTED)
-        found = (await self.read()).material(run.services.limits.min_words)
-        if found is None:
+        material = (await self.read()).material(run.services.limits.min_words)
+        if material is None:
             return Forecast(Step.SKIPS)
         if not closing:
             return Forecast(Step.MAKES)
-        if await unverified_draft(run, self.user.uid, found, claim):
+        if await unverified_draft(run, self.user.uid, material, claim):
             return Forecast(Step.SENDS_DRAFT)
         return Forecast(Step.SENDS_EXTRACT if run.services.has_fallback else Step.MISSES)
 
 
 async def view_day(run: Run, user: User, slot: Slot, now: datetime, *, alone: bool = False) -> DayView:
-    """The day's ledgers, and what Redis says of it. Raises StoreDown or ClaimsDown."""
+    """Read the day's ledgers, and what Redis says about it. Raises StoreDown or ClaimsDown."""
     ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
     return DayView(run, user, slot, now, ledgers, await _records_of(run, user, slot), alone)
 
@@ -198,7 +200,7 @@ async def _records_of(run: Run, user: User, slot: Slot) -> Records:
 
 
 def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, active: bool) -> Forecast | None:
-    """What the sweep does with an open ledger; None where it leaves it alone. `active`: its user is switched on."""
+    """What the sweep does with an open ledger; None if nothing. `active`: whether the user is switched on."""
     redis_now, stale = now - run.offset, run.services.limits.duration("sending_stale")
     if entry.outcome == RESEND_OUTCOME or not entry.state.open:
         return None
@@ -210,20 +212,22 @@ def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, 
     not_won = _not_won(run, _next_claim(run, records.claim, now), entry, now, active=active)
     over = run.services.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
     seen = _snapshot(run, entry, now, active=active)
-    return not_won or _forecast_of(sweep("-", seen, run.services.limits.ledger_rules, over=over), seen)
+    return not_won or _forecast_of(sweep(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules, over=over), seen)
 
 
 def _next_claim(run: Run, record: Record, now: datetime) -> Transition:
-    """What the next claim is answered, in the last lane at the latest."""
+    """The transition that the next claim causes, in the last lane at the latest."""
     limits = run.services.limits
     lease_ms = int(limits.user_lease_seconds * 1000)
-    return decide(Call(Verb.CLAIM, "-", run.redis_ms(now), lease_ms, SINGLE_FILE_LANE, limits.max_crashes), record)
+    return decide(
+        Call(Verb.CLAIM, DRY_RUN_TOKEN, run.redis_ms(now), lease_ms, SINGLE_FILE_LANE, limits.max_crashes), record
+    )
 
 
 def _not_won(
     run: Run, transition: Transition, today: Ledger | None, now: datetime, *, active: bool = True
 ) -> Forecast | None:
-    """What a claim that is not won comes to; None for one that is won."""
+    """What the run does if the claim is not won; None if it is won."""
     wait = timedelta(milliseconds=transition.wait)
     match transition.answer:
         case ClaimAnswer.WON:
@@ -233,7 +237,7 @@ def _not_won(
         case ClaimAnswer.FOREIGN:
             return Forecast(Step.FOREIGN)
         case ClaimAnswer.DONE if transition.after.state is ClaimState.DEAD:
-            opening = Opening("", now.date(), by="-", slot=now)
+            opening = Opening("", now.date(), by=DRY_RUN_TOKEN, slot=now)
             outcome = "failures" if transition.after.failures >= run.services.limits.max_item_failures else "crashes"
             seen = _snapshot(run, today, now, active=active)
             return _forecast_of(end_day(opening, DayState.DEAD, outcome, seen, run.services.limits.ledger_rules), seen)
@@ -248,7 +252,7 @@ def _snapshot(run: Run, entry: Ledger | None, now: datetime, *, active: bool = T
 
 
 def _forecast_of(decision: Decision, seen: Snapshot) -> Forecast:
-    """What the ledger's own transition says."""
+    """The forecast that the ledger's transition means."""
     if decision.step is NextStep.PUSH:
         return Forecast(Step.PUSHES)
     if decision.step is NextStep.BUSY:

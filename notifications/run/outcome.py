@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Outcome(StrEnum):
-    """How one due user's turn ended in this run: each user has exactly one."""
+    """How one due user's turn ended in this run. Each user has exactly one outcome."""
 
     SENT = "sent"
     SKIPPED = "skipped"
@@ -28,16 +28,16 @@ class Outcome(StrEnum):
     MISSED = "missed"
     DEAD = "dead"
     GAVE_UP = "gave_up"
-    UNREADABLE = "unreadable"  # a document that the job can't use
+    UNREADABLE = "unreadable"  # the job can't use the user's document
     WAITING = "waiting"
     HELD = "held"
-    LOST = "lost"  # the claim, or the shard, while it was being served
-    STOPPED = "stopped"  # not begun, since the run was stopped
+    LOST = "lost"  # the claim, or the shard's, was lost while the user was being served
+    STOPPED = "stopped"  # the run was stopped before the turn began
     FAILED = "failed"
 
     @property
     def done(self) -> bool:
-        """Whether this user keeps no shard open."""
+        """Whether the user's shard may be completed."""
         return self not in (Outcome.WAITING, Outcome.HELD, Outcome.LOST, Outcome.STOPPED, Outcome.FAILED)
 
 
@@ -54,17 +54,17 @@ WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """What a user's turn came to: done, or to be tried again after `wait`."""
+    """The result of a user's turn: done, or to be tried again after `wait`."""
 
     outcome: Outcome
     wait: timedelta = timedelta(0)
     reason: str = ""
-    freed: bool = False  # the day was skipped, and its key is free: only the ledger says that it has ended
+    freed: bool = False  # the day was skipped and its key was deleted: only the ledger says that it has ended
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How many users a run has served so far."""
 
     done: int
     due: int
@@ -83,16 +83,16 @@ class Counts:
     claimed: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    swept: int = 0  # of the due: open ledgers that no cohort holds any more
+    swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
     extracts: int = 0  # recaps that the LLM did not write
     pushes: int = 0
-    pushes_refused: int = 0  # for good, and in a way that only a person can mend
+    pushes_refused: int = 0  # permanently, for a reason that only a person can fix
     tokens_deleted: int = 0
     malformed: int = 0
-    encrypted: int = 0  # conversations whose words the app alone can read
+    encrypted: int = 0  # conversations whose text only the app can decrypt
     devices: int = 0
-    over_budget: int = 0  # of the extracts: the day's money was used up
-    micro_usd: int = 0  # of the calls whose price is known
+    over_budget: int = 0  # among the extracts: the day's budget was used up
+    micro_usd: int = 0  # cost of the calls whose price is known
     unpriced_calls: int = 0
 
     def spend(self, spent: Spent) -> None:
@@ -100,20 +100,20 @@ class Counts:
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 
     def add(self, result: TurnResult) -> None:
-        """One due user more, in exactly one count."""
+        """Count the result of one due user."""
         self.outcomes[result.outcome] += 1
         if result.outcome is Outcome.SKIPPED:
             self.skipped[result.reason] += 1
 
     @property
     def progress(self) -> Progress:
-        """Of those that were read so far; the next page may bring more."""
+        """The progress among the users that were read so far; the next page may bring more."""
         waiting = self.outcomes[Outcome.WAITING] + self.outcomes[Outcome.HELD]
         return Progress(self.outcomes.total() - waiting, self.due, waiting)
 
     @property
     def without_a_recap(self) -> int:
-        """Users whose day ended in this run without a recap that reached them."""
+        """How many users' days ended in this run without a recap that reached them."""
         return sum(self.outcomes[outcome] for outcome in WITHOUT_A_RECAP)
 
     def as_event(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Counts:
 
 
 def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
-    """Log that a day has ended with this ledger. `ours`: it was this run that ended it."""
+    """Log that a day has ended with this ledger, and return its outcome. `ours`: whether this run ended it."""
     facts = {**who, "reason": entry.outcome}
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)

@@ -1,4 +1,4 @@
-"""All open devices of one user in parallel, inside one push deadline (docs/protocol.md, section 5, step 5)."""
+"""Push to all open devices of one user in parallel, within one deadline (docs/protocol.md, section 5, step 5)."""
 
 from __future__ import annotations
 
@@ -22,76 +22,75 @@ from notifications.run.termination import Termination
 
 log = structlog.get_logger()
 
-TRIES = 3  # of one device, where the service says that it is worth it
-MANY = 3  # devices over quota, of as many users and none accepted between: hardly each for itself
-UNANSWERED_TIMES = 5  # each try without an answer waits so many times longer than the last: 1, 5, 25 min
+TRIES = 3  # per device, if the service's answer invites a retry
+MAX_USERS_OVER_QUOTA = 3  # in a row, one device each, before we ask whether the project's quota is used up
+UNANSWERED_FACTOR = 5  # after each try without an answer the wait grows by this factor: 1, 5, 25 min
 
 
 @dataclass(slots=True)
 class Pushed:
-    """What each device answered. UNSENT until the request is written; then UNKNOWN until it is answered."""
+    """What the service answered for each device: UNSENT until the request is written, UNKNOWN until it is answered."""
 
     results: dict[str, PushResult] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
     retry_after: timedelta = timedelta(0)
-    over_quota: dict[str, timedelta] = field(default_factory=dict)  # devices, each for itself, and their wait
+    over_quota: dict[str, timedelta] = field(default_factory=dict)  # devices over their own quota, and their waits
     sent_nothing: bool = False
-    defect: BaseException | None = None  # of ours, raised once everything is written down
+    defect: BaseException | None = None  # a bug of ours, raised once the results are stored
 
     @property
     def reason(self) -> str:
-        """The code of what keeps a device open; empty where nothing does."""
+        """The code that says why a device is still open; empty if none is."""
         unclosed = [device for device, result in self.results.items() if not result.is_stored]
-        unclosed.sort(
-            key=lambda device: (self.results[device] is PushResult.REFUSED, device)
-        )  # says least of what next
+        # a refusal comes last: it says least about when to retry
+        unclosed.sort(key=lambda device: (self.results[device] is PushResult.REFUSED, device))
         return next((self.codes[device] for device in unclosed if device in self.codes), "push" if self.results else "")
 
     def retry_delay(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
-        """How long the open devices wait after that many tries."""
+        """How long to wait before the open devices are tried again, after that many tries."""
         wait = max(self.retry_after, limits.duration("provider_retry"))
         open_devices = {device for device, result in self.results.items() if result.is_retryable}
         if self.over_quota and open_devices <= set(self.over_quota):
-            wait = max(wait, min(self.over_quota.values()))  # no other device of this user waits for less
+            wait = max(wait, min(self.over_quota.values()))  # every open device must wait for its own quota
         unclosed = {result for result in self.results.values() if not result.is_stored}
         if PushResult.UNKNOWN in unclosed:
-            times: int = UNANSWERED_TIMES ** (0 if closing else max(0, tries - 1))
-            return max(wait, limits.duration("push_retry") * times)
-        only_refused = unclosed == {PushResult.REFUSED}  # for good: only a person can change that
+            factor: int = UNANSWERED_FACTOR ** (0 if closing else max(0, tries - 1))
+            return max(wait, limits.duration("push_retry") * factor)
+        only_refused = unclosed == {PushResult.REFUSED}  # permanent: only a person can change that
         return max(wait, limits.duration("refused_retry")) if only_refused else wait
 
 
 class Pusher:
-    """Pushes for one run. It knows the run's pause, the dead tokens, and whether the service answers."""
+    """Pushes for one run. Keeps the run's pause, the dead tokens, and whether the service answers."""
 
     def __init__(
         self, push: Push, *, clock: Clock, limits: Limits, terminated: Termination, breaker: Breaker, counts: Counts
     ) -> None:
         self.breaker = breaker
-        self.refusals: set[str] = set()  # the codes of devices that the service refuses for good
+        self.refusals: set[str] = set()  # codes of permanent refusals
         self._push = push
         self._clock = clock
         self._limits = limits
         self._terminated = terminated
         self._counts = counts
-        self._not_before = 0.0  # seconds of the clock
+        self._not_before = 0.0  # end of the pause, in seconds of the clock
         self._dead: list[tuple[str, Device]] = []
-        self._over_quota: set[str] = set()  # users, each with a device, since the last that was let through
+        self._over_quota: set[str] = set()  # uids and device ids over quota since the last accepted push
         self._probing: asyncio.Task[PushAnswer] | None = None
 
     async def push(
-        self, message: Message, devices: Sequence[Device], closed: Mapping[str, str], opened_at: float
+        self, message: Message, devices: Sequence[Device], closed: Mapping[str, str], started_at: float
     ) -> Pushed:
-        """Push to each device that the ledger has not closed. Never raises: the results must be written down.
+        """Push to each device that the ledger has not closed. Never raises: the results must be stored.
 
-        `opened_at` is the clock, in seconds, before the ledger was opened: where more than a push deadline has passed
-        since, another sender may be at work, and nothing is sent.
+        `started_at`: the clock in seconds before the ledger was opened. If more than a push deadline has passed since,
+        another run may be sending, and nothing is sent.
         """
         targets = {device.id: device for device in devices if not any(key in closed for key in device.ids)}
         pushed = Pushed(dict.fromkeys(targets, PushResult.UNSENT))
         self._counts.devices += len(targets)
         deadline = self._limits.push_deadline_seconds
-        if self._clock.seconds() - opened_at > deadline:
+        if self._clock.seconds() - started_at > deadline:
             pushed.sent_nothing = True
             return pushed
         until = self._clock.seconds() + deadline
@@ -115,11 +114,11 @@ class Pusher:
     async def _push_one(self, message: Message, device: Device, pushed: Pushed, until: float) -> None:
         for attempt in range(1, TRIES + 1):
             pause = self._not_before - self._clock.seconds()
-            if pause > 0 and not await self._rest(pause, until):
+            if pause > 0 and not await self._sleep_if_it_fits(pause, until):
                 pushed.retry_after = max(pushed.retry_after, timedelta(seconds=pause))
                 return
             remaining = until - self._clock.seconds()
-            if remaining <= 0:  # checked before every single push: a process may freeze at any await
+            if remaining <= 0:  # checked before each push: the process may freeze at any await
                 return
             answer = await self._send(message, device, pushed, timedelta(seconds=remaining))
             if answer is None:
@@ -128,28 +127,28 @@ class Pusher:
                 continue  # the pause above decides whether it fits
             backoff = timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1))
             wait = max(jittered(backoff, 0.5, 1.5), answer.retry_after or timedelta(0)).total_seconds()
-            if not answer.retry_now or attempt == TRIES or not await self._rest(wait, until):
+            if not answer.retry_now or attempt == TRIES or not await self._sleep_if_it_fits(wait, until):
                 return
 
-    async def _rest(self, seconds: float, until: float) -> bool:
-        """Sleep, if that fits; whether it did."""
+    async def _sleep_if_it_fits(self, seconds: float, until: float) -> bool:
+        """Sleep, unless that would last beyond `until`. Returns whether it did."""
         if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
             return False
         await asyncio.sleep(seconds)
         return True
 
     async def _send(self, message: Message, device: Device, pushed: Pushed, timeout: timedelta) -> PushAnswer | None:
-        """One request; None where nothing can be sent to anyone. The answer is kept before anything is made of it."""
+        """Send one request; None if nothing can be sent to any device. Stores the answer before interpreting it."""
 
-        def on_first_byte() -> None:
+        def mark_sent() -> None:
             pushed.results[device.id] = PushResult.UNKNOWN
             self._counts.pushes += 1
 
         try:
-            answer = await self._push.send(device, message, timeout, on_first_byte)
-        except DependencyDown as trouble:
-            pushed.codes[device.id] = trouble.name
-            self.breaker.record_failure(trouble, at_once=True)
+            answer = await self._push.send(device, message, timeout, mark_sent)
+        except DependencyDown as error:
+            pushed.codes[device.id] = error.name
+            self.breaker.record_failure(error, at_once=True)
             return None
         pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
         answer = await self._attribute(message.uid, device, answer)
@@ -159,14 +158,14 @@ class Pusher:
         return answer
 
     async def _attribute(self, uid: str, device: Device, answer: PushAnswer) -> PushAnswer:
-        """The answer with whose fault it is. Where it does not say, a message that reaches no device tells."""
+        """Complete the answer with who is to blame. If it does not say, a probe that reaches no device decides."""
         if not answer.quota:
             if answer.result.is_definite and not answer.config:
                 self._over_quota.clear()
         elif answer.whose is Whose.UNSAID:
-            if not self._over_quota & {uid, device.id}:  # another user, and another device
+            if not self._over_quota & {uid, device.id}:  # count each user and each device once
                 self._over_quota |= {uid, device.id}
-            if len(self._over_quota) < 2 * MANY:
+            if len(self._over_quota) < 2 * MAX_USERS_OVER_QUOTA:
                 return answer.for_device_only
         if answer.whose is not Whose.UNSAID or not (answer.quota or answer.config):
             return answer
@@ -175,11 +174,11 @@ class Pusher:
             self._over_quota.clear()
             return answer.for_device_only
         if answer.config and not probed.config and probed.result is not PushResult.REFUSED:
-            return replace(answer, config=False)  # the service can't say now
+            return replace(answer, config=False)  # the probe got no definite answer
         return replace(answer, whose=Whose.PROJECT, says=probed.says or answer.says)
 
     async def _probe(self) -> PushAnswer:
-        """What the service says to a message that reaches no device; concurrent callers share one answer."""
+        """Send a message that reaches no device; concurrent callers share one answer."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._push.probe())
         return await asyncio.shield(self._probing)
@@ -219,7 +218,7 @@ class Pusher:
             self.breaker.record_success()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete dead tokens, in bounded time; if over a fifth of the devices seem dead, the error is ours."""
+        """Delete dead tokens, in bounded time; at most ten, or a fifth of the devices: more would be our error."""
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

@@ -1,4 +1,4 @@
-"""A batch of shards: claimed, renewed, paged, served lane by lane, finished (docs/protocol.md, section 6, step 2)."""
+"""Serve a batch of shards: claim, renew, read users, serve them in lanes, finish (docs/protocol.md, section 6)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
 
 log = structlog.get_logger()
 
-LEFT_OPEN = "open"  # why a shard's claim was given back
-MAX_SKIPPED = 10_000  # uids that are kept of one shard
-MAX_ZONES = 30  # that one `in` takes
-NARROW_LANE_WIDTH = 8
-LOOK_AGAIN_SECONDS = 0.2
+LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back
+MAX_SKIPPED = 10_000  # skipped uids remembered for one shard
+MAX_ZONES = 30  # values of one `in` filter of the store
+NARROW_LANE_WIDTH = 8  # users at a time
+POLL_SECONDS = 0.2  # how often a lane checks whether all its users wait for a verdict
 
 
 async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
-    """Claim a batch of shards, carry all their users through the lanes, finish the shards."""
-    held = [won for shard in shards if (won := await claim_shard(run, shard))]
+    """Claim a batch of shards, serve all their users, finish the shards."""
+    held = [held_shard for shard in shards if (held_shard := await claim_shard(run, shard))]
     if not held:
         return
     renewing = asyncio.create_task(_keep_renewing(run, held))
@@ -53,13 +53,13 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
 
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
-    """The shard under our claim; None where another run holds it or has completed it, or Redis fails."""
+    """Claim a shard; None if another run holds it or has completed it, or if Redis fails."""
     if run.is_stopping:
         return None
-    terms, token, begun = run.shard_terms(shard), new_token(), run.services.clock.seconds()
+    terms, token, started_at = run.shard_terms(shard), new_token(), run.services.clock.seconds()
     try:
         reply = await run.services.claims.claim(terms, token, SINGLE_FILE_LANE)
-        await run.check_time_of(reply, terms, token, begun)
+        await run.check_time_of(reply, terms, token, started_at)
         if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
             raise KeyTrouble(
                 f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
@@ -73,75 +73,75 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         if reply.reason == LEFT_OPEN:
             with suppress(KeyTrouble):
                 skipped = await run.services.claims.members(skipped_key(shard.key))
-    except (ClaimsDown, ConfigFault) as trouble:
-        run.stop_claiming(trouble)
+    except (ClaimsDown, ConfigFault) as error:
+        run.stop_claiming(error)
         return None
-    except KeyTrouble as trouble:
+    except KeyTrouble as error:
         run.defects += 1
-        log.error("shard.key_trouble", key=shard.key, reason=str(trouble))
+        log.error("shard.key_trouble", key=shard.key, reason=str(error))
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
-    due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, may_ask_llm=due or not run.services.has_fallback, skipped=skipped)
+    is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
+    return HeldShard(run, shard, token, may_ask_llm=is_due or not run.services.has_fallback, skipped=skipped)
 
 
 class HeldShard:
-    """One shard under our claim, and what its users' turns came to.
+    """One shard under our claim, and the results of its users.
 
-    `may_ask_llm`: for its users; not in the closing pass. `skipped`: users that an earlier run has skipped.
+    `may_ask_llm`: False in the closing pass. `skipped`: users that an earlier run has skipped.
     """
 
     def __init__(self, run: Run, shard: Shard, token: str, *, may_ask_llm: bool, skipped: frozenset[str]) -> None:
         self.shard = shard
         self.may_ask_llm = may_ask_llm
-        self.lost = False
+        self.is_lost = False
         self._run = run
         self._token = token
         self._terms = run.shard_terms(shard)
-        self._read_to_end = False
-        self._users = 0
-        self._done = 0
-        self._waits: list[timedelta] = []
+        self._has_read_all = False
+        self._users = 0  # how many were read
+        self._done = 0  # how many are done
+        self._waits: list[timedelta] = []  # of those that are not
         self._skipped_before = skipped
         self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
-        """Its users, the next page fetched meanwhile. A document that can't be used is counted and passed over."""
+        """Yield the shard's users, while the next page is fetched. Unusable documents are only counted."""
         zones = sorted(self.shard.cohort.zones)
         try:
             for start in range(0, len(zones), MAX_ZONES):
-                async for listed in self._pages(zones[start : start + MAX_ZONES]):
+                async for document in self._pages(zones[start : start + MAX_ZONES]):
                     self._users += 1
                     self._run.counts.due += 1
-                    if listed.uid in self._skipped_before:
-                        self.count(listed.uid, TurnResult(Outcome.DONE_BEFORE))
-                    elif listed.user is not None:
-                        yield listed.user
+                    if document.uid in self._skipped_before:
+                        self.count(document.uid, TurnResult(Outcome.DONE_BEFORE))
+                    elif document.user is not None:
+                        yield document.user
                     else:
                         self._run.defects += 1
-                        log.error("user.unreadable", uid=listed.uid, reason=listed.flaw)
-                        self.count(listed.uid, TurnResult(Outcome.UNREADABLE))
-            self._read_to_end = True
+                        log.error("user.unreadable", uid=document.uid, reason=document.flaw)
+                        self.count(document.uid, TurnResult(Outcome.UNREADABLE))
+            self._has_read_all = True
         except TimeoutError:
-            log.info("shard.stopped", key=self.shard.key)  # by SIGTERM: the rest is for the next run
-        except StoreDown as failure:
-            log.error("shard.page_failed", key=self.shard.key, reason=str(failure))
-        except ConfigFault as fault:
-            self._run.stop_claiming(fault)
+            log.info("shard.stopped", key=self.shard.key)  # by SIGTERM; the next run serves the others
+        except StoreDown as error:
+            log.error("shard.page_failed", key=self.shard.key, reason=str(error))
+        except ConfigFault as error:
+            self._run.stop_claiming(error)
 
     async def _pages(self, zones: Sequence[str]) -> AsyncGenerator[UserDocument]:
-        following: asyncio.Task[list[UserDocument]] | None = self._fetch(zones, None)
+        next_page: asyncio.Task[list[UserDocument]] | None = self._fetch(zones, None)
         try:
-            while following is not None:
-                async with self._run.terminated.timeout(math.inf):  # the store bounds it, SIGTERM ends it
-                    page = await self._run.read_breaker.watch(following)
-                full = len(page) == self._run.services.limits.page_size
-                following = self._fetch(zones, page[-1].uid) if full else None
-                for listed in page:
-                    yield listed
+            while next_page is not None:
+                async with self._run.terminated.timeout(math.inf):  # the store has its own time-out; SIGTERM ends this
+                    page = await self._run.read_breaker.watch(next_page)
+                is_full = len(page) == self._run.services.limits.page_size
+                next_page = self._fetch(zones, page[-1].uid) if is_full else None
+                for document in page:
+                    yield document
         finally:
-            if following is not None:
-                following.cancel()
+            if next_page is not None:
+                next_page.cancel()
 
     def _fetch(self, zones: Sequence[str], after: str | None) -> asyncio.Task[list[UserDocument]]:
         parts, hour = self._run.services, self.shard.cohort.hour
@@ -149,7 +149,7 @@ class HeldShard:
         return asyncio.create_task(due_users)
 
     def count(self, uid: str, result: TurnResult) -> None:
-        """Count one user's result. The shard is complete only when each is done."""
+        """Count one user's result. The shard is complete only when all users are done."""
         self._run.counts.add(result)
         if result.freed and len(self._skipped) < MAX_SKIPPED:
             self._skipped.add(uid)
@@ -159,40 +159,40 @@ class HeldShard:
             self._waits.append(result.wait)
 
     async def renew(self) -> None:
-        """Extend the claim; once it is lost, no user of it is claimed. Raises ClaimsDown or ConfigFault."""
+        """Extend the claim; if it is lost, no more users of the shard are claimed. Raises ClaimsDown or ConfigFault."""
         try:
             reply = await self._run.services.claims.renew(self._terms, self._token)
-            self.lost = reply.answer is not ClaimAnswer.OK
+            self.is_lost = reply.answer is not ClaimAnswer.OK
         except KeyTrouble:
-            self.lost = True
-        if self.lost:
+            self.is_lost = True
+        if self.is_lost:
             log.warning("shard.lost", key=self.shard.key)
 
     async def finish(self) -> None:
-        """End the claim. Where that fails, its lease runs out by itself."""
+        """End the claim. If that fails, the lease runs out by itself."""
         try:
-            if not self.lost:
+            if not self.is_lost:
                 await self._complete_or_leave_open()
-        except (ClaimsDown, ConfigFault, KeyTrouble) as trouble:
-            log.warning("shard.unfinished", key=self.shard.key, reason=str(trouble))
-            if not isinstance(trouble, KeyTrouble):
-                self._run.stop_claiming(trouble)
+        except (ClaimsDown, ConfigFault, KeyTrouble) as error:
+            log.warning("shard.unfinished", key=self.shard.key, reason=str(error))
+            if not isinstance(error, KeyTrouble):
+                self._run.stop_claiming(error)
 
     async def _complete_or_leave_open(self) -> None:
-        """Complete, if every page was read and every user is done; else due again after the least wait."""
+        """Complete the shard if all users were read and are done; else make it due again after the shortest wait."""
         claims, limits, key = self._run.services.claims, self._run.services.limits, self.shard.key
-        if self._read_to_end and self._users == self._done:
+        if self._has_read_all and self._users == self._done:
             await claims.complete(self._terms, self._token, ClaimState.COMPLETE)
             return
-        least, most = limits.duration("shard_retry_min"), limits.duration("shard_retry_max")
-        all_answered = self._read_to_end and self._users == self._done + len(self._waits)
-        wait = max(least, min([most, *self._waits])) if all_answered else least
+        min_wait, max_wait = limits.duration("shard_retry_min"), limits.duration("shard_retry_max")
+        has_all_results = self._has_read_all and self._users == self._done + len(self._waits)
+        wait = max(min_wait, min([max_wait, *self._waits])) if has_all_results else min_wait
         if self._run.terminated.is_set():
-            wait = timedelta(0)  # released: the next run may go on at once
+            wait = timedelta(0)  # so that the next run can continue at once
         await claims.fail(self._terms, self._token, wait, 0, LEFT_OPEN)
         log.info("shard.open", key=key, users=self._users, done=self._done, wait_seconds=wait.total_seconds())
         if self._skipped:
-            with suppress(KeyTrouble):  # then they are claimed once more, and their ledgers say that they have ended
+            with suppress(KeyTrouble):  # best effort: without it they are claimed once more, and their ledgers end it
                 await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
 
 
@@ -200,23 +200,27 @@ ShardUsers = AsyncGenerator[tuple[HeldShard, User]]
 
 
 async def _keep_renewing(run: Run, shards: Sequence[HeldShard]) -> None:
-    """Renew every claim at its interval until cancelled, from the event loop: a stalled loop loses them."""
+    """Renew all claims regularly until cancelled. Runs in the event loop on purpose: a stalled loop loses them."""
     while True:
         await asyncio.sleep(run.services.limits.shard_renew_seconds)
         for held in shards:
-            if not held.lost:
+            if not held.is_lost:
                 try:
                     await held.renew()
-                except (ClaimsDown, ConfigFault) as trouble:
-                    run.stop_claiming(trouble)
+                except (ClaimsDown, ConfigFault) as error:
+                    run.stop_claiming(error)
                     return
 
 
 async def _serve_users(run: Run, shards: Sequence[HeldShard]) -> None:
-    """All users at once; then, a few at a time, those who crashed a run before; then one by one who did it again."""
+    """Serve the users in three lanes, each narrower than the last.
+
+    First all users at once; then those whose earlier run crashed, a few at a time; last, one by one, those who crashed
+    twice.
+    """
     later = await _serve_lane(run, _all_users(run, shards), lane=0, width=run.services.limits.concurrency)
-    later = await _serve_lane(run, _listed(later), lane=1, width=NARROW_LANE_WIDTH)
-    await _serve_lane(run, _listed(later), lane=SINGLE_FILE_LANE, width=1)
+    later = await _serve_lane(run, _as_generator(later), lane=1, width=NARROW_LANE_WIDTH)
+    await _serve_lane(run, _as_generator(later), lane=SINGLE_FILE_LANE, width=1)
 
 
 async def _all_users(run: Run, shards: Sequence[HeldShard]) -> ShardUsers:
@@ -227,17 +231,17 @@ async def _all_users(run: Run, shards: Sequence[HeldShard]) -> ShardUsers:
             yield shard, user
             if run.is_stopping:
                 return
-            if shard.lost:
+            if shard.is_lost:
                 break
 
 
-async def _listed(users: Sequence[tuple[HeldShard, User]]) -> ShardUsers:
+async def _as_generator(users: Sequence[tuple[HeldShard, User]]) -> ShardUsers:
     for shard, user in users:
         yield shard, user
 
 
 async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> list[tuple[HeldShard, User]]:
-    """Serve `width` users at a time, the first ones a gap apart; returns those for a narrower lane."""
+    """Serve `width` users at a time, starting the first ones a gap apart. Returns those for a narrower lane."""
     workers = asyncio.Semaphore(width)
     later: list[tuple[HeldShard, User]] = []
     serving: set[asyncio.Task[None]] = set()
@@ -246,7 +250,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
 
     async def serve(shard: HeldShard, user: User) -> None:
         with ExitStack() as worker:
-            worker.callback(workers.release)  # once: at the end, or before, by worker.close
+            worker.callback(workers.release)  # released once: at the end, or earlier by worker.close()
             result = await _serve_user(run, shard, user, lane, worker.close)
             if result is FOR_NARROWER_LANE:
                 later.append((shard, user))
@@ -255,7 +259,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
             if not result.outcome.done:
                 run.served.add((user.uid, recap_date(shard.shard.cohort.zones[user.zone], user.hour)))
 
-    def end(task: asyncio.Task[None]) -> None:
+    def on_done(task: asyncio.Task[None]) -> None:
         serving.discard(task)
         if not task.cancelled() and (defect := task.exception()):
             defects.append(defect)
@@ -266,15 +270,16 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
                 await workers.acquire()
                 task = asyncio.create_task(serve(shard, user))
                 serving.add(task)
-                task.add_done_callback(end)
+                task.add_done_callback(on_done)
                 width -= 1
                 if width > 0:
                     await asyncio.sleep(gap)
     finally:
         while serving:
-            if run.bad_answers.waiting >= len(serving):  # all wait for how the LLM answers others: there are none
+            # if all users wait for a verdict, no other answer can bring one
+            if run.bad_answers.waiting >= len(serving):
                 run.bad_answers.resolve(blame_item=not run.is_stopping)
-            await asyncio.wait(set(serving), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(set(serving), timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if defects:
         raise defects[0]
     return later
@@ -283,7 +288,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
 async def _serve_user(
     run: Run, shard: HeldShard, user: User, lane: int, release_worker: Callable[[], None]
 ) -> TurnResult:
-    if shard.lost:
+    if shard.is_lost:
         return TurnResult(Outcome.LOST)
     if shard.may_ask_llm:
         await run.pace.wait()

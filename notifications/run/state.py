@@ -1,4 +1,4 @@
-"""What one run shares: its parts, its counts, and why it stopped claiming; and its result."""
+"""The state that one run shares: its services, its counts, why it stopped claiming; and its result."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything a run with work needs."""
+    """The services and settings of a run that has work."""
 
     claims: Claims
     store: Store
-    summarizer: Summarizer | None  # None: every recap is an extract
+    summarizer: Summarizer | None  # None: without an LLM, every recap is an extract
     push: Push
     clock: Clock
     limits: Limits
     split_sentences: Split  # for the extract
     task_count: int = 1  # parallel tasks that share the LLM's rate limit
-    has_fallback: bool = True  # to the extract, where the LLM fails
+    has_fallback: bool = True  # whether the extract is sent if the LLM fails
     telemetry: Telemetry = field(default_factory=Telemetry)
     push_text: PushText = PushText.RECAP  # how much of a recap its push shows
-    verifier: Summarizer | None = None  # of the second look, maybe the summarizer itself; None: there is none
-    style: str = ""  # the operator's wish for every recap (RECAP_STYLE)
+    verifier: Summarizer | None = None  # gives the second look, maybe the summarizer itself; None: no second look
+    style: str = ""  # the operator's instruction for every recap (RECAP_STYLE)
 
     @property
     def llms(self) -> list[Summarizer]:
@@ -69,7 +69,7 @@ class Services:
 
 
 class Run:
-    """One run's state. `offset` is what `--now` adds to Redis time for the schedule alone."""
+    """One run's state. `offset` is what `--now` adds to Redis time, for the schedule only."""
 
     def __init__(
         self, services: Services, offset: timedelta = timedelta(0), terminated: Termination | None = None
@@ -78,12 +78,12 @@ class Run:
         self.offset = offset
         self.terminated = terminated or Termination()  # SIGTERM
         self.counts = Counts()
-        self.trouble: RecapError | None = None  # the first that stopped the claiming
+        self.trouble: RecapError | None = None  # the first error that stopped the claiming
         self.defects = 0
-        self.verifier = services.verifier  # None once a configuration fault ended the second looks
+        self.verifier = services.verifier  # None after a configuration fault has ended the second looks
         self.verifier_fault: ConfigFault | None = None
-        self.checked_time: RedisTime | None = None  # Redis' clock when it was found right; None: not checked yet
-        self.served: set[tuple[str, date]] = set()  # open days that this run has looked at
+        self.checked_time: RedisTime | None = None  # Redis' clock at its last successful check; None: not checked yet
+        self.served: set[tuple[str, date]] = set()  # uid and date of open days that this run has served
         self.read_breaker = Breaker(self.stop_claiming)
         self.write_breaker = Writes(self.stop_claiming, services.limits, self.terminated)
         self.llm_breaker = Breaker(self.stop_claiming, services.limits.max_provider_failures)
@@ -101,11 +101,11 @@ class Run:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing further is claimed. Users in flight go on, except after SIGTERM."""
+        """Whether the run claims nothing more. Users in flight are still served, except after SIGTERM."""
         return self.trouble is not None or self.terminated.is_set()
 
     def stop_claiming(self, trouble: RecapError) -> None:
-        """No further claims in this run. The first trouble decides the exit code."""
+        """Claim nothing more in this run. The first error decides the exit code."""
         if self.trouble is None:
             self.trouble = trouble
             log.error("run.stops_claiming", reason=str(trouble))
@@ -113,18 +113,18 @@ class Run:
 
     @property
     def stopped_by(self) -> RecapError | None:
-        """What stopped the run; else a store that is down at its end, or a provider that never once answered."""
+        """What stopped the run; else a store that is down at its end, or a provider that never answered."""
         down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.breaker.silent)
         return self.trouble or self.verifier_fault or next((cause for cause in down if cause), None)
 
     def end_second_looks(self, fault: ProviderFault) -> None:
-        """No further second look in this run: only a person can mend what is wrong. Recaps go on without."""
+        """Ask for no more second looks in this run: only a person can fix the cause. Recaps are sent unverified."""
         if self.verifier is not None:
             self.verifier, self.verifier_fault = None, ConfigFault(str(fault))
             log.error("second_look.ended", reason=str(fault))
 
     def provider_failed(self, fault: ProviderFault) -> None:
-        """Count a failure of the LLM's provider: a configuration fault stops the claiming at once."""
+        """Count a failure of the LLM's provider. A configuration fault stops the claiming at once."""
         cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
         self.llm_breaker.record_failure(cause, at_once=fault.final)
 
@@ -133,11 +133,13 @@ class Run:
         sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
         self.llm_breaker.record_failure(DependencyDown("llm", sentence), at_once=True)
 
-    async def check_clocks(self, before: datetime | None = None, host: Callable[[], datetime] | None = None) -> None:
-        """Check Redis' clock against the store's, before the first claim. `before`: what it showed earlier.
+    async def check_clocks(
+        self, before: datetime | None = None, host_now: Callable[[], datetime] | None = None
+    ) -> None:
+        """Check Redis' clock against the store's, before the first claim. `before`: an earlier reading of it.
 
-        Raises ClaimsDown where it is wrong. Where the store does not answer and this machine's clock agrees with
-        Redis', the run goes on: its first page will show what ails the store.
+        Raises ClaimsDown if it is wrong. If the store does not answer but this machine's clock agrees with Redis', the
+        run continues: reading its first page will report the store's error.
         """
         services = self.services
         try:
@@ -145,13 +147,13 @@ class Run:
                 clocks = await compare_clocks(services.claims, services.store, services.clock)
         except StoreDown:
             time = await read_redis_time(services.claims, services.clock)
-            if host is None or abs(time.redis - host()) > MAX_CLOCK_SKEW:
+            if host_now is None or abs(time.redis - host_now()) > MAX_CLOCK_SKEW:
                 raise
             self.checked_time = time
             return
         redis = clocks.time.redis
-        host_ahead = host() - redis + clocks.ahead if host is not None else None
-        if clocks.apart:
+        host_ahead = host_now() - redis + clocks.ahead if host_now is not None else None
+        if clocks.is_one_wrong:
             raise ClaimsDown("redis", disagreement(clocks.ahead, host_ahead))
         if before is not None and abs(redis - before) > MAX_CLOCK_SKEW:
             raise ClaimsDown("redis", redis_jumped(redis - before))
@@ -159,22 +161,22 @@ class Run:
         if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
             log.warning("clock.host", reason=sentence)
 
-    async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, begun: float) -> None:
-        """Raises ClaimsDown where Redis' clock has jumped since the check; a claim that was won is given back first."""
-        time, ended = self.checked_time, self.services.clock.seconds()
-        if time is None or not (off := time.jumped(reply.now, begun, ended)):
+    async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, started_at: float) -> None:
+        """Raise ClaimsDown if Redis' clock has jumped since the check; a claim that was won is given back first."""
+        time, ended_at = self.checked_time, self.services.clock.seconds()
+        if time is None or not (jump := time.jump(reply.now, started_at, ended_at)):
             return
         if reply.answer is ClaimAnswer.WON:
-            back = replace(terms, until_ms=min(terms.until_ms, int(time.at(begun).timestamp() * 1000)))
+            back = replace(terms, until_ms=min(terms.until_ms, int(time.at(started_at).timestamp() * 1000)))
             await self.services.claims.fail(back, token, timedelta(0), 0, "clock")
-        raise ClaimsDown("redis", redis_jumped(off))
+        raise ClaimsDown("redis", redis_jumped(jump))
 
     def redis_ms(self, moment: datetime) -> int:
         """An instant of the schedule as Redis time in ms: leases stay on real time under `--now`."""
         return int((moment - self.offset).timestamp() * 1000)
 
     def user_terms(self, uid: str, day: date, slot_at: datetime) -> ClaimTerms:
-        """On what terms one user's day is claimed."""
+        """The terms on which one user's day is claimed."""
         limits = self.services.limits
         return ClaimTerms(
             key=user_key(uid, day),
@@ -186,7 +188,7 @@ class Run:
         )
 
     def shard_terms(self, shard: Shard) -> ClaimTerms:
-        """On what terms a shard is claimed: never dead, and due again until the end of the grace."""
+        """The terms on which a shard is claimed: it never becomes dead, and is due again until the grace ends."""
         slot, rules = shard.cohort.slot, self.services.limits.rules
         return ClaimTerms(
             key=shard.key,
@@ -196,7 +198,7 @@ class Run:
         )
 
     def result(self, now: datetime, unserved: int = 0) -> RunResult:
-        """What this run did, recorded by telemetry too."""
+        """Sum up what this run did, and record it in telemetry."""
         stopped_by = self.stopped_by
         result = RunResult(
             now,
@@ -216,7 +218,7 @@ class Run:
 
 @dataclass(slots=True)
 class RunResult:
-    """What one run did; `idle` where Redis showed nothing to claim."""
+    """What one run did. `idle`: Redis showed nothing to claim."""
 
     now: datetime
     idle: bool = False
@@ -231,7 +233,7 @@ class RunResult:
     documents_written: int = 0
 
     def as_event(self) -> dict[str, Any]:
-        """The facts of `tick.finished`: flat numbers, and the skips by reason."""
+        """The fields of `tick.finished`: flat numbers, and the skips by reason."""
         not_flat = ("now", "counts", "trouble", "unserved")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
         return {**self.counts.as_event(), **flat, "unserved_shards": self.unserved, "trouble": str(self.trouble or "")}

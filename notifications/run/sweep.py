@@ -1,4 +1,4 @@
-"""The sweep: open ledgers whose user is in no cohort any more (docs/protocol.md, section 6, step 8)."""
+"""The sweep: finish open ledgers whose user no cohort includes any more (docs/protocol.md, section 6, step 8)."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from notifications.run.user import deliver
 log = structlog.get_logger()
 
 PAGE = 300
-MAX_SECONDS = 50  # of one run: the next minute's has slots of its own
+MAX_SECONDS = 50  # of one run: the next minute's run has its own slots to serve
 
 
 async def sweep(run: Run, now: datetime) -> bool:
-    """Finish every open ledger that is stale and whose user key is free. Returns whether all were looked at."""
+    """Finish every open ledger that is stale and whose user key is free. Returns whether all were handled."""
     if run.is_stopping:
         return False
-    ends = run.services.clock.seconds() + MAX_SECONDS
+    deadline = run.services.clock.seconds() + MAX_SECONDS
     try:
         async with aclosing(_stale_ledgers(run, now)) as stale:
             async for uid, ledger in stale:
-                if not _may_go_on(run, ends):
+                if not _can_continue(run, deadline):
                     return False
                 if (uid, ledger.date) not in run.served:
                     await _finish(run, uid, ledger, now)
-    except (StoreDown, ClaimsDown, ConfigFault) as trouble:
-        log.error("sweep.failed", reason=str(trouble))
-        run.stop_claiming(trouble)
+    except (StoreDown, ClaimsDown, ConfigFault) as error:
+        log.error("sweep.failed", reason=str(error))
+        run.stop_claiming(error)
         return False
     return True
 
 
-def _may_go_on(run: Run, ends: float) -> bool:
-    """False: the next run goes on. No slot waits for a sweep that can't push, or takes long."""
-    return not run.is_stopping and run.pusher.breaker.down is None and run.services.clock.seconds() <= ends
+def _can_continue(run: Run, deadline: float) -> bool:
+    """Whether to sweep on; if not, the next run does. Slots must not wait for a sweep that is slow or can't push."""
+    return not run.is_stopping and run.pusher.breaker.down is None and run.services.clock.seconds() <= deadline
 
 
 async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
@@ -58,14 +58,17 @@ async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, L
 
 
 def is_swept(ledger: Ledger, redis_now: datetime, stale: timedelta) -> bool:
-    """Whether a sweep looks at it: open, not a resend's, and its sender gone or stamped by a clock that was ahead."""
-    since = ledger.sending_at
-    fresh = since is not None and redis_now - stale < since <= redis_now + stale
-    return not fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
+    """Whether a sweep handles the ledger: it is open, not a resend's, and its sender is gone.
+
+    A `sending_at` far in the future counts as gone too: a clock that was ahead has stamped it.
+    """
+    sending_at = ledger.sending_at
+    is_fresh = sending_at is not None and redis_now - stale < sending_at <= redis_now + stale
+    return not is_fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
 
 
 def slot_of_entry(ledger: Ledger, now: datetime) -> datetime:
-    """About when it was due: its user's hour or zone may have changed since."""
+    """When the ledger was due, approximately: the user's hour or zone may have changed since."""
     return ledger.window_end or ledger.sending_at or now
 
 
@@ -73,32 +76,32 @@ async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
     slot = slot_of_entry(ledger, now)
     try:
         day = await claim_day(run, uid=uid, date=ledger.date, slot=slot, lane=SINGLE_FILE_LANE)
-        dead = day.claim_reply.answer is ClaimAnswer.DONE and day.claim_reply.final is ClaimState.DEAD
-        if day.claim_reply.answer is not ClaimAnswer.WON and not dead:
-            return  # another run's, or not yet due
+        is_dead = day.claim_reply.answer is ClaimAnswer.DONE and day.claim_reply.final is ClaimState.DEAD
+        if day.claim_reply.answer is not ClaimAnswer.WON and not is_dead:
+            return  # another run holds the claim, or it is not due yet
         run.counts.due += 1
         run.counts.swept += 1
         log.warning("ledger.swept", **day.log_context, state=ledger.state.value)
         result = TurnResult(Outcome.FAILED)
         try:
             with run.services.telemetry.span("user"):
-                result = await day.run_guarded(day.result_when_not_won() if dead else _take_and_push(day))
+                result = await day.run_guarded(day.result_when_not_won() if is_dead else _take_and_push(day))
         finally:
             run.counts.add(result)
-    except KeyTrouble as trouble:
+    except KeyTrouble as error:
         run.defects += 1
-        log.error("recap.trouble", uid=uid, reason=str(trouble))
+        log.error("recap.trouble", uid=uid, reason=str(error))
 
 
 async def _take_and_push(day: Day) -> TurnResult:
-    """Steps 4 to 7 of a user's turn, on what another run began."""
-    run, over = day.run, day.phase is Phase.OVER
+    """Steps 4 to 7 of a user's turn, on a ledger that another run opened."""
+    run, is_over = day.run, day.phase is Phase.OVER
     run.counts.claimed += 1
     try:
         async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
-            devices = await day.devices()
-    except StoreDown as failure:
-        return await day.fail(f"store_{failure.name}")
+            devices = await day.read_devices()
+    except StoreDown as error:
+        return await day.fail(f"store_{error.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=over))
+    return await deliver(day, devices, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=is_over))

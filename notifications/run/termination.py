@@ -1,4 +1,4 @@
-"""SIGTERM, for everything that waits: it is given up at once, or after its last seconds."""
+"""SIGTERM: ends everything that waits, at once or after a grace period."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 class Termination(asyncio.Event):
-    """Set by the signal's handler, in the loop. Brings forward the time-outs that were begun under it."""
+    """An event that the signal handler sets in the loop. Shortens the time-outs that were started by timeout()."""
 
     def __init__(self) -> None:
         super().__init__()
         self._graces: dict[asyncio.Timeout, float] = {}
-        self._set_at = 0.0  # of the loop's clock
+        self._set_at = 0.0  # seconds of the loop's clock
 
     def set(self) -> None:
         """Tell the run to stop."""
@@ -29,9 +29,10 @@ class Termination(asyncio.Event):
 
     @asynccontextmanager
     async def timeout(self, seconds: float, *, grace: float = 0.0) -> AsyncIterator[None]:
-        """Like asyncio.timeout, but `grace` seconds at most after the run was told to stop. Raises TimeoutError.
+        """Like asyncio.timeout, but ends `grace` seconds after the signal at the latest. Raises TimeoutError.
 
-        They count from the signal, whenever the work begins: several works in a row share the platform's last seconds.
+        The grace counts from the signal, not from the start of the block: blocks in a row share the seconds that the
+        platform allows.
         """
         remaining = self._set_at + grace - asyncio.get_running_loop().time()
         async with asyncio.timeout(min(seconds, max(0.0, remaining)) if self.is_set() else seconds) as limit:
@@ -43,7 +44,7 @@ class Termination(asyncio.Event):
 
     @asynccontextmanager
     async def entered(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        """What the context manager gives. Raises TimeoutError where the run is told to stop before it is entered."""
+        """Enter the context manager. Raises TimeoutError if the run is told to stop before that is done."""
         async with AsyncExitStack() as stack:
             async with self.timeout(math.inf):
                 value = await stack.enter_async_context(manager)

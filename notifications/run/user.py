@@ -1,4 +1,4 @@
-"""One user, from the claim to delivered: docs/protocol.md, section 5, top to bottom."""
+"""Serve one user: from winning the claim to recording the delivery (docs/protocol.md, section 5)."""
 
 from __future__ import annotations
 
@@ -40,17 +40,19 @@ from notifications.run.writer import RecapWriter
 
 log = structlog.get_logger()
 
-FOR_NARROWER_LANE = TurnResult(Outcome.WAITING, reason="later")  # belongs in a narrower lane of this very run
+# A sentinel, compared by identity: serve_lane retries this user in a narrower lane of the same run.
+FOR_NARROWER_LANE = TurnResult(Outcome.WAITING, reason="later")
 LLM_SHARE = 0.95  # of what remains of the user's deadline; the rest is for reading the devices
-CHECKS_SHARE = 1.03  # of the LLM's share: plans and checks in threads may overrun it by that
-BEGIN_GRACE, RECORD_GRACE = 0.4, 0.88  # of the platform's last seconds; pushes end between the two
+OVERRUN_FACTOR = 1.03  # planning and checks run in threads and may exceed the LLM's time by 3 %
+BEGIN_STOP_SHARE = 0.4  # fraction of RECAP_STOP_SECONDS by which begin() must be done
+RECORD_STOP_SHARE = 0.88  # fraction of RECAP_STOP_SECONDS by which record_pushes() must be done; pushes end in between
 
 OpenLedger = Callable[[], Awaitable[Decision]]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedDelivery:
-    """All that is needed up to the fence: the devices, and the transaction that opens the ledger."""
+    """What deliver() needs: the devices, and the transaction that opens the ledger (the fence)."""
 
     devices: list[Device]
     open_ledger: OpenLedger
@@ -66,7 +68,10 @@ async def claim_and_recap(
     resend: bool = False,
     release_worker: Callable[[], None] | None = None,
 ) -> TurnResult:
-    """Claim the user's day in one lane; won, carry the user to the end of it. Raises nothing of one user's."""
+    """Claim the user's day; if the claim is won, serve the user.
+
+    Errors that concern only this user are logged and returned as FAILED, never raised.
+    """
     if run.is_stopping:
         return TurnResult(Outcome.STOPPED)
     try:
@@ -87,35 +92,38 @@ async def claim_and_recap(
         run.counts.claimed += 1
         with run.services.telemetry.span("user"):
             return await day.run_guarded(recap_user(day, user, slot))
-    except (ClaimsDown, ConfigFault) as trouble:
-        run.stop_claiming(trouble)
-    except KeyTrouble as trouble:
+    except (ClaimsDown, ConfigFault) as error:
+        run.stop_claiming(error)
+    except KeyTrouble as error:
         run.defects += 1
-        log.error("recap.trouble", uid=user.uid, reason=str(trouble))
+        log.error("recap.trouble", uid=user.uid, reason=str(error))
     return TurnResult(Outcome.FAILED)
 
 
 async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
-    """Prepare the recap (steps 1 to 3), then deliver it (4 to 7). Raises ClaimsDown where Redis fails meanwhile."""
+    """Prepare the recap (steps 1 to 3), then deliver it (4 to 7).
+
+    Raises ClaimsDown if Redis fails while the user is being served.
+    """
     run = day.run
     try:
         async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
             prepared = await _prepare(day, user, slot)
-    except ItemFault as fault:
-        return await day.fail_item(fault)
-    except ProviderFault as fault:
-        run.provider_failed(fault)
-        return await day.fail(f"provider_{fault.name}", fault.retry_after)
+    except ItemFault as error:
+        return await day.fail_item(error)
+    except ProviderFault as error:
+        run.provider_failed(error)
+        return await day.fail(f"provider_{error.name}", error.retry_after)
     except OverBudget:
         return await day.fail("budget")
-    except StoreDown as failure:
-        return await day.fail(f"store_{failure.name}")
-    except TimeoutError:  # SIGTERM, or the store: the summarizer keeps its own share of the deadline
+    except StoreDown as error:
+        return await day.fail(f"store_{error.name}")
+    except TimeoutError:
+        # SIGTERM or a slow store; a slow LLM can't end here, since _write has its own, shorter timeout
         if run.terminated.is_set():
             return await day.release("stopped")
-        run.read_breaker.record_failure(
-            StoreDown("store", "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).")
-        )
+        sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
+        run.read_breaker.record_failure(StoreDown("store", sentence))
         return await day.fail("user_deadline")
     if isinstance(prepared, Decision):
         return await day.settle_claim(prepared)
@@ -123,192 +131,211 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
 
 
 async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decision:
-    """Steps 1 to 3, and the devices of step 4: all that may be cancelled and done again.
+    """Steps 1 to 3, and the devices of step 4. Everything before the fence, so it may be cancelled and repeated.
 
-    A Decision where the day has ended without a push.
+    Returns a Decision if the day ended here, without a push.
     """
     run, store = day.run, day.run.services.store
     # 1. What the stored ledgers decide.
     ledgers = await run.read_breaker.watch(read_ledgers(store, user, slot, run.services.limits.look_back))
     match ledgers.gate(day.replaces):
         case Gate.UNREADABLE:
-            stored = f"users/{day.uid}/recap_deliveries/{day.date}"
-            raise Malformed(f"{stored} is not a ledger that this version knows; see `inspect`.")
+            path = f"users/{day.uid}/recap_deliveries/{day.date}"
+            raise Malformed(f"{path} is not a ledger that this version knows; see `inspect`.")
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
         case Gate.OPEN:
-            return await _take(day)
-        case Gate.LEGACY if ledgers.summary is not None:
-            legacy = store.end_as_legacy(day.opening(language=user.language), ledgers.summary)
-            return await _or_take(day, await run.write_breaker.watch(legacy))
+            return await _prepared_to_take(day)
+        case Gate.LEGACY:
+            assert ledgers.summary is not None  # noqa: S101 - what this gate means
+            transaction = store.end_as_legacy(day.opening(language=user.language), ledgers.summary)
+            return await _take_if_open(day, await run.write_breaker.watch(transaction))
         case Gate.INVERTED:
-            return await _inverted(day, ledgers)
-    # 2. What no recap has told yet.
-    given = await day.conversations(ledgers)
-    size = sum(conversation.size for conversation in given.conversations)
-    material = await run_in_thread_if_large(size, given.material, run.services.limits.min_words)
+            return await _end_inverted(day, ledgers)
+        case Gate.CONVERSATIONS:
+            pass  # go on with step 2
+    # 2. The conversations that no recap has used yet.
+    day_input = await day.read_conversations(ledgers)
+    characters = sum(conversation.size for conversation in day_input.conversations)
+    material = await run_in_thread_if_large(characters, day_input.material, run.services.limits.min_words)
     if material is None:
-        return await _close(day, DayState.SKIPPED, "no_content", given)
+        return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input)
     # 3. The text: by the LLM, or the extract.
-    draft = await (_closing_draft(day, material) if day.closing else _write(day, material))
-    if draft is None and day.closing:
-        return await _close(day, DayState.MISSED, "closed")
-    if draft is None:
-        return await _close(day, DayState.SKIPPED, "no_content", given)
-    # Ready for the fence.
-    recap, opening = compose(material, draft, day.now), day.opening(given, language=material.language)
-    devices = await day.devices()
+    if day.closing:
+        draft = await _draft_after_catch_up(day, material)
+        if draft is None:  # the stored code "closed" means: the catch-up is over and there is no fallback
+            return await _end_without_recap(day, DayState.MISSED, "closed")
+    else:
+        draft = await _write(day, material)
+        if draft is None:
+            return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input)
+    # No recap is written before this point; deliver() opens the ledger.
+    recap = compose(material, draft, day.now)
+    opening = day.opening(day_input, language=material.language)
+    devices = await day.read_devices()
     return PreparedDelivery(
         devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces)
     )
 
 
-async def _inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decision:
-    """A ledger around claims what was said until after this slot: a clock that was ahead has made it, or a journey.
+async def _end_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decision:
+    """A neighbouring ledger's window ends after this slot, and it does not list its conversations.
 
-    What it told can't be known, so the day is not `no_content`: it waits for a person, and then it is missed.
+    A clock ran ahead, or the user travelled. We can't know which conversations that ledger used, so the day must not
+    be skipped as no_content: it fails until an operator acts, and is missed after the catch-up.
     """
     if day.closing:
-        return await _close(day, DayState.MISSED, "inverted_window")
+        return await _end_without_recap(day, DayState.MISSED, "inverted_window")
     raise Malformed(
         f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
         "delete it if a clock that was ahead made it."
     )
 
 
-async def _take(day: Day) -> PreparedDelivery:
-    """Take over a ledger that another run, or an earlier try, has opened."""
+async def _prepared_to_take(day: Day) -> PreparedDelivery:
+    """What deliver() needs to take over a ledger that another run, or an earlier try, has opened."""
     store = day.run.services.store
-    return PreparedDelivery(await day.devices(), lambda: store.take(day.uid, day.date, day.token))
+    return PreparedDelivery(await day.read_devices(), lambda: store.take(day.uid, day.date, day.token))
 
 
-async def _or_take(day: Day, decision: Decision) -> PreparedDelivery | Decision:
-    return await _take(day) if decision.step is NextStep.TAKE else decision
+async def _take_if_open(day: Day, decision: Decision) -> PreparedDelivery | Decision:
+    return await _prepared_to_take(day) if decision.step is NextStep.TAKE else decision
 
 
-async def _close(day: Day, state: DayState, outcome: str, given: DayInput | None = None) -> PreparedDelivery | Decision:
-    """End the day without a recap."""
+async def _end_without_recap(
+    day: Day, state: DayState, outcome: str, day_input: DayInput | None = None
+) -> PreparedDelivery | Decision:
+    """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
-        return Decision(NextStep.FINAL, day.replaces)  # still nothing to say: the ledger stands as it is
-    closing = day.run.services.store.end_day(day.opening(given), state, outcome)
-    return await _or_take(day, await day.run.write_breaker.watch(closing))
+        return Decision(NextStep.FINAL, day.replaces)  # nothing to say this time either: the ledger stays as it is
+    transaction = day.run.services.store.end_day(day.opening(day_input), state, outcome)
+    return await _take_if_open(day, await day.run.write_breaker.watch(transaction))
 
 
 async def _write(day: Day, material: Material) -> Draft | None:
-    """Step 3: a draft by the LLM; where it can't do this day, the extract. None where neither has anything to say.
+    """Step 3: let the LLM write the draft, or fall back to the extract. Returns None if there is nothing to tell.
 
-    Raises ItemFault, ProviderFault, or OverBudget.
+    Raises ItemFault, ProviderFault or OverBudget.
     """
-    run, limits = day.run, day.run.services.limits
-    if run.services.summarizer is None:
+    run, services = day.run, day.run.services
+    if services.summarizer is None:
         return await _extract(day, material)
-    seconds = max(0.0, limits.user_deadline_seconds - day.elapsed.total_seconds()) * LLM_SHARE
-    writing = RecapWriter(
+    seconds = max(0.0, services.limits.user_deadline_seconds - day.elapsed.total_seconds()) * LLM_SHARE
+    writer = RecapWriter(
         run,
         material,
-        LLMSession(run, run.services.summarizer, timedelta(seconds=seconds)),
+        LLMSession(run, services.summarizer, timedelta(seconds=seconds)),
         uid=day.uid,
         day=day.date,
-        resumes=_may_have_kept_a_draft(day.claim_reply),
-        may_wait=_another_pass_comes(day),
+        may_resume=_draft_may_exist(day.claim_reply),
+        can_retry_later=_will_be_retried_in_time(day),
     )
     try:
-        async with asyncio.timeout(seconds * CHECKS_SHARE):
-            draft = await writing.draft()
+        async with asyncio.timeout(seconds * OVERRUN_FACTOR):
+            draft = await writer.draft()
     except TimeoutError:
         raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
-    except OverBudget as reason:
-        if not run.services.has_fallback:
+    except OverBudget as error:
+        if not services.has_fallback:
             raise
         run.counts.over_budget += 1
-        log.warning("llm.over_budget", **day.log_context, reason=str(reason))
-        return await _extract(day, material, "budget", writing.spent)
-    except ItemFault as fault:
-        if fault.reason is ItemReason.NOTHING_SAID:
+        log.warning("llm.over_budget", **day.log_context, reason=str(error))
+        return await _extract(day, material, "budget", writer.spent)
+    except ItemFault as error:
+        if error.reason is ItemReason.NOTHING_SAID:
             run.llm_breaker.record_success()
-            if not run.services.has_fallback or not await asyncio.to_thread(
-                is_worth_an_extract, material, run.services.split_sentences
-            ):
+            is_worth_it = services.has_fallback and await asyncio.to_thread(
+                is_worth_an_extract, material, services.split_sentences
+            )
+            if not is_worth_it:
                 return None
-        elif not run.services.has_fallback:
+        elif not services.has_fallback:
             raise
         else:
-            run.bad_answers.record_bad_answer(fault)
-        return await _extract(day, material, fault.reason.value, writing.spent)
+            run.bad_answers.record_bad_answer(error)  # raises ProviderFault on the tenth in a row
+        return await _extract(day, material, error.reason.value, writer.spent)
     run.llm_breaker.record_success()
     run.bad_answers.record_good_answer()
     return draft
 
 
-async def _closing_draft(day: Day, material: Material) -> Draft | None:
-    """After the catch-up no LLM is asked: a draft that only lacks its second look, else the extract. None: neither."""
+async def _draft_after_catch_up(day: Day, material: Material) -> Draft | None:
+    """After the catch-up no LLM is asked.
+
+    Returns the stored, unverified draft if there is one, else the extract, else None (RECAP_FALLBACK=none).
+    """
     if draft := await unverified_draft(day.run, day.uid, material, day.claim_reply):
         return draft
     return await _extract(day, material, "closing") if day.run.services.has_fallback else None
 
 
-async def unverified_draft(run: Run, uid: str, material: Material, won: Reply | Record) -> Draft | None:
-    """The draft that an earlier run stored for want of a second look; None where there is none."""
-    if run.services.summarizer is None or not _may_have_kept_a_draft(won):
+async def unverified_draft(run: Run, uid: str, material: Material, previous: Reply | Record) -> Draft | None:
+    """The draft that an earlier run stored because its second look failed; None if there is none.
+
+    `previous`: what Redis says of the user's earlier tries.
+    """
+    if run.services.summarizer is None or not _draft_may_exist(previous):
         return None
-    asking = LLMSession(run, run.services.summarizer, timedelta(0))
-    return await RecapWriter(run, material, asking, uid=uid, day=material.date).unverified()
+    session = LLMSession(run, run.services.summarizer, timedelta(0))
+    return await RecapWriter(run, material, session, uid=uid, day=material.date).unverified()
 
 
-def _may_have_kept_a_draft(won: Reply | Record) -> bool:
-    """Whether an earlier run may have stored one: only a user's first try can be sure that none did."""
-    return bool(won.reason) or won.crashes > 0
+def _draft_may_exist(previous: Reply | Record) -> bool:
+    """False only on a user's first try; after a failure or a crash a draft may be stored."""
+    return bool(previous.reason) or previous.crashes > 0
 
 
-def _another_pass_comes(day: Day) -> bool:
-    """Whether this user is served again before the catch-up ends, where this try fails."""
+def _will_be_retried_in_time(day: Day) -> bool:
+    """Whether this user would be served again before the catch-up ends if this try failed."""
     limits = day.run.services.limits
-    longest = 2 * limits.duration("provider_retry") + limits.duration("shard_retry_max")
-    return not day.resend and day.now + longest < day.slot + limits.rules.catch_up
+    # provider_retry is jittered by up to +100 %, and the shard may come back as late as shard_retry_max
+    longest_wait = 2 * limits.duration("provider_retry") + limits.duration("shard_retry_max")
+    return not day.resend and day.now + longest_wait < day.slot + limits.rules.catch_up
 
 
 async def _extract(day: Day, material: Material, reason: str = "", spent: Spent = NOTHING) -> Draft:
-    """The day's own sentences, chosen in a thread. `spent`: on calls that came to nothing."""
+    """The day's own sentences, chosen in a thread. `spent`: the cost of LLM calls whose answers were not used."""
     if reason:
         log.warning("recap.extract", **day.log_context, reason=reason)
     return await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
 
 
 async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> TurnResult:
-    """Steps 4 to 7, from the fence on: never cancelled."""
+    """Steps 4 to 7. Must not be cancelled: the caller keeps it outside every timeout."""
     run = day.run
-    opened_at = run.services.clock.seconds()  # before the fence: a process that froze since then pushes nothing
+    # read before opening: Pusher sends nothing if more than a push deadline has passed since
+    started_at = run.services.clock.seconds()
     try:
         # 4. The fence: only one run opens the ledger.
-        opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_GRACE)
-        run.counts.extracts += opened.recap is not None and opened.recap.is_extract
+        opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_STOP_SHARE)
+        if opened.recap is not None and opened.recap.is_extract:
+            run.counts.extracts += 1
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)
         # 5. Push to every open device.
         push = message(day.uid, opened.ledger, day.now, silent=day.late)
         with run.services.telemetry.span("push"):
-            pushed = await run.pusher.push(push, devices, opened.ledger.devices, opened_at)
+            pushed = await run.pusher.push(push, devices, opened.ledger.devices, started_at)
         # 6. Write down what each device answered.
-        wait = pushed.retry_delay(run.services.limits, opened.ledger.tries, closing=day.closing)
+        retry_in = pushed.retry_delay(run.services.limits, opened.ledger.tries, closing=day.closing)
         recorded = await run.write_breaker.retry_until_known(
-            lambda: _record_pushes(day, opened, pushed, wait), RECORD_GRACE
+            lambda: _record_pushes(day, opened, pushed, retry_in), RECORD_STOP_SHARE
         )
-    except StoreDown as failure:
-        return await day.fail(f"store_{failure.name}")
-    except ItemFault as fault:
-        return await day.fail_item(fault)
+    except StoreDown as error:
+        return await day.fail(f"store_{error.name}")
+    except ItemFault as error:
+        return await day.fail_item(error)
     # 7. End the claim, or give it back.
-    result = await day.settle_claim(recorded, wait, pushed.reason)
+    result = await day.settle_claim(recorded, retry_in, pushed.reason)
     if pushed.defect is not None:
         raise pushed.defect
     return result
 
 
-async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timedelta) -> Decision:
-    assert opened.ledger is not None  # noqa: S101 - deliver saw to it
+async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:
+    assert opened.ledger is not None  # noqa: S101 - deliver() returns early without one
     limits = day.run.services.limits
-    last_seen = day.slot + limits.rules.catch_up + limits.rules.grace
-    next_pass = day.now + wait + limits.duration("shard_retry_max")
+    latest_retry = day.now + retry_in + limits.duration("shard_retry_max")
     return await day.run.services.store.record_pushes(
         day.uid,
         day.date,
@@ -316,7 +343,7 @@ async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, wait: timed
         seq=opened.ledger.seq,
         results=pushed.results,
         sent_nothing=pushed.sent_nothing,
-        last_chance=day.closing and next_pass > last_seen,
+        last_chance=day.closing and latest_retry > limits.rules.service_end(day.slot),
         reason=pushed.reason,
         opened=opened,
     )

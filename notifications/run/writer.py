@@ -1,11 +1,11 @@
-"""One recap by the LLM, from the day's material to the draft: planned, written, checked, looked at a second time."""
+"""Writes one recap with the LLM: plan, write, check, verify."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -39,331 +39,362 @@ from notifications.run.state import Run
 
 log = structlog.get_logger()
 
-MAX_HALVINGS = 3  # of what a server finds too long: a wrong guess of ours is no user's fault
-MAX_BAD_PARTS = 1  # that enter as their extract; more are no accident
-LISTED_BYTES = 20_000  # of the sentences that a second look is asked about
+MAX_HALVINGS = 3  # of notes that a server finds too long: our estimate of their tokens may be wrong
+MAX_BAD_PARTS = 1  # parts that may be replaced by their digests; with more the model is at fault
+LISTED_BYTES = 20_000  # reserved for the sentences that the second look is asked about
+NUMBER_BYTES = 8  # of one cited conversation's number in the notes of a join
+FACT_OVERHEAD_BYTES = 40  # of one fact's markup in the notes of a join
 
 Verdicts = Mapping[tuple[str, str], Verdict]
 
 
-@dataclass(slots=True)
 class RecapWriter:
-    """One day's recap in the making.
+    """Writes one day's recap; one instance for each try.
 
-    `keeps`: whether what is paid is stored, so that it is not paid twice. `resumes`: whether an earlier run may have
-    stored a draft for want of a second look. `may_wait`: whether another run can give the second look later.
+    `can_store`: whether paid answers may be stored, so that a retry does not pay for them again. `may_resume`: whether
+    an earlier run may have stored a draft because the second look failed. `can_retry_later`: whether a later run can
+    give the second look.
     """
 
-    run: Run
-    m: Material
-    asking: LLMSession
-    uid: str
-    day: date
-    keeps: bool = True
-    resumes: bool = False
-    may_wait: bool = False
-    coverage: Counter[str] = field(default_factory=lambda: Counter(NOTHING_COVERED))
-    drafts: list[Draft] = field(default_factory=list)  # of each whole answer, in order
-    dropped: list[tuple[str, str]] = field(default_factory=list)  # of all answers, and why: for `preview`
-    verdicts: Verdicts = field(default_factory=dict)  # of the second look that counts
-    looking: LLMSession | None = None  # the second look's calls
-    _parts: Sequence[Sequence[Note]] = ()  # the notes of each call
-    _bad_parts: int = 0
-    _question: Question | None = None  # of the last whole answer
-    _look_reserved: Reservation | None = None
+    def __init__(
+        self,
+        run: Run,
+        material: Material,
+        session: LLMSession,
+        *,
+        uid: str,
+        day: date,
+        can_store: bool = True,
+        may_resume: bool = False,
+        can_retry_later: bool = False,
+    ) -> None:
+        self.session = session
+        self.verification: LLMSession | None = None  # the calls of the second look
+        self.dropped: list[tuple[str, str]] = []  # sentences of all answers, and why each was dropped (for `preview`)
+        self.verdicts: Verdicts = {}  # verdicts on the draft that is returned
+        self._run = run
+        self._services = run.services
+        self._material = material
+        self._uid = uid
+        self._day = day
+        self.log_context = {"uid": uid, "date": str(day)}  # the fields that every log event of this recap has
+        self._prompt_bytes = int(run.services.limits.max_prompt_tokens * BYTES_A_TOKEN)  # of one prompt's notes
+        self._can_store = can_store
+        self._may_resume = may_resume
+        self._can_retry_later = can_retry_later
+        self._note_groups: Sequence[Sequence[Note]] = ()  # the notes of each call
+        self._bad_parts = 0
+        self._drafts: list[Draft] = []  # of each whole answer, in order
+        self._question: Question | None = None  # the last question for a whole recap
+        self._coverage: Counter[str] = Counter()  # how the conversations entered that question
+        self._verification_reservation: Reservation | None = None
 
     @property
     def spent(self) -> Spent:
-        """What all its calls took so far."""
-        return self.asking.spent + (self.looking.spent if self.looking is not None else Spent())
+        """Cost of all calls so far."""
+        return self.session.spent + (self.verification.spent if self.verification is not None else Spent())
 
     async def draft(self) -> Draft:
-        """The draft, ready to be stored. Raises ItemFault, ProviderFault, OverBudget."""
+        """Write the draft, ready to be stored. Raises ItemFault, ProviderFault or OverBudget."""
         await self._plan()
-        written = await self._kept_draft() if self.resumes else None
+        stored = await self._stored_draft() if self._may_resume else None
         try:
-            verified = await self._verify(written or await self._write())
+            supported = await self._keep_supported(stored or await self._write())
         finally:
-            if self.looking is not None:
-                await self.looking.settle(self._look_reserved, 0)
-        return self._finish(verified)
+            if self.verification is not None:
+                await self.verification.settle(self._verification_reservation, 0)
+        return self._finish(supported)
 
     async def unverified(self) -> Draft | None:
-        """The draft that an earlier run stored for want of a second look, without one; None where there is none."""
+        """The stored draft, marked as unverified; None if there is none."""
         await self._plan()
-        kept = await self._kept_draft()
-        return None if kept is None else self._finish(_unverified(kept))
+        stored = await self._stored_draft()
+        return None if stored is None else self._finish(_mark_unverified(stored))
 
     async def _plan(self) -> None:
-        limits = self.run.services.limits
-        digest = partial(make_digest, split=self.run.services.split_sentences, language=self.m.language)
-        bounds = limits.max_prompt_tokens, limits.max_parts
-        self._parts = (await run_in_thread_if_large(self.m.size, plan, self.m, *bounds, digest)).parts
+        limits, material = self._services.limits, self._material
+        digest = partial(make_digest, split=self._services.split_sentences, language=material.language)
+        planned = await run_in_thread_if_large(
+            material.size, plan, material, limits.max_prompt_tokens, limits.max_parts, digest
+        )
+        self._note_groups = planned.parts
 
-    async def _kept_draft(self) -> Draft | None:
-        """What an earlier run stored of this very material."""
+    async def _stored_draft(self) -> Draft | None:
+        """The draft that an earlier run stored for exactly this material, if any."""
+        stored = self._services.store.kept_draft(self._uid, self._day, self._draft_key())
         with suppress(RecapError):
-            return await self.run.read_breaker.watch(
-                self.run.services.store.kept_draft(self.uid, self.day, self._draft_key())
-            )
+            return await self._run.read_breaker.watch(stored)
         return None
 
     def _draft_key(self) -> str:
-        return question_hash(*(recap_question(self.m, part, self.run.services.style) for part in self._parts))
+        style = self._services.style
+        return question_hash(*(recap_question(self._material, notes, style) for notes in self._note_groups))
 
     @property
     def _notes(self) -> list[Note]:
-        return [note for part in self._parts for note in part]
-
-    @property
-    def _room(self) -> int:
-        """Bytes of one prompt's notes."""
-        return int(self.run.services.limits.max_prompt_tokens * BYTES_A_TOKEN)
+        return [note for notes in self._note_groups for note in notes]
 
     async def _write(self) -> Draft:
-        """What the LLM writes, in parts where the day is long. Raises ItemFault, ProviderFault, OverBudget."""
-        parts, halvings = self._parts, 0
+        """Let the LLM write the recap, in parts if the day is long. Raises ItemFault, ProviderFault or OverBudget."""
+        parts, halvings = self._note_groups, 0
         if len(parts) == 1:
+            question = recap_question(self._material, parts[0], self._services.style)
             try:
-                self.coverage.update(note.coverage for note in parts[0])
-                return await self._write_whole(recap_question(self.m, parts[0], self.run.services.style))
-            except ItemFault as fault:
-                if fault.reason is not ItemReason.CONTEXT_LENGTH:
+                return await self._ask_for_recap(question, Counter(note.coverage for note in parts[0]))
+            except ItemFault as error:
+                if error.reason is not ItemReason.CONTEXT_LENGTH:
                     raise
                 parts, halvings = halves(parts[0]), 1
-            self.coverage.clear()
         facts: list[Cited] = []
+        coverage: Counter[str] = Counter()
         for part in filter(None, parts):
-            facts += await self._facts_of(part, halvings)
-        return await self._write_whole(self._join(facts))
+            facts += await self._facts_of(part, halvings, coverage)
+        return await self._ask_for_recap(self._join_question(facts), coverage)
 
-    async def _write_whole(self, question: Question) -> Draft:
-        """The answer with more sentences, where the first was asked for again."""
-        self._question = question
+    async def _ask_for_recap(self, question: Question, coverage: Counter[str]) -> Draft:
+        """Ask one question; if all tries fail, return the best draft that was parsed on the way."""
+        self._question, self._coverage = question, coverage
         reserved = await self._reserve_both(question)
+        parse = partial(self._parse_recap, question)
         try:
-            return await self.asking.read(question, partial(self._read, question), self.m.size, reserved=reserved)
+            return await self.session.ask(question, parse, self._material.size, reserved=reserved)
         except (ItemFault, ProviderFault, OverBudget):
-            best = max(self.drafts, key=verify.count_sentences, default=None)
+            best = max(self._drafts, key=verify.count_sentences, default=None)
             if best is None or best.is_empty:
                 raise
             return best
 
-    def _read(self, question: Question, text: str) -> Draft:
-        evidence = Evidence(self.m, self._notes, question.marker)
+    def _parse_recap(self, question: Question, text: str) -> Draft:
+        """Parse an answer; record its draft and what was dropped.
+
+        Raises ItemFault, also after recording a draft without evidence, which _ask_for_recap may still return.
+        """
+        evidence = Evidence(self._material, self._notes, question.marker)
         draft = read_answer(text, evidence)
         self.dropped += evidence.dropped
         checked = evidence.counts.total()
         if not checked:
             raise ItemFault(ItemReason.NOTHING_SAID, "The LLM found nothing to tell in this day's notes.")
-        coverage = {**NOTHING_COVERED, **self.coverage}
+        coverage = {**NOTHING_COVERED, **self._coverage}
         draft = replace(draft, checks={**evidence.counts}, coverage=coverage, dropped=evidence.dropped_texts)
-        self.drafts.append(draft)
-        if draft.is_empty or 2 * evidence.without_evidence > checked:
+        self._drafts.append(draft)
+        mostly_unfounded = evidence.without_evidence > checked / 2
+        if draft.is_empty or mostly_unfounded:
             raise unfounded(evidence)
         return draft
 
-    async def _facts_of(self, part: Sequence[Note], halvings: int) -> Sequence[Cited]:
-        """What is in a part of the day; what was paid for once is not paid again."""
-        store, question = self.run.services.store, part_question(self.m, part)
+    async def _facts_of(self, part: Sequence[Note], halvings: int, coverage: Counter[str]) -> Sequence[Cited]:
+        """Facts of one part, from the store if an earlier run has paid for them. Adds its notes to `coverage`."""
+        store, question = self._services.store, part_question(self._material, part)
         key = question_hash(question)
-        facts = await self.run.read_breaker.watch(store.part(self.uid, self.day, key)) if self.keeps else None
+        facts = None
+        if self._can_store:
+            facts = await self._run.read_breaker.watch(store.part(self._uid, self._day, key))
         if facts is None:
+            parse = partial(self._parse_facts, question, part)
             try:
-                facts = await self.asking.read(question, partial(self._read_facts, question, part), self.m.size)
-            except ItemFault as fault:
-                return await self._facts_in_its_place(part, halvings, fault)
-            if self.keeps:
-                with suppress(StoreDown):  # then it may be paid again; this recap goes on
-                    await self.run.read_breaker.watch(store.put_part(self.uid, self.day, key, facts))
-        self.coverage.update(note.coverage for note in part)
+                facts = await self.session.ask(question, parse, self._material.size)
+            except ItemFault as error:
+                return await self._fallback_facts(part, halvings, coverage, error)
+            if self._can_store:
+                with suppress(StoreDown):  # best effort: without the stored part a retry pays for it again
+                    await self._run.read_breaker.watch(store.put_part(self._uid, self._day, key, facts))
+        coverage.update(note.coverage for note in part)
         return facts
 
-    def _read_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
-        evidence = Evidence(self.m, part, question.marker)
+    def _parse_facts(self, question: Question, part: Sequence[Note], text: str) -> tuple[Cited, ...]:
+        evidence = Evidence(self._material, part, question.marker)
         try:
             return read_facts(text, evidence)
         finally:
             self.dropped += evidence.dropped
 
-    async def _facts_in_its_place(self, part: Sequence[Note], halvings: int, fault: ItemFault) -> list[Cited]:
-        """Halves of a part that was too long; of one that the LLM can't do, its conversations' own words."""
+    async def _fallback_facts(
+        self, part: Sequence[Note], halvings: int, coverage: Counter[str], fault: ItemFault
+    ) -> list[Cited]:
+        """Split a part that was too long; replace one that the LLM can't handle by its digests."""
         if fault.reason is ItemReason.CONTEXT_LENGTH:
             if halvings >= MAX_HALVINGS:
                 raise fault
             parts = filter(None, halves(part))
-            return [fact for half in parts for fact in await self._facts_of(half, halvings + 1)]
+            return [fact for half in parts for fact in await self._facts_of(half, halvings + 1, coverage)]
         if self._bad_parts >= MAX_BAD_PARTS:
             raise fault
         self._bad_parts += 1
-        self.coverage[DIGEST] += len(part)
-        conversations = [self.m.conversations[note.number - 1] for note in part]
-        digests = [(make_digest(c, self.run.services.split_sentences, self.m.language), c.id) for c in conversations]
-        return [Cited(bounded(text, MAX_SENTENCE), (key,), bounded(text, MAX_QUOTE)) for text, key in digests if text]
+        coverage[DIGEST] += len(part)
+        facts: list[Cited] = []
+        for note in part:
+            conversation = self._material.conversations[note.number - 1]
+            if text := make_digest(conversation, self._services.split_sentences, self._material.language):
+                facts.append(Cited(bounded(text, MAX_SENTENCE), (conversation.id,), bounded(text, MAX_QUOTE)))
+        return facts
 
-    def _join(self, facts: Sequence[Cited]) -> Question:
-        numbers = {c.id: n for n, c in enumerate(self.m.conversations, start=1)}
-        fitting = _fitting([fact for fact in facts if set(fact.conversation_ids) <= numbers.keys()], self._room)
+    def _join_question(self, facts: Sequence[Cited]) -> Question:
+        """The question that joins the parts' facts. Raises ItemFault if there are none."""
+        numbers = {talk.id: number for number, talk in enumerate(self._material.conversations, start=1)}
+        known = [fact for fact in facts if set(fact.conversation_ids) <= numbers.keys()]
+        fitting = _fitting(known, self._prompt_bytes)
         if not fitting:
-            bad = self.dropped or self._bad_parts
-            reason = ItemReason.INVALID_ANSWER if bad else ItemReason.NOTHING_SAID
+            had_bad_answers = bool(self.dropped) or self._bad_parts > 0
+            reason = ItemReason.INVALID_ANSWER if had_bad_answers else ItemReason.NOTHING_SAID
             raise ItemFault(reason, "The LLM found nothing to tell in any part of this day.")
-        return join_question(self.m, fitting, numbers, self.run.services.style)
+        return join_question(self._material, fitting, numbers, self._services.style)
 
-    async def _verify(self, draft: Draft) -> Draft:
-        """What the second look leaves of it, or of a second answer where over half was refused.
+    async def _keep_supported(self, draft: Draft) -> Draft:
+        """Return the supported part of the draft.
 
-        Raises ItemFault where nothing is left; ProviderFault where another run is to look.
+        If most of it is unsupported, ask for a second answer and keep the better one. Raises ItemFault if nothing is
+        supported; ProviderFault if a later run should verify it.
         """
-        verdicts = await self._second_look(draft)
+        verdicts = await self._verify(draft, can_retry_later=self._can_retry_later)
         if verdicts is None:
-            return _unverified(draft)
-        kept = verify.apply_verdicts(draft, verdicts)
+            return _mark_unverified(draft)
+        supported = verify.apply_verdicts(draft, verdicts)
         self.verdicts = verdicts
-        if verify.most_unsupported(verdicts) and self._question is not None and self.asking.may_begin_again:
-            kept = await self._better(kept, self._question)
-        if kept.is_empty:
+        if verify.most_unsupported(verdicts) and self._question is not None and self.session.may_begin_again:
+            supported = await self._try_second_answer(supported, self._question)
+        if supported.is_empty:
             raise ItemFault(ItemReason.UNSUPPORTED, "The second look left nothing of what the LLM wrote.")
-        return kept
+        return supported
 
-    async def _better(self, kept: Draft, question: Question) -> Draft:
-        """A second answer, if it can be paid and more is left of it. No fault of it costs the first."""
-        self.asking.begin_again()
+    async def _try_second_answer(self, first: Draft, question: Question) -> Draft:
+        """Ask for a second answer; return it if more of it is supported. Errors are logged: `first` is never lost."""
+        self.session.begin_again()
         question = ask_again(question, "most of its sentences do not follow from the notes.")
-        may_wait, self.may_wait = self.may_wait, False
+        parse = partial(self._parse_recap, question)
         try:
             reserved = await self._reserve_both(question)
-            reader = partial(self._read, question)
-            draft = await self.asking.read(question, reader, self.m.size, reserved=reserved, once=True)
-            verdicts = await self._second_look(draft)
-        except (ItemFault, ProviderFault, OverBudget) as fault:
-            log.info("recap.not_better", **self.log_context, reason=str(fault))
-            return kept
-        finally:
-            self.may_wait = may_wait
+            draft = await self.session.ask(question, parse, self._material.size, reserved=reserved, once=True)
+            verdicts = await self._verify(draft, can_retry_later=False)
+        except (ItemFault, ProviderFault, OverBudget) as error:
+            log.info("recap.not_better", **self.log_context, reason=str(error))
+            return first
         if verdicts is None:
-            return kept
-        again = verify.apply_verdicts(draft, verdicts)
-        if verify.count_sentences(again) <= verify.count_sentences(kept):
-            return kept
+            return first
+        second = verify.apply_verdicts(draft, verdicts)
+        if verify.count_sentences(second) <= verify.count_sentences(first):
+            return first
         self.verdicts = verdicts
-        return again
+        return second
 
-    async def _second_look(self, draft: Draft) -> Verdicts | None:
-        """The verdicts; None where there are none to believe. Raises ProviderFault where another run is to look.
+    async def _verify(self, draft: Draft, *, can_retry_later: bool) -> Verdicts | None:
+        """Give the draft its second look. Returns None if there are no credible verdicts.
 
-        No fault of the second look loses a recap that is paid.
+        Errors of the second look never discard the draft. Raises ProviderFault if the draft was stored, so that a later
+        run can verify it.
         """
-        if self.run.verifier is None:
+        if self._run.verifier is None:
             return None
-        self.looking = self.looking or self.asking.second_look(self.run.verifier)
+        self.verification = self.verification or self.session.for_verification(self._run.verifier)
         try:
-            return await self._ask_the_judge(self.looking, draft, self._room)
-        except (ItemFault, OverBudget) as fault:
-            log.warning("second_look.failed", **self.log_context, reason=str(fault))
-        except ProviderFault as fault:
-            if fault.config:
-                self.run.end_second_looks(fault)
-            elif self.may_wait and await self._keep(draft):
+            return await self._ask_verifier(self.verification, draft, self._prompt_bytes)
+        except (ItemFault, OverBudget) as error:
+            log.warning("second_look.failed", **self.log_context, reason=str(error))
+        except ProviderFault as error:
+            if error.config:
+                self._run.end_second_looks(error)
+            elif can_retry_later and await self._store_draft(draft):
                 raise ProviderFault(
-                    str(fault), name=verify.NAME, retry_after=fault.retry_after, final=fault.final, unpaid=fault.unpaid
-                ) from fault
+                    str(error), name=verify.NAME, retry_after=error.retry_after, final=error.final, unpaid=error.unpaid
+                ) from error
             else:
-                log.warning("second_look.failed", **self.log_context, reason=str(fault))
-        except Exception:  # the one place that keeps a defect of ours from a recap that is paid
-            self.run.defects += 1
+                log.warning("second_look.failed", **self.log_context, reason=str(error))
+        except Exception:  # broad on purpose: a bug in verification must not cost a paid draft
+            self._run.defects += 1
             log.exception("second_look.defect", **self.log_context)
         return None
 
-    async def _ask_the_judge(self, looking: LLMSession, draft: Draft, room: int, halvings: int = 0) -> Verdicts | None:
-        """`room`: bytes of its prompt; half of what was sent, where the server finds that too long."""
-        evidence = Evidence(self.m, self._notes)
-        look = await run_in_thread_if_large(self.m.size, verify.second_look, self.m, draft, evidence, room)
-        sent = len(look.question.notes.encode())
-        reserved, self._look_reserved = self._look_reserved, None
-        if reserved and sent > self._worst_look_bytes(self._question):
-            await looking.settle(reserved, 0)
+    async def _ask_verifier(
+        self, verification: LLMSession, draft: Draft, prompt_bytes: int, halvings: int = 0
+    ) -> Verdicts | None:
+        """Ask for verdicts; if the server finds the prompt too long, ask again with half of what was sent."""
+        evidence = Evidence(self._material, self._notes)
+        material = self._material
+        look = await run_in_thread_if_large(material.size, verify.second_look, material, draft, evidence, prompt_bytes)
+        sent_bytes = len(look.question.notes.encode())
+        reserved, self._verification_reservation = self._verification_reservation, None
+        if reserved and sent_bytes > self._max_verification_bytes(self._question):
+            await verification.settle(reserved, 0)
             reserved = None
         try:
-            verdicts = await looking.read(look.question, look.read, self.m.size, reserved=reserved, once=True)
-        except ItemFault as fault:
-            if fault.reason is not ItemReason.CONTEXT_LENGTH or halvings == MAX_HALVINGS:
+            verdicts = await verification.ask(look.question, look.read, material.size, reserved=reserved, once=True)
+        except ItemFault as error:
+            if error.reason is not ItemReason.CONTEXT_LENGTH or halvings == MAX_HALVINGS:
                 raise
-            return await self._ask_the_judge(looking, draft, sent // 2, halvings + 1)
+            return await self._ask_verifier(verification, draft, sent_bytes // 2, halvings + 1)
         if verdicts is None:
             log.warning("second_look.unbelievable", **self.log_context)
         return verdicts
 
-    async def _keep(self, draft: Draft) -> bool:
-        """Store a draft that is paid, for a run that can have it looked at; whether that is done."""
-        if not self.keeps:
+    async def _store_draft(self, draft: Draft) -> bool:
+        """Store the paid draft so that a later run can verify it. Returns whether it was stored."""
+        if not self._can_store:
             return False
         paid = replace(draft, metadata=self._metadata(draft))
+        store = self._services.store
         try:
-            await self.run.read_breaker.watch(
-                self.run.services.store.keep_draft(self.uid, self.day, self._draft_key(), paid)
-            )
-        except RecapError:  # a store that refuses too: then it is sent without
+            await self._run.read_breaker.watch(store.keep_draft(self._uid, self._day, self._draft_key(), paid))
+        except RecapError:  # not stored either: the caller sends it unverified
             return False
         return True
 
     async def _reserve_both(self, question: Question) -> Reservation | None:
-        """The worst cost of writing, and of the second look at it, before the first is asked for.
+        """Reserve the worst cost of an answer and of its second look, before either is asked for.
 
-        Raises OverBudget; ConfigFault where what one of the two costs is not known.
+        Raises OverBudget, or ConfigFault if the cost of one of the two is not known.
         """
-        reserved = await self.asking.reserve(question)
-        if reserved is None or self.run.verifier is None:
+        reserved = await self.session.reserve(question)
+        if reserved is None or self._run.verifier is None:
             return reserved
-        self.looking = self.looking or self.asking.second_look(self.run.verifier)
+        self.verification = self.verification or self.session.for_verification(self._run.verifier)
         worst = replace(
             question,
             instructions=verify.INSTRUCTIONS,
             schema=verify.SCHEMA,
-            notes=" " * self._worst_look_bytes(question),
+            notes=" " * self._max_verification_bytes(question),  # only their length matters to worst_cost()
             answer_tokens=verify.VERDICT_TOKENS,
         )
         try:
-            self._look_reserved = await self.looking.reserve(worst)
+            self._verification_reservation = await self.verification.reserve(worst)
         except (OverBudget, ConfigFault):
-            await self.asking.settle(reserved, 0)
+            await self.session.settle(reserved, 0)
             raise
         return reserved
 
-    def _worst_look_bytes(self, question: Question | None) -> int:
-        whole = len(question.notes.encode()) if question is not None and len(self._parts) == 1 else self._room
-        return whole + LISTED_BYTES
+    def _max_verification_bytes(self, question: Question | None) -> int:
+        """How many bytes of notes the second look at an answer to this question may need."""
+        if question is None or len(self._note_groups) != 1:
+            return self._prompt_bytes + LISTED_BYTES
+        return len(question.notes.encode()) + LISTED_BYTES
 
     def _finish(self, draft: Draft) -> Draft:
-        return replace(fill_in(draft, self.m), metadata=self._metadata(draft))
+        return replace(fill_in(draft, self._material), metadata=self._metadata(draft))
 
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
-        """Of which models it is and what it cost, an earlier run's share included."""
+        """Models and cost, including those of the run that stored the draft."""
         before = draft.metadata
         spent = Spent.from_metadata(before) + self.spent
         models: dict[str, str | int | float] = {
-            "model": self.asking.model or before.get("model", ""),
-            "tier": self.asking.tier or before.get("tier", ""),
+            "model": self.session.model or before.get("model", ""),
+            "tier": self.session.tier or before.get("tier", ""),
             "source": "llm",
         }
-        if self.looking is not None and self.looking.spent.calls:
-            models["verify_model"] = self.looking.model
+        if self.verification is not None and self.verification.spent.calls:
+            models["verify_model"] = self.verification.model
         return {**models, **spent.as_metadata()}
 
-    @property
-    def log_context(self) -> dict[str, str]:
-        """Who and when, for each event."""
-        return {"uid": self.uid, "date": str(self.day)}
 
-
-def _unverified(draft: Draft) -> Draft:
+def _mark_unverified(draft: Draft) -> Draft:
     return replace(draft, checks={**draft.checks, "verified": False})
 
 
-def _fitting(facts: Sequence[Cited], room: int) -> list[Cited]:
-    """Facts from all over the day, as many as one call holds."""
-    size = sum(len(f"{fact.text}{fact.quote}".encode()) + 8 * len(fact.conversation_ids) + 40 for fact in facts)
-    if size <= room:
+def _fitting(facts: Sequence[Cited], max_bytes: int) -> list[Cited]:
+    """As many facts as one call holds, chosen evenly over the day."""
+    size = sum(
+        len(f"{fact.text}{fact.quote}".encode()) + NUMBER_BYTES * len(fact.conversation_ids) + FACT_OVERHEAD_BYTES
+        for fact in facts
+    )
+    if size <= max_bytes:
         return list(facts)
-    kept = max(1, len(facts) * room // size)
-    return [facts[n * len(facts) // kept] for n in range(kept)]
+    count = max(1, len(facts) * max_bytes // size)
+    return [facts[index * len(facts) // count] for index in range(count)]

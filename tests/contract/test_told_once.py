@@ -219,7 +219,7 @@ class History:
             token=f"run-{self.runs}",
             claim_reply=won,
             phase=Phase.DUE,
-            since=0.0,
+            claim_started_at=0.0,
         )
 
     async def _read(self, user: User, slot: Slot, day: Day) -> list[DayInput]:

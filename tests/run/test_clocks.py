@@ -27,7 +27,7 @@ MIDGE = timedelta(milliseconds=1)
     ],
 )
 def test_clocks_are_apart_beyond_five_minutes(ahead: timedelta, read_in: int, apart: bool) -> None:
-    assert Comparison(RedisTime(NOON, 0, 0), ahead, read_in * MINUTE).apart is apart
+    assert Comparison(RedisTime(NOON, 0, 0), ahead, read_in * MINUTE).is_one_wrong is apart
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_clocks_are_apart_beyond_five_minutes(ahead: timedelta, read_in: int, ap
     ],
 )
 def test_a_jump_is_what_both_clocks_can_not_have_moved(moved: int, before: float, after: float, off: int) -> None:
-    assert RedisTime(NOON, 0, 0).jumped(NOON + moved * SECOND, before, after) == off * SECOND
+    assert RedisTime(NOON, 0, 0).jump(NOON + moved * SECOND, before, after) == off * SECOND
 
 
 def test_the_sentences_say_which_clock_how_far_and_what_to_do() -> None:
