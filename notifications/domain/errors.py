@@ -84,7 +84,7 @@ class OverBudget(RecapError):
 class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user, and counted by the breaker.
 
-    `no_retry`: this run must not ask again (a quota is used up). `config`: only a person can correct it (a refused key,
+    `final`: this run must not ask again (a quota is used up). `config`: only a person can correct it (a refused key,
     an unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing.
     """
 
@@ -94,7 +94,7 @@ class ProviderFault(RecapError):
         *,
         name: str = "llm",
         retry_after: timedelta | None = None,
-        no_retry: bool = False,
+        final: bool = False,
         config: bool = False,
         cheap: bool = False,
         unpaid: bool = False,
@@ -102,7 +102,7 @@ class ProviderFault(RecapError):
         super().__init__(sentence)
         self.name = name
         self.retry_after = retry_after
-        self.no_retry = no_retry or config
+        self.final = final or config
         self.cheap = cheap
         self.unpaid = unpaid
         self.config = config

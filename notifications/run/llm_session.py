@@ -126,7 +126,7 @@ class LLMSession:
             except ProviderFault as error:
                 pause = jittered(error.retry_after or FIRST_PAUSE, 1, 1.5)
                 fits = pause.total_seconds() < self.seconds_left and pause <= MAX_PAUSE * 1.5
-                if error.no_retry or not tries_left or not fits:
+                if error.final or not tries_left or not fits:
                     raise
                 await asyncio.sleep(pause.total_seconds())
             reserved = None

@@ -126,7 +126,7 @@ class Run:
     def provider_failed(self, fault: ProviderFault) -> None:
         """Count a failure of the LLM's provider. A configuration fault stops the claiming at once."""
         cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
-        self.llm_breaker.record_failure(cause, at_once=fault.no_retry)
+        self.llm_breaker.record_failure(cause, at_once=fault.final)
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
         where = self.services.summarizer.where if self.services.summarizer else "The LLM"

@@ -296,7 +296,7 @@ class RecapWriter:
                     str(error),
                     name=verify.NAME,
                     retry_after=error.retry_after,
-                    no_retry=error.no_retry,
+                    final=error.final,
                     unpaid=error.unpaid,
                 ) from error
             else:

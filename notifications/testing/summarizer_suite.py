@@ -97,7 +97,7 @@ class SummarizerSuite(Suite):
         self.cause(trouble)
         with pytest.raises(ProviderFault) as caught:
             await llm.ask(recap_question(MATERIAL, NOTES), DEADLINE)
-        assert (caught.value.config, caught.value.no_retry) == (config, config)
+        assert (caught.value.config, caught.value.final) == (config, config)
         assert_one_sentence_without_notes(str(caught.value))
 
     @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ async def test_an_error_with_a_status_of_200_is_that_error(
     with pytest.raises(ProviderFault) as caught:
         await connected().ask(question(), DEADLINE)
     assert f"The LLM at 127.0.0.1:{llm.port} {told}" in str(caught.value)
-    assert (caught.value.no_retry, caught.value.config, caught.value.unpaid) == flags
+    assert (caught.value.final, caught.value.config, caught.value.unpaid) == flags
 
 
 async def test_an_error_with_a_status_of_200_may_be_the_items_or_teach(llm: FakeLLM, connected: Connect) -> None:

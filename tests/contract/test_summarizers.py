@@ -101,7 +101,7 @@ async def test_a_failure_is_the_providers_fault(
     with pytest.raises(ProviderFault, match=rf"The LLM at 127.0.0.1:{llm.port} answers {status}") as caught:
         await summarizer.ask(question(), DEADLINE)
     fault = caught.value
-    assert (fault.no_retry, fault.config, fault.unpaid, fault.cheap) == (*flags, False)
+    assert (fault.final, fault.config, fault.unpaid, fault.cheap) == (*flags, False)
     assert ("check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in str(fault)) is fault.config
     assert "very-secret" not in str(fault)
     assert (fault.retry_after, llm.calls["ann"]) == (None if fault.config else timedelta(seconds=7), 1)

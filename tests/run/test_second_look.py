@@ -194,7 +194,7 @@ async def test_of_one_or_two_writings_the_one_with_more_evidence_is_kept(name: s
 
 @pytest.mark.parametrize(
     "fault",
-    [DOWN, ProviderFault("No quota.", no_retry=True), ItemFault(ItemReason.REFUSAL, "No.")],
+    [DOWN, ProviderFault("No quota.", final=True), ItemFault(ItemReason.REFUSAL, "No.")],
     ids=["down", "no quota", "refused"],
 )
 @pytest.mark.parametrize("broken", [RECAP, NAME])

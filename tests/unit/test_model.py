@@ -141,8 +141,8 @@ def test_errors_say_what_is_down_and_whether_waiting_helps() -> None:
     assert (str(waits), waits.name, waits.retry_after) == ("It answers 503.", "push", MINUTE)
     flags: list[dict[str, Any]] = [
         {},
-        {"no_retry": True},
+        {"final": True},
         {"config": True},
     ]  # what a person must mend is not waited for
     faults = [ProviderFault("No.", **given) for given in flags]
-    assert [(one.no_retry, one.config) for one in faults] == [(False, False), (True, False), (True, True)]
+    assert [(one.final, one.config) for one in faults] == [(False, False), (True, False), (True, True)]

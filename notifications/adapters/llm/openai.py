@@ -255,7 +255,7 @@ class OpenAISummarizer:
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}.",
             retry_after=error.wait,
-            no_retry="insufficient_quota" in error.codes or status == PAYMENT_REQUIRED,
+            final="insufficient_quota" in error.codes or status == PAYMENT_REQUIRED,
             cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
         )
