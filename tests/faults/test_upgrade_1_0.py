@@ -41,7 +41,7 @@ CALLS = {
     "j-long": 5,
 }  # four parts, whose question is not version 1.0's any more, and the join
 STORED = (("a-sent", YESTERDAY), ("d-legacy", TODAY))
-NOT_STORED = "UTC; which conversations it had is not stored"
+NOT_STORED = "UTC; which conversations it used is not stored"
 
 
 def shifted(value: Any, left: datetime) -> Any:
