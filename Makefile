@@ -29,7 +29,7 @@ check: $(VENV)/.test
 	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract tests/project
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract
 
 faults: $(VENV)/.test
 	$(PYTEST) -n $(WAITING) --dist worksteal tests/faults
