@@ -15,7 +15,7 @@ from tests.support.servers import ThreadedServer, pump
 
 HEAVY = (
     *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
-    *("opentelemetry.sdk", "opentelemetry.exporter", "notifications.domain.language.steering"),
+    *("opentelemetry.sdk", "opentelemetry.exporter", "notifications.recap.evidence", "notifications.run.user"),
 )
 
 PROBE = """
