@@ -23,7 +23,7 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 
 TRIES = 3  # per device, if the service's answer invites a retry
-MAX_USERS_OVER_QUOTA = 3  # in a row, one device each; then we ask whether the project's quota is used up
+MAX_USERS_OVER_QUOTA = 3  # in a row, one device each; then a probe tells whether the project's is used up
 UNANSWERED_FACTOR = 5  # after each try without an answer the wait grows by this factor: 1, 5, 25 min
 
 
@@ -221,7 +221,7 @@ class Pusher:
     async def delete_dead_tokens(self, store: Store) -> None:
         """Delete dead tokens, in bounded time; at most ten or a fifth of the devices, whichever is more.
 
-        So many at once point to an error of ours.
+        If more are dead, that is probably an error of ours.
         """
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:

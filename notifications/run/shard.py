@@ -82,19 +82,19 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, may_ask_llm=is_due or not run.services.has_fallback, skipped=skipped)
+    return HeldShard(run, shard, token, waits_for_pause=is_due or not run.services.has_fallback, skipped=skipped)
 
 
 class HeldShard:
     """One shard under our claim, and the results of its users.
 
-    `may_ask_llm`: whether users wait for the LLM's pause before they are claimed. True until the catch-up ends; without
-    a fallback also in the closing pass, which asks no LLM. `skipped`: users that an earlier run has skipped.
+    `waits_for_pause`: whether its users wait for the LLM's pause before they are claimed. True until the catch-up ends;
+    without a fallback also in the closing pass, though that asks no LLM. `skipped`: users that an earlier run skipped.
     """
 
-    def __init__(self, run: Run, shard: Shard, token: str, *, may_ask_llm: bool, skipped: frozenset[str]) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str, *, waits_for_pause: bool, skipped: frozenset[str]) -> None:
         self.shard = shard
-        self.may_ask_llm = may_ask_llm
+        self.waits_for_pause = waits_for_pause
         self.is_lost = False
         self._run = run
         self._token = token
@@ -293,7 +293,7 @@ async def _serve_user(
 ) -> TurnResult:
     if shard.is_lost:
         return TurnResult(Outcome.LOST)
-    if shard.may_ask_llm:
+    if shard.waits_for_pause:
         await run.pace.wait()
     slot = slot_on(user.zone, shard.shard.cohort.zones[user.zone], user.hour)
     return await claim_and_recap(run, user, slot, lane, release_worker=release_worker)

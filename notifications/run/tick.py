@@ -1,7 +1,7 @@
 """One tick: read what is due, serve it, sweep (docs/protocol.md, section 6).
 
 `Tick.run` has step 1 (what is due) and calls the others: steps 2 to 5 are in shard.py and, for one user, in user.py;
-step 6 (SIGTERM) is in termination.py; step 7, the watchdog of a stalled loop, is in job.py; step 8 is in sweep.py;
+step 6 (SIGTERM) starts in termination.py; step 7, the watchdog of a stalled loop, is in job.py; step 8 is in sweep.py;
 step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, called before the sweep; step 10
 (`--user`) is `Tick.run_user`.
 """

@@ -185,8 +185,8 @@ async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Dec
     """Handle Gate.INVERTED: miss the day in the closing pass, else raise Malformed.
 
     A nearby ledger's window ends after this slot, and it does not list its conversations: a clock ran ahead, or the
-    user travelled. We can't know which conversations that ledger used, so the day must not
-    be skipped as no_content: it fails until an operator acts, and is missed after the catch-up.
+    user travelled. We can't know which conversations that ledger used, so the day must not be skipped as no_content: it
+    fails until an operator acts, and is missed after the catch-up.
     """
     if day.closing:
         return await _end_without_recap(day, DayState.MISSED, "inverted_window")
@@ -331,7 +331,8 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         return await day.fail_item(error)
     # 7. End the claim, or give it back.
     result = await day.settle_claim(recorded, retry_in, pushed.reason)
-    # The day is settled. run_guarded() logs the defect and counts the turn as FAILED, even of a day that was sent.
+    # The day is settled, and stays so: run_guarded() logs the defect and counts the turn as FAILED, even if the day was
+    # sent. It also tries to give the claim back, which changes nothing.
     if pushed.defect is not None:
         raise pushed.defect
     return result
