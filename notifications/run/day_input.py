@@ -31,7 +31,7 @@ class Gate(StrEnum):
     ENDED = "ended"
     OPEN = "open"  # the ledger is open: a push is still to be sent
     LEGACY = "legacy"  # a summary by another writer is stored for the date
-    INVERTED = "inverted"  # a nearby ledger ends after the slot and does not list its conversations
+    INVERTED = "inverted"  # a nearby ledger's window ends after the slot, and its conversations are not listed
     CONVERSATIONS = "conversations"
 
 

@@ -23,7 +23,7 @@ from notifications.run.termination import Termination
 log = structlog.get_logger()
 
 TRIES = 3  # per device, if the service's answer invites a retry
-MAX_USERS_OVER_QUOTA = 3  # in a row, one device each, before we ask whether the project's quota is used up
+MAX_USERS_OVER_QUOTA = 3  # in a row, one device each; then a probe tells whether the project's is used up
 UNANSWERED_FACTOR = 5  # after each try without an answer the wait grows by this factor: 1, 5, 25 min
 
 
@@ -40,7 +40,7 @@ class Pushed:
 
     @property
     def reason(self) -> str:
-        """The code that says why a device is still open; empty if none is."""
+        """The code of an open device; `push` if none is open or none has a code; empty if there were no devices."""
         unclosed = [device for device, result in self.results.items() if not result.is_stored]
         # a refusal comes last: it says least about when to retry
         unclosed.sort(key=lambda device: (self.results[device] is PushResult.REFUSED, device))
@@ -49,9 +49,9 @@ class Pushed:
     def retry_delay(self, limits: Limits, tries: int, *, closing: bool) -> timedelta:
         """How long to wait before the open devices are tried again, after that many tries."""
         wait = max(self.retry_after, limits.duration("provider_retry"))
-        open_devices = {device for device, result in self.results.items() if result.is_retryable}
-        if self.over_quota and open_devices <= set(self.over_quota):
-            wait = max(wait, min(self.over_quota.values()))  # every open device must wait for its own quota
+        retryable = {device for device, result in self.results.items() if result.is_retryable}
+        if self.over_quota and retryable <= set(self.over_quota):
+            wait = max(wait, min(self.over_quota.values()))  # each of them must wait for its own quota
         unclosed = {result for result in self.results.values() if not result.is_stored}
         if PushResult.UNKNOWN in unclosed:
             factor: int = UNANSWERED_FACTOR ** (0 if closing else max(0, tries - 1))
@@ -125,6 +125,7 @@ class Pusher:
                 return
             if answer.must_pause and attempt < TRIES:
                 continue  # the pause above decides whether it fits
+            # 1 s, then 3 s, at the default deadline of 30 s
             backoff = timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (attempt - 1))
             wait = max(jittered(backoff, 0.5, 1.5), answer.retry_after or timedelta(0)).total_seconds()
             if not answer.retry_now or attempt == TRIES or not await self._sleep_if_it_fits(wait, until):
@@ -153,7 +154,7 @@ class Pusher:
         pushed.results[device.id], pushed.codes[device.id] = answer.result, answer.code
         answer = await self._attribute(message.uid, device, answer)
         pushed.results[device.id] = answer.result
-        self._note_quota(message, device, answer, pushed)
+        self._note_retry_after(message, device, answer, pushed)
         self._note_health(message, device, answer)
         return answer
 
@@ -161,7 +162,7 @@ class Pusher:
         """Complete the answer with who is to blame. If it does not say, a probe that reaches no device decides."""
         if not answer.quota:
             if answer.result.is_definite and not answer.config:
-                self._over_quota.clear()
+                self._over_quota.clear()  # an answer that is not about quota: the project's is not used up
         elif answer.whose is Whose.UNSAID:
             if not self._over_quota & {uid, device.id}:  # count each user and each device once
                 self._over_quota |= {uid, device.id}
@@ -183,7 +184,7 @@ class Pusher:
             self._probing = asyncio.create_task(self._push.probe())
         return await asyncio.shield(self._probing)
 
-    def _note_quota(self, message: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
+    def _note_retry_after(self, message: Message, device: Device, answer: PushAnswer, pushed: Pushed) -> None:
         if not answer.retry_after:
             return
         if answer.quota and answer.whose is Whose.DEVICE:
@@ -218,7 +219,10 @@ class Pusher:
             self.breaker.record_success()
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete dead tokens, in bounded time; at most ten, or a fifth of the devices: more would be our error."""
+        """Delete dead tokens, in bounded time; at most ten or a fifth of the devices, whichever is more.
+
+        If more are dead, that is probably an error of ours.
+        """
         allowed = deletions_allowed(self._counts.devices)
         if len(self._dead) > allowed:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)

@@ -53,7 +53,7 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
 
 
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
-    """Claim a shard; None if another run holds it or has completed it, or if Redis fails."""
+    """Claim a shard; None if it can't be claimed now. An error is logged, or stops the run's claiming."""
     if run.is_stopping:
         return None
     terms, token, started_at = run.shard_terms(shard), new_token(), run.services.clock.seconds()
@@ -82,26 +82,27 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, may_ask_llm=is_due or not run.services.has_fallback, skipped=skipped)
+    return HeldShard(run, shard, token, waits_for_pause=is_due or not run.services.has_fallback, skipped=skipped)
 
 
 class HeldShard:
     """One shard under our claim, and the results of its users.
 
-    `may_ask_llm`: False in the closing pass. `skipped`: users that an earlier run has skipped.
+    `waits_for_pause`: whether its users wait for the LLM's pause before they are claimed. True until the catch-up ends;
+    without a fallback also in the closing pass, though that asks no LLM. `skipped`: users that an earlier run skipped.
     """
 
-    def __init__(self, run: Run, shard: Shard, token: str, *, may_ask_llm: bool, skipped: frozenset[str]) -> None:
+    def __init__(self, run: Run, shard: Shard, token: str, *, waits_for_pause: bool, skipped: frozenset[str]) -> None:
         self.shard = shard
-        self.may_ask_llm = may_ask_llm
+        self.waits_for_pause = waits_for_pause
         self.is_lost = False
         self._run = run
         self._token = token
         self._terms = run.shard_terms(shard)
         self._has_read_all = False
-        self._users = 0  # how many were read
-        self._done = 0  # how many are done
-        self._waits: list[timedelta] = []  # of those that are not
+        self._read_count = 0
+        self._done_count = 0
+        self._waits: list[timedelta] = []  # of the users that are not done
         self._skipped_before = skipped
         self._skipped: set[str] = set()
 
@@ -111,7 +112,7 @@ class HeldShard:
         try:
             for start in range(0, len(zones), MAX_ZONES):
                 async for document in self._pages(zones[start : start + MAX_ZONES]):
-                    self._users += 1
+                    self._read_count += 1
                     self._run.counts.due += 1
                     if document.uid in self._skipped_before:
                         self.count(document.uid, TurnResult(Outcome.DONE_BEFORE))
@@ -154,7 +155,7 @@ class HeldShard:
         if result.freed and len(self._skipped) < MAX_SKIPPED:
             self._skipped.add(uid)
         if result.outcome.done:
-            self._done += 1
+            self._done_count += 1
         else:
             self._waits.append(result.wait)
 
@@ -181,18 +182,20 @@ class HeldShard:
     async def _complete_or_leave_open(self) -> None:
         """Complete the shard if all users were read and are done; else make it due again after the shortest wait."""
         claims, limits, key = self._run.services.claims, self._run.services.limits, self.shard.key
-        if self._has_read_all and self._users == self._done:
+        if self._has_read_all and self._read_count == self._done_count:
             await claims.complete(self._terms, self._token, ClaimState.COMPLETE)
             return
         min_wait, max_wait = limits.duration("shard_retry_min"), limits.duration("shard_retry_max")
-        has_all_results = self._has_read_all and self._users == self._done + len(self._waits)
+        has_all_results = self._has_read_all and self._read_count == self._done_count + len(self._waits)
         wait = max(min_wait, min([max_wait, *self._waits])) if has_all_results else min_wait
         if self._run.terminated.is_set():
             wait = timedelta(0)  # so that the next run can continue at once
         await claims.fail(self._terms, self._token, wait, 0, LEFT_OPEN)
-        log.info("shard.open", key=key, users=self._users, done=self._done, wait_seconds=wait.total_seconds())
+        log.info(
+            "shard.open", key=key, users=self._read_count, done=self._done_count, wait_seconds=wait.total_seconds()
+        )
         if self._skipped:
-            with suppress(KeyTrouble):  # best effort: without it they are claimed once more, and their ledgers end it
+            with suppress(KeyTrouble):  # without it they are claimed once more, and found ended in their ledgers
                 await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
 
 
@@ -271,7 +274,7 @@ async def _serve_lane(run: Run, users: ShardUsers, *, lane: int, width: int) -> 
                 task = asyncio.create_task(serve(shard, user))
                 serving.add(task)
                 task.add_done_callback(on_done)
-                width -= 1
+                width -= 1  # from here on: how many starts still need a gap
                 if width > 0:
                     await asyncio.sleep(gap)
     finally:
@@ -290,7 +293,7 @@ async def _serve_user(
 ) -> TurnResult:
     if shard.is_lost:
         return TurnResult(Outcome.LOST)
-    if shard.may_ask_llm:
+    if shard.waits_for_pause:
         await run.pace.wait()
     slot = slot_on(user.zone, shard.shard.cohort.zones[user.zone], user.hour)
     return await claim_and_recap(run, user, slot, lane, release_worker=release_worker)

@@ -1,8 +1,9 @@
 """One tick: read what is due, serve it, sweep (docs/protocol.md, section 6).
 
-`Tick.run` has step 1 (what is due) and calls the others: steps 2 to 7 are in shard.py and, for one user, in user.py;
-step 8 is in sweep.py; step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, called before the
-sweep; step 10 (`--user`) is `Tick.run_user`.
+`Tick.run` has step 1 (what is due) and calls the others: steps 2 to 5 are in shard.py and, for one user, in user.py;
+step 6 (SIGTERM) starts in termination.py; step 7, the watchdog of a stalled loop, is in job.py; step 8 is in sweep.py;
+step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, called before the sweep; step 10
+(`--user`) is `Tick.run_user`.
 """
 
 from __future__ import annotations
@@ -51,16 +52,16 @@ SHUTDOWN_WARNING_DAYS = 30  # warn this long before a model is shut down
 class DueWork:
     """What the keys in Redis say: which shards can be claimed, which were missed, whether a sweep is due."""
 
-    claimable: list[Shard]  # oldest slot first
-    unserved: list[Shard]  # past catch-up and grace, and never completed
+    claimable_shards: list[Shard]  # oldest slot first
+    unserved: list[Shard]  # past catch-up and grace, never completed; also those from before `remembers_since`
     sweep: bool
     remembers_since: datetime  # Redis knows nothing of the time before
-    foreign_keys: list[str]  # sweep/since keys that hold a value this job did not write; they are replaced
+    unusable_keys: list[str]  # the sweep or since key, if its value is no such record or in the future; to be deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """One start of the job. `offset` is what `--now` adds to Redis time, for the schedule only.
+    """One run of the job. `offset` is what `--now` adds to Redis time, for the schedule only.
 
     `installed_at`: slots that were over by then are not reported as unserved. None: no such limit.
     """
@@ -79,14 +80,14 @@ class Tick:
     async def run(self) -> RunResult:
         """Serve every due shard once, then sweep. With nothing to do, nothing is opened or imported.
 
-        Raises ClaimsDown if Redis' clock is wrong; nothing is claimed or reported then.
+        Raises ClaimsDown if Redis does not answer, or, before anything is claimed or reported, if its clock is wrong.
         """
         # 1. What is due, and whether Redis' clock is right.
         redis_now = await self.claims.now()
         now = redis_now + self.offset
         due = await read_due(self.claims, self.limits, now, self.offset, self.installed_at)
         host_agrees = abs(redis_now - self.host_now()) <= MAX_CLOCK_SKEW
-        if not due.claimable and not due.sweep and host_agrees:
+        if not due.claimable_shards and not due.sweep and host_agrees:
             return RunResult(now, idle=True, unserved=self._log_unserved(due))
         async with self.open_services() as services:
             run = Run(services, self.offset, self.terminated)
@@ -94,11 +95,11 @@ class Tick:
             unserved = self._log_unserved(due)
             sweep_is_ours = False
             if due.sweep:
-                await self._delete_foreign_keys(due)
+                await self._delete_unusable_keys(due)
                 sweep_is_ours = await self._take_sweep_turn(due, redis_now)
-            if not due.claimable and not sweep_is_ours:
+            if not due.claimable_shards and not sweep_is_ours:
                 return RunResult(now, idle=True, unserved=unserved, documents_read=services.store.reads)
-            await self._serve_and_sweep(run, due.claimable, redis_now, sweep_is_ours=sweep_is_ours)
+            await self._serve_and_sweep(run, due.claimable_shards, redis_now, sweep_is_ours=sweep_is_ours)
             return run.result(now, unserved)
 
     def _log_unserved(self, due: DueWork) -> int:
@@ -120,8 +121,9 @@ class Tick:
             )
         return len(unserved)
 
-    async def _delete_foreign_keys(self, due: DueWork) -> None:
-        for key in due.foreign_keys:
+    async def _delete_unusable_keys(self, due: DueWork) -> None:
+        # the event says `replaced`: the run that wins the sweep's turn then writes the keys again
+        for key in due.unusable_keys:
             log.error("redis.key_replaced", key=key, reason=f"{key} held what this job did not write; it was replaced.")
             await self.claims.delete(key)
 
@@ -137,7 +139,7 @@ class Tick:
     async def _serve_and_sweep(
         self, run: Run, shards: Sequence[Shard], redis_now: datetime, *, sweep_is_ours: bool
     ) -> None:
-        """Steps 2 to 9: serve the shards, warn of a model's shutdown, sweep, delete dead tokens.
+        """Steps 2 to 5, 9 and 8: serve the shards, warn of a model's shutdown, sweep, delete dead tokens.
 
         If the sweep does not get through all ledgers, its turn is given back.
         """
@@ -158,7 +160,7 @@ class Tick:
                     await self.claims.delete(sweep_key(self.claims.environment))
 
     async def _serve(self, run: Run, shards: Sequence[Shard]) -> None:
-        """Serve the shards batch by batch (steps 2 to 7), keeping to the pauses that other processes announce."""
+        """Serve the shards batch by batch (steps 2 to 5), keeping to the pauses that other processes announce."""
         from notifications.run.shard import serve_batch  # imported late: an idle tick must not load what serves users
 
         for sentence in await self.claims.warnings():
@@ -174,7 +176,8 @@ class Tick:
     async def run_user(self, uid: str) -> RunResult:
         """Step 10 (--user): serve the user's latest slot, unless its catch-up and grace have passed.
 
-        Raises ConfigFault if there is no such user.
+        Raises ConfigFault if there is no such user or the document is flawed, and Unfinished if the claim is `sent` but
+        the day has no ledger.
         """
         from notifications.run.user import claim_and_recap  # imported late: an idle tick must not load it
 
@@ -217,43 +220,43 @@ class Tick:
 async def read_due(
     claims: Claims, limits: Limits, now: datetime, offset: timedelta, installed_at: datetime | None
 ) -> DueWork:
-    """Read every shard's and the sweep's state in one pipeline; a SCAN follows only if a shard is unserved."""
+    """Read every shard's and the sweep's state, in pipelines; a SCAN follows only if a shard is unserved."""
     environment, rules = claims.environment, limits.rules
     cohorts = cohorts_between(now - SHARD_HISTORY, now)
     shards = [shard for cohort in cohorts for shard in shards_of(cohort, environment, limits.shards)]
     keys = [*(shard.key for shard in shards), sweep_key(environment), since_key(environment)]
     *records, sweep_record, since_record = await claims.read(keys)
     redis_ms = int((now - offset).timestamp() * 1000)
-    due: list[Shard] = []
+    claimable_shards: list[Shard] = []
     unserved: list[Shard] = []
     for shard, record in zip(shards, records, strict=True):
         slot = shard.cohort.slot
         if rules.phase(slot, now) is not Phase.OVER:
             # claiming gives a foreign value a TTL, so that it can expire
             if record.state is ClaimState.FOREIGN or claimable(record, redis_ms):
-                due.append(shard)
+                claimable_shards.append(shard)
         elif record.state is not ClaimState.COMPLETE and (
             installed_at is None or rules.service_end(slot) > installed_at
         ):
             unserved.append(shard)
-    # of this record, `until` is the instant since when Redis remembers
+    # in the `since` record, `until` holds the instant from which Redis remembers
     knows_since = since_record.state is ClaimState.COMPLETE and 0 < since_record.until <= redis_ms + CLOCK_SLACK_MS
-    foreign_keys = [sweep_key(environment)] if sweep_record.state is ClaimState.FOREIGN else []
+    unusable_keys = [sweep_key(environment)] if sweep_record.state is ClaimState.FOREIGN else []
     if not knows_since and since_record.state is not ClaimState.ABSENT:
-        foreign_keys.append(since_key(environment))
+        unusable_keys.append(since_key(environment))
     return DueWork(
-        claimable=due,
+        claimable_shards=claimable_shards,
         unserved=await _not_completed_by_any_version(claims, unserved) if unserved else [],
-        sweep=sweep_record.state is ClaimState.ABSENT or bool(foreign_keys),
+        sweep=sweep_record.state is ClaimState.ABSENT or bool(unusable_keys),
         remembers_since=datetime.fromtimestamp(since_record.until / 1000, UTC) + offset if knows_since else now,
-        foreign_keys=foreign_keys,
+        unusable_keys=unusable_keys,
     )
 
 
 async def _not_completed_by_any_version(claims: Claims, unserved: Sequence[Shard]) -> list[Shard]:
     """Leave out cohorts that another version completed: one with other tzdata, or with another number of shards."""
     completed: list[str] = []
-    with suppress(KeyTrouble, ConfigFault):  # SCAN may be forbidden; then report a slot twice rather than never
+    with suppress(KeyTrouble, ConfigFault):  # without SCAN a slot that another version served is reported too
         completed = [
             scanned.key
             async for scanned in claims.scan(f"{SHARD_PREFIX}*")
@@ -272,7 +275,7 @@ def explain_sent_elsewhere(uid: str, day: date) -> str:
 
 
 async def warn_of_model_shutdown(run: Run, redis_now: datetime) -> None:
-    """Log `llm.shutdown` if a model ends soon. Asks once a day over all processes; errors are ignored."""
+    """Log `llm.shutdown` if a model will be shut down soon. One process a day asks; errors are ignored."""
     for llm in run.services.llms:
         if run.is_stopping:
             return

@@ -40,7 +40,7 @@ from notifications.run.writer import RecapWriter
 
 log = structlog.get_logger()
 
-# A sentinel, compared by identity: serve_lane retries this user in a narrower lane of the same run.
+# A sentinel, compared by identity: shard.py serves this user again in a narrower lane of the same run.
 FOR_NARROWER_LANE = TurnResult(Outcome.WAITING, reason="later")
 LLM_SHARE = 0.95  # of what remains of the user's deadline; the rest is for reading the devices
 OVERRUN_FACTOR = 1.03  # planning and checks run in threads and may exceed the LLM's time by 3 %
@@ -70,7 +70,8 @@ async def claim_and_recap(
 ) -> TurnResult:
     """Claim the user's day; if the claim is won, serve the user.
 
-    Errors that concern only this user are logged and returned as FAILED, never raised.
+    The turn's errors become its result. What one user's data causes ends that turn alone; ClaimsDown and ConfigFault
+    also stop the run's claiming.
     """
     if run.is_stopping:
         return TurnResult(Outcome.STOPPED)
@@ -103,7 +104,8 @@ async def claim_and_recap(
 async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
     """Prepare the recap (steps 1 to 3), then deliver it (4 to 7).
 
-    Raises ClaimsDown if Redis fails while the user is being served.
+    Other errors (Malformed, ConfigFault, a defect) are left to Day.run_guarded(), which lets ClaimsDown and KeyTrouble
+    through.
     """
     run = day.run
     try:
@@ -145,13 +147,13 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
         case Gate.OPEN:
-            return await _prepared_to_take(day)
+            return await _prepare_take(day)
         case Gate.LEGACY:
-            assert ledgers.summary is not None  # noqa: S101 - what this gate means
+            assert ledgers.summary is not None  # noqa: S101 - Gate.LEGACY: there is a summary
             transaction = store.end_as_legacy(day.opening(language=user.language), ledgers.summary)
             return await _take_if_open(day, await run.write_breaker.watch(transaction))
         case Gate.INVERTED:
-            return await _end_inverted(day, ledgers)
+            return await _handle_inverted(day, ledgers)
         case Gate.CONVERSATIONS:
             pass  # go on with step 2
     # 2. The conversations that no recap has used yet.
@@ -164,12 +166,13 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
     if day.closing:
         draft = await _draft_after_catch_up(day, material)
         if draft is None:  # the stored code "closed" means: the catch-up is over and there is no fallback
+            # without day_input: a missed day has told nothing, so its conversations are left to the next recap
             return await _end_without_recap(day, DayState.MISSED, "closed")
     else:
         draft = await _write(day, material)
         if draft is None:
             return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input)
-    # No recap is written before this point; deliver() opens the ledger.
+    # Nothing of the recap is stored yet: deliver() stores it as it opens the ledger.
     recap = compose(material, draft, day.now)
     opening = day.opening(day_input, language=material.language)
     devices = await day.read_devices()
@@ -178,11 +181,12 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
     )
 
 
-async def _end_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decision:
-    """A neighbouring ledger's window ends after this slot, and it does not list its conversations.
+async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decision:
+    """Handle Gate.INVERTED: miss the day in the closing pass, else raise Malformed.
 
-    A clock ran ahead, or the user travelled. We can't know which conversations that ledger used, so the day must not
-    be skipped as no_content: it fails until an operator acts, and is missed after the catch-up.
+    A nearby ledger's window ends after this slot, and it does not list its conversations: a clock ran ahead, or the
+    user travelled. We can't know which conversations that ledger used, so the day must not be skipped as no_content: it
+    fails until an operator acts, and is missed after the catch-up.
     """
     if day.closing:
         return await _end_without_recap(day, DayState.MISSED, "inverted_window")
@@ -192,14 +196,14 @@ async def _end_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decisi
     )
 
 
-async def _prepared_to_take(day: Day) -> PreparedDelivery:
+async def _prepare_take(day: Day) -> PreparedDelivery:
     """What deliver() needs to take over a ledger that another run, or an earlier try, has opened."""
     store = day.run.services.store
     return PreparedDelivery(await day.read_devices(), lambda: store.take(day.uid, day.date, day.token))
 
 
 async def _take_if_open(day: Day, decision: Decision) -> PreparedDelivery | Decision:
-    return await _prepared_to_take(day) if decision.step is NextStep.TAKE else decision
+    return await _prepare_take(day) if decision.step is NextStep.TAKE else decision
 
 
 async def _end_without_recap(
@@ -207,7 +211,7 @@ async def _end_without_recap(
 ) -> PreparedDelivery | Decision:
     """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
-        return Decision(NextStep.FINAL, day.replaces)  # nothing to say this time either: the ledger stays as it is
+        return Decision(NextStep.FINAL, day.replaces)  # nothing to say: the ended ledger stays
     transaction = day.run.services.store.end_day(day.opening(day_input), state, outcome)
     return await _take_if_open(day, await day.run.write_breaker.watch(transaction))
 
@@ -227,7 +231,7 @@ async def _write(day: Day, material: Material) -> Draft | None:
         LLMSession(run, services.summarizer, timedelta(seconds=seconds)),
         uid=day.uid,
         day=day.date,
-        may_resume=_draft_may_exist(day.claim_reply),
+        draft_may_exist=_draft_may_exist(day.claim_reply),
         can_retry_later=_will_be_retried_in_time(day),
     )
     try:
@@ -242,7 +246,7 @@ async def _write(day: Day, material: Material) -> Draft | None:
         log.warning("llm.over_budget", **day.log_context, reason=str(error))
         return await _extract(day, material, "budget", writer.spent)
     except ItemFault as error:
-        if error.reason is ItemReason.NOTHING_SAID:
+        if error.reason is ItemReason.NOTHING_SAID:  # a well-formed answer: the provider works
             run.llm_breaker.record_success()
             is_worth_it = services.has_fallback and await asyncio.to_thread(
                 is_worth_an_extract, material, services.split_sentences
@@ -327,6 +331,8 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         return await day.fail_item(error)
     # 7. End the claim, or give it back.
     result = await day.settle_claim(recorded, retry_in, pushed.reason)
+    # The day is settled, and stays so: run_guarded() logs the defect and counts the turn as FAILED, even if the day was
+    # sent. It also tries to give the claim back, which changes nothing.
     if pushed.defect is not None:
         raise pushed.defect
     return result

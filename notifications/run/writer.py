@@ -49,9 +49,9 @@ Verdicts = Mapping[tuple[str, str], Verdict]
 class RecapWriter:
     """Writes one day's recap; one instance for each try.
 
-    `can_store`: whether paid answers may be stored, so that a retry does not pay for them again. `may_resume`: whether
-    an earlier run may have stored a draft because the second look failed. `can_retry_later`: whether a later run can
-    give the second look.
+    `can_store`: whether paid answers may be stored, so that a retry does not pay for them again. `draft_may_exist`:
+    whether an earlier run may have stored a draft because the second look failed. `can_retry_later`: whether a later
+    run can give the second look.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RecapWriter:
         uid: str,
         day: date,
         can_store: bool = True,
-        may_resume: bool = False,
+        draft_may_exist: bool = False,
         can_retry_later: bool = False,
     ) -> None:
         self.session = session
@@ -78,7 +78,7 @@ class RecapWriter:
         self.log_context = {"uid": uid, "date": str(day)}  # the fields that every log event of this recap has
         self._prompt_bytes = int(run.services.limits.max_prompt_tokens * BYTES_A_TOKEN)  # of one prompt's notes
         self._can_store = can_store
-        self._may_resume = may_resume
+        self._draft_may_exist = draft_may_exist
         self._can_retry_later = can_retry_later
         self._note_groups: Sequence[Sequence[Note]] = ()  # the notes of each call
         self._bad_parts = 0
@@ -95,7 +95,7 @@ class RecapWriter:
     async def draft(self) -> Draft:
         """Write the draft, ready to be stored. Raises ItemFault, ProviderFault or OverBudget."""
         await self._plan()
-        stored = await self._stored_draft() if self._may_resume else None
+        stored = await self._stored_draft() if self._draft_may_exist else None
         try:
             supported = await self._keep_supported(stored or await self._write())
         finally:

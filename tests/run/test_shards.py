@@ -120,7 +120,7 @@ async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() ->
     evening.add("ann")
     due = await read_due(evening.claims, evening.limits, evening.now, timedelta(0), None)
     of_ann = (evening.slots["ann"].at, 20)
-    [held] = [one.key for one in due.claimable if (one.cohort.slot, one.cohort.hour) == of_ann]
+    [held] = [one.key for one in due.claimable_shards if (one.cohort.slot, one.cohort.hour) == of_ann]
     await evening.redis.set(held, "1")
     assert (outcomes(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
     assert outcomes(await evening.later(hours=2, seconds=1)) == {"sent": 1}
