@@ -24,7 +24,7 @@ from notifications.run.tick import explain_sent_elsewhere
 STATES = {
     DayState.SENT: "the recap was sent",
     DayState.SKIPPED: "the recap was skipped on purpose",
-    DayState.MISSED: "the recap was missed: no run served it in time",
+    DayState.MISSED: "the recap was missed: none could be made before the catch-up ended",
     DayState.DEAD: "the recap is dead: it failed too often",
     DayState.GAVE_UP: "the recap is stored, but no push of it was accepted",
     DayState.SENDING: "a run is pushing the recap, or died while it did",
@@ -186,7 +186,7 @@ def _say(line: str) -> None:
 
 
 def gate_lines(explained: ExplainedDay) -> list[str]:
-    """The lines that `why` prints, in the order in which the gates decide."""
+    """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
     due = f"{_utc(slot.at)} UTC"
     if user.zone != "UTC":
@@ -312,7 +312,9 @@ def _describe(
     slot: str = "",
     inverted: str = "",
 ) -> str:
-    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: which ledger is too long."""
+    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that names
+    the ledger whose window ends after this slot.
+    """
     entry = forecast.ledger
     return STEP_TEXTS[forecast.step].format(
         wait=_duration(forecast.wait),

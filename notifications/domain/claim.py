@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
-MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it
+MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it; also in adapters/claims/lua/record.lua
 MAX_WAIT_MS = 30 * 60_000  # the longest wait that `fail` stores before the next try
-FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL
+FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL; also in record.lua
 EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
-EXPIRY_AFTER_LEASE_MS = 10 * 60_000
-NO_TTL = -1  # the wait for a foreign value that never expires
+EXPIRY_AFTER_LEASE_MS = 10 * 60_000  # also in record.lua
+WAIT_IS_TTL = -1  # the wait for a foreign value: what is left of its TTL, which the adapter reads
 SINGLE_FILE_LANE = 2
 USER_PREFIX, USER_LOCK = "users:", ":daily_summary_lock:"
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
-FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: its value is not a record of ours
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # the reasons of a FOREIGN answer
 MAX_INTEGER = 2**53  # Lua's numbers are exact up to it
 REASON_LENGTH = 40
-NO_REASON = re.compile(r"[^a-z0-9_]")
+FORBIDDEN_IN_REASON = re.compile(r"[^a-z0-9_]")
 
 
 class ClaimState(StrEnum):
@@ -92,7 +92,7 @@ def parse(value: str | bytes | None) -> Record:
         return FOREIGN
     if state in (ClaimState.ABSENT, ClaimState.FOREIGN) or not isinstance(token, str):
         return FOREIGN
-    is_code = isinstance(reason, str) and not NO_REASON.search(reason)
+    is_code = isinstance(reason, str) and not FORBIDDEN_IN_REASON.search(reason)
     return Record(state, token, until, failures, crashes, reason if is_code else "")
 
 
@@ -106,7 +106,7 @@ def _integer(value: object) -> int:
 
 def reason_code(text: str) -> str:
     """The text as a short code for a record: lower-case letters, digits and _."""
-    return NO_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
+    return FORBIDDEN_IN_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
 
 
 def new_token() -> str:
@@ -201,7 +201,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A verb's answer, how long to wait (ms, or NO_TTL), and what is stored afterwards."""
+    """A verb's answer, how long to wait (ms, or WAIT_IS_TTL), and what is stored afterwards."""
 
     answer: ClaimAnswer
     after: Record
@@ -347,7 +347,7 @@ def decide(call: Call, stored: Record) -> Transition:
     for row in TABLE[call.verb]:
         if stored.state in row.stored and row.predicate(call, stored):
             after = row.after(call, stored) if row.after else stored
-            waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: NO_TTL}
+            waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: WAIT_IS_TTL}
             return Transition(row.answer, after, waits.get(row.answer, 0))
     return Transition(ClaimAnswer.LOST, stored)
 

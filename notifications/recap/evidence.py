@@ -177,7 +177,7 @@ class Evidence:
         texts = (line.text for conversation in material.conversations for line in conversation.lines)
         self._script = script_of(material.language, texts)
         self.counts: Counter[str] = Counter({KEPT: 0})
-        self.dropped: list[tuple[str, str]] = []  # text and reason: for `preview` alone, never logged
+        self.dropped: list[tuple[str, str]] = []  # text and reason of every dropped sentence; never logged
         self._seen: set[str] = set()
         self._letters_left = MAX_SEARCHED
 
@@ -246,7 +246,7 @@ class Evidence:
         return note.find_fuzzy(quote) if self._letters_left >= 0 else None
 
     def record_dropped(self, text: str, reason: DropReason) -> None:
-        """Count a sentence that the caller drops."""
+        """Count a dropped sentence, and keep its text."""
         self.counts[reason.value] += 1
         self.dropped.append((text, reason.value))
 

@@ -27,8 +27,9 @@ DIGEST_BYTES = 240  # a note that is shortened to the conversation's digest
 FACT_OVERHEAD_BYTES = 40  # of one fact's markup in the notes of a join
 NUMBER_BYTES = 8  # of one cited conversation's number in the notes of a join
 ELLIPSIS = "…"
-WHOLE, PART, DIGEST = "whole", "part", "extract"  # how a note covers its conversation, as a draft stores it
-NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, DIGEST: 0}
+# How a note covers its conversation. The values are stored with a draft: don't rename them.
+WHOLE, CUT, DIGEST = "whole", "part", "extract"
+NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, CUT: 0, DIGEST: 0}
 
 Digest = Callable[[Conversation], str]  # a conversation's most central sentences
 
@@ -173,7 +174,7 @@ def _cut(note: Note, max_size: int) -> Note:
             lines.append(Line(line.label, head.decode(errors="ignore").rstrip() + ELLIPSIS))
             break
         lines.append(line)
-    return replace(note, lines=tuple(lines), coverage=DIGEST if note.coverage == DIGEST else PART)
+    return replace(note, lines=tuple(lines), coverage=DIGEST if note.coverage == DIGEST else CUT)
 
 
 def _note(number: int, conversation: Conversation, material: Material, tz: ZoneInfo) -> Note:
@@ -187,7 +188,7 @@ def _note(number: int, conversation: Conversation, material: Material, tz: ZoneI
     for item in conversation.action_items[:MAX_ITEMS]:
         text = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
         lines.append(Line("- done" if item.completed else "- to do", text))
-    return Note(number, tuple(line for line in lines if line.text), PART if conversation.cut else WHOLE)
+    return Note(number, tuple(line for line in lines if line.text), CUT if conversation.cut else WHOLE)
 
 
 def fit_facts(facts: Sequence[Cited], max_bytes: int) -> list[Cited]:

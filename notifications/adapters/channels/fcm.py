@@ -108,7 +108,7 @@ class FcmPush:
             read = await response.content.read(MAX_ANSWER_BYTES)
             while len(read) < MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES - len(read))):
                 read += more
-            return parse_answer(response.status, read, response.headers)
+            return read_answer(response.status, read, response.headers)
 
     async def check(self) -> str:
         """A sentence about what is wrong; empty if FCM would accept a message. Nothing is pushed."""
@@ -252,7 +252,7 @@ UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class FcmError:
     """The `error` of an answer's body, the fields that the job reads; empty if there is none."""
 
     code: str = ""  # FCM's own code, else the ErrorInfo's reason, else the general status
@@ -261,11 +261,11 @@ class Error:
     violations: str = ""  # subjects and descriptions of a google.rpc.QuotaFailure
 
 
-def read_answer(status: int, error: Error, wait: timedelta | None = None) -> PushAnswer:
+def interpret_error(status: int, error: FcmError, wait: timedelta | None = None) -> PushAnswer:
     """What an HTTP status and the error in its body mean; `wait` is the Retry-After.
 
-    Never accepted: that takes FCM's name for the message and no error. A redirect is no answer of FCM's: nothing was
-    delivered, and a person has to look.
+    Never returns ACCEPTED: read_answer() does, if the body names the message. A redirect is no answer of FCM's:
+    nothing was delivered, and a person has to look.
     """
     if 300 <= status < 400:
         return PushAnswer(PushResult.BUSY, f"REDIRECT_{status}", foreign=True)
@@ -280,7 +280,7 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
     return _refusal(status, answer, error) if answer.config else answer
 
 
-def _whose_quota(error: Error) -> Whose:
+def _whose_quota(error: FcmError) -> Whose:
     """Tell the project's quota from a device's: the first is refused before FCM, the second may list violations."""
     violations = error.violations.lower()
     if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violations:
@@ -289,7 +289,7 @@ def _whose_quota(error: Error) -> Whose:
     return Whose.DEVICE if named or "DEVICE_MESSAGE_RATE_EXCEEDED" in (error.reason, error.code) else Whose.UNSAID
 
 
-def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
+def _refusal(status: int, answer: PushAnswer, error: FcmError) -> PushAnswer:
     """Refused credentials or permissions. If they are refused before FCM sees the message, an ErrorInfo says so."""
     whose = Whose.PROJECT
     if error.code == "SERVICE_DISABLED":
@@ -305,7 +305,7 @@ def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
     return replace(answer, whose=whose, says=says)
 
 
-def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
+def read_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
     """FCM's answer. A push counts as accepted only if the answer names it: any server can say 200."""
     try:
         parsed: Any = json.loads(body)
@@ -315,10 +315,10 @@ def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAn
         name = parsed.get("name")
         if isinstance(name, str) and name.strip():
             return ACCEPTED
-    return read_answer(status, _error(_map(parsed).get("error")), retry_after(headers))
+    return interpret_error(status, _error(_map(parsed).get("error")), retry_after(headers))
 
 
-def _error(given: Any) -> Error:
+def _error(given: Any) -> FcmError:
     error = _map(given)
     details = [_map(detail) for detail in _list(error.get("details"))]
     info = next((detail for detail in details if _is_kind(detail, "ErrorInfo")), {})
@@ -326,7 +326,7 @@ def _error(given: Any) -> Error:
     reason = code(info.get("reason"), "")
     failures = [detail for detail in details if _is_kind(detail, "QuotaFailure")]
     violations = [_map(entry) for failure in failures for entry in _list(failure.get("violations"))]
-    return Error(
+    return FcmError(
         code=code(own, "") or reason or code(error.get("status"), ""),
         reason=reason,
         metadata=_map(info.get("metadata")),
