@@ -172,7 +172,7 @@ class Verb(StrEnum):
     RENEW = "renew"
     COMPLETE = "complete"
     FREE = "free"
-    FORGET = "forget"
+    FORGET = "forget"  # the port's delete_if_unchanged()
     FAIL = "fail"
 
 
@@ -186,9 +186,9 @@ class Call:
     lease: int = 0
     lane: int = SINGLE_FILE_LANE
     max_crashes: int = 0  # 0 means no limit: a shard is never dead
-    outcome: ClaimState = ClaimState.SENT
+    outcome: ClaimState = ClaimState.SENT  # `complete`: the state to store; `forget`: the state that was read
     wait: int = 0
-    counts: int = 0
+    added_failures: int = 0  # 0 or 1
     max_failures: int = 0
     until: int = 0  # the latest due time that `fail` may store
     reason: str = ""  # why it failed; stored until the next win
@@ -232,6 +232,7 @@ def _own(call: Call, record: Record) -> bool:
 
 
 def _live(call: Call, record: Record) -> bool:
+    # A later end was written before Redis' clock was set back.
     return call.now < record.until <= call.now + MAX_LEASE_MS
 
 
@@ -248,7 +249,11 @@ def _last_crash(call: Call, record: Record) -> bool:
 
 
 def _last_failure(call: Call, record: Record) -> bool:
-    return _own(call, record) and 0 < call.max_failures * call.counts <= record.failures + call.counts
+    return (
+        _own(call, record)
+        and call.added_failures > 0
+        and 0 < call.max_failures <= record.failures + call.added_failures
+    )
 
 
 def _too_wide_after_a_crash(call: Call, record: Record) -> bool:
@@ -289,7 +294,7 @@ def _completed(call: Call, record: Record) -> Record:
 
 def _failed(call: Call, record: Record) -> Record:
     return Record(
-        ClaimState.IDLE, call.token, call.due_again, record.failures + call.counts, record.crashes, call.reason
+        ClaimState.IDLE, call.token, call.due_again, record.failures + call.added_failures, record.crashes, call.reason
     )
 
 
@@ -297,7 +302,7 @@ def _dead_of_failures(call: Call, record: Record) -> Record:
     return replace(_failed(call, record), state=ClaimState.DEAD, until=0)
 
 
-_ABSENT, _FOREIGN, _CLAIMED, _IDLE, _DEAD = (
+_IN_ABSENT, _IN_FOREIGN, _IN_CLAIMED, _IN_IDLE, _IN_DEAD = (
     frozenset({state})
     for state in (ClaimState.ABSENT, ClaimState.FOREIGN, ClaimState.CLAIMED, ClaimState.IDLE, ClaimState.DEAD)
 )
@@ -306,38 +311,38 @@ DONE, OK = ClaimAnswer.DONE, ClaimAnswer.OK
 
 TABLE: Mapping[Verb, tuple[Row, ...]] = {
     Verb.CLAIM: (
-        Row(_ABSENT, "first come", _always, WON, _claimed),
-        Row(_FOREIGN, "another maker's value", _always, ClaimAnswer.FOREIGN),
-        Row(_CLAIMED, "own reply was lost", _own, WON, _claimed),
-        Row(_CLAIMED, "lease live", _live, HELD),
-        Row(_CLAIMED, "lapsed, last permitted crash", _last_crash, DONE, _dead_of_crashes),
-        Row(_CLAIMED, "lapsed, for a narrower lane", _too_wide_after_a_crash, LATER, _left_for_a_narrower_lane),
-        Row(_CLAIMED, "lapsed", _always, WON, _taken_over),
-        Row(_IDLE, "not yet due", _not_due, WAIT),
-        Row(_IDLE, "due, for a narrower lane", _too_wide, LATER),
-        Row(_IDLE, "due", _always, WON, _claimed),
+        Row(_IN_ABSENT, "first come", _always, WON, _claimed),
+        Row(_IN_FOREIGN, "another maker's value", _always, ClaimAnswer.FOREIGN),
+        Row(_IN_CLAIMED, "own reply was lost", _own, WON, _claimed),
+        Row(_IN_CLAIMED, "lease live", _live, HELD),
+        Row(_IN_CLAIMED, "lapsed, last permitted crash", _last_crash, DONE, _dead_of_crashes),
+        Row(_IN_CLAIMED, "lapsed, for a narrower lane", _too_wide_after_a_crash, LATER, _left_for_a_narrower_lane),
+        Row(_IN_CLAIMED, "lapsed", _always, WON, _taken_over),
+        Row(_IN_IDLE, "not yet due", _not_due, WAIT),
+        Row(_IN_IDLE, "due, for a narrower lane", _too_wide, LATER),
+        Row(_IN_IDLE, "due", _always, WON, _claimed),
         Row(FINAL, "ended", _always, DONE),
     ),
-    Verb.RENEW: (Row(_CLAIMED, "own live claim", _own_and_live, OK, _claimed),),
+    Verb.RENEW: (Row(_IN_CLAIMED, "own live claim", _own_and_live, OK, _claimed),),
     Verb.COMPLETE: (
-        Row(_CLAIMED, "own claim", _own, OK, _completed),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _completed),
         Row(FINAL, "a repeat", _own, OK),
     ),
     Verb.FREE: (
-        Row(_CLAIMED, "own claim", _own, OK, _absent),
-        Row(_ABSENT, "a repeat", _always, OK),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _absent),
+        Row(_IN_ABSENT, "a repeat", _always, OK),
     ),
     Verb.FORGET: (
-        Row(_CLAIMED, "as it was read", _as_read, OK, _absent),
-        Row(_IDLE, "as it was read", _as_read, OK, _absent),
+        Row(_IN_CLAIMED, "as it was read", _as_read, OK, _absent),
+        Row(_IN_IDLE, "as it was read", _as_read, OK, _absent),
         Row(FINAL, "as it was read", _as_read, OK, _absent),
-        Row(_ABSENT, "a repeat", _always, OK),
+        Row(_IN_ABSENT, "a repeat", _always, OK),
     ),
     Verb.FAIL: (
-        Row(_CLAIMED, "own claim, last permitted failure", _last_failure, DONE, _dead_of_failures),
-        Row(_CLAIMED, "own claim", _own, OK, _failed),
-        Row(_IDLE, "a repeat", _own, OK),
-        Row(_DEAD, "a repeat of the last failure", _own, DONE),
+        Row(_IN_CLAIMED, "own claim, last permitted failure", _last_failure, DONE, _dead_of_failures),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _failed),
+        Row(_IN_IDLE, "a repeat", _own, OK),
+        Row(_IN_DEAD, "a repeat of the last failure", _own, DONE),
     ),
 }
 

@@ -94,7 +94,7 @@ class MemoryClaims:
             token,
             self._client.ms,
             wait=max(0, wait // timedelta(milliseconds=1)),
-            counts=added_failures,
+            added_failures=added_failures,
             max_failures=terms.max_failures,
             until=terms.until_ms,
             reason=reason_code(reason),

@@ -39,7 +39,7 @@ class FcmPush:
     """The Push port."""
 
     where = "FCM (FCM_BASE_URL)"
-    aside = ""
+    aside = ""  # see ports.Push
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
@@ -49,7 +49,7 @@ class FcmPush:
     async def send(
         self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
-        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
+        """One push to one device. UNSENT until its first byte is written; UNKNOWN from then until FCM has answered.
 
         An installation is registered under its fid or under a token, and registering one ends the other: so the token
         is tried if the fid is refused. The device is gone only if both are.
@@ -64,46 +64,48 @@ class FcmPush:
     async def _send_in_turn(
         self, bodies: Iterable[bytes], seconds: float, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
-        sent = asyncio.Event()
+        started = asyncio.Event()
         refused: list[PushAnswer] = []
 
-        def written() -> None:
-            sent.set()
+        def start() -> None:
+            started.set()
             on_first_byte()
 
         try:
             async with asyncio.timeout(seconds):
                 for body in bodies:
-                    answer = await self._post_authorized(body, written, sent)
+                    answer = await self._post_authorized(body, start, started)
                     if not _is_final(answer):
                         return answer
                     refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(PushResult.UNKNOWN if sent.is_set() else PushResult.UNSENT, type(cause).__name__)
+            return PushAnswer(PushResult.UNKNOWN if started.is_set() else PushResult.UNSENT, type(cause).__name__)
         return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
-    async def _post_authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
+    async def _post_authorized(
+        self, body: bytes, on_first_byte: Callable[[], None], started: asyncio.Event
+    ) -> PushAnswer:
         """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired."""
         refused: str | None = None
         answer = UNCLEAR
         for _ in range(MAX_TOKEN_ATTEMPTS):
-            sent.clear()  # a refusal is definite: nothing was sent
+            started.clear()  # the refusal is definite: nothing was delivered
             try:
                 bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
                 return PushAnswer(PushResult.UNSENT, "CREDENTIALS", config=True)
             except DependencyDown:
                 return PushAnswer(PushResult.UNSENT, "NO_TOKEN")
-            answer = await self._post(body, bearer, written)
+            answer = await self._post(body, bearer, on_first_byte)
             if not answer.config or bearer is None:
                 break
             refused = bearer
         return answer
 
-    async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> PushAnswer:
+    async def _post(self, body: bytes, bearer: str | None, on_first_byte: Callable[[], None]) -> PushAnswer:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
         async with self._session.post(
-            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=written
+            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=on_first_byte
         ) as response:
             read = await response.content.read(MAX_ANSWER_BYTES)
             while len(read) < MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES - len(read))):
@@ -146,7 +148,7 @@ def targets(device: Device) -> list[Target]:
 
 
 def _is_final(answer: PushAnswer) -> bool:
-    """Whether this target will never accept the message."""
+    """Whether to go on to the next target: also after a 401, 403 or 404 that doesn't say whose fault it is."""
     return answer.result in (PushResult.GONE, PushResult.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
 
 
@@ -158,7 +160,8 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
     """
     ttl = int(TTL.total_seconds())
     shown = {"title": message.title, "body": message.body}
-    android, aps, web = {"notification_priority": "PRIORITY_LOW"}, {"interruption-level": "passive"}, {"silent": True}
+    silent_android = {"notification_priority": "PRIORITY_LOW"}
+    silent_aps, silent_web = {"interruption-level": "passive"}, {"silent": True}
     return {
         target[0]: target[1],
         "notification": shown,
@@ -166,7 +169,7 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
         "android": {
             "priority": "NORMAL" if message.silent else "HIGH",
             "ttl": f"{ttl}s",
-            "notification": {"tag": message.collapse_id} | (android if message.silent else {}),
+            "notification": {"tag": message.collapse_id} | (silent_android if message.silent else {}),
         },
         "apns": {
             "headers": {
@@ -175,11 +178,11 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
                 "apns-priority": "5" if message.silent else "10",
                 "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs needs an instant
             },
-            "payload": {"aps": aps if message.silent else {"sound": "default"}},
+            "payload": {"aps": silent_aps if message.silent else {"sound": "default"}},
         },
         "webpush": {
             "headers": {"TTL": str(ttl), "Urgency": "low" if message.silent else "high"},
-            "notification": shown | {"tag": message.collapse_id} | (web if message.silent else {}),
+            "notification": shown | {"tag": message.collapse_id} | (silent_web if message.silent else {}),
         },
     }
 
@@ -211,22 +214,22 @@ async def connect(base_url: str, project: str | None, connections: int, *, autho
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        trace_configs=[_departures()],
+        trace_configs=[_first_byte_trace()],
         # aiohttp's own reading of the environment would also take passwords out of ~/.netrc.
         proxy=None if proxy_bypass(parts.netloc) else getproxies_environment().get(parts.scheme),
     )
     return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
 
 
-def _departures() -> aiohttp.TraceConfig:
-    """Calls a request's trace context just before its first byte is written."""
+def _first_byte_trace() -> aiohttp.TraceConfig:
+    """Calls a request's `on_first_byte`, its trace context, just before the first byte is written."""
 
-    async def leaving(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    async def call_on_first_byte(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         if context.trace_request_ctx is not None:
             context.trace_request_ctx()
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(leaving)
+    trace.on_request_headers_sent.append(call_on_first_byte)
     return trace
 
 
