@@ -24,7 +24,7 @@ from notifications.run.tick import explain_sent_elsewhere
 STATES = {
     DayState.SENT: "the recap was sent",
     DayState.SKIPPED: "the recap was skipped on purpose",
-    DayState.MISSED: "the recap was missed: no run served it in time",
+    DayState.MISSED: "the recap was missed: none could be made before the catch-up ended",
     DayState.DEAD: "the recap is dead: it failed too often",
     DayState.GAVE_UP: "the recap is stored, but no push of it was accepted",
     DayState.SENDING: "a run is pushing the recap, or died while it did",
@@ -56,7 +56,7 @@ STEP_TEXTS = {
     Step.SKIPS: "the next run skips the day: too little was said.",
     Step.MISSES: "the next run ends the day as missed: the catch-up is over, and RECAP_FALLBACK=none.",
     Step.MISSES_INVERTED: "the next run ends the day as missed: {inverted}.",
-    Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {again} to make the recap.",
+    Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {resend} to make the recap.",
     Step.GIVES_UP: "the next run gives the recap up: {reason}.",
     Step.ENDED_IN_REDIS: (
         "nothing until the claim expires, three hours after the slot. Then a sweep ends the open delivery."
@@ -89,7 +89,7 @@ STEP_TEXTS = {
     ),
     Step.SWITCHED_OFF: "nothing: the user has switched recaps off.",
     Step.EARLY: "the first run after {slot} UTC makes the recap.",
-    Step.OVER: "nothing by itself: no run served this slot. Run {again} to make the recap.",
+    Step.OVER: "nothing by itself: no run served this slot. Run {resend} to make the recap.",
 }
 LOSING_STEPS = frozenset(
     {
@@ -109,13 +109,13 @@ LOST_STATES = frozenset({DayState.MISSED, DayState.DEAD, DayState.GAVE_UP, DaySt
 class ExplainedDay:
     """All that is read of one day."""
 
-    listed: UserDocument
+    document: UserDocument
     view: DayView
     forecast: Forecast
     day_input: DayInput
     enough_for_a_recap: bool
     summary: Mapping[str, Any] | None
-    devices: int
+    device_count: int
 
     @property
     def ledger(self) -> Ledger | None:
@@ -124,7 +124,7 @@ class ExplainedDay:
     @property
     def created_after_slot(self) -> bool:
         """Whether the account was made after the slot."""
-        return self.listed.created is not None and self.view.slot.at < self.listed.created
+        return self.document.created is not None and self.view.slot.at < self.document.created
 
 
 async def why(uid: str, day: date | None, context: Context) -> int:
@@ -132,17 +132,17 @@ async def why(uid: str, day: date | None, context: Context) -> int:
     async with context.open_services() as services:
         run = Run(services, context.offset, context.terminated)
         now = await context.claims.now() + context.offset
-        listed = await run.services.store.user_document(uid)
-        if listed is None or listed.user is None:
-            return await _explain_invisible(run, uid, listed, day, now)
-        user = listed.user
+        document = await run.services.store.user_document(uid)
+        if document is None or document.user is None:
+            return await _explain_invisible(run, uid, document, day, now)
+        user = document.user
         slot = latest_slot(user.zone, user.hour, now) if day is None else slot_of_day(user.zone, day, user.hour)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         ledger = view.ledgers.today
         devices, _ = await run.services.store.devices(uid)
         explained = ExplainedDay(
-            listed=listed,
+            document=document,
             view=view,
             forecast=await view.forecast(),
             day_input=day_input,
@@ -150,7 +150,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
             summary=await run.services.store.summary_document(
                 uid, slot.recap_date, ledger.summary_id if ledger else ""
             ),
-            devices=len(devices),
+            device_count=len(devices),
         )
     for line in gate_lines(explained):
         _say(line)
@@ -158,23 +158,23 @@ async def why(uid: str, day: date | None, context: Context) -> int:
     return 1 if is_lost(explained) else 0
 
 
-async def _explain_invisible(run: Run, uid: str, listed: UserDocument | None, day: date | None, now: datetime) -> int:
+async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
-    if listed is not None:
-        _say(f"document: not seen by the job: {listed.flaw}")
+    if document is not None:
+        _say(f"document: not seen by the job: {document.flaw}")
     else:
         _say(f"document: users/{uid} does not exist.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
-        claim, swept = await run.services.claims.read(
+        claim, sweep_record = await run.services.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
         )
-        records = Records(claim, ABSENT, swept, skipped=False)  # no shard serves a user that the query can't see
+        records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
-        if forecast := sweep_forecast(run, ledger, records, now, active=listed is not None and listed.active):
+        if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
             _say(f"what happens to it: {_describe(forecast, uid=uid, day=ledger.date)}")
-    if listed is not None:
+    if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
         _say("next: nothing. Check the uid.")
@@ -186,7 +186,7 @@ def _say(line: str) -> None:
 
 
 def gate_lines(explained: ExplainedDay) -> list[str]:
-    """The lines that `why` prints, in the order in which the gates decide."""
+    """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
     due = f"{_utc(slot.at)} UTC"
     if user.zone != "UTC":
@@ -196,7 +196,7 @@ def gate_lines(explained: ExplainedDay) -> list[str]:
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
         f"window: {_window_line(explained)}",
-        f"devices: {explained.devices}.",
+        f"devices: {explained.device_count}.",
         f"claim: {_claim_line(explained.view)}",
         f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
     ]
@@ -217,18 +217,18 @@ def _window_line(explained: ExplainedDay) -> str:
     if ledger is not None and ledger.told is not None:
         start, end = ledger.window_start or start, ledger.window_end or end
         read_from = ledger.read_from or start
-        what = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} used"
+        amount = f"{several(len(split_told_hashes(ledger.told)), 'conversation')} used"
         verdict = ""
     else:
         read_from = candidates.first_untold
-        what = several(len(day_input.conversations), "conversation")
+        amount = several(len(day_input.conversations), "conversation")
         verdict = f"; {'enough' if explained.enough_for_a_recap else 'too little'} for a recap"
     if day_input.malformed:
-        what += f", {day_input.malformed} malformed and left out"
+        amount += f", {day_input.malformed} malformed and left out"
     if day_input.encrypted:
-        what += f", {day_input.encrypted} encrypted, whose words only the app can read"
-    earlier_note = f" (with unused conversations from {_utc(read_from)})" if read_from < start else ""
-    return f"{_utc(start)} to {_utc(end)} UTC{earlier_note}, {what}{verdict}."
+        amount += f", {day_input.encrypted} encrypted, whose words only the app can read"
+    earlier = f" (with unused conversations from {_utc(read_from)})" if read_from < start else ""
+    return f"{_utc(start)} to {_utc(end)} UTC{earlier}, {amount}{verdict}."
 
 
 def _utc(at: datetime) -> str:
@@ -275,19 +275,19 @@ def _claim_line(view: DayView) -> str:
             return f"ended: {record.state.value}{counted}{reason}."
 
 
-def ledger_line(entry: Ledger) -> str:
+def ledger_line(ledger: Ledger) -> str:
     """The ledger as text."""
-    phrases = [STATES[entry.state]]
-    if entry.outcome:
-        phrases.append(OUTCOMES.get(entry.outcome, entry.outcome))
-    if entry.reason:
-        phrases.append(f"the last failure: {entry.reason}")
-    if entry.tries:
-        phrases.append("1 try" if entry.tries == 1 else f"{entry.tries} tries")
-    if entry.devices:
-        phrases.append(_answers(entry.devices))
-    if entry.sent_at:
-        phrases.append(f"at {_utc(entry.sent_at)} UTC")
+    phrases = [STATES[ledger.state]]
+    if ledger.outcome:
+        phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
+    if ledger.reason:
+        phrases.append(f"the last failure: {ledger.reason}")
+    if ledger.tries:
+        phrases.append("1 try" if ledger.tries == 1 else f"{ledger.tries} tries")
+    if ledger.devices:
+        phrases.append(_answers(ledger.devices))
+    if ledger.sent_at:
+        phrases.append(f"at {_utc(ledger.sent_at)} UTC")
     return f"{'; '.join(phrases)}."
 
 
@@ -312,12 +312,14 @@ def _describe(
     slot: str = "",
     inverted: str = "",
 ) -> str:
-    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: which ledger is too long."""
-    entry = forecast.ledger
+    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that names
+    the ledger whose window ends after this slot.
+    """
+    ledger = forecast.ledger
     return STEP_TEXTS[forecast.step].format(
         wait=_duration(forecast.wait),
-        reason=OUTCOMES.get(entry.outcome, entry.outcome) if entry is not None else "",
-        again=_resend_command(uid, day),
+        reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
+        resend=_resend_command(uid, day),
         uid=uid,
         day=day,
         then=then,
@@ -336,8 +338,8 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
         return _describe_ended_in_redis(explained)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
         # An open ledger here belongs to a resend, which the sweep leaves alone.
-        again = _resend_command(uid, day)
-        return f"nothing by itself, unless a resend is still running. If it was stopped, run {again} to finish it."
+        resend = _resend_command(uid, day)
+        return f"nothing by itself, unless a resend is still running. If it was stopped, run {resend} to finish it."
     if step is Step.OVER and explained.created_after_slot:
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
@@ -353,9 +355,9 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
 
 
 def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
-    uid, slot = explained.listed.uid, explained.view.slot
-    again = _resend_command(uid, slot.recap_date)
-    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not explained.devices:
+    uid, slot = explained.document.uid, explained.view.slot
+    resend = _resend_command(uid, slot.recap_date)
+    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not explained.device_count:
         return (
             "nothing: the recap is in the app, and there is no device to push it to. "
             f"Run python job.py show {uid} to read it."
@@ -363,26 +365,26 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     if not explained.view.user.enabled:
         return "nothing: the day has ended, and the user has switched recaps off since."
     if ledger.state is DayState.SENT:
-        return f"nothing: the recap was sent. Run {again} to push it again."
+        return f"nothing: the recap was sent. Run {resend} to push it again."
     if ledger.state is DayState.GAVE_UP:
-        return f"nothing by itself. Run {again} to push the recap."
+        return f"nothing by itself. Run {resend} to push the recap."
     if reason := covered_later(slot, explained.view.ledgers.nearby):
         return f"nothing: {reason}."
     if ledger.state is DayState.SKIPPED:
-        return f"nothing: what was said since is in the next recap. Run {again} to look again."
-    return f"nothing by itself. Run {again} to make and push the recap."
+        return f"nothing: what was said since is in the next recap. Run {resend} to look again."
+    return f"nothing by itself. Run {resend} to make and push the recap."
 
 
 def _describe_ended_in_redis(explained: ExplainedDay) -> str:
     """What to do about a day that Redis says has ended, but that has no ledger."""
     uid, day = explained.view.user.uid, explained.view.slot.recap_date
-    again = _resend_command(uid, day)
+    resend = _resend_command(uid, day)
     state = explained.view.records.claim.state
     if state is ClaimState.SENT:
-        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} Run {again} to make the recap here."
+        return f"nothing by itself: {explain_sent_elsewhere(uid, day)} Run {resend} to make the recap here."
     return (
         f"nothing by itself: Redis says that the day ended as {state.value}, but it has no ledger. "
-        f"Run {again} to make the recap."
+        f"Run {resend} to make the recap."
     )
 
 

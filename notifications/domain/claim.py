@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
-MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it
+MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it; also in adapters/claims/lua/record.lua
 MAX_WAIT_MS = 30 * 60_000  # the longest wait that `fail` stores before the next try
-FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL
+FOREIGN_TTL_MS = 2 * 3600_000  # given to a foreign value that has no TTL; also in record.lua
 EXPIRY_AFTER_SLOT_MS = 3 * 3600_000
-EXPIRY_AFTER_LEASE_MS = 10 * 60_000
-NO_TTL = -1  # the wait for a foreign value that never expires
+EXPIRY_AFTER_LEASE_MS = 10 * 60_000  # also in record.lua
+WAIT_IS_TTL = -1  # the wait for a foreign value: what is left of its TTL, which the adapter reads
 SINGLE_FILE_LANE = 2
 USER_PREFIX, USER_LOCK = "users:", ":daily_summary_lock:"
 SHARD_PREFIX = "daily_summary:cohort:v2:"
 SKIPPED_PREFIX = "daily_summary:skipped:"
 SINCE_EXPIRY_DAYS = 30
 ENVIRONMENT_LENGTH = 12
-FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # why a claim is held: its value is not a record of ours
+FOREIGN_TEXT, FOREIGN_TYPE = "another_maker", "another_type"  # the reasons of a FOREIGN answer
 MAX_INTEGER = 2**53  # Lua's numbers are exact up to it
 REASON_LENGTH = 40
-NO_REASON = re.compile(r"[^a-z0-9_]")
+FORBIDDEN_IN_REASON = re.compile(r"[^a-z0-9_]")
 
 
 class ClaimState(StrEnum):
@@ -92,7 +92,7 @@ def parse(value: str | bytes | None) -> Record:
         return FOREIGN
     if state in (ClaimState.ABSENT, ClaimState.FOREIGN) or not isinstance(token, str):
         return FOREIGN
-    is_code = isinstance(reason, str) and not NO_REASON.search(reason)
+    is_code = isinstance(reason, str) and not FORBIDDEN_IN_REASON.search(reason)
     return Record(state, token, until, failures, crashes, reason if is_code else "")
 
 
@@ -106,7 +106,7 @@ def _integer(value: object) -> int:
 
 def reason_code(text: str) -> str:
     """The text as a short code for a record: lower-case letters, digits and _."""
-    return NO_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
+    return FORBIDDEN_IN_REASON.sub("_", text.lower())[:REASON_LENGTH].strip("_")
 
 
 def new_token() -> str:
@@ -172,7 +172,7 @@ class Verb(StrEnum):
     RENEW = "renew"
     COMPLETE = "complete"
     FREE = "free"
-    FORGET = "forget"
+    FORGET = "forget"  # the port's delete_if_unchanged()
     FAIL = "fail"
 
 
@@ -186,9 +186,9 @@ class Call:
     lease: int = 0
     lane: int = SINGLE_FILE_LANE
     max_crashes: int = 0  # 0 means no limit: a shard is never dead
-    outcome: ClaimState = ClaimState.SENT
+    outcome: ClaimState = ClaimState.SENT  # `complete`: the state to store; `forget`: the state that was read
     wait: int = 0
-    counts: int = 0
+    added_failures: int = 0  # 0 or 1
     max_failures: int = 0
     until: int = 0  # the latest due time that `fail` may store
     reason: str = ""  # why it failed; stored until the next win
@@ -201,7 +201,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A verb's answer, how long to wait (ms, or NO_TTL), and what is stored afterwards."""
+    """A verb's answer, how long to wait (ms, or WAIT_IS_TTL), and what is stored afterwards."""
 
     answer: ClaimAnswer
     after: Record
@@ -232,6 +232,7 @@ def _own(call: Call, record: Record) -> bool:
 
 
 def _live(call: Call, record: Record) -> bool:
+    # A later end was written before Redis' clock was set back.
     return call.now < record.until <= call.now + MAX_LEASE_MS
 
 
@@ -248,7 +249,11 @@ def _last_crash(call: Call, record: Record) -> bool:
 
 
 def _last_failure(call: Call, record: Record) -> bool:
-    return _own(call, record) and 0 < call.max_failures * call.counts <= record.failures + call.counts
+    return (
+        _own(call, record)
+        and call.added_failures > 0
+        and 0 < call.max_failures <= record.failures + call.added_failures
+    )
 
 
 def _too_wide_after_a_crash(call: Call, record: Record) -> bool:
@@ -289,7 +294,7 @@ def _completed(call: Call, record: Record) -> Record:
 
 def _failed(call: Call, record: Record) -> Record:
     return Record(
-        ClaimState.IDLE, call.token, call.due_again, record.failures + call.counts, record.crashes, call.reason
+        ClaimState.IDLE, call.token, call.due_again, record.failures + call.added_failures, record.crashes, call.reason
     )
 
 
@@ -297,7 +302,7 @@ def _dead_of_failures(call: Call, record: Record) -> Record:
     return replace(_failed(call, record), state=ClaimState.DEAD, until=0)
 
 
-_ABSENT, _FOREIGN, _CLAIMED, _IDLE, _DEAD = (
+_IN_ABSENT, _IN_FOREIGN, _IN_CLAIMED, _IN_IDLE, _IN_DEAD = (
     frozenset({state})
     for state in (ClaimState.ABSENT, ClaimState.FOREIGN, ClaimState.CLAIMED, ClaimState.IDLE, ClaimState.DEAD)
 )
@@ -306,38 +311,38 @@ DONE, OK = ClaimAnswer.DONE, ClaimAnswer.OK
 
 TABLE: Mapping[Verb, tuple[Row, ...]] = {
     Verb.CLAIM: (
-        Row(_ABSENT, "first come", _always, WON, _claimed),
-        Row(_FOREIGN, "another maker's value", _always, ClaimAnswer.FOREIGN),
-        Row(_CLAIMED, "own reply was lost", _own, WON, _claimed),
-        Row(_CLAIMED, "lease live", _live, HELD),
-        Row(_CLAIMED, "lapsed, last permitted crash", _last_crash, DONE, _dead_of_crashes),
-        Row(_CLAIMED, "lapsed, for a narrower lane", _too_wide_after_a_crash, LATER, _left_for_a_narrower_lane),
-        Row(_CLAIMED, "lapsed", _always, WON, _taken_over),
-        Row(_IDLE, "not yet due", _not_due, WAIT),
-        Row(_IDLE, "due, for a narrower lane", _too_wide, LATER),
-        Row(_IDLE, "due", _always, WON, _claimed),
+        Row(_IN_ABSENT, "first come", _always, WON, _claimed),
+        Row(_IN_FOREIGN, "another maker's value", _always, ClaimAnswer.FOREIGN),
+        Row(_IN_CLAIMED, "own reply was lost", _own, WON, _claimed),
+        Row(_IN_CLAIMED, "lease live", _live, HELD),
+        Row(_IN_CLAIMED, "lapsed, last permitted crash", _last_crash, DONE, _dead_of_crashes),
+        Row(_IN_CLAIMED, "lapsed, for a narrower lane", _too_wide_after_a_crash, LATER, _left_for_a_narrower_lane),
+        Row(_IN_CLAIMED, "lapsed", _always, WON, _taken_over),
+        Row(_IN_IDLE, "not yet due", _not_due, WAIT),
+        Row(_IN_IDLE, "due, for a narrower lane", _too_wide, LATER),
+        Row(_IN_IDLE, "due", _always, WON, _claimed),
         Row(FINAL, "ended", _always, DONE),
     ),
-    Verb.RENEW: (Row(_CLAIMED, "own live claim", _own_and_live, OK, _claimed),),
+    Verb.RENEW: (Row(_IN_CLAIMED, "own live claim", _own_and_live, OK, _claimed),),
     Verb.COMPLETE: (
-        Row(_CLAIMED, "own claim", _own, OK, _completed),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _completed),
         Row(FINAL, "a repeat", _own, OK),
     ),
     Verb.FREE: (
-        Row(_CLAIMED, "own claim", _own, OK, _absent),
-        Row(_ABSENT, "a repeat", _always, OK),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _absent),
+        Row(_IN_ABSENT, "a repeat", _always, OK),
     ),
     Verb.FORGET: (
-        Row(_CLAIMED, "as it was read", _as_read, OK, _absent),
-        Row(_IDLE, "as it was read", _as_read, OK, _absent),
+        Row(_IN_CLAIMED, "as it was read", _as_read, OK, _absent),
+        Row(_IN_IDLE, "as it was read", _as_read, OK, _absent),
         Row(FINAL, "as it was read", _as_read, OK, _absent),
-        Row(_ABSENT, "a repeat", _always, OK),
+        Row(_IN_ABSENT, "a repeat", _always, OK),
     ),
     Verb.FAIL: (
-        Row(_CLAIMED, "own claim, last permitted failure", _last_failure, DONE, _dead_of_failures),
-        Row(_CLAIMED, "own claim", _own, OK, _failed),
-        Row(_IDLE, "a repeat", _own, OK),
-        Row(_DEAD, "a repeat of the last failure", _own, DONE),
+        Row(_IN_CLAIMED, "own claim, last permitted failure", _last_failure, DONE, _dead_of_failures),
+        Row(_IN_CLAIMED, "own claim", _own, OK, _failed),
+        Row(_IN_IDLE, "a repeat", _own, OK),
+        Row(_IN_DEAD, "a repeat of the last failure", _own, DONE),
     ),
 }
 
@@ -347,7 +352,7 @@ def decide(call: Call, stored: Record) -> Transition:
     for row in TABLE[call.verb]:
         if stored.state in row.stored and row.predicate(call, stored):
             after = row.after(call, stored) if row.after else stored
-            waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: NO_TTL}
+            waits = {HELD: stored.until - call.now, WAIT: stored.until - call.now, ClaimAnswer.FOREIGN: WAIT_IS_TTL}
             return Transition(row.answer, after, waits.get(row.answer, 0))
     return Transition(ClaimAnswer.LOST, stored)
 

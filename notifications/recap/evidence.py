@@ -53,7 +53,7 @@ Span = tuple[int, int]
 
 
 class DropReason(StrEnum):
-    """Why a sentence is dropped, as a draft's `checks` count it."""
+    """Why a sentence is dropped, as a draft's `checks` count it. The values are stored: don't rename them."""
 
     UNCITED = "uncited"  # it cites no note that was sent
     UNQUOTED = "unquoted"  # no cited note has its quote
@@ -168,7 +168,10 @@ class SearchableNote:
 
 
 class Evidence:
-    """Checks the sentences of one answer against the notes that were sent, and counts those that it drops."""
+    """Checks the sentences of one answer against the notes that were sent, and counts those that it drops.
+
+    `marker`: the random word that begins each line of a note in the prompt; a sentence with it has copied the prompt.
+    """
 
     def __init__(self, material: Material, notes: Sequence[Note], marker: str = "") -> None:
         self._material = material
@@ -177,12 +180,12 @@ class Evidence:
         texts = (line.text for conversation in material.conversations for line in conversation.lines)
         self._script = script_of(material.language, texts)
         self.counts: Counter[str] = Counter({KEPT: 0})
-        self.dropped: list[tuple[str, str]] = []  # text and reason: for `preview` alone, never logged
+        self.dropped: list[tuple[str, str]] = []  # text and reason of every dropped sentence; never logged
         self._seen: set[str] = set()
         self._letters_left = MAX_SEARCHED
 
     def check_sentence(self, text: str, quote: str, numbers: Sequence[int], *, private: bool = False) -> Cited | None:
-        """The sentence with its evidence; None if it is dropped, which is counted."""
+        """The sentence with its evidence; None if it is dropped, which is counted. `private`: marked as confided."""
         text, quote = _plain_or_too_long(text), clean(quote[:MAX_QUOTE_READ])
         cited = list(islice((number for number in dict.fromkeys(numbers) if number in self._notes), MAX_CITED))
         reason = self._reason_to_drop(text, cited)
@@ -197,7 +200,7 @@ class Evidence:
         return Cited(text, tuple(dict.fromkeys(ids)), quoted_text, private)
 
     def check_fragment(self, text: str, max_length: int, min_words: int = 1) -> str:
-        """Check a text without a quote (topic, headline, push). Returns it cleaned, or "" if it must be dropped."""
+        """A text without a quote (topic, headline, push), cleaned, or "" to drop it; counts nothing."""
         text = _plain_or_too_long(text)
         return "" if self._flaw(text, max_length, min_words) else text
 
@@ -224,12 +227,13 @@ class Evidence:
         return DropReason.WRONG_SCRIPT if self._script and not is_written_in(text, self._script) else None
 
     def _leaks_instructions(self, text: str) -> bool:
+        """Whether the text has the marker, a run of words from our instructions, or a field's name that no note has."""
         if self._marker and self._marker in text.casefold():
             return True
         if _word_ngrams(text) & INSTRUCTION_NGRAMS:
             return True
         names = [name for name in SCHEMA_FIELD_NAMES if name in text]
-        return any(not any(name in note.text for note in self._notes.values()) for name in names)
+        return any(all(name not in note.text for note in self._notes.values()) for name in names)
 
     def _find_quote(self, quote: str, cited: Sequence[int]) -> tuple[int, str] | None:
         """The first cited note that has the quote, and the note's own text there."""
@@ -246,7 +250,7 @@ class Evidence:
         return note.find_fuzzy(quote) if self._letters_left >= 0 else None
 
     def record_dropped(self, text: str, reason: DropReason) -> None:
-        """Count a sentence that the caller drops."""
+        """Count a dropped sentence, and keep its text."""
         self.counts[reason.value] += 1
         self.dropped.append((text, reason.value))
 
@@ -275,7 +279,7 @@ class Evidence:
         return [self._excerpt(self._notes[number], note_quotes, around) for number, note_quotes in quotes]
 
     def _quotes_by_note(self, sentences: Iterable[Cited]) -> dict[int, list[str]]:
-        """The quotes from each cited note, by its number; a sentence's quote is from the first note that it cites."""
+        """The quotes from each cited note, by its number. A sentence's first id is the note that has its quote."""
         numbers = {conversation.id: number for number, conversation in enumerate(self._material.conversations, start=1)}
         quotes: dict[int, list[str]] = {}
         for sentence in sentences:

@@ -22,13 +22,14 @@ BYTES_A_TOKEN = 2.3  # measured for emoji, the worst case; seven languages have 
 MAX_TITLE, MAX_ITEM = 200, 400  # characters
 MAX_ITEMS = 100  # events, and tasks, of a conversation
 MIN_NOTE = 120  # bytes; a shorter note would have little more than its number
-LINE_BYTES = 7  # a marker, a space and a line break
+LINE_BYTES = 7  # sent with each line: the prompt's marker, a space and a line break
 DIGEST_BYTES = 240  # a note that is shortened to the conversation's digest
 FACT_OVERHEAD_BYTES = 40  # of one fact's markup in the notes of a join
 NUMBER_BYTES = 8  # of one cited conversation's number in the notes of a join
 ELLIPSIS = "…"
-WHOLE, PART, DIGEST = "whole", "part", "extract"  # how a note covers its conversation, as a draft stores it
-NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, PART: 0, DIGEST: 0}
+# How a note covers its conversation. The values are stored with a draft: don't rename them.
+WHOLE, CUT, DIGEST = "whole", "part", "extract"
+NOTHING_COVERED: Mapping[str, int] = {WHOLE: 0, CUT: 0, DIGEST: 0}
 
 Digest = Callable[[Conversation], str]  # a conversation's most central sentences
 
@@ -54,7 +55,7 @@ class Note:
 
     @cached_property
     def size(self) -> int:
-        """Its bytes, markers included."""
+        """Its bytes as it is sent, with LINE_BYTES for each line."""
         return sum(len(str(line).encode()) + LINE_BYTES for line in self.lines)
 
 
@@ -77,7 +78,7 @@ def plan(material: Material, max_tokens: int, max_parts: int, digest: Digest) ->
     """A note for each conversation, in parts of equal size if they don't fit in one call.
 
     If they don't fit in `max_parts` calls, the shortest conversations are sent as their digest; then the longest are
-    cut.
+    cut. If MIN_NOTE bytes of each are still too much, the parts are larger than a call.
     """
     tz = zone(material.zone)
     room = int(max_tokens * BYTES_A_TOKEN)
@@ -125,7 +126,10 @@ def _shorten(notes: Sequence[Note], digest_of: Callable[[int], str], capacity: i
 
 
 def _divide(notes: Sequence[Note], room: int, max_parts: int) -> tuple[tuple[Note, ...], ...]:
-    """Divide the notes in as few parts of equal size as fit, at most `max_parts`; no note is divided."""
+    """Divide the notes in as few parts of equal size as fit; no note is divided.
+
+    If `max_parts` are too few, the parts are larger than `room`.
+    """
     for count in range(max(1, math.ceil(_size(notes) / room)), max_parts + 1):
         parts = _divide_equally(notes, count)
         if all(_size(part) <= room for part in parts):
@@ -173,13 +177,14 @@ def _cut(note: Note, max_size: int) -> Note:
             lines.append(Line(line.label, head.decode(errors="ignore").rstrip() + ELLIPSIS))
             break
         lines.append(line)
-    return replace(note, lines=tuple(lines), coverage=DIGEST if note.coverage == DIGEST else PART)
+    return replace(note, lines=tuple(lines), coverage=DIGEST if note.coverage == DIGEST else CUT)
 
 
 def _note(number: int, conversation: Conversation, material: Material, tz: ZoneInfo) -> Note:
     """A conversation as a note, with its local time; also weekday and date if they are not the recap's."""
     start = held_at(conversation).astimezone(tz)
     when = f"{start:%H:%M}" if start.date() == material.date else f"{start:%A %Y-%m-%d %H:%M}"
+    # clean() shortens a text: four times its length is enough to read.
     title = clean(conversation.title[: 4 * MAX_TITLE])[:MAX_TITLE]
     lines = [Line("", f"[{number}] {when}, {conversation.minutes:.0f} min. {title}".rstrip())]
     lines += [Line(turn.speaker, clean(turn.text)) for turn in conversation.lines]
@@ -187,7 +192,7 @@ def _note(number: int, conversation: Conversation, material: Material, tz: ZoneI
     for item in conversation.action_items[:MAX_ITEMS]:
         text = clean(item.description[: 4 * MAX_ITEM])[:MAX_ITEM]
         lines.append(Line("- done" if item.completed else "- to do", text))
-    return Note(number, tuple(line for line in lines if line.text), PART if conversation.cut else WHOLE)
+    return Note(number, tuple(line for line in lines if line.text), CUT if conversation.cut else WHOLE)
 
 
 def fit_facts(facts: Sequence[Cited], max_bytes: int) -> list[Cited]:

@@ -94,7 +94,7 @@ class MemoryClaims:
             token,
             self._client.ms,
             wait=max(0, wait // timedelta(milliseconds=1)),
-            counts=added_failures,
+            added_failures=added_failures,
             max_failures=terms.max_failures,
             until=terms.until_ms,
             reason=reason_code(reason),
@@ -105,7 +105,7 @@ class MemoryClaims:
         before = self._record(terms.key)
         transition = decide(ask, before)
         after, wait = transition.after, transition.wait
-        if wait == claim.NO_TTL:  # a foreign value
+        if wait == claim.WAIT_IS_TTL:  # a foreign value
             ends = self._client.ends(terms.key)
             if ends is None:
                 value, _ = self._client.values[terms.key]

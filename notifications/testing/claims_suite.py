@@ -67,7 +67,7 @@ OPERATIONS: list[tuple[str, Call, Operation]] = [
     ("free", Call(Verb.FREE, "", 0, LONG), lambda c, t, k: c.free(t, k)),
     (
         "fail that counts, due at once",
-        Call(Verb.FAIL, "", 0, LONG, counts=1, max_failures=3, reason="truncated"),
+        Call(Verb.FAIL, "", 0, LONG, added_failures=1, max_failures=3, reason="truncated"),
         lambda c, t, k: c.fail(t, k, timedelta(0), 1, "truncated"),
     ),
     (

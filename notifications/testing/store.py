@@ -63,9 +63,9 @@ class MemoryStore(TransactionalLedger):
         self._kept = documents
         self._rules = rules
 
-    def _listed(self, uid: str) -> UserDocument:
+    def _user_document(self, uid: str) -> UserDocument:
         kept = self._kept.users[uid]
-        return documents.listed(uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
+        return documents.user_document_from(uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
@@ -83,13 +83,13 @@ class MemoryStore(TransactionalLedger):
                 and doc.get(documents.USER_ZONE) in zones
             )
 
-        return [self._listed(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
+        return [self._user_document(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
 
     async def now(self) -> datetime:
         return self._kept.clock()
 
     async def user_document(self, uid: str) -> UserDocument | None:
-        return self._listed(uid) if uid in self._kept.users else None
+        return self._user_document(uid) if uid in self._kept.users else None
 
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
         dated = [
@@ -185,7 +185,9 @@ class MemoryStore(TransactionalLedger):
         self._kept.put(place, key, kept_to(kind, paid, self._kept.clock() + PART_KEPT))
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
-        return [self._listed(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]]
+        return [
+            self._user_document(uid) for uid in sorted(uid for uid in self._kept.users if uid > (after or ""))[:limit]
+        ]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
         owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries" and uid > (after or ""))

@@ -82,7 +82,8 @@ class Claims(RuleBasedStateMachine):
         reply = self.run(self.claims.fail(self.terms, token, timedelta(milliseconds=wait), counts, "why"))
         until = self.terms.until_ms
         self.compare(
-            Call(Verb.FAIL, token, 0, wait=wait, counts=counts, max_failures=3, until=until, reason="why"), reply
+            Call(Verb.FAIL, token, 0, wait=wait, added_failures=counts, max_failures=3, until=until, reason="why"),
+            reply,
         )
 
     @rule()

@@ -12,9 +12,9 @@ import pytest
 from notifications.adapters.channels.fcm import (
     NO_PROJECT,
     QUOTA_WAIT,
-    Error,
+    FcmError,
     body_of,
-    parse_answer,
+    interpret_error,
     payload,
     read_answer,
 )
@@ -54,12 +54,12 @@ BOTH = (
     ],
 )  # fmt: skip
 def test_each_answer_of_fcm(status: int, code: str, asked: timedelta | None, answer: PushAnswer) -> None:
-    assert read_answer(status, Error(code), asked) == answer
+    assert interpret_error(status, FcmError(code), asked) == answer
 
 
 def told(status: int, *details: Any, **error: Any) -> PushAnswer:
     said = {"error": {"code": status, "status": "SOME_STATUS", "details": list(details), **error}}
-    return parse_answer(status, json.dumps(said).encode(), {})
+    return read_answer(status, json.dumps(said).encode(), {})
 
 
 def info(reason: str, **metadata: Any) -> dict[str, Any]:
@@ -128,17 +128,17 @@ def test_a_refusal_names_the_api_or_the_permission(details: list[Any], whose: Wh
     ],
 )
 def test_a_200_without_a_name_or_with_an_error_is_not_fcms(said: Any, code: str) -> None:
-    assert parse_answer(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
+    assert read_answer(200, json.dumps(said).encode(), {}) == PushAnswer(PushResult.UNKNOWN, code, foreign=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}, {"error": {}}])
 def test_a_200_with_a_name_is_accepted(more: dict[str, Any]) -> None:
-    assert parse_answer(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
+    assert read_answer(200, json.dumps({"name": "projects/p/messages/1"} | more).encode(), {}) == ACCEPTED
 
 
 def test_only_a_200_accepts() -> None:
     said = json.dumps({"name": "projects/p/messages/1"}).encode()
-    assert [parse_answer(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
+    assert [read_answer(status, said, {}).result for status in (201, 202, 204)] == [PushResult.UNKNOWN] * 3
 
 
 def test_the_wire_form_for_every_platform() -> None:

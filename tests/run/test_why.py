@@ -122,7 +122,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "missed": (
         ran(without_fallback, minutes=(121,)),
         1,
-        r"the recap was missed: no run served it in time; the catch-up was over",
+        r"the recap was missed: none could be made before the catch-up ended; the catch-up was over",
         f"{RESEND} to make",
     ),
     "dead": (

@@ -249,7 +249,7 @@ def complete(stored: Record, outcome: ClaimState = ClaimState.SKIPPED) -> Transi
 
 
 def fail(stored: Record, **changes: Any) -> Transition:
-    ask = Call(Verb.FAIL, "me", NOW, wait=60_000, counts=1, max_failures=3, until=NOW + 7_200_000, reason="why")
+    ask = Call(Verb.FAIL, "me", NOW, wait=60_000, added_failures=1, max_failures=3, until=NOW + 7_200_000, reason="why")
     return decide(replace(ask, **changes), stored)
 
 
@@ -302,7 +302,7 @@ def test_a_stale_owner_completes_nothing(stored: Record) -> None:
 @pytest.mark.parametrize("counts", [0, 1])
 def test_a_failed_item_rests_and_keeps_its_reason(left: int, counts: int) -> None:
     rests = Record(ClaimState.IDLE, "me", NOW + 60_000, failures=1 + counts, crashes=1, reason="why")
-    assert fail(replace(MINE, until=NOW + left), counts=counts) == Transition(ClaimAnswer.OK, rests)
+    assert fail(replace(MINE, until=NOW + left), added_failures=counts) == Transition(ClaimAnswer.OK, rests)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_the_last_permitted_failure_ends_in_dead(failures: int, counts: int, max
     found = replace(MINE, failures=failures)
     ended = Transition(ClaimAnswer.DONE, Record(ClaimState.DEAD, "me", 0, failures + 1, 1, "why"))
     rests = Transition(ClaimAnswer.OK, Record(ClaimState.IDLE, "me", NOW + 60_000, failures + counts, 1, "why"))
-    assert fail(found, counts=counts, max_failures=max_failures) == (ended if dead else rests)
+    assert fail(found, added_failures=counts, max_failures=max_failures) == (ended if dead else rests)
 
 
 @pytest.mark.parametrize(

@@ -71,16 +71,16 @@ def test_an_hour_is_one_of_the_day(hour: int) -> None:
 def test_a_user_that_can_not_be_served_says_why(changes: dict[str, Any], flaw: str) -> None:
     made, written = AT, AT + timedelta(days=1)
     active = "daily_summary_enabled" not in changes
-    assert documents.listed("ann", ON | changes, made, written) == UserDocument(
+    assert documents.user_document_from("ann", ON | changes, made, written) == UserDocument(
         "ann", None, flaw, made, written, active
     )
 
 
 def test_a_listed_user_has_the_stores_own_times() -> None:
-    assert documents.listed("ann", ON, AT, AT) == UserDocument(
+    assert documents.user_document_from("ann", ON, AT, AT) == UserDocument(
         "ann", documents.user_from("ann", ON), "", AT, AT, active=True
     )
-    assert documents.listed("ann", [ON]).flaw == "users/ann is not a map of fields."
+    assert documents.user_document_from("ann", [ON]).flaw == "users/ann is not a map of fields."
 
 
 ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_enabled"

@@ -39,7 +39,7 @@ class FcmPush:
     """The Push port."""
 
     where = "FCM (FCM_BASE_URL)"
-    aside = ""
+    aside = ""  # see ports.Push
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
@@ -49,7 +49,7 @@ class FcmPush:
     async def send(
         self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
-        """One push to one device. UNSENT until the request is written; UNKNOWN from then until FCM has answered.
+        """One push to one device. UNSENT until its first byte is written; UNKNOWN from then until FCM has answered.
 
         An installation is registered under its fid or under a token, and registering one ends the other: so the token
         is tried if the fid is refused. The device is gone only if both are.
@@ -64,51 +64,53 @@ class FcmPush:
     async def _send_in_turn(
         self, bodies: Iterable[bytes], seconds: float, on_first_byte: Callable[[], None]
     ) -> PushAnswer:
-        sent = asyncio.Event()
+        started = asyncio.Event()
         refused: list[PushAnswer] = []
 
-        def written() -> None:
-            sent.set()
+        def start() -> None:
+            started.set()
             on_first_byte()
 
         try:
             async with asyncio.timeout(seconds):
                 for body in bodies:
-                    answer = await self._post_authorized(body, written, sent)
+                    answer = await self._post_authorized(body, start, started)
                     if not _is_final(answer):
                         return answer
                     refused.append(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            return PushAnswer(PushResult.UNKNOWN if sent.is_set() else PushResult.UNSENT, type(cause).__name__)
+            return PushAnswer(PushResult.UNKNOWN if started.is_set() else PushResult.UNSENT, type(cause).__name__)
         return next((answer for answer in refused if answer.result is not PushResult.GONE), refused[0])
 
-    async def _post_authorized(self, body: bytes, written: Callable[[], None], sent: asyncio.Event) -> PushAnswer:
+    async def _post_authorized(
+        self, body: bytes, on_first_byte: Callable[[], None], started: asyncio.Event
+    ) -> PushAnswer:
         """FCM's answer; a bearer token that it refuses is replaced once, since it may have expired."""
         refused: str | None = None
         answer = UNCLEAR
         for _ in range(MAX_TOKEN_ATTEMPTS):
-            sent.clear()  # a refusal is definite: nothing was sent
+            started.clear()  # the refusal is definite: nothing was delivered
             try:
                 bearer = await self._tokens.token(refused) if self._tokens else None
             except ConfigFault:
                 return PushAnswer(PushResult.UNSENT, "CREDENTIALS", config=True)
             except DependencyDown:
                 return PushAnswer(PushResult.UNSENT, "NO_TOKEN")
-            answer = await self._post(body, bearer, written)
+            answer = await self._post(body, bearer, on_first_byte)
             if not answer.config or bearer is None:
                 break
             refused = bearer
         return answer
 
-    async def _post(self, body: bytes, bearer: str | None, written: Callable[[], None]) -> PushAnswer:
+    async def _post(self, body: bytes, bearer: str | None, on_first_byte: Callable[[], None]) -> PushAnswer:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
         async with self._session.post(
-            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=written
+            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=on_first_byte
         ) as response:
             read = await response.content.read(MAX_ANSWER_BYTES)
             while len(read) < MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES - len(read))):
                 read += more
-            return parse_answer(response.status, read, response.headers)
+            return read_answer(response.status, read, response.headers)
 
     async def check(self) -> str:
         """A sentence about what is wrong; empty if FCM would accept a message. Nothing is pushed."""
@@ -146,7 +148,7 @@ def targets(device: Device) -> list[Target]:
 
 
 def _is_final(answer: PushAnswer) -> bool:
-    """Whether this target will never accept the message."""
+    """Whether to go on to the next target: also after a 401, 403 or 404 that doesn't say whose fault it is."""
     return answer.result in (PushResult.GONE, PushResult.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
 
 
@@ -158,7 +160,8 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
     """
     ttl = int(TTL.total_seconds())
     shown = {"title": message.title, "body": message.body}
-    android, aps, web = {"notification_priority": "PRIORITY_LOW"}, {"interruption-level": "passive"}, {"silent": True}
+    silent_android = {"notification_priority": "PRIORITY_LOW"}
+    silent_aps, silent_web = {"interruption-level": "passive"}, {"silent": True}
     return {
         target[0]: target[1],
         "notification": shown,
@@ -166,7 +169,7 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
         "android": {
             "priority": "NORMAL" if message.silent else "HIGH",
             "ttl": f"{ttl}s",
-            "notification": {"tag": message.collapse_id} | (android if message.silent else {}),
+            "notification": {"tag": message.collapse_id} | (silent_android if message.silent else {}),
         },
         "apns": {
             "headers": {
@@ -175,11 +178,11 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
                 "apns-priority": "5" if message.silent else "10",
                 "apns-expiration": str(int(message.expires_at.timestamp())),  # APNs needs an instant
             },
-            "payload": {"aps": aps if message.silent else {"sound": "default"}},
+            "payload": {"aps": silent_aps if message.silent else {"sound": "default"}},
         },
         "webpush": {
             "headers": {"TTL": str(ttl), "Urgency": "low" if message.silent else "high"},
-            "notification": shown | {"tag": message.collapse_id} | (web if message.silent else {}),
+            "notification": shown | {"tag": message.collapse_id} | (silent_web if message.silent else {}),
         },
     }
 
@@ -211,22 +214,22 @@ async def connect(base_url: str, project: str | None, connections: int, *, autho
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        trace_configs=[_departures()],
+        trace_configs=[_first_byte_trace()],
         # aiohttp's own reading of the environment would also take passwords out of ~/.netrc.
         proxy=None if proxy_bypass(parts.netloc) else getproxies_environment().get(parts.scheme),
     )
     return FcmPush(session, f"{base_url}/v1/projects/{project or 'local'}/messages:send", tokens)
 
 
-def _departures() -> aiohttp.TraceConfig:
-    """Calls a request's trace context just before its first byte is written."""
+def _first_byte_trace() -> aiohttp.TraceConfig:
+    """Calls a request's `on_first_byte`, its trace context, just before the first byte is written."""
 
-    async def leaving(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    async def call_on_first_byte(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         if context.trace_request_ctx is not None:
             context.trace_request_ctx()
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(leaving)
+    trace.on_request_headers_sent.append(call_on_first_byte)
     return trace
 
 
@@ -252,7 +255,7 @@ UNCLEAR = PushAnswer(PushResult.UNKNOWN, "UNCLEAR")
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class FcmError:
     """The `error` of an answer's body, the fields that the job reads; empty if there is none."""
 
     code: str = ""  # FCM's own code, else the ErrorInfo's reason, else the general status
@@ -261,11 +264,11 @@ class Error:
     violations: str = ""  # subjects and descriptions of a google.rpc.QuotaFailure
 
 
-def read_answer(status: int, error: Error, wait: timedelta | None = None) -> PushAnswer:
+def interpret_error(status: int, error: FcmError, wait: timedelta | None = None) -> PushAnswer:
     """What an HTTP status and the error in its body mean; `wait` is the Retry-After.
 
-    Never accepted: that takes FCM's name for the message and no error. A redirect is no answer of FCM's: nothing was
-    delivered, and a person has to look.
+    Never returns ACCEPTED: read_answer() does, if the body names the message. A redirect is no answer of FCM's:
+    nothing was delivered, and a person has to look.
     """
     if 300 <= status < 400:
         return PushAnswer(PushResult.BUSY, f"REDIRECT_{status}", foreign=True)
@@ -280,7 +283,7 @@ def read_answer(status: int, error: Error, wait: timedelta | None = None) -> Pus
     return _refusal(status, answer, error) if answer.config else answer
 
 
-def _whose_quota(error: Error) -> Whose:
+def _whose_quota(error: FcmError) -> Whose:
     """Tell the project's quota from a device's: the first is refused before FCM, the second may list violations."""
     violations = error.violations.lower()
     if "RATE_LIMIT_EXCEEDED" in (error.reason, error.code) or "project" in violations:
@@ -289,7 +292,7 @@ def _whose_quota(error: Error) -> Whose:
     return Whose.DEVICE if named or "DEVICE_MESSAGE_RATE_EXCEEDED" in (error.reason, error.code) else Whose.UNSAID
 
 
-def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
+def _refusal(status: int, answer: PushAnswer, error: FcmError) -> PushAnswer:
     """Refused credentials or permissions. If they are refused before FCM sees the message, an ErrorInfo says so."""
     whose = Whose.PROJECT
     if error.code == "SERVICE_DISABLED":
@@ -305,7 +308,7 @@ def _refusal(status: int, answer: PushAnswer, error: Error) -> PushAnswer:
     return replace(answer, whose=whose, says=says)
 
 
-def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
+def read_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAnswer:
     """FCM's answer. A push counts as accepted only if the answer names it: any server can say 200."""
     try:
         parsed: Any = json.loads(body)
@@ -315,10 +318,10 @@ def parse_answer(status: int, body: bytes, headers: Mapping[str, str]) -> PushAn
         name = parsed.get("name")
         if isinstance(name, str) and name.strip():
             return ACCEPTED
-    return read_answer(status, _error(_map(parsed).get("error")), retry_after(headers))
+    return interpret_error(status, _error(_map(parsed).get("error")), retry_after(headers))
 
 
-def _error(given: Any) -> Error:
+def _error(given: Any) -> FcmError:
     error = _map(given)
     details = [_map(detail) for detail in _list(error.get("details"))]
     info = next((detail for detail in details if _is_kind(detail, "ErrorInfo")), {})
@@ -326,7 +329,7 @@ def _error(given: Any) -> Error:
     reason = code(info.get("reason"), "")
     failures = [detail for detail in details if _is_kind(detail, "QuotaFailure")]
     violations = [_map(entry) for failure in failures for entry in _list(failure.get("violations"))]
-    return Error(
+    return FcmError(
         code=code(own, "") or reason or code(error.get("status"), ""),
         reason=reason,
         metadata=_map(info.get("metadata")),

@@ -29,10 +29,10 @@ MAX_ATTEMPTS = 3  # per call; repeating a verb is safe, since its token makes it
 SCAN_BATCH = 500
 READ_BATCH = 1_000
 SETTLE_MODE = -1  # passed as the budget, it makes spend.lua settle a reservation instead of taking one
-MAX_TTL_MS = 10 * 366 * 86_400_000  # a timedelta overflows far above this
+MAX_TTL_MS = 10 * 366 * 86_400_000  # a foreign key's TTL may be larger than a timedelta can hold
 OVER_TLS = " over TLS"
 
-# These derive from classes that to_domain_error() handles later, so it looks for them first.
+# These derive from classes that to_domain_error() handles later, so they are checked before those.
 SERVER_ERRORS: dict[type[Exception], str] = {
     errors.OutOfMemoryError: "OOM",
     errors.ReadOnlyError: "READONLY",
@@ -45,7 +45,7 @@ REFUSED = (errors.AuthenticationError, errors.AuthorizationError, errors.Authent
 UNREACHABLE = (errors.ConnectionError, errors.TimeoutError, OSError)
 CLUSTER = (errors.RedisClusterException, errors.ClusterError)
 TRANSLATED = (errors.RedisError, errors.RedisClusterException, OSError, ValueError)
-NOT_RETRIED = (errors.BusyLoadingError, *REFUSED)  # subclasses of ConnectionError, but retrying can't help
+NOT_RETRIED = (errors.BusyLoadingError, *REFUSED)  # most are subclasses of ConnectionError, but retrying can't help
 # Redis rejects long commands before AUTH with "unauthenticated multibulk length", not NOAUTH.
 UNAUTHENTICATED = "unauthenticated"
 
@@ -61,7 +61,7 @@ class RedisClaims:
         self.environment = environment
         self._prefix = prefix  # prepended to every key
         # The pool of a single server waits for a free connection; a cluster's raises, so calls wait here.
-        self._connection_slots = asyncio.Semaphore(connections)
+        self._connections = asyncio.Semaphore(connections)
 
     async def now(self) -> datetime:
         """Redis TIME."""
@@ -110,7 +110,8 @@ class RedisClaims:
 
     async def delete_if_unchanged(self, key: str, record: Record) -> bool:
         """Delete the key if it still holds this record. Returns whether the key is gone."""
-        reply = await self._call_script(Verb.FORGET, ClaimTerms(key, 0, 0, 0), record.token, record.state.value)
+        terms = ClaimTerms(key, lease_ms=0, expire_ms=0, until_ms=0)
+        reply = await self._call_script(Verb.FORGET, terms, record.token, record.state.value)
         return reply.answer is ClaimAnswer.OK
 
     async def add_members(self, key: str, members: Collection[str], expire_ms: int) -> None:
@@ -147,7 +148,7 @@ class RedisClaims:
 
     async def set_pause(self, key: str, duration: timedelta) -> None:
         """Pause all processes for `duration`, unless a longer pause is set."""
-        # Not atomic: of two pauses set at once the shorter may stay. The provider then answers with another one.
+        # Not atomic: of two pauses set at once the shorter may stay; the provider's next refusal then sets a new one.
         if await self.pause_left(key) < duration:
             await self._call(lambda: self._client.set(self._prefix + key, "1", px=_ms(duration)))
 
@@ -241,7 +242,7 @@ class RedisClaims:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 with preserve_cancellation():
-                    async with self._connection_slots:
+                    async with self._connections:
                         return await call()
             except NOT_RETRIED as cause:
                 raise to_domain_error(cause, self._server_name) from cause

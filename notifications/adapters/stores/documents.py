@@ -81,7 +81,9 @@ def _missing(value: object) -> str:
     return "missing, or " if value is None else ""
 
 
-def listed(uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None) -> UserDocument:
+def user_document_from(
+    uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None
+) -> UserDocument:
     """The user, or why the job can't use this document."""
     try:
         if not isinstance(doc, Mapping):

@@ -37,7 +37,7 @@ def check_user(
     uid: str, user: Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
 ) -> dict[str, Collection]:
     """The two collections with their instants parsed. Raises Malformed with the field and what to write."""
-    if flaw := documents.listed(uid, user).flaw:
+    if flaw := documents.user_document_from(uid, user).flaw:
         raise Malformed(flaw)
     _refuse_near_misses(f"users/{uid}", user, USER_FIELDS)
     return {

@@ -96,12 +96,12 @@ class SqliteStore(TransactionalLedger):
             "ORDER BY uid LIMIT ?",
             (hour, after or "", ids.start or "", ids.end, ids.end, *zones, limit),
         )
-        return [_matching(_listed(row), zones, hour) for row in rows]
+        return [_matching(_user_document(row), zones, hour) for row in rows]
 
     def _user(self, uid: str) -> UserDocument | None:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
         row = self._db.execute(query, (uid,)).fetchone()
-        return _listed(row) if row else None
+        return _user_document(row) if row else None
 
     user_document = _in_thread(_user)
 
@@ -113,7 +113,7 @@ class SqliteStore(TransactionalLedger):
     @_in_thread
     def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
-        return [_listed(row) for row in self._db.execute(query, (after or "", limit))]
+        return [_user_document(row) for row in self._db.execute(query, (after or "", limit))]
 
     @_in_thread
     def empty(self) -> bool:
@@ -300,10 +300,10 @@ class SqliteStore(TransactionalLedger):
                 self._db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608 - our own names
 
 
-def _listed(row: tuple[str, str, int | None, int | None]) -> UserDocument:
+def _user_document(row: tuple[str, str, int | None, int | None]) -> UserDocument:
     uid, doc, *times = row
     created, updated = (None if time is None else datetime.fromtimestamp(time / 1_000_000, UTC) for time in times)
-    return documents.listed(uid, from_json(doc), created, updated)
+    return documents.user_document_from(uid, from_json(doc), created, updated)
 
 
 def _matching(listed: UserDocument, zones: Sequence[str], hour: int) -> UserDocument:

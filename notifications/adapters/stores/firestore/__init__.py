@@ -118,16 +118,16 @@ class FirestoreStore(TransactionalLedger):
         if ids.end is not None:
             query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
         last = None if after is None else self._user(after)
-        return [_listed(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
+        return [_user_document(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = self._client.collection("users").select(USER_FIELDS)
         last = None if after is None else self._user(after)
-        return [_listed(user) for user in await self._page(query, last, limit)]
+        return [_user_document(user) for user in await self._page(query, last, limit)]
 
     async def user_document(self, uid: str) -> UserDocument | None:
         user = await self._read(self._user(uid))
-        return _listed(user) if user.exists else None
+        return _user_document(user) if user.exists else None
 
     async def empty(self) -> bool:
         return not await self._query(self._client.collection("users").limit(1))
@@ -360,8 +360,8 @@ class FirestoreStore(TransactionalLedger):
         return done
 
 
-def _listed(user: DocumentSnapshot) -> UserDocument:
-    return documents.listed(user.id, user.to_dict() or {}, user.create_time, user.update_time)
+def _user_document(user: DocumentSnapshot) -> UserDocument:
+    return documents.user_document_from(user.id, user.to_dict() or {}, user.create_time, user.update_time)
 
 
 def _ledger_of(snapshot: DocumentSnapshot, day: date) -> Ledger | None:
