@@ -35,10 +35,11 @@ def cases(repeats: int = REPEATS) -> dict[str, Case]:
 
 SHORT: dict[str, Case] = {
     "redis": lambda: cost.redis_cost(100),
-    "memory": lambda: cost.memory(200, 1_000),
-    "money": lambda: money.money(24, short=True),
+    "changing": lambda: speed.changing_tasks(40, llm_seconds=0.2),
+    "memory": lambda: cost.memory(200, 2_000),
+    "money": lambda: money.money(60),
 }
 SHORT_ON_EMULATOR: dict[str, Case] = {
     "idle-counts": cost.idle_counts,
-    "documents": lambda: cost.documents(10, names=("sent, after a week",)),
+    "documents": lambda: cost.documents(10, names=("sent, after a week", "skipped, after a week")),
 }

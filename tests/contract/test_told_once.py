@@ -351,14 +351,14 @@ UPLOAD = Talk(15, 23, live=False)
 @example(([PLAIN, THIN, MISSED, *[PLAIN] * 4], [Talk(30, 15, live=False)], [Again(1, 3, 0, by_the_app=True)]))
 @example(([PLAIN, THIN, *[PLAIN] * 5], [Talk(30, 15, live=False)], [Again(1, 3, 0, by_the_app=True)]))
 @example(([PLAIN] * DAYS, [Talk(20.5, 0, live=False)], [Again(0, 1, 0, by_the_app=True)]))
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(histories)
 def test_each_conversation_is_in_exactly_one_recap(history: tuple[list[Served], list[Talk], list[Again]]) -> None:
     world = MemoryWorld()
     asyncio.run(carried_out(world, MemoryStore(world.documents, RULES), *history))
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(histories)
 def test_each_conversation_is_in_exactly_one_recap_on_sqlite(history: tuple[Any, Any, Any]) -> None:
     with TemporaryDirectory() as folder:

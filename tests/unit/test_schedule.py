@@ -80,7 +80,7 @@ def test_the_slot_to_the_second(name: str, nominal: date, hour: int, at: datetim
     assert found.tzinfo is UTC  # not the machine's own zone
 
 
-@settings(max_examples=250)
+@settings(max_examples=500)
 @given(zones, days, hours)
 def test_a_slot_shows_its_hour_or_follows_the_gap_that_swallowed_it(name: str, nominal: date, hour: int) -> None:
     at = slot_instant(zone(name), nominal, hour)
@@ -100,7 +100,7 @@ def test_a_recap_date_belongs_to_one_nominal_date(name: str, nominal: date, hour
     assert slot.previous < slot.at
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(zones, hours, moments)
 def test_the_latest_slot_is_in_the_cohorts_of_its_time(name: str, hour: int, now: datetime) -> None:
     slot = latest_slot(name, hour, now)
