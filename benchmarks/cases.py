@@ -37,7 +37,7 @@ SHORT: dict[str, Case] = {
     "redis": lambda: cost.redis_cost(100),
     "changing": lambda: speed.changing_tasks(40, llm_seconds=0.2),
     "memory": lambda: cost.memory(200, 2_000),
-    "money": lambda: money.money(60),
+    "money": lambda: money.money(60, short=True),
 }
 SHORT_ON_EMULATOR: dict[str, Case] = {
     "idle-counts": cost.idle_counts,

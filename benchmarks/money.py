@@ -43,21 +43,26 @@ class Cost:
         return abs(self.bill - self.told) <= ROUNDED_USD * self.calls
 
 
-def money(recaps: int = RECAPS) -> Iterator[Row]:
-    """USD per 1,000: by tier, in parts, with failures; and whether a part is paid twice."""
+def money(recaps: int = RECAPS, *, short: bool = False) -> Iterator[Row]:
+    """USD per 1,000: by tier, in parts, with failures; whether a part is paid twice. In short: no tiers."""
     scale = 1_000 / recaps
     plain = _series(recaps, "well")
     yield _row("default tier", plain, scale)
+    if not short:
+        yield from _tiers(recaps, scale, plain)
+    yield _row("one call in ten refused, one useless", _series(recaps, "retries"), scale)
+    parts = _series(recaps, "no join", **SMALL)
+    yield _row("in parts, the LLM away before they are joined", parts, scale)
+    yield Row("cost of parts paid twice", f"{parts.twice:g} USD", "0", parts.twice == 0)
+
+
+def _tiers(recaps: int, scale: float, plain: Cost) -> Iterator[Row]:
     yield _row("default tier, without the second look", _series(recaps, "well", RECAP_VERIFY="off"), scale)
     flex = _series(recaps, "well", OPENAI_SERVICE_TIER="flex")
     yield _row("flex, one call in 50 refused", flex, scale)
     share = flex.bill / plain.bill
     yield Row("flex against default", f"{share:.3f}", f"<= {FLEX_SHARE}", share <= FLEX_SHARE)
     yield _row("a window of 8,000 tokens, long days in parts", _series(recaps, "well", **SMALL), scale)
-    yield _row("one call in ten refused, one useless", _series(recaps, "retries"), scale)
-    parts = _series(recaps, "no join", **SMALL)
-    yield _row("in parts, the LLM away before they are joined", parts, scale)
-    yield Row("cost of parts paid twice", f"{parts.twice:g} USD", "0", parts.twice == 0)
 
 
 def _row(what: str, cost: Cost, scale: float) -> Row:
