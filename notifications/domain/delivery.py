@@ -11,8 +11,10 @@ from typing import Any
 from notifications.domain.errors import Malformed
 from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.push import PushResult, Wording, notice
+from notifications.domain.target import GAVE_UP
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 
+PARTIAL = "partial"  # the outcome of a day that was sent, but not to every target
 RESEND_OUTCOME = "resend"  # the outcome of a ledger that an operator's command reopened and has to finish
 
 
@@ -133,6 +135,14 @@ def give_up(ledger: Ledger, outcome: str) -> Decision:
     return end(replace(ledger, state=DayState.GAVE_UP, outcome=outcome))
 
 
+def give_up_rest(ledger: Ledger, outcome: str) -> Decision:
+    """The day ends although targets are left: it was sent if one of them has the recap, else given up."""
+    rest = replace(ledger, devices={**ledger.devices, **dict.fromkeys(ledger.targets, GAVE_UP)}, targets={})
+    if PushResult.ACCEPTED not in rest.devices.values():
+        return give_up(rest, outcome)
+    return end(replace(rest, state=DayState.SENT, outcome=PARTIAL, reason=ledger.reason or outcome))
+
+
 def until_stale(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
     """How long until this sender counts as gone; zero or less once it does."""
     return (ledger.sending_at or read_time) + rules.stale - read_time
@@ -173,7 +183,7 @@ def end_day(opening: Opening, state: DayState, outcome: str, snapshot: Snapshot,
     counted = replace(
         ledger, failures=opening.failures, crashes=opening.crashes, reason=opening.reason or ledger.reason
     )
-    return give_up(counted, outcome)
+    return give_up_rest(counted, outcome)
 
 
 def end_as_legacy(opening: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
@@ -232,6 +242,7 @@ def begin(
         body=shown.body,
         summary_id=recap.id,
         created_at=recap.created_at,
+        recap_hash=recap.text_hash,
         **_cost(recap),
     )
     if not has_devices:
@@ -267,57 +278,9 @@ def take(by: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     if busy := busy_sender(ledger, snapshot.read_time, rules):
         return busy
     if ledger.tries >= rules.max_pushes:
-        return give_up(ledger, "pushes")
+        return give_up_rest(ledger, "pushes")
     taken = replace(ledger, state=DayState.SENDING, by=by, tries=ledger.tries + 1)
     return Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)
-
-
-def record_pushes(
-    by: str,
-    seq: int,
-    results: Mapping[str, PushResult],
-    *,
-    sent_nothing: bool,
-    last_chance: bool,
-    reason: str = "",
-    ledger: Ledger | None,
-) -> Decision:
-    """Record the push service's answers, device by device. `last_chance`: the day ends even if devices are left."""
-    if ledger is None:
-        return NO_USER
-    if ledger.seq != seq:
-        return Decision(NextStep.REFUSED, ledger)
-    if ledger.state.final and ledger.state is not DayState.GAVE_UP:
-        return Decision(NextStep.FINAL, ledger)
-    closed = {device: result.value for device, result in results.items() if result.is_stored}
-    reached = {device: result for device, result in ledger.devices.items() if result == PushResult.ACCEPTED}
-    is_repeat = ledger.by == by and ledger.state is not DayState.SENDING  # the reply to this very call was lost
-    repeats = 0 if is_repeat else sum(closed.get(device) == PushResult.ACCEPTED for device in reached)
-    devices = {**ledger.devices, **closed, **reached}  # a device that was reached stays so, whatever its token became
-    merged = replace(ledger, devices=devices, repeats=ledger.repeats + repeats)
-    if not sent_nothing and not _some_device_left(results, devices):
-        outcome = "" if PushResult.ACCEPTED in devices.values() else "no_devices"
-        return end(replace(merged, state=DayState.SENT, outcome=outcome, reason=""))
-    if ledger.state is DayState.GAVE_UP:
-        return Decision(NextStep.FINAL, merged, write=True)
-    if ledger.state is not DayState.SENDING or ledger.by != by:
-        return Decision(NextStep.RETRY, merged, write=True)
-    definite = sent_nothing or all(result.is_definite for result in results.values())
-    merged = replace(merged, tries=merged.tries - 1 if definite else merged.tries, reason=reason)
-    if last_chance:
-        return give_up(merged, "undelivered")
-    return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING), write=True)
-
-
-def _some_device_left(results: Mapping[str, PushResult], devices: Mapping[str, str]) -> bool:
-    """Whether a device has to be tried again.
-
-    One that the service refuses for good (a wrong project, a malformed token) is tried again only while no other
-    device of the user got the recap: it may be our own fault, which can be corrected before the catch-up ends.
-    """
-    if PushResult.REFUSED in results.values() and PushResult.ACCEPTED not in devices.values():
-        return True
-    return any(result.is_retryable and device not in devices for device, result in results.items())
 
 
 def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Decision:
@@ -329,7 +292,7 @@ def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Dec
         return busy
     if not snapshot.active:
         return give_up(ledger, "user_gone_or_off")
-    return give_up(ledger, "undelivered") if over else take(by, snapshot, rules)
+    return give_up_rest(ledger, "undelivered") if over else take(by, snapshot, rules)
 
 
 def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
@@ -346,7 +309,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
     if restamped := restamp_future_sender(ledger, read_time, rules):
         return replace(restamped, step=NextStep.REFUSED)
     fresh = ledger.state is DayState.SENDING and until_stale(ledger, read_time, rules) > timedelta(0)
-    has_it = ledger.state is DayState.SENT and not again
+    has_it = ledger.state is DayState.SENT and ledger.outcome != PARTIAL and not again
     if claim_live or fresh or has_it or _just_resent(ledger, read_time, rules):
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.without_text:
@@ -360,7 +323,9 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
         outcome=RESEND_OUTCOME,
         seq=ledger.seq + 1,
         tries=0,
+        unanswered=0,
         devices={} if again else reached,
+        targets={},
         sent_at=None,
     )
     return Decision(NextStep.RETRY, opened, write=True)
