@@ -88,6 +88,8 @@ class Webhook:
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             if isinstance(error, TimeoutError) and progress.asked and timeout.total_seconds() >= most:
                 self._silent[host] += 1
+            if isinstance(error, aiohttp.InvalidURL):
+                return PushAnswer(PushResult.REFUSED, "url_refused")
             if getattr(error, "errno", None) == addresses.NOT_PUBLIC and not progress.left:
                 return PushAnswer(PushResult.REFUSED, "address_refused")
             return PushAnswer(PushResult.UNKNOWN if progress.left else PushResult.UNSENT, type(error).__name__)
@@ -146,12 +148,13 @@ def body_of(message: Message, recap: Mapping[str, Any] | None) -> bytes:
         "verified": message.verified,
         "title": bounded(message.title, MAX_TEXT, MAX_TEXT),
         "body": bounded(message.body, MAX_TEXT, MAX_TEXT),
-        "recap": dict(recap) if recap else None,
+        "recap": None if recap is None else dict(recap),
         "left_out": [],
     }
     event = {"type": "recap.created", "timestamp": made_at.isoformat(), "data": data}
-    for part in (*LEFT_OUT_FIRST, *(recap or ())):
-        if len(_encoded(event)) > MAX_BODY and (data["recap"] or {}).pop(part, None):
+    for part in (*LEFT_OUT_FIRST, *recap) if recap else ():
+        if len(_encoded(event)) > MAX_BODY and data["recap"].get(part):
+            del data["recap"][part]
             data["left_out"].append(part)
     return _encoded(event)
 

@@ -71,7 +71,7 @@ class UserHostResolver(AbstractResolver):
         loop, infos, done = asyncio.get_running_loop(), list[Any](), asyncio.Event()
 
         def look_up() -> None:
-            with suppress(OSError, UnicodeError):
+            with suppress(OSError, ValueError, TypeError):  # whatever a host's letters lead to
                 infos.extend(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(done.set)
