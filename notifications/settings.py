@@ -100,32 +100,26 @@ class Settings:
         real = self.firestore_emulator is None or bool(self.credentials_file)
         return self.fcm_is_loopback or (self.firestore and real)
 
-    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
-        """The channels in use, in the order of their names here. `pretends_time`: with `--now`."""
-        return ("fcm" if self.fcm else "outbox",)
-
     @property
     def store_is_local(self) -> bool:
         """Whether the store is local or an emulator's. Only then may `--now` really send."""
         return not self.firestore or self.firestore_emulator is not None
 
-    def channels(self, pretends_time: bool) -> tuple[str, ...]:
-        """The channels of a run, in their order; never none. The outbox stands in for an FCM that is not set.
+    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
+        """The channels in use, in their order; never none. The outbox stands in for FCM where that is not set.
 
-        With a local store a channel to another machine counts only if RECAP_CHANNELS names it, and at a pretended time
-        (`--now`) not at all.
+        `pretends_time`: with `--now`. See `may_reach_out` for channels to other machines.
         """
-        push = "fcm" if self.fcm else "outbox"
-        found = [push] if not self.named_channels or "fcm" in self.named_channels else []
+        found = ["fcm" if self.fcm else "outbox"] if "fcm" in (self.named_channels or CHANNELS) else []
         for name, server in {"webhook": self.webhook_url}.items():
-            is_chosen = name in self.named_channels if self.named_channels else server is not None
+            is_chosen = name in self.named_channels or (not self.named_channels and server is not None)
             is_here = server is not None and urlsplit(server).hostname in LOOPBACK
-            if is_chosen and (is_here or self.may_reach_out(name, pretends_time)):
+            if is_chosen and (is_here or self.may_reach_out(name, pretends_time=pretends_time)):
                 found.append(name)
         return tuple(found) or ("outbox",)
 
-    def may_reach_out(self, channel: str, pretends_time: bool) -> bool:
-        """Whether a channel may reach other machines, as those that users chose for their webhooks."""
+    def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
+        """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
         return not pretends_time and (channel in self.named_channels or not self.store_is_local)
 
 

@@ -28,7 +28,9 @@ from notifications.adapters.channels.webhook.signing import read_keys, signed_he
 from notifications.domain.errors import ConfigFault
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
-from notifications.testing.push_suite import MESSAGE
+from notifications.ports import Channel
+from notifications.testing import ChannelSuite, PushTrouble
+from notifications.testing.channel_suite import MESSAGE
 from tests.support.rows import rows
 from tests.support.servers import free_port
 from tests.support.webhooks import (
@@ -235,8 +237,8 @@ def test_a_body_is_at_most_20_kilobytes_of_json_and_names_what_it_leaves_out() -
     ]
     everything = left_out(RECAP | {"headline": "é" * 10_000, "overview": "x" * 20_000})
     assert everything == ["knowledge_nuggets", "decisions_made", "action_items", "highlights", "headline", "overview"]
-    half = json.loads(body_of(replace(FULL, title="a" * 9_999, body="half \ud83d a letter"), None))
-    assert (len(half["data"]["title"]), half["data"]["body"]) == (1_000, "half ? a letter")
+    old = json.loads(body_of(replace(FULL, title="a" * 9_999), RECAP | {"overview": "half \ud83d a letter"}))
+    assert (len(old["data"]["title"]), old["data"]["recap"]["overview"]) == (998, "half ? a letter")
 
 
 # Whom it goes to.
@@ -440,13 +442,14 @@ async def test_a_certificate_that_does_not_fit_means_that_nothing_was_sent(
     (tmp_path / "other").mkdir()
     other, trusting = certificates(tmp_path / "other", "other.example")
     left: list[int] = [0]
-    for server_side, client_side in ((tls[0], True), (other, trusting), (other, tls[1]), (None, tls[1])):
+    cases = ((tls[0], True, 0), (other, trusting, 0), (other, tls[1], 0), (None, tls[1], 1))
+    for server_side, client_side, connections in cases:  # with TLS only those count whose handshake ended well
         async with counted(writes(b"HTTP/1.1 200 OK\r\n\r\n"), tls=server_side) as server:
             names = Names(hooks_example=[[("127.0.0.1", server.port)]])
             async with users(names, client_side, "127.0.0.1") as channel:
                 to = of_user()
                 answer = await channel.send(to, FULL, timedelta(seconds=0.5), lambda: left.append(1))
-        assert (answer.result, server.connections, left) == (PushResult.UNSENT, 1, [0])
+        assert (answer.result, server.connections, left) == (PushResult.UNSENT, connections, [0])
         assert HOST not in answer.code
 
 
@@ -496,7 +499,7 @@ async def test_a_name_that_leads_elsewhere_at_the_second_look_up_is_refused_then
     tls: tuple[ssl.SSLContext, ssl.SSLContext],
 ) -> None:
     ok = writes(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    async with counted(ok, tls=tls[0]) as public, counted(ok, tls=tls[0], everywhere=True) as private:
+    async with counted(ok, tls=tls[0]) as public, counted(everywhere=True) as private:
         names = Names(
             hooks_example=[[("127.0.0.1", public.port)], [("127.0.0.2", private.port), ("::1", private.port)]]
         )
@@ -511,7 +514,7 @@ async def test_a_name_that_leads_elsewhere_at_the_second_look_up_is_refused_then
 
 async def test_of_several_addresses_only_the_public_ones_are_tried(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     ok = writes(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    async with counted(ok, tls=tls[0]) as public, counted(ok, tls=tls[0], everywhere=True) as private:
+    async with counted(ok, tls=tls[0]) as public, counted(everywhere=True) as private:
         mixed = [("127.0.0.2", private.port), ("127.0.0.1", public.port), ("127.0.0.3", private.port)]
         async with users(Names(hooks_example=[mixed]), tls[1], "127.0.0.1") as channel:
             assert (await send(channel, of_user())).result is PushResult.ACCEPTED
@@ -556,7 +559,7 @@ async def test_each_hostile_server_costs_its_own_user_five_seconds_at_most_and_n
     servers: dict[str, Counted] = {}
     took: dict[str, float] = {}
     results: dict[str, PushResult] = {}
-    async with served({**HOSTILE}, tls[0], servers), served(silent, None, servers):
+    async with served(HOSTILE, tls[0], servers), served(silent, None, servers):
         good = Receiver(SECRET, tls[0])
         hosts = {f"h{number}.example": name for number, name in enumerate(servers)}
         answers = {host: [[("127.0.0.1", servers[name].port)]] for host, name in hosts.items()}
@@ -627,20 +630,36 @@ async def test_after_three_silent_tries_in_a_row_a_host_is_left_alone_for_the_ru
         tls[1].check_hostname = True
 
 
-@pytest.mark.usefixtures("soon")
-async def test_a_host_has_four_connections_at_most_and_who_waits_for_one_does_not_count_as_its_silence(
-    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+async def test_a_host_has_four_connections_at_most(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    server = Receiver(SECRET, tls[0])
+    server.seconds = 0.05
+    async with users(Names(hooks_example=[[("127.0.0.1", server.port)]]), tls[1], "127.0.0.1") as channel:
+        answers = await asyncio.gather(*(send(channel, of_user()) for _ in range(12)))
+    server.stop()
+    assert [answer.result for answer in answers] == [PushResult.ACCEPTED] * 12
+    assert (server.asked, server.most_at_once) == (12, 4)
+
+
+async def test_who_waits_for_one_of_them_in_vain_is_no_silence_of_the_host(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = Names(hooks_example=[[("127.0.0.1", 0)]])
+    names = Names()
     async with (
         counted(HOSTILE["silent after the request"], tls=tls[0]) as server,
         users(names, tls[1], "127.0.0.1") as channel,
     ):
         names.hosts[HOST] = [[("127.0.0.1", server.port)]]
-        answers = await asyncio.gather(*(send(channel, of_user()) for _ in range(12)))
-        silent = channel._silent[HOST]
-    assert sorted(answer.result.value for answer in answers) == ["unknown"] * 4 + ["unsent"] * 8
-    assert (server.connections, server.most_at_once, silent) == (4, 4, 4)
+        monkeypatch.setattr(webhook, "USER_SECONDS", 1.5)
+        first = asyncio.gather(*(send(channel, of_user()) for _ in range(4)))
+        while server.connections < 4:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(webhook, "USER_SECONDS", 0.2)
+        later = await asyncio.gather(*(send(channel, of_user()) for _ in range(4)))
+        assert later == [PushAnswer(PushResult.UNSENT, "TimeoutError")] * 4
+        assert channel._silent[HOST] == 0
+        monkeypatch.setattr(webhook, "USER_SECONDS", 1.5)
+        assert {answer.result for answer in await first} == {PushResult.UNKNOWN}
+        assert (channel._silent[HOST], server.connections) == (4, 4)
 
 
 @pytest.mark.usefixtures("soon")
@@ -706,3 +725,71 @@ async def test_no_log_line_has_a_users_host_or_the_operators_url(
                     assert HOST not in f"{answer}"
     said = caplog.text + "".join(capfd.readouterr())
     assert not any(hidden in said for hidden in (HOST, SECRET, "Two talks"))
+
+
+class TestUsersWebhook(ChannelSuite):
+    """Each user has a URL of their own at one server. That a user's server refuses us is no matter of ours."""
+
+    @pytest.fixture(autouse=True)
+    def _served(self, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[None]:
+        self.server, self.client = Receiver(SECRET, tls[0]), tls[1]
+        yield
+        self.server.stop()
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Webhook]:
+        self.names = Names(hooks_example=[[("127.0.0.1", self.server.port)]])
+        async with users(self.names, self.client, "127.0.0.1") as channel:
+            yield channel
+
+    def recipient(self, number: int = 1) -> Recipient:
+        return replace(ann(f"https://{HOST}/{number}"), uid=f"user-{number}")
+
+    def shown(self) -> list[str]:
+        return [event["data"]["body"] for event in self.server.events.values() if event["type"] == "recap.created"]
+
+    def cause(self, trouble: PushTrouble) -> None:
+        if trouble is PushTrouble.REFUSES_US:
+            super().cause(trouble)
+        cause(self.server, trouble)
+        if trouble is PushTrouble.DOWN:
+            self.names.hosts[HOST] = [[("127.0.0.1", free_port())]]
+
+
+class TestOwnWebhook(ChannelSuite):
+    """The operator's URL is the target of every user."""
+
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        self.server = Receiver()
+        yield
+        self.server.stop()
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Webhook]:
+        async with own(self.server.url) as (channel, _):
+            yield channel
+
+    def recipient(self, number: int = 1) -> Recipient:
+        return Recipient(f"user-{number}")
+
+    def shown(self) -> list[str]:
+        return [event["data"]["body"] for event in self.server.events.values() if event["type"] == "recap.created"]
+
+    def cause(self, trouble: PushTrouble) -> None:
+        cause(self.server, trouble)
+
+    async def test_a_user_without_an_address_has_no_target(self, push: Channel) -> None:
+        assert push.targets(Recipient("bob")) == ([self.target(push)], [])
+
+    async def test_neither_address_nor_secret_is_in_the_name_of_a_target(self, push: Channel) -> None:
+        found = self.target(push)
+        assert (found.address in repr(found), len(found.id), found) == (False, 16, self.target(push, 2))
+
+
+def cause(server: Receiver, trouble: PushTrouble) -> None:
+    server.status = {PushTrouble.GONE: 410, PushTrouble.BUSY: 503, PushTrouble.REFUSES_US: 403}.get(trouble, 200)
+    server.seconds = 30 if trouble is PushTrouble.SLOW else 0
+    server.cuts = trouble is PushTrouble.CUT
+    if trouble is PushTrouble.DOWN:
+        server.stop()

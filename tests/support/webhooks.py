@@ -31,7 +31,7 @@ class Receiver(LoopbackServer):
         self.secret = secret
         self.status, self.seconds, self.cuts = 200, 0.0, False
         self.headers: dict[str, str] = {}
-        self.asked = 0
+        self.asked = self.at_once = self.most_at_once = 0
         self.events: dict[str, Any] = {}  # by id
         self.raw: list[tuple[dict[str, str], bytes]] = []
         self.urls: list[str] = []
@@ -39,6 +39,14 @@ class Receiver(LoopbackServer):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._taken(request)
+        finally:
+            self.at_once -= 1
+
+    async def _taken(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.urls.append(str(request.rel_url if request.path else request.url))
         headers = dict(request.headers)

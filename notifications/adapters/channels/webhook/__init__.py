@@ -21,9 +21,10 @@ from notifications.adapters.channels.webhook import addresses
 from notifications.adapters.channels.webhook.signing import read_keys, signed_headers
 from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault
-from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult
+from notifications.domain.push import TTL, Message, PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
 from notifications.domain.text import bounded
+from notifications.ports import Channel
 
 OWN_SECONDS, USER_SECONDS = 15.0, 5.0  # of one try, in all
 CONNECTIONS_A_HOST = 4  # of users; to the operator's server as many as users are served at a time
@@ -38,7 +39,7 @@ SAYS = {  # what the operator's server refuses, it refuses for every user
 } | {status: f"redirects ({status}); set RECAP_WEBHOOK_URL to where it leads" for status in (301, 302, 303, 307, 308)}
 
 
-class Webhook:
+class Webhook(Channel):
     """The Channel port. `own` is the session to the operator's URL, `users` the one to URLs that users chose."""
 
     name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", "", False  # see ports.Channel
@@ -96,9 +97,6 @@ class Webhook:
         response.close()  # the status says all: no body is waited for
         self._silent.pop(host, None)
         return interpret(response.status, retry_after(response.headers), is_own=not target.is_users_own)
-
-    async def probe(self) -> PushAnswer:
-        return ACCEPTED
 
     async def check(self) -> str:
         """What the operator's server says to a signed event without a recap; empty if it accepts that."""
