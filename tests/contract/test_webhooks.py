@@ -651,8 +651,7 @@ async def test_who_waits_for_one_of_them_in_vain_is_no_silence_of_the_host(
         names.hosts[HOST] = [[("127.0.0.1", server.port)]]
         monkeypatch.setattr(webhook, "USER_SECONDS", 1.5)
         first = asyncio.gather(*(send(channel, of_user()) for _ in range(4)))
-        while server.connections < 4:
-            await asyncio.sleep(0.01)
+        await server.has(4)
         monkeypatch.setattr(webhook, "USER_SECONDS", 0.2)
         later = await asyncio.gather(*(send(channel, of_user()) for _ in range(4)))
         assert later == [PushAnswer(PushResult.UNSENT, "TimeoutError")] * 4
@@ -741,6 +740,8 @@ class TestUsersWebhook(ChannelSuite):
         self.names = Names(hooks_example=[[("127.0.0.1", self.server.port)]])
         async with users(self.names, self.client, "127.0.0.1") as channel:
             yield channel
+            self.server.stop()
+            await asyncio.sleep(0.02)  # what waits for its end closes
 
     def recipient(self, number: int = 1) -> Recipient:
         return replace(ann(f"https://{HOST}/{number}"), uid=f"user-{number}")

@@ -180,6 +180,18 @@ class Counted:
         self.port = 0
         self.connections = 0
         self.at_once = self.most_at_once = 0
+        self._came = asyncio.Condition()
+
+    async def came(self) -> None:
+        self.connections += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        async with self._came:
+            self._came.notify_all()
+
+    async def has(self, connections: int) -> None:
+        async with self._came:
+            await self._came.wait_for(lambda: self.connections >= connections)
 
 
 @asynccontextmanager
@@ -191,11 +203,9 @@ async def counted(
     tasks = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server.connections += 1
-        server.at_once += 1
-        server.most_at_once = max(server.most_at_once, server.at_once)
         task = asyncio.current_task()
         tasks.add(task)
+        await server.came()
         try:
             await behave(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
@@ -219,4 +229,4 @@ async def counted(
                 task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # its clients close some steps later

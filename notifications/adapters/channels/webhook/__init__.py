@@ -94,7 +94,9 @@ class Webhook(Channel):
             if getattr(error, "errno", None) == addresses.NOT_PUBLIC and not progress.left:
                 return PushAnswer(PushResult.REFUSED, "address_refused")
             return PushAnswer(PushResult.UNKNOWN if progress.left else PushResult.UNSENT, type(error).__name__)
-        response.close()  # the status says all: no body is waited for
+        if response.connection is not None and response.connection.transport is not None:
+            response.connection.transport.abort()  # the status says all; closing it would wait for the body's end
+        response.close()
         self._silent.pop(host, None)
         return interpret(response.status, retry_after(response.headers), is_own=not target.is_users_own)
 

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 MAX_URL = 2_000  # characters
+RECEIVE_BUFFER = 4_096  # bytes: an answer is short, and one without end is not to fill every turn of the event loop
 NOT_PUBLIC = errno.EACCES  # of the OSError in place of a connection to an address that is not public
 UNICAST = ip_network("2000::/3")  # all of IPv6 that is given out: no NAT64, site-local or IPv4-compatible address
 NEVER_PUBLIC = (  # though Python 3.11 calls them global, or some of them
@@ -45,7 +46,9 @@ def checked_sockets(may_connect: Callable[[str], bool]) -> Callable[[Any], socke
     def make(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
         if not may_connect(info[4][0]):
             raise OSError(NOT_PUBLIC, "not a public address")
-        return socket.socket(*info[:3])
+        made = socket.socket(*info[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        return made
 
     return make
 
