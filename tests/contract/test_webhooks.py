@@ -630,6 +630,29 @@ async def test_after_three_silent_tries_in_a_row_a_host_is_left_alone_for_the_ru
         tls[1].check_hostname = True
 
 
+@pytest.mark.usefixtures("soon")
+async def test_a_user_who_chooses_the_operators_host_does_not_silence_it(
+    receiver: Receiver, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    async with counted(HOSTILE["silent after the request"], tls=tls[0]) as server:
+        names = Names(localhost=[[("127.0.0.1", server.port)]])
+        channel = connect(
+            f"http://localhost:{receiver.port}/",
+            SECRET,
+            4,
+            users=True,
+            may_connect=lambda host: host == "127.0.0.1",
+            resolver=names,
+            tls=False,
+        )
+        for _ in range(4):
+            await send(channel, of_user("https://localhost/slow"))
+        [to], _ = channel.targets(Recipient("ann"))
+        assert (await send(channel, to)).result is PushResult.ACCEPTED
+        assert (channel._silent[True, "localhost"], server.connections) == (3, 3)
+        await channel.aclose()
+
+
 async def test_a_host_has_four_connections_at_most(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     server = Receiver(SECRET, tls[0])
     server.seconds = 0.05
@@ -655,10 +678,10 @@ async def test_who_waits_for_one_of_them_in_vain_is_no_silence_of_the_host(
         monkeypatch.setattr(webhook, "USER_SECONDS", 0.2)
         later = await asyncio.gather(*(send(channel, of_user()) for _ in range(4)))
         assert later == [PushAnswer(PushResult.UNSENT, "TimeoutError")] * 4
-        assert channel._silent[HOST] == 0
+        assert channel._silent[True, HOST] == 0
         monkeypatch.setattr(webhook, "USER_SECONDS", 1.5)
         assert {answer.result for answer in await first} == {PushResult.UNKNOWN}
-        assert (channel._silent[HOST], server.connections) == (4, 4)
+        assert (channel._silent[True, HOST], server.connections) == (4, 4)
 
 
 @pytest.mark.usefixtures("soon")

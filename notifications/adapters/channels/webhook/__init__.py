@@ -49,7 +49,7 @@ class Webhook(Channel):
     ) -> None:
         self.has_addresses = users is not None
         self._url, self._keys, self._own, self._users = url, keys, own, users
-        self._silent: Counter[str] = Counter()  # tries in a row without an answer, by host
+        self._silent: Counter[tuple[bool, str]] = Counter()  # tries in a row without an answer, by whose and host
 
     def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
         """The operator's URL and the user's. A user's that is the operator's is not a second one."""
@@ -75,7 +75,7 @@ class Webhook(Channel):
         self, target: Target, message_id: str, body: bytes, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer:
         session, most = (self._users, USER_SECONDS) if target.is_users_own else (self._own, OWN_SECONDS)
-        host = URL(target.address).raw_host or ""
+        host = target.is_users_own, URL(target.address).raw_host or ""  # a user may choose the operator's host
         if session is None or self._silent[host] >= MAX_SILENT:
             return PushAnswer(PushResult.UNSENT, "host_silent")
         keys = read_keys(target.secret) if target.is_users_own else self._keys
