@@ -202,8 +202,8 @@ class _Env(dict[str, str]):
         return text
 
     def names(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
-        found = tuple(part.strip() for part in self.get(name, "").split(",") if part.strip())
-        if not set(found) <= set(choices) or (name in self and not found):
+        found = tuple(part.strip() for part in self[name].split(",")) if name in self else ()
+        if not set(found) <= set(choices):
             raise ConfigFault(
                 f"{name} is {printable(self[name], 40)!r}; set it to some of {', '.join(choices)}, with commas between."
             )

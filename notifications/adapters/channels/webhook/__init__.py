@@ -23,7 +23,6 @@ from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault
 from notifications.domain.push import TTL, Message, PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
-from notifications.domain.text import bounded
 from notifications.ports import Channel
 
 OWN_SECONDS, USER_SECONDS = 15.0, 5.0  # of one try, in all
@@ -31,7 +30,6 @@ CONNECTIONS_A_HOST = 4  # of users; to the operator's server as many as users ar
 MAX_SILENT = 3  # tries of a host in a row without an answer; then it is left alone for the rest of the run
 MAX_BODY = 20_000  # bytes, as Standard Webhooks advises
 LEFT_OUT_FIRST = ("knowledge_nuggets", "unresolved_questions", "decisions_made", "action_items", "highlights")
-MAX_TEXT = 1_000  # bytes of a title or a body: those of an old ledger may be longer than today's
 SAYS = {  # what the operator's server refuses, it refuses for every user
     401: "refuses our signature (401); it must check with RECAP_WEBHOOK_SECRET",
     403: "refuses us (403); it must check with RECAP_WEBHOOK_SECRET, and let this machine in",
@@ -89,11 +87,11 @@ class Webhook(Channel):
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             if isinstance(error, TimeoutError) and progress.asked and timeout.total_seconds() >= most:
                 self._silent[host] += 1
-            if isinstance(error, aiohttp.InvalidURL):
-                return PushAnswer(PushResult.REFUSED, "url_refused")
-            if getattr(error, "errno", None) == addresses.NOT_PUBLIC and not progress.left:
+            if progress.left:
+                return PushAnswer(PushResult.UNKNOWN, type(error).__name__)
+            if isinstance(error, aiohttp.InvalidURL) or getattr(error, "errno", None) == addresses.NOT_PUBLIC:
                 return PushAnswer(PushResult.REFUSED, "address_refused")
-            return PushAnswer(PushResult.UNKNOWN if progress.left else PushResult.UNSENT, type(error).__name__)
+            return PushAnswer(PushResult.UNSENT, type(error).__name__)
         if response.connection is not None and response.connection.transport is not None:
             response.connection.transport.abort()  # the status says all; closing it would wait for the body's end
         response.close()
@@ -146,8 +144,8 @@ def body_of(message: Message, recap: Mapping[str, Any] | None) -> bytes:
         "language": message.language,
         "source": message.source,
         "verified": message.verified,
-        "title": bounded(message.title, MAX_TEXT, MAX_TEXT),
-        "body": bounded(message.body, MAX_TEXT, MAX_TEXT),
+        "title": message.title,
+        "body": message.body,
         "recap": None if recap is None else dict(recap),
         "left_out": [],
     }
