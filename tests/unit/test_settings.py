@@ -62,6 +62,31 @@ def test_a_redis_url_that_the_client_takes_is_taken(url: str) -> None:
     assert load({"REDIS_URL": url}).redis_url == url
 
 
+MAIL = {
+    "RECAP_EMAIL_FROM": "Recap <recap@example.com>",
+    "RECAP_UNSUBSCRIBE_URL": "https://app.example.com/unsubscribe?from=mail",
+    "RECAP_UNSUBSCRIBE_SECRET": "hush" * 8,
+}
+
+
+@pytest.mark.parametrize("url", rows("settings", "smtp_urls_refused"))
+def test_a_relays_url_that_can_not_be_is_refused_and_no_part_of_it_is_shown(url: str) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        load({**MAIL, "RECAP_SMTP_URL": url})
+    assert str(caught.value).startswith("RECAP_SMTP_URL ")
+    assert not any(part in str(caught.value) for part in ("secret", "sec#", "user:sec", "example"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", rows("settings", "smtp_urls_taken"))
+def test_a_relay_makes_mail_a_channel_but_not_at_a_time_that_is_pretended(url: str) -> None:
+    settings = load({**MAIL, "RECAP_SMTP_URL": url})
+    assert (settings.smtp_url, settings.channels(pretends_time=False)) == (url, ("outbox", "email"))
+    assert settings.channels(pretends_time=True) == ("outbox",)
+    assert "hush" not in repr(settings)
+    assert url not in repr(settings)
+
+
 def test_secrets_are_not_in_what_settings_print() -> None:
     shown = repr(load({**CLOUD, "OPENAI_API_KEY": "sk-secret", "REDIS_URL": "redis://:pass@h:1"}))
     assert "sk-secret" not in shown
