@@ -22,7 +22,7 @@ class EmailChannel(Channel):
 
     name = "email"
     where = "The mail relay (RECAP_SMTP_URL)"
-    aside = ""  # see ports.Channel, also for the next two
+    aside = " by mail"
     has_addresses = True
     alerts = False
 

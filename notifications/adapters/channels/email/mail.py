@@ -84,31 +84,29 @@ def compose(
 
 
 def _blocks(message: Message, recap: Mapping[str, Any] | None) -> Iterator[Block]:
-    recap, words = recap or {}, phrases_in(message.language).mail
-    headline = recap.get("headline")
-    yield Block("h1", _headed(recap.get("day_emoji"), headline) if headline else message.title)
-    yield Block("p", message.date.isoformat(), "day")
-    yield Block("p", str(recap.get("overview") or message.body))
-    for highlight in _dicts(recap.get("highlights")):
-        items = [Block("li", str(item.get("text"))) for item in _dicts(highlight.get("items"))]
-        yield from (Block("h2", _headed(highlight.get("emoji"), highlight.get("topic"))), *items)
-    for key in ("action_items", "decisions_made", "unresolved_questions", "knowledge_nuggets"):
-        if items := [_item(item) for item in _dicts(recap.get(key))]:
-            yield from (Block("h2", words[key], "ours"), *items)
+    day = Block("p", message.date.isoformat(), "day")
+    if recap is None:
+        yield from (Block("h1", message.title), day, Block("p", message.body))
+        return
+    headline = _headed(recap["day_emoji"], recap["headline"]) if recap["headline"] else message.title
+    yield from (Block("h1", headline), day, Block("p", recap["overview"]))
+    for highlight in recap["highlights"]:
+        yield Block("h2", _headed(highlight["emoji"], highlight["topic"]))
+        yield from (Block("li", item["text"]) for item in highlight["items"])
+    for name, heading in phrases_in(message.language).mail.items():
+        if recap.get(name):
+            yield Block("h2", heading, "ours")
+            yield from (_listed(item) for item in recap[name])
 
 
-def _headed(emoji: object, text: object) -> str:
-    return f"{one_emoji(str(emoji or ''))} {text or ''}".strip()
+def _headed(emoji: str, text: str) -> str:
+    return f"{one_emoji(emoji)} {text}"
 
 
-def _item(item: Mapping[str, Any]) -> Block:
+def _listed(item: Mapping[str, Any]) -> Block:
     if "description" not in item:
-        return Block("li", str(item.get("text")))
-    return Block("li", f"{'☑' if item.get('completed') is True else '☐'} {item['description']}", "task")
-
-
-def _dicts(found: object) -> list[Mapping[str, Any]]:
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, Sequence) else []
+        return Block("li", item["text"])
+    return Block("li", f"{'☑' if item['completed'] else '☐'} {item['description']}", "task")
 
 
 def _within_size(blocks: Iterable[Block]) -> list[Block]:
