@@ -75,14 +75,13 @@ def _slot(user: Doc, now: datetime) -> datetime:
 
 def sample(number: int, now: datetime) -> Sample:
     """The number-th user: due at about half past midnight UTC and that many half hours."""
-    zones = _table()["zones"]
-    name = zones[number % len(zones)]
+    name, language = (_table()[key][number % len(_table()[key])] for key in ("zones", "languages"))
     midnight = now.astimezone(UTC).replace(hour=0, minute=30, second=0, microsecond=0)
     user = {
         "time_zone": name,
         "daily_summary_enabled": number % 16 != 5,
         "daily_summary_hour_local": (midnight + timedelta(minutes=30 * number)).astimezone(zone(name)).hour,
-        "language": "en",
+        "language": language,
     }
     devices = {
         f"device-{index}": {"token": f"{TOKEN}{number}-{index}", "time_zone": name, "created_at": now}
@@ -92,24 +91,29 @@ def sample(number: int, now: datetime) -> Sample:
 
 
 def _talks(number: int, now: datetime) -> dict[str, Doc]:
+    """The number-th user's day: one of those in their language, its talks 4 hours apart and the last just over."""
+    languages = _table()["languages"]
+    language = languages[number % len(languages)]
+    days = [day for day in _table()["days"] if day["language"] == language]
     talks: dict[str, Doc] = {}
-    subjects = _table()["talks"]
-    for index in range(5):
-        subject = subjects[(number + index) % len(subjects)]
+    for index, talk in enumerate(days[number % len(days)]["talks"]):
         begun = now - timedelta(hours=2.5 + 4 * index)
-        ended = begun + timedelta(minutes=subject["minutes"])
+        ended = begun + timedelta(minutes=talk["minutes"])
         talks[f"talk-{index}"] = {
             "created_at": ended,
             "started_at": begun,
             "finished_at": ended,
             "discarded": False,
             "is_locked": False,
+            "language": language,
             "structured": {
-                "title": subject["title"],
-                "overview": subject["overview"],
-                "category": subject["category"],
-                "action_items": [{"description": subject["todo"], "completed": index % 2 == 1}],
+                "title": talk["title"],
+                "category": talk["category"],
+                "action_items": [{"description": talk["todo"], "completed": index % 2 == 1}],
                 "events": [],
             },
+            "transcript_segments": [
+                {"text": text, "is_user": not who} | ({"speaker_name": who} if who else {}) for who, text in talk["turns"]
+            ],
         }
     return talks
