@@ -21,7 +21,7 @@ run: $(VENV)/.run  # a tick, one of its recaps whole, and what to do next
 	@$(BIN)/python -m demo.first_run
 
 demo: $(VENV)/.run  # the promise, shown: runs are killed and frozen, Redis is flushed, and all is counted
-	@$(BIN)/python -m demo
+	@$(BIN)/python -m demo $(if $(FOLDER),--folder $(FOLDER))
 
 test: check
 	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short"
@@ -70,7 +70,7 @@ $(VENV)/.run: requirements.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements-otel.txt requirements-dev.txt
-	@echo "Installing what the tests need into $(VENV), once: some two minutes, TESTSIZE MB."
+	@echo "Installing what the tests need into $(VENV), once: some two minutes, 350 MB."
 	@$(PIP) --require-hashes -r requirements-otel.txt -r requirements-dev.txt
 	@touch $@
 

@@ -9,7 +9,8 @@
 # who runs the job elsewhere: the database's part and the account alone. deploy/settings.env: the job's further settings,
 # one NAME=value a line, each time anew.
 # Secrets are read from the environment and go in by stdin, so that they stand in no list of processes; once they are
-# stored, REDIS_URL and OPENAI_API_KEY may be left out.
+# stored, REDIS_URL and OPENAI_API_KEY may be left out. No key at all is needed where deploy/settings.env has
+# RECAP_SUMMARIZER=extract, or the OPENAI_BASE_URL of a server that asks for none.
 # It touches no index, field or policy of the app but those that deploy/firestore.indexes.json names.
 set -euo pipefail
 : "${PROJECT:?set PROJECT}" "${REGION:?set REGION}"
@@ -129,11 +130,18 @@ secret() {
 }
 say "the secrets"
 secret daily-recap-redis-url "${REDIS_URL:-}"
-secret daily-recap-openai-key "${OPENAI_API_KEY:-}"
+without_key=""
+if [ -z "${OPENAI_API_KEY:-}" ] && grep -qsE '^(RECAP_SUMMARIZER=extract|OPENAI_BASE_URL=.+)$' "$SETTINGS" &&
+  ! exists secrets describe daily-recap-openai-key; then
+  without_key='/name: OPENAI_API_KEY$/{N;d;}'
+  say "no key of an LLM: the settings use none"
+else
+  secret daily-recap-openai-key "${OPENAI_API_KEY:-}"
+fi
 
 say "the job"
 sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PROJECT@|$PROJECT|" -e "s|@NETWORK@|$NETWORK|" -e "s|@SUBNET@|$SUBNET|" \
-  -e "s|@DATABASE@|$DATABASE|" -e "s|@JOB_ACCOUNT@|$JOB_ACCOUNT|" "$HERE/cloud-run-job.yaml" |
+  -e "s|@DATABASE@|$DATABASE|" -e "s|@JOB_ACCOUNT@|$JOB_ACCOUNT|" -e "$without_key" "$HERE/cloud-run-job.yaml" |
   python3 "$HERE/setup_helper.py" settings "$SETTINGS" >"$SCRATCH/job.yaml"
 patiently run jobs replace "$SCRATCH/job.yaml" --region="$REGION"
 

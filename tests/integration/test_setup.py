@@ -84,6 +84,29 @@ def test_what_is_not_set_is_named(cloud: Cloud, missing: str, named: str, calls:
     assert (done.returncode, named in done.stderr, cloud.state["calls"] > 0) == (1, True, calls)
 
 
+@pytest.mark.parametrize("setting", ["RECAP_SUMMARIZER=extract", "OPENAI_BASE_URL=http://10.0.0.9:8000/v1"])
+def test_no_key_is_asked_for_where_none_is_used_and_one_that_comes_later_is_taken(cloud: Cloud, setting: str) -> None:
+    (cloud.file.parent / "settings.env").write_text(f"{setting}\n")
+    done = cloud.setup(OPENAI_API_KEY=None)
+    assert done.returncode == 0, done.stderr
+    assert list(cloud.made["secrets"]) == ["daily-recap-redis-url"]
+    assert "OPENAI_API_KEY" not in _job_environment(cloud)
+    cloud.again()
+    assert cloud.setup().returncode == 0
+    for changes in ({}, {"OPENAI_API_KEY": None}):  # once it is stored, it stays
+        cloud.again()
+        assert cloud.setup(**changes).returncode == 0
+        assert cloud.made["secrets"]["daily-recap-openai-key"] == [KEY]
+        assert _job_environment(cloud)["OPENAI_API_KEY"] == {
+            "secretKeyRef": {"name": "daily-recap-openai-key", "key": "latest"}
+        }
+
+
+def _job_environment(cloud: Cloud) -> dict[str, Any]:
+    inner = cloud.made["jobs"]["daily-recap"]["spec"]["template"]["spec"]["template"]["spec"]
+    return {one["name"]: one.get("valueFrom", one.get("value")) for one in inner["containers"][0]["env"]}
+
+
 def test_nothing_of_an_existing_app_is_touched(cloud: Cloud) -> None:
     cloud.begin(APPS_OWN)
     done = cloud.setup()
