@@ -61,6 +61,7 @@ mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty
 docs: $(VENV)/.run
 	$(BIN)/python -m docs.diagram docs/protocol.md
 	$(BIN)/python -m docs.settings
+	$(BIN)/python -m docs.cost
 
 $(VENV)/.run: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/it." >&2; exit 1; }

@@ -5,9 +5,9 @@
 #   PROJECT=my-app REGION=europe-west1 REDIS_URL=redis://10.0.0.3:6379/0 OPENAI_API_KEY=… deploy/setup.sh
 #
 # Optional: NETWORK and SUBNET (default), through which Redis is reached; DATABASE ((default)); IMAGE, to skip the build;
-# BUILD_ACCOUNT, where Cloud Build may not use its own; ALERT_CHANNEL, a notification channel's name; WITHOUT_JOB=1, for
-# who runs the job elsewhere: the database's part and the account alone. deploy/settings.env: the job's further settings,
-# one NAME=value a line, each time anew.
+# BUILD_ACCOUNT, where Cloud Build may not use its own; SCHEDULE, in cron's form (each minute); ALERT_CHANNEL, a
+# notification channel's name; WITHOUT_JOB=1, for who runs the job elsewhere: the database's part and the account alone.
+# deploy/settings.env: the job's further settings, one NAME=value a line, each time anew.
 # Secrets are read from the environment and go in by stdin, so that they stand in no list of processes; once they are
 # stored, REDIS_URL and OPENAI_API_KEY may be left out. No key at all is needed where deploy/settings.env has
 # RECAP_SUMMARIZER=extract, or the OPENAI_BASE_URL of a server that asks for none.
@@ -16,6 +16,7 @@ set -euo pipefail
 : "${PROJECT:?set PROJECT}" "${REGION:?set REGION}"
 HERE=$(cd "$(dirname "$0")" && pwd)
 NETWORK=${NETWORK:-default} SUBNET=${SUBNET:-default} DATABASE=${DATABASE:-(default)} WITHOUT_JOB=${WITHOUT_JOB:-}
+SCHEDULE=${SCHEDULE:-* * * * *}
 SETTINGS=${SETTINGS:-$HERE/settings.env}
 REPOSITORY="$REGION-docker.pkg.dev/$PROJECT/daily-recap"
 JOB_ACCOUNT="daily-recap@$PROJECT.iam.gserviceaccount.com"
@@ -148,7 +149,7 @@ patiently run jobs replace "$SCRATCH/job.yaml" --region="$REGION"
 say "the minute hand"
 MINUTE=daily-recap-every-minute
 hand() {
-  patiently scheduler jobs "$1" http "$MINUTE" --location="$REGION" --schedule='* * * * *' --time-zone=Etc/UTC \
+  patiently scheduler jobs "$1" http "$MINUTE" --location="$REGION" --schedule="$SCHEDULE" --time-zone=Etc/UTC \
     --http-method=POST --oauth-service-account-email="$SCHEDULER_ACCOUNT" \
     --uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/daily-recap:run"
 }
