@@ -88,8 +88,8 @@ TEXT = """\
 
 List prices of `us-central1` in USD, looked up on {priced_on}; other regions and contracts differ. What a user costs
 is counted in `docs/scale.md`: 30 % of the users have something to tell on a day, 1.3 devices each. FCM is free. What
-Cloud Run and Secret Manager give for nothing is taken off; what Firestore gives is not, since the app uses it. Not in it:
-storage (a recap is some 5 KB, and stays), logs beyond 50 GiB, and mail or network where those channels are used.
+Cloud Run and Secret Manager give for nothing is taken off; what Firestore gives is not, since the app uses it. Not in
+it: storage (a recap is some 5 KB, and stays), logs beyond 50 GiB, and mail or network where those channels are used.
 `make docs` writes this page; the prices are in `docs/cost.py`.
 
 {table}
@@ -97,8 +97,8 @@ storage (a recap is some 5 KB, and stays), logs beyond 50 GiB, and mail or netwo
 ## The floor
 
 **With no user at all it is {floor}.** A task of a Cloud Run job is billed for at least a minute, and a run is started
-each minute: an idle tick takes a second or two and is billed as sixty. So one vCPU and 512 MB are paid for the whole
-month, {each_minute}. The smallest Redis of Memorystore is 1 GB, {standard} with a replica; a million users need a tenth.
+each minute: an idle tick takes a second or two and is billed as sixty. So one vCPU and 512 MB are paid for the month,
+{each_minute}. The smallest Redis of Memorystore has 1 GB, {standard} with a replica; a million users need a tenth.
 
 Cheaper, from the least change to the largest:
 

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import yaml
 
 from notifications.commands.cli import parse
 from tests.support.cloud import KEY, REDIS, ROOT, Cloud, as_typed, problems_of
-from tests.support.jobs import Stage, on_sqlite
+from tests.support.jobs import Stage, on_firestore, on_sqlite
 
 needs_gcloud = pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
 OWN_FIELD = {"indexConfig": {"indexes": [{"queryScope": "COLLECTION", "fields": [{"order": "DESCENDING"}]}]}}
@@ -102,6 +104,15 @@ def test_no_key_is_asked_for_where_none_is_used_and_one_that_comes_later_is_take
         }
 
 
+def test_the_schedule_is_the_commands_own_each_time(cloud: Cloud) -> None:
+    assert cloud.setup(SCHEDULE="*/5 * * * *").returncode == 0
+    assert cloud.made["minute"]["daily-recap-every-minute"]["schedule"] == "*/5 * * * *"
+    cloud.again()
+    cloud.resume()
+    assert cloud.setup().returncode == 0
+    assert cloud.made["minute"]["daily-recap-every-minute"]["schedule"] == "* * * * *"
+
+
 def _job_environment(cloud: Cloud) -> dict[str, Any]:
     inner = cloud.made["jobs"]["daily-recap"]["spec"]["template"]["spec"]["template"]["spec"]
     return {one["name"]: one.get("valueFrom", one.get("value")) for one in inner["containers"][0]["env"]}
@@ -186,6 +197,20 @@ def test_each_command_of_the_job_runs(stage: Stage) -> None:
         assert (finished.code in (0, 1), bool(finished.out)) == (True, True), (line, finished.err)
         assert [one["event"] for one in finished.events if one["event"] in ("recap.defect", "recap.trouble")] == []
         assert "Traceback" not in finished.err
+
+
+@on_firestore
+def test_the_pages_query_switches_on_a_share_of_the_users_and_nobody_who_has_chosen(stage: Stage) -> None:
+    off = {"time_zone": "UTC", "daily_summary_hour_local": 20}
+    for uid, user in {"9": off, "Ann": off, "Bo": off | {"daily_summary_enabled": False}, "Bz": off, "Cy": off}.items():
+        stage.world.put_user(uid, user, {}, {})
+    [query] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    project = stage.world.env()["GOOGLE_CLOUD_PROJECT"]
+    subprocess.run([sys.executable, "-c", query.replace("my-app", project)], env=stage.env(), check=True, timeout=60)
+    switched = {
+        uid: (stage.world.user(uid) or {}).get("daily_summary_enabled") for uid in ("9", "Ann", "Bo", "Bz", "Cy")
+    }
+    assert switched == {"9": None, "Ann": True, "Bo": False, "Bz": True, "Cy": None}
 
 
 @needs_gcloud
