@@ -113,7 +113,8 @@ def _talks(number: int, now: datetime) -> dict[str, Doc]:
                 "events": [],
             },
             "transcript_segments": [
-                {"text": text, "is_user": not who} | ({"speaker_name": who} if who else {}) for who, text in talk["turns"]
+                {"text": text, "is_user": not name} | ({"speaker_name": name} if name else {})
+                for name, text in talk["turns"]
             ],
         }
     return talks
