@@ -21,7 +21,7 @@ LEAST_SECONDS = 60  # that a task of a Cloud Run job is billed for
 REDIS_STANDARD, REDIS_BASIC = Decimal("0.064"), Decimal("0.049")  # a GB-hour; 1 GB is the smallest
 SECRET_ACCESS, FREE_ACCESSES, SECRETS = Decimal("0.000003"), 10_000, 2
 SCHEDULER_JOB = Decimal("0.10")
-READ, WRITE, DELETE = Decimal("0.0000006"), Decimal("0.0000018"), Decimal("0.0000002")
+READ, WRITE, DELETE = Decimal("0.0000003"), Decimal("0.0000009"), Decimal("0.0000001")  # twice that in a multi-region
 SMALL_VM, DISK, ADDRESS = (
     Decimal("0.016751"),
     Decimal("0.40"),
@@ -108,8 +108,8 @@ Cheaper, from the least change to the largest:
 
 ## Each user
 
-A thousand users cost {firestore} of Firestore a month, and {llm} of the LLM at its default. From some ten thousand
-users on the LLM is nearly all of it.
+A thousand users cost {firestore} of Firestore a month (twice that in a multi-region as `nam5` or `eur3`), and {llm} of
+the LLM at its default. At ten thousand users the LLM is more than all the rest, from a hundred thousand on nine tenths.
 
 | a recap | USD | a month for 1,000 users |
 |---|---|---|
