@@ -242,19 +242,19 @@ def _account(evening: Evening, day: date, pushed_at_kill: int, pushed_at_freeze:
     sent, pushes = _audit(evening, day), evening.pushes()
     lost = USERS - len(sent.keys() & set(pushes))
     print(f"\n$ {PYTHON} job.py audit --date {day}\n{evening.job('audit', '--date', f'{day}')}")
-    repeated = [(index, uid) for index, uid in enumerate(pushes) if uid in pushes[:index]]
+    repeated = [uid for index, uid in enumerate(pushes) if uid in pushes[:index]]
     print(f"{len(sent)} sent, {lost} lost, {counted(len(repeated), 'repeat')}.")
-    for _, uid in repeated:
+    for uid in repeated:
         first = pushes.index(uid)
         why = KILLED if first < pushed_at_kill else FROZEN if first < pushed_at_freeze else STALLED
         print(f"  {uid} was pushed to twice: {why.format(stale=SCALED['RECAP_SENDING_STALE_SECONDS'])}")
     if repeated:
         print("  The second has the same text and collapse id: a phone shows one of the two.")
-    unlisted = {uid for _, uid in repeated if sent.get(uid, PLAIN) <= PLAIN}
+    unlisted = {uid for uid in repeated if sent.get(uid, PLAIN) <= PLAIN}
     if lost or unlisted:
         print(f"That should never happen. Keep {evening.folder}, and report it.", file=sys.stderr)
         return 1
-    look_at = repeated[0][1] if repeated else pushes[0]
+    look_at = repeated[0] if repeated else pushes[0]
     print(f"Look yourself: RECAP_DATA_DIR={evening.folder} {PYTHON} job.py why {look_at} {day}")
     return 0
 
@@ -305,7 +305,10 @@ def main() -> int:
         except KeyboardInterrupt:
             print("Stopped; no process is left.", file=sys.stderr)
             return 130
-        except (FileExistsError, TimeoutError, subprocess.SubprocessError) as error:
+        except FileExistsError:
+            print(f"{folder} is there already, and is no demo's; name another with --folder.", file=sys.stderr)
+            return 1
+        except (TimeoutError, subprocess.SubprocessError) as error:
             print(f"The demo could not be played ({error}); see {folder / 'runs.log'}.", file=sys.stderr)
             return 1
     return 1

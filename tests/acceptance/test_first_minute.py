@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -55,6 +56,36 @@ def test_the_demo_shows_each_user_sent_and_nobody_lost(tmp_path: Path) -> None:
     assert re.search(r"^sent +40\b", done.stdout, re.MULTILINE)  # by the audit's own words
     assert not (tmp_path / "own").exists()
     assert not _processes_of(folder)
+
+
+def test_a_demo_beside_another_waits_and_a_folder_that_is_no_demos_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "evening"
+    with (tmp_path / "evening.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        beside = _demo(folder)
+    assert (beside.returncode, beside.stderr) == (1, f"Another demo is at work in {folder}; wait for its end.\n")
+    (folder / "letters").mkdir(parents=True)
+    refused = _demo(folder)
+    assert (refused.returncode, f"{folder} is there already" in refused.stderr) == (1, True)
+    assert list(folder.iterdir()) == [folder / "letters"]
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_that_is_stopped_leaves_no_process_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "evening"
+    command = [sys.executable, "-u", "-m", "demo", "--folder", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert any("SIGSTOP" in line for line in demo.stdout)  # one of its runs is frozen
+        demo.terminate()
+        demo.stdout.read()
+    assert demo.returncode == 1
+    assert _processes_of(folder) == []
+
+
+def _demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "demo", "--folder", str(folder)]
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
 
 
 def test_the_first_run_ends_with_a_recap_and_three_lines_and_the_second_is_one(tmp_path: Path) -> None:
