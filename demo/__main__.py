@@ -301,7 +301,7 @@ def main() -> int:
             print(f"Another demo is at work in {folder}; wait for its end.", file=sys.stderr)
             return 1
         except OutOfLuck:
-            print("This machine stalled, and a run had ended before it could be struck; once more.")
+            print("This machine stalled, and a run had ended before it could be struck. From the start:")
         except KeyboardInterrupt:
             print("Stopped; no process is left.", file=sys.stderr)
             return 130
@@ -311,6 +311,7 @@ def main() -> int:
         except (TimeoutError, subprocess.SubprocessError) as error:
             print(f"The demo could not be played ({error}); see {folder / 'runs.log'}.", file=sys.stderr)
             return 1
+    print("It stalled three times; try again when this machine has less to do.", file=sys.stderr)
     return 1
 
 
