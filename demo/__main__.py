@@ -30,7 +30,8 @@ from demo import PYTHON, counted
 from notifications.adapters.local.embedded_redis import EmbeddedRedis
 from notifications.adapters.local.samples import sample
 from notifications.domain.schedule import Slot, latest_slot, zone
-from notifications.settings import ON_A_PLATFORM, OUR_PREFIXES
+from notifications.settings import ON_A_PLATFORM
+from notifications.variables import OUR_PREFIXES
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ".recap-demo"
