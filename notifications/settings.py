@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from notifications.domain.errors import ConfigFault
-from notifications.domain.text import clean, is_loopback, printable
+from notifications.domain.text import LOOPBACK, clean, is_loopback, printable
 from notifications.limits import WHOLE, Limits, limits
 
 REDIS_OPTIONS = ("cluster",)
@@ -30,6 +30,7 @@ MAX_TASKS = 10_000
 MAX_STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
+CHANNELS = ("fcm", "webhook", "email")
 HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*|[0-9a-f:]+", re.ASCII)
 EMAIL_FROM = re.compile(r"(?:[^<>@]{1,100}<)?[\w.+-]{1,64}@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+>?", re.ASCII)
 MIN_SECRET_LENGTH = 32
@@ -37,6 +38,7 @@ OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
     *("RECAP_SMTP_URL", "RECAP_EMAIL_FROM", "RECAP_UNSUBSCRIBE_URL", "RECAP_UNSUBSCRIBE_SECRET"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
+    *("RECAP_CHANNELS", "RECAP_WEBHOOK_URL", "RECAP_WEBHOOK_SECRET"),
 )
 OUR_PREFIXES = (  # of the variables that this job reads
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
@@ -70,6 +72,9 @@ class Settings:
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
+    named_channels: tuple[str, ...] = ()  # of RECAP_CHANNELS; empty: those that are set
+    webhook_url: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)  # set: recaps also go out by mail
     email_from: str = ""  # an address, or `name <address>`
     unsubscribe_url: str = ""
@@ -103,15 +108,27 @@ class Settings:
         real = self.firestore_emulator is None or bool(self.credentials_file)
         return self.fcm_is_loopback or (self.firestore and real)
 
-    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
-        """The channels in use, in the order of their names here. `pretends_time`: with `--now`."""
-        outside = ("email",) if self.smtp_url and not pretends_time else ()
-        return ("fcm" if self.fcm else "outbox", *outside)
-
     @property
     def store_is_local(self) -> bool:
         """Whether the store is local or an emulator's. Only then may `--now` really send."""
         return not self.firestore or self.firestore_emulator is not None
+
+    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
+        """The channels in use, in their order; never none. The outbox stands in for FCM where that is not set.
+
+        `pretends_time`: with `--now`. See `may_reach_out` for channels to other machines.
+        """
+        found = ["fcm" if self.fcm else "outbox"] if "fcm" in (self.named_channels or CHANNELS) else []
+        for name, server in {"webhook": self.webhook_url, "email": self.smtp_url}.items():
+            is_chosen = name in self.named_channels or (not self.named_channels and server is not None)
+            is_here = server is not None and urlsplit(server).hostname in LOOPBACK
+            if is_chosen and (is_here or self.may_reach_out(name, pretends_time=pretends_time)):
+                found.append(name)
+        return tuple(found) or ("outbox",)
+
+    def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
+        """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
+        return not pretends_time and (channel in self.named_channels or not self.store_is_local)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -141,8 +158,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        named_channels=env.names("RECAP_CHANNELS", CHANNELS),
+        webhook_url=env.get("RECAP_WEBHOOK_URL") if env.http_url("RECAP_WEBHOOK_URL") else None,
+        webhook_secret=env.get("RECAP_WEBHOOK_SECRET"),
         smtp_url=_smtp_url(env.header("RECAP_SMTP_URL")),
-        email_from=_email_from(env.get("RECAP_EMAIL_FROM", "")),
+        email_from=env.get("RECAP_EMAIL_FROM", ""),
         unsubscribe_url=env.http_url("RECAP_UNSUBSCRIBE_URL") or "",
         unsubscribe_secret=env.header("RECAP_UNSUBSCRIBE_SECRET") or "",
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
@@ -194,6 +214,14 @@ class _Env(dict[str, str]):
             raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
         return text
 
+    def names(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in self[name].split(",")) if name in self else ()
+        if not set(found) <= set(choices):
+            raise ConfigFault(
+                f"{name} is {printable(self[name], 40)!r}; set it to some of {', '.join(choices)}, with commas between."
+            )
+        return found
+
     def header(self, name: str) -> str | None:
         """Read a value that is sent in a header or an address: visible ASCII on one line. It is never shown."""
         text = self.get(name)
@@ -229,10 +257,14 @@ def _check_together(settings: Settings) -> None:
             f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
             "the first index is 0."
         )
-    if urlsplit(settings.fcm_base_url).scheme == "http" and not settings.fcm_is_loopback:
-        raise ConfigFault("FCM_BASE_URL is http:// to another machine, where others can read along; write https://.")
+    ours = {"FCM_BASE_URL": settings.fcm_base_url, "RECAP_WEBHOOK_URL": settings.webhook_url or ""}
+    for name, url in (ours | {"RECAP_UNSUBSCRIBE_URL": settings.unsubscribe_url}).items():
+        if urlsplit(url).scheme == "http" and not is_loopback(url):
+            raise ConfigFault(f"{name} is http:// to another machine, where others can read along; write https://.")
     if settings.fcm_base_url != Settings.fcm_base_url and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT; set the project whose devices these are.")
+    if (settings.webhook_url is None) is not (settings.webhook_secret is None):
+        raise ConfigFault("Of RECAP_WEBHOOK_URL and RECAP_WEBHOOK_SECRET one is set; set both, or neither.")
     real = settings.firestore and settings.firestore_emulator is None
     if not real and not settings.on_platform:
         return
@@ -252,11 +284,12 @@ def _check_together(settings: Settings) -> None:
 
 def _check_email(settings: Settings) -> None:
     needed = (settings.smtp_url, settings.email_from, settings.unsubscribe_url, settings.unsubscribe_secret)
-    if any(needed) and not all(needed):
+    if (any(needed) or "email" in settings.named_channels) and not all(needed):
         names = "RECAP_SMTP_URL, RECAP_EMAIL_FROM, RECAP_UNSUBSCRIBE_URL and RECAP_UNSUBSCRIBE_SECRET"
         raise ConfigFault(f"Mails need {names}; set the missing ones, or unset all.")
-    if urlsplit(settings.unsubscribe_url).scheme == "http" and not is_loopback(settings.unsubscribe_url):
-        raise ConfigFault("RECAP_UNSUBSCRIBE_URL is http://, which mailboxes do not ask; write https://.")
+    text = settings.email_from
+    if text and (not EMAIL_FROM.fullmatch(text) or ("<" in text) != (">" in text) or not text.isprintable()):
+        raise ConfigFault("RECAP_EMAIL_FROM is no mail address; write recap@example.com, or Recap <recap@example.com>.")
     if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
         raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")
 
@@ -264,18 +297,12 @@ def _check_email(settings: Settings) -> None:
 def _smtp_url(url: str | None) -> str | None:
     """Check the relay's URL. No part of it is shown: any may belong to a password not encoded."""
     parts = _split(url or "smtp://none")
-    if parts is None or parts.scheme not in ("smtp", "smtps") or not HOST.fullmatch(parts.hostname or ""):
-        raise ConfigFault("RECAP_SMTP_URL is malformed; write smtp://user:password@host:587, or smtps://….")
-    if parts.path.strip("/") or parts.query or parts.fragment or bool(parts.username) != bool(parts.password):
-        wish = "write a # / ? : or @ of them as %23, %2F, %3F, %3A or %40"
-        raise ConfigFault(f"RECAP_SMTP_URL needs a user and a password, or neither; {wish}.")
+    is_relay = parts and parts.scheme in ("smtp", "smtps") and HOST.fullmatch(parts.hostname or "")
+    rest = parts and parts.path.strip("/") + parts.query + parts.fragment
+    if parts is None or not is_relay or rest or bool(parts.username) != bool(parts.password):
+        wish = "write smtp://user:password@host:587, and a # / ? : or @ of the password as %23, %2F, %3F, %3A or %40"
+        raise ConfigFault(f"RECAP_SMTP_URL can't be read; {wish}; or smtps://….")
     return url
-
-
-def _email_from(text: str) -> str:
-    if text and (not EMAIL_FROM.fullmatch(text) or ("<" in text) != (">" in text) or not text.isprintable()):
-        raise ConfigFault("RECAP_EMAIL_FROM is no mail address; write recap@example.com, or Recap <recap@example.com>.")
-    return text
 
 
 def _database(name: str) -> str:
