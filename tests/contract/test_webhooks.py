@@ -241,6 +241,18 @@ def test_a_body_is_at_most_20_kilobytes_of_json_and_names_what_it_leaves_out() -
     assert half["data"]["recap"]["overview"] == "half ? a letter"
 
 
+def test_the_event_on_the_channels_page_has_the_parts_of_a_real_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
+    shown, real = json.loads(page.partition("```json\n")[2].partition("```")[0]), json.loads(body_of(FULL, RECAP))
+    assert (list(shown), list(shown["data"])) == (list(real), list(real["data"]))
+    assert set(shown["data"]["recap"]) == set(RECAP)
+    assert [shown["data"]["recap"][name][0].keys() for name in ("highlights", "action_items")] == [
+        RECAP[name][0].keys() for name in ("highlights", "action_items")
+    ]
+    codes = ("url_refused", "no_secret", "secret_malformed", "address_refused", "host_silent")
+    assert [code for code in codes if f"`{code}`" not in page] == []
+
+
 # Whom it goes to.
 
 
