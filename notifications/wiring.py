@@ -234,4 +234,11 @@ async def _webhook(settings: Settings, show: Show, pretends_time: bool) -> Chann
     return webhook.connect(settings.webhook_url, settings.webhook_secret, settings.limits.concurrency, users=users)
 
 
-CHANNELS = {"fcm": _fcm, "outbox": _outbox, "webhook": _webhook}
+async def _email(settings: Settings, show: Show, pretends_time: bool) -> Channel:
+    from notifications.adapters.channels import email
+
+    page, secret = settings.unsubscribe_url, settings.unsubscribe_secret
+    return email.connect(settings.smtp_url or "", settings.email_from, page, secret)
+
+
+CHANNELS = {"fcm": _fcm, "outbox": _outbox, "webhook": _webhook, "email": _email}
