@@ -18,7 +18,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -57,7 +57,22 @@ SCALED = {  # a minute of the protocol is a second or two; each stays in its rel
 PLAIN = {"stored", "due", "sent"}  # what audit says of a day on which nothing happened
 KILLED = "run 1 was killed after the push and before it was recorded (R1)"
 FROZEN = "run 2 was frozen between the push and its record (R3)"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STALLED = "a run stood still for over {stale} s around the push (R3)"
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off the signals that end the demo until the block's end."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            os.kill(os.getpid(), came[0])
 
 
 class OutOfLuck(Exception):
@@ -83,24 +98,22 @@ class Evening:
 
     def job(self, *arguments: str) -> str:
         """Run a command to its end. Returns its stdout. Raises CalledProcessError if it could not do its work."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "job.py"), *arguments],
-            env=self._env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode not in (0, 1):
-            raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
-        return done.stdout
+        run = self._start(arguments, self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = run.communicate()
+        if run.returncode not in (0, 1):
+            raise subprocess.CalledProcessError(run.returncode, run.args, out, err)
+        return out.decode()
 
     def start(self, *, slowly: bool) -> subprocess.Popen[bytes]:
         """Start a tick. `slowly`: users begin GAP_SECONDS apart, so that it can be struck in their midst."""
         env = self._env | ({"RECAP_START_GAP_SECONDS": GAP_SECONDS} if slowly else {})
         with (self.folder / "runs.log").open("ab") as log:
-            run = subprocess.Popen([sys.executable, str(ROOT / "job.py")], env=env, stdout=log, stderr=log)
-        self._runs.append(run)
-        return run
+            return self._start((), env, stdout=log, stderr=log)
+
+    def _start(self, arguments: Sequence[str], env: dict[str, str], **streams: Any) -> subprocess.Popen[bytes]:
+        with undisturbed():  # a process that is not in the list yet would be left behind
+            self._runs.append(subprocess.Popen([sys.executable, str(ROOT / "job.py"), *arguments], env=env, **streams))
+        return self._runs[-1]
 
     def start_until_it_pushes(self, count: int) -> subprocess.Popen[bytes]:
         """Start ticks as a scheduler does, until one of them has made that many pushes; it is still at work.
