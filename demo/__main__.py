@@ -289,13 +289,15 @@ def demonstrate(folder: Path) -> int:
     """One evening, with a server for the claims that outlives each run."""
     with asyncio.Runner() as runner:
         redis = EmbeddedRedis(folder)
-        runner.run(redis.__aenter__())
         evening = Evening(folder, redis.url)
         try:
+            with undisturbed():
+                runner.run(redis.__aenter__())
             return play(evening)
         finally:
-            evening.end_all()
-            runner.run(redis.__aexit__(None, None, None))
+            with undisturbed():
+                evening.end_all()
+                runner.run(redis.__aexit__(None, None, None))
 
 
 def main() -> int:
