@@ -33,6 +33,7 @@ TIERS = ("auto", "default", "flex", "priority")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
+    "RECAP_LAYOUT",
 )
 OUR_PREFIXES = (  # of the variables that this job reads
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
@@ -63,6 +64,7 @@ class Settings:
     summarizer: str = "auto"
     fallback: str = "extract"
     push_text: str = "recap"  # what a push shows: recap, headline or none
+    layout: Path | None = None  # of the app's documents; None: that of docs/documents.md
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
@@ -126,6 +128,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         push_text=env.choice("RECAP_PUSH_TEXT", ("recap", "headline", "none")) or Settings.push_text,
         summarizer=env.choice("RECAP_SUMMARIZER", ("auto", "extract")) or Settings.summarizer,
         store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
+        layout=Path(env["RECAP_LAYOUT"]) if "RECAP_LAYOUT" in env else None,
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),

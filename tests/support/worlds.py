@@ -16,6 +16,7 @@ from notifications.adapters.local.sqlite import SqliteStore
 from notifications.adapters.local.sqlite import file as sqlite
 from notifications.adapters.stores import firestore
 from notifications.adapters.stores.documents import moment
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.claim import environment_of
 from notifications.domain.delivery import LedgerRules
 from notifications.ports import Store
@@ -123,14 +124,14 @@ class SqliteWorld:
         (folder / "created").write_text(LONG_AGO.isoformat())  # no sample users
         (folder / "environment").write_text(made := uuid.uuid4().hex[:16])
         self.environment = environment_of("folder", made)
-        self.db = sqlite.open_file(folder / "recap.sqlite3")
+        self.db = sqlite.open_file(folder / "recap.sqlite3", read_layout(None))
 
     def env(self) -> dict[str, str]:
         return {"RECAP_DATA_DIR": str(self.folder)}
 
     def put_user(self, uid: str, doc: Doc, tokens: Mapping[str, str], talks: Mapping[str, Doc]) -> None:
         devices = {key: {"token": token} for key, token in tokens.items()}
-        sqlite.put(self.db, uid, doc, {"fcm_tokens": devices, "conversations": talks})
+        sqlite.put(self.db, read_layout(None), uid, doc, devices, talks)
         self.make_old(uid)
 
     def make_old(self, uid: str, at: datetime = LONG_AGO) -> None:
@@ -141,7 +142,7 @@ class SqliteWorld:
             self.db.execute("UPDATE users SET created_at = ?, updated_at = ? WHERE uid = ?", row)
 
     def update_user(self, uid: str, changes: Doc) -> None:
-        sqlite.put(self.db, uid, (self.user(uid) or {}) | changes, {})
+        sqlite.put(self.db, read_layout(None), uid, (self.user(uid) or {}) | changes, {}, {})
 
     def delete_user(self, uid: str) -> None:
         self.db.execute("DELETE FROM users WHERE uid = ?", (uid,))
@@ -188,7 +189,7 @@ class SqliteWorld:
     def put_talk(self, uid: str, key: str, doc: Doc) -> None:
         user = self.user(uid)
         assert user is not None
-        sqlite.put(self.db, uid, user, {"conversations": {key: doc}})
+        sqlite.put(self.db, read_layout(None), uid, user, {}, {key: doc})
 
     def close(self) -> None:
         self.db.close()
@@ -197,8 +198,10 @@ class SqliteWorld:
 async def connect(world: World, rules: LedgerRules = RULES) -> Store:
     """A store over the world's documents."""
     if isinstance(world, FirestoreWorld):
-        return await firestore.connect(world.project, "(default)", world.host, rules, timedelta(seconds=60))
+        return await firestore.connect(
+            world.project, "(default)", world.host, rules, timedelta(seconds=60), read_layout(None)
+        )
     if isinstance(world, MemoryWorld):
         return MemoryStore(world.documents, rules)
     assert isinstance(world, SqliteWorld)
-    return SqliteStore(world.folder / "recap.sqlite3", rules)
+    return SqliteStore(world.folder / "recap.sqlite3", rules, read_layout(None))
