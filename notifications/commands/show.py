@@ -43,7 +43,7 @@ async def _show(store: Store, uid: str, days: list[date]) -> int:
     for day in days:
         doc = await store.summary_document(uid, day, ledgers[day].summary_id if day in ledgers else "")
         if doc is not None:
-            say(f"{uid}, {day}")
+            say(f"{store.user_path.format(uid=uid)}, {day}")
             say("")
             say_recap(doc)
             return 0

@@ -38,7 +38,7 @@ def test_show_prints_the_whole_recap(stage: Stage) -> None:
     assert shown.code == 0
     check_readable(shown.out)
     lines = shown.out.splitlines()
-    assert lines[0] == f"users/ann/daily_summaries, {slot.recap_date}"
+    assert lines[0] == f"users/ann, {slot.recap_date}"
     assert "🌤️ A day of ann, first take" in lines
     assert "You talked about ann, first take and more. It went well." in lines
     assert lines[lines.index("💬 Talk") + 1] == "   A good one."
@@ -124,7 +124,7 @@ def test_without_a_uid_the_last_of_the_outbox_is_shown(tmp_path: Path) -> None:
     pushed = json.loads((tmp_path / ".recap" / "outbox.jsonl").read_text().splitlines()[-1])
     shown = bare(tmp_path, "show")
     assert shown.returncode == 0
-    assert shown.stdout.startswith(f"users/{pushed['uid']}/daily_summaries")
+    assert shown.stdout.startswith(f"users/{pushed['uid']}, ")
     assert "Made of the day's own sentences, by no LLM." in shown.stdout
 
 

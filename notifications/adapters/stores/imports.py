@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from notifications.adapters.stores import documents
@@ -54,6 +55,11 @@ def _tops(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
+@cache
+def _fields_of_conversation(layout: Layout) -> list[str]:
+    return _tops([*layout.conversation_fields, TRANSCRIPT, *filter(None, [layout.owner])])
+
+
 def _listed(name: str, docs: Mapping[str, object]) -> Iterator[tuple[str, str, Doc]]:
     for key, doc in docs.items():
         where = f"{name}/{key}"
@@ -82,8 +88,7 @@ def _device(layout: Layout, where: str, doc: Doc) -> Doc:
 def _conversation(layout: Layout, uid: str, where: str, doc: Doc) -> Doc:
     in_ms = layout.created_at_is == "ms"
     doc = _parsed(where, doc, [*INSTANTS[1:], *([] if in_ms else [layout.created_at])])
-    fields = _tops([*layout.conversation_fields, TRANSCRIPT, *filter(None, [layout.owner])])
-    _refuse_near_misses(where, doc, fields)
+    _refuse_near_misses(where, doc, _fields_of_conversation(layout))
     if documents.created_at(layout, doc) is None:
         how = "write it in milliseconds since 1970" if in_ms else HOW
         raise Malformed(f"{where}: {layout.created_at} is missing{', or is no number' if in_ms else ''}; {how}.")

@@ -179,9 +179,10 @@ def _line(text: str, table: str, key: str) -> int:
 
 def value_at(doc: object, name: str) -> Any:
     """The value at a dotted name; None if there is none."""
-    for part in name.split("."):
-        doc = doc.get(part) if isinstance(doc, Mapping) else None
-    return doc
+    if "." not in name:
+        return doc.get(name) if isinstance(doc, Mapping) else None
+    first, _, rest = name.partition(".")
+    return value_at(doc.get(first), rest) if isinstance(doc, Mapping) else None
 
 
 def with_value(doc: Mapping[str, Any], name: str, value: object) -> dict[str, Any]:
