@@ -183,6 +183,10 @@ class FirestoreStore(TransactionalLedger):
         removal = {documents.LEGACY_TOKEN: firestore.DELETE_FIELD}
         return unchanged and await self._update(user.reference, removal, user.update_time)
 
+    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        user = await self._read(self._user(uid), documents.ADDRESS_FIELDS)
+        return documents.addresses_from(user.to_dict())
+
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         query = (
             self._user(uid)
