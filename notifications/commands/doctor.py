@@ -53,7 +53,8 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         ok.append(await _try_llm("the LLM", services.summarizer, now))
         if services.verifier is not services.summarizer and services.verifier is not None:
             ok.append(await _try_llm("the second look's LLM", services.verifier, now))
-        ok.append(await _checked(f"push{services.push.aside}", services.push.check()))
+        for channel in services.channels:
+            ok.append(await _checked(f"push{channel.aside}", channel.check()))
     return 0 if all(ok) else 1
 
 

@@ -54,7 +54,7 @@ class UserDay:
             "stored": self.summaries > 0,
             "duplicate_summaries": self.summaries > 1,
             "duplicate_pushes": ledger is not None and ledger.repeats > 0,
-            "pushed_again": ledger is not None and ledger.tries > 1,  # an earlier push may have been accepted
+            "pushed_again": ledger is not None and ledger.may_repeat,
             "invisible": self.listed.user is None,
             "due": self.state not in (None, UNKNOWN),
         }

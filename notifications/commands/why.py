@@ -161,10 +161,8 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
     store = run.services.store
-    if document is not None:
-        _say(f"document: not seen by the job: {document.flaw}")
-    else:
-        _say(f"document: {store.user_path.format(uid=uid)} does not exist.")
+    path = store.user_path.format(uid=uid)
+    _say(f"document: not seen by the job: {document.flaw}" if document else f"document: {path} does not exist.")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
@@ -283,8 +281,10 @@ def ledger_line(ledger: Ledger) -> str:
         phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
     if ledger.reason:
         phrases.append(f"the last failure: {ledger.reason}")
-    if ledger.tries:
-        phrases.append("1 try" if ledger.tries == 1 else f"{ledger.tries} tries")
+    if died := ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT)):
+        phrases.append(f"{several(died, 'run')} died while sending it")
+    if ledger.unanswered:
+        phrases.append(f"an answer was missing {several(ledger.unanswered, 'time')}")
     if ledger.devices:
         phrases.append(_answers(ledger.devices))
     if ledger.sent_at:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -20,9 +20,10 @@ from notifications.domain.errors import (
     Malformed,
     StoreDown,
 )
-from notifications.domain.model import DayState, Device, Ledger
+from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
+from notifications.domain.target import Recipient, Target, without_gone
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
@@ -30,6 +31,14 @@ from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Whom a recap is for, and where it is delivered."""
+
+    recipient: Recipient
+    targets: list[Target]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,11 @@ class Day:
         return self.claim_reply.now + self.run.offset + self.elapsed
 
     @property
+    def redis_now(self) -> datetime:
+        """Redis TIME, which `--now` does not move."""
+        return self.now - self.run.offset
+
+    @property
     def late(self) -> bool:
         """Whether a push sent now comes so long after the slot that it must be silent."""
         return self.now - self.slot > timedelta(minutes=self.run.services.limits.quiet_after_minutes)
@@ -107,11 +121,20 @@ class Day:
             hour=user.hour,
         )
 
-    async def read_devices(self) -> list[Device]:
-        """Read the user's devices; malformed ones are only counted. Raises StoreDown."""
-        devices, malformed = await self.run.read_breaker.watch(self.run.services.store.devices(self.uid))
+    async def read_targets(self, user: User | None, before: Sequence[Ledger] = (), language: str | None = None) -> To:
+        """Read where the user's recap is delivered; what is malformed is only counted. Raises StoreDown.
+
+        `before`: the ledgers of the days before, whose dead addresses are left out. `language`: the recap's.
+        """
+        run, store = self.run, self.run.services.store
+        devices, malformed = await run.read_breaker.watch(store.devices(self.uid))
         self._count_malformed("devices", malformed)
-        return devices
+        addresses: Mapping[str, Mapping[str, str]] = {}
+        if run.pusher.has_addresses:
+            addresses = await run.read_breaker.watch(store.addresses(self.uid))
+        zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
+        recipient = Recipient(self.uid, devices, addresses, zone, spoken)
+        return To(recipient, without_gone(run.pusher.targets(recipient), before))
 
     async def read_conversations(self, ledgers: Ledgers) -> DayInput:
         """Read the conversations that no recap has used yet; count malformed and encrypted ones. Raises StoreDown."""

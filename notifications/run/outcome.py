@@ -85,7 +85,8 @@ class Counts:
     skipped: Counter[str] = field(default_factory=Counter)
     swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
     extracts: int = 0  # recaps that the LLM did not write
-    pushes: int = 0
+    pushes: int = 0  # requests that left, by all channels
+    by_channel: dict[str, Counter[PushResult]] = field(default_factory=dict)  # targets, by what came of them
     pushes_refused: int = 0  # permanently, for a reason that only a person can fix
     tokens_deleted: int = 0
     malformed: int = 0
@@ -127,6 +128,10 @@ class Counts:
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "usd": self.micro_usd / MICROS,
             "skipped_by_reason": dict(self.skipped),
+            "by_channel": {
+                name: {result.value: count for result, count in results.items()}
+                for name, results in self.by_channel.items()
+            },
         }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.documents import (
     PART_KEPT,
     kept_to,
@@ -107,11 +107,11 @@ class MemoryStore(TransactionalLedger):
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
-        found, malformed = documents.devices_from(
+        found, malformed = recipients.devices_from(
             self._layout, ((key, document.doc, document.updated) for key, document in kept)
         )
         user = self._kept.users.get(uid)
-        return documents.select_devices(found, user.doc if user else None), malformed
+        return recipients.select_devices(found, user.doc if user else None), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         if device.key is not None:
@@ -125,6 +125,10 @@ class MemoryStore(TransactionalLedger):
             return False
         del user.doc[LEGACY_TOKEN]
         return True
+
+    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        user = self._kept.users.get(uid)
+        return recipients.addresses_from(user.doc if user else None)
 
     def _ledgers(self, uid: str) -> dict[date, Ledger]:
         kept = self._kept.collection(uid, LEDGERS)

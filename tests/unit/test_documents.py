@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.imports import check_user, mend_user
 from notifications.adapters.stores.layout import read_layout
 from notifications.domain.errors import Malformed
@@ -378,20 +378,23 @@ def test_devices_are_read_each_on_its_own() -> None:
         Device("", "l", 12, "f4"),
         Device("t5", "m", 13),
     ]
-    assert documents.devices_from(LAYOUT, found) == (read, 7)
+    assert recipients.devices_from(LAYOUT, found) == (read, 7)
 
 
 def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() -> None:
     twice = [Device("t1", "a", 1), Device("t2", "b", 2), Device("t1", "c", 3)]
-    assert documents.select_devices(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
+    assert recipients.select_devices(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
     fids = [Device("", "a", 1, "f1"), Device("t1", "b", 2, "f1"), Device("t1", "c", 3), Device("", "d", 4, "f2")]
-    assert documents.select_devices(fids, None) == [fids[1], fids[3]]  # who shares a token or a fid is one installation
+    assert recipients.select_devices(fids, None) == [
+        fids[1],
+        fids[3],
+    ]  # one installation
     alike = [Device("x", "a", 1), Device("", "b", 2, "x")]
-    assert documents.select_devices(alike, None) == alike
+    assert recipients.select_devices(alike, None) == alike
     renewed = [Device("t1", "a", 1, "f1"), Device("t2", "b", 2, "f1")]
-    assert documents.select_devices(renewed, None) == [renewed[1]]
-    assert documents.select_devices([], {"fcm_token": "old"}) == [Device("old", None, "old")]
-    assert [documents.select_devices([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [
+    assert recipients.select_devices(renewed, None) == [renewed[1]]
+    assert recipients.select_devices([], {"fcm_token": "old"}) == [Device("old", None, "old")]
+    assert [recipients.select_devices([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [
         []
     ] * 4
 

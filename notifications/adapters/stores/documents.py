@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,7 +16,7 @@ from notifications.adapters.stores.conversation_text import (
     text,
     transcript,
 )
-from notifications.adapters.stores.layout import FID, LEGACY_TOKEN, Layout, value_at
+from notifications.adapters.stores.layout import Layout, value_at
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
     FIRST_YEAR,
@@ -25,8 +25,8 @@ from notifications.domain.model import (
     Cited,
     Conversation,
     DayState,
-    Device,
     Ledger,
+    OpenTarget,
     Place,
     Summary,
     Turn,
@@ -47,14 +47,13 @@ Facts = tuple[Cited, ...]  # what the LLM noted of one part of a long day
 
 UNDER_WAY = ("in_progress", "processing")  # `status` while the app still writes it; a `deferred` one may stay so
 EPOCH, MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
 MAX_FIGURE = 10**12  # no real number in a ledger is higher
 MAX_ID = 300  # characters of a summary's id that a push carries
 PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
-LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_COUNTS = ("seq", "tries", "unanswered", "repeats", "failures", "crashes", "tokens")
 LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source")
+LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source", "recap_hash")
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
@@ -209,61 +208,6 @@ def _strict_moment(value: object) -> datetime | None:
     return datetime.fromtimestamp(parsed.timestamp(), UTC).replace(microsecond=parsed.microsecond)
 
 
-def device_from(layout: Layout, key: str, doc: object, version: object) -> Device | None:
-    """The device; None if the document holds neither token nor fid. Raises Malformed if it has no good one."""
-    if not isinstance(doc, Mapping):
-        raise Malformed(f"device {key} is not a map.")
-    ids, flaw = {}, None
-    for kind, name in (("token", layout.token), ("fid", FID)):
-        try:
-            ids[kind] = _token(value_at(doc, name))
-        except Malformed as malformed:
-            flaw = malformed
-    device = Device(ids.get("token", ""), key, version, ids.get("fid", ""))
-    if flaw is not None and not device.ids:
-        raise flaw
-    return device if device.ids else None
-
-
-def devices_from(layout: Layout, rows: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
-    """The devices of (key, document, version), and how many documents were malformed."""
-    devices, malformed = [], 0
-    for row in rows:
-        try:
-            device = device_from(layout, *row)
-        except Malformed:
-            malformed += 1
-        else:
-            devices += [device] if device else []
-    return devices, malformed
-
-
-def _token(value: object) -> str:
-    try:
-        token = text(value)
-    except UnicodeEncodeError:
-        raise Malformed("a device's token holds half of a surrogate pair.") from None
-    if len(token) > MAX_TOKEN_LENGTH or not token.isprintable() or " " in token:
-        raise Malformed("a device's token is no token.")
-    return token
-
-
-def select_devices(devices: list[Device], user: object) -> list[Device]:
-    """Each token and each fid once: the document with both counts, else the last; the legacy field if there is none."""
-    if not devices:
-        try:
-            legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
-        except Malformed:
-            legacy = ""
-        return [Device(legacy, None, legacy)] if legacy else []
-    kept: dict[tuple[str, str], int] = {}
-    for at in sorted(range(len(devices)), key=lambda at: (not (devices[at].token and devices[at].fid), -at)):
-        ids = [pair for pair in (("token", devices[at].token), ("fid", devices[at].fid)) if pair[1]]
-        if not any(pair in kept for pair in ids):
-            kept |= dict.fromkeys(ids, at)
-    return [devices[at] for at in sorted(set(kept.values()))]
-
-
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
@@ -314,6 +258,7 @@ def ledger_to(entry: Ledger) -> dict[str, Any]:
     """A ledger document: every field that is set. `date` is for the audit's query over all users."""
     doc = {field.name: getattr(entry, field.name) for field in fields(entry)}
     doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
+    doc["targets"] = {name: asdict(target) for name, target in entry.targets.items()} or None
     return {name: value for name, value in doc.items() if value is not None and (value != "" or name == "told")}
 
 
@@ -352,6 +297,7 @@ def _ledger(day: date, doc: object) -> Ledger:
     given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    given["targets"] = _open_targets(doc.get("targets"))
     given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
     given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # only the audit reads it
     given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
@@ -359,6 +305,16 @@ def _ledger(day: date, doc: object) -> Ledger:
     if state is DayState.UNREADABLE or (state is DayState.SENDING and given["sending_at"] is None):
         raise ValueError(state)
     return Ledger(date=day, state=state, **given)
+
+
+def _open_targets(value: object) -> dict[str, OpenTarget]:
+    """The open targets; one that can't be read is left out, and so due at once: they only space the tries."""
+    found = {}
+    for name, kept in value.items() if isinstance(value, Mapping) else ():
+        tries, code = (kept.get("tries"), kept.get("code")) if isinstance(kept, Mapping) else (None, None)
+        if isinstance(name, str) and type(tries) is int and 0 <= tries <= MAX_FIGURE:
+            found[name] = OpenTarget(tries, moment(kept.get("due")), code if isinstance(code, str) else "")
+    return found
 
 
 def _instant(value: object) -> datetime | None:

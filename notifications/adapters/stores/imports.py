@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Doc
 from notifications.adapters.stores.layout import FID, LEGACY_TOKEN, Layout, value_at, with_value
@@ -80,7 +80,7 @@ def _parsed(where: str, doc: Doc, names: Iterable[str]) -> Doc:
 
 
 def _device(layout: Layout, where: str, doc: Doc) -> Doc:
-    if not documents.devices_from(layout, [("", doc, None)])[0]:
+    if not recipients.devices_from(layout, [("", doc, None)])[0]:
         raise Malformed(f"{where}: {layout.token} is missing, or is no token, and there is no {FID}.")
     return _parsed(where, doc, INSTANTS)
 

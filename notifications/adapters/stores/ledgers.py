@@ -14,7 +14,7 @@ from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
-from notifications.domain.push import PushResult
+from notifications.domain.target import TargetResult
 from notifications.ports import FieldTypes
 
 Decide = Callable[[Snapshot], Decision]
@@ -111,7 +111,7 @@ class TransactionalLedger(ABC):
         *,
         by: str,
         seq: int,
-        results: Mapping[str, PushResult],
+        results: Mapping[str, TargetResult],
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
@@ -119,7 +119,11 @@ class TransactionalLedger(ABC):
     ) -> Decision:
         """Record the pushes' results: without a read if the ledger is still as `opened` wrote it."""
         record = partial(
-            delivery.record_pushes, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
+            delivery.record_pushes,
+            *(by, seq, results, self._rules),
+            sent_nothing=sent_nothing,
+            last_chance=last_chance,
+            reason=reason,
         )
         if opened is not None and opened.ledger is not None and opened.version is not None:
             decision = record(ledger=opened.ledger)

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.field_types import Example
 from notifications.adapters.stores.imports import check_user, mend_user
@@ -151,8 +151,8 @@ class SqliteStore(TransactionalLedger):
     @_in_thread
     def devices(self, uid: str) -> tuple[list[Device], int]:
         rows = self._db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
-        devices, malformed = documents.devices_from(self._layout, ((key, from_json(doc), doc) for key, doc in rows))
-        return documents.select_devices(devices, self._user_doc(uid)), malformed
+        devices, malformed = recipients.devices_from(self._layout, ((key, from_json(doc), doc) for key, doc in rows))
+        return recipients.select_devices(devices, self._user_doc(uid)), malformed
 
     @_in_thread
     def forget_device(self, uid: str, device: Device) -> bool:
@@ -168,6 +168,10 @@ class SqliteStore(TransactionalLedger):
             (field, uid, field, device.version),
         )
         return gone.rowcount == 1
+
+    @_in_thread
+    def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        return recipients.addresses_from(self._user_doc(uid))
 
     def _ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         rows = self._db.execute(

@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentSnapshot, FieldFilter
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Doc, ledger_from
 from notifications.adapters.stores.field_types import Example
@@ -136,9 +136,9 @@ class FirestoreStore(Places, TransactionalLedger):
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         place = self._user(uid).collection(self._layout.devices).select([self._layout.token, FID])
         rows = ((token.id, token.to_dict(), token.update_time) for token in await self._query(place.limit(MAX_DEVICES)))
-        devices, malformed = documents.devices_from(self._layout, rows)
+        devices, malformed = recipients.devices_from(self._layout, rows)
         legacy = None if devices else (await self._read(self._user(uid), [LEGACY_TOKEN])).to_dict()
-        return documents.select_devices(devices, legacy), malformed
+        return recipients.select_devices(devices, legacy), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
@@ -150,6 +150,10 @@ class FirestoreStore(Places, TransactionalLedger):
         unchanged = (user.to_dict() or {}).get(LEGACY_TOKEN) == device.version
         removal = {LEGACY_TOKEN: firestore.DELETE_FIELD}
         return unchanged and await self._update(user.reference, removal, user.update_time)
+
+    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        user = await self._read(self._user(uid), recipients.ADDRESS_FIELDS)
+        return recipients.addresses_from(user.to_dict())
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         query = (
