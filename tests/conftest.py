@@ -54,7 +54,7 @@ def pytest_configure_node(node: object) -> None:
 
 
 # Modules whose tests also run on an app of another shape (tests/support/layouts.py).
-ON_BOTH_SHAPES = {"test_told_once", "test_operators", "test_outcomes", "test_accounts", "test_pages"}
+ON_BOTH_SHAPES = {"test_told_once", "test_operators", "test_pages"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -52,6 +52,10 @@ class Shape:
     def env(self) -> dict[str, str]:
         return {"RECAP_LAYOUT": str(self.file)} if self.file else {}
 
+    def field(self, name: str) -> str:
+        """What the app calls a field of the user's document."""
+        return USERS.get(name, name) if self.file else name
+
     def user(self, doc: Mapping[str, Any]) -> Doc:
         return _renamed(doc, USERS) if self.file else dict(doc)
 
@@ -60,7 +64,7 @@ class Shape:
 
     def user_changes(self, changes: Mapping[str, Any]) -> Doc:
         """As an update of single fields."""
-        return {USERS.get(name, name): value for name, value in changes.items()} if self.file else dict(changes)
+        return {self.field(name): value for name, value in changes.items()}
 
     def device(self, doc: Any) -> Any:
         return _renamed(doc, DEVICES) if self.file and isinstance(doc, dict) else doc

@@ -244,10 +244,10 @@ def summary_from(key: str, doc: Doc) -> Summary:
 
 
 def is_summary(doc: object) -> bool:
-    """Whether it has what each summary has: a day, and a text."""
-    if not isinstance(doc, Mapping) or not isinstance(date := doc.get("date"), str):
-        return False
-    return day_of(date) is not None and any(isinstance(doc.get(name), str) for name in ("headline", "overview"))
+    """Whether it may be a summary: it has a day, and no text of one that is none."""
+    given = doc if isinstance(doc, Mapping) else {}
+    texts = all(isinstance(given.get(name, ""), str) for name in ("headline", "overview"))
+    return texts and isinstance(day := given.get("date"), str) and day_of(day) is not None
 
 
 def _words(value: object) -> str:
