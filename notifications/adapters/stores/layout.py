@@ -16,6 +16,7 @@ from notifications.domain.errors import ConfigFault
 from notifications.domain.text import is_document_id, printable
 
 LEDGERS, PARTS = "recap_deliveries", "recap_parts"  # our own: under another name every day would be forgotten
+CLOCK = "recap_clock/now"  # read for its time; never written
 LEGACY_TOKEN, FID = "fcm_token", "fid"  # in no layout do these fields have another name
 CONVERSATION_FIELDS = (
     *("started_at", "finished_at", "status", "deferred", "language", "user_title", "structured"),

@@ -19,7 +19,7 @@ from notifications.adapters.stores.field_types import Example
 from notifications.adapters.stores.firestore.client import RETRY, Changed, Transaction, open_database
 from notifications.adapters.stores.firestore.places import NAME, Places
 from notifications.adapters.stores.imports import check_user, mend_user
-from notifications.adapters.stores.layout import FID, LEDGERS, LEGACY_TOKEN, Layout, read_layout
+from notifications.adapters.stores.layout import CLOCK, FID, LEDGERS, LEGACY_TOKEN, Layout, read_layout
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
@@ -38,7 +38,6 @@ DOCUMENTS_A_COMMIT = 400
 CONVERSATIONS_A_PAGE = 500
 MAX_DEVICES = 200
 SUMMARIES_LOOKED_AT = EXAMPLES_OF_A_USER = 10
-CLOCK = ("recap_clock", "now")  # read for its time; never written
 
 
 class FirestoreStore(Places, TransactionalLedger):
@@ -65,7 +64,7 @@ class FirestoreStore(Places, TransactionalLedger):
 
     async def now(self) -> datetime:
         """Firestore's clock: the read time of a document, which need not exist."""
-        read: datetime = (await self._read(self._client.document(*CLOCK), [NAME])).read_time
+        read: datetime = (await self._read(self._client.document(CLOCK), [NAME])).read_time
         return read
 
     async def due_users(
