@@ -98,7 +98,6 @@ def _built(tables: Mapping[str, Mapping[str, Any]]) -> Layout:
     return Layout(**named)
 
 
-@cache
 def read_layout(path: Path | None) -> Layout:
     """The layout that RECAP_LAYOUT names; what its file leaves out is as in docs/documents.md. Raises ConfigFault."""
     if path is None:
