@@ -52,6 +52,7 @@ class UserDay:
         ledger = self.ledger
         flags = {
             "stored": self.summaries > 0,
+            "partial": ledger is not None and ledger.is_partial,
             "duplicate_summaries": self.summaries > 1,
             "duplicate_pushes": ledger is not None and ledger.repeats > 0,
             "pushed_again": ledger is not None and ledger.may_repeat,

@@ -38,6 +38,7 @@ OUTCOMES = {
     "resend": "an operator's resend; run the resend again to finish it",
     "no_content": "too little was said (RECAP_MIN_WORDS)",
     "no_devices": "the user has no device",
+    "partial": "some targets were given up; resend --where partial serves those alone",
     "inverted_window": "a neighbouring ledger's window ends after this slot, and does not list its conversations",
     "closed": "the catch-up was over, and RECAP_FALLBACK=none",
     "crashes": "runs crashed on it too often",

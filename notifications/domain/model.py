@@ -249,6 +249,9 @@ class Recap:
         return self.draft.metadata.get("source") == "extract"
 
 
+PARTIAL = "partial"  # the outcome of a day that was sent, but not to every target
+
+
 class DayState(StrEnum):
     """How a day stands: the `state` of its ledger (docs/protocol.md, section 4)."""
 
@@ -321,6 +324,11 @@ class Ledger:
     llm_seconds: float | None = None  # of all LLM calls; None without an LLM
     sent_at: datetime | None = None
     expire_at: datetime | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the recap reached a target, and another was given up."""
+        return self.state is DayState.SENT and self.outcome == PARTIAL
 
     @property
     def may_repeat(self) -> bool:

@@ -36,7 +36,10 @@ from notifications.run.state import Run
 
 MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
 # What --limit counts: it leaves out users who can't be sent a recap.
-COUNTED_BY_LIMIT = (ResendKind.SENT, ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNFINISHED)
+COUNTED_BY_LIMIT = (
+    *(ResendKind.SENT, ResendKind.PARTIAL, ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP),
+    ResendKind.UNFINISHED,
+)
 STILL_WITHOUT_RECAP = (ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNREADABLE_DOCUMENT)
 MAX_WORKER_WAIT = timedelta(seconds=5)  # a longer wait gives the worker to another user
 # No stored claim has this token, and nothing is written under it.
@@ -53,7 +56,8 @@ class ResendSelection:
 
     def includes(self, row: UserDay) -> bool:
         """Whether its state is selected, or a resend has begun and not finished it."""
-        return row.state in self.states or row.has_unfinished_resend
+        is_partial = "partial" in self.states and row.ledger is not None and row.ledger.is_partial
+        return row.state in self.states or is_partial or row.has_unfinished_resend
 
 
 async def resend_many(selection: ResendSelection, context: Context, *, dry_run: bool) -> int:
@@ -173,7 +177,9 @@ class BulkResend:
             await run.pace.wait()
             opened = await open_day(run, listed, day, again=False)
             ledger = await finish_day(run, opened, max_wait=MAX_WORKER_WAIT)
-            kind = ResendKind(ledger.state.value) if ledger.state.final else ResendKind.UNFINISHED
+            kind = ResendKind.PARTIAL if ledger.is_partial else ResendKind.UNFINISHED
+            if ledger.state.final and not ledger.is_partial:
+                kind = ResendKind(ledger.state.value)
             if kind is ResendKind.SENT:
                 self._record(kind)
                 return
