@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from notifications.commands.context import Context
@@ -162,8 +161,8 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
     store = run.services.store
-    path = store.user_path.format(uid=uid)
-    _say(f"document: not seen by the job: {document.flaw}" if document else f"document: {path} does not exist.")
+    missing = f"{store.user_path.format(uid=uid)} does not exist."
+    _say(f"document: {f'not seen by the job: {document.flaw}' if document else missing}")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
     ledgers = (await store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
@@ -316,7 +315,7 @@ def _describe(
     inverted_by: date | None = None,
 ) -> str:
     """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers has it."""
-    ledger, path = forecast.ledger, partial(store.ledger_path.format, uid=uid)
+    ledger, path = forecast.ledger, store.ledger_path.format
     return STEP_TEXTS[forecast.step].format(
         wait=_duration(forecast.wait),
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
@@ -325,8 +324,8 @@ def _describe(
         day=day,
         then=then,
         slot=slot,
-        inverted=f"{path(day=inverted_by)} has a window that ends after this slot",
-        ledger=path(day=day),
+        inverted=f"{path(uid=uid, day=inverted_by)} has a window that ends after this slot",
+        ledger=path(uid=uid, day=day),
     )
 
 
