@@ -17,7 +17,7 @@ from notifications.adapters.stores.documents import (
     summary_from,
     unknown_fields,
 )
-from notifications.adapters.stores.field_types import Example
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.imports import check_user, mend_user
 from notifications.adapters.stores.layout import LEDGERS, LEGACY_TOKEN, PARTS, read_layout
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
@@ -25,7 +25,7 @@ from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapsh
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 from notifications.testing.claims import ENVIRONMENT, Now, wall_clock
@@ -221,13 +221,13 @@ class MemoryStore(TransactionalLedger):
             self._kept.put(self._kept.users, uid, kept.doc | new)
         return told
 
-    async def _examples(self, users: int) -> list[Example]:
-        layout, found = self._layout, list[Example]()
+    async def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
         for uid in sorted(self._kept.users)[:users]:
             found.append((layout.users, self._kept.users[uid].doc))
             for place in (layout.devices, layout.conversations):
                 found += [(place, kept.doc) for kept in self._kept.collection(uid, place).values()]
-        return found
+        return types_of(layout, found)
 
     async def put(
         self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]

@@ -16,7 +16,7 @@ from tests.support.servers import ThreadedServer, pump
 HEAVY = (
     *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
     *("opentelemetry.sdk", "opentelemetry.exporter", "notifications.recap.evidence", "notifications.run.user"),
-    *("tomllib", "notifications.adapters.stores.layout"),
+    "notifications.adapters.stores.layout",
 )
 
 PROBE = """

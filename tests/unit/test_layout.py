@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from notifications.adapters.stores import documents
-from notifications.adapters.stores.field_types import field_types
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.imports import check_user, conversation_to, mend_user, user_to
 from notifications.adapters.stores.indexes import as_json
 from notifications.adapters.stores.layout import read_layout, value_at, with_value
@@ -193,7 +193,7 @@ def test_the_indexes_of_another_layout() -> None:
 def test_types_are_counted_and_no_value_is_kept() -> None:
     talks = [NOTE, NOTE | {"createdAt": AT}, NOTE | {"createdAt": None, "content": {"body": ["secret"]}}, {}]
     examples = [(THEIRS.users, ANN), (THEIRS.users, None), *((THEIRS.conversations, talk) for talk in talks)]
-    found = {(one.collection, one.name): one for one in field_types(THEIRS, examples)}
+    found = {(one.collection, one.name): one for one in types_of(THEIRS, examples)}
     assert found["apps/x/profiles", "settings.recap_hour"].types == {"number": 1, "missing": 1}
     assert (found["notes", "createdAt"].types, found["notes", "createdAt"].wrong) == (
         {"missing": 2, "ms": 1, "timestamp": 1},

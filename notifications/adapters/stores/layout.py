@@ -23,8 +23,6 @@ CONVERSATION_FIELDS = (
     *("apps_results", "plugins_results", "geolocation"),
 )
 PART = re.compile(r"(?!__.*__$)[A-Za-z_]\w*", re.ASCII)  # of a dotted name
-ADVICE = "its parts are letters, digits and _, with dots between"
-KINDS = ("timestamp", "ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +140,15 @@ def _flaw(table: str, key: str, value: object, *, can_nest: bool) -> str:
     if is_list != isinstance(value, list) or not all(isinstance(name, str) for name in names):
         return 'is no list of names; write ["a", "b"]' if is_list else 'is no name; write "a"'
     if key == "created_at_is":
-        return "" if value in KINDS else f"is none of {', '.join(KINDS)}"
+        return "" if value in ("timestamp", "ms") else "is none of timestamp, ms"
     if key == "collection":
         parts = str(value).split("/")
         good = all(is_document_id(part) and part.isprintable() and not {*"{}"} & {*part} for part in parts)
         return "" if good and (len(parts) == 1 or (can_nest and len(parts) % 2)) else "is no collection's name"
     good = all(PART.fullmatch(part) for name in names for part in name.split("."))
-    return "" if good or (key == "owner" and not value) else f"is no field's name; {ADVICE}"
+    if good or (key == "owner" and not value):
+        return ""
+    return "is no field's name; its parts are letters, digits and _, with dots between"
 
 
 def _groups(layout: Layout) -> Iterator[Sequence[tuple[str, str, str]]]:

@@ -9,14 +9,12 @@ from functools import partial
 from typing import Any
 
 from notifications.adapters.stores.documents import Facts, kept_from
-from notifications.adapters.stores.field_types import Example, field_types
 from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
 from notifications.domain.recording import record_pushes
 from notifications.domain.target import TargetResult
-from notifications.ports import FieldTypes
 
 Decide = Callable[[Snapshot], Decision]
 
@@ -62,13 +60,6 @@ class TransactionalLedger(ABC):
     @abstractmethod
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
-
-    @abstractmethod
-    async def _examples(self, users: int) -> list[Example]:
-        """Some documents of that many users."""
-
-    async def field_types(self, users: int) -> list[FieldTypes]:
-        return field_types(self._layout, await self._examples(users))
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))

@@ -17,7 +17,7 @@ from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
 from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.documents import Doc, ledger_from
-from notifications.adapters.stores.field_types import Example
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.imports import check_user, mend_user
 from notifications.adapters.stores.layout import LEGACY_TOKEN, Layout, with_value
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
@@ -26,7 +26,7 @@ from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -292,14 +292,14 @@ class SqliteStore(TransactionalLedger):
         return result
 
     @_in_thread
-    def _examples(self, users: int) -> list[Example]:
-        layout, found = self._layout, list[Example]()
+    def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
         for uid, doc in self._db.execute("SELECT uid, doc FROM users LIMIT ?", (users,)).fetchall():
             found.append((layout.users, from_json(doc)))
             for place, table in ((layout.devices, "devices"), (layout.conversations, "conversations")):
                 rows = self._db.execute(f"SELECT doc FROM {table} WHERE uid = ? LIMIT 10", (uid,))  # noqa: S608 - our own
                 found += [(place, from_json(doc)) for (doc,) in rows]
-        return found
+        return types_of(layout, found)
 
     async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""

@@ -16,6 +16,7 @@ from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import Doc
 from notifications.adapters.stores.layout import Layout, value_at
 
+Docs = Mapping[str, Doc]  # by their ids
 BUSY_TIMEOUT_SECONDS = 30
 STATE = "state TEXT AS (CASE WHEN json_valid(doc) THEN json_extract(doc, '$.state') END)"
 SCHEMA = f"""
@@ -90,14 +91,7 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
-def put(
-    db: sqlite3.Connection,
-    layout: Layout,
-    uid: str,
-    user: Doc,
-    devices: Mapping[str, Doc],
-    conversations: Mapping[str, Doc],
-) -> None:
+def put(db: sqlite3.Connection, layout: Layout, uid: str, user: Doc, devices: Docs, conversations: Docs) -> None:
     """One user, with devices and conversations, in one commit."""
     with immediate(db):
         put_user(db, layout, uid, user)
@@ -124,12 +118,11 @@ def _user_columns(layout: Layout, user: object) -> tuple[float | None, str | Non
     return hour, zone if isinstance(zone, str) else None, int(documents.active(layout, user))
 
 
-def put_conversations(db: sqlite3.Connection, layout: Layout, uid: str, conversations: Mapping[str, Doc]) -> None:
+def put_conversations(db: sqlite3.Connection, layout: Layout, uid: str, conversations: Docs) -> None:
     """Conversations of one user; inside a transaction of the caller's."""
     for key, doc in conversations.items():
-        db.execute(
-            "DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key)
-        )  # a row of the same id with another time
+        # A row of the same id may have another time.
+        db.execute("DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key))
         row = (uid, _created_micros(layout, doc), key, to_json(doc))
         db.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", row)
 

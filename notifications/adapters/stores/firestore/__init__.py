@@ -15,7 +15,7 @@ from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentS
 from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Doc, ledger_from
-from notifications.adapters.stores.field_types import Example
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.firestore.client import RETRY, Changed, Transaction, open_database
 from notifications.adapters.stores.firestore.places import NAME, Places
 from notifications.adapters.stores.imports import check_user, mend_user
@@ -28,7 +28,7 @@ from notifications.domain.model import Conversation, DayState, Device, Ledger, S
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -208,15 +208,15 @@ class FirestoreStore(Places, TransactionalLedger):
         same_date = FieldFilter("date", "==", day.isoformat())
         return next(iter(await self._query(summaries.where(filter=same_date).limit(1))), None)
 
-    async def _examples(self, users: int) -> list[Example]:
-        layout, found = self._layout, list[Example]()
+    async def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
         for user in await self._query(self._users.select(layout.user_fields).limit(users)):
             talks = self._conversations(user.id).select(layout.conversation_fields)
             devices = user.reference.collection(layout.devices).select([layout.token, FID])
             found.append((layout.users, user.to_dict()))
             for place, query in ((layout.devices, devices), (layout.conversations, talks)):
                 found += [(place, one.to_dict()) for one in await self._query(query.limit(EXAMPLES_OF_A_USER))]
-        return found
+        return types_of(layout, found)
 
     async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
