@@ -281,10 +281,9 @@ def ledger_line(ledger: Ledger) -> str:
         phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
     if ledger.reason:
         phrases.append(f"the last failure: {ledger.reason}")
-    if died := ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT)):
-        phrases.append(f"{several(died, 'run')} died while sending it")
-    if ledger.unanswered:
-        phrases.append(f"an answer was missing {several(ledger.unanswered, 'time')}")
+    died = ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT))
+    phrases += [f"{several(died, 'run')} died while sending it"] if died else []
+    phrases += [f"an answer was missing {several(ledger.unanswered, 'time')}"] if ledger.unanswered else []
     if ledger.devices:
         phrases.append(_answers(ledger.devices))
     if ledger.sent_at:
