@@ -32,7 +32,7 @@ NEXT = {
     "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
     "unreadable": "written by another version, or by hand: correct or delete {ledger}",
     "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
-    "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
+    "duplicate_pushes": "an answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
     "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
 }
 
