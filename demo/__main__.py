@@ -28,7 +28,9 @@ from redis import Redis
 
 from demo import PYTHON, counted
 from notifications.adapters.local.embedded_redis import EmbeddedRedis
-from notifications.adapters.local.samples import sample
+from notifications.adapters.local.samples import language_of, talks_of
+from notifications.adapters.stores.imports import user_to
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.schedule import Slot, latest_slot, zone
 from notifications.settings import ON_A_PLATFORM
 from notifications.variables import OUR_PREFIXES
@@ -176,7 +178,7 @@ class Evening:
 
 def import_users(evening: Evening) -> date:
     """Import users whose hour has come, in zones that have the same recap date now. Returns that date."""
-    now = datetime.now(UTC)
+    now, layout = datetime.now(UTC), read_layout(None)
     slots: dict[str, tuple[int, Slot]] = {}
     for name in ZONES:
         hour = now.astimezone(zone(name)).hour
@@ -186,9 +188,9 @@ def import_users(evening: Evening) -> date:
     with (evening.folder / "users.jsonl").open("w", encoding="utf-8") as file:
         for number in range(1, USERS + 1):
             hour, slot = slots[names[number % len(names)]]
-            _, user, _, talks = sample(number % 4, slot.at)
-            user |= {"time_zone": names[number % len(names)], "daily_summary_hour_local": hour}
-            uid, devices = f"user-{number:02}", {"phone": {"token": f"token-of-{number}"}}
+            user = user_to(layout, names[number % len(names)], True, hour, language_of(number))
+            uid, devices = f"user-{number:02}", {"phone": {layout.token: f"token-of-{number}"}}
+            talks = talks_of(layout, number, slot.at)
             line = {"uid": uid, "user": user, "fcm_tokens": devices, "conversations": talks}
             file.write(json.dumps(line, default=datetime.isoformat) + "\n")
     evening.job("import", str(evening.folder / "users.jsonl"))

@@ -9,11 +9,10 @@ import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from demo import counted
-from notifications.adapters.local.samples import sample
+from notifications.adapters.local.samples import language_of
 from notifications.domain.errors import RecapError
 from notifications.settings import Settings, load
 
@@ -44,7 +43,7 @@ def main() -> int:
 def _in_english(uids: list[str]) -> str:
     """The last of them who is a sample user and speaks English, else the last."""
     numbers = [int(uid.removeprefix("sample-")) for uid in uids if SAMPLE.fullmatch(uid)]
-    english = [number for number in numbers if sample(number, datetime.now(UTC))[1]["language"] == "en"]
+    english = [number for number in numbers if language_of(number) == "en"]
     return f"sample-{english[-1]:02}" if english else uids[-1]
 
 
