@@ -177,6 +177,13 @@ async def test_only_what_is_due_is_tried(house: House) -> None:
     assert (house.asked(), house.waits) == ((1, 2, 1), {"webhook": 5, "email": 13})
 
 
+async def test_a_receiver_that_wants_hours_is_asked_every_30_minutes_whatever_the_others_need(house: House) -> None:
+    always(house.hook, PushAnswer(PushResult.BUSY, "429", timedelta(hours=3)))
+    always(house.mail, PushAnswer(PushResult.UNSENT, "connect"))
+    await all_evening(house, minutes=62)
+    assert (len(house.hook.asked), len(house.mail.asked)) == (3, 63)
+
+
 async def test_a_redis_that_forgot_the_wait_makes_no_target_be_tried_before_its_time(house: House) -> None:
     always(house.mail, BUSY)
     await house.tick()

@@ -315,6 +315,7 @@ def test_the_third_try_of_a_target_without_an_answer_is_its_last() -> None:
     [
         lambda found: take(replace(found, tries=3)),
         lambda found: swept(found, over=True),
+        lambda found: swept(found, active=False),
         lambda found: close(DayState.DEAD, found, CHARGED),
     ],
 )
