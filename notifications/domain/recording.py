@@ -58,7 +58,8 @@ def record_pushes(
             devices[name] = GAVE_UP
         else:
             left[name] = OpenTarget(tries, result.due, result.code)
-    merged = replace(ledger, devices=devices, repeats=ledger.repeats + repeats)
+    still_open = {name: kept for name, kept in ledger.targets.items() if name not in devices}
+    merged = replace(ledger, devices=devices, targets=still_open, repeats=ledger.repeats + repeats)
     if is_ours:
         unanswered = sum(result.result is PushResult.UNKNOWN for result in results.values())
         merged = replace(merged, unanswered=ledger.unanswered + unanswered)

@@ -343,6 +343,14 @@ def test_a_sender_that_was_replaced_or_repeats_itself_only_adds_devices(found: L
     assert decision == Decision(NextStep.RETRY, replace(found, devices={"a": "accepted"}), write=True)
 
 
+def test_what_a_sender_that_was_replaced_reached_is_open_no_more() -> None:
+    found = replace(LAPSED, tries=3, targets={"a": OpenTarget(1), "b": OpenTarget(2)})
+    late = entry_of(record(found, {"a": ACCEPTED, "b": BUSY}, by="me"))
+    assert (late.devices, late.targets) == ({"a": "accepted"}, {"b": OpenTarget(2)})
+    ended = entry_of(take(late))
+    assert (ended.state, ended.devices) == (DayState.SENT, {"a": "accepted", "b": "gave_up"})
+
+
 @pytest.mark.parametrize("found", [None, *(replace(MINE, state=state) for state in READABLE)])
 def test_a_resend_to_nobody_is_none_and_one_beside_a_live_claim_is_refused(found: Ledger | None) -> None:
     assert resend(found, active=False) == resend(found, active=False, claim_live=True) == NO_USER
