@@ -66,7 +66,9 @@ def record_pushes(
     if not left and not sent_nothing:
         return _end_delivery(merged, "pushes")
     if ledger.state is DayState.GAVE_UP:
-        return Decision(NextStep.FINAL, merged, write=True)
+        late = replace(merged, targets=left)
+        is_reached = PushResult.ACCEPTED in devices.values()
+        return give_up_rest(late, ledger.outcome) if is_reached else Decision(NextStep.FINAL, merged, write=True)
     if not is_ours:
         return Decision(NextStep.RETRY, merged, write=True)
     merged = replace(merged, tries=merged.tries - 1, reason=reason)

@@ -217,13 +217,14 @@ def test_a_day_that_ended_or_is_erased_stays_as_it_is(state: DayState) -> None:
     assert record(None, {"a": ACCEPTED}) == NO_USER
 
 
-@pytest.mark.parametrize(("result", "added"), [(ACCEPTED, {"a": "accepted"}), (BUSY, {})])
-def test_after_giving_up_devices_are_merged_and_nothing_else_while_one_is_left(
-    result: PushResult, added: dict[str, str]
-) -> None:
+def test_after_giving_up_only_a_target_that_has_the_recap_changes_how_the_day_ended() -> None:
     found = replace(MINE, state=DayState.GAVE_UP, devices={"b": "gone"})
-    late = record(found, {"a": result, "c": UNKNOWN})
-    assert late == Decision(NextStep.FINAL, replace(found, devices={"b": "gone"} | added), write=True)
+    late = record(found, {"a": BUSY, "c": UNKNOWN})
+    assert late == Decision(NextStep.FINAL, found, write=True)
+    partly = record(found, {"a": ACCEPTED, "c": UNKNOWN})
+    devices = {"b": "gone", "a": "accepted", "c": "gave_up"}
+    sent_in_part = replace(found, state=DayState.SENT, outcome="partial", devices=devices)
+    assert partly == Decision(NextStep.FINAL, sent_in_part, write=True, stamp_sent=True)
 
 
 @pytest.mark.parametrize(
