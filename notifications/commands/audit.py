@@ -30,9 +30,9 @@ NEXT = {
     "unserved": f"no run came in time: check the scheduler; {RESENDS}",
     "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
     "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
-    "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
+    "unreadable": "written by another version, or by hand: correct or delete {ledger}",
     "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
-    "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
+    "duplicate_pushes": "an answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
     "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
 }
 
@@ -70,7 +70,7 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     if as_json:
         say(json.dumps(_totals(which, account, days.documents_read)))
     else:
-        _say_account(which, account, days.documents_read)
+        _say_account(which, account, days.documents_read, services.store.ledger_path.format(uid="UID", day=which))
     return 1 if account.is_wrong else 0
 
 
@@ -106,7 +106,7 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
     }
 
 
-def _say_account(day: date, account: Account, read: int) -> None:
+def _say_account(day: date, account: Account, read: int, ledger: str) -> None:
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
         uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
@@ -122,6 +122,6 @@ def _say_account(day: date, account: Account, read: int) -> None:
         say_wrapped(f"{day}: {by}{unverified}; {account.costs.tokens} tokens, {account.costs.usd:.4f} USD{unknown}.")
     for kind in WRONG:
         if account.counts[kind]:
-            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")
+            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind, ledger=ledger)}.", "    ", "")
     verdict = "something is wrong" if account.is_wrong else "all well"
     say_wrapped(f"{day}: {verdict}; {read} documents read.")

@@ -15,7 +15,7 @@ from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
 from notifications.domain.told_once import split_told_hashes
-from notifications.ports import UserDocument
+from notifications.ports import Store, UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.state import Run
@@ -81,8 +81,7 @@ STEP_TEXTS = {
         "nothing by itself: an earlier run skipped the day. Run python job.py --user {uid} to look again."
     ),
     Step.STUCK_LEDGER: (
-        "nothing by itself: the ledger was written by another version, or by hand. "
-        "Correct or delete users/{uid}/recap_deliveries/{day}."
+        "nothing by itself: the ledger was written by another version, or by hand. Correct or delete {ledger}."
     ),
     Step.STUCK_INVERTED: (
         "the day fails until an operator acts, and is missed after the catch-up: {inverted}. "
@@ -161,12 +160,11 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
-    if document is not None:
-        _say(f"document: not seen by the job: {document.flaw}")
-    else:
-        _say(f"document: users/{uid} does not exist.")
+    store = run.services.store
+    missing = f"{store.user_path.format(uid=uid)} does not exist."
+    _say(f"document: {f'not seen by the job: {document.flaw}' if document else missing}")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
-    ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
+    ledgers = (await store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, sweep_record = await run.services.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
@@ -174,7 +172,7 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
         if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
-            _say(f"what happens to it: {_describe(forecast, uid=uid, day=ledger.date)}")
+            _say(f"what happens to it: {_describe(forecast, store, uid=uid, day=ledger.date)}")
     if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
@@ -189,11 +187,11 @@ def _say(line: str) -> None:
 def gate_lines(explained: ExplainedDay) -> list[str]:
     """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
-    due = f"{_utc(slot.at)} UTC"
+    due, path = f"{_utc(slot.at)} UTC", explained.view.run.services.store.user_path.format(uid=user.uid)
     if user.zone != "UTC":
         due = f"{slot.at.astimezone(zone(user.zone)):%Y-%m-%d %H:%M} in {user.zone}, {due}"
     lines = [
-        f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
+        f"document: {path} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
         f"window: {_window_line(explained)}",
@@ -307,17 +305,16 @@ def _resend_command(uid: str, day: date) -> str:
 
 def _describe(
     forecast: Forecast,
+    store: Store,
     *,
     uid: str,
     day: date,
     then: str = "the next run ends it.",
     slot: str = "",
-    inverted: str = "",
+    inverted_by: date | None = None,
 ) -> str:
-    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that names
-    the ledger whose window ends after this slot.
-    """
-    ledger = forecast.ledger
+    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers has it."""
+    ledger, path = forecast.ledger, store.ledger_path.format
     return STEP_TEXTS[forecast.step].format(
         wait=_duration(forecast.wait),
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
@@ -326,7 +323,8 @@ def _describe(
         day=day,
         then=then,
         slot=slot,
-        inverted=inverted,
+        inverted=f"{path(uid=uid, day=inverted_by)} has a window that ends after this slot",
+        ledger=path(uid=uid, day=day),
     )
 
 
@@ -348,11 +346,12 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
         return f"nothing: {reason}."
     return _describe(
         forecast,
+        view.run.services.store,
         uid=uid,
         day=day,
         then=describe_next(explained, forecast.then) if forecast.then else "",
         slot=_utc(view.slot.at),
-        inverted=f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by} has a window that ends after this slot",
+        inverted_by=view.ledgers.inverted_by,
     )
 
 

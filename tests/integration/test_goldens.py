@@ -108,7 +108,20 @@ def test_what_is_printed_is_the_golden(stage: Stage) -> None:
     assert differs == {}
 
 
-COMMANDS = ("why", "show", "preview", "inspect", "audit", "report", "resend", "doctor", "import", "samples", "")
+COMMANDS = (
+    "why",
+    "show",
+    "preview",
+    "inspect",
+    "audit",
+    "report",
+    "resend",
+    "doctor",
+    "import",
+    "samples",
+    "layout",
+    "",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
