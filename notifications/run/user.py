@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -375,9 +375,13 @@ def _message(day: Day, to: To, opened: Decision, ledger: Ledger) -> Message:
 
 def _is_last_chance(day: Day, wait: timedelta) -> bool:
     """Whether no further pass can come after that wait."""
-    limits = day.run.services.limits
-    latest_retry = day.now + wait + limits.duration("shard_retry_max")
-    return day.closing and latest_retry > limits.rules.service_end(day.slot)
+    return day.closing and is_too_late(day.run, day.slot, day.now + wait)
+
+
+def is_too_late(run: Run, slot: datetime, at: datetime) -> bool:
+    """Whether a pass that is due at that time may come only after the slot's service has ended."""
+    limits = run.services.limits
+    return at + limits.duration("shard_retry_max") > limits.rules.service_end(slot)
 
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:
