@@ -339,9 +339,8 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
     if step is Step.ENDED_IN_REDIS and ledger is None:
         return _describe_ended_in_redis(explained)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
-        # An open ledger here belongs to a resend, which the sweep leaves alone.
-        resend = _resend_command(uid, day)
-        return f"nothing by itself, unless a resend is still running. If it was stopped, run {resend} to finish it."
+        finish = f"If it was stopped, run {_resend_command(uid, day)} to finish it."  # the sweep leaves it alone
+        return f"nothing by itself, unless a resend is still running. {finish}"
     if step is Step.OVER and explained.created_after_slot:
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):

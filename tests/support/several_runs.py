@@ -235,8 +235,8 @@ class History:
         """Let everybody run until the next gate."""
         loop: Any = asyncio.get_running_loop()
         await asyncio.sleep(0)
-        while loop._ready:  # whoever can go on, does
-            await asyncio.sleep(0)  # noqa: ASYNC110 - there is no event for that
+        while loop._ready:  # noqa: ASYNC110 - whoever can go on, does; there is no event for that
+            await asyncio.sleep(0)
         if self.broken is not None:
             raise self.broken
         for sender in [sender for sender in self.senders if sender.task is not None and sender.task.done()]:
