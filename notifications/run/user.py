@@ -354,10 +354,9 @@ async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
         return await day.fail_item(error)
     # 7. End the claim, or give it back.
     result = await day.settle_claim(recorded, retry_in, pushed.reason)
-    # The day is settled, and stays so: run_guarded() logs the defect and counts the turn as FAILED, even if the day was
-    # sent. It also tries to give the claim back, which changes nothing.
-    if pushed.defect is not None:
-        raise pushed.defect
+    if pushed.defect is not None:  # the other targets' results are stored
+        run.defects += 1
+        log.error("recap.defect", exc_info=pushed.defect, **day.log_context)
     return result
 
 

@@ -98,6 +98,20 @@ async def test_a_channel_that_fails_delays_no_other(house: House, broken: str, a
     assert ({len(one.got) for one in (house.push, house.hook, house.mail)}, house.summarizer.calls) == ({1}, 1)
 
 
+async def test_a_defect_in_a_channel_is_told_and_costs_its_own_target_one_try(house: House) -> None:
+    always(house.hook, ZeroDivisionError("a defect"))
+    with capture_logs() as logs:
+        report = await house.tick()
+    assert (outcomes(report), report.defects, report.trouble) == ({"waiting": 1}, 1, None)
+    assert (house.state("ann"), house.waits) == ("pending", {"webhook": 1})
+    assert house.ledger("ann")["reason"] == "defect_zerodivisionerror"
+    assert [log["event"] for log in logs].count("recap.defect") == 1
+    house.now += timedelta(minutes=135)
+    report = await house.tick()
+    assert (outcomes(report), house.state("ann"), report.counts.without_a_recap) == ({"sent": 1}, "sent partial", 0)
+    assert (report.defects, house.asked()) == (1, (1, 2, 1))
+
+
 async def test_a_run_goes_on_without_a_channel_and_ends_as_its_trouble(house: House) -> None:
     house.add("bob", recap_email="bob@example.org", recap_webhook_url="https://hooks.example/bob")
     house.limits = Evening(concurrency=1).limits
