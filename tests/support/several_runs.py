@@ -259,9 +259,10 @@ class History:
     async def step(self) -> None:
         going = [(sender, one) for sender in self.senders for one in sender.waiting]
         awake = [pair for pair in going if pair[1] not in self.frozen]
-        is_idle = not awake and (not going or self.chance(2))
+        is_idle = not awake and (not going or self.random.randrange(4) > 0)
         if (is_idle and self.choose([True, False])) or (len(self.senders) < 4 and self.chance(10)):
-            self.start(self.choose(["turn", "turn", "turn", "turn", "sweep", "sweep", "resend", "resend each"]))
+            others = ["resend", "resend"] if going and is_idle else ["turn", "turn", "turn", "sweep", "sweep"]
+            self.start(self.choose(["turn", *others, "resend", "resend each"]))
         elif is_idle or self.chance(8):
             self.turn_the_world()
         else:
