@@ -73,6 +73,7 @@ class Sender:
     dead: bool = False
     opened: Ledger | None = None  # what it took, until it recorded
     opened_at: Any = None  # when
+    is_over: bool = False  # it won its claim after the grace, and is no operator's
     closed: set[str] = field(default_factory=set)  # channels that said that the job's key is wrong
     began_at: int = 0  # the number of writes when it took the ledger
     asked_at: Any = None  # when it asked Redis for the claim; then, when it asked the store for the fence
@@ -220,6 +221,8 @@ class History:
         answer = await call(*args, **named)
         if name == "claim":
             sender.late_by = self.evening.now - sender.asked_at
+            phase = self.evening.limits.rules.phase(self.evening.slots["ann"].at, self.evening.now)
+            sender.is_over = phase is Phase.OVER and "resend" not in sender.name
         if name in STORE_VERBS[2:]:
             self.hold(self.check_write, sender, name, before, answer, named)
         if how == "reply lost":
@@ -323,7 +326,7 @@ class History:
     def overtake(self) -> None:
         """Whoever works on the day is frozen until its claim is gone; another comes."""
         self.evening.redis.values.clear()
-        self.evening.now += timedelta(seconds=125)
+        self.evening.now += timedelta(seconds=self.choose([5, 125, 125]))
         self.say("overtaken")
         self.start(self.choose(["turn", "turn", "sweep", "resend", "resend each"]))
 
@@ -404,6 +407,7 @@ class History:
         self.channel_of[target.id] = target.channel
         assert sender.opened is not None, "nothing is sent without the fence"
         assert sender.opened.seq == seq, "it is sent for another resend"
+        assert not sender.is_over, "its slot is over"
         assert target.channel not in sender.closed, "its channel is closed"
         assert self.evening.now - sender.asked_at <= timedelta(seconds=30), "the push deadline is over"
         kept = sender.opened.targets.get(target.id)
@@ -416,6 +420,13 @@ class History:
         self.writes += after != before
         if answer.step is NextStep.PUSH and verb != "record_pushes":
             sender.opened, sender.opened_at, sender.began_at = answer.ledger, self.evening.now, self.writes
+            if (
+                answer.write
+                and before is not None
+                and before.state is DayState.SENDING
+                and before.sending_at is not None
+            ):
+                assert self.evening.now - before.sending_at >= STALE, "a fresh sender is overtaken"
         if after is None:
             return
         if before is not None and before.seq == after.seq:
@@ -453,7 +464,8 @@ class History:
             assert after == before or before.seq == named["seq"], "it is recorded for another resend"
             return
         self.owing.discard(sender.name)
-        reached = {self.channel_of.get(name) for name, result in after.devices.items() if result == "accepted"}
+        has_it = [name for name, one in named["results"].items() if one.result is PushResult.ACCEPTED]
+        reached = {self.channel_of.get(name) for name in has_it}
         refused = [name for name, one in named["results"].items() if one.result is PushResult.REFUSED]
         waits = [name for name in refused if name in after.targets and self.channel_of.get(name) in reached]
         assert not waits, "refused, and its channel reached another"
