@@ -59,6 +59,7 @@ STEP_TEXTS = {
     Step.MISSES_INVERTED: "the next run ends the day as missed: {inverted}.",
     Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {resend} to make the recap.",
     Step.GIVES_UP: "the next run gives the recap up: {reason}.",
+    Step.ENDS_PARTLY_SENT: "the next run ends the day as sent, though not to each target.",
     Step.ENDED_IN_REDIS: (
         "nothing until the claim expires, three hours after the slot. Then a sweep ends the open delivery."
     ),
@@ -171,7 +172,8 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         )
         records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
-        if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
+        active = document is not None and document.active
+        if forecast := await sweep_forecast(run, uid, ledger, records, now, active=active):
             _say(f"what happens to it: {_describe(forecast, store, uid=uid, day=ledger.date)}")
     if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
@@ -337,9 +339,8 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
     if step is Step.ENDED_IN_REDIS and ledger is None:
         return _describe_ended_in_redis(explained)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
-        # An open ledger here belongs to a resend, which the sweep leaves alone.
-        resend = _resend_command(uid, day)
-        return f"nothing by itself, unless a resend is still running. If it was stopped, run {resend} to finish it."
+        finish = f"If it was stopped, run {_resend_command(uid, day)} to finish it."  # the sweep leaves it alone
+        return f"nothing by itself, unless a resend is still running. {finish}"
     if step is Step.OVER and explained.created_after_slot:
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):

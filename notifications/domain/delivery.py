@@ -288,7 +288,7 @@ def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Dec
     if ledger.by != by and (busy := busy_sender(ledger, snapshot.read_time, rules)):
         return busy
     if not snapshot.active:
-        return give_up(ledger, "user_gone_or_off")
+        return give_up_rest(ledger, "user_gone_or_off")
     return give_up_rest(ledger, "undelivered") if over else take(by, snapshot, rules)
 
 

@@ -126,15 +126,9 @@ class Day:
 
         `before`: the ledgers of the days before, whose dead addresses are left out. `language`: the recap's.
         """
-        run, store = self.run, self.run.services.store
-        devices, malformed = await run.read_breaker.watch(store.devices(self.uid))
+        to, malformed = await read_targets(self.run, self.uid, user, before, language)
         self._count_malformed("devices", malformed)
-        addresses: Mapping[str, Mapping[str, str]] = {}
-        if run.pusher.has_addresses:
-            addresses = await run.read_breaker.watch(store.addresses(self.uid))
-        zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
-        recipient = Recipient(self.uid, devices, addresses, zone, spoken)
-        return To(recipient, without_gone(run.pusher.targets(recipient), before))
+        return to
 
     async def read_conversations(self, ledgers: Ledgers) -> DayInput:
         """Read the conversations that no recap has used yet; count malformed and encrypted ones. Raises StoreDown."""
@@ -303,6 +297,20 @@ class Day:
         await self.run.services.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.log_context, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
+
+
+async def read_targets(
+    run: Run, uid: str, user: User | None, before: Sequence[Ledger] = (), language: str | None = None
+) -> tuple[To, int]:
+    """Where the user's recap is delivered, and how many devices' documents were malformed. Raises StoreDown."""
+    store = run.services.store
+    devices, malformed = await run.read_breaker.watch(store.devices(uid))
+    addresses: Mapping[str, Mapping[str, str]] = {}
+    if run.pusher.has_addresses:
+        addresses = await run.read_breaker.watch(store.addresses(uid))
+    zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
+    recipient = Recipient(uid, devices, addresses, zone, spoken)
+    return To(recipient, without_gone(run.pusher.targets(recipient), before)), malformed
 
 
 async def claim_day(

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from notifications.domain.claim import reason_code
 from notifications.domain.errors import ConfigFault, RecapError, StoreDown
 from notifications.domain.model import Device, Ledger
 from notifications.domain.push import FEW_DEVICES, Message, PushResult, deletions_allowed
@@ -30,7 +31,7 @@ class Pushed:
     attempts: list[Attempt] = field(default_factory=list)
     reached: set[str] = field(default_factory=set)  # channels with a target that has the recap
     sent_nothing: bool = False  # it was too late to send
-    defect: BaseException | None = None  # a bug of ours, raised once the results are stored
+    defect: BaseException | None = None  # a bug of ours in one target's try, told once the results are stored
 
     @property
     def reason(self) -> str:
@@ -157,7 +158,9 @@ class Pusher:
             async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
                 pushing = (self._sender(one).try_target(message, one, until) for one in due)
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
-                pushed.defect = next((defect for defect in raised if defect is not None), None)
+                for attempt, defect in zip(due, raised, strict=True):
+                    if defect is not None:
+                        pushed.defect, attempt.code = defect, reason_code(f"defect_{type(defect).__name__}")
         accepted = {name for name, result in ledger.devices.items() if result == PushResult.ACCEPTED}
         pushed.reached = {target.channel for target in targets if accepted.intersection(target.ids)}
         for attempt in due:

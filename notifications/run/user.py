@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -354,10 +354,9 @@ async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
         return await day.fail_item(error)
     # 7. End the claim, or give it back.
     result = await day.settle_claim(recorded, retry_in, pushed.reason)
-    # The day is settled, and stays so: run_guarded() logs the defect and counts the turn as FAILED, even if the day was
-    # sent. It also tries to give the claim back, which changes nothing.
-    if pushed.defect is not None:
-        raise pushed.defect
+    if pushed.defect is not None:  # the other targets' results are stored
+        run.defects += 1
+        log.error("recap.defect", exc_info=pushed.defect, **day.log_context)
     return result
 
 
@@ -375,9 +374,13 @@ def _message(day: Day, to: To, opened: Decision, ledger: Ledger) -> Message:
 
 def _is_last_chance(day: Day, wait: timedelta) -> bool:
     """Whether no further pass can come after that wait."""
-    limits = day.run.services.limits
-    latest_retry = day.now + wait + limits.duration("shard_retry_max")
-    return day.closing and latest_retry > limits.rules.service_end(day.slot)
+    return day.closing and is_too_late(day.run, day.slot, day.now + wait)
+
+
+def is_too_late(run: Run, slot: datetime, at: datetime) -> bool:
+    """Whether a pass that is due at that time may come only after the slot's service has ended."""
+    limits = run.services.limits
+    return at + limits.duration("shard_retry_max") > limits.rules.service_end(slot)
 
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:

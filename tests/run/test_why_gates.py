@@ -45,6 +45,7 @@ ACTS = {
     "the next run ends the day as missed: users/": r"missed inverted_window",
     "the next run ends the day as dead: the LLM failed": r"dead failures",
     "the next run ends the day as dead: runs crashed": r"dead crashes",
+    "the next run ends the day as sent, though not to each target": r"sent partial",
     "the next run gives the recap up: the LLM failed": r"gave_up failures",
     "the next run gives the recap up: runs crashed": r"gave_up crashes",
     "the next run gives the recap up: the last permitted push": r"gave_up pushes",
@@ -136,6 +137,12 @@ async def test_each_ledger_once_its_slot_is_over(name: str, capsys: pytest.Captu
         await walk([at(2.5), LEDGERS[name], CLAIMS[claimed]], capsys)
 
 
+@pytest.mark.parametrize("name", [name for name in LEDGERS if "due" in name or "partly" in name])
+async def test_each_open_target_in_the_closing_pass(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for hours, claimed in product((2.01, 2.2, 2.3), ("absent", "waits", "lapsed for good", "dead of failures")):
+        await walk([at(hours), LEDGERS[name], CLAIMS[claimed]], capsys)
+
+
 @pytest.mark.parametrize("name", days.SHARDS)
 async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for found, claimed in product(days.OPEN, ("absent", "waits", "dead of crashes")):
@@ -183,6 +190,7 @@ REACHED: dict[Step, Way] = {
     Step.MISSES_INVERTED: at(2.1, DAYS["inverted"]),
     Step.CLOSES_DEAD: CLAIMS["lapsed for good"],
     Step.GIVES_UP: LEDGERS["pending thrice"],
+    Step.ENDS_PARTLY_SENT: LEDGERS["partly sent thrice"],
     Step.ENDED_IN_REDIS: CLAIMS["missed"],
     Step.WAITS: CLAIMS["waits"],
     Step.SENDER_WAITS: LEDGERS["fresh sender"],

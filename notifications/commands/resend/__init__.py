@@ -179,7 +179,7 @@ def _raise_if_hopeless(run: Run, uid: str, day: date, result: TurnResult) -> Non
         raise Unfinished(f"{uid} {day} is unfinished; run the same command again to finish it.")
     if result.outcome.done or result.outcome is Outcome.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
-    if result.outcome is Outcome.FAILED:
+    if result.outcome is Outcome.FAILED or result.reason.startswith("defect"):
         raise Unfinished(f"{uid} {day} failed ({result.reason or 'see the log'}); run the same command again to retry.")
     if run.pusher.refusals and result.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))

@@ -265,9 +265,11 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
         case Gate.UNREADABLE | Gate.INVERTED:
             return ResendKind.UNFINISHED
         case Gate.OPEN:
-            step = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules).step
-            kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ResendKind.GAVE_UP}
-            return kinds.get(step, ResendKind.SENT)
+            taken = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules)
+            is_partial = taken.ledger is not None and taken.ledger.is_partial
+            ended = ResendKind.PARTIAL if is_partial else ResendKind.GAVE_UP
+            kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ended}
+            return kinds.get(taken.step, ResendKind.SENT)
         case Gate.ENDED | Gate.LEGACY:
             return ResendKind.SENT  # its recap is stored
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
