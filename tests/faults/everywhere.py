@@ -106,7 +106,7 @@ class ToldRelay(MailServer):
             answer = await do()
             await self.director.answer(index)
         except ConnectionResetError:
-            if server.transport is not None:
+            if isinstance(server.transport, asyncio.Transport):
                 server.transport.abort()
             return otherwise
         return answer

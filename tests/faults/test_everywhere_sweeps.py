@@ -6,13 +6,13 @@ the same text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.faults.everywhere import EverywhereStage, Pass, passes
 from tests.faults.stage import PATIENT
-from tests.support.jobs import Job, Stage
+from tests.support.jobs import Job
 
 TWO, ONE = ("ann", "bob"), ("ann",)
 PHONE_FIRST, MAIL_FIRST = ("fcm", "hook", "mail"), ("mail", "hook", "fcm")
@@ -20,17 +20,9 @@ in_each_order = pytest.mark.parametrize("order", [PHONE_FIRST, MAIL_FIRST], ids=
 Target = tuple[str, str]
 
 
-@pytest.fixture
-def everywhere(stage: Stage) -> Iterator[EverywhereStage]:
-    made = EverywhereStage(stage)
-    yield made
-    made.stop()
-
-
 def spans(stage: EverywhereStage, uids: tuple[str, ...], order: tuple[str, ...]) -> tuple[list[str], dict[str, Pass]]:
     stage.turns.order = order
     stage.add_users(*uids)
-    stage.learn_scripts()
     trace = stage.count()
     stage.check_everywhere()
     return trace, {uid: passes(trace, uid, order) for uid in uids}
