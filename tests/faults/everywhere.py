@@ -205,22 +205,24 @@ class EverywhereStage(FaultStage):
 
     def delivered(self) -> Counter[tuple[str, str]]:
         """How often each user's recap was accepted by each channel."""
-        pushed = {("fcm", token.split("-", 1)[1].rpartition("-")[0]): times for token, times in self.pushes().items()}
+        pushed: Counter[tuple[str, str]] = Counter()
+        for token, times in self.pushes().items():
+            pushed["fcm", token.split("-", 1)[1].rpartition("-")[0]] += times
         hooked = Counter(("hook", json.loads(body)["data"]["uid"]) for _, body in self.hook.raw)
         mailed = Counter(("mail", to.partition("@")[0]) for _, to, _ in self.relay.mails)
-        return Counter(pushed) + hooked + mailed
+        return pushed + hooked + mailed
 
     def check_texts(self, *, without: Iterable[str] = ()) -> None:
         """All that was accepted has its delivery's id and the stored text; of the users `without`, title and body."""
         for headers, body in self.hook.raw:
             data = json.loads(body)["data"]
-            ledger = self.ledger(data["uid"])
+            ledger = self.days_ledger(data["uid"])
             assert headers["webhook-id"] == f"msg_{ledger['collapse_id']}"
             assert (data["title"], data["body"]) == (ledger["title"], ledger["body"])
             assert data["recap"] == (None if data["uid"] in without else text_to_deliver(self.stored(data["uid"])))
         for _, to, content in self.relay.mails:
             mail, uid = parsed(content), to.partition("@")[0]
-            ledger, part = self.ledger(uid), mail.get_body(("plain",))
+            ledger, part = self.days_ledger(uid), mail.get_body(("plain",))
             assert part is not None
             text = part.get_content()
             assert mail["Message-ID"] == f"<{ledger['collapse_id']}.1@example.org>"
@@ -231,9 +233,14 @@ class EverywhereStage(FaultStage):
                 stored = self.stored(uid)
                 assert [stored["headline"] in text, stored["overview"] in text] == [True, True]
 
+    def days_ledger(self, uid: str) -> dict[str, Any]:
+        return self.stage.world.ledgers(uid)[self.slots[uid].recap_date.isoformat()]
+
     def stored(self, uid: str) -> dict[str, Any]:
-        [summary] = self.stage.world.summaries(uid).values()
-        assert text_hash(summary) == self.ledger(uid)["recap_hash"]
+        """The day's recap as it is stored: what its ledger's hash names."""
+        ledger = self.days_ledger(uid)
+        summary = self.stage.world.summaries(uid)[ledger["summary_id"]]
+        assert text_hash(summary) == ledger["recap_hash"]
         return summary
 
     def check_everywhere(
