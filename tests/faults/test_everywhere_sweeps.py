@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.everywhere import EverywhereStage, Pass, passes
+from tests.faults.everywhere import UNHURRIED, EverywhereStage, Pass, passes
 from tests.faults.stage import PATIENT
 from tests.support.jobs import Job
 
@@ -21,6 +21,7 @@ Target = tuple[str, str]
 
 
 def spans(stage: EverywhereStage, uids: tuple[str, ...], order: tuple[str, ...]) -> tuple[list[str], dict[str, Pass]]:
+    stage.stage.settings |= UNHURRIED
     stage.turns.order = order
     stage.add_users(*uids)
     trace = stage.count()
@@ -108,17 +109,20 @@ def twice_after_a_freeze(at: int, when: str, found: Pass) -> tuple[set[Target], 
 
 @pytest.mark.timeout(1200)
 @in_each_order
+@pytest.mark.parametrize("part", range(2))
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_frozen_anywhere_over_a_flush_repeats_no_target(
     everywhere: EverywhereStage,
     when: str,
+    part: int,
     order: tuple[str, ...],
     record_property: Callable[[str, object], None],
 ) -> None:
     """Run A freezes at each message, Redis is emptied, run B works to the end, A goes on."""
     everywhere.under_test = PATIENT
     trace, found = spans(everywhere, ONE, order)
-    for at in range(len(trace)):
+    points = range(len(trace))[part::2]
+    for at in points:
         everywhere.anew(*ONE)
         process = everywhere.strike(at, when, "freeze")  # type: ignore[arg-type]
         with everywhere.redis() as client:
@@ -136,4 +140,33 @@ def test_a_run_frozen_anywhere_over_a_flush_repeats_no_target(
         everywhere.check_everywhere(
             twice=twice, unsure=unsure, llm={"ann": 2} if paid else None, point=(at, when, trace)
         )
-    record_property("frozen_runs_with_three_channels_survived", len(trace))
+    record_property("frozen_runs_with_three_channels_survived", len(points))
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("kind", ["hook", "mail"])
+def test_a_kill_at_a_message_of_each_new_channel(everywhere: EverywhereStage, kind: str) -> None:
+    trace, found = spans(everywhere, ONE, PHONE_FIRST)
+    at = trace.index(f"{kind} ann")
+    everywhere.turns.drops_the_rest = True
+    everywhere.anew(*ONE)
+    ended(everywhere.strike(at), everywhere)
+    everywhere.run_until_settled()
+    twice = twice_after_a_kill(at, found, drops=True)
+    assert twice == {(channel, "ann") for channel in ("fcm", "hook", "mail") if channel != "mail" or kind == "mail"}
+    everywhere.check_everywhere(twice=twice)
+
+
+def test_the_messages_of_a_run_come_in_the_order_of_the_channels(everywhere: EverywhereStage) -> None:
+    """The numbers of a sweep are those of the run that was counted."""
+    everywhere.add_users(*TWO)
+    for order in (PHONE_FIRST, MAIL_FIRST):
+        everywhere.turns.order = order
+        everywhere.anew(*TWO)
+        trace = everywhere.count()
+        sent = [one for one in trace if one.startswith(("fcm", "hook", "smtp", "mail"))]
+        mail = ["smtp MAIL", "smtp RCPT", "mail {}"]
+        first = {"fcm": ["fcm token-{}-0"], "hook": ["hook {}"], "mail": ["smtp EHLO", *mail]}
+        expected = [name.format("ann") for channel in order for name in first[channel]]
+        expected += [name.format("bob") for channel in order for name in (first | {"mail": mail})[channel]]
+        assert sent == [*expected, "smtp QUIT"]
