@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.everywhere import EverywhereStage
 from tests.faults.stage import FaultStage
 from tests.support.jobs import Stage
 
@@ -31,3 +32,12 @@ def staged(faults: FaultStage) -> FaultStage:
     """The same, with the scripts known to Redis: each verb is one message from the start."""
     faults.learn_scripts()
     return faults
+
+
+@pytest.fixture
+def everywhere(stage: Stage) -> Iterator[EverywhereStage]:
+    """As `staged`, where each user has a phone, a webhook and a mailbox."""
+    made = EverywhereStage(stage)
+    made.learn_scripts()
+    yield made
+    made.stop()

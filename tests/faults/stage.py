@@ -14,6 +14,7 @@ from aiohttp import web
 from redis import Redis
 
 from notifications.adapters.claims.redis import verb_script
+from notifications.adapters.stores.documents import moment
 from notifications.domain import claim
 from notifications.domain.claim import Verb
 from notifications.domain.schedule import Slot, cohorts_between, tzdata_version
@@ -179,7 +180,7 @@ class FaultStage:
         return finished
 
     def age(self, by: timedelta = timedelta(minutes=12), *, sent: bool = False) -> None:
-        """Let time pass for what the dead left behind: leases, due times and `sending_at` move back."""
+        """Let time pass for what was left behind: leases, due times (of targets too) and `sending_at` move back."""
         self.wait_for_locks()
         with self.redis() as client:
             for key in client.scan_iter("*"):
@@ -194,7 +195,9 @@ class FaultStage:
             for day, ledger in self.stage.world.ledgers(uid).items():
                 if ledger["state"] in ("sending", "pending") and "sending_at" in ledger:
                     older = ledger | {"sending_at": ledger["sending_at"] - by}
-                    self.stage.world.put_ledger(uid, day, older)
+                    targets = ledger.get("targets", {}).items()
+                    due = {name: kept | {"due": moment(kept["due"]) - by} for name, kept in targets}  # type: ignore[operator]
+                    self.stage.world.put_ledger(uid, day, older | ({"targets": due} if due else {}))
                 if sent and ledger["state"] == "sent":
                     self.stage.world.put_ledger(uid, day, ledger | {"sent_at": ledger["sent_at"] - by})
 

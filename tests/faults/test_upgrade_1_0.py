@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from redis import Redis
 
 from notifications.domain.schedule import ONE_DAY, latest_slot
 from notifications.domain.told_once import split_told_hashes, told_hash
+from tests.faults.everywhere import EverywhereStage, mailbox_of
 from tests.faults.stage import MAX_TICKS, FaultStage
 from tests.support.jobs import Finished
 from tests.support.worlds import Doc, FirestoreWorld, SqliteWorld, talk
@@ -119,10 +121,13 @@ def fill_redis(client: Redis, left: datetime, keys: str) -> None:
 class Upgraded:
     """What version 1.0 left, and today's version over it."""
 
-    def __init__(self, staged: FaultStage, keys: str) -> None:
+    def __init__(self, staged: FaultStage, keys: str, fields_of: Callable[[str], Doc] = lambda _: {}) -> None:
+        """`fields_of`: by uid, what the app has set in the user's document since."""
         self.staged, self.stage = staged, staged.stage
         self.left = datetime.now(UTC)
         self.users: dict[str, Doc] = shifted(DATA["users"], self.left)
+        for uid, held in self.users.items():
+            held["user"] |= fields_of(uid)
         self.stage.settings |= {"RECAP_MAX_PROMPT_TOKENS": "1000"}  # as version 1.0 had it
         with staged.redis() as client:
             fill_redis(client, self.left, keys)
@@ -274,3 +279,22 @@ def test_an_evening_of_version_1_0_goes_on(staged: FaultStage, keys: str) -> Non
     if isinstance(upgraded.stage.world, SqliteWorld):
         indexes = upgraded.stage.world.db.execute("PRAGMA index_list(conversations)")
         assert "conversations_by_id" in [row[1] for row in indexes]
+
+
+@pytest.mark.parametrize("world", ["sqlite", pytest.param("firestore", marks=pytest.mark.short)], indirect=True)
+def test_what_version_1_0_left_open_is_delivered_by_the_new_channels_too(everywhere: EverywhereStage) -> None:
+    """Of a recap that version 1.0 stored, which has no hash, title and body; of a later one the whole text."""
+    upgraded = Upgraded(everywhere, "kept", lambda uid: {"recap_email": mailbox_of(uid)})
+    upgraded.settle()
+    check_texts(upgraded)
+    check_ledgers(upgraded)
+    check_pushes(upgraded)
+    delivered = everywhere.delivered()
+    for channel in ("hook", "mail"):
+        assert {uid: times for (name, uid), times in delivered.items() if name == channel} == dict.fromkeys(
+            (*BEGUN, *LEFT), 1
+        )
+    everywhere.check_texts(without=BEGUN)
+    for uid in (*BEGUN, *LEFT):
+        accepted = len(upgraded.users[uid]["fcm_tokens"]) + 2
+        assert list(upgraded.ledger(uid)["devices"].values()) == ["accepted"] * accepted, uid

@@ -17,7 +17,9 @@ from pathlib import Path
 
 PRELOADED = (
     "job",
+    "notifications.adapters.channels.email",
     "notifications.adapters.channels.fcm",
+    "notifications.adapters.channels.webhook",
     "notifications.adapters.stores.firestore",
     "notifications.adapters.llm.openai",
     "notifications.adapters.local.sqlite",
