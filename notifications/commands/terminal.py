@@ -30,9 +30,9 @@ def say_line(text: str) -> None:
         say(text)
 
 
-def several(count: int, noun: str) -> str:
+def several(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: 1 call, 2 calls."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def complain(sentence: str) -> None:

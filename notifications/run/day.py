@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -18,9 +19,13 @@ from notifications.domain.errors import (
     ItemFault,
     KeyTrouble,
     Malformed,
+    OverBudget,
+    ProviderFault,
+    RecapError,
     StoreDown,
 )
-from notifications.domain.model import DayState, Device, Ledger
+from notifications.domain.model import DayState, Device, Draft, Ledger
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
@@ -30,6 +35,7 @@ from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
+COST_KEY = "cost"  # of the kept document that holds what failed tries have cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,26 @@ class Day:
             hour=user.hour,
         )
 
+    async def spent_before(self) -> Spent:
+        """The cost of LLM calls of earlier tries that came to nothing; one read, after a failure or a crash alone."""
+        if self.claim_reply.reason or self.claim_reply.crashes:
+            with suppress(RecapError):
+                kept = await self.run.services.store.kept_draft(self.uid, self.date, COST_KEY)
+                return Spent.from_metadata(kept.metadata) if kept is not None else NOTHING
+        return NOTHING
+
+    @asynccontextmanager
+    async def keeping_cost(self, spent: Callable[[], Spent]) -> AsyncIterator[None]:
+        """Keep what a try has cost beside the ledger, if it fails: the ledger of the day will count it."""
+        try:
+            yield
+        except (ItemFault, ProviderFault, OverBudget):
+            if (cost := spent()).tokens:
+                with suppress(RecapError):
+                    kept = Draft("", (), "", metadata=cost.as_metadata())
+                    await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
+            raise
+
     async def read_devices(self) -> list[Device]:
         """Read the user's devices; malformed ones are only counted. Raises StoreDown."""
         devices, malformed = await self.run.read_breaker.watch(self.run.services.store.devices(self.uid))
@@ -138,9 +164,8 @@ class Day:
             case NextStep.FINAL if decision.ledger is not None:
                 entry = decision.ledger
                 outcome = log_end(entry, self.log_context, ours=self._is_ours(decision))
-                claim_state, _ = ENDS[entry.state]
                 delete_key = entry.state is DayState.SKIPPED
-                return await self._end_claim(claim_state, outcome, entry.outcome, delete_key=delete_key)
+                return await self._end_claim(ENDS[entry.state], outcome, entry.outcome, delete_key=delete_key)
             case NextStep.NO_USER:
                 log.info("recap.skipped", **self.log_context, reason="user_gone_or_off")
                 return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", delete_key=False)
@@ -220,15 +245,17 @@ class Day:
         if reply.answer is ClaimAnswer.FOREIGN:
             return await self._result_of_foreign_claim()
         if reply.answer is not ClaimAnswer.DONE:
-            outcome = Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING
-            return TurnResult(outcome, reply.wait, reply.reason)
+            if reply.answer is ClaimAnswer.HELD:
+                return TurnResult(Outcome.HELD, reply.wait, "another_run", free_at=self.now + reply.wait)
+            return TurnResult(Outcome.WAITING, reply.wait, reply.reason)
         if reply.final is not ClaimState.DEAD:
             return TurnResult(Outcome.DONE_BEFORE)
         return await self._close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
 
     async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """The claim is dead in Redis: write that to the ledger, or that the day was given up while sending."""
-        transaction = self.run.services.store.end_day(self.opening(claim_reply=reply), DayState.DEAD, outcome)
+        opening = replace(self.opening(claim_reply=reply), spent=await self.spent_before())
+        transaction = self.run.services.store.end_day(opening, DayState.DEAD, outcome)
         try:
             decision = await self.run.write_breaker.watch(transaction)
         except StoreDown:
@@ -249,7 +276,7 @@ class Day:
             ledger = None
         if ledger is not None and ledger.state.final:
             return TurnResult(Outcome.DONE_BEFORE)
-        return TurnResult(Outcome.HELD, self.claim_reply.wait)
+        return TurnResult(Outcome.HELD, self.claim_reply.wait, "foreign", free_at=self.now + self.claim_reply.wait)
 
     async def run_guarded(self, turn: Awaitable[TurnResult]) -> TurnResult:
         """Run one user's turn and turn its errors into a result; they give the claim back uncharged, with a reason.

@@ -112,6 +112,13 @@ class Run:
         self.bad_answers.resolve(blame_item=False)
 
     @property
+    def stop_code(self) -> str:
+        """What stopped the claiming, as a code: llm_429, redis, configuration; `stopped` by SIGTERM; empty: nothing."""
+        if self.trouble is None:
+            return "stopped" if self.terminated.is_set() else ""
+        return self.trouble.name if isinstance(self.trouble, DependencyDown) else "configuration"
+
+    @property
     def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that is down at its end, or a provider that never answered."""
         down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.breaker.silent)
@@ -125,7 +132,8 @@ class Run:
 
     def provider_failed(self, fault: ProviderFault) -> None:
         """Count a failure of the LLM's provider. A configuration fault stops the claiming at once."""
-        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
+        name = fault.reason.removeprefix("provider_")
+        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(name, str(fault))
         self.llm_breaker.record_failure(cause, at_once=fault.final)
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
@@ -231,9 +239,10 @@ class RunResult:
     unserved: int = 0
     documents_read: int = 0
     documents_written: int = 0
+    next_at: datetime | None = None  # of an idle run: when users who wait can be served again; None if nobody waits
 
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
-        not_flat = ("now", "counts", "trouble", "unserved")
+        not_flat = ("now", "counts", "trouble", "unserved", "next_at")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
         return {**self.counts.as_event(), **flat, "unserved_shards": self.unserved, "trouble": str(self.trouble or "")}

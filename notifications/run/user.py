@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -115,7 +115,7 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
         return await day.fail_item(error)
     except ProviderFault as error:
         run.provider_failed(error)
-        return await day.fail(f"provider_{error.name}", error.retry_after)
+        return await day.fail(error.reason, error.retry_after)
     except OverBudget:
         return await day.fail("budget")
     except StoreDown as error:
@@ -169,9 +169,10 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
             # without day_input: a missed day has told nothing, so its conversations are left to the next recap
             return await _end_without_recap(day, DayState.MISSED, "closed")
     else:
-        draft = await _write(day, material)
-        if draft is None:
-            return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input)
+        written = await _write(day, material)
+        if isinstance(written, Spent):
+            return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input, written)
+        draft = written
     # Nothing of the recap is stored yet: deliver() stores it as it opens the ledger.
     recap = compose(material, draft, day.now)
     opening = day.opening(day_input, language=material.language)
@@ -207,17 +208,18 @@ async def _take_if_open(day: Day, decision: Decision) -> PreparedDelivery | Deci
 
 
 async def _end_without_recap(
-    day: Day, state: DayState, outcome: str, day_input: DayInput | None = None
+    day: Day, state: DayState, outcome: str, day_input: DayInput | None = None, spent: Spent | None = None
 ) -> PreparedDelivery | Decision:
     """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # nothing to say: the ended ledger stays
-    transaction = day.run.services.store.end_day(day.opening(day_input), state, outcome)
+    opening = replace(day.opening(day_input), spent=spent or await day.spent_before())
+    transaction = day.run.services.store.end_day(opening, state, outcome)
     return await _take_if_open(day, await day.run.write_breaker.watch(transaction))
 
 
-async def _write(day: Day, material: Material) -> Draft | None:
-    """Step 3: let the LLM write the draft, or fall back to the extract. Returns None if there is nothing to tell.
+async def _write(day: Day, material: Material) -> Draft | Spent:
+    """Step 3: let the LLM write the draft, or fall back to the extract. Only the cost: there is nothing to tell.
 
     Raises ItemFault, ProviderFault or OverBudget.
     """
@@ -233,7 +235,14 @@ async def _write(day: Day, material: Material) -> Draft | None:
         day=day.date,
         draft_may_exist=_draft_may_exist(day.claim_reply),
         can_retry_later=_will_be_retried_in_time(day),
+        spent_before=await day.spent_before(),
     )
+    async with day.keeping_cost(lambda: writer.spent):
+        return await _draft_or_extract(day, material, writer, seconds)
+
+
+async def _draft_or_extract(day: Day, material: Material, writer: RecapWriter, seconds: float) -> Draft | Spent:
+    run, services = day.run, day.run.services
     try:
         async with asyncio.timeout(seconds * OVERRUN_FACTOR):
             draft = await writer.draft()
@@ -252,7 +261,7 @@ async def _write(day: Day, material: Material) -> Draft | None:
                 is_worth_an_extract, material, services.split_sentences
             )
             if not is_worth_it:
-                return None
+                return writer.spent
         elif not services.has_fallback:
             raise
         else:
@@ -270,7 +279,9 @@ async def _draft_after_catch_up(day: Day, material: Material) -> Draft | None:
     """
     if draft := await unverified_draft(day.run, day.uid, material, day.claim_reply):
         return draft
-    return await _extract(day, material, "closing") if day.run.services.has_fallback else None
+    if not day.run.services.has_fallback:
+        return None
+    return await _extract(day, material, "closing", await day.spent_before())
 
 
 async def unverified_draft(run: Run, uid: str, material: Material, previous: Reply | Record) -> Draft | None:
@@ -301,7 +312,8 @@ async def _extract(day: Day, material: Material, reason: str = "", spent: Spent 
     """The day's own sentences, chosen in a thread. `spent`: the cost of LLM calls whose answers were not used."""
     if reason:
         log.warning("recap.extract", **day.log_context, reason=reason)
-    return await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
+    draft = await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
+    return replace(draft, metadata={**draft.metadata, "extract_reason": reason}) if reason else draft
 
 
 async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> TurnResult:
@@ -314,6 +326,7 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_STOP_SHARE)
         if opened.recap is not None and opened.recap.is_extract:
             run.counts.extracts += 1
+            run.counts.extract_reasons[str(opened.recap.draft.metadata.get("extract_reason", ""))] += 1
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)
         # 5. Push to every open device.

@@ -34,6 +34,7 @@ BACK_OFF = timedelta(milliseconds=400)  # jittered wait after an aborted read
 DOCUMENTS_A_COMMIT = 400
 CONVERSATIONS_A_PAGE = 500
 MAX_DEVICES = 200
+COUNTED_A_READ = 1_000  # index entries of a count that are billed as one read
 NAME = "__name__"  # a document's own, as a field of queries
 CLOCK = ("recap_clock", "now")  # read for its time; never written
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -102,10 +103,8 @@ class FirestoreStore(TransactionalLedger):
         read: datetime = (await self._read(self._client.document(*CLOCK), [NAME])).read_time
         return read
 
-    async def due_users(
-        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[UserDocument]:
-        """Enabled users of these zones (30 at most) and this hour, by id."""
+    def _due(self, zones: Sequence[str], hour: int, ids: Range) -> AsyncQuery:
+        """Enabled users of these zones (30 at most) and this hour."""
         query = (
             self._client.collection("users")
             .where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
@@ -117,6 +116,17 @@ class FirestoreStore(TransactionalLedger):
             query = query.where(filter=FieldFilter(NAME, ">=", self._user(ids.start)))
         if ids.end is not None:
             query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
+        return query
+
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        [[counted]] = await self._call(lambda: self._due(zones, hour, ids).count().get(retry=RETRY))
+        self.reads += 1 + int(counted.value) // COUNTED_A_READ
+        return int(counted.value)
+
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[UserDocument]:
+        query = self._due(zones, hour, ids)
         last = None if after is None else self._user(after)
         return [_user_document(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
 
