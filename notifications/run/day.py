@@ -30,6 +30,7 @@ from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
+from notifications.recap.verify import NAME as SECOND_LOOK
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
 from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
@@ -126,8 +127,9 @@ class Day:
         """Keep what a try has cost beside the ledger, if it fails: the ledger of the day will count it."""
         try:
             yield
-        except (ItemFault, ProviderFault, OverBudget):
-            if (cost := spent()).tokens:
+        except (ItemFault, ProviderFault, OverBudget) as error:
+            has_draft = isinstance(error, ProviderFault) and error.name == SECOND_LOOK  # the draft holds its cost
+            if (cost := spent()).tokens and not has_draft:
                 with suppress(RecapError):
                     kept = Draft("", (), "", metadata=cost.as_metadata())
                     await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)

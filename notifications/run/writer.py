@@ -124,7 +124,9 @@ class RecapWriter:
         """The draft that an earlier run stored for exactly this material, if any."""
         stored = self._services.store.kept_draft(self._uid, self._day, self._draft_key())
         with suppress(RecapError):
-            return await self._run.read_breaker.watch(stored)
+            if draft := await self._run.read_breaker.watch(stored):
+                self._spent_before = Spent.from_metadata(draft.metadata)  # that of still earlier tries, too
+                return draft
         return None
 
     def _draft_key(self) -> str:
@@ -378,7 +380,6 @@ class RecapWriter:
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
         """Models and cost, including those of the run that stored the draft."""
         before = draft.metadata
-        spent = self.spent if self._spent_before.calls else Spent.from_metadata(before) + self.spent
         models: dict[str, str | int | float] = {
             "model": self.session.model or before.get("model", ""),
             "tier": self.session.tier or before.get("tier", ""),
@@ -386,7 +387,7 @@ class RecapWriter:
         }
         if self.verification is not None and self.verification.spent.calls:
             models["verify_model"] = self.verification.model
-        return {**models, **spent.as_metadata()}
+        return {**models, **self.spent.as_metadata()}
 
 
 def _mark_unverified(draft: Draft) -> Draft:
