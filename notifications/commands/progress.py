@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC
 from typing import NamedTuple
 
-from notifications.commands.reasons import in_words
+from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped, several
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.money import MICROS
@@ -22,7 +22,6 @@ from notifications.run.state import RunResult
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
 FORM = "{elapsed}  {n_fmt} of {total_fmt} done{postfix}, {rate_noinv_fmt}, {remaining} to go"
-REASONS_SHOWN = 3
 
 
 @asynccontextmanager
@@ -171,14 +170,3 @@ def _ended(outcome: Outcome, result: RunResult) -> str:
         return word
     reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
     return word + bracketed(reasons, more)
-
-
-def bracketed(reasons: Mapping[str, int], more: str = "") -> str:
-    """The most frequent reasons in words, and what follows them, in brackets; empty if there are none."""
-    words: Counter[str] = Counter()
-    for reason, count in reasons.items():
-        words[in_words(reason)] += count if reason else 0
-    shown = [word for word, count in words.most_common(REASONS_SHOWN) if count]
-    shown += ["other reasons"] if len(words) > REASONS_SHOWN else []
-    inner = "; ".join(filter(None, (", ".join(shown), more)))
-    return f" ({inner})" if inner else ""

@@ -62,7 +62,7 @@ async def resend_many(selection: ResendSelection, context: Context, *, dry_run: 
         run = Run(services, context.offset, context.terminated)
         await run.check_clocks()
         now = await context.claims.now() + context.offset
-        days = UserDays(services.store, DayQuery(selection.day, now, services.limits.rules, context.since))
+        days = UserDays(services, DayQuery(selection.day, now, services.limits.rules, context.since, context.offset))
         bulk = BulkResend(run, selection)
         if dry_run:
             await bulk.dry_run(_selected(days, selection))
