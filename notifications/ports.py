@@ -178,8 +178,9 @@ class Store(Protocol):
     raise Malformed if the ledger is UNREADABLE, and ItemFault if the store permanently refuses what is to be stored.
 
     `mend` corrects a document that the query can't see, if there is one right answer or a decision; without `write` it
-    only says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed;
-    `remove` deletes a user with everything below. Both are for local stores: the app writes its own documents.
+    only says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed,
+    as `check` does without writing; `remove` deletes a user with everything below. They are for local stores: the app
+    writes its own documents.
     """
 
     reads: int
@@ -229,6 +230,9 @@ class Store(Protocol):
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
+    def check(
+        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+    ) -> object: ...
     async def put(
         self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None: ...

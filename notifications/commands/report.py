@@ -274,7 +274,7 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    money = f"<p>{escape(figures.account.costs.in_words or 'no call')}.</p>"
+    money = f"<p>{escape(figures.account.costs.in_words or 'no LLM was asked')}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
+from notifications.commands.reasons import in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
@@ -18,6 +21,7 @@ from notifications.domain.told_once import split_told_hashes
 from notifications.ports import UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
+from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
@@ -154,7 +158,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         )
     for line in gate_lines(explained):
         _say(line)
-    _say(f"next: {describe_next(explained, explained.forecast)}")
+    _say(f"next: {describe_next(explained, explained.forecast, now)}")
     return 1 if is_lost(explained) else 0
 
 
@@ -173,7 +177,7 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
         if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
-            _say(f"what happens to it: {_describe(forecast, uid=uid, day=ledger.date)}")
+            _say(f"what happens to it: {_describe(forecast, now, uid=uid, day=ledger.date)}")
     if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
@@ -248,6 +252,11 @@ def _phase(view: DayView) -> str:
             return f"{_duration(since_slot)} ago, no longer served"
 
 
+def _until(at: datetime, now: datetime) -> str:
+    """A time to come, and how far off it is."""
+    return f"{at.astimezone(UTC):%H:%M} UTC (in {_duration(at - now)})"
+
+
 def _duration(duration: timedelta) -> str:
     minutes = max(0, round(duration.total_seconds() / 60))
     if minutes < 120:
@@ -257,18 +266,21 @@ def _duration(duration: timedelta) -> str:
 
 def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
-    wait = timedelta(milliseconds=record.until - view.run.redis_ms(view.now))
-    reason = f"; the last failure: {record.reason}" if record.reason else ""
+    until = _until(view.now + timedelta(milliseconds=record.until - view.run.redis_ms(view.now)), view.now)
+    reason = f"; the last failure: {in_words(record.reason)}" if record.reason else ""
+    stopped_by = view.records.shard.reason.removeprefix(LEFT_OPEN).strip("_")
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
         case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
             return "none; skipping the day released it."
+        case ClaimState.ABSENT if ledger is None and stopped_by:
+            return f"none; the last run stopped before it reached this user: {in_words(stopped_by)}."
         case ClaimState.ABSENT:
             return "none; no run has claimed it, or Redis has lost it."
         case ClaimState.CLAIMED:
-            return f"held by a run, for {_duration(wait)} at most{counted}{reason}."
+            return f"held by a run, until {until} at the latest{counted}{reason}."
         case ClaimState.IDLE:
-            return f"waits, due again in {_duration(wait)}{counted}{reason}."
+            return f"waits, due again at {until}{counted}{reason}."
         case ClaimState.FOREIGN:
             return "its key holds a foreign value, for two hours at most."
         case _:
@@ -277,11 +289,15 @@ def _claim_line(view: DayView) -> str:
 
 def ledger_line(ledger: Ledger) -> str:
     """The ledger as text."""
-    phrases = [STATES[ledger.state]]
-    if ledger.outcome:
+    phrases = [STATES[ledger.ending]]
+    if ledger.outcome == "no_devices":
+        phrases.append("each device is gone" if ledger.devices else OUTCOMES["no_devices"])
+    elif ledger.outcome:
         phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
+    if ledger.extract_reason:
+        phrases.append(f"an extract, since {in_words(ledger.extract_reason)}")
     if ledger.reason:
-        phrases.append(f"the last failure: {ledger.reason}")
+        phrases.append(f"the last failure: {in_words(ledger.reason)}")
     if ledger.tries:
         phrases.append("1 try" if ledger.tries == 1 else f"{ledger.tries} tries")
     if ledger.devices:
@@ -305,6 +321,7 @@ def _resend_command(uid: str, day: date) -> str:
 
 def _describe(
     forecast: Forecast,
+    now: datetime,
     *,
     uid: str,
     day: date,
@@ -312,12 +329,12 @@ def _describe(
     slot: str = "",
     inverted: str = "",
 ) -> str:
-    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that names
-    the ledger whose window ends after this slot.
+    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that
+    names the ledger whose window ends after this slot.
     """
     ledger = forecast.ledger
-    return STEP_TEXTS[forecast.step].format(
-        wait=_duration(forecast.wait),
+    return str(STEP_TEXTS[forecast.step.name.lower()]).format(
+        until=_until(now + forecast.wait, now),
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
         resend=_resend_command(uid, day),
         uid=uid,
@@ -328,7 +345,7 @@ def _describe(
     )
 
 
-def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
+def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = explained.view, forecast.step, explained.ledger, explained.view.user.uid
     day, nearby = view.slot.recap_date, view.ledgers.nearby
@@ -346,9 +363,10 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
         return f"nothing: {reason}."
     return _describe(
         forecast,
+        now,
         uid=uid,
         day=day,
-        then=describe_next(explained, forecast.then) if forecast.then else "",
+        then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else "",
         slot=_utc(view.slot.at),
         inverted=f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by} has a window that ends after this slot",
     )
@@ -357,15 +375,16 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
 def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     uid, slot = explained.document.uid, explained.view.slot
     resend = _resend_command(uid, slot.recap_date)
-    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not explained.device_count:
+    if ledger.ending == "no_devices":
+        now = f"Run {resend} to push it to the devices of now" if explained.device_count else "There is no device now"
         return (
-            "nothing: the recap is in the app, and there is no device to push it to. "
-            f"Run python job.py show {uid} to read it."
+            f"nothing: the recap is in the app, and no device got it. {now}. Run python job.py show {uid} to read it."
         )
     if not explained.view.user.enabled:
         return "nothing: the day has ended, and the user has switched recaps off since."
     if ledger.state is DayState.SENT:
-        return f"nothing: the recap was sent. Run {resend} to push it again."
+        done = "the recap was sent" if ledger.ending == "sent" else "the day has another writer's recap"
+        return f"nothing: {done}. Run {resend} to push it{' again' if ledger.ending == 'sent' else ''}."
     if ledger.state is DayState.GAVE_UP:
         return f"nothing by itself. Run {resend} to push the recap."
     if reason := covered_later(slot, explained.view.ledgers.nearby):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE, Facts, kept_from
+from notifications.adapters.stores.imports import check_user
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
@@ -48,6 +49,9 @@ class TransactionalLedger(ABC):
     @abstractmethod
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
+
+    def check(self, uid: str, user: Any, fcm_tokens: Any, conversations: Any) -> object:
+        return check_user(uid, user, fcm_tokens, conversations)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))
