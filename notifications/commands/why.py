@@ -25,76 +25,9 @@ from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
-STATES = {
-    DayState.SENT: "the recap was sent",
-    DayState.SKIPPED: "the recap was skipped on purpose",
-    DayState.MISSED: "the recap was missed: none could be made before the catch-up ended",
-    DayState.DEAD: "the recap is dead: it failed too often",
-    DayState.GAVE_UP: "the recap is stored, but no push of it was accepted",
-    DayState.SENDING: "a run is pushing the recap, or died while it did",
-    DayState.PENDING: "the recap is stored, and still has to be pushed",
-    DayState.UNREADABLE: "this version can't read the ledger",
-}
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+STATES, OUTCOMES, STEP_TEXTS = TABLES["states"], TABLES["outcomes"], TABLES["steps"]
 DEVICES_NAMED = 5
-OUTCOMES = {
-    "legacy": "another writer (an older deployment, or the app on demand) made the recap, so nothing was pushed",
-    "resend": "an operator's resend; run the resend again to finish it",
-    "no_content": "too little was said (RECAP_MIN_WORDS)",
-    "no_devices": "the user has no device",
-    "inverted_window": "a neighbouring ledger's window ends after this slot, and does not list its conversations",
-    "closed": "the catch-up was over, and RECAP_FALLBACK=none",
-    "crashes": "runs crashed on it too often",
-    "undelivered": "no push of it was accepted in time",
-    "user_gone_or_off": "the user was erased or switched off meanwhile",
-    "failures": "the LLM failed on it too often",
-    "pushes": "the last permitted push was not accepted",  # max_pushes was reached
-}
-STEP_TEXTS = {
-    Step.MAKES: "the next run makes the recap. If no run comes, check the scheduler, and run python job.py doctor.",
-    Step.SENDS_EXTRACT: "the next run of the closing pass sends the extract.",
-    Step.SENDS_DRAFT: "the next run of the closing pass sends the draft without a second look.",
-    Step.PUSHES: "the next run pushes the recap.",
-    Step.LEGACY: (
-        "the next run ends the day as sent: another writer's summary of the date is stored. Nothing is pushed."
-    ),
-    Step.SKIPS: "the next run skips the day: too little was said.",
-    Step.MISSES: "the next run ends the day as missed: the catch-up is over, and RECAP_FALLBACK=none.",
-    Step.MISSES_INVERTED: "the next run ends the day as missed: {inverted}.",
-    Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {resend} to make the recap.",
-    Step.GIVES_UP: "the next run gives the recap up: {reason}.",
-    Step.ENDED_IN_REDIS: (
-        "nothing until the claim expires, three hours after the slot. Then a sweep ends the open delivery."
-    ),
-    Step.WAITS: "the day waits for {wait} after a failure; then {then}",
-    Step.SENDER_WAITS: "another run may still be pushing the recap, for {wait} at most; then {then}",
-    Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
-    Step.HELD: "the run that holds the claim ends the day. If it has died, the claim lapses in {wait}; then {then}",
-    Step.FOREIGN: "no run makes the recap while the claim's key holds a foreign value.",
-    Step.SHARD_WAITS: "the hour is served again in {wait}; then {then}",
-    Step.SHARD_HELD: "another run serves this hour. If it has died, its claim lapses in {wait}; then {then}",
-    Step.SHARD_FOREIGN: (
-        "no run serves this hour: the key of its shard holds a foreign value. "
-        "Run python job.py inspect --keys to see it, then delete the key."
-    ),
-    Step.SHARD_COMPLETE: (
-        "nothing by itself: this hour was served, and users who came since are served from the next slot on. "
-        "Run python job.py --user {uid} to make the recap now."
-    ),
-    Step.SKIPPED_BEFORE: (
-        "nothing by itself: an earlier run skipped the day. Run python job.py --user {uid} to look again."
-    ),
-    Step.STUCK_LEDGER: (
-        "nothing by itself: the ledger was written by another version, or by hand. "
-        "Correct or delete users/{uid}/recap_deliveries/{day}."
-    ),
-    Step.STUCK_INVERTED: (
-        "the day fails until an operator acts, and is missed after the catch-up: {inverted}. "
-        "Delete it if a clock that was ahead made it."
-    ),
-    Step.SWITCHED_OFF: "nothing: the user has switched recaps off.",
-    Step.EARLY: "the first run after {slot} UTC makes the recap.",
-    Step.OVER: "nothing by itself: no run served this slot. Run {resend} to make the recap.",
-}
 LOSING_STEPS = frozenset(
     {
         Step.MISSES,
@@ -329,8 +262,8 @@ def _describe(
     slot: str = "",
     inverted: str = "",
 ) -> str:
-    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that
-    names the ledger whose window ends after this slot.
+    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted`: the clause
+    that names the ledger whose window ends after this slot.
     """
     ledger = forecast.ledger
     return str(STEP_TEXTS[forecast.step.name.lower()]).format(
