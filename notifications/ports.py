@@ -17,12 +17,13 @@ from notifications.domain.claim import ClaimAnswer, ClaimState, Record
 from notifications.domain.errors import ItemReason
 from notifications.domain.model import Cited, Conversation, DayState, Device, Draft, Ledger, Recap, Summary, User
 from notifications.domain.money import Spent
-from notifications.domain.push import Message, PushAnswer, PushResult
+from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.shards import Range
 
 if TYPE_CHECKING:  # these take 30 ms to load, and an idle tick does not need them
     from notifications.domain.delivery import Decision, Opening
     from notifications.domain.question import Question
+    from notifications.domain.target import Recipient, Target, TargetResult
     from notifications.domain.told_once import Candidates
 
 
@@ -168,8 +169,9 @@ class Store(Protocol):
     `reads` and `writes` count what a store bills; `now` is its own clock, at the cost of a document.
 
     Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left out, and
-    those that the candidates exclude; each device's token and fid come once. Pages are in the order of ids; `after` is
-    the last id of the previous page. `summary_document`: the document of that id, else any whose `date` is that day.
+    those that the candidates exclude; each device's token and fid come once. `addresses`: by channel, what the app set
+    for the user in their document. Pages are in the order of ids; `after` is the last id of the previous page.
+    `summary_document`: the document of that id, else any whose `date` is that day.
 
     `part` and `put_part`: the facts that an LLM found in a part of a long day, kept for some days beside the ledger,
     under a hash of its question. `kept_draft` and `keep_draft`: a paid draft that waits for its second look.
@@ -195,6 +197,7 @@ class Store(Protocol):
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]: ...
     async def devices(self, uid: str) -> tuple[list[Device], int]: ...
     async def forget_device(self, uid: str, device: Device) -> bool: ...
+    async def addresses(self, uid: str) -> Mapping[str, Mapping[str, str]]: ...
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
@@ -217,7 +220,7 @@ class Store(Protocol):
         *,
         by: str,
         seq: int,
-        results: Mapping[str, PushResult],
+        results: Mapping[str, TargetResult],
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
@@ -265,26 +268,45 @@ class Summarizer(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Push(Protocol):
-    """Pushes one message to one device. Never raises for what a server answers.
+class Channel(Protocol):
+    """A way to deliver recaps. Never raises for what a server answers.
 
-    `send` calls `on_first_byte` just before the first byte of the request is written; until then nothing was sent. It
-    raises DependencyDown if nothing can be sent to any device (the outbox's disk is full). `probe` is the answer to a
-    message that reaches no device; `check` reports it as a sentence, empty if all is well.
+    `targets` are the user's, and codes of addresses that can't be used. `send` is one try to deliver to one of them; it
+    calls `leaves` just before the first byte is written that may deliver something: until then nothing was sent. Its
+    answer decides what becomes of the target:
 
-    `where` names the service in a sentence, with its setting; `aside` is what `doctor` adds to "push" if no phone is
-    reached.
+    - ACCEPTED (FCM names the message; a receiver says 200): it has the recap.
+    - GONE (an unregistered token; 410; an unknown mailbox): it is never tried again.
+    - REFUSED (a malformed token, a mailbox that takes none of our mail): tried again after 30 min, while no other
+      target of the channel was reached.
+    - BUSY (503, 429, a greylist): tried again after the answer's `retry_after`.
+    - UNKNOWN (cut off, no answer in time): it may have been accepted. Tried again after 1 and 5 min, then given up.
+    - UNSENT (no connection): tried again.
+
+    An answer with `config` closes the channel for the run, one that must pause makes all of its targets wait. `send`
+    raises DependencyDown if nothing can be sent to any target (the outbox's disk is full).
+
+    `probe` is the answer to a message that reaches nobody; `check` says as a sentence what is wrong with the channel,
+    empty if all is well. `where` names the service in a sentence, with its setting; `aside` is what `doctor` adds to
+    "push". `has_addresses`: its targets are in the user's document, which is then read. `alerts`: an operator hears of
+    each target that is refused.
     """
 
+    name: str
     where: str
     aside: str
+    has_addresses: bool
+    alerts: bool
 
+    def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]: ...
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
+        self, target: Target, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer: ...
-    async def probe(self) -> PushAnswer: ...
     async def check(self) -> str: ...
     async def aclose(self) -> None: ...
+
+    async def probe(self) -> PushAnswer:
+        return ACCEPTED
 
 
 class Clock(Protocol):

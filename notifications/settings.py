@@ -95,6 +95,10 @@ class Settings:
         real = self.firestore_emulator is None or bool(self.credentials_file)
         return self.fcm_is_loopback or (self.firestore and real)
 
+    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
+        """The channels in use, in the order of their names here. `pretends_time`: with `--now`."""
+        return ("fcm" if self.fcm else "outbox",)
+
     @property
     def store_is_local(self) -> bool:
         """Whether the store is local or an emulator's. Only then may `--now` really send."""

@@ -6,7 +6,7 @@ Adapters are imported when they are opened, so an idle tick loads only Redis.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ import structlog
 
 from notifications.domain.claim import environment_of
 from notifications.domain.push import Message, PushText
-from notifications.ports import Claims, Heartbeat, Push, Sample, Store, Summarizer, Telemetry
+from notifications.ports import Channel, Claims, Heartbeat, Sample, Store, Summarizer, Telemetry
 from notifications.run.state import Services
 from notifications.settings import Settings
 
@@ -136,15 +136,17 @@ async def open_services(
             if settings.verify and settings.verify_model not in (None, settings.openai_model):
                 verifier = _llm(settings, settings.verify_model)
                 stack.push_async_callback(verifier.aclose)
-        push = await _push(settings, show)
-        stack.push_async_callback(push.aclose)
+        channels = []
+        for name in settings.channels(pretends_time=bool(offset)):
+            channels.append(await CHANNELS[name](settings, show))
+            stack.push_async_callback(channels[-1].aclose)
         from notifications.adapters.sentences import sentences
 
         yield Services(
             claims=claims,
             store=store,
             summarizer=summarizer,
-            push=push,
+            channels=tuple(channels),
             clock=BootClock(),
             limits=settings.limits,
             split_sentences=sentences,
@@ -211,13 +213,21 @@ def _llm(settings: Settings, model: str) -> Summarizer:
     return openai.connect(settings.openai_key, settings.openai_base_url, service, limits)
 
 
-async def _push(settings: Settings, show: Show) -> Push:
-    if settings.fcm:
-        from notifications.adapters.channels import fcm
+async def _fcm(settings: Settings, show: Show) -> Channel:
+    from notifications.adapters.channels import fcm
 
-        authorized = settings.credentials_file is not None or not settings.fcm_is_loopback
-        at_once = settings.limits.concurrency
-        return await fcm.connect(settings.fcm_base_url, settings.project, at_once, authorized=authorized)
+    authorized = settings.credentials_file is not None or not settings.fcm_is_loopback
+    at_once = settings.limits.concurrency
+    return await fcm.connect(settings.fcm_base_url, settings.project, at_once, authorized=authorized)
+
+
+async def _outbox(settings: Settings, show: Show) -> Channel:
     from notifications.adapters.local.outbox import Outbox
 
     return Outbox(settings.data_dir / "outbox.jsonl", show)
+
+
+CHANNELS: dict[str, Callable[[Settings, Show], Awaitable[Channel]]] = {
+    "fcm": _fcm,
+    "outbox": _outbox,
+}

@@ -53,8 +53,8 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         ok.append(await _try_llm("the LLM", services.summarizer, now))
         if services.verifier is not services.summarizer and services.verifier is not None:
             ok.append(await _try_llm("the second look's LLM", services.verifier, now))
-        aside = services.push.aside.strip(" ()")
-        ok.append(await _checked("push", services.push.check(), aside))
+        for channel in services.channels:
+            ok.append(await _checked("push", channel.check(), channel.aside.strip(" ()")))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
 

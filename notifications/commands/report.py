@@ -77,7 +77,7 @@ class Figures:
         self.devices.update(entry.devices.values())
         if entry.source and entry.llm_seconds is not None:
             self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
-        if entry.failures or entry.crashes or entry.tries > 1 or entry.reason:
+        if entry.failures or entry.crashes or entry.may_repeat or entry.reason:
             self.retried += 1
             self.reasons[entry.reason or ("crash" if entry.crashes else "push")] += 1
             at = entry.sent_at or entry.sending_at or (slot.at if slot else None)

@@ -75,7 +75,7 @@ class UserDay:
             "stored": self.summaries > 0,
             "duplicate_summaries": self.summaries > 1,
             # an earlier push was accepted, or may have been: one of the windows of docs/guarantees.md
-            "allowed_repeats": ledger is not None and (ledger.repeats > 0 or ledger.tries > 1),
+            "allowed_repeats": ledger is not None and (ledger.repeats > 0 or ledger.may_repeat),
             "device_gone": ledger is not None and PushResult.GONE in ledger.devices.values(),
             "invisible": self.listed.user is None,
             "due": self.state not in (None, UNKNOWN),

@@ -231,8 +231,10 @@ def ledger_line(ledger: Ledger) -> str:
         phrases.append(f"an extract, since {in_words(ledger.extract_reason)}")
     if ledger.reason:
         phrases.append(f"the last failure: {in_words(ledger.reason)}")
-    if ledger.tries:
-        phrases.append("1 try" if ledger.tries == 1 else f"{ledger.tries} tries")
+    if died := ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT)):
+        phrases.append(f"{several(died, 'run')} died while sending it")
+    if ledger.unanswered:
+        phrases.append(f"an answer was missing {several(ledger.unanswered, 'time')}")
     if ledger.devices:
         phrases.append(_answers(ledger.devices))
     if ledger.sent_at:

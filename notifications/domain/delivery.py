@@ -9,11 +9,13 @@ from enum import StrEnum
 from typing import Any
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.model import DayState, Ledger, OpenTarget, Recap, Summary, Window, collapse_id
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import PushResult, Wording, notice
+from notifications.domain.target import GAVE_UP, REFUSED, TargetResult
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 
+PARTIAL = "partial"  # the outcome of a day that was sent, but not to every target
 RESEND_OUTCOME = "resend"  # the outcome of a ledger that an operator's command reopened and has to finish
 
 
@@ -137,6 +139,14 @@ def give_up(ledger: Ledger, outcome: str) -> Decision:
     return end(replace(ledger, state=DayState.GAVE_UP, outcome=outcome))
 
 
+def give_up_rest(ledger: Ledger, outcome: str) -> Decision:
+    """The day ends although targets are left: it was sent if one of them has the recap, else given up."""
+    rest = replace(ledger, devices={**ledger.devices, **dict.fromkeys(ledger.targets, GAVE_UP)}, targets={})
+    if PushResult.ACCEPTED not in rest.devices.values():
+        return give_up(rest, outcome)
+    return end(replace(rest, state=DayState.SENT, outcome=PARTIAL, reason=ledger.reason or outcome))
+
+
 def until_stale(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
     """How long until this sender counts as gone; zero or less once it does."""
     return (ledger.sending_at or read_time) + rules.stale - read_time
@@ -177,7 +187,7 @@ def end_day(opening: Opening, state: DayState, outcome: str, snapshot: Snapshot,
     counted = replace(
         ledger, failures=opening.failures, crashes=opening.crashes, reason=opening.reason or ledger.reason
     )
-    return give_up(counted, outcome)
+    return give_up_rest(counted, outcome)
 
 
 def end_as_legacy(opening: Opening, summary: Summary, snapshot: Snapshot, rules: LedgerRules) -> Decision:
@@ -225,8 +235,7 @@ def begin(
         return take(opening.by, snapshot, rules)
     seq = ledger.seq + 1 if ledger else 1
     if snapshot.summary is not None:
-        paid = replace(opening, spent=Spent.from_metadata(recap.draft.metadata))
-        return end(_legacy_ledger(paid, snapshot.summary, rules, seq))
+        return end(_legacy_ledger(opening, snapshot.summary, rules, seq))
     if opening.neighbours.have_changed(snapshot.nearby):
         return CHANGED
     shown = notice(recap.draft.headline, recap.draft.push, recap.draft.day_emoji, opening.wording)
@@ -237,6 +246,7 @@ def begin(
         body=shown.body,
         summary_id=recap.id,
         created_at=recap.created_at,
+        recap_hash=recap.text_hash,
         **_cost(recap),
     )
     if not has_devices:
@@ -273,7 +283,7 @@ def take(by: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
     if busy := busy_sender(ledger, snapshot.read_time, rules):
         return busy
     if ledger.tries >= rules.max_pushes:
-        return give_up(ledger, "pushes")
+        return give_up_rest(ledger, "pushes")
     taken = replace(ledger, state=DayState.SENDING, by=by, tries=ledger.tries + 1)
     return Decision(NextStep.PUSH, taken, write=True, stamp_sending=True)
 
@@ -281,49 +291,69 @@ def take(by: str, snapshot: Snapshot, rules: LedgerRules) -> Decision:
 def record_pushes(
     by: str,
     seq: int,
-    results: Mapping[str, PushResult],
+    results: Mapping[str, TargetResult],
+    rules: LedgerRules,
     *,
     sent_nothing: bool,
     last_chance: bool,
     reason: str = "",
     ledger: Ledger | None,
 ) -> Decision:
-    """Record the push service's answers, device by device. `last_chance`: the day ends even if devices are left."""
+    """Record what came of each open target. `last_chance`: the day ends even if some are left.
+
+    `sent_nothing`: nothing was tried, since the sender came too late. A sender that records is alive, so its try is
+    given back; a try without an answer is charged to its target.
+    """
     if ledger is None:
         return NO_USER
     if ledger.seq != seq:
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.final and ledger.state is not DayState.GAVE_UP:
         return Decision(NextStep.FINAL, ledger)
-    closed = {device: result.value for device, result in results.items() if result.is_stored}
-    reached = {device: result for device, result in ledger.devices.items() if result == PushResult.ACCEPTED}
-    is_repeat = ledger.by == by and ledger.state is not DayState.SENDING  # the reply to this very call was lost
-    repeats = 0 if is_repeat else sum(closed.get(device) == PushResult.ACCEPTED for device in reached)
-    devices = {**ledger.devices, **closed, **reached}  # a device that was reached stays so, whatever its token became
+    is_ours = ledger.by == by and ledger.state is DayState.SENDING
+    closed = {name: result.result.value for name, result in results.items() if result.result.is_stored}
+    reached = {name: result for name, result in ledger.devices.items() if result == PushResult.ACCEPTED}
+    is_repeat = ledger.by == by and not is_ours  # the reply to this very call was lost
+    repeats = 0 if is_repeat else sum(closed.get(name) == PushResult.ACCEPTED for name in reached)
+    devices = {**ledger.devices, **closed, **reached}  # a target that was reached stays so, whatever became of it
+    left: dict[str, OpenTarget] = {}
+    for name, result in results.items():
+        if name in devices:
+            continue
+        tries = ledger.targets.get(name, OpenTarget()).tries + (result.result is PushResult.UNKNOWN)
+        if result.result is PushResult.REFUSED and result.has_reached_peer:
+            devices[name] = REFUSED
+        elif is_ours and result.result is PushResult.UNKNOWN and tries >= rules.max_pushes:
+            devices[name] = GAVE_UP
+        else:
+            left[name] = OpenTarget(tries, result.due, result.code)
     merged = replace(ledger, devices=devices, repeats=ledger.repeats + repeats)
-    if not sent_nothing and not _some_device_left(results, devices):
-        outcome = "" if PushResult.ACCEPTED in devices.values() else "no_devices"
-        return end(replace(merged, state=DayState.SENT, outcome=outcome, reason=""))
+    if is_ours:
+        unanswered = sum(result.result is PushResult.UNKNOWN for result in results.values())
+        merged = replace(merged, unanswered=ledger.unanswered + unanswered)
+    if not left and not sent_nothing:
+        return _end_delivery(merged, "pushes")
     if ledger.state is DayState.GAVE_UP:
         return Decision(NextStep.FINAL, merged, write=True)
-    if ledger.state is not DayState.SENDING or ledger.by != by:
+    if not is_ours:
         return Decision(NextStep.RETRY, merged, write=True)
-    definite = sent_nothing or all(result.is_definite for result in results.values())
-    merged = replace(merged, tries=merged.tries - 1 if definite else merged.tries, reason=reason)
+    merged = replace(merged, tries=merged.tries - 1, reason=reason)
     if last_chance:
-        return give_up(merged, "undelivered")
-    return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING), write=True)
+        return give_up_rest(replace(merged, targets=left), "undelivered")
+    return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING, targets=left), write=True)
 
 
-def _some_device_left(results: Mapping[str, PushResult], devices: Mapping[str, str]) -> bool:
-    """Whether a device has to be tried again.
-
-    One that the service refuses for good (a wrong project, a malformed token) is tried again only while no other
-    device of the user got the recap: it may be our own fault, which can be corrected before the catch-up ends.
-    """
-    if PushResult.REFUSED in results.values() and PushResult.ACCEPTED not in devices.values():
-        return True
-    return any(result.is_retryable and device not in devices for device, result in results.items())
+def _end_delivery(ledger: Ledger, outcome: str) -> Decision:
+    """No target is left. `outcome`: of a day that is given up."""
+    results = set(ledger.devices.values())
+    ended = replace(ledger, targets={})
+    if PushResult.ACCEPTED in results:
+        is_partial = GAVE_UP in results
+        reason = ledger.reason if is_partial else ""
+        return end(replace(ended, state=DayState.SENT, outcome=PARTIAL if is_partial else "", reason=reason))
+    if GAVE_UP in results:
+        return give_up(ended, ledger.outcome if ledger.state is DayState.GAVE_UP else outcome)
+    return end(replace(ended, state=DayState.SENT, outcome="no_devices", reason=""))
 
 
 def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Decision:
@@ -335,7 +365,7 @@ def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Dec
         return busy
     if not snapshot.active:
         return give_up(ledger, "user_gone_or_off")
-    return give_up(ledger, "undelivered") if over else take(by, snapshot, rules)
+    return give_up_rest(ledger, "undelivered") if over else take(by, snapshot, rules)
 
 
 def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: bool = True) -> Decision:
@@ -352,7 +382,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
     if restamped := restamp_future_sender(ledger, read_time, rules):
         return replace(restamped, step=NextStep.REFUSED)
     fresh = ledger.state is DayState.SENDING and until_stale(ledger, read_time, rules) > timedelta(0)
-    has_it = ledger.state is DayState.SENT and not again
+    has_it = ledger.state is DayState.SENT and ledger.outcome != PARTIAL and not again
     if claim_live or fresh or has_it or _just_resent(ledger, read_time, rules):
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.without_text:
@@ -366,7 +396,9 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
         outcome=RESEND_OUTCOME,
         seq=ledger.seq + 1,
         tries=0,
+        unanswered=0,
         devices={} if again else reached,
+        targets={},
         sent_at=None,
     )
     return Decision(NextStep.RETRY, opened, write=True)

@@ -241,6 +241,7 @@ class Recap:
     total_duration_minutes: int
     action_items: tuple[Task, ...] = ()
     locations: tuple[Stop, ...] = ()
+    text_hash: str = ""  # of its document's text
 
     @property
     def is_extract(self) -> bool:
@@ -277,6 +278,15 @@ class DayState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTarget:
+    """What a ledger keeps of a target that is still owed the recap. `tries`: those without an answer."""
+
+    tries: int = 0
+    due: datetime | None = None
+    code: str = ""  # of its last answer
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """The delivery ledger of one user and recap date: the truth about delivery."""
 
@@ -286,7 +296,7 @@ class Ledger:
     by: str = ""
     sending_at: datetime | None = None
     seq: int = 1
-    tries: int = 0
+    tries: int = 0  # senders that died, and the one that now sends or that ended the day
     collapse_id: str = ""
     title: str = ""
     body: str = ""
@@ -296,8 +306,11 @@ class Ledger:
     window_end: datetime | None = None
     read_from: datetime | None = None  # how far back conversations were read
     told: str | None = None  # hashes of the conversations in its text; None if written by an older version
-    devices: Mapping[str, str] = field(default_factory=dict)
-    repeats: int = 0  # pushes accepted by a device that had already accepted one
+    devices: Mapping[str, str] = field(default_factory=dict)  # how targets of all channels ended, by their ids
+    targets: Mapping[str, OpenTarget] = field(default_factory=dict)  # those that were tried and are still open
+    recap_hash: str = ""  # of the stored text (recap/document.py)
+    unanswered: int = 0  # tries that brought no answer, so that they may have been accepted
+    repeats: int = 0  # pushes accepted by a target that had already accepted one
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code: why the day is dead, or waits
@@ -315,6 +328,11 @@ class Ledger:
         """How the day stands, as it is counted: a `sent` ledger may be of a day on which no device was reached."""
         unsent = {"legacy": "skipped", "no_devices": "no_devices"}
         return unsent.get(self.outcome, "sent") if self.state is DayState.SENT else self.state.value
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a target may have got the recap twice: a sender died, or an answer was lost."""
+        return self.tries > 1 or self.unanswered > 0
 
 
 @dataclass(frozen=True, slots=True)

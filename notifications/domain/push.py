@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from notifications.domain.model import Ledger
 from notifications.domain.phrases import phrases_in
@@ -16,23 +18,23 @@ TTL = timedelta(hours=20)  # so that it has expired before the next recap's push
 
 
 class PushResult(StrEnum):
-    """The result of one push to one device. Ledgers store `accepted` and `gone`."""
+    """The result of one try to deliver to one target."""
 
     ACCEPTED = "accepted"
-    GONE = "gone"  # the token is dead: never pushed again, its document is deleted if unchanged
-    REFUSED = "refused"  # the service never accepts it as it is: the device is kept, and an error is logged
+    GONE = "gone"  # the address is dead: never tried again; a device's document is deleted if unchanged
+    REFUSED = "refused"  # never accepted as it is: tried again only while no target of its channel was reached
     BUSY = "busy"  # a definite "not now"
     UNKNOWN = "unknown"  # no answer, or an unclear one: it may have been accepted
     UNSENT = "unsent"  # no byte of it was sent
 
     @property
     def is_stored(self) -> bool:
-        """Whether the ledger stores it, so that the device is not pushed to again."""
+        """Whether the ledger stores it, so that the target is not tried again."""
         return self in (PushResult.ACCEPTED, PushResult.GONE)
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the device is tried again."""
+        """Whether the target is tried again."""
         return self in (PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT)
 
     @property
@@ -112,11 +114,21 @@ class Notice:
     body: str
 
 
+async def no_text() -> Mapping[str, Any] | None:
+    """The text of a recap that can't be had."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One push, before it takes a vendor's form."""
+    """One recap to deliver, before it takes a channel's form.
+
+    `full` gives the stored text, as recap/document.py has it; None if the app has rewritten or deleted it: then the
+    title and the body are all that is delivered.
+    """
 
     uid: str
+    date: date
     collapse_id: str
     title: str
     body: str
@@ -124,6 +136,13 @@ class Message:
     created_at: datetime | None
     expires_at: datetime  # a phone that is off until then never gets it
     silent: bool = False  # shown without a sound, since it is late
+    seq: int = 1  # more than 1 if an operator resends it
+    age: timedelta = timedelta(0)  # since the recap was made
+    source: str = ""  # what wrote it: llm or extract; empty if unknown
+    verified: bool | None = None  # by a second look
+    zone: str = ""  # the user's; empty if unknown
+    language: str | None = None
+    full: Callable[[], Awaitable[Mapping[str, Any] | None]] = field(default=no_text, repr=False, compare=False)
 
     @property
     def data(self) -> dict[str, str]:
@@ -151,18 +170,23 @@ def notice(headline: str, text: str, emoji: str, wording: Wording = Wording()) -
     return Notice(title, bounded(text or headline or wording.placeholder.body, BODY_LENGTH, BODY_BYTES))
 
 
-def message(uid: str, ledger: Ledger, now: datetime, *, silent: bool = False) -> Message:
-    """What is pushed, always from the ledger. It expires TTL after the recap was made; a resend, TTL after now."""
+def message(uid: str, ledger: Ledger, now: datetime, **more: Any) -> Message:
+    """What is delivered, always from the ledger. It expires TTL after the recap was made; a resend, TTL after now."""
     start = ledger.created_at if ledger.seq == 1 and ledger.created_at else now
     return Message(
         uid=uid,
+        date=ledger.date,
         collapse_id=ledger.collapse_id,
         title=ledger.title,
         body=ledger.body,
         summary_id=ledger.summary_id,
         created_at=ledger.created_at,
         expires_at=start + TTL,
-        silent=silent,
+        seq=ledger.seq,
+        age=max(timedelta(0), now - start),
+        source=ledger.source,
+        verified=ledger.verified,
+        **more,
     )
 
 

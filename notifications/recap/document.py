@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -17,11 +19,13 @@ from notifications.recap.material import Material, held_at
 
 MAX_TASKS, MAX_READ_TASKS = 10, 500
 MAX_STOPS, MAX_ADDRESS = 50, 200
+LISTS = {"unresolved_questions": "question", "decisions_made": "decision", "knowledge_nuggets": "insight"}
+TEXT_FIELDS = ("headline", "overview", "day_emoji", "highlights", "action_items", *LISTS)  # of a summary document
 
 
 def compose(material: Material, draft: Draft, made_at: datetime) -> Recap:
     """The recap of this material. Its id is random, so that a link with it can't be guessed."""
-    return Recap(
+    recap = Recap(
         id=str(uuid.uuid4()),
         date=material.date,
         created_at=made_at,
@@ -31,6 +35,7 @@ def compose(material: Material, draft: Draft, made_at: datetime) -> Recap:
         action_items=tuple(_tasks(material)),
         locations=tuple(islice(_stops(material), MAX_STOPS)),
     )
+    return replace(recap, text_hash=text_hash(recap_to(recap)))
 
 
 def _tasks(material: Material) -> list[Task]:
@@ -88,9 +93,7 @@ def recap_to(recap: Recap) -> dict[str, Any]:
             }
             for task in recap.action_items
         ],
-        "unresolved_questions": _cited("question", draft.unresolved_questions),
-        "decisions_made": _cited("decision", draft.decisions_made),
-        "knowledge_nuggets": _cited("insight", draft.knowledge_nuggets),
+        **{name: _cited(called, getattr(draft, name)) for name, called in LISTS.items()},
         "locations": [
             {
                 "latitude": stop.place.latitude,
@@ -123,3 +126,37 @@ def _cited(name: str, sentences: Iterable[Cited]) -> list[dict[str, Any]]:
         for sentence in sentences
     )
     return [{key: value for key, value in item.items() if key != "text"} for item in items]
+
+
+def text_hash(document: Mapping[str, Any]) -> str:
+    """A summary document's text in 32 hex digits: whether it is still what was stored."""
+    fields = {name: document.get(name) for name in TEXT_FIELDS}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def text_to_deliver(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The text of a summary document of ours, as channels deliver it: without the conversations' own words."""
+    lists = {
+        name: [{"text": item[called], "conversation_ids": item["conversation_ids"]} for item in document[name]]
+        for name, called in LISTS.items()
+    }
+    return {
+        **{name: document[name] for name in ("headline", "overview", "day_emoji")},
+        "highlights": [
+            {
+                **{name: highlight[name] for name in ("topic", "emoji")},
+                "items": [
+                    {"text": item["text"], "conversation_ids": [item["conversation_id"]]} for item in highlight["items"]
+                ],
+            }
+            for highlight in document["highlights"]
+        ],
+        "action_items": [
+            {
+                **{name: item[name] for name in ("description", "completed")},
+                "conversation_id": item["source_conversation_id"],
+            }
+            for item in document["action_items"]
+        ],
+        **lists,
+    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -19,15 +19,14 @@ from notifications.domain.errors import (
     ItemFault,
     KeyTrouble,
     Malformed,
-    OverBudget,
-    ProviderFault,
     RecapError,
     StoreDown,
 )
-from notifications.domain.model import DayState, Device, Draft, Ledger
+from notifications.domain.model import DayState, Draft, Ledger, User
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
+from notifications.domain.target import Recipient, Target, without_gone
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.verify import NAME as SECOND_LOOK
@@ -37,6 +36,15 @@ from notifications.run.state import Run
 
 log = structlog.get_logger()
 COST_KEY = "cost"  # of the kept document that holds what failed tries have cost
+SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Whom a recap is for, and where it is delivered."""
+
+    recipient: Recipient
+    targets: list[Target]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,8 @@ class Day:
     """One user's day under our claim.
 
     `resend`: an operator asked for it. `replaces`: the ended ledger that the resend read. `release_worker` is called
-    before a wait that needs no worker; None if no other user waits for one.
+    before a wait that needs no worker; None if no other user waits for one. `costs`: of this try's LLM calls, until the
+    ledger has them.
     """
 
     run: Run
@@ -59,6 +68,7 @@ class Day:
     replaces: Ledger | None = None
     resend: bool = False
     release_worker: Callable[[], None] | None = None
+    costs: list[Callable[[], Spent]] = field(default_factory=list)
 
     @property
     def closing(self) -> bool:
@@ -79,6 +89,11 @@ class Day:
     def now(self) -> datetime:
         """The schedule's time: Redis TIME at the claim plus the time elapsed since."""
         return self.claim_reply.now + self.run.offset + self.elapsed
+
+    @property
+    def redis_now(self) -> datetime:
+        """Redis TIME, which `--now` does not move."""
+        return self.now - self.run.offset
 
     @property
     def late(self) -> bool:
@@ -114,32 +129,38 @@ class Day:
             hour=user.hour,
         )
 
-    async def spent_before(self) -> Spent:
-        """The cost of LLM calls of earlier tries that came to nothing; one read, after a failure or a crash alone."""
+    async def spent(self) -> Spent:
+        """The cost of LLM calls that came to nothing, in this try and in earlier ones, for which one document is read."""
+        if self.costs:
+            return self.costs[-1]()
         if self.claim_reply.reason or self.claim_reply.crashes:
             with suppress(RecapError):
                 kept = await self.run.services.store.kept_draft(self.uid, self.date, COST_KEY)
                 return Spent.from_metadata(kept.metadata) if kept is not None else NOTHING
         return NOTHING
 
-    @asynccontextmanager
-    async def keeping_cost(self, spent: Callable[[], Spent]) -> AsyncIterator[None]:
-        """Keep what a try has cost beside the ledger, if it fails: the ledger of the day will count it."""
-        try:
-            yield
-        except (ItemFault, ProviderFault, OverBudget) as error:
-            has_draft = isinstance(error, ProviderFault) and error.name == SECOND_LOOK  # the draft holds its cost
-            if (cost := spent()).tokens and not has_draft:
-                with suppress(RecapError):
-                    kept = Draft("", (), "", metadata=cost.as_metadata())
-                    await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
-            raise
+    async def _keep_cost(self, reason: str) -> None:
+        """Keep beside the ledger what a try that failed has cost: the day's ledger will count it."""
+        cost = self.costs[-1]() if self.costs else NOTHING
+        if cost.tokens and reason != SECOND_LOOK_FAILED:  # then the kept draft holds it
+            with suppress(RecapError):
+                kept = Draft("", (), "", metadata=cost.as_metadata())
+                await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
 
-    async def read_devices(self) -> list[Device]:
-        """Read the user's devices; malformed ones are only counted. Raises StoreDown."""
-        devices, malformed = await self.run.read_breaker.watch(self.run.services.store.devices(self.uid))
+    async def read_targets(self, user: User | None, before: Sequence[Ledger] = (), language: str | None = None) -> To:
+        """Read where the user's recap is delivered; what is malformed is only counted. Raises StoreDown.
+
+        `before`: the ledgers of the days before, whose dead addresses are left out. `language`: the recap's.
+        """
+        run, store = self.run, self.run.services.store
+        devices, malformed = await run.read_breaker.watch(store.devices(self.uid))
         self._count_malformed("devices", malformed)
-        return devices
+        addresses: Mapping[str, Mapping[str, str]] = {}
+        if run.pusher.has_addresses:
+            addresses = await run.read_breaker.watch(store.addresses(self.uid))
+        zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
+        recipient = Recipient(self.uid, devices, addresses, zone, spoken)
+        return To(recipient, without_gone(run.pusher.targets(recipient), before))
 
     async def read_conversations(self, ledgers: Ledgers) -> DayInput:
         """Read the conversations that no recap has used yet; count malformed and encrypted ones. Raises StoreDown."""
@@ -204,6 +225,7 @@ class Day:
 
         `added_failures`: charged to the user. If that makes the claim dead, the ledger is closed too.
         """
+        await self._keep_cost(reason)
         if wait is None:
             wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
         reply = await self.run.services.claims.fail(self.terms, self.token, wait, added_failures, reason)
@@ -256,7 +278,7 @@ class Day:
 
     async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """The claim is dead in Redis: write that to the ledger, or that the day was given up while sending."""
-        opening = replace(self.opening(claim_reply=reply), spent=await self.spent_before())
+        opening = replace(self.opening(claim_reply=reply), spent=await self.spent())
         transaction = self.run.services.store.end_day(opening, DayState.DEAD, outcome)
         try:
             decision = await self.run.write_breaker.watch(transaction)

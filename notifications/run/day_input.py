@@ -65,6 +65,12 @@ class Ledgers:
         return Gate.CONVERSATIONS
 
     @property
+    def before(self) -> list[Ledger]:
+        """The ledgers of the three days before."""
+        days = (self.slot.recap_date - number * ONE_DAY for number in (1, 2, 3))
+        return [self.nearby[day] for day in days if day in self.nearby]
+
+    @property
     def inverted_by(self) -> date | None:
         """The date of the first ledger that lists no conversations and whose window ends after the slot."""
         unlisted_ends = {day: ledger.window_end for day, ledger in self.nearby.items() if ledger.told is None}

@@ -91,9 +91,9 @@ class Counts:
     counted: int = 0  # users of the claimed shards, if they were counted before they were read
     unreached: int = 0  # due users that were not read, since the run stopped
     swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
-    extracts: int = 0  # recaps that the LLM did not write
-    extract_reasons: Counter[str] = field(default_factory=Counter)
-    pushes: int = 0
+    extract_reasons: Counter[str] = field(default_factory=Counter)  # of the recaps that the LLM did not write
+    pushes: int = 0  # requests that left, by all channels
+    by_channel: dict[str, Counter[PushResult]] = field(default_factory=dict)  # targets, by what came of them
     pushes_refused: int = 0  # permanently, for a reason that only a person can fix
     tokens_deleted: int = 0
     malformed: int = 0
@@ -102,6 +102,10 @@ class Counts:
     over_budget: int = 0  # among the extracts: the day's budget was used up
     micro_usd: int = 0  # cost of the calls whose price is known
     unpriced_calls: int = 0
+
+    @property
+    def extracts(self) -> int:
+        return self.extract_reasons.total()
 
     def spend(self, spent: Spent) -> None:
         self.micro_usd += spent.micro_usd or 0
@@ -142,6 +146,10 @@ class Counts:
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "usd": self.micro_usd / MICROS,
             "skipped_by_reason": dict(self.skipped),
+            "by_channel": {
+                name: {result.value: count for result, count in results.items()}
+                for name, results in self.by_channel.items()
+            },
         }
 
 

@@ -23,7 +23,7 @@ from notifications.domain.errors import (
 from notifications.domain.push import PushText
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
-from notifications.ports import Claims, ClaimTerms, Clock, Push, Reply, Store, Summarizer, Telemetry
+from notifications.ports import Channel, Claims, ClaimTerms, Clock, Reply, Store, Summarizer, Telemetry
 from notifications.run.clocks import (
     MAX_CLOCK_SKEW,
     RedisTime,
@@ -51,7 +51,7 @@ class Services:
     claims: Claims
     store: Store
     summarizer: Summarizer | None  # None: without an LLM, every recap is an extract
-    push: Push
+    channels: tuple[Channel, ...]
     clock: Clock
     limits: Limits
     split_sentences: Split  # for the extract
@@ -89,12 +89,12 @@ class Run:
         self.llm_breaker = Breaker(self.stop_claiming, services.limits.max_provider_failures)
         self.bad_answers = BadAnswerTracker(self._provider_answers_badly)
         self.pusher = Pusher(
-            services.push,
+            services.channels,
             clock=services.clock,
             limits=services.limits,
             terminated=self.terminated,
-            breaker=Breaker(self.stop_claiming),
             counts=self.counts,
+            stop_claiming=self.stop_claiming,
         )
         calls = (1 if services.verifier is None else 2) * services.limits.concurrency * services.task_count
         self.pace = Pace(services.claims, services.clock, self.terminated, reserve=calls)
@@ -121,7 +121,7 @@ class Run:
     @property
     def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that is down at its end, or a provider that never answered."""
-        down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.breaker.silent)
+        down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.trouble)
         return self.trouble or self.verifier_fault or next((cause for cause in down if cause), None)
 
     def end_second_looks(self, fault: ProviderFault) -> None:

@@ -13,10 +13,11 @@ from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
+from notifications.ports import UserDocument
 from notifications.run.day import Day, claim_day
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
-from notifications.run.user import deliver
+from notifications.run.user import deliver, wait_before_take
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ async def sweep(run: Run, now: datetime) -> bool:
 
 def _can_continue(run: Run, deadline: float) -> bool:
     """Whether to sweep on; if not, the next run does. Slots must not wait for a sweep that is slow or can't push."""
-    return not run.is_stopping and run.pusher.breaker.down is None and run.services.clock.seconds() <= deadline
+    return not run.is_stopping and run.pusher.can_send and run.services.clock.seconds() <= deadline
 
 
 async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, Ledger]]:
@@ -85,7 +86,7 @@ async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
         result = TurnResult(Outcome.FAILED)
         try:
             with run.services.telemetry.span("user"):
-                result = await day.run_guarded(day.result_when_not_won() if is_dead else _take_and_push(day))
+                result = await day.run_guarded(day.result_when_not_won() if is_dead else _take_and_push(day, ledger))
         finally:
             run.counts.add(result)
     except KeyTrouble as error:
@@ -93,15 +94,22 @@ async def _finish(run: Run, uid: str, ledger: Ledger, now: datetime) -> None:
         log.error("recap.trouble", uid=uid, reason=str(error))
 
 
-async def _take_and_push(day: Day) -> TurnResult:
+async def _take_and_push(day: Day, ledger: Ledger) -> TurnResult:
     """Steps 4 to 7 of a user's turn, on a ledger that another run opened."""
     run, is_over = day.run, day.phase is Phase.OVER
     run.counts.claimed += 1
     try:
         async with run.terminated.timeout(run.services.limits.user_deadline_seconds):
-            devices = await day.read_devices()
+            listed = await _user_document(day) if run.pusher.has_addresses else None
+            to = await day.read_targets(listed.user if listed else None)
     except StoreDown as error:
         return await day.fail(f"store_{error.name}")
     except TimeoutError:
         return await day.release("stopped")
-    return await deliver(day, devices, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=is_over))
+    if not is_over and (not_yet := wait_before_take(day, to, ledger)):
+        return await day.fail(not_yet.reason, not_yet.wait)
+    return await deliver(day, to, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=is_over))
+
+
+async def _user_document(day: Day) -> UserDocument | None:
+    return await day.run.read_breaker.watch(day.run.services.store.user_document(day.uid))

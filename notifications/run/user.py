@@ -22,20 +22,21 @@ from notifications.domain.errors import (
     ProviderFault,
     StoreDown,
 )
-from notifications.domain.model import DayState, Device, Draft, Ledger, User
+from notifications.domain.model import DayState, Draft, Ledger, User
 from notifications.domain.money import NOTHING, Spent
-from notifications.domain.push import message
+from notifications.domain.push import Message, message
 from notifications.domain.schedule import Slot
 from notifications.ports import Reply
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, is_worth_an_extract
 from notifications.recap.material import Material
-from notifications.run.day import Day, claim_day
+from notifications.run.day import Day, To, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.llm_session import LLMSession, run_in_thread_if_large
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.state import Run
+from notifications.run.stored_text import StoredText
 from notifications.run.writer import RecapWriter
 
 log = structlog.get_logger()
@@ -52,10 +53,18 @@ OpenLedger = Callable[[], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class PreparedDelivery:
-    """What deliver() needs: the devices, and the transaction that opens the ledger (the fence)."""
+    """What deliver() needs: the targets, and the transaction that opens the ledger (the fence)."""
 
-    devices: list[Device]
+    to: To
     open_ledger: OpenLedger
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """An open delivery that is not worth taking yet."""
+
+    wait: timedelta
+    reason: str
 
 
 async def claim_and_recap(
@@ -127,13 +136,16 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
         sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
         run.read_breaker.record_failure(StoreDown("store", sentence))
         return await day.fail("user_deadline")
-    if isinstance(prepared, Decision):
-        return await day.settle_claim(prepared)
-    return await deliver(day, prepared.devices, prepared.open_ledger)
+    match prepared:
+        case Decision():
+            return await day.settle_claim(prepared)
+        case NotYet():
+            return await day.fail(prepared.reason, prepared.wait)
+    return await deliver(day, prepared.to, prepared.open_ledger)
 
 
-async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decision:
-    """Steps 1 to 3, and the devices of step 4. Everything before the fence, so it may be cancelled and repeated.
+async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYet | Decision:
+    """Steps 1 to 3, and the targets of step 4. Everything before the fence, so it may be cancelled and repeated.
 
     Returns a Decision if the day ended here, without a push.
     """
@@ -147,11 +159,11 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
         case Gate.OPEN:
-            return await _prepare_take(day)
+            return await _prepare_take(day, ledgers)
         case Gate.LEGACY:
             assert ledgers.summary is not None  # noqa: S101 - Gate.LEGACY: there is a summary
             transaction = store.end_as_legacy(day.opening(language=user.language), ledgers.summary)
-            return await _take_if_open(day, await run.write_breaker.watch(transaction))
+            return await _take_if_open(day, ledgers, await run.write_breaker.watch(transaction))
         case Gate.INVERTED:
             return await _handle_inverted(day, ledgers)
         case Gate.CONVERSATIONS:
@@ -161,28 +173,27 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | Decis
     characters = sum(conversation.size for conversation in day_input.conversations)
     material = await run_in_thread_if_large(characters, day_input.material, run.services.limits.min_words)
     if material is None:
-        return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input)
+        return await _end_without_recap(day, ledgers, DayState.SKIPPED, "no_content", day_input)
     # 3. The text: by the LLM, or the extract.
     if day.closing:
         draft = await _draft_after_catch_up(day, material)
         if draft is None:  # the stored code "closed" means: the catch-up is over and there is no fallback
             # without day_input: a missed day has told nothing, so its conversations are left to the next recap
-            return await _end_without_recap(day, DayState.MISSED, "closed")
+            return await _end_without_recap(day, ledgers, DayState.MISSED, "closed")
     else:
-        written = await _write(day, material)
-        if isinstance(written, Spent):
-            return await _end_without_recap(day, DayState.SKIPPED, "no_content", day_input, written)
-        draft = written
+        draft = await _write(day, material)
+        if draft is None:
+            return await _end_without_recap(day, ledgers, DayState.SKIPPED, "no_content", day_input)
     # Nothing of the recap is stored yet: deliver() stores it as it opens the ledger.
     recap = compose(material, draft, day.now)
     opening = day.opening(day_input, language=material.language)
-    devices = await day.read_devices()
+    to = await day.read_targets(user, ledgers.before, material.language)
     return PreparedDelivery(
-        devices, lambda: store.begin(opening, recap, has_devices=bool(devices), replaces=day.replaces)
+        to, lambda: store.begin(opening, recap, has_devices=bool(to.targets), replaces=day.replaces)
     )
 
 
-async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Decision:
+async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | NotYet | Decision:
     """Handle Gate.INVERTED: miss the day in the closing pass, else raise Malformed.
 
     A nearby ledger's window ends after this slot, and it does not list its conversations: a clock ran ahead, or the
@@ -190,36 +201,46 @@ async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Dec
     fails until an operator acts, and is missed after the catch-up.
     """
     if day.closing:
-        return await _end_without_recap(day, DayState.MISSED, "inverted_window")
+        return await _end_without_recap(day, ledgers, DayState.MISSED, "inverted_window")
     raise Malformed(
         f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
         "delete it if a clock that was ahead made it."
     )
 
 
-async def _prepare_take(day: Day) -> PreparedDelivery:
+async def _prepare_take(day: Day, ledgers: Ledgers) -> PreparedDelivery | NotYet:
     """What deliver() needs to take over a ledger that another run, or an earlier try, has opened."""
     store = day.run.services.store
-    return PreparedDelivery(await day.read_devices(), lambda: store.take(day.uid, day.date, day.token))
+    to = await day.read_targets(ledgers.user, ledgers.before)
+    not_yet = None if ledgers.today is None else wait_before_take(day, to, ledgers.today)
+    return not_yet or PreparedDelivery(to, lambda: store.take(day.uid, day.date, day.token))
 
 
-async def _take_if_open(day: Day, decision: Decision) -> PreparedDelivery | Decision:
-    return await _prepare_take(day) if decision.step is NextStep.TAKE else decision
+def wait_before_take(day: Day, to: To, ledger: Ledger) -> NotYet | None:
+    """Why an open delivery is not taken now; None if it is: also on its last chance, which ends it."""
+    wait = day.run.pusher.wait_before_take(to.targets, ledger, day.redis_now)
+    if wait is None or _is_last_chance(day, wait):
+        return None
+    return NotYet(wait, ledger.reason or "push")
+
+
+async def _take_if_open(day: Day, ledgers: Ledgers, decision: Decision) -> PreparedDelivery | NotYet | Decision:
+    return await _prepare_take(day, ledgers) if decision.step is NextStep.TAKE else decision
 
 
 async def _end_without_recap(
-    day: Day, state: DayState, outcome: str, day_input: DayInput | None = None, spent: Spent | None = None
-) -> PreparedDelivery | Decision:
+    day: Day, ledgers: Ledgers, state: DayState, outcome: str, day_input: DayInput | None = None
+) -> PreparedDelivery | NotYet | Decision:
     """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # nothing to say: the ended ledger stays
-    opening = replace(day.opening(day_input), spent=spent or await day.spent_before())
+    opening = replace(day.opening(day_input), spent=await day.spent())
     transaction = day.run.services.store.end_day(opening, state, outcome)
-    return await _take_if_open(day, await day.run.write_breaker.watch(transaction))
+    return await _take_if_open(day, ledgers, await day.run.write_breaker.watch(transaction))
 
 
-async def _write(day: Day, material: Material) -> Draft | Spent:
-    """Step 3: let the LLM write the draft, or fall back to the extract. Only the cost: there is nothing to tell.
+async def _write(day: Day, material: Material) -> Draft | None:
+    """Step 3: let the LLM write the draft, or fall back to the extract. Returns None if there is nothing to tell.
 
     Raises ItemFault, ProviderFault or OverBudget.
     """
@@ -235,14 +256,9 @@ async def _write(day: Day, material: Material) -> Draft | Spent:
         day=day.date,
         draft_may_exist=_draft_may_exist(day.claim_reply),
         can_retry_later=_will_be_retried_in_time(day),
-        spent_before=await day.spent_before(),
+        spent_before=await day.spent(),
     )
-    async with day.keeping_cost(lambda: writer.spent):
-        return await _draft_or_extract(day, material, writer, seconds)
-
-
-async def _draft_or_extract(day: Day, material: Material, writer: RecapWriter, seconds: float) -> Draft | Spent:
-    run, services = day.run, day.run.services
+    day.costs.append(lambda: writer.spent)
     try:
         async with asyncio.timeout(seconds * OVERRUN_FACTOR):
             draft = await writer.draft()
@@ -261,7 +277,7 @@ async def _draft_or_extract(day: Day, material: Material, writer: RecapWriter, s
                 is_worth_an_extract, material, services.split_sentences
             )
             if not is_worth_it:
-                return writer.spent
+                return None
         elif not services.has_fallback:
             raise
         else:
@@ -279,9 +295,7 @@ async def _draft_after_catch_up(day: Day, material: Material) -> Draft | None:
     """
     if draft := await unverified_draft(day.run, day.uid, material, day.claim_reply):
         return draft
-    if not day.run.services.has_fallback:
-        return None
-    return await _extract(day, material, "closing", await day.spent_before())
+    return await _extract(day, material, "closing", await day.spent()) if day.run.services.has_fallback else None
 
 
 async def unverified_draft(run: Run, uid: str, material: Material, previous: Reply | Record) -> Draft | None:
@@ -316,7 +330,7 @@ async def _extract(day: Day, material: Material, reason: str = "", spent: Spent 
     return replace(draft, metadata={**draft.metadata, "extract_reason": reason}) if reason else draft
 
 
-async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> TurnResult:
+async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
     """Steps 4 to 7. Must not be cancelled: the caller keeps it outside every timeout."""
     run = day.run
     # read before opening: Pusher sends nothing if more than a push deadline has passed since
@@ -325,16 +339,17 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
         # 4. The fence: only one run opens the ledger.
         opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_STOP_SHARE)
         if opened.recap is not None and opened.recap.is_extract:
-            run.counts.extracts += 1
             run.counts.extract_reasons[str(opened.recap.draft.metadata.get("extract_reason", ""))] += 1
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)
-        # 5. Push to every open device.
-        push = message(day.uid, opened.ledger, day.now, silent=day.late)
+        day.costs.clear()  # the ledger has them
+        # 5. Deliver to every open target.
         with run.services.telemetry.span("push"):
-            pushed = await run.pusher.push(push, devices, opened.ledger.devices, started_at)
-        # 6. Write down what each device answered.
-        retry_in = pushed.retry_delay(run.services.limits, opened.ledger.tries, closing=day.closing)
+            pushed = await run.pusher.push(
+                _message(day, to, opened, opened.ledger), to.targets, opened.ledger, started_at, day.redis_now
+            )
+        # 6. Write down what came of each target.
+        retry_in = pushed.wait(run.services.limits, closing=day.closing)
         recorded = await run.write_breaker.retry_until_known(
             lambda: _record_pushes(day, opened, pushed, retry_in), RECORD_STOP_SHARE
         )
@@ -351,18 +366,35 @@ async def deliver(day: Day, devices: list[Device], open_ledger: OpenLedger) -> T
     return result
 
 
+def _message(day: Day, to: To, opened: Decision, ledger: Ledger) -> Message:
+    return message(
+        day.uid,
+        ledger,
+        day.now,
+        silent=day.late,
+        zone=to.recipient.zone,
+        language=to.recipient.language,
+        full=StoredText(day.run.services.store, day.uid, ledger, opened.recap),
+    )
+
+
+def _is_last_chance(day: Day, wait: timedelta) -> bool:
+    """Whether no further pass can come after that wait."""
+    limits = day.run.services.limits
+    latest_retry = day.now + wait + limits.duration("shard_retry_max")
+    return day.closing and latest_retry > limits.rules.service_end(day.slot)
+
+
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:
     assert opened.ledger is not None  # noqa: S101 - deliver() returns early without one
-    limits = day.run.services.limits
-    latest_retry = day.now + retry_in + limits.duration("shard_retry_max")
     return await day.run.services.store.record_pushes(
         day.uid,
         day.date,
         by=day.token,
         seq=opened.ledger.seq,
-        results=pushed.results,
+        results=pushed.results(day.run.services.limits, day.redis_now, closing=day.closing),
         sent_nothing=pushed.sent_nothing,
-        last_chance=day.closing and latest_retry > limits.rules.service_end(day.slot),
+        last_chance=_is_last_chance(day, retry_in),
         reason=pushed.reason,
         opened=opened,
     )

@@ -13,12 +13,12 @@ The job itself never imports this package.
 """
 
 from notifications.testing.base import Suite as Suite
+from notifications.testing.channel_suite import ChannelSuite as ChannelSuite
+from notifications.testing.channel_suite import PushTrouble as PushTrouble
 from notifications.testing.claims import ENVIRONMENT as ENVIRONMENT
 from notifications.testing.claims import MemoryClaims as MemoryClaims
 from notifications.testing.claims import MemoryRedis as MemoryRedis
 from notifications.testing.claims_suite import ClaimsSuite as ClaimsSuite
-from notifications.testing.push_suite import PushSuite as PushSuite
-from notifications.testing.push_suite import PushTrouble as PushTrouble
 from notifications.testing.services import MemoryPush as MemoryPush
 from notifications.testing.services import MemorySummarizer as MemorySummarizer
 from notifications.testing.services import answered as answered

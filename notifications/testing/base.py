@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-SUITES = ("claims_suite", "documents_suite", "push_suite", "store_suite", "summarizer_suite")
+SUITES = ("claims_suite", "documents_suite", "channel_suite", "store_suite", "summarizer_suite")
 pytest.register_assert_rewrite(*(f"{__package__}.{name}" for name in SUITES))  # so that a failure shows its values
 
 

@@ -9,11 +9,11 @@ from datetime import date, timedelta
 
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ItemReason
-from notifications.domain.model import Device
 from notifications.domain.money import Spent
 from notifications.domain.push import ACCEPTED, Message, PushAnswer
 from notifications.domain.question import Question
-from notifications.ports import Answer, Checked
+from notifications.domain.target import Recipient, Target, device_targets, target
+from notifications.ports import Answer, Channel, Checked
 from notifications.testing.answers import answer_to
 
 
@@ -62,13 +62,16 @@ def answered(text: str, ended: ItemReason | None = None, micro_usd: int | None =
     return Answer(text, "memory", "default", Spent(1, 100, 0, 20, 0, micro_usd), ended)
 
 
-class MemoryPush:
-    """The Push port: what each token got, or what the script answers instead."""
+class MemoryPush(Channel):
+    """The Channel port: what each token or address got, or what the script answers instead."""
 
     where = "The push service in memory"
     aside = ""
+    alerts = True
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "fcm") -> None:
+        self.name = name
+        self.has_addresses = name != "fcm"
         self.probed = 0
         self.says: PushAnswer = ACCEPTED  # the answer to a probe
         self.gate: asyncio.Event | None = None  # a probe waits for it
@@ -76,15 +79,20 @@ class MemoryPush:
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
 
+    def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
+        if not self.has_addresses:
+            return device_targets(self.name, recipient.devices), []
+        return [target(self.name, address) for address in recipient.addresses.get(self.name, {}).values()], []
+
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
+        self, target: Target, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer:
-        token = device.fid or device.token
+        token = target.address
         self.asked.append(token)
         said = self.script(token)
         if isinstance(said, Exception):
             raise said
-        on_first_byte()
+        leaves()
         if said is not None:
             return said
         self.got.setdefault(token, []).append(message)

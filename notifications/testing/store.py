@@ -124,6 +124,10 @@ class MemoryStore(TransactionalLedger):
         del user.doc[documents.LEGACY_TOKEN]
         return True
 
+    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        user = self._kept.users.get(uid)
+        return documents.addresses_from(user.doc if user else None)
+
     def _ledgers(self, uid: str) -> dict[date, Ledger]:
         kept = self._kept.collection(uid, "recap_deliveries")
         days = ((day_of(key), document.doc) for key, document in kept.items())

@@ -19,6 +19,7 @@ from notifications.domain.model import (
     DayState,
 )
 from notifications.domain.push import PushResult
+from notifications.domain.target import TargetResult
 from notifications.domain.told_once import LedgerVersion, Neighbours, join_told_hashes, told_hash
 from notifications.ports import Store
 from notifications.testing.documents_suite import (
@@ -32,6 +33,8 @@ from notifications.testing.documents_suite import (
     DocumentsSuite,
 )
 
+NEXT = SLOT + timedelta(minutes=9)
+
 
 def opening(by: str, uid: str = "ann") -> Opening:
     """The opening of a delivery."""
@@ -44,8 +47,9 @@ async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
     return await store.begin(opening(by), RECAP, **given)
 
 
-async def report(store: Any, opened: Any, by: str = "me", **results: PushResult) -> Any:
-    """Record the push results; `opened` is the decision of begin or take."""
+async def report(store: Any, opened: Any, by: str = "me", **answers: PushResult) -> Any:
+    """Record what came of each target; `opened` is the decision of begin or take."""
+    results = {name: TargetResult(answer, "503", NEXT) for name, answer in answers.items()}
     return await store.record_pushes(
         "ann", DAY, by=by, seq=1, results=results, sent_nothing=False, last_chance=False, opened=opened
     )
@@ -103,9 +107,8 @@ class StoreSuite(DocumentsSuite):
         told = join_told_hashes("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
         await store.begin(opened, RECAP, has_devices=True, replaces=closed.ledger)
-        await store.record_pushes(
-            "ann", DAY, by="op", seq=2, results={"aa": PushResult.ACCEPTED}, sent_nothing=False, last_chance=False
-        )
+        results = {"aa": TargetResult(PushResult.ACCEPTED)}
+        await store.record_pushes("ann", DAY, by="op", seq=2, results=results, sent_nothing=False, last_chance=False)
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
         assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -220,19 +223,20 @@ class StoreSuite(DocumentsSuite):
             DAY,
             by="me",
             seq=opened.ledger.seq,
-            results={"aa": PushResult.ACCEPTED, "bb": PushResult.BUSY},
+            results={"aa": TargetResult(PushResult.ACCEPTED), "bb": TargetResult(PushResult.BUSY, "503", NEXT)},
             sent_nothing=False,
             last_chance=False,
         )
         assert decision.step is NextStep.RETRY
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
+        assert ledger["targets"] == {"bb": {"tries": 0, "due": NEXT, "code": "503"}}
         taken = await store.take("ann", DAY, "you")
         assert (taken.step, taken.ledger.by, taken.ledger.tries) == (NextStep.PUSH, "you", 1)
         decision = await report(store, None, "you", bb=PushResult.ACCEPTED)
         assert (decision.step, decision.ledger.state) == (NextStep.FINAL, DayState.SENT)
         [ledger] = self.world.ledgers("ann").values()
-        assert ledger["devices"] == {"aa": "accepted", "bb": "accepted"}
+        assert (ledger["devices"], "targets" in ledger) == ({"aa": "accepted", "bb": "accepted"}, False)
         assert abs(ledger["sent_at"] - datetime.now(UTC)) < timedelta(minutes=1)
         assert (await store.take("ann", DAY, "third")).step is NextStep.FINAL
 

@@ -144,7 +144,7 @@ def test_only_a_200_accepts() -> None:
 def test_the_wire_form_for_every_platform() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
     tag = collapse_id("u" * 1500, at.date())
-    message = Message("u", tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
+    message = Message("u", at.date(), tag, "🌤️ Head", "Body", "2026-05-01", at, at + TTL)
     sent = payload(("token", "t"), message)
     assert sent["data"] == {
         "type": "day_summary",
@@ -169,7 +169,7 @@ def test_the_wire_form_for_every_platform() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    sent = payload(("token", "t"), Message("u", "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
+    sent = payload(("token", "t"), Message("u", at.date(), "tag", "Head", "Body", "id", at, at + TTL, silent=silent))
     rings = (
         sent["android"]["priority"],
         sent["android"]["notification"],
@@ -192,5 +192,5 @@ def test_a_silent_push_rings_on_no_platform(silent: bool) -> None:
 def test_no_message_is_heavier_than_fcm_takes(letter: str, length: int) -> None:
     """Also one of an old ledger, which may hold longer texts than are made today."""
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    message = Message("u", "t" * 32, letter * length, letter * length, "i" * 64, at, at + TTL, silent=True)
+    message = Message("u", at.date(), "t" * 32, letter * length, letter * length, "i" * 64, at, at + TTL, silent=True)
     assert len(body_of(("token", "t" * 200), message)) <= 4_096

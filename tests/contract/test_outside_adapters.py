@@ -33,9 +33,9 @@ from notifications.testing import (
     SummarizerSuite,
 )
 from notifications.testing.answers import answer_to
+from notifications.testing.channel_suite import MESSAGE
 from notifications.testing.claims_suite import RedisCommands
 from notifications.testing.documents_suite import DAY, DRAFT, KEY, ON, RULES
-from notifications.testing.push_suite import MESSAGE, PHONE
 from tests.contract import test_pushes, test_summarizers
 from tests.contract.outside.caching_store import CachingStore
 from tests.contract.outside.http_summarizer import HttpSummarizer
@@ -316,7 +316,7 @@ async def never_says_that_it_leaves(push: Any, send: Any, device: Any, message: 
 
 
 async def pushes_what_it_probes(push: Any, probe: Any) -> Any:
-    return await push.send(PHONE, MESSAGE, timedelta(1), lambda: None)
+    return await push.send(test_pushes.PHONE, MESSAGE, timedelta(1), lambda: None)
 
 
 async def gives_each_push_a_name(push: Any, send: Any, device: Any, message: Any, *given: Any) -> Any:

@@ -18,16 +18,23 @@ from notifications.adapters.local.outbox import Outbox
 from notifications.domain.errors import DependencyDown
 from notifications.domain.model import Device, collapse_id
 from notifications.domain.push import TTL, Message, PushAnswer, PushResult, Whose
-from notifications.ports import Push
-from notifications.testing import MemoryPush, PushSuite, PushTrouble
+from notifications.domain.target import Target, device_targets
+from notifications.ports import Channel
+from notifications.testing import ChannelSuite, MemoryPush, PushTrouble
 from tests.support.servers import free_port
 from tests.support.web import FakeFCM, Script, fcm_error, project_quota_error
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
-MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
+MESSAGE = Message("ann", AT.date(), collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
 TIMEOUT = timedelta(seconds=5)
-PHONE = Device("token-1", "d0")
-BOTH = Device("token-1", "d0", fid="fid-1")
+
+
+def phone(token: str, fid: str = "") -> Target:
+    [target] = device_targets("fcm", [Device(token, "d0", fid=fid)])
+    return target
+
+
+PHONE, BOTH, FID_ALONE = phone("token-1"), phone("token-1", "fid-1"), phone("", "fid-2")
 
 
 def nothing() -> None:
@@ -151,7 +158,7 @@ async def test_the_outbox_holds_one_json_line_a_push_and_no_token(tmp_path: Path
     shown: list[str] = []
     outbox = Outbox(tmp_path / "outbox.jsonl", lambda message, device: shown.append(device))
     for token in ("token-1", "token-2"):
-        assert (await outbox.send(Device(token, "d"), MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
+        assert (await outbox.send(phone(token), MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
     text = (tmp_path / "outbox.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["device"] for line in lines] == shown
@@ -208,11 +215,11 @@ async def test_one_installation_gets_one_push_by_its_fid_else_by_its_token(
 
 
 async def test_a_device_with_a_fid_alone_is_sent_it_as_fid(fcm: FakeFCM, push: FcmPush) -> None:
-    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
+    assert (await push.send(FID_ALONE, MESSAGE, TIMEOUT, nothing)).result is PushResult.ACCEPTED
     [sent] = fcm.messages
     assert (sent["fid"], "token" in sent) == ("fid-2", False)
     fcm.script = unregistered
-    assert (await push.send(Device("", "d", fid="fid-2"), MESSAGE, TIMEOUT, nothing)).result is PushResult.GONE
+    assert (await push.send(FID_ALONE, MESSAGE, TIMEOUT, nothing)).result is PushResult.GONE
 
 
 async def test_a_token_that_gets_no_answer_after_its_fid_was_refused_is_unknown(fcm: FakeFCM, push: FcmPush) -> None:
@@ -234,7 +241,7 @@ ANSWERS: dict[PushTrouble, Callable[[], web.Response]] = {
 }
 
 
-class TestFcmPush(PushSuite):
+class TestFcmPush(ChannelSuite):
     fcm: FakeFCM
 
     @pytest.fixture(autouse=True)
@@ -242,7 +249,7 @@ class TestFcmPush(PushSuite):
         self.fcm = fcm
 
     @asynccontextmanager
-    async def make(self) -> AsyncIterator[Push]:
+    async def make(self) -> AsyncIterator[Channel]:
         push = await connect(self.fcm.url, "project-1", 4)
         yield push
         await push.aclose()
@@ -265,13 +272,13 @@ class TestFcmPush(PushSuite):
         return script
 
 
-class TestOutbox(PushSuite):
+class TestOutbox(ChannelSuite):
     @pytest.fixture(autouse=True)
     def _in(self, tmp_path: Path) -> None:
         self.path = tmp_path / "outbox.jsonl"
 
     @asynccontextmanager
-    async def make(self) -> AsyncIterator[Push]:
+    async def make(self) -> AsyncIterator[Channel]:
         yield Outbox(self.path, lambda message, device: None)
 
     def shown(self) -> list[str]:
@@ -286,9 +293,9 @@ SAYS = {
 }
 
 
-class TestMemoryPush(PushSuite):
+class TestMemoryPush(ChannelSuite):
     @asynccontextmanager
-    async def make(self) -> AsyncIterator[Push]:
+    async def make(self) -> AsyncIterator[Channel]:
         self.made = MemoryPush()
         yield self.made
 

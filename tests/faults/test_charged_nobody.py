@@ -91,7 +91,7 @@ async def test_whatever_is_raised_in_a_turn_charges_nobody(
             claims=claims,
             store=store,
             summarizer=Raising(MemorySummarizer(), step, raised),
-            push=Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),
+            channels=(Raising(Outbox(tmp_path / "outbox.jsonl", lambda message, device: None), step, raised),),
             clock=BootClock(),
             limits=numbers,
             split_sentences=sentences,

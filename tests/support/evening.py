@@ -15,6 +15,7 @@ from notifications.domain.push import PushText
 from notifications.domain.question import Question
 from notifications.domain.schedule import Slot, latest_slot
 from notifications.limits import Limits
+from notifications.ports import Channel
 from notifications.run.state import RunResult, Services
 from notifications.run.termination import Termination
 from notifications.run.tick import Tick
@@ -45,6 +46,7 @@ class Evening:
         self.world = MemoryWorld(lambda: self.now)
         self.summarizer = MemorySummarizer()
         self.push = MemoryPush()
+        self.channels: tuple[Channel, ...] = (self.push,)
         self.terminated = Termination()
         self.slots: dict[str, Slot] = {}
         self.opened = 0
@@ -77,7 +79,7 @@ class Evening:
             claims=self.claims,
             store=self.store,
             summarizer=self.summarizer,
-            push=self.push,
+            channels=self.channels,
             clock=self,
             limits=self.limits,
             split_sentences=sentences,

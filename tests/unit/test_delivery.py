@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 
 from notifications.domain import delivery
 from notifications.domain.delivery import NO_USER, Decision, LedgerRules, NextStep, Opening, Snapshot
-from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.model import Cited, DayState, Draft, Ledger, OpenTarget, Recap, Summary, Window, collapse_id
 from notifications.domain.push import Message, PushResult, message
+from notifications.domain.target import TargetResult
 
 DAY = date(2026, 5, 1)
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
 NOW = SLOT + timedelta(minutes=5)
 MADE = NOW - timedelta(minutes=3)
+LATER = NOW + timedelta(minutes=1)
 TICK = timedelta(microseconds=1)
 STALE = timedelta(seconds=120)
 RULES = LedgerRules(stale=STALE, max_pushes=3, retention=timedelta(days=30))
@@ -69,8 +72,11 @@ def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = Tr
 
 
 def record(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:
+    """`reached`: whether another target of their channel was."""
     given: dict[str, Any] = {"by": "me", "seq": 2, "sent_nothing": False, "last_chance": False} | changes
-    return delivery.record_pushes(given.pop("by"), given.pop("seq"), results, ledger=found, **given)
+    reached = given.pop("reached", ACCEPTED in results.values() or "accepted" in getattr(found, "devices", {}).values())
+    of = {name: TargetResult(result, "fcm_503", LATER, reached) for name, result in results.items()}
+    return delivery.record_pushes(given.pop("by"), given.pop("seq"), of, RULES, ledger=found, **given)
 
 
 def resend(found: Ledger | None, *, active: bool = True, **given: Any) -> Decision:
@@ -224,7 +230,7 @@ def test_after_giving_up_devices_are_merged_and_nothing_else_while_one_is_left(
     [
         ({"a": ACCEPTED}, "", {"a": "accepted"}),
         ({"a": ACCEPTED, "b": GONE}, "", {"a": "accepted", "b": "gone"}),
-        ({"a": ACCEPTED, "b": REFUSED}, "", {"a": "accepted"}),
+        ({"a": ACCEPTED, "b": REFUSED}, "", {"a": "accepted", "b": "refused"}),
         ({"a": GONE}, "no_devices", {"a": "gone"}),
         ({}, "no_devices", {}),
     ],
@@ -241,7 +247,8 @@ def test_a_day_without_a_device_left_is_sent_whoever_records_it_and_however_late
 @pytest.mark.parametrize("result", [BUSY, UNKNOWN, UNSENT, REFUSED, GONE])
 def test_a_device_that_another_sender_reached_or_found_gone_keeps_no_day_open(result: PushResult) -> None:
     has, gone = (replace(MINE, devices={"a": known}) for known in ("accepted", "gone"))
-    assert record(has, {"a": result}) == sent(has, "")
+    unanswered = int(result is UNKNOWN)
+    assert record(has, {"a": result}) == sent(has, "", unanswered=unanswered)
     assert record(gone, {"a": BUSY}) == sent(gone, "no_devices")
 
 
@@ -257,30 +264,73 @@ def test_a_push_accepted_twice_is_counted_for_the_audit_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("results", "tries", "devices"),
+    ("results", "unanswered", "devices", "left"),
     [
-        ({"a": BUSY}, 1, {}),
-        ({"a": REFUSED}, 1, {}),
-        ({"a": GONE, "b": REFUSED}, 1, {"a": "gone"}),
-        ({"a": UNSENT, "b": BUSY}, 1, {}),
-        ({"a": ACCEPTED, "b": BUSY}, 1, {"a": "accepted"}),
-        ({"a": ACCEPTED, "b": REFUSED, "c": BUSY}, 1, {"a": "accepted"}),
-        ({"a": UNKNOWN}, 2, {}),
-        ({"a": BUSY, "b": UNKNOWN}, 2, {}),
+        ({"a": BUSY}, 0, {}, {"a": 0}),
+        ({"a": REFUSED}, 0, {}, {"a": 0}),
+        ({"a": GONE, "b": REFUSED}, 0, {"a": "gone"}, {"b": 0}),
+        ({"a": UNSENT, "b": BUSY}, 0, {}, {"a": 0, "b": 0}),
+        ({"a": UNKNOWN}, 1, {}, {"a": 1}),
+        ({"a": BUSY, "b": UNKNOWN}, 1, {}, {"a": 0, "b": 1}),
+        ({"a": UNKNOWN, "late": UNKNOWN}, 2, {}, {"a": 1, "late": 2}),
+        ({"a": ACCEPTED, "b": BUSY}, 0, {"a": "accepted"}, {"b": 0}),
+        ({"a": ACCEPTED, "b": REFUSED, "c": BUSY}, 0, {"a": "accepted", "b": "refused"}, {"c": 0}),
+        ({"a": ACCEPTED, "last": UNKNOWN, "c": BUSY}, 1, {"a": "accepted", "last": "gave_up"}, {"c": 0}),
     ],
 )
-def test_a_device_left_leaves_the_day_pending(
-    results: dict[str, PushResult], tries: int, devices: dict[str, str]
+def test_a_target_left_leaves_the_day_pending_and_a_lost_answer_is_charged_to_its_target(
+    results: dict[str, PushResult], unanswered: int, devices: dict[str, str], left: dict[str, int]
 ) -> None:
-    left: dict[str, Any] = {"tries": tries, "devices": devices, "reason": "fcm_503"}
-    pending = replace(MINE, state=DayState.PENDING, **left)
-    assert record(MINE, results, reason="fcm_503") == Decision(NextStep.RETRY, pending, write=True)
-    assert record(MINE, results, reason="fcm_503", last_chance=True) == gave_up(MINE, "undelivered", **left)
+    found = replace(MINE, targets={"late": OpenTarget(1), "last": OpenTarget(2), "no longer the user's": OpenTarget(1)})
+    kept = {name: OpenTarget(tries, LATER, "fcm_503") for name, tries in left.items()}
+    said: dict[str, Any] = {"tries": 1, "unanswered": unanswered, "devices": devices, "reason": "fcm_503"}
+    pending = replace(found, state=DayState.PENDING, targets=kept, **said)
+    assert record(found, results, reason="fcm_503") == Decision(NextStep.RETRY, pending, write=True)
+    said |= {"devices": devices | dict.fromkeys(left, "gave_up"), "targets": {}}
+    ended = record(found, results, reason="fcm_503", last_chance=True)
+    if "accepted" not in devices.values():
+        assert ended == gave_up(found, "undelivered", **said)
+    else:
+        partial = replace(found, state=DayState.SENT, outcome="partial", **said)
+        assert ended == Decision(NextStep.FINAL, partial, write=True, stamp_sent=True)
 
 
-@pytest.mark.parametrize("results", [{}, {"a": UNSENT}, {"a": UNKNOWN}])
+def test_a_refused_target_waits_for_its_own_channel_alone() -> None:
+    results = {"a": ACCEPTED, "b": REFUSED}
+    assert entry_of(record(MINE, results, reached=False)).targets == {"b": OpenTarget(0, LATER, "fcm_503")}
+    assert entry_of(record(MINE, results, reached=True)).state is DayState.SENT
+
+
+def test_the_third_try_of_a_target_without_an_answer_is_its_last() -> None:
+    found = replace(MINE, targets={"a": OpenTarget(2), "b": OpenTarget(2)})
+    nobody = record(found, {"a": UNKNOWN})
+    assert (entry_of(nobody).state, entry_of(nobody).outcome) == (DayState.GAVE_UP, "pushes")
+    some = entry_of(record(found, {"a": UNKNOWN, "b": ACCEPTED}))
+    assert (some.state, some.outcome, some.devices) == (DayState.SENT, "partial", {"a": "gave_up", "b": "accepted"})
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda found: take(replace(found, tries=3)),
+        lambda found: swept(found, over=True),
+        lambda found: close(DayState.DEAD, found, CHARGED),
+    ],
+)
+def test_a_day_that_ends_with_a_target_that_has_the_recap_was_sent_in_part(ends: Callable[[Ledger], Decision]) -> None:
+    found = replace(PENDING, devices={"a": "accepted"}, targets={"b": OpenTarget(1)})
+    ended = entry_of(ends(found))
+    assert (ended.state, ended.outcome, ended.targets) == (DayState.SENT, "partial", {})
+    assert ended.devices == {"a": "accepted", "b": "gave_up"}
+    assert entry_of(resend(ended, again=False)).devices == {"a": "accepted"}  # the others get it
+    alone = entry_of(ends(replace(found, devices={})))
+    assert (alone.state, alone.devices) == (DayState.GAVE_UP, {"b": "gave_up"})
+
+
+@pytest.mark.parametrize("results", [{}, {"a": UNSENT}])
 def test_a_push_deadline_that_passed_before_the_first_push_costs_no_try(results: dict[str, PushResult]) -> None:
-    pending = replace(MINE, state=DayState.PENDING, tries=1, reason="")
+    left = {name: OpenTarget(0, LATER, "fcm_503") for name in results}
+    pending = replace(MINE, state=DayState.PENDING, tries=1, reason="", targets=left)
     assert record(MINE, results, sent_nothing=True) == Decision(NextStep.RETRY, pending, write=True)
 
 
@@ -345,4 +395,5 @@ def test_a_message_says_what_the_ledger_says_and_is_worth_its_time(
     seq: int, created: datetime | None, since: datetime
 ) -> None:
     found = message("u", replace(MINE, seq=seq, created_at=created), NOW)
-    assert found == Message("u", "tag", "T", "B", "id", created, since + timedelta(hours=20))
+    expires = since + timedelta(hours=20)
+    assert found == Message("u", DAY, "tag", "T", "B", "id", created, expires, seq=seq, age=NOW - since)

@@ -9,7 +9,19 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from notifications.adapters.stores.documents import ledger_from, ledger_to, summary_from
-from notifications.domain.model import Cited, DayState, Draft, Highlight, Ledger, Place, Recap, Stop, Summary, Task
+from notifications.domain.model import (
+    Cited,
+    DayState,
+    Draft,
+    Highlight,
+    Ledger,
+    OpenTarget,
+    Place,
+    Recap,
+    Stop,
+    Summary,
+    Task,
+)
 from notifications.recap.document import recap_to
 from tests.support.rows import DATA
 
@@ -33,6 +45,9 @@ WHOLE = Ledger(
     read_from=AT - timedelta(days=2),
     told="B" * 10,
     devices={"aa": "accepted"},
+    targets={"bb": OpenTarget(1, AT + timedelta(minutes=5), "503")},
+    recap_hash="h" * 32,
+    unanswered=2,
     repeats=1,
     failures=2,
     crashes=3,
@@ -47,9 +62,10 @@ WHOLE = Ledger(
 )
 STORED = """
     outcome by sending_at seq tries collapse_id title body summary_id created_at window_start window_end read_from told
-    devices repeats failures crashes reason source verified tokens usd llm_seconds sent_at expire_at
+    devices recap_hash unanswered repeats failures crashes reason source verified tokens usd llm_seconds sent_at expire_at
 """
 DOC = {"date": "2026-05-01", "state": "sending"} | {name: getattr(WHOLE, name) for name in STORED.split()}
+DOC["targets"] = {"bb": {"tries": 1, "due": AT + timedelta(minutes=5), "code": "503"}}
 
 
 def test_a_recap_is_stored_as_the_app_reads_it() -> None:
@@ -90,9 +106,25 @@ def test_a_ledger_is_written_and_read_whole() -> None:
     assert ledger_from(DAY, stored) == WHOLE
 
 
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (None, {}),
+        (["bb"], {}),
+        ({"bb": "503", "cc": {"tries": 1}}, {"cc": OpenTarget(1)}),
+        ({"bb": {"tries": -1}, "cc": {"tries": True}, "dd": {"tries": 10**400}}, {}),
+        ({"bb": {"tries": 0, "due": "soon", "code": 503}}, {"bb": OpenTarget()}),
+        ({1: {"tries": 0}}, {}),
+    ],
+)
+def test_an_open_target_that_can_not_be_read_is_due_at_once_and_spoils_no_ledger(stored: object, read: object) -> None:
+    found = ledger_from(DAY, DOC | {"targets": stored})
+    assert (found.state, found.targets) == (DayState.SENDING, read)
+
+
 def test_what_is_not_set_is_not_stored_and_read_as_its_default() -> None:
     bare = Ledger(DAY, DayState.SKIPPED)
-    zeros = {"tries": 0, "repeats": 0, "failures": 0, "crashes": 0, "tokens": 0}
+    zeros = {"tries": 0, "unanswered": 0, "repeats": 0, "failures": 0, "crashes": 0, "tokens": 0}
     assert ledger_to(bare) == {"date": "2026-05-01", "state": "skipped", "seq": 1, "devices": {}} | zeros
     assert ledger_from(DAY, {"state": "skipped", "devices": None}) == bare
 

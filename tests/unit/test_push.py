@@ -88,7 +88,7 @@ def test_both_lines_are_whole_up_to_their_bounds(letter: str, title: int, body: 
 
 def test_a_message_without_a_time_of_making_says_none() -> None:
     at = datetime(2026, 5, 1, 20, tzinfo=UTC)
-    message = Message("u", "tag", "Head", "Body", "id", None, at)
+    message = Message("u", at.date(), "tag", "Head", "Body", "id", None, at)
     assert message.data == {
         "type": "day_summary",
         "notification_type": "daily_summary",

@@ -12,12 +12,17 @@ from pathlib import Path
 
 from notifications.adapters.local.private_files import PRIVATE_FILE, lock, private_folder
 from notifications.domain.errors import DependencyDown
-from notifications.domain.model import Device
 from notifications.domain.push import ACCEPTED, Message, PushAnswer, PushResult
+from notifications.domain.target import Recipient, Target, device_targets
+from notifications.ports import Channel
 
 
-class Outbox:
-    """The Push port over one file that many processes append to; `show` is called after each line is written."""
+class Outbox(Channel):
+    """The Channel port over one file that many processes append to; `show` is called after each line is written."""
+
+    name = "outbox"
+    has_addresses = False
+    alerts = True
 
     def __init__(self, path: Path, show: Callable[[Message, str], None]) -> None:
         private_folder(path.parent)
@@ -26,12 +31,15 @@ class Outbox:
         self._path = path
         self._show = show
 
+    def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
+        return device_targets(self.name, recipient.devices), []
+
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
+        self, target: Target, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer:
         """Accepted, or UNSENT if the file stays locked. Raises DependencyDown if it can't be written."""
         line = {
-            "device": device.id,
+            "device": target.id,
             "uid": message.uid,
             "collapse_id": message.collapse_id,
             "title": message.title,
@@ -45,8 +53,8 @@ class Outbox:
             return PushAnswer(PushResult.UNSENT, "LOCKED")
         except OSError as cause:
             raise DependencyDown("outbox", f"{self._path} can't be written ({cause.strerror}); make room.") from cause
-        on_first_byte()
-        self._show(message, device.id)
+        leaves()
+        self._show(message, target.id)
         return ACCEPTED
 
     async def _append(self, line: bytes) -> None:
@@ -61,9 +69,6 @@ class Outbox:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
-
-    async def probe(self) -> PushAnswer:
-        return ACCEPTED
 
     async def check(self) -> str:
         return "" if os.access(self._path.parent, os.W_OK) else f"{self._path} can't be written; see its folder."

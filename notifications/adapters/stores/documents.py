@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -26,6 +26,7 @@ from notifications.domain.model import (
     DayState,
     Device,
     Ledger,
+    OpenTarget,
     Place,
     Summary,
     Turn,
@@ -56,10 +57,19 @@ MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
 MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
 MAX_FIGURE = 10**12  # no real number in a ledger is higher
 MAX_ID = 300  # characters of a summary's id that a push carries
+ADDRESSES = {  # by channel, its fields in the user's document, and what each is called for the channel
+    "webhook": {"recap_webhook_url": "url", "recap_webhook_secret": "secret"},
+    "email": {"recap_email": "address"},
+}
+ADDRESS_FIELDS = [name for fields in ADDRESSES.values() for name in fields]
+MAX_ADDRESS_LENGTH = 2_048
 PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
-LEDGER_COUNTS = ("seq", "tries", "repeats", "failures", "crashes", "tokens")
+LEDGER_COUNTS = ("seq", "tries", "unanswered", "repeats", "failures", "crashes", "tokens")
 LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source", "extract_reason")
+LEDGER_TEXTS = (
+    *("outcome", "by", "collapse_id", "title", "body", "summary_id"),
+    *("reason", "source", "extract_reason", "recap_hash"),
+)
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
@@ -248,6 +258,18 @@ def select_devices(devices: list[Device], user: object) -> list[Device]:
     return [devices[at] for at in sorted(set(kept.values()))]
 
 
+def addresses_from(doc: object) -> dict[str, dict[str, str]]:
+    """By channel, the addresses that the app set for the user; each channel checks its own."""
+    given = doc if isinstance(doc, Mapping) else {}
+    found: dict[str, dict[str, str]] = {}
+    for channel, names in ADDRESSES.items():
+        for name, meaning in names.items():
+            value = given.get(name)
+            if isinstance(value, str) and value.strip() and len(value) <= MAX_ADDRESS_LENGTH:
+                found.setdefault(channel, {})[meaning] = value.strip()
+    return found
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
@@ -291,6 +313,7 @@ def ledger_to(entry: Ledger) -> dict[str, Any]:
     """A ledger document: every field that is set. `date` is for the audit's query over all users."""
     doc = {field.name: getattr(entry, field.name) for field in fields(entry)}
     doc |= {"date": entry.date.isoformat(), "state": entry.state.value, "devices": dict(entry.devices)}
+    doc["targets"] = {name: asdict(target) for name, target in entry.targets.items()} or None
     return {name: value for name, value in doc.items() if value is not None and (value != "" or name == "told")}
 
 
@@ -329,6 +352,7 @@ def _ledger(day: date, doc: object) -> Ledger:
     given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
     devices = doc.get("devices") or {}
     given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
+    given["targets"] = _open_targets(doc.get("targets"))
     given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
     given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # only the audit reads it
     given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
@@ -336,6 +360,16 @@ def _ledger(day: date, doc: object) -> Ledger:
     if state is DayState.UNREADABLE or (state is DayState.SENDING and given["sending_at"] is None):
         raise ValueError(state)
     return Ledger(date=day, state=state, **given)
+
+
+def _open_targets(value: object) -> dict[str, OpenTarget]:
+    """The open targets; one that can't be read is left out, and so due at once: they only space the tries."""
+    found = {}
+    for name, kept in value.items() if isinstance(value, Mapping) else ():
+        tries, code = (kept.get("tries"), kept.get("code")) if isinstance(kept, Mapping) else (None, None)
+        if isinstance(name, str) and type(tries) is int and 0 <= tries <= MAX_FIGURE:
+            found[name] = OpenTarget(tries, moment(kept.get("due")), code if isinstance(code, str) else "")
+    return found
 
 
 def _instant(value: object) -> datetime | None:

@@ -13,7 +13,7 @@ from notifications.adapters.stores.imports import check_user
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
-from notifications.domain.push import PushResult
+from notifications.domain.target import TargetResult
 
 Decide = Callable[[Snapshot], Decision]
 
@@ -95,7 +95,7 @@ class TransactionalLedger(ABC):
         *,
         by: str,
         seq: int,
-        results: Mapping[str, PushResult],
+        results: Mapping[str, TargetResult],
         sent_nothing: bool,
         last_chance: bool,
         reason: str = "",
@@ -103,7 +103,11 @@ class TransactionalLedger(ABC):
     ) -> Decision:
         """Record the pushes' results: without a read if the ledger is still as `opened` wrote it."""
         record = partial(
-            delivery.record_pushes, by, seq, results, sent_nothing=sent_nothing, last_chance=last_chance, reason=reason
+            delivery.record_pushes,
+            *(by, seq, results, self._rules),
+            sent_nothing=sent_nothing,
+            last_chance=last_chance,
+            reason=reason,
         )
         if opened is not None and opened.ledger is not None and opened.version is not None:
             decision = record(ledger=opened.ledger)

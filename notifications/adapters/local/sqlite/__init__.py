@@ -167,6 +167,10 @@ class SqliteStore(TransactionalLedger):
         )
         return gone.rowcount == 1
 
+    @_in_thread
+    def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        return documents.addresses_from(self._user_doc(uid))
+
     def _ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         rows = self._db.execute(
             "SELECT date, doc FROM ledgers WHERE uid = ? AND date BETWEEN ? AND ?",

@@ -34,7 +34,6 @@ BACK_OFF = timedelta(milliseconds=400)  # jittered wait after an aborted read
 DOCUMENTS_A_COMMIT = 400
 CONVERSATIONS_A_PAGE = 500
 MAX_DEVICES = 200
-COUNTED_A_READ = 1_000  # index entries of a count that are billed as one read
 NAME = "__name__"  # a document's own, as a field of queries
 CLOCK = ("recap_clock", "now")  # read for its time; never written
 USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
@@ -104,8 +103,7 @@ class FirestoreStore(TransactionalLedger):
         return read
 
     def _due(self, zones: Sequence[str], hour: int, ids: Range) -> AsyncQuery:
-        """Enabled users of these zones (30 at most) and this hour."""
-        query = (
+        query = (  # enabled users of these zones (30 at most) and this hour
             self._client.collection("users")
             .where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
             .where(filter=FieldFilter(documents.USER_HOUR, "==", hour))
@@ -120,20 +118,18 @@ class FirestoreStore(TransactionalLedger):
 
     async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
         [[counted]] = await self._call(lambda: self._due(zones, hour, ids).count().get(retry=RETRY))
-        self.reads += 1 + int(counted.value) // COUNTED_A_READ
+        self.reads += 1 + int(counted.value) // 1_000  # as it is billed
         return int(counted.value)
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]:
-        query = self._due(zones, hour, ids)
-        last = None if after is None else self._user(after)
-        return [_user_document(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
+        page = self._due(zones, hour, ids), None if after is None else self._user(after), limit
+        return [_user_document(user) for user in await self._page(*page, self._database.page_seconds)]
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
-        query = self._client.collection("users").select(USER_FIELDS)
-        last = None if after is None else self._user(after)
-        return [_user_document(user) for user in await self._page(query, last, limit)]
+        page = self._client.collection("users").select(USER_FIELDS), None if after is None else self._user(after), limit
+        return [_user_document(user) for user in await self._page(*page)]
 
     async def user_document(self, uid: str) -> UserDocument | None:
         user = await self._read(self._user(uid))
@@ -192,6 +188,10 @@ class FirestoreStore(TransactionalLedger):
         unchanged = (user.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
         removal = {documents.LEGACY_TOKEN: firestore.DELETE_FIELD}
         return unchanged and await self._update(user.reference, removal, user.update_time)
+
+    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+        user = await self._read(self._user(uid), documents.ADDRESS_FIELDS)
+        return documents.addresses_from(user.to_dict())
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         query = (

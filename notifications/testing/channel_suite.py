@@ -12,12 +12,12 @@ import pytest
 
 from notifications.domain.model import Device, collapse_id
 from notifications.domain.push import TTL, Message, PushResult
-from notifications.ports import Push
+from notifications.domain.target import Recipient, Target
+from notifications.ports import Channel
 from notifications.testing.base import Suite
 
 AT = datetime(2026, 5, 1, 20, tzinfo=UTC)
-PHONE = Device("token-1", "d0")
-MESSAGE = Message("ann", collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
+MESSAGE = Message("ann", AT.date(), collapse_id("ann", AT.date()), "🌤️ Head", "Body", "2026-05-01", AT, AT + TTL)
 TIMEOUT, SHORT = timedelta(seconds=5), timedelta(seconds=0.3)
 
 
@@ -41,59 +41,76 @@ RESULTS = [
 ]
 
 
-class PushSuite(Suite):
+class ChannelSuite(Suite):
     """For every channel; what it can't do wrong is skipped."""
 
-    def make(self) -> AbstractAsyncContextManager[Push]:
+    def make(self) -> AbstractAsyncContextManager[Channel]:
         """A channel that is well."""
         raise NotImplementedError
 
+    def recipient(self, number: int = 1) -> Recipient:
+        """A user with one target; `number` tells users apart."""
+        return Recipient("ann", [Device(f"token-{number}", f"d{number}")])
+
+    def target(self, channel: Channel, number: int = 1) -> Target:
+        [target], unusable = channel.targets(self.recipient(number))
+        assert (target.channel, unusable) == (channel.name, [])
+        return target
+
     def shown(self) -> list[str]:
-        """The texts that the device `token-1` shows."""
+        """The texts that user 1 sees; of two with the same id only one."""
         raise NotImplementedError
 
     def cause(self, trouble: PushTrouble) -> None:
         """Let the channel do so from now on; leave out what it can't do."""
         pytest.skip(f"a channel that is never {trouble}")
 
-    async def test_an_accepted_push_is_shown(self, push: Push) -> None:
+    async def test_an_accepted_push_is_shown(self, push: Channel) -> None:
         left: list[int] = []
-        answer = await push.send(PHONE, MESSAGE, TIMEOUT, lambda: left.append(1))
+        answer = await push.send(self.target(push), MESSAGE, TIMEOUT, lambda: left.append(1))
         assert (answer.result, answer.needs_alert, len(left), self.shown()) == (PushResult.ACCEPTED, False, 1, ["Body"])
 
-    async def test_a_second_push_of_a_day_replaces_the_first(self, push: Push) -> None:
+    async def test_a_second_push_of_a_day_replaces_the_first(self, push: Channel) -> None:
         for _ in range(2):
-            await push.send(PHONE, MESSAGE, TIMEOUT, lambda: None)
+            await push.send(self.target(push), MESSAGE, TIMEOUT, lambda: None)
         assert self.shown() == ["Body"]
 
-    async def test_many_at_once_are_each_accepted(self, push: Push) -> None:
-        devices = [Device(f"token-{number}", f"d{number}") for number in range(1, 9)]
-        answers = await asyncio.gather(*(push.send(device, MESSAGE, TIMEOUT, lambda: None) for device in devices))
+    async def test_many_at_once_are_each_accepted(self, push: Channel) -> None:
+        targets = [self.target(push, number) for number in range(1, 9)]
+        answers = await asyncio.gather(*(push.send(target, MESSAGE, TIMEOUT, lambda: None) for target in targets))
         assert [answer.result for answer in answers] == [PushResult.ACCEPTED] * 8
 
     @pytest.mark.parametrize(("trouble", "result", "leaves"), RESULTS)
     async def test_what_came_of_a_push_and_whether_it_left(
-        self, push: Push, trouble: PushTrouble, result: PushResult, leaves: int
+        self, push: Channel, trouble: PushTrouble, result: PushResult, leaves: int
     ) -> None:
         self.cause(trouble)
         left: list[int] = []
         started = time.monotonic()
-        answer = await push.send(PHONE, MESSAGE, SHORT, lambda: left.append(1))
+        answer = await push.send(self.target(push), MESSAGE, SHORT, lambda: left.append(1))
         assert (answer.result, min(1, len(left)), answer.config) == (result, leaves, False)
         assert time.monotonic() - started < SHORT.total_seconds() + 3
-        assert PHONE.token not in answer.code + answer.says
+        assert self.target(push).address not in answer.code + answer.says
 
-    async def test_a_refusal_of_what_we_are_keeps_the_device(self, push: Push) -> None:
+    async def test_a_refusal_of_what_we_are_keeps_the_device(self, push: Channel) -> None:
         self.cause(PushTrouble.REFUSES_US)
-        answer = await push.send(PHONE, MESSAGE, TIMEOUT, lambda: None)
+        answer = await push.send(self.target(push), MESSAGE, TIMEOUT, lambda: None)
         assert (answer.config, answer.result.is_retryable, answer.result.is_definite) == (True, True, True)
-        assert PHONE.token not in answer.code + answer.says
+        assert self.target(push).address not in answer.code + answer.says
         assert (await push.check()).strip() != ""
 
-    async def test_a_probe_reaches_nobody(self, push: Push) -> None:
+    async def test_a_probe_reaches_nobody(self, push: Channel) -> None:
         assert (await push.probe()).result is PushResult.ACCEPTED
         assert (await push.check(), self.shown()) == ("", [])
 
-    async def test_it_names_itself(self, push: Push) -> None:
+    async def test_a_user_without_an_address_has_no_target(self, push: Channel) -> None:
+        assert push.targets(Recipient("bob")) == ([], [])
+
+    async def test_neither_address_nor_secret_is_in_the_name_of_a_target(self, push: Channel) -> None:
+        target = self.target(push)
+        assert (target.address in repr(target), len(target.id)) == (False, 16)
+        assert self.target(push, 2).id != target.id
+
+    async def test_it_names_itself(self, push: Channel) -> None:
         assert push.where == push.where.strip() != ""
         assert push.aside in ("", f" {push.aside.strip()}")

@@ -17,11 +17,12 @@ import aiohttp
 from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
+from notifications.domain.target import Recipient, Target, device_targets
 from notifications.domain.text import bounded, code
+from notifications.ports import Channel
 
 if TYPE_CHECKING:
     from notifications.adapters.google_tokens import GoogleTokens
-    from notifications.domain.model import Device
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 CHECK_SECONDS = 10.0
@@ -35,27 +36,33 @@ PROBE = json.dumps(
 ).encode()
 
 
-class FcmPush:
-    """The Push port."""
+class FcmPush(Channel):
+    """The Channel port; a target is a device."""
 
+    name = "fcm"
     where = "FCM (FCM_BASE_URL)"
-    aside = ""  # see ports.Push
+    aside = ""
+    has_addresses = False
+    alerts = True
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
         self._url = url
         self._tokens = tokens
 
+    def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
+        return device_targets(self.name, recipient.devices), []
+
     async def send(
-        self, device: Device, message: Message, timeout: timedelta, on_first_byte: Callable[[], None]
+        self, target: Target, message: Message, timeout: timedelta, leaves: Callable[[], None]
     ) -> PushAnswer:
         """One push to one device. UNSENT until its first byte is written; UNKNOWN from then until FCM has answered.
 
         An installation is registered under its fid or under a token, and registering one ends the other: so the token
         is tried if the fid is refused. The device is gone only if both are.
         """
-        bodies = (body_of(target, message) for target in targets(device))
-        return await self._send_in_turn(bodies, timeout.total_seconds(), on_first_byte)
+        bodies = (body_of(address, message) for address in addresses(target))
+        return await self._send_in_turn(bodies, timeout.total_seconds(), leaves)
 
     async def probe(self) -> PushAnswer:
         """FCM's answer to a message for a topic that it only validates: no device gets it."""
@@ -139,20 +146,23 @@ class FcmPush:
         await self._session.close()
 
 
-Target = tuple[str, str]  # field of FCM's message, value
+Address = tuple[str, str]  # field of FCM's message, value
 
 
-def targets(device: Device) -> list[Target]:
-    """The targets of a message to this device, in the order to try."""
-    return [target for target in (("fid", device.fid), ("token", device.token)) if target[1]]
+def addresses(target: Target) -> list[Address]:
+    """What a message to this device may name, in the order to try."""
+    device = target.device
+    return (
+        [] if device is None else [(name, getattr(device, name)) for name in ("fid", "token") if getattr(device, name)]
+    )
 
 
 def _is_final(answer: PushAnswer) -> bool:
-    """Whether to go on to the next target: also after a 401, 403 or 404 that doesn't say whose fault it is."""
+    """Whether to go on to the next address: also after a 401, 403 or 404 that doesn't say whose fault it is."""
     return answer.result in (PushResult.GONE, PushResult.REFUSED) or (answer.config and answer.whose is Whose.UNSAID)
 
 
-def payload(target: Target, message: Message) -> dict[str, Any]:
+def payload(address: Address, message: Message) -> dict[str, Any]:
     """The message in FCM's form, for Android, iOS and web. Change the payload here.
 
     The three collapse keys are equal, so that a second push for the same day replaces the first. A silent one is shown
@@ -163,7 +173,7 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
     silent_android = {"notification_priority": "PRIORITY_LOW"}
     silent_aps, silent_web = {"interruption-level": "passive"}, {"silent": True}
     return {
-        target[0]: target[1],
+        address[0]: address[1],
         "notification": shown,
         "data": message.data,
         "android": {
@@ -187,17 +197,17 @@ def payload(target: Target, message: Message) -> dict[str, Any]:
     }
 
 
-def body_of(target: Target, message: Message) -> bytes:
+def body_of(address: Address, message: Message) -> bytes:
     """The request's body, within FCM's limit: the texts of an old ledger may be longer than those of today."""
-    body, shorter = _encoded(target, message), iter(SHORTER)
+    body, shorter = _encoded(address, message), iter(SHORTER)
     while len(body) > MAX_MESSAGE_BYTES and (room := next(shorter, 0)):
         short = replace(message, title=bounded(message.title, room, room), body=bounded(message.body, room, room))
-        body = _encoded(target, short)
+        body = _encoded(address, short)
     return body
 
 
-def _encoded(target: Target, message: Message) -> bytes:
-    return json.dumps({"message": payload(target, message)}, ensure_ascii=False).encode(errors="replace")
+def _encoded(address: Address, message: Message) -> bytes:
+    return json.dumps({"message": payload(address, message)}, ensure_ascii=False).encode(errors="replace")
 
 
 async def connect(base_url: str, project: str | None, connections: int, *, authorized: bool = False) -> FcmPush:
