@@ -130,7 +130,7 @@ class Day:
         )
 
     async def spent(self) -> Spent:
-        """The cost of LLM calls that came to nothing, in this try and in earlier ones, for which one document is read."""
+        """The cost of LLM calls that came to nothing, in this try and in earlier ones (one read)."""
         if self.costs:
             return self.costs[-1]()
         if self.claim_reply.reason or self.claim_reply.crashes:
