@@ -94,7 +94,7 @@ class Account:
         parts = [part for kind, part in zip(NOT_WELL, parts, strict=True) if self.counts[kind]]
         if faults := Counter({reason: count for reason, count in self.costs.extract_reasons.items() if reason}):
             parts.append(several(faults.total(), "extract") + bracketed(faults))
-        return f"nothing to do; {', '.join(parts)}" if parts else "all well"
+        return f"not all well: {', '.join(parts)}" if parts else "all well"
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:

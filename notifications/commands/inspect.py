@@ -56,10 +56,10 @@ async def inspect_where(
         for query in await queries(day, context, services, today=True):
             async with aclosing(UserDays(services, query).rows()) as rows:
                 async for row in rows:
-                    if row.state in states:
+                    if row.state is not None and row.state in states:
                         ledger, slot = row.ledger, slot_of(row.listed, query.day)
-                        reason = row.reason or (ledger.reason or ledger.outcome if ledger else "")
-                        users = groups.setdefault((query.day, row.state or "", reason), [])
+                        reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
+                        users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
                         users.append((slot.at if slot else query.now, row.uid))
     room = ANY_LENGTH if whole else max(1, (screen_lines() - AROUND) // max(1, len(groups)) - 2)
     for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
@@ -68,7 +68,7 @@ async def inspect_where(
             facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid in newest]}
             say(json.dumps(facts))
             continue
-        say(f"{which} {state}{f', {in_words(reason)}' if reason else ''}: {len(users):,}")
+        say(f"{which} {state}{f', {reason}' if reason else ''}: {len(users):,}")
         for at, uid in newest[:room]:
             say_wrapped(f"{uid} (due {at:%H:%M} UTC)", "    ", "  ")
         if len(users) > room:

@@ -50,7 +50,13 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
 
     tqdm.monitor_interval = 0  # don't start a monitoring thread
     bar = tqdm(
-        total=progress().due, initial=progress().done, file=error.bare, ncols=COLUMNS - 1, bar_format=FORM, unit="", leave=False
+        total=progress().due,
+        initial=progress().done,
+        file=error.bare,
+        ncols=COLUMNS - 1,
+        bar_format=FORM,
+        unit="",
+        leave=False,
     )
     error.around_write = out.around_write = above
     try:
