@@ -38,11 +38,16 @@ NEXT = {
     "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
 }
 
-KINDS = {"no_devices": "without a device", "device_gone": "with a device gone", "allowed_repeats": "allowed repeats"}
-REPEATS = (
-    "a run died, or an answer was lost, between a push and its ledger, so it was pushed again with the same text and "
-    "tag, which a phone shows once (docs/guarantees.md); nothing to do"
-)
+KINDS = {
+    "no_devices": "without a device",
+    "device_gone": "with a device gone",
+    "allowed_repeats": "with an allowed repeat",
+}
+NOTES = {
+    "device_gone": "the push service no longer knows a device of theirs; many at once: is it the right project?",
+    "allowed_repeats": "a run died, or an answer was lost, between a push and its ledger, so it was pushed again with "
+    "the same text and tag, which a phone shows once (docs/guarantees.md); nothing to do.",
+}
 
 
 @dataclass(slots=True)
@@ -58,8 +63,7 @@ class Account:
     costs: Costs = field(default_factory=Costs)
 
     def add(self, row: UserDay) -> None:
-        if row.ledger is not None:
-            self.costs.add(row.ledger)
+        self.costs.add(row)
         for kind in row.kinds:
             self.counts[kind] += 1
             shown = self.uids.setdefault(kind, [])
@@ -163,6 +167,6 @@ def _say_account(query: DayQuery, account: Account, read: int) -> None:
     for kind in WRONG:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=query.day, kind=kind)}.", "    ", "")
-    if repeats := account.counts["allowed_repeats"]:
-        say_wrapped(f"allowed repeats, {repeats:,}: {REPEATS}.", "    ", "")
+    for kind in filter(account.counts.get, NOTES):
+        say_wrapped(f"{kind.replace('_', ' ')}, {account.counts[kind]:,}: {NOTES[kind]}", "    ", "")
     say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")

@@ -6,10 +6,11 @@ import json
 from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
+from notifications.domain.claim import since_key
 from notifications.domain.errors import RecapError
 from notifications.domain.schedule import cohorts_between, tzdata_version, zone_names
 from notifications.domain.shards import Range, shards_of
@@ -42,7 +43,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     """Print one line per check. Returns 1 if there is something to do."""
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
-    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+    [since] = await context.claims.read([since_key(context.claims.environment)])
+    knows = (
+        f"; it remembers since {datetime.fromtimestamp(since.until / 1000, UTC):%Y-%m-%d %H:%M}" if since.until else ""
+    )
+    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC{knows}")
     async with context.open_services() as services:
         store = services.store
         ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))

@@ -71,7 +71,7 @@ class Figures:
         entry = row.ledger
         if entry is None:
             return
-        if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.outcome != "legacy":
+        if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.ending == "sent":
             minutes = (entry.sent_at - slot.at).total_seconds() / 60
             self.late[bisect_left(LATE_MINUTES, minutes)] += 1
         self.devices.update(entry.devices.values())
@@ -274,7 +274,7 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    money = f"<p>{escape(figures.account.costs.in_words or 'no LLM was asked')}.</p>"
+    money = f"<p>{escape(figures.account.costs.in_words or 'no call was paid for')}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -15,10 +16,12 @@ from notifications.commands.terminal import several
 from notifications.domain.claim import ClaimState, Record, user_key
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import PushResult
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_day
 from notifications.domain.shards import key_of
 from notifications.ports import UserDocument
+from notifications.run.day import COST_KEY
 from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
@@ -48,7 +51,8 @@ async def queries(day: date | None, context: Context, services: Services, *, tod
 @dataclass(frozen=True, slots=True)
 class UserDay:
     """One user's day. `state`: how its ledger ended, or one of OPEN_STATES, unfinished, unserved, unknown; None: it was
-    not due. `reason`: why it is open, as a code; `until`: when its claim is free, or due again.
+    not due. `reason`: why it is open, as a code; `until`: when its claim is free, or due again; `spent`: on tries that
+    failed, before there is a ledger.
     """
 
     listed: UserDocument
@@ -57,6 +61,7 @@ class UserDay:
     state: str | None
     reason: str = ""
     until: datetime | None = None
+    spent: Spent = NOTHING
 
     @property
     def uid(self) -> str:
@@ -96,18 +101,19 @@ class Costs:
     unpriced: int = 0  # days whose calls' price is not known
     unverified: int = 0  # recaps by the LLM that no second look checked
 
-    def add(self, ledger: Ledger) -> None:
-        usd = ledger.usd or 0.0
-        self.tokens += ledger.tokens
-        self.usd += usd
-        self.unpriced += ledger.usd is None and ledger.tokens > 0
-        if ledger.source:
-            self.sources[ledger.source] += 1
-            self.unverified += ledger.verified is False
-        if ledger.source != "llm":
-            self.lost_tokens += ledger.tokens
-            self.lost_usd += usd
-            self.extract_reasons[ledger.extract_reason] += ledger.source == "extract"
+    def add(self, row: UserDay) -> None:
+        ledger, tokens, usd = row.ledger, row.spent.tokens, row.spent.usd
+        if ledger is not None:
+            tokens, usd = ledger.tokens, ledger.usd
+            self.sources.update([ledger.source] if ledger.source else [])
+            self.unverified += ledger.verified is False and bool(ledger.source)
+            self.extract_reasons.update([ledger.extract_reason] if ledger.source == "extract" else [])
+        self.tokens += tokens
+        self.usd += usd or 0.0
+        self.unpriced += usd is None and tokens > 0
+        if ledger is None or ledger.source != "llm":
+            self.lost_tokens += tokens
+            self.lost_usd += usd or 0.0
 
     @property
     def in_words(self) -> str:
@@ -156,9 +162,18 @@ class UserDays:
                 keys[row.uid] = (user_key(row.uid, self._query.day), shard)
         names = list(dict.fromkeys(key for both in keys.values() for key in both))
         records = dict(zip(names, await claims.read(names) if names else [], strict=True))
-        return [
-            self._why_open(row, *(records[key] for key in keys[row.uid])) if row.uid in keys else row for row in rows
-        ]
+        by_uid = {row.uid: row for row in rows}
+        opening = (self._opened(by_uid[uid], records[claim], records[shard]) for uid, (claim, shard) in keys.items())
+        return list((by_uid | {row.uid: row for row in await asyncio.gather(*opening)}).values())
+
+    async def _opened(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
+        """Why it is open, and what its failed tries have cost."""
+        row = self._why_open(row, claim, shard)
+        if row.ledger is None and claim.reason:
+            self.documents_read += 1
+            if kept := await self._store.kept_draft(row.uid, self._query.day, COST_KEY):
+                return replace(row, spent=Spent.from_metadata(kept.metadata))
+        return row
 
     def _why_open(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
         slot, query, reason = slot_of(row.listed, self._query.day), self._query, claim.reason

@@ -208,10 +208,13 @@ def _claim_line(view: DayView) -> str:
             return "none; skipping the day released it."
         case ClaimState.ABSENT if ledger is None and stopped_by:
             return f"none; the last run stopped before it reached this user: {in_words(stopped_by)}."
+        case ClaimState.ABSENT if ledger is None and view.records.shard.state is ClaimState.ABSENT:
+            return "none; no run has come to its hour yet, or Redis has lost it."
         case ClaimState.ABSENT:
             return "none; no run has claimed it, or Redis has lost it."
         case ClaimState.CLAIMED:
-            return f"held by a run, until {until} at the latest{counted}{reason}."
+            who = "a run that was killed" if view.records.shard.crashes else "a run"
+            return f"held by {who}, until {until} at the latest{counted}{reason}."
         case ClaimState.IDLE:
             return f"waits, due again at {until}{counted}{reason}."
         case ClaimState.FOREIGN:

@@ -139,7 +139,7 @@ class Run:
     def _provider_answers_badly(self, kind: ItemReason) -> None:
         where = self.services.summarizer.where if self.services.summarizer else "The LLM"
         sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
-        self.llm_breaker.record_failure(DependencyDown("llm", sentence), at_once=True)
+        self.llm_breaker.record_failure(DependencyDown(f"llm_{kind.value}", sentence), at_once=True)
 
     async def check_clocks(
         self, before: datetime | None = None, host_now: Callable[[], datetime] | None = None

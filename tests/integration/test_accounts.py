@@ -134,7 +134,7 @@ def test_an_audit_fails_for_each_kind_of_wrong(stage: Stage) -> None:
 
 
 NOT_WELL: dict[str, tuple[dict[str, Any], str]] = {
-    "allowed_repeats": ({"state": "sent", "tries": 2, "devices": {"d": "accepted"}}, "1 allowed repeats"),
+    "allowed_repeats": ({"state": "sent", "tries": 2, "devices": {"d": "accepted"}}, "1 with an allowed repeat"),
     "no_devices": ({"state": "sent", "outcome": "no_devices"}, "1 without a device"),
     "device_gone": ({"state": "sent", "devices": {"d": "accepted", "e": "gone"}}, "1 with a device gone"),
     "sent": (

@@ -97,9 +97,8 @@ def test_audit_joins_users_ledgers_and_summaries_of_a_day(stage: Stage) -> None:
     assert told["counts"] == {"due": 6, "sent": 4, "skipped": 2, "stored": 4}
     spent = [told[name] for name in ("sources", "tokens", "without_a_price")]
     assert (spent, told["usd"] > 0) == ([{"llm": 4}, stage.llm.tokens, 0], True)
-    assert f"4 by the LLM; {stage.llm.tokens:,} tokens, {told['usd']:.4f} USD." in " ".join(
-        stage.run(*audit).out.split()
-    )
+    said = " ".join(stage.run(*audit).out.split())
+    assert f"4 by the LLM; {stage.llm.tokens:,} tokens, {told['usd']:.4f} USD." in said
 
 
 def test_inspect_joins_redis_with_the_ledger_and_knows_a_day_that_redis_has_forgotten(stage: Stage) -> None:
