@@ -161,7 +161,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         r"180 min ago|3 h ago, no longer served",
         f"no run served this slot. Run python job.py {RESEND}",
     ),
-    "not yet": (only(nothing), 0, r"claim: none; no run has claimed it", "the next run makes the recap"),
+    "not yet": (only(nothing), 0, r"claim: none; no run has come to its hour yet", "the next run makes the recap"),
     "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
     "switched off": (only(USERS["switched off"]), 0, r"recaps are switched off", "the user has switched recaps off"),
     "flawed": (only(USERS["bad zone"]), 1, r"document: not seen by the job: .*'mars' is no IANA", "doctor --fix"),
