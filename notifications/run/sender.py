@@ -187,7 +187,8 @@ class ChannelSender:
             wait, scope = answer.retry_after.total_seconds(), answer.whose.value
             if answer.must_pause:
                 self._not_before = max(self._not_before, self._clock.seconds() + wait)
-            log.warning("push.quota", wait_seconds=wait, scope=scope, **self._facts(message, attempt.target, answer))
+            facts = self._facts(message, attempt.target, answer)
+            log.warning("push.quota", wait_seconds=wait, scope=scope, **facts)
 
     def _note_health(self, message: Message, target: Target, answer: PushAnswer) -> None:
         if answer.result is PushResult.REFUSED:
@@ -196,7 +197,8 @@ class ChannelSender:
             return
         if answer.needs_alert and self.channel.alerts:
             self._counts.pushes_refused += 1
-            log.error("push.refused", **self._facts(message, target, answer))
+            facts = self._facts(message, target, answer)
+            log.error("push.refused", **facts)
         where = self.channel.where
         if answer.config:
             says = answer.says or f"refuses our credentials ({answer.code})"

@@ -17,6 +17,7 @@ from notifications.domain.errors import StoreDown
 from notifications.domain.model import (
     Conversation,
     DayState,
+    OpenTarget,
 )
 from notifications.domain.push import PushResult
 from notifications.domain.target import TargetResult
@@ -230,7 +231,8 @@ class StoreSuite(DocumentsSuite):
         assert decision.step is NextStep.RETRY
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})
-        assert ledger["targets"] == {"bb": {"tries": 0, "due": NEXT, "code": "503"}}
+        [(_, stored)] = (await store.ledgers_between("ann", DAY, DAY)).items()
+        assert stored.targets == {"bb": OpenTarget(0, NEXT, "503")}
         taken = await store.take("ann", DAY, "you")
         assert (taken.step, taken.ledger.by, taken.ledger.tries) == (NextStep.PUSH, "you", 1)
         decision = await report(store, None, "you", bb=PushResult.ACCEPTED)

@@ -22,7 +22,7 @@ SPLICED = {  # what `**…` brings, by its expression
 }  # fmt: skip
 FACTS = {  # what `**facts` is, in each module that says it
     "day.py": {"uid", "date", "reason"}, "outcome.py": {"uid", "date", "reason"},
-    "pusher.py": {"uid", "device", "code"},
+    "sender.py": {"uid", "channel", "target", "code"},
 }  # fmt: skip
 MADE_NAMES = {
     "f'{what}.malformed'": ("devices.malformed", "conversations.malformed"),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from notifications.domain.model import ActionItem, Cited, Conversation, Draft, Place, Recap, Stop, Task
-from notifications.recap.document import compose
+from notifications.recap.document import compose, recap_to, text_hash, text_to_deliver
 from notifications.recap.material import Material
 
+DATA = Path(__file__).parents[1] / "data"
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 DRAFT = Draft("Head", (Cited("Over"),), "🌤️")
@@ -37,7 +42,47 @@ def test_a_recap_is_composed_whole() -> None:
         total_duration_minutes=30,
         action_items=(Task("Buy seeds", False, "a"),),
         locations=(Stop(Place(48.2, 16.4, "Ring 1, Wien"), "a", "11:00"),),
+        text_hash=text_hash(recap_to(recap)),
     )
+
+
+STORED = json.loads((DATA / "recap_document.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["headline", "overview", "day_emoji", "highlights", "action_items", "decisions_made"])
+def test_a_text_that_was_rewritten_has_another_hash(name: str) -> None:
+    rewritten = STORED | {name: "other" if isinstance(STORED[name], str) else STORED[name][:-1]}
+    assert len({text_hash(STORED), text_hash(rewritten), text_hash({})}) == 3
+
+
+def test_what_is_not_delivered_does_not_change_the_hash() -> None:
+    seen = STORED | {"visibility": "shared", "stats": {}, "metadata": {}}
+    assert text_hash(seen) == text_hash(STORED)
+
+
+def test_what_is_delivered_is_the_stored_text_without_the_conversations_own_words() -> None:
+    assert text_to_deliver(STORED) == {
+        "headline": "Head",
+        "overview": "Over. And 2 more.",
+        "day_emoji": "🌤️",
+        "highlights": [
+            {
+                "topic": "T",
+                "emoji": "💬",
+                "items": [
+                    {"text": "S", "conversation_ids": ["t1"]},
+                    {"text": "R.", "conversation_ids": ["t2"]},
+                ],
+            }
+        ],
+        "action_items": [
+            {"description": "Call", "completed": False, "conversation_id": "t1"},
+            {"description": "Buy", "completed": True, "conversation_id": "t2"},
+        ],
+        "unresolved_questions": [{"text": "Q?", "conversation_ids": ["t1"]}],
+        "decisions_made": [{"text": "D.", "conversation_ids": ["t2", "t1"]}],
+        "knowledge_nuggets": [{"text": "K.", "conversation_ids": []}],
+    }
 
 
 def test_open_tasks_come_first_each_once_and_done_where_it_was_done_at_last() -> None:

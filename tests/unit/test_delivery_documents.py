@@ -62,7 +62,8 @@ WHOLE = Ledger(
 )
 STORED = """
     outcome by sending_at seq tries collapse_id title body summary_id created_at window_start window_end read_from told
-    devices recap_hash unanswered repeats failures crashes reason source verified tokens usd llm_seconds sent_at expire_at
+    devices recap_hash unanswered repeats failures crashes reason source verified tokens usd llm_seconds
+    sent_at expire_at
 """
 DOC = {"date": "2026-05-01", "state": "sending"} | {name: getattr(WHOLE, name) for name in STORED.split()}
 DOC["targets"] = {"bb": {"tries": 1, "due": AT + timedelta(minutes=5), "code": "503"}}

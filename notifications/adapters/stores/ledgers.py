@@ -13,6 +13,7 @@ from notifications.adapters.stores.imports import check_user
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
+from notifications.domain.recording import record_pushes
 from notifications.domain.target import TargetResult
 
 Decide = Callable[[Snapshot], Decision]
@@ -103,7 +104,7 @@ class TransactionalLedger(ABC):
     ) -> Decision:
         """Record the pushes' results: without a read if the ledger is still as `opened` wrote it."""
         record = partial(
-            delivery.record_pushes,
+            record_pushes,
             *(by, seq, results, self._rules),
             sent_nothing=sent_nothing,
             last_chance=last_chance,
