@@ -52,6 +52,15 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         "RECAP_VERIFY": ("on", "a second look at each written recap, one call more; or `off`"),
         "RECAP_STYLE": ("", "wishes for every recap: 500 characters, last among the prompt's rules"),
     },
+    "Channels": {
+        "RECAP_CHANNELS": (
+            "those that are set",
+            "`fcm`, `webhook`, `email`, with commas between; a data folder or an emulator reaches other machines "
+            "by those alone that are named here (`docs/channels.md`)",
+        ),
+        "RECAP_WEBHOOK_URL": ("", "gets every recap; `https://`, or `http://` on this machine"),
+        "RECAP_WEBHOOK_SECRET": ("", "`whsec_` and 24 to 64 bytes in base64; two with a space between to change it"),
+    },
     "Pushes, heartbeat and logs": {
         "RECAP_PUSH_TEXT": (
             Settings.push_text,

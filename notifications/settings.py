@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from notifications.domain.errors import ConfigFault
-from notifications.domain.text import clean, is_loopback, printable
+from notifications.domain.text import LOOPBACK, clean, is_loopback, printable
 from notifications.limits import WHOLE, Limits, limits
 
 REDIS_OPTIONS = ("cluster",)
@@ -30,9 +30,11 @@ MAX_TASKS = 10_000
 MAX_STYLE_LENGTH = 500  # characters of RECAP_STYLE
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 TIERS = ("auto", "default", "flex", "priority")
+CHANNELS = ("fcm", "webhook", "email")
 OTHER_RECAP_SETTINGS = (
     *("RECAP_DATA_DIR", "RECAP_LOG_FORMAT", "RECAP_SUMMARIZER", "RECAP_FALLBACK"),
     *("RECAP_HEARTBEAT_URL", "RECAP_STORE", "RECAP_PUSH_TEXT", "RECAP_KEY_PREFIX", "RECAP_STYLE", "RECAP_VERIFY"),
+    *("RECAP_CHANNELS", "RECAP_WEBHOOK_URL", "RECAP_WEBHOOK_SECRET"),
 )
 OUR_PREFIXES = (  # of the variables that this job reads
     *("RECAP_", "OPENAI_", "REDIS_URL", "GOOGLE_", "FIRESTORE_", "FCM_", "GCE_METADATA_"),
@@ -66,6 +68,9 @@ class Settings:
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
+    named_channels: tuple[str, ...] = ()  # of RECAP_CHANNELS; empty: those that are set
+    webhook_url: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
     task_index: int = 0
     task_count: int = 1
     data_dir: Path = Path(".recap")
@@ -95,14 +100,27 @@ class Settings:
         real = self.firestore_emulator is None or bool(self.credentials_file)
         return self.fcm_is_loopback or (self.firestore and real)
 
-    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
-        """The channels in use, in the order of their names here. `pretends_time`: with `--now`."""
-        return ("fcm" if self.fcm else "outbox",)
-
     @property
     def store_is_local(self) -> bool:
         """Whether the store is local or an emulator's. Only then may `--now` really send."""
         return not self.firestore or self.firestore_emulator is not None
+
+    def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
+        """The channels in use, in their order; never none. The outbox stands in for FCM where that is not set.
+
+        `pretends_time`: with `--now`. See `may_reach_out` for channels to other machines.
+        """
+        found = ["fcm" if self.fcm else "outbox"] if "fcm" in (self.named_channels or CHANNELS) else []
+        for name, server in {"webhook": self.webhook_url}.items():
+            is_chosen = name in self.named_channels or (not self.named_channels and server is not None)
+            is_here = server is not None and urlsplit(server).hostname in LOOPBACK
+            if is_chosen and (is_here or self.may_reach_out(name, pretends_time=pretends_time)):
+                found.append(name)
+        return tuple(found) or ("outbox",)
+
+    def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
+        """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
+        return not pretends_time and (channel in self.named_channels or not self.store_is_local)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -132,6 +150,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        named_channels=env.names("RECAP_CHANNELS", CHANNELS),
+        webhook_url=env.get("RECAP_WEBHOOK_URL") if env.http_url("RECAP_WEBHOOK_URL") else None,
+        webhook_secret=env.get("RECAP_WEBHOOK_SECRET"),
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
         task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", minimum=1),
         data_dir=Path(env.get("RECAP_DATA_DIR", ".recap")),
@@ -180,6 +201,14 @@ class _Env(dict[str, str]):
             raise ConfigFault(f"{name} is {printable(text, 40)!r}; set it to one of {', '.join(choices)}.")
         return text
 
+    def names(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in self[name].split(",")) if name in self else ()
+        if not set(found) <= set(choices):
+            raise ConfigFault(
+                f"{name} is {printable(self[name], 40)!r}; set it to some of {', '.join(choices)}, with commas between."
+            )
+        return found
+
     def header(self, name: str) -> str | None:
         """Read a value that is sent in a header or an address: visible ASCII on one line. It is never shown."""
         text = self.get(name)
@@ -219,6 +248,16 @@ def _check_together(settings: Settings) -> None:
         raise ConfigFault("FCM_BASE_URL is http:// to another machine, where others can read along; write https://.")
     if settings.fcm_base_url != Settings.fcm_base_url and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT; set the project whose devices these are.")
+    if (settings.webhook_url is None) is not (settings.webhook_secret is None):
+        raise ConfigFault("Of RECAP_WEBHOOK_URL and RECAP_WEBHOOK_SECRET one is set; set both, or neither.")
+    if (
+        settings.webhook_url
+        and urlsplit(settings.webhook_url).scheme == "http"
+        and not is_loopback(settings.webhook_url)
+    ):
+        raise ConfigFault(
+            "RECAP_WEBHOOK_URL is http:// to another machine, where others can read along; write https://."
+        )
     real = settings.firestore and settings.firestore_emulator is None
     if not real and not settings.on_platform:
         return

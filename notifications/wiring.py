@@ -6,7 +6,7 @@ Adapters are imported when they are opened, so an idle tick loads only Redis.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -136,9 +136,9 @@ async def open_services(
             if settings.verify and settings.verify_model not in (None, settings.openai_model):
                 verifier = _llm(settings, settings.verify_model)
                 stack.push_async_callback(verifier.aclose)
-        channels = []
-        for name in settings.channels(pretends_time=bool(offset)):
-            channels.append(await CHANNELS[name](settings, show))
+        channels, pretends_time = [], bool(offset)
+        for name in settings.channels(pretends_time=pretends_time):
+            channels.append(await CHANNELS[name](settings, show, pretends_time))
             stack.push_async_callback(channels[-1].aclose)
         from notifications.adapters.sentences import sentences
 
@@ -213,7 +213,7 @@ def _llm(settings: Settings, model: str) -> Summarizer:
     return openai.connect(settings.openai_key, settings.openai_base_url, service, limits)
 
 
-async def _fcm(settings: Settings, show: Show) -> Channel:
+async def _fcm(settings: Settings, show: Show, pretends_time: bool) -> Channel:
     from notifications.adapters.channels import fcm
 
     authorized = settings.credentials_file is not None or not settings.fcm_is_loopback
@@ -221,13 +221,17 @@ async def _fcm(settings: Settings, show: Show) -> Channel:
     return await fcm.connect(settings.fcm_base_url, settings.project, at_once, authorized=authorized)
 
 
-async def _outbox(settings: Settings, show: Show) -> Channel:
+async def _outbox(settings: Settings, show: Show, pretends_time: bool) -> Channel:
     from notifications.adapters.local.outbox import Outbox
 
     return Outbox(settings.data_dir / "outbox.jsonl", show)
 
 
-CHANNELS: dict[str, Callable[[Settings, Show], Awaitable[Channel]]] = {
-    "fcm": _fcm,
-    "outbox": _outbox,
-}
+async def _webhook(settings: Settings, show: Show, pretends_time: bool) -> Channel:
+    from notifications.adapters.channels import webhook
+
+    users = settings.may_reach_out("webhook", pretends_time=pretends_time)
+    return webhook.connect(settings.webhook_url, settings.webhook_secret, settings.limits.concurrency, users=users)
+
+
+CHANNELS = {"fcm": _fcm, "outbox": _outbox, "webhook": _webhook}

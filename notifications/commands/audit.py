@@ -23,7 +23,14 @@ WRONG = (
     *("missed", "dead", "gave_up", "unserved", "unreached", "unfinished", "unreadable", "invisible"),
     "duplicate_summaries",
 )
-NOT_WELL = ("waiting", "held", "no_devices", "device_gone", "allowed_repeats")  # nothing to do, but not all is well
+NOT_WELL = (
+    "waiting",
+    "held",
+    "partial",
+    "no_devices",
+    "device_gone",
+    "allowed_repeats",
+)  # nothing to do, but not all is well
 LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
 RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 NEXT = {
@@ -44,6 +51,8 @@ KINDS = {
     "allowed_repeats": "with an allowed repeat",
 }
 NOTES = {
+    "partial": "at least one target has it, and others were given up; python job.py resend --date {day} --where partial "
+    "serves those alone.",
     "device_gone": "the push service no longer knows a device of theirs; many at once: is it the right project?",
     "allowed_repeats": "a run died, or an answer was lost, between a push and its ledger, so it was pushed again with "
     "the same text and tag, which a phone shows once (docs/guarantees.md); nothing to do.",
@@ -168,5 +177,7 @@ def _say_account(query: DayQuery, account: Account, read: int) -> None:
         if account.counts[kind]:
             say_wrapped(f"next, {kind}: {NEXT[kind].format(day=query.day, kind=kind)}.", "    ", "")
     for kind in filter(account.counts.get, NOTES):
-        say_wrapped(f"{kind.replace('_', ' ')}, {account.counts[kind]:,}: {NOTES[kind]}", "    ", "")
+        say_wrapped(
+            f"{kind.replace('_', ' ')}, {account.counts[kind]:,}: {NOTES[kind].format(day=query.day)}", "    ", ""
+        )
     say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")

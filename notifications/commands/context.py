@@ -57,4 +57,4 @@ async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
 
 
 Operation = Callable[[Context], Awaitable[int]]
-RESENDABLE = ("missed", "dead", "unserved", "gave_up", "unfinished")  # states of a day that `resend` ends
+RESENDABLE = ("missed", "dead", "unserved", "gave_up", "partial", "unfinished")  # states of a day that `resend` ends

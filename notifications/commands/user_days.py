@@ -78,6 +78,7 @@ class UserDay:
         ledger = self.ledger
         flags = {
             "stored": self.summaries > 0,
+            "partial": ledger is not None and ledger.is_partial,
             "duplicate_summaries": self.summaries > 1,
             # an earlier push was accepted, or may have been: one of the windows of docs/guarantees.md
             "allowed_repeats": ledger is not None and (ledger.repeats > 0 or ledger.may_repeat),

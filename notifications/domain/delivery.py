@@ -9,13 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from notifications.domain.errors import Malformed
-from notifications.domain.model import DayState, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.model import PARTIAL, DayState, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import PushResult, Wording, notice
 from notifications.domain.target import GAVE_UP
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 
-PARTIAL = "partial"  # the outcome of a day that was sent, but not to every target
 RESEND_OUTCOME = "resend"  # the outcome of a ledger that an operator's command reopened and has to finish
 
 
@@ -314,7 +313,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
     if restamped := restamp_future_sender(ledger, read_time, rules):
         return replace(restamped, step=NextStep.REFUSED)
     fresh = ledger.state is DayState.SENDING and until_stale(ledger, read_time, rules) > timedelta(0)
-    has_it = ledger.state is DayState.SENT and ledger.outcome != PARTIAL and not again
+    has_it = ledger.state is DayState.SENT and not ledger.is_partial and not again
     if claim_live or fresh or has_it or _just_resent(ledger, read_time, rules):
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.without_text:

@@ -249,6 +249,9 @@ class Recap:
         return self.draft.metadata.get("source") == "extract"
 
 
+PARTIAL = "partial"  # the outcome of a day that was sent, but not to every target
+
+
 class DayState(StrEnum):
     """How a day stands: the `state` of its ledger (docs/protocol.md, section 4)."""
 
@@ -328,6 +331,11 @@ class Ledger:
         """How the day stands, as it is counted: a `sent` ledger may be of a day on which no device was reached."""
         unsent = {"legacy": "skipped", "no_devices": "no_devices"}
         return unsent.get(self.outcome, "sent") if self.state is DayState.SENT else self.state.value
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the recap reached a target, and another was given up."""
+        return self.state is DayState.SENT and self.outcome == PARTIAL
 
     @property
     def may_repeat(self) -> bool:

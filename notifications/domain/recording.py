@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from notifications.domain.delivery import (
     NO_USER,
-    PARTIAL,
     Decision,
     LedgerRules,
     NextStep,
@@ -15,7 +14,7 @@ from notifications.domain.delivery import (
     give_up,
     give_up_rest,
 )
-from notifications.domain.model import DayState, Ledger, OpenTarget
+from notifications.domain.model import PARTIAL, DayState, Ledger, OpenTarget
 from notifications.domain.push import PushResult
 from notifications.domain.target import GAVE_UP, REFUSED, TargetResult
 

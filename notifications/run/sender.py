@@ -206,7 +206,8 @@ class ChannelSender:
         elif answer.foreign:
             self._failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
         elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
-            self._failed(f"{where} does not answer ({answer.code}); check the address and the network.")
+            verb = "fails" if answer.code.isdigit() else "does not answer"
+            self._failed(f"{where} {verb} ({answer.code}); check the address and the network.")
         else:
             self.breaker.record_success()
 

@@ -208,11 +208,12 @@ class Run:
     def result(self, now: datetime, unserved: int = 0) -> RunResult:
         """Sum up what this run did, and record it in telemetry."""
         stopped_by = self.stopped_by
+        closed = [sender.stopped_by for sender in self.pusher.senders.values()]  # the other channels went on
         result = RunResult(
             now,
             counts=self.counts,
             trouble=stopped_by,
-            stopped_early=stopped_by is not None and stopped_by is not self.verifier_fault,
+            stopped_early=self.trouble is not None or stopped_by not in (None, self.verifier_fault, *closed),
             defects=self.defects,
             llm_calls=sum(llm.calls for llm in self.services.llms),
             tokens_used=sum(llm.tokens for llm in self.services.llms),

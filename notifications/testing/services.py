@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from typing import Any
 
 from notifications.domain.backoff import RateLimit
 from notifications.domain.errors import ItemReason
@@ -76,13 +77,15 @@ class MemoryPush(Channel):
         self.says: PushAnswer = ACCEPTED  # the answer to a probe
         self.gate: asyncio.Event | None = None  # a probe waits for it
         self.got: dict[str, list[Message]] = {}
+        self.texts: list[Mapping[str, Any] | None] = []  # of what was accepted, where the channel delivers it whole
         self.asked: list[str] = []
         self.script: Callable[[str], PushAnswer | Exception | None] = lambda token: None
 
     def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
         if not self.has_addresses:
             return device_targets(self.name, recipient.devices), []
-        return [target(self.name, address) for address in recipient.addresses.get(self.name, {}).values()], []
+        addresses = recipient.addresses.get(self.name, {})
+        return [target(self.name, address) for name, address in addresses.items() if name in ("url", "address")], []
 
     async def send(
         self, target: Target, message: Message, timeout: timedelta, leaves: Callable[[], None]
@@ -95,6 +98,7 @@ class MemoryPush(Channel):
         leaves()
         if said is not None:
             return said
+        self.texts.append(await message.full() if self.has_addresses else None)
         self.got.setdefault(token, []).append(message)
         return ACCEPTED
 

@@ -19,8 +19,10 @@ from aiohttp import web
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import LedgerRules, NextStep
 from notifications.domain.push import PushResult
-from notifications.ports import Store, Summarizer
+from notifications.domain.target import Recipient
+from notifications.ports import Channel, Store, Summarizer
 from notifications.testing import (
+    ChannelSuite,
     ClaimsSuite,
     LLMTrouble,
     MemoryClaims,
@@ -28,6 +30,7 @@ from notifications.testing import (
     MemoryStore,
     MemorySummarizer,
     MemoryWorld,
+    PushTrouble,
     StoreSuite,
     Suite,
     SummarizerSuite,
@@ -39,13 +42,15 @@ from notifications.testing.documents_suite import DAY, DRAFT, KEY, ON, RULES
 from tests.contract import test_pushes, test_summarizers
 from tests.contract.outside.caching_store import CachingStore
 from tests.contract.outside.http_summarizer import HttpSummarizer
+from tests.contract.outside.ntfy_channel import NtfyChannel
+from tests.support.chat_services import FakeNtfy
 from tests.support.web import LoopbackServer
 
 Wrong = Callable[..., Any]  # what is asked, the right verb, and its arguments
 OUTSIDE = Path(__file__).parent / "outside"
 
 
-@pytest.mark.parametrize("name", ["caching_store.py", "http_summarizer.py"])
+@pytest.mark.parametrize("name", ["caching_store.py", "http_summarizer.py", "ntfy_channel.py"])
 def test_an_adapter_is_written_in_under_sixty_lines(name: str) -> None:
     assert len((OUTSIDE / name).read_text().splitlines()) < 60
 
@@ -80,6 +85,40 @@ class TestHttpSummarizer(SummarizerSuite):
         self.server.status = statuses.get(trouble, 200)
         self.server.cut = trouble is LLMTrouble.CUT
         self.server.seconds = 30 if trouble is LLMTrouble.SLOW else 0
+
+
+class TestNtfyChannel(ChannelSuite):
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        self.server = FakeNtfy()
+        yield
+        self.server.stop()
+
+    @asynccontextmanager
+    async def make(self) -> AsyncIterator[Channel]:
+        self.server.token = "tk_1"
+        yield NtfyChannel(self.server.url, "tk_1")
+
+    def recipient(self, number: int = 1) -> Recipient:
+        return Recipient("ann", addresses={"ntfy": {"topic": f"topic-{number}"}})
+
+    def shown(self) -> list[str]:
+        return [shown.partition("\n")[2] for shown in self.server.topics.get("topic-1", {}).values()]
+
+    def cause(self, trouble: PushTrouble) -> None:
+        if trouble is PushTrouble.GONE:
+            super().cause(trouble)
+        self.server.status = 503 if trouble is PushTrouble.BUSY else 200
+        self.server.token = "another" if trouble is PushTrouble.REFUSES_US else "tk_1"
+        self.server.seconds = 30 if trouble is PushTrouble.SLOW else 0
+        self.server.cuts = trouble is PushTrouble.CUT
+        if trouble is PushTrouble.DOWN:
+            self.server.stop()
+
+
+async def test_a_topic_that_is_none_is_no_target() -> None:
+    channel = NtfyChannel("http://127.0.0.1:1", "tk_1")
+    assert channel.targets(Recipient("ann", addresses={"ntfy": {"topic": "a b"}})) == ([], ["topic_malformed"])
 
 
 class Stores(StoreSuite):

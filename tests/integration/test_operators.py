@@ -174,7 +174,7 @@ def test_who_can_not_be_sent_to_uses_up_no_limit(stage: Stage) -> None:
         put(stage, uid)
     refused = "1 in a later recap, 1 nothing to say, 1 switched off, 1 unreadable document"
     would = stage.run(*ALL, "--limit", "2", "--dry-run")
-    expected = f"{DAY}: 2 sent, {refused} (dry run: nothing was claimed, sent or written)."
+    expected = f"{DAY}: would send 2, {refused} (dry run: nothing was claimed, sent or written)."
     assert " ".join(would.out.split()) == expected
     first = stage.run(*ALL, "--limit", "2")
     assert f"{DAY}: 2 sent, {refused}; 2 pushes, 4 LLM calls." in " ".join(first.out.split()), first.err

@@ -82,7 +82,7 @@ def test_a_refusal_of_all_that_we_send_is_bad_configuration(pushing: Stage) -> N
     pushing.fcm.script = scripted(
         lambda _: google_error(403, "PERMISSION_DENIED", "SERVICE_DISABLED", service="fcm.googleapis.com")
     )
-    finished = pushing.run()
+    finished = pushing.run(RECAP_PROVIDER_RETRY_SECONDS="0.001")
     assert finished.code == 3, finished.err
     assert finished.event("run.stops_claiming")["reason"] == DISABLED
     assert (finished.event("tick.finished")["pushes"], dict(pushing.fcm.asked)) == (1, {"token-user-0-0": 1})

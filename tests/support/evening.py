@@ -56,6 +56,11 @@ class Evening:
         self.style = ""
         self.store: Any = MemoryStore(self.world.documents, self.limits.ledger_rules)
 
+    def with_all_channels(self) -> tuple[MemoryPush, MemoryPush, MemoryPush]:
+        """Phones, a webhook and mailboxes."""
+        self.channels = channels = (self.push, MemoryPush("webhook"), MemoryPush("email"))
+        return channels
+
     def seconds(self) -> float:
         """The services' clock: it stands still while nobody turns it."""
         return self.now.timestamp()

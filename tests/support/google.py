@@ -80,7 +80,7 @@ class TlsFirestore:
     """
 
     def __init__(self, host: str, folder: Path) -> None:
-        key, certificate = _certificate(FIRESTORE)
+        key, certificate = self_signed(FIRESTORE)
         self._roots = folder / "roots.pem"
         self._roots.write_bytes(certificate)
         self.bearers: list[str] = []
@@ -122,7 +122,7 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(*form)
 
 
-def _certificate(name: str) -> tuple[bytes, bytes]:
+def self_signed(name: str) -> tuple[bytes, bytes]:
     """A key, and a certificate of that name that signs itself."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

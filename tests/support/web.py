@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -39,9 +40,10 @@ def scripted(answer: Callable[[str], web.Response | None]) -> Script:
 
 
 class LoopbackServer:
-    """An aiohttp server in a thread of its own, so that synchronous tests can use it too."""
+    """An aiohttp server in a thread of its own, so that synchronous tests can use it too. `tls` makes it https."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.loop = asyncio.new_event_loop()
         self.busy = 0  # requests that it has not dealt with to the end, whether or not their sender still waits
         self._started = threading.Event()
@@ -68,7 +70,7 @@ class LoopbackServer:
         app.router.add_route("*", "/{path:.*}", self._guarded)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -88,7 +90,7 @@ class LoopbackServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
         if self._thread.is_alive():

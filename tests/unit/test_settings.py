@@ -62,9 +62,50 @@ def test_a_redis_url_that_the_client_takes_is_taken(url: str) -> None:
     assert load({"REDIS_URL": url}).redis_url == url
 
 
+HERE = {"RECAP_WEBHOOK_URL": "http://127.0.0.1:9/in/", "RECAP_WEBHOOK_SECRET": "whsec_x"}
+OUT = {"RECAP_WEBHOOK_URL": "https://own.example/in", "RECAP_WEBHOOK_SECRET": "whsec_x"}
+EMULATOR = {"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_EMULATOR_HOST": "h:1"}
+
+
+@pytest.mark.parametrize(
+    ("env", "channels", "with_now", "users_own"),
+    [
+        ({}, "outbox", "outbox", False),
+        (HERE, "outbox webhook", "outbox webhook", False),
+        (OUT, "outbox", "outbox", False),
+        (EMULATOR | OUT, "outbox", "outbox", False),
+        (OUT | {"RECAP_CHANNELS": "fcm,webhook"}, "outbox webhook", "outbox", True),
+        (OUT | {"RECAP_CHANNELS": " webhook "}, "webhook", "outbox", True),
+        (HERE | {"RECAP_CHANNELS": "webhook"}, "webhook", "webhook", True),
+        (HERE | {"RECAP_CHANNELS": "fcm"}, "outbox", "outbox", False),
+        ({"RECAP_CHANNELS": "webhook"}, "webhook", "outbox", True),  # users' own alone
+        (EMULATOR | {"RECAP_CHANNELS": "webhook,fcm"}, "outbox webhook", "outbox", True),
+        ({"FCM_BASE_URL": "http://127.0.0.1:9"} | HERE, "fcm webhook", "fcm webhook", False),
+        (CLOUD, "fcm", "fcm", True),
+        (CLOUD | OUT, "fcm webhook", "fcm", True),
+        (CLOUD | OUT | {"RECAP_CHANNELS": "webhook"}, "webhook", "outbox", True),
+        (CLOUD | {"RECAP_CHANNELS": "fcm,webhook"}, "fcm webhook", "fcm", True),
+    ],
+)
+def test_a_local_store_reaches_other_machines_by_channels_that_are_named_alone(
+    env: dict[str, str], channels: str, with_now: str, *, users_own: bool
+) -> None:
+    settings = load(env)
+    assert settings.channels(pretends_time=False) == tuple(channels.split())
+    assert settings.channels(pretends_time=True) == tuple(with_now.split())
+    assert settings.may_reach_out("webhook", pretends_time=False) is users_own
+    assert settings.may_reach_out("webhook", pretends_time=True) is False
+
+
+def test_the_webhooks_url_stays_as_it_is_written() -> None:
+    assert load(HERE).webhook_url == "http://127.0.0.1:9/in/"
+
+
 def test_secrets_are_not_in_what_settings_print() -> None:
-    shown = repr(load({**CLOUD, "OPENAI_API_KEY": "sk-secret", "REDIS_URL": "redis://:pass@h:1"}))
+    shown = repr(load({**CLOUD, **OUT, "OPENAI_API_KEY": "sk-secret", "REDIS_URL": "redis://:pass@h:1"}))
     assert "sk-secret" not in shown
+    assert "own.example" not in shown
+    assert "whsec_x" not in shown
     assert "pass" not in shown
 
 

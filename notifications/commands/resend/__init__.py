@@ -28,9 +28,11 @@ MAX_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # after it every claim is due ag
 
 
 class ResendKind(StrEnum):
-    """What a bulk resend counts a day as, in the words of its output. The first five are states of the ledger."""
+    """What a bulk resend counts a day as, in the words of its output. The first six are how its ledger ended."""
 
     SENT = "sent"
+    PARTIAL = "partial"
+    NO_DEVICES = "no_devices"
     SKIPPED = "skipped"
     MISSED = "missed"
     DEAD = "dead"

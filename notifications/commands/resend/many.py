@@ -24,7 +24,7 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import say_wrapped
+from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
@@ -36,7 +36,10 @@ from notifications.run.state import Run
 
 MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
 # What --limit counts: it leaves out users who can't be sent a recap.
-COUNTED_BY_LIMIT = (ResendKind.SENT, ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNFINISHED)
+COUNTED_BY_LIMIT = (
+    *(ResendKind.SENT, ResendKind.PARTIAL, ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP),
+    ResendKind.UNFINISHED,
+)
 STILL_WITHOUT_RECAP = (ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNREADABLE_DOCUMENT)
 MAX_WORKER_WAIT = timedelta(seconds=5)  # a longer wait gives the worker to another user
 # No stored claim has this token, and nothing is written under it.
@@ -53,7 +56,8 @@ class ResendSelection:
 
     def includes(self, row: UserDay) -> bool:
         """Whether its state is selected, or a resend has begun and not finished it."""
-        return row.state in self.states or row.has_unfinished_resend
+        is_partial = "partial" in self.states and row.ledger is not None and row.ledger.is_partial
+        return row.state in self.states or is_partial or row.has_unfinished_resend
 
 
 async def resend_many(selection: ResendSelection, context: Context, *, dry_run: bool) -> int:
@@ -120,7 +124,7 @@ class BulkResend:
                     self.counts[await expected_kind(self.run, listed, self.selection.day)] += 1
                 except Refused as refused:
                     self.counts[refused.kind] += 1
-        self._print_counts(" (dry run: nothing was claimed, sent or written)")
+        self._print_counts(" (dry run: nothing was claimed, sent or written)", sent="would send {}")
 
     async def resend_all(self, chosen: AsyncGenerator[UserDocument]) -> None:
         """Resend each day; then retry those that have to wait."""
@@ -173,8 +177,10 @@ class BulkResend:
             await run.pace.wait()
             opened = await open_day(run, listed, day, again=False)
             ledger = await finish_day(run, opened, max_wait=MAX_WORKER_WAIT)
-            kind = ResendKind(ledger.state.value) if ledger.state.final else ResendKind.UNFINISHED
-            if kind is ResendKind.SENT:
+            kind = ResendKind.PARTIAL if ledger.is_partial else ResendKind.UNFINISHED
+            if ledger.state.final and not ledger.is_partial:
+                kind = ResendKind(ledger.ending)
+            if kind in (ResendKind.SENT, ResendKind.NO_DEVICES):
                 self._record(kind)
                 return
             if await expected_kind(run, listed, day) is ResendKind.NOTHING_TO_SAY:
@@ -230,11 +236,16 @@ class BulkResend:
         if self.printed > MAX_LINES:
             say_wrapped(f"and {self.printed - MAX_LINES} more that were not sent", "    ", "  ")
         calls = self.run.services.summarizer.calls if self.run.services.summarizer else 0
-        self._print_counts(f"; {self.run.counts.pushes} pushes, {calls} LLM calls")
+        pushes = several(self.run.counts.pushes, "push", "pushes")
+        self._print_counts(f"; {pushes}, {several(calls, 'LLM call')}")
 
-    def _print_counts(self, suffix: str) -> None:
+    def _print_counts(self, suffix: str, sent: str = "{} sent") -> None:
         kinds = sorted(self.counts, key=lambda kind: (kind is not ResendKind.SENT, kind))
-        counts = ", ".join(f"{self.counts[kind]} {kind}" for kind in kinds if self.counts[kind]) or "no user"
+        words = {ResendKind.SENT: sent}
+        parts = [
+            words.get(kind, f"{{}} {kind}").format(f"{self.counts[kind]:,}") for kind in kinds if self.counts[kind]
+        ]
+        counts = ", ".join(parts) or "no user"
         say_wrapped(f"{self.selection.day}: {counts}{suffix}.", "    ", "")
 
     def exit_code(self) -> int:

@@ -1,0 +1,52 @@
+"""Passes each recap on to Telegram, to ntfy, or to both: a receiver of the webhook.
+
+pip install standardwebhooks
+RECAP_WEBHOOK_SECRET=whsec_… TELEGRAM_TOKEN=… TELEGRAM_CHAT=… NTFY_TOPIC=… python docs/chat_receiver.py
+"""
+
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+ENV, DONE = os.environ, set()  # what was passed on: (webhook-id, service), since an event may come twice
+
+
+def pass_on(event_id: str, data: dict) -> None:  # noqa: D103
+    recap, services = data["recap"] or {}, {}
+    text = f"{recap.get('overview') or data['body']}".encode()[:3_500].decode(errors="ignore")  # both take 4,096
+    if "TELEGRAM_TOKEN" in ENV:
+        url = f"{ENV.get('TELEGRAM_URL', 'https://api.telegram.org')}/bot{ENV['TELEGRAM_TOKEN']}/sendMessage"
+        services[url] = {"chat_id": ENV["TELEGRAM_CHAT"], "text": f"{data['title']}\n\n{text}"}
+    if "NTFY_TOPIC" in ENV:
+        message = {"topic": ENV["NTFY_TOPIC"], "title": data["title"], "message": text, "sequence_id": event_id}
+        services[ENV.get("NTFY_URL", "https://ntfy.sh")] = message
+    for url, body in services.items():
+        if (event_id, url) not in DONE:
+            headers = {"Content-Type": "application/json"}
+            urlopen(Request(url, json.dumps(body).encode(), headers), timeout=10).close()  # noqa: S310
+            DONE.add((event_id, url))
+
+
+class Receiver(BaseHTTPRequestHandler):  # noqa: D101
+    def do_POST(self) -> None:
+        status, body = 204, self.rfile.read(min(20_000, int(self.headers["Content-Length"])))
+        try:
+            event = Webhook(ENV["RECAP_WEBHOOK_SECRET"]).verify(body, dict(self.headers))
+            if event["type"] == "recap.created":
+                pass_on(self.headers["webhook-id"], event["data"])
+        except (WebhookVerificationError, ValueError):
+            status = 401
+        except HTTPError as refused:  # 4xx: the token, the chat or the topic is wrong
+            status = 503 if refused.code == 429 or refused.code >= 500 else 422
+        except OSError:  # not reached
+            status = 503
+        self.send_response(status)
+        self.end_headers()
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(ENV.get("PORT", "8008"))), Receiver).serve_forever()
