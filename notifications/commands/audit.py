@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
@@ -19,44 +21,12 @@ from notifications.domain.text import printable
 
 MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
-WRONG = (
-    *("missed", "dead", "gave_up", "unserved", "unreached", "unfinished", "unreadable", "invisible"),
-    "duplicate_summaries",
-)
-NOT_WELL = (
-    "waiting",
-    "held",
-    "partial",
-    "no_devices",
-    "device_gone",
-    "allowed_repeats",
-)  # nothing to do, but not all is well
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+NEXT, NOTES, WORDS = TABLES["next"], TABLES["notes"], TABLES["words"]
+WRONG = tuple(NEXT)
+NOT_WELL = ("waiting", "held", "no_devices", *NOTES)  # nothing to do at once, but not all is well
 LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
-RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
-NEXT = {
-    **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
-    "gave_up": f"the recap is stored, and at least one device did not get it; {RESENDS}",
-    "unserved": f"no run came in time: check the scheduler; {RESENDS}",
-    "unreached": "no run has come to their hour yet: check the scheduler; python job.py serves them now",
-    "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
-    "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
-    "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
-    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
-    "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
-}
-
-KINDS = {
-    "no_devices": "without a device",
-    "device_gone": "with a device gone",
-    "allowed_repeats": "with an allowed repeat",
-}
-NOTES = {
-    "partial": "at least one target has it, and others were given up; python job.py resend --date {day} --where partial "
-    "serves those alone.",
-    "device_gone": "the push service no longer knows a device of theirs; many at once: is it the right project?",
-    "allowed_repeats": "a run died, or an answer was lost, between a push and its ledger, so it was pushed again with "
-    "the same text and tag, which a phone shows once (docs/guarantees.md); nothing to do.",
-}
+RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 
 
 @dataclass(slots=True)
@@ -103,7 +73,7 @@ class Account:
         """`all well` only where nothing is open, was an extract for a fault, lost a device, or may be a repeat."""
         if self.is_wrong:
             return "something is wrong"
-        parts = [f"{self.counts[kind]:,} {KINDS.get(kind, kind)}{self.why_open(kind, now)}" for kind in NOT_WELL]
+        parts = [f"{self.counts[kind]:,} {WORDS.get(kind, kind)}{self.why_open(kind, now)}" for kind in NOT_WELL]
         parts = [part for kind, part in zip(NOT_WELL, parts, strict=True) if self.counts[kind]]
         if faults := Counter({reason: count for reason, count in self.costs.extract_reasons.items() if reason}):
             parts.append(several(faults.total(), "extract") + bracketed(faults))
@@ -173,11 +143,9 @@ def _say_account(query: DayQuery, account: Account, read: int) -> None:
         table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count) if uids else ''}")
     if account.costs.in_words:
         say_wrapped(f"{day}: {account.costs.in_words}.")
-    for kind in WRONG:
-        if account.counts[kind]:
-            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=query.day, kind=kind)}.", "    ", "")
-    for kind in filter(account.counts.get, NOTES):
-        say_wrapped(
-            f"{kind.replace('_', ' ')}, {account.counts[kind]:,}: {NOTES[kind].format(day=query.day)}", "    ", ""
-        )
+    for kind in filter(account.counts.get, (*WRONG, *NOTES)):
+        resend = RESEND.format(day=query.day, kind=kind)
+        what = (NEXT | NOTES)[kind].format(day=query.day, resend=resend)
+        head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {account.counts[kind]:,}"
+        say_wrapped(f"{head}: {what}.", "    ", "")
     say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")
