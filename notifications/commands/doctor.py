@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -55,9 +56,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
         ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
         now = await context.claims.now()
-        ok.append(await _try_llm("the LLM", services.summarizer, now))
+        ok.append(await _try_llm("the LLM", services.summarizer, now, services.limits.user_deadline_seconds))
         if services.verifier is not services.summarizer and services.verifier is not None:
-            ok.append(await _try_llm("the second look's LLM", services.verifier, now))
+            ok.append(
+                await _try_llm("the second look's LLM", services.verifier, now, services.limits.user_deadline_seconds)
+            )
         for channel in services.channels:
             ok.append(await _checked("push", channel.check(), channel.aside.strip(" ()")))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
@@ -95,14 +98,17 @@ async def _checked(name: str, check: Awaitable[str], aside: str = "") -> bool:
     return True
 
 
-async def _try_llm(name: str, llm: Summarizer | None, now: datetime) -> bool:
+async def _try_llm(name: str, llm: Summarizer | None, now: datetime, max_seconds: float) -> bool:
     """Try the LLM on a small recap, and print until when its provider offers the model."""
     if llm is None:
         say("none  the LLM: recaps are extracts")
         return True
+    started_at = time.monotonic()
     tried = await llm.check()
     if tried.trouble:
         return _bad(name, tried.trouble)
+    if time.monotonic() - started_at > max_seconds:
+        return _bad(name, f"{tried.found}: too slow for RECAP_USER_DEADLINE_SECONDS ({max_seconds:g}).")
     day = await llm.last_day()
     if day is None:
         say(f"ok    {name}: {tried.found}")

@@ -23,6 +23,8 @@ def in_words(reason: str) -> str:
         return "store is down"
     if name.startswith("defect_"):
         return "a defect of this job"
+    if name.lower().endswith("error"):  # a client's own, of a connection
+        return "push service does not answer"
     return f"llm {short}" if name != short else f"push {name}" if name.isdigit() else name
 
 

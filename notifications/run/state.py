@@ -116,7 +116,8 @@ class Run:
         """What stopped the claiming, as a code: llm_429, redis, configuration; `stopped` by SIGTERM; empty: nothing."""
         if self.trouble is None:
             return "stopped" if self.terminated.is_set() else ""
-        return self.trouble.name if isinstance(self.trouble, DependencyDown) else "configuration"
+        name = self.trouble.name if isinstance(self.trouble, DependencyDown) else "configuration"
+        return f"store_{name}" if isinstance(self.trouble, StoreDown) else name
 
     @property
     def stopped_by(self) -> RecapError | None:
