@@ -29,6 +29,7 @@ from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
+from notifications.domain.target import Recipient
 from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
@@ -272,8 +273,16 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
         case Gate.OPEN:
             step = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules).step
             kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ResendKind.GAVE_UP}
-            return kinds.get(step, ResendKind.SENT)
-        case Gate.ENDED | Gate.LEGACY:
-            return ResendKind.SENT  # its recap is stored
+            return kinds.get(step) or await _would_send(run, listed.uid)
+        case Gate.ENDED:
+            return await _would_send(run, listed.uid)  # its recap is stored
+        case Gate.LEGACY:
+            return ResendKind.SKIPPED
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
-    return ResendKind.SENT if material is not None else ResendKind.NOTHING_TO_SAY
+    return await _would_send(run, listed.uid) if material is not None else ResendKind.NOTHING_TO_SAY
+
+
+async def _would_send(run: Run, uid: str) -> ResendKind:
+    devices, _ = await run.services.store.devices(uid)
+    addresses = await run.services.store.addresses(uid) if run.pusher.has_addresses else {}
+    return ResendKind.SENT if run.pusher.targets(Recipient(uid, devices, addresses)) else ResendKind.NO_DEVICES
