@@ -31,6 +31,10 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         "FIRESTORE_DATABASE": (Settings.firestore_database, "a named database of the project"),
         "GOOGLE_APPLICATION_CREDENTIALS": ("the platform's own", "a service account's file"),
         "FCM_BASE_URL": (Settings.fcm_base_url, "an http:// loopback address needs no credentials"),
+        "RECAP_LAYOUT": (
+            "that of `docs/documents.md`",
+            "a file that says where the app's documents are, and how their fields are called (`docs/your-app.md`)",
+        ),
         "RECAP_STORE": (Settings.store, "`sqlite`: users in the data folder, on Cloud Run or Kubernetes too"),
         "RECAP_DATA_DIR": (".recap", "everything local; readable for its owner alone"),
         "CLOUD_RUN_TASK_INDEX": ("0", "set by the platform; `JOB_COMPLETION_INDEX` on Kubernetes"),
@@ -60,6 +64,15 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "RECAP_WEBHOOK_URL": ("", "gets every recap; `https://`, or `http://` on this machine"),
         "RECAP_WEBHOOK_SECRET": ("", "`whsec_` and 24 to 64 bytes in base64; two with a space between to change it"),
+    },
+    "Mails": {
+        "RECAP_SMTP_URL": (
+            "no mails",
+            "a relay, `smtp://user:password@host:587` (with STARTTLS) or `smtps://…`; needs the next three",
+        ),
+        "RECAP_EMAIL_FROM": ("", "`recap@example.com`, or `Recap <recap@example.com>`"),
+        "RECAP_UNSUBSCRIBE_URL": ("", "https://, the page that ends a user's mails: `docs/unsubscribe.py`"),
+        "RECAP_UNSUBSCRIBE_SECRET": ("", "32 characters or more, which that page knows too: `openssl rand -hex 32`"),
     },
     "Pushes, heartbeat and logs": {
         "RECAP_PUSH_TEXT": (

@@ -93,7 +93,7 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
             if as_json:
                 say(json.dumps(_totals(query.day, account, days.documents_read)))
             else:
-                _say_account(query, account, days.documents_read)
+                _say_account(query, account, days.documents_read, services.store.ledger_path)
             wrong = wrong or account.is_wrong
     return 1 if wrong else 0
 
@@ -134,7 +134,7 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
     }
 
 
-def _say_account(query: DayQuery, account: Account, read: int) -> None:
+def _say_account(query: DayQuery, account: Account, read: int, path: str) -> None:
     day = f"{query.day}{' so far' if query.day >= query.now.date() else ''}"
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
@@ -145,7 +145,8 @@ def _say_account(query: DayQuery, account: Account, read: int) -> None:
         say_wrapped(f"{day}: {account.costs.in_words}.")
     for kind in filter(account.counts.get, (*WRONG, *NOTES)):
         resend = RESEND.format(day=query.day, kind=kind)
-        what = (NEXT | NOTES)[kind].format(day=query.day, resend=resend)
+        ledger = path.format(uid="UID", day=query.day)
+        what = (NEXT | NOTES)[kind].format(day=query.day, resend=resend, ledger=ledger)
         head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {account.counts[kind]:,}"
         say_wrapped(f"{head}: {what}.", "    ", "")
     say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")

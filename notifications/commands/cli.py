@@ -42,7 +42,7 @@ def _help(example: str, codes: str) -> dict[str, Any]:
 def _uid(text: str) -> str:
     """A user's document id: anything else must not become a path."""
     if not is_document_id(text):
-        raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a document in users/.")
+        raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a user's document.")
     return text
 
 
@@ -173,6 +173,10 @@ def parser() -> argparse.ArgumentParser:
     importing.add_argument("--dry-run", dest="no_write", **SWITCH, help="check each line, write nothing")
     samples = command("put sample users in, due now", "samples --remove", "0")
     samples.add_argument("--remove", **SWITCH, help="take them out, with all that was made for them")
+    layout = command("the layout of the app's documents, and the indexes for it", "layout --check", "0, 1 it is wrong")
+    layout.add_argument(
+        "--check", **SWITCH, help="read ten users, and count the types of each field; no value is shown"
+    )
     return top
 
 
@@ -188,6 +192,7 @@ class Command:
     can_send: bool = True
     is_local_only: bool = False  # it writes what an app otherwise writes
     can_add_samples: bool = True  # to a new data folder
+    prints_layout: bool = False  # it opens nothing
 
     @property
     def is_scheduled_tick(self) -> bool:
@@ -217,6 +222,7 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(args),
         can_send=not no_write and args.command in (None, "resend"),
         is_local_only=args.command in ("import", "samples"),
+        prints_layout=args.command == "layout" and not args.check,
         can_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
     )
 
@@ -284,6 +290,10 @@ def _operation(args: argparse.Namespace) -> Operation | None:
             from notifications.commands.import_users import samples
 
             return partial(samples, remove=args.remove)
+        case "layout":
+            from notifications.commands.check_layout import check_layout
+
+            return check_layout
     if not args.dry_run:
         return None
     from notifications.commands.dry_run import dry_run

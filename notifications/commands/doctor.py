@@ -145,7 +145,7 @@ async def _check_users(store: Store, fix: Fix | None) -> str:
                     say_wrapped(listed.flaw, "      ")
                 continue
             mended = await store.mend(listed.uid, fix.decided, write=fix.write)
-            _say_changes(listed, mended, write=fix.write)
+            _say_changes(store.user_path, listed, mended, write=fix.write)
             changed += bool(mended.changes)
             seen += bool(mended.changes) and not mended.undecided
             for kind in mended.undecided:
@@ -168,10 +168,11 @@ def _summary(fix: Fix | None, flawed: int, changed: int, left: int) -> str:
     return f"{changed} of {flawed} would be corrected by doctor --fix.{f' {rest}' if left else ''}"
 
 
-def _say_changes(listed: UserDocument, mended: Mended, *, write: bool) -> None:
+def _say_changes(user_path: str, listed: UserDocument, mended: Mended, *, write: bool) -> None:
     if mended.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in mended.changes.items())
-        say_wrapped(f"users/{listed.uid}: {'' if write else 'would be corrected: '}{words}", "      ")
+        path = user_path.format(uid=listed.uid)
+        say_wrapped(f"{path}: {'' if write else 'would be corrected: '}{words}", "      ")
     elif not mended.undecided:
         say_wrapped(f"{listed.flaw} It can't be corrected.", "      ")
 

@@ -18,7 +18,7 @@ from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
 from notifications.domain.told_once import split_told_hashes
-from notifications.ports import UserDocument
+from notifications.ports import Store, UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.shard import LEFT_OPEN
@@ -97,12 +97,11 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
-    if document is not None:
-        _say(f"document: not seen by the job: {document.flaw}")
-    else:
-        _say(f"document: users/{uid} does not exist.")
+    store = run.services.store
+    missing = f"{store.user_path.format(uid=uid)} does not exist."
+    _say(f"document: {f'not seen by the job: {document.flaw}' if document else missing}")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
-    ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
+    ledgers = (await store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, sweep_record = await run.services.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
@@ -110,7 +109,7 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
         if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
-            _say(f"what happens to it: {_describe(forecast, now, uid=uid, day=ledger.date)}")
+            _say(f"what happens to it: {_describe(forecast, now, store, uid=uid, day=ledger.date)}")
     if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
@@ -125,11 +124,11 @@ def _say(line: str) -> None:
 def gate_lines(explained: ExplainedDay) -> list[str]:
     """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
-    due = f"{_utc(slot.at)} UTC"
+    due, path = f"{_utc(slot.at)} UTC", explained.view.run.services.store.user_path.format(uid=user.uid)
     if user.zone != "UTC":
         due = f"{slot.at.astimezone(zone(user.zone)):%Y-%m-%d %H:%M} in {user.zone}, {due}"
     lines = [
-        f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
+        f"document: {path} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
         f"window: {_window_line(explained)}",
@@ -234,10 +233,9 @@ def ledger_line(ledger: Ledger) -> str:
         phrases.append(f"an extract, since {in_words(ledger.extract_reason)}")
     if ledger.reason:
         phrases.append(f"the last failure: {in_words(ledger.reason)}")
-    if died := ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT)):
-        phrases.append(f"{several(died, 'run')} died while sending it")
-    if ledger.unanswered:
-        phrases.append(f"an answer was missing {several(ledger.unanswered, 'time')}")
+    died = ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT))
+    phrases += [f"{several(died, 'run')} died while sending it"] if died else []
+    phrases += [f"an answer was missing {several(ledger.unanswered, 'time')}"] if ledger.unanswered else []
     if ledger.devices:
         phrases.append(_answers(ledger.devices))
     if ledger.sent_at:
@@ -260,17 +258,18 @@ def _resend_command(uid: str, day: date) -> str:
 def _describe(
     forecast: Forecast,
     now: datetime,
+    store: Store,
     *,
     uid: str,
     day: date,
     then: str = "the next run ends it.",
     slot: str = "",
-    inverted: str = "",
+    inverted_by: date | None = None,
 ) -> str:
-    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted`: the clause
-    that names the ledger whose window ends after this slot.
+    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers
+    has it.
     """
-    ledger = forecast.ledger
+    ledger, path = forecast.ledger, store.ledger_path.format
     return str(STEP_TEXTS[forecast.step.name.lower()]).format(
         until=_until(now + forecast.wait, now),
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
@@ -279,7 +278,8 @@ def _describe(
         day=day,
         then=then,
         slot=slot,
-        inverted=inverted,
+        inverted=f"{path(uid=uid, day=inverted_by)} has a window that ends after this slot",
+        ledger=path(uid=uid, day=day),
     )
 
 
@@ -302,11 +302,12 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
     return _describe(
         forecast,
         now,
+        view.run.services.store,
         uid=uid,
         day=day,
         then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else "",
         slot=_utc(view.slot.at),
-        inverted=f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by} has a window that ends after this slot",
+        inverted_by=view.ledgers.inverted_by,
     )
 
 

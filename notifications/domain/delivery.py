@@ -123,9 +123,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
-            raise Malformed(
-                f"recap_deliveries/{self.ledger.date} is not a ledger that this version knows; see `inspect`."
-            )
+            raise Malformed(f"The ledger of {self.ledger.date} is none that this version knows; see `inspect`.")
 
 
 def end(ledger: Ledger) -> Decision:

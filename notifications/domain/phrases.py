@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class Phrases:
     tasks: Sequence[str]
     more_talks: Sequence[str]
     more_tasks: Sequence[str]
+    mail: Mapping[str, str]  # headings of a recap's lists, and the link that ends the mails
 
     def counts(self, talks: int, tasks: int) -> str:
         """`3 conversations, 2 things to do`."""

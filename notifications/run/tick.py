@@ -202,7 +202,8 @@ class Tick:
             await run.check_clocks(redis_now, self.host_now)
             document = await services.store.user_document(uid)
             if document is None or document.user is None:
-                raise ConfigFault(document.flaw if document else f"users/{uid} does not exist; check the uid.")
+                path = services.store.user_path.format(uid=uid)
+                raise ConfigFault(document.flaw if document else f"{path} does not exist; check the uid.")
             user = document.user
             slot = latest_slot(user.zone, user.hour, now)
             if user.enabled and self.limits.rules.phase(slot.at, now) is Phase.OVER:

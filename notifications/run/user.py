@@ -154,7 +154,7 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
     ledgers = await run.read_breaker.watch(read_ledgers(store, user, slot, run.services.limits.look_back))
     match ledgers.gate(day.replaces):
         case Gate.UNREADABLE:
-            path = f"users/{day.uid}/recap_deliveries/{day.date}"
+            path = store.ledger_path.format(uid=day.uid, day=day.date)
             raise Malformed(f"{path} is not a ledger that this version knows; see `inspect`.")
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
@@ -202,9 +202,9 @@ async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Not
     """
     if day.closing:
         return await _end_without_recap(day, ledgers, DayState.MISSED, "inverted_window")
+    path = day.run.services.store.ledger_path.format(uid=day.uid, day=ledgers.inverted_by)
     raise Malformed(
-        f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
-        "delete it if a clock that was ahead made it."
+        f"{path} has a window that ends after the slot of {day.date}; delete it if a clock that was ahead made it."
     )
 
 

@@ -211,7 +211,20 @@ def test_what_a_terminal_of_80_columns_shows_is_the_golden(stage: Stage) -> None
     assert differs == {}
 
 
-COMMANDS = ("why", "show", "preview", "inspect", "audit", "report", "resend", "doctor", "import", "samples", "")
+COMMANDS = (
+    "why",
+    "show",
+    "preview",
+    "inspect",
+    "audit",
+    "report",
+    "resend",
+    "doctor",
+    "import",
+    "samples",
+    "layout",
+    "",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

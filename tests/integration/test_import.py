@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from notifications.adapters.local.sqlite import SqliteStore, file
-from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
+from notifications.adapters.stores.layout import LEGACY_TOKEN, read_layout
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import StoreDown
 from notifications.domain.text import width_of
@@ -180,8 +180,8 @@ def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     world = stage.world
     assert isinstance(world, SqliteWorld)
     path = world.folder / "recap.sqlite3"
-    with closing(file.open_file(path)) as other, file.immediate(other):
-        store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)))
+    with closing(file.open_file(path, read_layout(None))) as other, file.immediate(other):
+        store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)), read_layout(None))
         with pytest.raises(StoreDown, match="it is busy: another process has been writing for"):
             asyncio.run(store.remove("ann"))
 
@@ -248,6 +248,6 @@ def test_who_only_has_a_samples_uid_stays(stage: Stage) -> None:
 
 
 def test_the_page_lists_each_field_that_is_read() -> None:
-    fields = [*documents.CONVERSATION_FIELDS, TRANSCRIPT, documents.LEGACY_TOKEN]
-    fields += [documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR]
+    layout = read_layout(None)
+    fields = [*layout.conversation_fields, TRANSCRIPT, LEGACY_TOKEN, *layout.user_fields]
     assert [name for name in fields if f"`{name}`" not in PAGE] == []

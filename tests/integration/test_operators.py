@@ -44,7 +44,8 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
     would = stage.run("doctor", "--fix", "--dry-run")
     said = " ".join(would.out.split())
     assert would.code == 1
-    assert 'users/space: would be corrected: time_zone "Asia/Kolkata " -> "Asia/Kolkata"' in said
+    where, zone, hour = stage.shape.users, *map(stage.shape.field, ("time_zone", "daily_summary_hour_local"))
+    assert f'{where}/space: would be corrected: {zone} "Asia/Kolkata " -> "Asia/Kolkata"' in said
     assert "3 of 5 would be corrected by doctor --fix. 3 users left" in said
     assert {uid: stage.world.user(uid) for uid in users} == users
     fixed = stage.run("doctor", "--fix")
@@ -57,8 +58,8 @@ def test_doctor_mends_what_has_one_right_answer_and_lists_what_somebody_has_to_d
         "no switch (--enable)": "bare",
     }
     for line in (
-        'users/early: daily_summary_hour_local "22" -> 22',
-        'users/old: time_zone "US/Pacific-New" -> "America/Los_Angeles"',
+        f'{where}/early: {hour} "22" -> 22',
+        f'{where}/old: {zone} "US/Pacific-New" -> "America/Los_Angeles"',
         *(f"{what}: 1: {uid}" for what, uid in decisions.items()),
         "3 corrected",
     ):

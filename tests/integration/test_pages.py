@@ -32,13 +32,13 @@ def test_show_prints_the_whole_recap(stage: Stage) -> None:
     none = stage.run("show", "ann", slot.recap_date.isoformat())
     assert (none.code, none.out) == (1, f"ann has no recap on {slot.recap_date}; python job.py why ann says why.\n")
     nobody = stage.run("show", "nobody")
-    assert (nobody.code, nobody.err) == (2, "users/nobody does not exist; check the uid.\n")
+    assert (nobody.code, nobody.err) == (2, f"{stage.shape.users}/nobody does not exist; check the uid.\n")
     assert stage.run().code == 0
     shown = stage.run("show", "ann")
     assert shown.code == 0
     check_readable(shown.out)
     lines = shown.out.splitlines()
-    assert lines[0] == f"users/ann/daily_summaries, {slot.recap_date}"
+    assert lines[0] == f"{stage.shape.users}/ann, {slot.recap_date}"
     assert "🌤️ A day of ann, first take" in lines
     assert "You talked about ann, first take and more. It went well." in lines
     assert lines[lines.index("💬 Talk") + 1] == "   A good one."
@@ -124,7 +124,7 @@ def test_without_a_uid_the_last_of_the_outbox_is_shown(tmp_path: Path) -> None:
     pushed = json.loads((tmp_path / ".recap" / "outbox.jsonl").read_text().splitlines()[-1])
     shown = bare(tmp_path, "show")
     assert shown.returncode == 0
-    assert shown.stdout.startswith(f"users/{pushed['uid']}/daily_summaries")
+    assert shown.stdout.startswith(f"users/{pushed['uid']}, ")
     assert "Made of the day's own sentences, by no LLM." in shown.stdout
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from notifications.adapters.stores.indexes import as_json
 from notifications.commands.cli import parse
 from tests.support.cloud import KEY, REDIS, ROOT, Cloud, as_typed, problems_of
 from tests.support.jobs import Stage, on_sqlite
+from tests.support.layouts import OTHER
 
 needs_gcloud = pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
 OWN_FIELD = {"indexConfig": {"indexes": [{"queryScope": "COLLECTION", "fields": [{"order": "DESCENDING"}]}]}}
@@ -69,6 +71,28 @@ def test_from_nothing_and_again_and_no_secret_is_an_argument_or_printed(cloud: C
     cloud.again()
     assert cloud.setup(REDIS_URL=None, OPENAI_API_KEY=None).returncode == 0
     assert cloud.made == whole
+
+
+def test_another_layout_gets_the_indexes_that_its_queries_need(cloud: Cloud) -> None:
+    indexes = cloud.file.parent / "indexes.json"
+    indexes.write_text(as_json(OTHER.layout))
+    for _ in range(2):
+        done = cloud.setup(INDEXES=str(indexes))
+        assert done.returncode == 0, done.stderr
+        made = {
+            index["name"].split("/")[-3]: [(one["fieldPath"], one["order"]) for one in index["fields"]]
+            for index in cloud.made["indexes"]
+        }
+        up, down = "ASCENDING", "DESCENDING"
+        assert made == {
+            "profiles": [("settings.recap_on", up), ("settings.recap_hour", up), ("settings.tz", up)],
+            "notes": [("uid", up), ("createdAt", down)],
+        }
+        assert (len(cloud.made["indexes"]), len(cloud.made["ttls"]), "recaps/date" in cloud.made["fields"]) == (
+            2,
+            2,
+            True,
+        )
 
 
 @pytest.mark.parametrize(

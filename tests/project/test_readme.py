@@ -11,7 +11,8 @@ import pytest
 from docs import settings
 from docs.diagram import redrawn
 from notifications.limits import Limits
-from notifications.settings import OTHER_RECAP_SETTINGS, Settings
+from notifications.settings import Settings
+from notifications.variables import OTHER_RECAP_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 MODEL = re.compile(rb"\bgpt-\d[\w.]*-\w+")

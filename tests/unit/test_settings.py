@@ -101,6 +101,32 @@ def test_the_webhooks_url_stays_as_it_is_written() -> None:
     assert load(HERE).webhook_url == "http://127.0.0.1:9/in/"
 
 
+MAIL = {
+    "RECAP_EMAIL_FROM": "Recap <recap@example.com>",
+    "RECAP_UNSUBSCRIBE_URL": "https://app.example.com/unsubscribe?from=mail",
+    "RECAP_UNSUBSCRIBE_SECRET": "hush" * 8,
+}
+
+
+@pytest.mark.parametrize("url", rows("settings", "smtp_urls_refused"))
+def test_a_relays_url_that_can_not_be_is_refused_and_no_part_of_it_is_shown(url: str) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        load({**MAIL, "RECAP_SMTP_URL": url})
+    assert str(caught.value).startswith("RECAP_SMTP_URL ")
+    assert not any(part in str(caught.value) for part in ("secret", "sec#", "user:sec", "example"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", rows("settings", "smtp_urls_taken"))
+def test_a_relay_makes_mail_a_channel_but_not_at_a_time_that_is_pretended(url: str) -> None:
+    settings = load({**MAIL, "RECAP_SMTP_URL": url, "RECAP_CHANNELS": "fcm,email"})
+    assert (settings.smtp_url, settings.channels(pretends_time=False)) == (url, ("outbox", "email"))
+    is_here = any(host in url for host in ("127.0.0.1", "localhost", "[::1]"))
+    assert settings.channels(pretends_time=True) == (("outbox", "email") if is_here else ("outbox",))
+    assert "hush" not in repr(settings)
+    assert url not in repr(settings)
+
+
 def test_secrets_are_not_in_what_settings_print() -> None:
     shown = repr(load({**CLOUD, **OUT, "OPENAI_API_KEY": "sk-secret", "REDIS_URL": "redis://:pass@h:1"}))
     assert "sk-secret" not in shown

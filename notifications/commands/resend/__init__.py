@@ -129,9 +129,9 @@ async def check_resendable(run: Run, listed: UserDocument, day: date) -> Ledgers
     """Read the day's ledgers. Raises Refused if there is nothing to resend."""
     user, slot = listed.user, slot_of(listed, day)
     if user is None or slot is None:
-        raise Refused(f"users/{listed.uid} can't be served: {listed.flaw}", ResendKind.UNREADABLE_DOCUMENT)
+        raise Refused(f"{listed.uid} can't be served: {listed.flaw}", ResendKind.UNREADABLE_DOCUMENT)
     if not user.enabled:
-        raise Refused(f"users/{user.uid} is switched off; nothing is sent to them.", ResendKind.SWITCHED_OFF)
+        raise Refused(f"{user.uid} is switched off; nothing is sent to them.", ResendKind.SWITCHED_OFF)
     if slot.at > await run.services.claims.now() + run.offset:
         when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", ResendKind.NOT_DUE)

@@ -40,7 +40,7 @@ SAYS = {  # what the operator's server refuses, it refuses for every user
 class Webhook(Channel):
     """The Channel port. `own` is the session to the operator's URL, `users` the one to URLs that users chose."""
 
-    name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", " (webhook)", True  # see ports.Channel
+    name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", " by webhook", True  # see ports.Channel
 
     def __init__(
         self, url: str, keys: list[bytes], own: aiohttp.ClientSession | None, users: aiohttp.ClientSession | None
