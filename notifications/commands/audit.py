@@ -21,32 +21,12 @@ from notifications.domain.text import printable
 
 MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
-<<<<<<< HEAD
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 NEXT, NOTES, WORDS = TABLES["next"], TABLES["notes"], TABLES["words"]
 WRONG = tuple(NEXT)
 NOT_WELL = ("waiting", "held", "no_devices", *NOTES)  # nothing to do at once, but not all is well
 LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
 RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
-=======
-WRONG = (
-    *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
-    *("duplicate_pushes", "duplicate_summaries"),
-)
-LISTED = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids are printed
-RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
-NEXT = {
-    **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
-    "gave_up": f"the recap is stored, and at least one device did not get it; {RESENDS}",
-    "unserved": f"no run came in time: check the scheduler; {RESENDS}",
-    "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
-    "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
-    "unreadable": "written by another version, or by hand: correct or delete {ledger}",
-    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
-    "duplicate_pushes": "an answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
-    "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
-}
->>>>>>> main
 
 
 @dataclass(slots=True)
