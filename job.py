@@ -226,6 +226,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 task_index=settings.task_index,
                 task_count=settings.task_count,
                 show_progress=show_progress,
+                counts_ahead=sys.stderr.isatty(),
                 installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())

@@ -23,7 +23,8 @@ from notifications.settings import Settings
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-TAKES_NOW = (None, "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
+STATES = ("waiting", "held", "unreached", "sent", "no_devices", "skipped", *RESENDABLE, "unreadable")  # of a day
+TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,11 +90,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _kinds(text: str) -> frozenset[str]:
+def _kinds(text: str, known: Sequence[str] = RESENDABLE) -> frozenset[str]:
     kinds = frozenset(text.split(","))
-    if unknown := sorted(kinds - frozenset(RESENDABLE)):
-        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(RESENDABLE)}.")
+    if unknown := sorted(kinds - frozenset(known)):
+        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(known)}.")
     return kinds
+
+
+def _states(text: str) -> frozenset[str]:
+    return _kinds(text, STATES)
 
 
 def _path(text: str) -> Path:
@@ -135,12 +140,14 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)
     inspect.add_argument("--keys", **SWITCH, help="every key of this job, with its value and TTL")
+    inspect.add_argument("--where", metavar="KINDS", type=_states, help=f"by reason, any of {','.join(STATES)}")
+    inspect.add_argument("--all", **SWITCH, help="not only a screen")
     inspect.add_argument("--json", **SWITCH)
     audit = command("one date's accounts", "audit --date 2026-11-25", "0 all well, 1 something is wrong")
-    audit.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    audit.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     audit.add_argument("--json", **SWITCH, help="one object a line for each user, then the sums")
     report = command("one date as a page to look at", "report --date 2026-11-25 -o report.html", "0")
-    report.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    report.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     report.add_argument("-o", dest="output", metavar="FILE", type=_path, help="unset: report-DATE.html; - is stdout")
     resend = command(
         "push a recap again, or make a missed one; with --where for many",
@@ -163,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     importing.add_argument(
         "file", metavar="FILE.jsonl", type=_path, help="one user a line, as in docs/documents.md; - is stdin"
     )
+    importing.add_argument("--dry-run", dest="no_write", **SWITCH, help="check each line, write nothing")
     samples = command("put sample users in, due now", "samples --remove", "0")
     samples.add_argument("--remove", **SWITCH, help="take them out, with all that was made for them")
     layout = command("the layout of the app's documents, and the indexes for it", "layout --check", "0, 1 it is wrong")
@@ -253,9 +261,15 @@ def _operation(args: argparse.Namespace) -> Operation | None:
 
             return partial(preview, args.uid, args.date)
         case "inspect":
-            from notifications.commands.inspect import inspect, inspect_keys
+            from notifications.commands.inspect import inspect, inspect_keys, inspect_where
 
-            return partial(inspect_keys if args.keys else inspect, args.only_user, args.date, as_json=args.json)
+            if args.where and (args.keys or args.only_user):
+                raise UsageFault("inspect --where is about all users of a date; it takes neither --user nor --keys.")
+            if args.where:
+                return partial(inspect_where, args.where, args.date, as_json=args.json, whole=args.all)
+            if args.keys:
+                return partial(inspect_keys, args.only_user, args.date, as_json=args.json)
+            return partial(inspect, args.only_user, args.date, as_json=args.json, whole=args.all)
         case "audit":
             from notifications.commands.audit import audit
 
@@ -271,7 +285,7 @@ def _operation(args: argparse.Namespace) -> Operation | None:
         case "import":
             from notifications.commands.import_users import import_users
 
-            return partial(import_users, args.file)
+            return partial(import_users, args.file, write=not args.no_write)
         case "samples":
             from notifications.commands.import_users import samples
 

@@ -210,7 +210,7 @@ async def _records_of(run: Run, user: User, slot: Slot) -> Records:
     shard_key = key_of(user.uid, slot.at, user.hour, claims.environment, run.services.limits.shards)
     keys = [user_key(user.uid, slot.recap_date), shard_key, sweep_key(claims.environment)]
     claim, shard, swept = await claims.read(keys)
-    skipped = shard.reason == LEFT_OPEN and user.uid in await claims.members(skipped_key(shard_key))
+    skipped = shard.reason.startswith(LEFT_OPEN) and user.uid in await claims.members(skipped_key(shard_key))
     return Records(claim, shard, swept, skipped)
 
 

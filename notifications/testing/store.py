@@ -70,6 +70,9 @@ class MemoryStore(TransactionalLedger):
         kept = self._kept.users[uid]
         return documents.user_document_from(self._layout, uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
 
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        return len(await self.due_users(zones, hour, ids, None, len(self._kept.users)))
+
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]:

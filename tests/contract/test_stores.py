@@ -106,6 +106,7 @@ class TestMemoryStore(Compressing):
 
 class TestSqliteStore(Shipped):
     world: SqliteWorld
+    record_reads = 1
 
     @pytest.fixture(autouse=True)
     def _empty(self, sqlite_world: SqliteWorld) -> None:

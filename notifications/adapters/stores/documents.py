@@ -53,7 +53,10 @@ MAX_ID = 300  # characters of a summary's id that a push carries
 PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
 LEDGER_COUNTS = ("seq", "tries", "unanswered", "repeats", "failures", "crashes", "tokens")
 LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source", "recap_hash")
+LEDGER_TEXTS = (
+    *("outcome", "by", "collapse_id", "title", "body", "summary_id"),
+    *("reason", "source", "extract_reason", "recap_hash"),
+)
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 

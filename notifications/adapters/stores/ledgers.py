@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from notifications.adapters.stores.documents import Facts, kept_from
+from notifications.adapters.stores.imports import check_user
 from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
@@ -60,6 +61,9 @@ class TransactionalLedger(ABC):
     @abstractmethod
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
+
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> object:
+        return check_user(self._layout, uid, user, devices, conversations)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 NAME, UNKNOWN = "daily-recap", "unknown_service"
 FLUSH_SECONDS = 1.0  # at the end of a run; with a dead collector the SDK's own flush takes 7 to 10 s
 ENDINGS = (
-    *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
+    *("sent", "no_devices", "skipped", "done_before", "missed", "dead", "gave_up"),
     *("unreadable", "waiting", "held", "lost", "stopped", "failed"),
 )
 COUNTED = (

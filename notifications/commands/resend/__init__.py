@@ -32,6 +32,7 @@ class ResendKind(StrEnum):
 
     SENT = "sent"
     PARTIAL = "partial"
+    NO_DEVICES = "no_devices"
     SKIPPED = "skipped"
     MISSED = "missed"
     DEAD = "dead"

@@ -63,7 +63,13 @@ class SqliteStore(TransactionalLedger):
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
-        return file.open_file(self._path, self._layout)
+        db = file.open_file(self._path, self._layout)
+        db.row_factory = self._count_row
+        return db
+
+    def _count_row(self, _: object, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.reads += 1
+        return row
 
     def _guarded(self, work: Callable[Concatenate[SqliteStore, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -86,6 +92,16 @@ class SqliteStore(TransactionalLedger):
         if "_db" in self.__dict__:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
+
+    @_in_thread
+    def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        marks = ",".join("?" * len(zones))
+        found = self._db.execute(
+            "SELECT count(*) FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
+            f"WHERE hour = ? AND uid >= ? AND (? IS NULL OR uid < ?) AND enabled = 1 AND zone IN ({marks})",
+            (hour, ids.start or "", ids.end, ids.end, *zones),
+        )
+        return int(found.fetchone()[0])
 
     @_in_thread
     def due_users(
@@ -249,6 +265,7 @@ class SqliteStore(TransactionalLedger):
             if entry is None:
                 return decision
             doc = documents.unknown_fields(stored) | documents.ledger_to(entry)
+            self.writes += 1 if decision.recap is None else 2
             self._db.execute(
                 "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
                 (uid, day.isoformat(), to_json(doc)),

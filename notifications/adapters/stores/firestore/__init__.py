@@ -67,11 +67,8 @@ class FirestoreStore(Places, TransactionalLedger):
         read: datetime = (await self._read(self._client.document(CLOCK), [NAME])).read_time
         return read
 
-    async def due_users(
-        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[UserDocument]:
-        """Enabled users of these zones (30 at most) and this hour, by id."""
-        query = (
+    def _due(self, zones: Sequence[str], hour: int, ids: Range) -> AsyncQuery:
+        query = (  # enabled users of these zones (30 at most) and this hour
             self._users.where(filter=FieldFilter(self._layout.enabled, "==", True))
             .where(filter=FieldFilter(self._layout.hour, "==", hour))
             .where(filter=FieldFilter(self._layout.time_zone, "in", list(zones)))
@@ -81,8 +78,18 @@ class FirestoreStore(Places, TransactionalLedger):
             query = query.where(filter=FieldFilter(NAME, ">=", self._user(ids.start)))
         if ids.end is not None:
             query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
+        return query
+
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        [[counted]] = await self._call(lambda: self._due(zones, hour, ids).count().get(retry=RETRY))
+        self.reads += 1 + int(counted.value) // 1_000  # as it is billed
+        return int(counted.value)
+
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[UserDocument]:
         last = None if after is None else self._user(after)
-        page = await self._page(query, last, limit, self._database.page_seconds)
+        page = await self._page(self._due(zones, hour, ids), last, limit, self._database.page_seconds)
         return [self._user_document(user) for user in page]
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
