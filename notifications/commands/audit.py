@@ -24,7 +24,7 @@ UIDS_SHOWN = 20  # per kind in the table; --json has them all
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 NEXT, NOTES, WORDS = TABLES["next"], TABLES["notes"], TABLES["words"]
 WRONG = tuple(NEXT)
-NOT_WELL = ("waiting", "held", "no_devices", *NOTES)  # nothing to do at once, but not all is well
+NOT_WELL = tuple(NOTES)  # nothing to do at once, but not all is well
 LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
 RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 
@@ -62,6 +62,29 @@ class Account:
         """Whether a person should look."""
         return any(self.counts[kind] for kind in WRONG)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether something failed; who waits for their turn, or is being served, has not."""
+        kinds = [kind for kind in NOT_WELL if self.counts[kind] and kind not in ("waiting", "held")]
+        return self.is_wrong or bool(kinds or self.costs.faults or self.failures - {"unreached"})
+
+    @property
+    def failures(self) -> set[str]:
+        """The reasons of those that are open, but for a run that is at work."""
+        return {reason for reasons in self.reasons.values() for reason in reasons} - {"", "another_run"}
+
+    def to_do(self, ledger_path: str) -> list[str]:
+        """What to do about each kind that is wrong or not well. `ledger_path`: the store's."""
+        ledger, lines = ledger_path.format(uid="UID", day=self.day), []
+        for kind in filter(self.counts.get, (*WRONG, *NOT_WELL)):
+            resend = RESEND.format(day=self.day, kind=kind)
+            what = (NEXT | NOTES)[kind].format(day=self.day, resend=resend, ledger=ledger)
+            head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {self.counts[kind]:,}"
+            lines.append(f"{head}: {what}.")
+        if faults := self.costs.faults:
+            lines.append(f"{several(faults.total(), 'extract')}: {TABLES['faults']['extracts']}.")
+        return lines
+
     def why_open(self, kind: str, now: datetime) -> str:
         """Why the days of this kind are open, and since or until when; in brackets, empty for any other kind."""
         more = f"free at {self.free_at:%H:%M} UTC" if kind == "held" and self.free_at else ""
@@ -75,13 +98,14 @@ class Account:
             return "something is wrong"
         parts = [f"{self.counts[kind]:,} {WORDS.get(kind, kind)}{self.why_open(kind, now)}" for kind in NOT_WELL]
         parts = [part for kind, part in zip(NOT_WELL, parts, strict=True) if self.counts[kind]]
-        if faults := Counter({reason: count for reason, count in self.costs.extract_reasons.items() if reason}):
+        if faults := self.costs.faults:
             parts.append(several(faults.total(), "extract") + bracketed(faults))
         return f"not all well: {', '.join(parts)}" if parts else "all well"
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
-    """Audit a date, by default yesterday in UTC; on a terminal also today so far. Returns 1 if something is wrong.
+    """Audit a date, by default yesterday in UTC; on a terminal also today so far. Returns 1 if something is wrong,
+    and of today if something failed.
 
     As JSON: users, then the counts.
     """
@@ -94,7 +118,8 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
                 say(json.dumps(_totals(query.day, account, days.documents_read)))
             else:
                 _say_account(query, account, days.documents_read, services.store.ledger_path)
-            wrong = wrong or account.is_wrong
+            so_far = query.day >= query.now.date()
+            wrong = wrong or (account.has_failures if so_far else account.is_wrong)
     return 1 if wrong else 0
 
 
@@ -143,10 +168,6 @@ def _say_account(query: DayQuery, account: Account, read: int, path: str) -> Non
         table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count) if uids else ''}")
     if account.costs.in_words:
         say_wrapped(f"{day}: {account.costs.in_words}.")
-    for kind in filter(account.counts.get, (*WRONG, *NOTES)):
-        resend = RESEND.format(day=query.day, kind=kind)
-        ledger = path.format(uid="UID", day=query.day)
-        what = (NEXT | NOTES)[kind].format(day=query.day, resend=resend, ledger=ledger)
-        head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {account.counts[kind]:,}"
-        say_wrapped(f"{head}: {what}.", "    ", "")
+    for line in account.to_do(path):
+        say_wrapped(line, "    ", "")
     say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")

@@ -23,7 +23,17 @@ from notifications.settings import Settings
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-STATES = ("waiting", "held", "unreached", "sent", "no_devices", "skipped", *RESENDABLE, "unreadable")  # of a day
+STATES = (
+    "waiting",
+    "held",
+    "not_reached",
+    "unreached",
+    "sent",
+    "no_devices",
+    "skipped",
+    *RESENDABLE,
+    "unreadable",
+)  # of a day
 TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
@@ -143,7 +153,9 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--where", metavar="KINDS", type=_states, help=f"by reason, any of {','.join(STATES)}")
     inspect.add_argument("--all", **SWITCH, help="not only a screen")
     inspect.add_argument("--json", **SWITCH)
-    audit = command("one date's accounts", "audit --date 2026-11-25", "0 all well, 1 something is wrong")
+    audit = command(
+        "one date's accounts", "audit --date 2026-11-25", "0 all well, 1 something is wrong, or today something failed"
+    )
     audit.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     audit.add_argument("--json", **SWITCH, help="one object a line for each user, then the sums")
     report = command("one date as a page to look at", "report --date 2026-11-25 -o report.html", "0")

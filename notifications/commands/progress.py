@@ -124,7 +124,7 @@ def exit_code(result: RunResult) -> int:
     """The first that applies of 3, 4, 1, and 5: a user's day ended without a recap."""
     if result.trouble is not None:
         return code_of(result.trouble)
-    if result.defects:
+    if result.defects or result.counts.all_dead:
         return 1
     return 5 if result.counts.without_a_recap or result.unserved else 0
 
@@ -158,15 +158,17 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     ]
     if counts.unreached:
         parts.append(f"{counts.unreached:,} not reached")
-    if counts.extracts:
-        parts.append(several(counts.extracts, "extract") + bracketed(counts.extract_reasons))
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
-    return [*lines, f"{at}: {', '.join(parts) or 'no user was due'}; {work}."]
+    lines.append(f"{at}: {', '.join(parts) or 'no user was due'}; {work}.")
+    if counts.too_many_dead:
+        of = f"{counts.devices_dead:,} of {several(counts.devices_answered, 'device')}"
+        lines.append(f"{at}: {of} were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's Firebase project?")
+    return lines
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:
-    """The word for an ending; of who waits or is held also why and since when, or until when."""
+    """The word for an ending; of who waits or is held also why and since when, or until when; how many extracts."""
     counts, word, more = result.counts, WORDS.get(outcome, outcome.value), ""
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
@@ -174,5 +176,9 @@ def _ended(outcome: Outcome, result: RunResult) -> str:
         more = f"free at {counts.free_at:%H:%M}"
     if outcome is Outcome.STOPPED:
         return word
+    extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})
+    if extracts:
+        made = "as an extract" if extracts.total() == 1 else "as extracts"
+        return f"{word} ({extracts.total():,} {': '.join(filter(None, (made, bracketed(extracts).strip(' ()'))))})"
     reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
     return word + bracketed(reasons, more)

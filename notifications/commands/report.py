@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from notifications.commands.audit import Account
@@ -23,9 +24,19 @@ from notifications.domain.text import printable
 
 LATE_MINUTES = (1, 5, 15, 30, 60, 120)  # minutes after the slot; later pushes share a last column
 LLM_SECONDS = (1, 2, 5, 10, 20, 60)
-WAITING = (*OPEN_STATES, "unfinished", "sending", "pending")
+WAITING = ("waiting", "unfinished", "sending", "pending")
+UNREACHED = ("not_reached", "unreached")
 LOST = ("missed", "dead", "gave_up", "unserved", "unreadable", "invisible")
-KINDS = ("sent", "extract", "no_devices", "skipped", "waiting", "lost")  # the rows of the heat map's legend
+KINDS = (
+    "sent",
+    "extract",
+    "no_devices",
+    "skipped",
+    "waiting",
+    "held",
+    "unreached",
+    "lost",
+)  # the rows of the heat map's legend
 MAX_PEOPLE = 200  # users that are listed by uid; the others are only counted
 
 
@@ -35,6 +46,7 @@ class Figures:
 
     day: date
     account: Account  # what `audit` says of it
+    to_do: list[str] = field(default_factory=list)
     due: int = 0
     invisible: int = 0  # users that the query can't see, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
@@ -68,7 +80,9 @@ class Figures:
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
-        entry = row.ledger
+        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in ("", "another_run")
+        if is_open or (entry is not None and (entry.failures or entry.crashes or entry.may_repeat or entry.reason)):
+            self._count_failure(row, slot.at if slot else None)
         if entry is None:
             return
         if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.ending == "sent":
@@ -77,12 +91,16 @@ class Figures:
         self.devices.update(entry.devices.values())
         if entry.source and entry.llm_seconds is not None:
             self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
-        if entry.failures or entry.crashes or entry.may_repeat or entry.reason:
-            self.retried += 1
-            self.reasons[entry.reason or ("crash" if entry.crashes else "push")] += 1
-            at = entry.sent_at or entry.sending_at or (slot.at if slot else None)
-            if at is not None:
-                self.failed_at[at.hour] += 1
+
+    def _count_failure(self, row: UserDay, slot_at: datetime | None) -> None:
+        entry, at = row.ledger, slot_at
+        self.retried += 1
+        if entry is not None:
+            at = entry.sent_at or entry.sending_at or at
+        of_ledger = (entry.reason or ("crash" if entry.crashes else "push")) if entry is not None else ""
+        self.reasons[in_words(row.reason or of_ledger)] += 1
+        if at is not None:
+            self.failed_at[at.hour] += 1
 
     def _name(self, row: UserDay) -> None:
         if len(self.people) >= MAX_PEOPLE:
@@ -101,7 +119,9 @@ def kind_of(row: UserDay) -> str | None:
         return "lost"
     if row.state in WAITING:
         return "waiting"
-    if row.state in (DayState.SKIPPED, "no_devices"):
+    if row.state in UNREACHED:
+        return "unreached"
+    if row.state in (DayState.SKIPPED, "no_devices", "held"):
         return row.state
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"
 
@@ -118,6 +138,7 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
             async with aclosing(UserDays(services, query).rows()) as rows:
                 async for row in rows:
                     figures.add(row)
+            figures.to_do = figures.account.to_do(services.store.ledger_path)
     path, html = output or Path(f"report-{days[0].day}.html"), page(days, query.now)
     if str(path) == STDOUT:
         sys.stdout.write(html.encode("ascii", "xmlcharrefreplace").decode())  # ASCII, whatever the locale
@@ -135,9 +156,15 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
 
 
 ZONES = 60  # rows of the heat map: those with most users; the rest is one row
-WORST_FIRST = ("lost", "waiting", "extract", "no_devices", "skipped", "sent")
-NAMED = {"sent": "sent, by the LLM", "extract": "sent, as an extract", "no_devices": "without a device"}
+WORST_FIRST = ("lost", "unreached", "held", "waiting", "extract", "no_devices", "skipped", "sent")
+NAMED = {
+    "sent": "sent, by the LLM",
+    "extract": "sent, as an extract",
+    "no_devices": "without a device",
+    "unreached": "not reached",
+}
 REST = "all others"
+UNKNOWN_COST = "What failed calls cost is in the summary of their run alone, unless the store has it"
 UID_SHOWN, FIELD_SHOWN = 60, 80  # characters
 COMMANDS = {
     "missed": "python job.py resend {uid} {day}",
@@ -173,7 +200,7 @@ def _parts(figures: Figures, now: datetime) -> list[str]:
         ),
         _section("The LLM", _llm(figures)),
         _section("Failures and retries", _failures(figures)),
-        _section("Devices, as the push service answered", _bars(sorted(figures.devices.items()), "sent")),
+        _section("Devices, as the push service answered", _devices(figures)),
         _section("Who needs a person", _people(figures)),
     ]
 
@@ -253,7 +280,8 @@ def _short(count: int) -> str:
 
 
 def _spans(counts: Counter[int], ends: Sequence[int], unit: str) -> list[tuple[str, int]]:
-    names = [f"up to {end} {unit}" for end in ends] + [f"over {ends[-1]} {unit}"]
+    names = [f"up to {ends[0]} {unit}", *(f"{start} to {end} {unit}" for start, end in pairwise(ends))]
+    names.append(f"over {ends[-1]} {unit}")
     return [(name, counts[place]) for place, name in enumerate(names)]
 
 
@@ -274,27 +302,35 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    money = f"<p>{escape(figures.account.costs.in_words or 'no call was paid for')}.</p>"
+    costs, failed = figures.account.costs.in_words, figures.account.failures - {"unreached"}
+    unknown = f"no recap yet. {UNKNOWN_COST}" if failed else "no call was paid for"
+    money = f"<p>{escape(costs or unknown)}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
+
+
+def _devices(figures: Figures) -> str:
+    if not figures.devices and figures.due:
+        return '<p class="dim">No push was accepted, or refused for good.</p>'
+    return _bars(sorted(figures.devices.items()), "sent")
 
 
 def _failures(figures: Figures) -> str:
     if not figures.retried:
         return '<p class="dim">None.</p>'
     by_hour = ((f"{hour:02}:00 UTC", figures.failed_at[hour]) for hour in range(24))
-    days = f"<p>{several(figures.retried, 'day')} needed another try.</p>"
-    reasons = ((in_words(reason), count) for reason, count in figures.reasons.most_common(10))
-    return days + _bars(reasons, "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
+    users = f"<p>{several(figures.retried, 'user')}: another try was needed, or still is.</p>"
+    return users + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
 
 
 def _people(figures: Figures) -> str:
+    cures = "".join(f"<p>{escape(line)}</p>" for line in figures.to_do)
     if not figures.people:
-        return '<p class="dim">None.</p>'
+        return cures or '<p class="dim">None.</p>'
     rows = "".join(_person(figures.day, *person) for person in figures.people)
     audit = f"<code>python job.py audit --date {figures.day} --json</code> has all"
     more = f"<p>and {figures.more_people:,} more; {audit}.</p>" if figures.more_people else ""
     head = "<tr><th>user</th><th>state</th><th>why</th><th>type</th></tr>"
-    return f'<div class="wide"><table>{head}{rows}</table></div>{more}'
+    return f'{cures}<div class="wide"><table>{head}{rows}</table></div>{more}'
 
 
 def _person(day: date, uid: str, state: str, why: str) -> str:

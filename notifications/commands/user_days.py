@@ -22,10 +22,12 @@ from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_d
 from notifications.domain.shards import key_of
 from notifications.ports import UserDocument
 from notifications.run.day import COST_KEY
+from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
-OPEN_STATES = ("waiting", "held", "unreached")  # of a day whose slot is being served
+# Of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
+OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
 ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
@@ -117,6 +119,11 @@ class Costs:
             self.lost_usd += usd or 0.0
 
     @property
+    def faults(self) -> Counter[str]:
+        """The extracts that were made since something failed, by its reason."""
+        return Counter({reason: count for reason, count in self.extract_reasons.items() if reason})
+
+    @property
     def in_words(self) -> str:
         """Who made the recaps, and what all calls cost. Empty if there was neither."""
         extract = several(self.sources["extract"], "extract") + bracketed(self.extract_reasons)
@@ -186,6 +193,8 @@ class UserDays:
         if claim.state is ClaimState.ABSENT and row.ledger is None:
             if shard.state is ClaimState.ABSENT and slot is not None and query.now > slot.at + REACHED_WITHIN:
                 return replace(row, state="unreached", reason="unreached")
+            if shard.state is ClaimState.IDLE and shard.reason not in ("", LEFT_OPEN):
+                return replace(row, state="not_reached", reason=shard.reason)
             reason = {ClaimState.IDLE: shard.reason, ClaimState.CLAIMED: "another_run"}.get(shard.state, "")
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)
 

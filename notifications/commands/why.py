@@ -173,35 +173,39 @@ def _utc(at: datetime) -> str:
 
 
 def _phase(view: DayView) -> str:
-    since_slot = view.now - view.slot.at
+    since_slot, rules = view.now - view.slot.at, view.run.services.limits.rules
     match view.phase:
         case Phase.EARLY:
             return f"in {_duration(-since_slot)}"
         case Phase.DUE:
-            return f"{_duration(since_slot)} ago, due until the catch-up ends"
+            return f"{_duration(since_slot)} ago, due until {_until(view.slot.at + rules.catch_up, view.now)}"
         case Phase.CLOSING:
-            return f"{_duration(since_slot)} ago, in the closing pass"
+            until = _until(rules.service_end(view.slot.at), view.now)
+            return f"{_duration(since_slot)} ago, in the closing pass, until {until}"
         case _:
             return f"{_duration(since_slot)} ago, no longer served"
 
 
 def _until(at: datetime, now: datetime) -> str:
     """A time to come, and how far off it is."""
-    return f"{at.astimezone(UTC):%H:%M} UTC (in {_duration(at - now)})"
+    away = _duration(at - now)
+    return f"{at.astimezone(UTC):%H:%M} UTC ({'now' if away == '0 min' else f'in {away}'})"
 
 
 def _duration(duration: timedelta) -> str:
     minutes = max(0, round(duration.total_seconds() / 60))
-    if minutes < 120:
+    if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+    if minutes >= 48 * 60:
+        return f"{minutes // 1440} days"
+    return f"{minutes // 60} h {minutes % 60} min".removesuffix(" 0 min")
 
 
 def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
     until = _until(view.now + timedelta(milliseconds=record.until - view.run.redis_ms(view.now)), view.now)
     reason = f"; the last failure: {in_words(record.reason)}" if record.reason else ""
-    stopped_by = view.records.shard.reason.removeprefix(LEFT_OPEN).strip("_")
+    stopped_by = _stopped_by(view)
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
         case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
@@ -220,7 +224,25 @@ def _claim_line(view: DayView) -> str:
         case ClaimState.FOREIGN:
             return "its key holds a foreign value, for two hours at most."
         case _:
-            return f"ended: {record.state.value}{counted}{reason}."
+            no_device = ledger is not None and ledger.ending == "no_devices"
+            return f"ended{', with no device' if no_device else f': {record.state.value}'}{counted}{reason}."
+
+
+def _stopped_by(view: DayView) -> str:
+    """What stopped the last run of the user's hour, as a code; empty if nothing did."""
+    return view.records.shard.reason.removeprefix(LEFT_OPEN).strip("_")
+
+
+def _variant(step: Step, view: DayView) -> tuple[str, str]:
+    """The name of the step's text, and in words what failed last; a cause that lasts makes the next run fail too."""
+    name, records, ledger = step.name.lower(), view.records, view.ledgers.today
+    code = records.claim.reason or (ledger.reason if ledger is not None else "")
+    cause = in_words(code or ("" if ledger or records.claim.state is not ClaimState.ABSENT else _stopped_by(view)))
+    if step is Step.MAKES and not cause and records.claim.state is records.shard.state is ClaimState.ABSENT:
+        return "makes_first", ""
+    if step is Step.HELD and records.shard.crashes:
+        return "held_killed", ""
+    return (f"{name}_again" if cause and f"{name}_again" in STEP_TEXTS else name), cause
 
 
 def ledger_line(ledger: Ledger) -> str:
@@ -266,13 +288,16 @@ def _describe(
     then: str = "the next run ends it.",
     slot: str = "",
     inverted_by: date | None = None,
+    variant: tuple[str, str] = ("", ""),
+    asked_at: datetime | None = None,
 ) -> str:
     """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers
-    has it.
+    has it; `variant`: the text's name and the cause, if not the step's; `asked_at`: if not `now`.
     """
     ledger, path = forecast.ledger, store.ledger_path.format
-    return str(STEP_TEXTS[forecast.step.name.lower()]).format(
-        until=_until(now + forecast.wait, now),
+    return str(STEP_TEXTS[variant[0] or forecast.step.name.lower()]).format(
+        until=_until(now + forecast.wait, asked_at or now),
+        cause=variant[1],
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
         resend=_resend_command(uid, day),
         uid=uid,
@@ -308,6 +333,8 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
         then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else "",
         slot=_utc(view.slot.at),
         inverted_by=view.ledgers.inverted_by,
+        variant=_variant(step, view),
+        asked_at=view.now,
     )
 
 
@@ -316,8 +343,10 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     resend = _resend_command(uid, slot.recap_date)
     if ledger.ending == "no_devices":
         now = f"Run {resend} to push it to the devices of now" if explained.device_count else "There is no device now"
+        others = f" {STEP_TEXTS['all_gone'].format(day=slot.recap_date)}" if ledger.devices else ""
         return (
-            f"nothing: the recap is in the app, and no device got it. {now}. Run python job.py show {uid} to read it."
+            f"nothing: the recap is in the app, and no device got it. {now}.{others} "
+            f"Run python job.py show {uid} to read it."
         )
     if not explained.view.user.enabled:
         return "nothing: the day has ended, and the user has switched recaps off since."

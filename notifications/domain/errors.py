@@ -19,7 +19,11 @@ class Unfinished(RecapError):
 
 
 class ConfigFault(RecapError):
-    """A setting is missing, malformed or refused (exit 3)."""
+    """A setting is missing, malformed or refused (exit 3). `name`: a service's own code for it, if it has one."""
+
+    def __init__(self, sentence: str, name: str = "configuration") -> None:
+        super().__init__(sentence)
+        self.name = name
 
 
 class DependencyDown(RecapError):

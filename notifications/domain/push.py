@@ -190,6 +190,7 @@ def message(uid: str, ledger: Ledger, now: datetime, **more: Any) -> Message:
     )
 
 
+OVERLOADED = "is overloaded or down"  # a service that answers 500 or 503
 FEW_DEVICES = 5  # of fewer, a share says nothing
 
 

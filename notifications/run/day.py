@@ -189,6 +189,8 @@ class Day:
             case NextStep.FINAL if decision.ledger is not None:
                 entry = decision.ledger
                 outcome = log_end(entry, self.log_context, ours=self._is_ours(decision))
+                if entry.source == "extract" and outcome is not Outcome.DONE_BEFORE:
+                    self.run.counts.ended_extracts[outcome, entry.extract_reason] += 1
                 delete_key = entry.state is DayState.SKIPPED
                 return await self._end_claim(ENDS[entry.state], outcome, entry.outcome, delete_key=delete_key)
             case NextStep.NO_USER:

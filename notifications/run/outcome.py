@@ -14,7 +14,7 @@ import structlog
 from notifications.domain.claim import ClaimState
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import MICROS, Spent
-from notifications.domain.push import PushResult
+from notifications.domain.push import FEW_DEVICES, PushResult, deletions_allowed
 
 log = structlog.get_logger()
 
@@ -92,10 +92,13 @@ class Counts:
     unreached: int = 0  # due users that were not read, since the run stopped
     swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
     extract_reasons: Counter[str] = field(default_factory=Counter)  # of the recaps that the LLM did not write
+    ended_extracts: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # of the days that ended, by reason
     pushes: int = 0  # requests that left, by all channels
     by_channel: dict[str, Counter[PushResult]] = field(default_factory=dict)  # targets, by what came of them
     pushes_refused: int = 0  # permanently, for a reason that only a person can fix
     tokens_deleted: int = 0
+    devices_answered: int = 0  # accepted or dead
+    devices_dead: int = 0
     malformed: int = 0
     encrypted: int = 0  # conversations whose text only the app can decrypt
     devices: int = 0
@@ -106,6 +109,16 @@ class Counts:
     @property
     def extracts(self) -> int:
         return self.extract_reasons.total()
+
+    @property
+    def too_many_dead(self) -> bool:
+        """Whether so many devices are dead that it is probably our own error."""
+        return self.devices_dead >= FEW_DEVICES and self.devices_dead > deletions_allowed(self.devices_answered)
+
+    @property
+    def all_dead(self) -> bool:
+        """Whether each device that answered is dead, and they are many."""
+        return self.too_many_dead and self.devices_dead == self.devices_answered
 
     def spend(self, spent: Spent) -> None:
         self.micro_usd += spent.micro_usd or 0

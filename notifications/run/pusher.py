@@ -13,7 +13,7 @@ import structlog
 from notifications.domain.claim import reason_code
 from notifications.domain.errors import ConfigFault, RecapError, StoreDown
 from notifications.domain.model import Device, Ledger
-from notifications.domain.push import FEW_DEVICES, Message, PushResult, deletions_allowed
+from notifications.domain.push import Message, PushResult, deletions_allowed
 from notifications.domain.target import Recipient, Target, TargetResult, kept, still_open, time_until_due
 from notifications.limits import Limits
 from notifications.ports import Channel, Clock, Store
@@ -77,7 +77,6 @@ class Pusher:
         self._counts = counts
         self._stop_claiming = stop_claiming
         self._dead: list[tuple[str, Device]] = []
-        self._devices_answered = 0  # accepted or dead
         parts = {"clock": clock, "limits": limits, "terminated": terminated, "counts": counts}
         self.senders = {
             channel.name: ChannelSender(channel, on_stop=self._on_stop, **parts)  # type: ignore[arg-type]
@@ -177,15 +176,16 @@ class Pusher:
         if attempt.result is PushResult.ACCEPTED:
             pushed.reached.add(attempt.target.channel)
         if device is not None and attempt.result.is_stored:
-            self._devices_answered += 1
+            self._counts.devices_answered += 1
             if attempt.result is PushResult.GONE:
+                self._counts.devices_dead += 1
                 self._dead.append((uid, device))
         sender.count(attempt)
 
     async def delete_dead_tokens(self, store: Store) -> None:
         """Delete dead tokens, in bounded time, and no more than are allowed."""
-        allowed = deletions_allowed(self._devices_answered)
-        if len(self._dead) > allowed and len(self._dead) >= FEW_DEVICES:
+        allowed = deletions_allowed(self._counts.devices_answered)
+        if self._counts.too_many_dead:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)
         with suppress(StoreDown, ConfigFault, TimeoutError):
             async with self._terminated.timeout(self._limits.store_timeout_seconds):

@@ -13,7 +13,7 @@ import structlog
 from notifications.domain.backoff import jittered
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, StoreDown
 from notifications.domain.model import OpenTarget
-from notifications.domain.push import Message, PushAnswer, PushResult, Whose
+from notifications.domain.push import OVERLOADED, Message, PushAnswer, PushResult, Whose
 from notifications.domain.target import MAX_WAIT, Target, TargetResult
 from notifications.limits import Limits
 from notifications.ports import Channel, Clock
@@ -202,9 +202,11 @@ class ChannelSender:
         where = self.channel.where
         if answer.config:
             says = answer.says or f"refuses our credentials ({answer.code})"
-            self.breaker.record_failure(ConfigFault(f"{where} {says}."), at_once=True)
+            self.breaker.record_failure(ConfigFault(f"{where} {says}.", answer.code), at_once=True)
         elif answer.foreign:
             self._failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
+        elif answer.retry_now:  # one that never says anything else is down: exit 4
+            self._failed(f"{where} {OVERLOADED} ({answer.code}); wait.")
         elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             verb = "fails" if answer.code.isdigit() else "does not answer"
             self._failed(f"{where} {verb} ({answer.code}); check the address and the network.")

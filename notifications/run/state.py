@@ -113,10 +113,12 @@ class Run:
 
     @property
     def stop_code(self) -> str:
-        """What stopped the claiming, as a code: llm_429, redis, configuration; `stopped` by SIGTERM; empty: nothing."""
+        """What stopped the claiming, as a code: llm_429, SERVICE_DISABLED, redis, configuration; `stopped` by SIGTERM;
+        empty: nothing.
+        """
         if self.trouble is None:
             return "stopped" if self.terminated.is_set() else ""
-        name = self.trouble.name if isinstance(self.trouble, DependencyDown) else "configuration"
+        name = self.trouble.name if isinstance(self.trouble, (ConfigFault, DependencyDown)) else "configuration"
         return f"store_{name}" if isinstance(self.trouble, StoreDown) else name
 
     @property
@@ -134,7 +136,11 @@ class Run:
     def provider_failed(self, fault: ProviderFault) -> None:
         """Count a failure of the LLM's provider. A configuration fault stops the claiming at once."""
         name = fault.reason.removeprefix("provider_")
-        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(name, str(fault))
+        cause = (
+            ConfigFault(str(fault), name if fault.code else "configuration")
+            if fault.config
+            else DependencyDown(name, str(fault))
+        )
         self.llm_breaker.record_failure(cause, at_once=fault.final)
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:

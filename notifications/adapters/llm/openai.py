@@ -61,7 +61,8 @@ ITEM_ENDS = {
 }
 FORM_WORDS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
 PRICES = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
-PAYMENT_REQUIRED = 402
+PAYMENT_REQUIRED, TOO_MANY_REQUESTS = 402, 429
+RATE_ADVICE = "; wait, or lower RECAP_CONCURRENCY, or have the limit raised"
 MAX_BYTES_PER_TOKEN = 16  # far more than any text has
 MIN_WINDOW_BYTES = 8_192  # no context window is smaller
 WINDOW_TOLERANCE = 2  # tokens
@@ -257,10 +258,12 @@ class OpenAISummarizer:
                 unpaid=True,
                 code=str(status),
             )
+        is_used_up = "insufficient_quota" in error.codes or status == PAYMENT_REQUIRED
+        advice = "; pay for more" if is_used_up else RATE_ADVICE if status == TOO_MANY_REQUESTS else ""
         raise ProviderFault(
-            f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}.",
+            f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}{advice}.",
             retry_after=error.wait,
-            final="insufficient_quota" in error.codes or status == PAYMENT_REQUIRED,
+            final=is_used_up,
             cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
             code=str(status),

@@ -16,7 +16,7 @@ import aiohttp
 
 from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
-from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
+from notifications.domain.push import ACCEPTED, OVERLOADED, TTL, Message, PushAnswer, PushResult, Whose
 from notifications.domain.target import Recipient, Target, device_targets
 from notifications.domain.text import bounded, code
 from notifications.ports import Channel
@@ -48,6 +48,7 @@ class FcmPush(Channel):
     def __init__(self, session: aiohttp.ClientSession, url: str, tokens: GoogleTokens | None) -> None:
         self._session = session
         self._url = url
+        self.where = f"FCM at {urlsplit(url).netloc.rpartition('@')[2]} (FCM_BASE_URL)"
         self._tokens = tokens
 
     def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
@@ -140,6 +141,8 @@ class FcmPush(Channel):
             return f"{self.where} says that the quota is used up ({answer.code}); raise it, or spread the hours."
         if answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             return f"{self.where} does not answer ({answer.code}); check the address and the network."
+        if answer.retry_now:
+            return f"{self.where} {OVERLOADED} ({answer.code}); wait."
         return f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
