@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from notifications.commands.context import Context, rows_of
+from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import say, say_wrapped, several
-from notifications.domain.claim import since_key
+from notifications.commands.user_days import REACHED_WITHIN
+from notifications.domain.claim import ABSENT, since_key, sweep_key
 from notifications.domain.errors import RecapError
-from notifications.domain.schedule import cohorts_between, tzdata_version, zone_names
+from notifications.domain.push import FEW_DEVICES, PushResult
+from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
 from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
+from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Services
 from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_left
 
 UIDS_SHOWN = 20
+PAGE = 300  # ledgers
+LONG_AGO = date(2000, 1, 1)
 MAX_SHOWN = 1_000  # characters of a field's value
 DECIDED_BY = {  # field that an operator has to decide -> flag
     "no time zone": " (--zone ZONE)",
@@ -45,13 +52,12 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
     [since] = await context.claims.read([since_key(context.claims.environment)])
-    knows = (
-        f"; it remembers since {datetime.fromtimestamp(since.until / 1000, UTC):%Y-%m-%d %H:%M}" if since.until else ""
-    )
+    knows = f"; it remembers since {_instant(since.until):%Y-%m-%d %H:%M}" if since.until else ""
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC{knows}")
     async with context.open_services() as services:
         store = services.store
         ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))
+        ok.append(await _checked("the store: a read and a transaction, nothing written", _try_transaction(store)))
         ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
         ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
         ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
@@ -61,8 +67,10 @@ async def doctor(fix: Fix | None, context: Context) -> int:
             ok.append(
                 await _try_llm("the second look's LLM", services.verifier, now, services.limits.user_deadline_seconds)
             )
+        ok.append(await _check_runs(services))
         for channel in services.channels:
             ok.append(await _checked("push", channel.check(), channel.aside.strip(" ()")))
+        ok.append(await _checked("the last day's devices", _check_devices(services, now.date())))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
 
@@ -81,9 +89,59 @@ async def _idle_cost(services: Services) -> str:
     )
     reads = 2 * 3600 / limits.sweep_seconds  # the clock and the open ledgers, at each sweep
     return (
-        f"an idle hour: 60 starts, about {60 * (keys + 1):,} Redis commands in 120 round trips, "
+        f"costs, when idle: an hour of 60 starts takes about {60 * (keys + 1):,} Redis commands in 120 round trips, "
         f"{reads:.0f} documents read; no LLM call, no push."
     )
+
+
+async def _check_runs(services: Services) -> bool:
+    """Print when a run last swept, whether each due hour was reached, and what stopped the runs of open ones."""
+    claims, limits, now = services.claims, services.limits, await services.claims.now()
+    cohorts = cohorts_between(now - limits.duration("catch_up"), now)
+    shards = [shard for cohort in cohorts for shard in shards_of(cohort, claims.environment, limits.shards)]
+    names = [since_key(claims.environment), sweep_key(claims.environment), *(shard.key for shard in shards)]
+    since, swept, *records = await claims.read(names)
+    if not since.until:
+        say("none  runs: Redis remembers none")
+        return True
+    first, last = _instant(since.until), now - REACHED_WITHIN
+    slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
+    unreached = min((slot for slot in slots if first < slot < last), default=None)
+    reasons = Counter(record.reason.removeprefix(LEFT_OPEN).strip("_") for record in records)
+    begun = f"none ended its sweep in the last {limits.sweep_seconds / 60:.0f} min"
+    if swept.until:
+        begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
+    if stopped := bracketed(reasons):
+        return _bad("runs", f"{begun}; users are not reached{stopped}.")
+    if unreached is not None:
+        return _bad("runs", f"{begun}; none came to the hour of {unreached:%H:%M} UTC: check the scheduler.")
+    if not swept.until:
+        return _bad("runs", f"{begun}: check the scheduler, and the log of the runs.")
+    say(f"ok    runs: {begun}")
+    return True
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+async def _try_transaction(store: Store) -> str:
+    await store.now()
+    await store.take("doctor", LONG_AGO, "doctor")  # there is no such ledger: nothing is written
+    return ""
+
+
+async def _check_devices(services: Services, today: date) -> str:
+    """Whether most targets of today's first users, or else of yesterday's, are gone."""
+    for day in (today, today - ONE_DAY):
+        page = await services.store.ledgers_on(day, None, PAGE)
+        if results := Counter(result for _, ledger in page for result in ledger.devices.values()):
+            gone = results[PushResult.GONE]
+            if gone >= FEW_DEVICES and 2 * gone > results.total():
+                share = f"{gone} of {several(results.total(), 'target')} were gone on {day}"
+                return f"{share}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
+            return ""
+    return ""
 
 
 async def _checked(name: str, check: Awaitable[str], aside: str = "") -> bool:

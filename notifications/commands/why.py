@@ -178,18 +178,19 @@ def _phase(view: DayView) -> str:
         case Phase.EARLY:
             return f"in {_duration(-since_slot)}"
         case Phase.DUE:
-            return f"{_duration(since_slot)} ago, due until {_until(view.slot.at + rules.catch_up, view.now)}"
+            return f"{_duration(since_slot)} ago, due until {_until(view.slot.at + rules.catch_up, view.now, ', ')}"
         case Phase.CLOSING:
-            until = _until(rules.service_end(view.slot.at), view.now)
+            until = _until(rules.service_end(view.slot.at), view.now, ", ")
             return f"{_duration(since_slot)} ago, in the closing pass, until {until}"
         case _:
             return f"{_duration(since_slot)} ago, no longer served"
 
 
-def _until(at: datetime, now: datetime) -> str:
-    """A time to come, and how far off it is."""
-    away = _duration(at - now)
-    return f"{at.astimezone(UTC):%H:%M} UTC ({'now' if away == '0 min' else f'in {away}'})"
+def _until(at: datetime, now: datetime, comma: str = "") -> str:
+    """A time to come, and how far off it is: in brackets, or after a comma."""
+    duration = _duration(at - now)
+    away = "now" if duration == "0 min" else f"in {duration}"
+    return f"{at.astimezone(UTC):%H:%M} UTC{comma}{away if comma else f' ({away})'}"
 
 
 def _duration(duration: timedelta) -> str:

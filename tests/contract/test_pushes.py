@@ -121,14 +121,14 @@ def fid_invalid() -> web.Response:
     [
         (None, PushResult.ACCEPTED, ""),
         (project_over_quota, PushResult.BUSY, "says that the quota is used up (RATE_LIMIT_EXCEEDED)"),
-        (redirected, PushResult.BUSY, "What answers is not FCM (FCM_BASE_URL): REDIRECT_302"),
+        (redirected, PushResult.BUSY, "(FCM_BASE_URL): REDIRECT_302; check the address and its proxies."),
         (
             answers(403, "SERVICE_DISABLED"),
             PushResult.BUSY,
             "says that the API fcm.googleapis.com is disabled; enable it.",
         ),
         (invalid, PushResult.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
-        (busy, PushResult.BUSY, "takes no message of ours (UNAVAILABLE)."),
+        (busy, PushResult.BUSY, "(FCM_BASE_URL) is overloaded or down (UNAVAILABLE); wait."),
         (cut_off, PushResult.UNKNOWN, "does not answer (ServerDisconnectedError)"),
     ],
 )

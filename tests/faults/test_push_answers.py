@@ -47,7 +47,7 @@ def test_what_is_not_fcm_accepts_nothing(staged: FaultStage, kind: str) -> None:
     staged.fcm_rule = proxy
     finished = staged.stage.run()
     assert finished.code == 4, finished.err
-    assert "is not FCM (FCM_BASE_URL)" in finished.err
+    assert "What answers is not FCM at 127.0.0.1:" in finished.err
     assert (staged.ledger("ann")["state"], elsewhere.got) == ("pending", [])
     assert staged.stage.record("ann", staged.slots["ann"]).state is ClaimState.IDLE
     staged.fcm_rule = None

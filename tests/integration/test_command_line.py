@@ -258,5 +258,9 @@ def test_mass_deletion_of_tokens_stops_at_a_fifth(stage: Stage) -> None:
     stage.fcm.script = scripted(lambda _: fcm_error(404, "UNREGISTERED"))
     finished = stage.run()
     assert finished.event("devices.deletions_stopped")["dead"] == 30
+    assert "30 of 30 devices were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's" in finished.out
+    assert finished.code == 1
+    told = stage.run("doctor", COLUMNS="400")
+    assert (told.code, "30 of 30 targets were gone on" in told.out) == (1, True), told.out
     assert finished.event("tick.finished")["tokens_deleted"] == 6
     assert sum(len(stage.world.tokens(f"user-{n}")) for n in range(30)) == 24

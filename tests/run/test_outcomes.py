@@ -94,7 +94,7 @@ async def test_an_extract_for_a_fault_is_counted_with_its_reason() -> None:
     evening = crowd(2)
     evening.summarizer.script = of("user-00", lambda question: ItemFault(ItemReason.INVALID_ANSWER, "No."))
     report = await evening.tick()
-    assert "2 sent, 1 extract (llm answered no JSON); 2 pushes, " in " ".join(_lines(report, 1.0))
+    assert "2 sent (1 as an extract: llm answered no JSON); 2 pushes, " in " ".join(_lines(report, 1.0))
     assert evening.ledger("user-00")["extract_reason"] == "invalid_answer"
 
 

@@ -99,8 +99,8 @@ async def came_late(evening: Evening) -> None:
 BY_LLM = r"was sent; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
 RESEND = "resend ann 2026-05-01"
 IN_10 = (
-    "the hour is served again at 20:05 UTC (in 5 min); then the day waits until 20:10 UTC (in 5 min) after a failure; "
-    "then the next run makes"
+    "the hour is served again at 20:05 UTC (in 5 min); then the day waits until 20:10 UTC (in 10 min) after a failure; "
+    "then the next run tries again to make the recap (llm is down)"
 )
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "sent": (ran(), 0, BY_LLM, "the recap was sent"),
@@ -122,7 +122,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         ran(push=BUSY),
         0,
         r"still has to be pushed; the last failure: push.*|claim: waits",
-        "the hour is served again at 20:01 UTC (in 1 min); then the next run pushes the recap",
+        "the hour is served again at 20:01 UTC (in 1 min); then the next run tries again to push the recap (push 503)",
     ),
     "three tries": (
         three_tries,
@@ -158,10 +158,15 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "unserved": (
         only(at(3)),
         1,
-        r"180 min ago|3 h ago, no longer served",
+        r"3 h ago, no longer served",
         f"no run served this slot. Run python job.py {RESEND}",
     ),
-    "not yet": (only(nothing), 0, r"claim: none; no run has come to its hour yet", "the next run makes the recap"),
+    "not yet": (
+        only(nothing),
+        0,
+        r"due until 22:00 UTC, in 2 h\).*claim: none; no run has come to its hour yet",
+        "the next run makes the recap. If no run comes, check the scheduler",
+    ),
     "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
     "switched off": (only(USERS["switched off"]), 0, r"recaps are switched off", "the user has switched recaps off"),
     "flawed": (only(USERS["bad zone"]), 1, r"document: not seen by the job: .*'mars' is no IANA", "doctor --fix"),
@@ -175,7 +180,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "without devices": (
         ran(DAYS["no device"]),
         0,
-        r"devices: 0\. .*the recap is stored, and no device got it; the user has no device",
+        r"devices: 0\. claim: ended, with no device\. .*is stored, and no device got it; the user has no device",
         "There is no device now",
     ),
     "sending": (

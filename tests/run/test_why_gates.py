@@ -36,9 +36,11 @@ MINUTES = (0, 3, 14, 104, 21)  # between two runs: due, twice more, in the closi
 # The first words after "next: ", and what a run then does to the ledger; all else that `why` says changes nothing.
 ACTS = {
     "the next run makes the recap": r"sent (no_devices )?llm",
+    "the next run tries again to make the recap": r"sent (no_devices )?llm",
     "the next run of the closing pass sends the extract": r"sent (no_devices )?extract",
     "the next run of the closing pass sends the draft": r"sent (no_devices )?llm",
     "the next run pushes the recap": r"sent( no_devices)?( llm)?",
+    "the next run tries again to push the recap": r"sent( no_devices)?( llm)?",
     "the next run ends the day as sent: another writer's": r"sent legacy",
     "the next run ends it, skipped as no_content": r"skipped no_content",
     "the next run ends the day as missed: the catch-up": r"missed closed",
@@ -58,6 +60,7 @@ WAITS = (
         "another run may still be pushing",
         "the next sweep is at",
         "the run that holds the claim",
+        "the claim of the run that was killed",
     ),
     *("no run makes the recap while", "the hour is served again at", "another run serves this hour"),
     *(
