@@ -305,7 +305,7 @@ def _llm(figures: Figures) -> str:
     costs, failed = figures.account.costs.in_words, figures.account.failures - {"unreached"}
     unknown = f"no recap yet. {UNKNOWN_COST}" if failed else "no call was paid for"
     money = f"<p>{escape(costs or unknown)}.</p>"
-    return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
+    return money + (_bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract") if figures.latency else "")
 
 
 def _devices(figures: Figures) -> str:

@@ -206,7 +206,7 @@ class ChannelSender:
         elif answer.foreign:
             self._failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
         elif answer.retry_now:  # one that never says anything else is down: exit 4
-            self._failed(f"{where} {OVERLOADED} ({answer.code}); wait.")
+            self._failed(f"{where} {OVERLOADED} ({answer.code}); wait, and check its status page if it lasts.")
         elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             verb = "fails" if answer.code.isdigit() else "does not answer"
             self._failed(f"{where} {verb} ({answer.code}); check the address and the network.")

@@ -128,7 +128,7 @@ def fid_invalid() -> web.Response:
             "says that the API fcm.googleapis.com is disabled; enable it.",
         ),
         (invalid, PushResult.REFUSED, "takes no message of ours (INVALID_ARGUMENT)."),
-        (busy, PushResult.BUSY, "(FCM_BASE_URL) is overloaded or down (UNAVAILABLE); wait."),
+        (busy, PushResult.BUSY, "(FCM_BASE_URL) is overloaded or down (UNAVAILABLE); wait, and check"),
         (cut_off, PushResult.UNKNOWN, "does not answer (ServerDisconnectedError)"),
     ],
 )

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.commands.progress import _lines
+from notifications.commands.progress import _lines, exit_code
 from notifications.domain.claim import ClaimState, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemFault, ItemReason, ProviderFault
 from notifications.domain.push import PushAnswer, PushResult
@@ -222,3 +222,28 @@ async def test_a_provider_that_is_down_all_evening_leaves_nobody_without_a_recap
     report = await evening.later(minutes=6)
     assert (outcomes(report), report.counts.extracts, report.llm_calls) == ({"sent": 15}, 15, calls)
     assert set(evening.got().values()) == {1}
+
+
+async def test_a_push_service_that_only_says_that_it_is_overloaded_ends_the_run_with_exit_4() -> None:
+    evening = crowd(3)
+    busy = PushAnswer(PushResult.BUSY, "UNAVAILABLE", timedelta(minutes=1), retry_now=True)
+    evening.push.script = lambda token: busy
+    report = await evening.tick()
+    assert (exit_code(report), outcomes(report)) == (4, {"waiting": 3})
+    assert "is overloaded or down (UNAVAILABLE); wait" in str(report.trouble)
+    evening.push.script = lambda token: busy if "user-00" in token else None
+    assert exit_code(await evening.later(minutes=5)) == 0
+
+
+async def test_devices_that_are_all_unregistered_are_told_and_end_with_exit_1_from_five_on() -> None:
+    for users, code in ((4, 0), (5, 1)):
+        evening = crowd(users)
+        evening.push.script = lambda token: PushAnswer(PushResult.GONE)
+        report = await evening.tick()
+        assert exit_code(report) == code
+        said = f"{users} of {users} devices were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's"
+        assert (said in " ".join(_lines(report, 1.0))) is (code == 1)
+    evening = crowd(6)
+    evening.push.script = lambda token: None if "user-00" in token else PushAnswer(PushResult.GONE)
+    report = await evening.tick()
+    assert (exit_code(report), "5 of 6 devices were refused" in " ".join(_lines(report, 1.0))) == (0, True)

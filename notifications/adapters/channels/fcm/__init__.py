@@ -142,7 +142,7 @@ class FcmPush(Channel):
         if answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
             return f"{self.where} does not answer ({answer.code}); check the address and the network."
         if answer.retry_now:
-            return f"{self.where} {OVERLOADED} ({answer.code}); wait."
+            return f"{self.where} {OVERLOADED} ({answer.code}); wait, and check its status page if it lasts."
         return f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
