@@ -107,12 +107,14 @@ async def _check_runs(services: Services) -> bool:
     first, last = _instant(since.until), now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
     unreached = min((slot for slot in slots if first < slot < last), default=None)
-    reasons = Counter(record.reason.removeprefix(LEFT_OPEN).strip("_") for record in records)
+    stops = [(record, record.reason.removeprefix(LEFT_OPEN).strip("_")) for record in records]
     begun = f"none ended its sweep in the last {limits.sweep_seconds / 60:.0f} min"
     if swept.until:
         begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
-    if stopped := bracketed(reasons):
-        return _bad("runs", f"{begun}; users are not reached{stopped}.")
+    if again := [_instant(record.until) for record, stop in stops if stop]:
+        stopped = f"the last one stopped before it reached all users{bracketed(Counter(stop for _, stop in stops))}"
+        since_then = "; none has come since: check the scheduler" if max(again) < last else ""
+        return _bad("runs", f"{stopped}; they are due again at {max(again):%H:%M} UTC{since_then}.")
     if unreached is not None:
         return _bad("runs", f"{begun}; none came to the hour of {unreached:%H:%M} UTC: check the scheduler.")
     if not swept.until:

@@ -164,7 +164,7 @@ NAMED = {
     "unreached": "not reached",
 }
 REST = "all others"
-UNKNOWN_COST = "What failed calls cost is in the summary of their run alone, unless the store has it"
+UNKNOWN_COST = "no recap is stored yet, nor a cost: what failed calls cost may be in the summary of their run alone"
 UID_SHOWN, FIELD_SHOWN = 60, 80  # characters
 COMMANDS = {
     "missed": "python job.py resend {uid} {day}",
@@ -303,8 +303,7 @@ def _safe(text: str) -> str:
 
 def _llm(figures: Figures) -> str:
     costs, failed = figures.account.costs.in_words, figures.account.failures - {"unreached"}
-    unknown = f"no recap yet. {UNKNOWN_COST}" if failed else "no call was paid for"
-    money = f"<p>{escape(costs or unknown)}.</p>"
+    money = f"<p>{escape(costs or (UNKNOWN_COST if failed else 'no call was paid for'))}.</p>"
     return money + (_bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract") if figures.latency else "")
 
 
