@@ -57,7 +57,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     async with context.open_services() as services:
         store = services.store
         ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))
-        ok.append(await _checked("the store: a read and a transaction, nothing written", _try_transaction(store)))
+        ok.append(await _checked("the store (a read, and a transaction that writes nothing)", _try_transaction(store)))
         ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
         ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
         ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
@@ -107,19 +107,19 @@ async def _check_runs(services: Services) -> bool:
     first, last = _instant(since.until), now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
     unreached = min((slot for slot in slots if first < slot < last), default=None)
-    stops = [(record, record.reason.removeprefix(LEFT_OPEN).strip("_")) for record in records]
-    begun = f"none ended its sweep in the last {limits.sweep_seconds / 60:.0f} min"
-    if swept.until:
-        begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
-    if again := [_instant(record.until) for record, stop in stops if stop]:
-        stopped = f"the last one stopped before it reached all users{bracketed(Counter(stop for _, stop in stops))}"
-        since_then = "; none has come since: check the scheduler" if max(again) < last else ""
-        return _bad("runs", f"{stopped}; they are due again at {max(again):%H:%M} UTC{since_then}.")
-    if unreached is not None:
-        return _bad("runs", f"{begun}; none came to the hour of {unreached:%H:%M} UTC: check the scheduler.")
-    if not swept.until:
-        return _bad("runs", f"{begun}: check the scheduler, and the log of the runs.")
-    say(f"ok    runs: {begun}")
+    again = max((_instant(record.until) for record in records if record.until), default=first)
+    stops = bracketed(Counter(record.reason.removeprefix(LEFT_OPEN).strip("_") for record in records))
+    if stops:
+        since_then = "; none has come since: check the scheduler" if again < last else ""
+        stopped = f"the last one stopped before it reached all users{stops}"
+        return _bad("runs", f"{stopped}; they are due again at {again:%H:%M} UTC{since_then}.")
+    if again < last and unreached is not None:
+        return _bad("runs", f"none came to the hour of {unreached:%H:%M} UTC: check the scheduler, and the runs' log.")
+    if again < last and not swept.until:
+        every = f"{limits.sweep_seconds / 60:.0f} min"
+        return _bad("runs", f"none ended its sweep in the last {every}: check the scheduler, and the runs' log.")
+    begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
+    say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {again:%H:%M} UTC'}")
     return True
 
 
