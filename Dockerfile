@@ -11,7 +11,8 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes -r "$REQUIREMENTS" \
     && /venv/bin/pip uninstall --yes pip \
     && /venv/bin/python -m compileall -q -j 0 /venv/lib
-COPY job.py ./
+# layout.toml, where there is one: of an app whose documents lie otherwise (RECAP_LAYOUT)
+COPY job.py layout.tom[l] ./
 COPY notifications ./notifications
 RUN /venv/bin/python -m compileall -q job.py notifications \
     && /venv/bin/python -c "from notifications.domain.schedule import zone; zone('Asia/Kathmandu')" \

@@ -1,8 +1,8 @@
-# Two commands for a newcomer: make run, make test. They install what they need into .venv.
+# Three commands for a newcomer: make run, make demo, make test. They install what they need into .venv.
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run test check unit faults chaos bench eval image sbom mutants lock docs clean
+.PHONY: run demo test check unit faults chaos bench eval image sbom mutants lock docs clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -10,14 +10,18 @@ PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 pytho
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# With its progress on a terminal, else quiet.
+PIP := test -t 1 || quiet=--quiet; $(BIN)/python -m pip install $$quiet --disable-pip-version-check
 WORKERS ?= 2
 # Workers where tests wait for processes and servers most of the time.
 WAITING ?= 4
 SECONDS ?= 60
 
-run: $(VENV)/.run  # a tick, and the last of its recaps whole
-	@$(BIN)/python job.py
-	@test ! -f "$${RECAP_DATA_DIR:-.recap}/outbox.jsonl" || $(BIN)/python job.py show
+run: $(VENV)/.run  # a tick, one of its recaps whole, and what to do next
+	@$(BIN)/python -m demo.first_run
+
+demo: $(VENV)/.run  # the promise, shown: runs are killed and frozen, Redis is flushed, and all is counted
+	@$(BIN)/python -m demo $(if $(FOLDER),--folder $(FOLDER))
 
 test: check
 	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short"
@@ -57,20 +61,22 @@ mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty
 docs: $(VENV)/.run
 	$(BIN)/python -m docs.diagram docs/protocol.md
 	$(BIN)/python -m docs.settings
+	$(BIN)/python -m docs.cost
 
 $(VENV)/.run: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/it." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@echo "Installing what the job runs with into $(VENV), once: about a minute, 170 MB."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements-otel.txt requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-		-r requirements-otel.txt -r requirements-dev.txt
+	@echo "Installing what the tests need into $(VENV), once: some two minutes, 350 MB."
+	@$(PIP) --require-hashes -r requirements-otel.txt -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/.eval: $(VENV)/.test requirements-eval.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-eval.txt
+	@$(PIP) --require-hashes --no-deps -r requirements-eval.txt
 	@touch $@
 
 $(VENV)-mutants/.ready: requirements.txt requirements-dev.txt requirements-mutants.txt
@@ -97,4 +103,4 @@ lock:
 		--no-annotate --no-header --group eval -o requirements-eval.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-mutants $(VENV)-image .recap mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-mutants $(VENV)-image .recap .recap-demo* mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

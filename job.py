@@ -26,6 +26,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 try:
     import structlog
@@ -176,6 +177,12 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
     if command.dry_run and wiring.is_untouched(settings):
         say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
         return Ended(0)
+    if command.prints_layout:
+        layout, indexes = wiring.describe_layout(settings)
+        print(layout, file=sys.stderr)
+        for line in indexes.splitlines():  # alone on stdout, so that > firestore.indexes.json takes it
+            say(line)
+        return Ended(0)
     async with AsyncExitStack() as stack:
         claims = await stack.enter_async_context(terminated.entered(wiring.open_claims(settings)))
         started_at, previews = time.monotonic(), Previews()
@@ -205,7 +212,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                     open_services=open_services,
                     offset=offset,
                     terminated=terminated,
-                    samples=wiring.sample_users,
+                    samples=partial(wiring.sample_users, settings),
                     show_progress=show_progress,
                     since=wiring.served_since(settings),
                 )
@@ -219,6 +226,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 task_index=settings.task_index,
                 task_count=settings.task_count,
                 show_progress=show_progress,
+                counts_ahead=sys.stderr.isatty(),
                 installed_at=wiring.served_since(settings),
             )
             result = await (tick.run_user(command.user) if command.user else tick.run())

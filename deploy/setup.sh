@@ -5,17 +5,21 @@
 #   PROJECT=my-app REGION=europe-west1 REDIS_URL=redis://10.0.0.3:6379/0 OPENAI_API_KEY=… deploy/setup.sh
 #
 # Optional: NETWORK and SUBNET (default), through which Redis is reached; DATABASE ((default)); IMAGE, to skip the build;
-# BUILD_ACCOUNT, where Cloud Build may not use its own; ALERT_CHANNEL, a notification channel's name; WITHOUT_JOB=1, for
-# who runs the job elsewhere: the database's part and the account alone. deploy/settings.env: the job's further settings,
-# one NAME=value a line, each time anew.
+# BUILD_ACCOUNT, where Cloud Build may not use its own; SCHEDULE, in cron's form (each minute); ALERT_CHANNEL, a
+# notification channel's name; WITHOUT_JOB=1, for who runs the job elsewhere: the database's part and the account alone.
+# deploy/settings.env: the job's further settings, one NAME=value a line, each time anew.
+# deploy/firestore.indexes.json: what the app's layout needs; for another layout
+# RECAP_LAYOUT=layout.toml python job.py layout > deploy/firestore.indexes.json
 # Secrets are read from the environment and go in by stdin, so that they stand in no list of processes; once they are
-# stored, REDIS_URL and OPENAI_API_KEY may be left out.
+# stored, REDIS_URL and OPENAI_API_KEY may be left out. No key at all is needed where deploy/settings.env has
+# RECAP_SUMMARIZER=extract, or the OPENAI_BASE_URL of a server that asks for none.
 # It touches no index, field or policy of the app but those that deploy/firestore.indexes.json names.
 set -euo pipefail
 : "${PROJECT:?set PROJECT}" "${REGION:?set REGION}"
 HERE=$(cd "$(dirname "$0")" && pwd)
 NETWORK=${NETWORK:-default} SUBNET=${SUBNET:-default} DATABASE=${DATABASE:-(default)} WITHOUT_JOB=${WITHOUT_JOB:-}
-SETTINGS=${SETTINGS:-$HERE/settings.env}
+SCHEDULE=${SCHEDULE:-* * * * *}
+SETTINGS=${SETTINGS:-$HERE/settings.env} INDEXES=${INDEXES:-$HERE/firestore.indexes.json}
 REPOSITORY="$REGION-docker.pkg.dev/$PROJECT/daily-recap"
 JOB_ACCOUNT="daily-recap@$PROJECT.iam.gserviceaccount.com"
 SCHEDULER_ACCOUNT="daily-recap-scheduler@$PROJECT.iam.gserviceaccount.com"
@@ -68,27 +72,34 @@ for role in roles/datastore.user roles/firebasecloudmessaging.admin; do # docume
     --condition=None
 done
 
-say "the index of the query for users"
+# What the indexes' file names of that kind, one a line, at file descriptor 3: gcloud reads stdin.
+named() { python3 "$HERE/setup_helper.py" named "$1" "$INDEXES" >"$SCRATCH/named"; }
+
+say "the indexes of the queries"
 cloud firestore indexes composite list --database="$DATABASE" --format=json >"$SCRATCH/indexes"
-python3 "$HERE/setup_helper.py" composite "$SCRATCH/indexes" || # it is asked for once: until it is ready, runs say so
-  cloud firestore indexes composite create --database="$DATABASE" --collection-group=users --async \
-    --field-config=field-path=daily_summary_enabled,order=ascending \
-    --field-config=field-path=daily_summary_hour_local,order=ascending \
-    --field-config=field-path=time_zone,order=ascending
+named composite
+while IFS=$'\t' read -r group fields <&3; do
+  python3 "$HERE/setup_helper.py" composite "$SCRATCH/indexes" "$group" "$fields" && continue
+  IFS=';' read -ra configs <<<"$fields" # it is asked for once: until it is ready, runs say so
+  cloud firestore indexes composite create --database="$DATABASE" --collection-group="$group" --async \
+    "${configs[@]/#/--field-config=}"
+done 3<"$SCRATCH/named"
 
-say "the fields that audit, report and the sweep ask for"
-for field in recap_deliveries/date recap_deliveries/state daily_summaries/date; do # gcloud can't: over all users
-  cloud auth print-access-token | python3 "$HERE/setup_helper.py" field "$PROJECT" "$DATABASE" "$field"
+say "the fields that audit, report and the sweep ask for, and one that is too long for an index"
+for kind in field unindexed; do # gcloud can't: over all users
+  named "$kind"
+  while read -r field <&3; do
+    cloud auth print-access-token | python3 "$HERE/setup_helper.py" "$kind" "$PROJECT" "$DATABASE" "$field"
+  done 3<"$SCRATCH/named"
 done
-
-cloud auth print-access-token | python3 "$HERE/setup_helper.py" unindexed "$PROJECT" "$DATABASE" recap_deliveries/told # long
 
 say "what ends by itself: ledgers after 30 days, parts of long days after three"
-for group in recap_deliveries recap_parts; do
+named ttl
+while IFS=/ read -r group field <&3; do
   cloud firestore fields ttls list --collection-group="$group" --database="$DATABASE" --format=json >"$SCRATCH/ttls"
-  python3 "$HERE/setup_helper.py" ttl "$SCRATCH/ttls" ||
-    cloud firestore fields ttls update expire_at --collection-group="$group" --database="$DATABASE" --enable-ttl --async
-done
+  python3 "$HERE/setup_helper.py" ttl "$SCRATCH/ttls" "$field" ||
+    cloud firestore fields ttls update "$field" --collection-group="$group" --database="$DATABASE" --enable-ttl --async
+done 3<"$SCRATCH/named"
 
 if [ -n "$WITHOUT_JOB" ]; then
   say "done: the database and $JOB_ACCOUNT; the job itself is yours to start"
@@ -129,18 +140,25 @@ secret() {
 }
 say "the secrets"
 secret daily-recap-redis-url "${REDIS_URL:-}"
-secret daily-recap-openai-key "${OPENAI_API_KEY:-}"
+without_key=""
+if [ -z "${OPENAI_API_KEY:-}" ] && grep -qsE '^(RECAP_SUMMARIZER=extract|OPENAI_BASE_URL=.+)$' "$SETTINGS" &&
+  ! exists secrets describe daily-recap-openai-key; then
+  without_key='/name: OPENAI_API_KEY$/{N;d;}'
+  say "no key of an LLM: the settings use none"
+else
+  secret daily-recap-openai-key "${OPENAI_API_KEY:-}"
+fi
 
 say "the job"
 sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PROJECT@|$PROJECT|" -e "s|@NETWORK@|$NETWORK|" -e "s|@SUBNET@|$SUBNET|" \
-  -e "s|@DATABASE@|$DATABASE|" -e "s|@JOB_ACCOUNT@|$JOB_ACCOUNT|" "$HERE/cloud-run-job.yaml" |
+  -e "s|@DATABASE@|$DATABASE|" -e "s|@JOB_ACCOUNT@|$JOB_ACCOUNT|" -e "$without_key" "$HERE/cloud-run-job.yaml" |
   python3 "$HERE/setup_helper.py" settings "$SETTINGS" >"$SCRATCH/job.yaml"
 patiently run jobs replace "$SCRATCH/job.yaml" --region="$REGION"
 
 say "the minute hand"
 MINUTE=daily-recap-every-minute
 hand() {
-  patiently scheduler jobs "$1" http "$MINUTE" --location="$REGION" --schedule='* * * * *' --time-zone=Etc/UTC \
+  patiently scheduler jobs "$1" http "$MINUTE" --location="$REGION" --schedule="$SCHEDULE" --time-zone=Etc/UTC \
     --http-method=POST --oauth-service-account-email="$SCHEDULER_ACCOUNT" \
     --uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/daily-recap:run"
 }

@@ -1,6 +1,7 @@
 """What setup.sh asks beside gcloud, with Python's own library alone.
 
-`composite|ttl FILE`: whether it is in what gcloud listed as JSON; exit 0 or 1.
+`named KIND FILE`: what a firestore.indexes.json wants of a kind (composite, field, unindexed, ttl), one a line.
+`composite FILE GROUP FIELDS`, `ttl FILE FIELD`: whether it is in what gcloud listed as JSON; exit 0 or 1.
 `field PROJECT DATABASE GROUP/NAME`, an access token on stdin: the field's index over all collections of that name, by
 the REST API, since gcloud knows no such scope. A field with settings of the app's own is named, and left.
 `unindexed PROJECT DATABASE GROUP/NAME`, an access token on stdin: the field without an index.
@@ -17,29 +18,45 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-WANTED = ["daily_summary_enabled", "daily_summary_hour_local", "time_zone"]
 API = os.environ.get("FIRESTORE_ADMIN_URL", "https://firestore.googleapis.com")
 SCOPE, ORDER = "COLLECTION_GROUP", "ASCENDING"
 SECONDS = 60
 SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 PLACE = re.compile(r"^( *)# @SETTINGS@.*\n", re.MULTILINE)
-EXPIRES = "/fields/expire_at"
 
 
-def composite(indexes: list[dict[str, Any]]) -> int:
-    """Whether the query for users has its index, ready or being built."""
+def places(kind: str, wanted: dict[str, Any]) -> list[str]:
+    """The lines that setup.sh reads: GROUP and its fields as gcloud's flags, or GROUP/NAME."""
+    if kind == "composite":
+        return [f"{one['collectionGroup']}\t{';'.join(_configs(one))}" for one in wanted["indexes"]]
+    kinds = [(_kind(one), f"{one['collectionGroup']}/{one['fieldPath']}") for one in wanted["fieldOverrides"]]
+    return [place for found, place in kinds if found == kind]
+
+
+def _kind(override: dict[str, Any]) -> str:
+    if override.get("ttl"):
+        return "ttl"
+    return "field" if override["indexes"] else "unindexed"
+
+
+def _configs(index: dict[str, Any]) -> list[str]:
+    fields = [one for one in index["fields"] if one["fieldPath"] != "__name__"]
+    return [f"field-path={one['fieldPath']},order={one.get('order', '').lower()}" for one in fields]
+
+
+def composite(indexes: list[dict[str, Any]], group: str, configs: str) -> int:
+    """Whether a query has its index, ready or being built."""
     for index in indexes:
-        fields = [(one["fieldPath"], one.get("order")) for one in index["fields"] if one["fieldPath"] != "__name__"]
-        ours = fields == [(name, "ASCENDING") for name in WANTED]
-        if ours and "/collectionGroups/users/" in index["name"] and index.get("queryScope") == "COLLECTION":
+        of_group = f"/collectionGroups/{group}/" in index["name"] and index.get("queryScope") == "COLLECTION"
+        if of_group and _configs(index) == configs.split(";"):
             return 0
     return 1
 
 
-def ttl(found: list[dict[str, Any]]) -> int:
-    """Whether `expire_at` ends documents."""
-    named = [one for one in found if one["name"].endswith(EXPIRES)]
-    return 0 if any(one.get("ttlConfig", {}).get("state") in ("ACTIVE", "CREATING") for one in named) else 1
+def ttl(found: list[dict[str, Any]], name: str) -> int:
+    """Whether the field ends documents."""
+    policies = [one for one in found if one["name"].endswith(f"/fields/{name}")]
+    return 0 if any(one.get("ttlConfig", {}).get("state") in ("ACTIVE", "CREATING") for one in policies) else 1
 
 
 def field(project: str, database: str, named: str, token: str) -> None:
@@ -104,6 +121,10 @@ def main(kind: str, *given: str) -> int:
             change = field if kind == "field" else unindexed
             change(project, database, named, sys.stdin.read().strip())
             return 0
+        if kind == "named":
+            wanted = json.loads(Path(given[1]).read_text(encoding="utf-8"))
+            print("".join(f"{line}\n" for line in places(given[0], wanted)), end="")
+            return 0
         if kind == "settings":
             print(settings(Path(given[0]), sys.stdin.read()), end="")
             return 0
@@ -111,7 +132,7 @@ def main(kind: str, *given: str) -> int:
         print(f"setup: {kind} {given[-1]}: {cause}", file=sys.stderr)
         return 1
     found = json.loads(Path(given[0]).read_text(encoding="utf-8"))
-    return composite(found) if kind == "composite" else ttl(found)
+    return composite(found, *given[1:]) if kind == "composite" else ttl(found, *given[1:])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
         "FIRESTORE_DATABASE": (Settings.firestore_database, "a named database of the project"),
         "GOOGLE_APPLICATION_CREDENTIALS": ("the platform's own", "a service account's file"),
         "FCM_BASE_URL": (Settings.fcm_base_url, "an http:// loopback address needs no credentials"),
+        "RECAP_LAYOUT": (
+            "that of `docs/documents.md`",
+            "a file that says where the app's documents are, and how their fields are called (`docs/your-app.md`)",
+        ),
         "RECAP_STORE": (Settings.store, "`sqlite`: users in the data folder, on Cloud Run or Kubernetes too"),
         "RECAP_DATA_DIR": (".recap", "everything local; readable for its owner alone"),
         "CLOUD_RUN_TASK_INDEX": ("0", "set by the platform; `JOB_COMPLETION_INDEX` on Kubernetes"),

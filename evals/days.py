@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from notifications.adapters.stores.documents import conversation_from
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.model import Conversation, Recap
 from notifications.recap.material import Material, material
 from notifications.recap.plan import Note, plan
@@ -94,7 +95,8 @@ def load(name: str) -> list[dict[str, Any]]:
 
 
 def _day(doc: Mapping[str, Any]) -> Day:
-    talks = (conversation_from(key, one) for key, one in doc["conversations"].items())
+    layout = read_layout(None)
+    talks = (conversation_from(layout, key, one) for key, one in doc["conversations"].items())
     said = doc.get("sentences", [])
     return Day(
         name=doc["name"],

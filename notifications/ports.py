@@ -107,6 +107,16 @@ class Mended:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldTypes:
+    """How often a field of a collection has which type. `wrong`: times of another type than the layout says."""
+
+    collection: str
+    name: str
+    types: Mapping[str, int]
+    wrong: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an LLM answered to one question. `ended`: why the answer is incomplete; None if it is complete."""
 
@@ -166,7 +176,8 @@ class Claims(Protocol):
 class Store(Protocol):
     """Documents: users, conversations, devices, ledgers. Raises StoreDown.
 
-    `reads` and `writes` count what a store bills; `now` is its own clock, at the cost of a document.
+    `reads` and `writes` count what a store bills; `now` is its own clock, at the cost of a document. `user_path` and
+    `ledger_path` say in a sentence where a document lies, once {uid} and {day} are filled in.
 
     Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left out, and
     those that the candidates exclude; each device's token and fid come once. `addresses`: by channel, what the app set
@@ -180,17 +191,25 @@ class Store(Protocol):
     raise Malformed if the ledger is UNREADABLE, and ItemFault if the store permanently refuses what is to be stored.
 
     `mend` corrects a document that the query can't see, if there is one right answer or a decision; without `write` it
-    only says what it would do. `put` writes one user with devices and conversations in one commit, or raises Malformed;
-    `remove` deletes a user with everything below. Both are for local stores: the app writes its own documents.
+    only says what it would do. `field_types` looks at that many users.
+
+    `put` writes one user with devices and conversations in one commit, or raises Malformed, as `check` does without
+    writing; `remove` deletes a user with everything below. They are for local stores: the app writes its own documents.
     """
 
     reads: int
     writes: int
 
+    @property
+    def user_path(self) -> str: ...
+    @property
+    def ledger_path(self) -> str: ...
+
     async def now(self) -> datetime: ...
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]: ...
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int: ...
     async def user_document(self, uid: str) -> UserDocument | None: ...
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]: ...
     async def devices(self, uid: str) -> tuple[list[Device], int]: ...
@@ -231,8 +250,10 @@ class Store(Protocol):
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> object: ...
+    async def field_types(self, users: int) -> list[FieldTypes]: ...
     async def put(
-        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+        self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None: ...
     async def remove(self, uid: str) -> None: ...
     async def aclose(self) -> None: ...

@@ -50,6 +50,7 @@ class Settings:
     summarizer: str = "auto"
     fallback: str = "extract"
     push_text: str = "recap"  # what a push shows: recap, headline or none
+    layout: Path | None = None  # of the app's documents; None: that of docs/documents.md
     store: str = "auto"  # sqlite: users in the data folder, also on a platform
     fcm_base_url: str = "https://fcm.googleapis.com"
     credentials_file: str | None = None
@@ -137,6 +138,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         push_text=env.choice("RECAP_PUSH_TEXT", ("recap", "headline", "none")) or Settings.push_text,
         summarizer=env.choice("RECAP_SUMMARIZER", ("auto", "extract")) or Settings.summarizer,
         store=env.choice("RECAP_STORE", ("auto", "sqlite")) or Settings.store,
+        layout=Path(env["RECAP_LAYOUT"]) if "RECAP_LAYOUT" in env else None,
         fcm_base_url=env.http_url("FCM_BASE_URL") or Settings.fcm_base_url,
         credentials_file=env.get("GOOGLE_APPLICATION_CREDENTIALS"),
         named_channels=env.names("RECAP_CHANNELS", CHANNELS),

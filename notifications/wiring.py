@@ -46,11 +46,20 @@ def served_since(settings: Settings) -> datetime | None:
     return samples.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
 
 
-def sample_users(now: datetime) -> list[Sample]:
+def sample_users(settings: Settings, now: datetime) -> list[Sample]:
     """Sample users that are due around `now`, with their devices and conversations."""
     from notifications.adapters.local import samples
+    from notifications.adapters.stores import layout
 
-    return samples.samples(now)
+    return samples.samples(layout.read_layout(settings.layout), now)
+
+
+def describe_layout(settings: Settings) -> tuple[str, str]:
+    """The layout in force as a file, and the indexes that it needs, as firestore.indexes.json."""
+    from notifications.adapters.stores import indexes, layout
+
+    used = layout.read_layout(settings.layout)
+    return used.as_toml(), indexes.as_json(used)
 
 
 def heartbeat(settings: Settings) -> Heartbeat | None:
@@ -179,20 +188,23 @@ async def _store(
     settings: Settings, claims: Claims, offset: timedelta, *, can_add_samples: bool, can_send: bool
 ) -> Store:
     """Open Firestore if a project is set, else SQLite in the data folder."""
+    from notifications.adapters.stores import layout as layouts
+
     limits, rules = settings.limits, settings.limits.ledger_rules
+    layout = layouts.read_layout(settings.layout)
     if settings.project is not None:
         from notifications.adapters.stores import firestore
 
         emulator, timeout = settings.firestore_emulator, limits.duration("store_timeout")
-        return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout)
+        return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout, layout)
     from notifications.adapters.local import samples
     from notifications.adapters.local.sqlite import SqliteStore
 
-    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules)
+    store = SqliteStore(settings.data_dir / "recap.sqlite3", rules, layout)
     if can_add_samples and not settings.on_platform and samples.created(settings.data_dir) is None:
-        await samples.fill(store, settings.data_dir, await claims.now() + offset)
+        await samples.fill(store, layout, settings.data_dir, await claims.now() + offset)
     elif offset and can_send:
-        await samples.talk(store, await claims.now() + offset)
+        await samples.talk(store, layout, await claims.now() + offset)
     return store
 
 

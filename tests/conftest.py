@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from notifications.testing import World
     from tests.support.cloud import Cloud
     from tests.support.jobs import Stage
+    from tests.support.layouts import Shape
     from tests.support.servers import RedisServer
     from tests.support.web import FakeFCM, FakeLLM
     from tests.support.worlds import FirestoreWorld, SqliteWorld
@@ -50,6 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: object) -> None:
     """Workers and the controller agree on the shared folder."""
     node.workerinput["testrunuid"] = node.config.stash[RUN]  # type: ignore[attr-defined]
+
+
+# Modules whose tests also run on an app of another shape (tests/support/layouts.py).
+ON_BOTH_SHAPES = {"test_told_once", "test_operators", "test_pages"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module.__name__.rpartition(".")
+    is_ours = module[2] in ON_BOTH_SHAPES and "inspect" not in metafunc.function.__name__  # which is about Redis
+    if "stage" in metafunc.fixturenames and is_ours and module[0].endswith("integration"):
+        metafunc.parametrize("shape", ["default", "other"], indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,26 +100,34 @@ def emulator(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def firestore_world(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreWorld]:
+def shape(request: pytest.FixtureRequest) -> Shape:
+    """The app's: that of docs/documents.md, unless the test asks for "other"."""
+    from tests.support import layouts
+
+    return layouts.OTHER if getattr(request, "param", "") == "other" else layouts.DEFAULT
+
+
+@pytest.fixture
+def firestore_world(emulator: str, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreWorld]:
     from tests.support.worlds import FirestoreWorld
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
-    world = FirestoreWorld(emulator)
+    world = FirestoreWorld(emulator, shape=shape)
     yield world
     world.close()
 
 
 @pytest.fixture
-def sqlite_world(tmp_path: Path) -> Iterator[SqliteWorld]:
+def sqlite_world(tmp_path: Path, shape: Shape) -> Iterator[SqliteWorld]:
     from tests.support.worlds import SqliteWorld
 
-    world = SqliteWorld(tmp_path / "data")
+    world = SqliteWorld(tmp_path / "data", shape)
     yield world
     world.close()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])
-def world(request: pytest.FixtureRequest) -> World:
+def world(request: pytest.FixtureRequest, shape: Shape) -> World:
     """Each store in turn."""
     found: World = request.getfixturevalue(f"{request.param}_world")
     return found

@@ -3,80 +3,104 @@
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
+from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
-from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays
-from notifications.domain.schedule import ONE_DAY
+from notifications.commands.user_days import OPEN_STATES, UNKNOWN, Costs, DayQuery, UserDay, UserDays, queries, slot_of
 from notifications.domain.text import printable
 
 MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
-WRONG = (
-    *("missed", "dead", "gave_up", "unserved", "unfinished", "unreadable", "invisible"),
-    *("duplicate_pushes", "duplicate_summaries"),
-)
-LISTED = (*WRONG, "waiting", UNKNOWN)  # kinds whose uids are printed
-RESENDS = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
-NEXT = {
-    **dict.fromkeys(("missed", "dead"), f"python job.py why UID {{day}} says why; {RESENDS}"),
-    "gave_up": f"the recap is stored, and at least one device did not get it; {RESENDS}",
-    "unserved": f"no run came in time: check the scheduler; {RESENDS}",
-    "unfinished": "the next runs end what a run left open; a resend that was stopped is ended by "
-    "python job.py resend --date {day} --where unfinished; python job.py why UID {day} says which it is",
-    "unreadable": "written by another version, or by hand: correct or delete users/UID/recap_deliveries/{day}",
-    "invisible": "the query can't see them: python job.py doctor --fix, or write their documents again",
-    "duplicate_pushes": "FCM's answer was lost, or a run froze: docs/guarantees.md says which; nothing to do",
-    "duplicate_summaries": "another writer stored a second one; the app decides which it shows",
-}
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+NEXT, NOTES, WORDS = TABLES["next"], TABLES["notes"], TABLES["words"]
+WRONG = tuple(NEXT)
+NOT_WELL = ("waiting", "held", "no_devices", *NOTES)  # nothing to do at once, but not all is well
+LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
+RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 
 
 @dataclass(slots=True)
 class Account:
     """Counts by kind, the first uids of each, and what the recaps cost."""
 
+    day: date
     counts: Counter[str] = field(default_factory=Counter)
     uids: dict[str, list[str]] = field(default_factory=dict)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)  # of those that are open
+    oldest: datetime | None = None  # slot of those that wait
+    free_at: datetime | None = None  # when the last of those that are held is free
     costs: Costs = field(default_factory=Costs)
 
     def add(self, row: UserDay) -> None:
-        if row.ledger is not None:
-            self.costs.add(row.ledger)
+        self.costs.add(row)
         for kind in row.kinds:
             self.counts[kind] += 1
             shown = self.uids.setdefault(kind, [])
             if len(shown) < UIDS_SHOWN:
                 shown.append(row.uid)
+        slot = slot_of(row.listed, self.day)
+        if row.state not in OPEN_STATES or slot is None:
+            return
+        self.reasons.setdefault(row.state, Counter())[row.reason] += 1
+        if row.state == "held":
+            self.free_at = max(filter(None, (self.free_at, row.until)), default=None)
+        else:
+            self.oldest = min(slot.at, self.oldest or slot.at)
 
     @property
     def is_wrong(self) -> bool:
         """Whether a person should look."""
         return any(self.counts[kind] for kind in WRONG)
 
+    def why_open(self, kind: str, now: datetime) -> str:
+        """Why the days of this kind are open, and since or until when; in brackets, empty for any other kind."""
+        more = f"free at {self.free_at:%H:%M} UTC" if kind == "held" and self.free_at else ""
+        if kind != "held" and self.oldest is not None:
+            more = f"oldest {round((now - self.oldest).total_seconds() / 60)} min"
+        return bracketed(self.reasons[kind], more) if kind in self.reasons else ""
+
+    def verdict(self, now: datetime) -> str:
+        """`all well` only where nothing is open, was an extract for a fault, lost a device, or may be a repeat."""
+        if self.is_wrong:
+            return "something is wrong"
+        parts = [f"{self.counts[kind]:,} {WORDS.get(kind, kind)}{self.why_open(kind, now)}" for kind in NOT_WELL]
+        parts = [part for kind, part in zip(NOT_WELL, parts, strict=True) if self.counts[kind]]
+        if faults := Counter({reason: count for reason, count in self.costs.extract_reasons.items() if reason}):
+            parts.append(several(faults.total(), "extract") + bracketed(faults))
+        return f"not all well: {', '.join(parts)}" if parts else "all well"
+
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
-    """Audit a date, by default yesterday in UTC. Returns 1 if something is wrong. As JSON: users, then the counts."""
-    now = await context.claims.now() + context.offset
-    which = day or now.date() - ONE_DAY
+    """Audit a date, by default yesterday in UTC; on a terminal also today so far. Returns 1 if something is wrong.
+
+    As JSON: users, then the counts.
+    """
+    wrong = False
     async with context.open_services() as services:
-        days = UserDays(services.store, DayQuery(which, now, services.limits.rules, context.since))
-        account = await _account(days, _say_row if as_json else None)
-    if as_json:
-        say(json.dumps(_totals(which, account, days.documents_read)))
-    else:
-        _say_account(which, account, days.documents_read)
-    return 1 if account.is_wrong else 0
+        for query in await queries(day, context, services, today=sys.stdout.isatty() and not as_json):
+            days = UserDays(services, query)
+            account = await _account(days, query.day, _say_row if as_json else None)
+            if as_json:
+                say(json.dumps(_totals(query.day, account, days.documents_read)))
+            else:
+                _say_account(query, account, days.documents_read, services.store.ledger_path)
+            wrong = wrong or account.is_wrong
+    return 1 if wrong else 0
 
 
-async def _account(days: UserDays, say_row: Callable[[UserDay], None] | None) -> Account:
+async def _account(days: UserDays, day: date, say_row: Callable[[UserDay], None] | None) -> Account:
     """The sums of a date; `say_row` is called with each row that is counted."""
-    account = Account()
+    account = Account(day)
     async with aclosing(days.rows()) as rows:
         async for row in rows:
             account.add(row)
@@ -89,7 +113,9 @@ def _say_row(row: UserDay) -> None:
     facts: dict[str, Any] = {"uid": row.uid, "kinds": row.kinds}
     if row.ledger is not None:
         facts |= {"outcome": row.ledger.outcome, "reason": row.ledger.reason, "source": row.ledger.source}
-        facts |= {"unverified": row.ledger.verified is False}
+        facts |= {"extract_reason": row.ledger.extract_reason, "unverified": row.ledger.verified is False}
+    if row.state in OPEN_STATES:
+        facts |= {"reason": row.reason, "until": row.until.isoformat() if row.until else ""}
     say(json.dumps({name: value for name, value in facts.items() if value}))
 
 
@@ -101,27 +127,26 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
         "sources": account.costs.sources,
         "tokens": account.costs.tokens,
         "usd": round(account.costs.usd, 6),
+        "lost_tokens": account.costs.lost_tokens,
+        "lost_usd": round(account.costs.lost_usd, 6),
         "without_a_price": account.costs.unpriced,
         "unverified": account.costs.unverified,
     }
 
 
-def _say_account(day: date, account: Account, read: int) -> None:
+def _say_account(query: DayQuery, account: Account, read: int, path: str) -> None:
+    day = f"{query.day}{' so far' if query.day >= query.now.date() else ''}"
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
         uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
-        table.row(kind, f"{count:,}", first_of(uids, count) if uids else "")
-    if account.costs.sources:
-        words = {
-            "llm": f"{account.costs.sources['llm']} by the LLM",
-            "extract": several(account.costs.sources["extract"], "extract"),
-        }
-        by = ", ".join(word for source, word in words.items() if account.costs.sources[source])
-        unknown = f" ({account.costs.unpriced} without a known price)" if account.costs.unpriced else ""
-        unverified = f"; {account.costs.unverified} without a second look" if account.costs.unverified else ""
-        say_wrapped(f"{day}: {by}{unverified}; {account.costs.tokens} tokens, {account.costs.usd:.4f} USD{unknown}.")
-    for kind in WRONG:
-        if account.counts[kind]:
-            say_wrapped(f"next, {kind}: {NEXT[kind].format(day=day, kind=kind)}.", "    ", "")
-    verdict = "something is wrong" if account.is_wrong else "all well"
-    say_wrapped(f"{day}: {verdict}; {read} documents read.")
+        why = account.why_open(kind, query.now).strip(" ()")
+        table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count) if uids else ''}")
+    if account.costs.in_words:
+        say_wrapped(f"{day}: {account.costs.in_words}.")
+    for kind in filter(account.counts.get, (*WRONG, *NOTES)):
+        resend = RESEND.format(day=query.day, kind=kind)
+        ledger = path.format(uid="UID", day=query.day)
+        what = (NEXT | NOTES)[kind].format(day=query.day, resend=resend, ledger=ledger)
+        head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {account.counts[kind]:,}"
+        say_wrapped(f"{head}: {what}.", "    ", "")
+    say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")

@@ -23,7 +23,8 @@ from notifications.settings import Settings
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-TAKES_NOW = (None, "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
+STATES = ("waiting", "held", "unreached", "sent", "no_devices", "skipped", *RESENDABLE, "unreadable")  # of a day
+TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +42,7 @@ def _help(example: str, codes: str) -> dict[str, Any]:
 def _uid(text: str) -> str:
     """A user's document id: anything else must not become a path."""
     if not is_document_id(text):
-        raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a document in users/.")
+        raise UsageFault(f"{printable(text, 60)!r} is no uid; it is the id of a user's document.")
     return text
 
 
@@ -89,11 +90,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _kinds(text: str) -> frozenset[str]:
+def _kinds(text: str, known: Sequence[str] = RESENDABLE) -> frozenset[str]:
     kinds = frozenset(text.split(","))
-    if unknown := sorted(kinds - frozenset(RESENDABLE)):
-        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(RESENDABLE)}.")
+    if unknown := sorted(kinds - frozenset(known)):
+        raise UsageFault(f"--where {printable(unknown[0], 60)!r} is none of {', '.join(known)}.")
     return kinds
+
+
+def _states(text: str) -> frozenset[str]:
+    return _kinds(text, STATES)
 
 
 def _path(text: str) -> Path:
@@ -135,12 +140,14 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)
     inspect.add_argument("--keys", **SWITCH, help="every key of this job, with its value and TTL")
+    inspect.add_argument("--where", metavar="KINDS", type=_states, help=f"by reason, any of {','.join(STATES)}")
+    inspect.add_argument("--all", **SWITCH, help="not only a screen")
     inspect.add_argument("--json", **SWITCH)
     audit = command("one date's accounts", "audit --date 2026-11-25", "0 all well, 1 something is wrong")
-    audit.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    audit.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     audit.add_argument("--json", **SWITCH, help="one object a line for each user, then the sums")
     report = command("one date as a page to look at", "report --date 2026-11-25 -o report.html", "0")
-    report.add_argument("--date", help="unset: yesterday's, in UTC", **DATE)
+    report.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     report.add_argument("-o", dest="output", metavar="FILE", type=_path, help="unset: report-DATE.html; - is stdout")
     resend = command(
         "push a recap again, or make a missed one; with --where for many",
@@ -163,8 +170,13 @@ def parser() -> argparse.ArgumentParser:
     importing.add_argument(
         "file", metavar="FILE.jsonl", type=_path, help="one user a line, as in docs/documents.md; - is stdin"
     )
+    importing.add_argument("--dry-run", dest="no_write", **SWITCH, help="check each line, write nothing")
     samples = command("put sample users in, due now", "samples --remove", "0")
     samples.add_argument("--remove", **SWITCH, help="take them out, with all that was made for them")
+    layout = command("the layout of the app's documents, and the indexes for it", "layout --check", "0, 1 it is wrong")
+    layout.add_argument(
+        "--check", **SWITCH, help="read ten users, and count the types of each field; no value is shown"
+    )
     return top
 
 
@@ -180,6 +192,7 @@ class Command:
     can_send: bool = True
     is_local_only: bool = False  # it writes what an app otherwise writes
     can_add_samples: bool = True  # to a new data folder
+    prints_layout: bool = False  # it opens nothing
 
     @property
     def is_scheduled_tick(self) -> bool:
@@ -209,6 +222,7 @@ def parse(arguments: Sequence[str]) -> Command:
         operation=_operation(args),
         can_send=not no_write and args.command in (None, "resend"),
         is_local_only=args.command in ("import", "samples"),
+        prints_layout=args.command == "layout" and not args.check,
         can_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
     )
 
@@ -247,9 +261,15 @@ def _operation(args: argparse.Namespace) -> Operation | None:
 
             return partial(preview, args.uid, args.date)
         case "inspect":
-            from notifications.commands.inspect import inspect, inspect_keys
+            from notifications.commands.inspect import inspect, inspect_keys, inspect_where
 
-            return partial(inspect_keys if args.keys else inspect, args.only_user, args.date, as_json=args.json)
+            if args.where and (args.keys or args.only_user):
+                raise UsageFault("inspect --where is about all users of a date; it takes neither --user nor --keys.")
+            if args.where:
+                return partial(inspect_where, args.where, args.date, as_json=args.json, whole=args.all)
+            if args.keys:
+                return partial(inspect_keys, args.only_user, args.date, as_json=args.json)
+            return partial(inspect, args.only_user, args.date, as_json=args.json, whole=args.all)
         case "audit":
             from notifications.commands.audit import audit
 
@@ -265,11 +285,15 @@ def _operation(args: argparse.Namespace) -> Operation | None:
         case "import":
             from notifications.commands.import_users import import_users
 
-            return partial(import_users, args.file)
+            return partial(import_users, args.file, write=not args.no_write)
         case "samples":
             from notifications.commands.import_users import samples
 
             return partial(samples, remove=args.remove)
+        case "layout":
+            from notifications.commands.check_layout import check_layout
+
+            return check_layout
     if not args.dry_run:
         return None
     from notifications.commands.dry_run import dry_run

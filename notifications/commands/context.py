@@ -52,7 +52,7 @@ async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
     """A user that the job can serve. Raises UsageFault if there is none, or its document is flawed."""
     listed = await store.user_document(uid)
     if listed is None or listed.user is None:
-        raise UsageFault(listed.flaw if listed else f"users/{uid} does not exist; check the uid.")
+        raise UsageFault(listed.flaw if listed else f"{store.user_path.format(uid=uid)} does not exist; check the uid.")
     return listed, listed.user
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.terminal import say, say_wrapped, several
+from notifications.domain.claim import since_key
 from notifications.domain.errors import RecapError
-from notifications.domain.schedule import tzdata_version, zone_names
-from notifications.domain.shards import Range
+from notifications.domain.schedule import cohorts_between, tzdata_version, zone_names
+from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
 from notifications.run.state import Services
-from notifications.run.tick import SHUTDOWN_WARNING_DAYS, days_left
+from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_left
 
 UIDS_SHOWN = 20
 MAX_SHOWN = 1_000  # characters of a field's value
@@ -42,7 +44,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     """Print one line per check. Returns 1 if there is something to do."""
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
-    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC")
+    [since] = await context.claims.read([since_key(context.claims.environment)])
+    knows = (
+        f"; it remembers since {datetime.fromtimestamp(since.until / 1000, UTC):%Y-%m-%d %H:%M}" if since.until else ""
+    )
+    say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC{knows}")
     async with context.open_services() as services:
         store = services.store
         ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))
@@ -50,11 +56,14 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
         ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
         now = await context.claims.now()
-        ok.append(await _try_llm("the LLM", services.summarizer, now))
+        ok.append(await _try_llm("the LLM", services.summarizer, now, services.limits.user_deadline_seconds))
         if services.verifier is not services.summarizer and services.verifier is not None:
-            ok.append(await _try_llm("the second look's LLM", services.verifier, now))
+            ok.append(
+                await _try_llm("the second look's LLM", services.verifier, now, services.limits.user_deadline_seconds)
+            )
         for channel in services.channels:
-            ok.append(await _checked(f"push{channel.aside}", channel.check()))
+            ok.append(await _checked("push", channel.check(), channel.aside.strip(" ()")))
+        say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
 
 
@@ -63,26 +72,43 @@ def _bad(name: str, sentence: str) -> bool:
     return False
 
 
-async def _checked(name: str, check: Awaitable[str]) -> bool:
-    """Print the check's sentence; an empty one means that all is well."""
+async def _idle_cost(services: Services) -> str:
+    """What an hour of starts each minute costs while nobody is due."""
+    limits, now = services.limits, await services.claims.now()
+    keys = 2 + sum(
+        len(shards_of(cohort, services.claims.environment, limits.shards))
+        for cohort in cohorts_between(now - SHARD_HISTORY, now)
+    )
+    reads = 2 * 3600 / limits.sweep_seconds  # the clock and the open ledgers, at each sweep
+    return (
+        f"an idle hour: 60 starts, about {60 * (keys + 1):,} Redis commands in 120 round trips, "
+        f"{reads:.0f} documents read; no LLM call, no push."
+    )
+
+
+async def _checked(name: str, check: Awaitable[str], aside: str = "") -> bool:
+    """Print the check's sentence; an empty one means that all is well. `aside`: what stands in for the service."""
     try:
         sentence = await check
     except RecapError as trouble:
         sentence = str(trouble)
     if sentence:
         return _bad(name, sentence)
-    say(f"ok    {name}")
+    say(f"none  {name}: {aside.removeprefix('none: ')}" if aside else f"ok    {name}")
     return True
 
 
-async def _try_llm(name: str, llm: Summarizer | None, now: datetime) -> bool:
+async def _try_llm(name: str, llm: Summarizer | None, now: datetime, max_seconds: float) -> bool:
     """Try the LLM on a small recap, and print until when its provider offers the model."""
     if llm is None:
-        say("ok    the LLM: none; recaps are extracts")
+        say("none  the LLM: recaps are extracts")
         return True
+    started_at = time.monotonic()
     tried = await llm.check()
     if tried.trouble:
         return _bad(name, tried.trouble)
+    if time.monotonic() - started_at > max_seconds:
+        return _bad(name, f"{tried.found}: too slow for RECAP_USER_DEADLINE_SECONDS ({max_seconds:g}).")
     day = await llm.last_day()
     if day is None:
         say(f"ok    {name}: {tried.found}")
@@ -119,7 +145,7 @@ async def _check_users(store: Store, fix: Fix | None) -> str:
                     say_wrapped(listed.flaw, "      ")
                 continue
             mended = await store.mend(listed.uid, fix.decided, write=fix.write)
-            _say_changes(listed, mended, write=fix.write)
+            _say_changes(store.user_path, listed, mended, write=fix.write)
             changed += bool(mended.changes)
             seen += bool(mended.changes) and not mended.undecided
             for kind in mended.undecided:
@@ -142,10 +168,11 @@ def _summary(fix: Fix | None, flawed: int, changed: int, left: int) -> str:
     return f"{changed} of {flawed} would be corrected by doctor --fix.{f' {rest}' if left else ''}"
 
 
-def _say_changes(listed: UserDocument, mended: Mended, *, write: bool) -> None:
+def _say_changes(user_path: str, listed: UserDocument, mended: Mended, *, write: bool) -> None:
     if mended.changes:
         words = ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in mended.changes.items())
-        say_wrapped(f"users/{listed.uid}: {'' if write else 'would be corrected: '}{words}", "      ")
+        path = user_path.format(uid=listed.uid)
+        say_wrapped(f"{path}: {'' if write else 'would be corrected: '}{words}", "      ")
     elif not mended.undecided:
         say_wrapped(f"{listed.flaw} It can't be corrected.", "      ")
 

@@ -41,7 +41,7 @@ async def _served(services: Services, now: datetime, uid: str | None) -> AsyncGe
     if uid is not None:
         _, user = await usable_user(services.store, uid)
         if not user.enabled:
-            raise UsageFault(f"users/{uid} is switched off; nothing is sent to them.")
+            raise UsageFault(f"{uid} is switched off; nothing is sent to them.")
         yield user, latest_slot(user.zone, user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):

@@ -48,28 +48,32 @@ class _Progress:
     imported: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     stopped_at: int = 0
+    size: int = 0  # of the file in bytes; 0 if it is not known
+    read: int = 0  # bytes of its lines
+    write: bool = True
 
 
-async def import_users(path: Path, context: Context) -> int:
-    """Import each line. Returns 1 if one was refused: the others are stored, and the file may be imported again."""
+async def import_users(path: Path, context: Context, *, write: bool = True) -> int:
+    """Import each line; without `write` only check it. Returns 1 if one was refused: the others are stored."""
     lines = _lines(path)
     first = await _next_line(lines)
     if first is None:
         raise UsageFault(f"{path} has no line; write one user a line, as docs/documents.md shows.")
-    progress = _Progress()
+    progress = _Progress(size=path.stat().st_size if path.is_file() else 0, write=write)
     async with context.open_services() as services:
         try:
             await _import_lines(context, services.store, first, lines, progress)
         finally:  # even after an error the imported users are served
-            await reopen(context, services, progress.imported)
+            await reopen(context, services, progress.imported if write else ())
     imported, refused = len(progress.imported), progress.refused
     if refused > MAX_SENTENCES:
         say_wrapped(f"and {refused - MAX_SENTENCES} more", "    ", "  ")
     more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
-    say_wrapped(f"{several(imported, 'user')} imported{more}.")
+    how = "imported" if write else "would be imported"
+    say_wrapped(f"{several(imported, 'user')} {how}{more}.")
     if progress.stopped_at:
         say_wrapped(f"Stopped after line {progress.stopped_at:,}; the same file may be imported again.")
-    elif imported:
+    elif imported and write:
         say_wrapped(NEXT)
     return 1 if refused or progress.stopped_at else 0
 
@@ -81,7 +85,13 @@ async def _import_lines(
     while line is not None:
         number, text = line
         try:
-            progress.imported[await _import_line(store, number, text, progress.imported)] = number
+            progress.read += len(text or b"")
+            uid, *documents = _parsed_line(number, text, progress.imported)
+            if progress.write:
+                await store.put(uid, *documents)
+            else:
+                store.check(uid, *documents)
+            progress.imported[uid] = number
         except Malformed as flaw:
             progress.refused += 1
             if progress.refused <= MAX_SENTENCES:
@@ -91,7 +101,8 @@ async def _import_lines(
             return
         if time.monotonic() - printed >= PROGRESS_EVERY_SECONDS:
             printed = time.monotonic()
-            say(f"  {several(len(progress.imported), 'user')} so far, line {number:,}")
+            share = f", {100 * progress.read // progress.size} %" if progress.size else ""
+            say(f"  {several(len(progress.imported), 'user')} so far, line {number:,}{share}")
         line = await _next_line(lines)
 
 
@@ -127,8 +138,8 @@ def _lines(path: Path) -> Iterator[Line]:
         raise UsageFault(f"{path} can't be read ({cause.strerror}); check its name.") from cause
 
 
-async def _import_line(store: Store, number: int, text: bytes | None, imported: dict[str, int]) -> str:
-    """Store the user of one line. Raises Malformed."""
+def _parsed_line(number: int, text: bytes | None, imported: dict[str, int]) -> tuple[Any, ...]:
+    """The uid of one line, the user, the devices and the conversations. Raises Malformed."""
     if text is None:
         raise Malformed(f"it is longer than {MAX_LINE // 1_000_000} MB; one user's line is never as long.")
     fields = _object(text)
@@ -148,8 +159,7 @@ async def _import_line(store: Store, number: int, text: bytes | None, imported: 
             raise Malformed(f"{name} is not a map; docs/documents.md shows one.")
     if len(collections[1]) >= MANY:
         say(f"  line {number}: {several(len(collections[1]), 'conversation')}")
-    await store.put(uid, user, *collections)
-    return uid
+    return uid, user, *collections
 
 
 def _object(line: bytes) -> dict[str, Any]:

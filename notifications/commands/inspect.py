@@ -10,30 +10,71 @@ from functools import partial
 from typing import Any
 
 from notifications.commands.context import Context, rows_of
-from notifications.commands.terminal import Table, say, several
+from notifications.commands.reasons import in_words
+from notifications.commands.terminal import ANY_LENGTH, Table, say, say_wrapped, screen_lines, several
+from notifications.commands.user_days import UserDays, queries, slot_of
 from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, ScannedKey, Store
 
 DAYS_BACK = 30
+AROUND = 3  # lines of a screen that are left for what comes after the rows
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
-async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """Print each claim with its ledger, and ledgers without a claim; without a user or date, only open ledgers."""
-    claims = context.claims
-    count = 0
+async def inspect(uid: str | None, day: date | None, context: Context, *, as_json: bool, whole: bool) -> int:
+    """Print each claim with its ledger, and ledgers without a claim; without a user or date, only open ledgers.
+
+    Newest first. Unless `whole`, a person gets no more than a screen; JSON has all.
+    """
     table = Table(("USER", 24), ("DATE", 10), ("CLAIM", 8), ("LEDGER", 10), last="MORE")
-    async with context.open_services() as services, aclosing(_rows(services.store, claims, uid, day)) as rows:
-        async for row in rows:
-            count += 1
+    room = ANY_LENGTH if whole or as_json else screen_lines() - AROUND
+    async with context.open_services() as services:
+        now = await context.claims.now()
+        found = await _found(services.store, context.claims, uid, day, now)
+        for number, key in enumerate(found):
+            if table.lines >= room:
+                say(f"and {len(found) - number:,} more; --all prints them, --where waiting,held,dead groups users.")
+                break
+            row = await _row(services.store, key, now)
             if as_json:
                 say(json.dumps(row))
             else:
                 table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
     if not as_json:
-        say(f"{several(count, 'day')}.")
+        say(f"{several(len(found), 'day')}.")
+    return 0
+
+
+async def inspect_where(
+    states: frozenset[str], day: date | None, context: Context, *, as_json: bool, whole: bool
+) -> int:
+    """Users by the state of their day and its reason, those with the newest slot first."""
+    groups: dict[tuple[date, str, str], list[tuple[datetime, str]]] = {}
+    async with context.open_services() as services:
+        for query in await queries(day, context, services, today=True):
+            async with aclosing(UserDays(services, query).rows()) as rows:
+                async for row in rows:
+                    if row.state is not None and row.state in states:
+                        ledger, slot = row.ledger, slot_of(row.listed, query.day)
+                        reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
+                        users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
+                        users.append((slot.at if slot else query.now, row.uid))
+    room = ANY_LENGTH if whole else max(1, (screen_lines() - AROUND) // max(1, len(groups)) - 2)
+    for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
+        newest = sorted(users, key=lambda user: (-user[0].timestamp(), user[1]))
+        if as_json:
+            facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid in newest]}
+            say(json.dumps(facts))
+            continue
+        say(f"{which} {state}{f', {reason}' if reason else ''}: {len(users):,}")
+        for at, uid in newest[:room]:
+            say_wrapped(f"{uid} (due {at:%H:%M} UTC)", "    ", "  ")
+        if len(users) > room:
+            say(f"  and {len(users) - room:,} more; --all prints them")
+    if not as_json:
+        say(f"{several(sum(map(len, groups.values())), 'user')}.")
     return 0
 
 
@@ -60,17 +101,14 @@ def claims_of(uid: str | None, day: date | None) -> str:
     return f"{USER_PREFIX}{_escaped(uid) if uid else '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
 
 
-async def _rows(store: Store, claims: Claims, uid: str | None, day: date | None) -> AsyncGenerator[dict[str, Any]]:
-    now = await claims.now()
-    seen: set[tuple[str, str]] = set()
-    async for found in claims.scan(claims_of(uid, day)):
-        row = await _row(store, found, now)
-        seen.add((row["uid"], row["date"]))
-        yield row
+async def _found(store: Store, claims: Claims, uid: str | None, day: date | None, now: datetime) -> list[ScannedKey]:
+    """Each claim, and one that is absent for each ledger without a claim; the newest date first."""
+    found = {key.key: key async for key in claims.scan(claims_of(uid, day))}
     async for owner, ledger in _ledgers(store, uid, day, now):
-        if (owner, ledger.date.isoformat()) not in seen:
-            forgotten = ScannedKey(user_key(owner, ledger.date), Record(ClaimState.ABSENT), None)
-            yield await _row(store, forgotten, now)
+        key = user_key(owner, ledger.date)
+        found.setdefault(key, ScannedKey(key, Record(ClaimState.ABSENT), None))
+    by_user = sorted(found.values(), key=lambda key: key.key)
+    return sorted(by_user, key=lambda key: split_user_key(key.key)[1], reverse=True)
 
 
 async def _ledgers(

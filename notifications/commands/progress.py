@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC
 from typing import NamedTuple
 
-from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped
+from notifications.commands.reasons import bracketed
+from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped, several
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
+from notifications.domain.money import MICROS
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
 from notifications.run.outcome import Outcome, Progress
@@ -18,7 +21,7 @@ from notifications.run.state import RunResult
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
-FORM = "{n_fmt} of {total_fmt} due so far done{postfix}, {rate_noinv_fmt}, {remaining} left"
+FORM = "{elapsed}  {n_fmt} of {total_fmt} done{postfix}, {rate_noinv_fmt}, {remaining} to go"
 
 
 @asynccontextmanager
@@ -47,14 +50,20 @@ async def _draw(error: SafeStream, out: SafeStream, progress: Callable[[], Progr
 
     tqdm.monitor_interval = 0  # don't start a monitoring thread
     bar = tqdm(
-        total=0, initial=progress().done, file=error.bare, ncols=COLUMNS - 1, bar_format=FORM, unit="", leave=False
+        total=progress().due,
+        initial=progress().done,
+        file=error.bare,
+        ncols=COLUMNS - 1,
+        bar_format=FORM,
+        unit="",
+        leave=False,
     )
     error.around_write = out.around_write = above
     try:
         while True:
             now = progress()
             bar.total = now.due
-            bar.set_postfix_str(f"{now.in_flight} in flight, {now.waiting} waiting", refresh=False)
+            bar.set_postfix_str(f"{now.left} left, {now.waiting} waiting", refresh=False)
             bar.update(now.done - bar.n)
             bar.refresh()
             await asyncio.sleep(DRAWN_EVERY_SECONDS)
@@ -82,7 +91,13 @@ class Previews:
         self._pushes = 0
 
 
-WORDS = {Outcome.DONE_BEFORE: "already done", Outcome.GAVE_UP: "given up", Outcome.LOST: "lost to another run"}
+WORDS = {
+    Outcome.NO_DEVICES: "without a device",
+    Outcome.DONE_BEFORE: "already done",
+    Outcome.GAVE_UP: "given up",
+    Outcome.LOST: "lost to another run",
+    Outcome.STOPPED: "not begun",
+}
 
 
 class Ended(NamedTuple):
@@ -130,10 +145,34 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     at = f"{result.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     lines = []
     if result.unserved:
-        lines.append(f"{at}: {result.unserved} slots were not served; audit --date lists who was due.")
+        were = "slots were" if result.unserved > 1 else "slot was"
+        lines.append(f"{at}: {result.unserved:,} {were} not served; audit --date lists who was due.")
     if result.idle:
-        return [*lines, f"{at}: nothing to do; everyone who is due has had their recap, or waits for a retry."]
+        still = "everyone who is due has had their recap"
+        if result.next_at is not None:
+            still = f"users wait for a retry, or another run serves them, until {result.next_at:%H:%M} at the earliest"
+        return [*lines, f"{at}: nothing to do; {still}."]
     counts = result.counts
-    figures = ((counts.outcomes[outcome], WORDS.get(outcome, outcome.value)) for outcome in Outcome)
-    outcomes = ", ".join(f"{figure} {word}" for figure, word in figures if figure) or "no user was due"
-    return [*lines, f"{at}: {outcomes}; {counts.pushes} pushes, {result.llm_calls} LLM calls, {seconds:.1f} s."]
+    parts = [
+        f"{counts.outcomes[outcome]:,} {_ended(outcome, result)}" for outcome in Outcome if counts.outcomes[outcome]
+    ]
+    if counts.unreached:
+        parts.append(f"{counts.unreached:,} not reached")
+    if counts.extracts:
+        parts.append(several(counts.extracts, "extract") + bracketed(counts.extract_reasons))
+    usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
+    work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
+    return [*lines, f"{at}: {', '.join(parts) or 'no user was due'}; {work}."]
+
+
+def _ended(outcome: Outcome, result: RunResult) -> str:
+    """The word for an ending; of who waits or is held also why and since when, or until when."""
+    counts, word, more = result.counts, WORDS.get(outcome, outcome.value), ""
+    if outcome is Outcome.WAITING and outcome in counts.since:
+        more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
+    elif outcome is Outcome.HELD and counts.free_at is not None:
+        more = f"free at {counts.free_at:%H:%M}"
+    if outcome is Outcome.STOPPED:
+        return word
+    reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
+    return word + bracketed(reasons, more)

@@ -12,19 +12,20 @@ from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 
+from notifications.commands.audit import Account
 from notifications.commands.context import RESENDABLE, Context
+from notifications.commands.reasons import in_words
 from notifications.commands.terminal import say_wrapped, several
-from notifications.commands.user_days import UNKNOWN, Costs, DayQuery, UserDay, UserDays, slot_of
+from notifications.commands.user_days import OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import DayState
-from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
 LATE_MINUTES = (1, 5, 15, 30, 60, 120)  # minutes after the slot; later pushes share a last column
 LLM_SECONDS = (1, 2, 5, 10, 20, 60)
-WAITING = ("waiting", "unfinished", "sending", "pending")
+WAITING = (*OPEN_STATES, "unfinished", "sending", "pending")
 LOST = ("missed", "dead", "gave_up", "unserved", "unreadable", "invisible")
-KINDS = ("sent", "extract", "skipped", "waiting", "lost")  # the rows of the heat map's legend
+KINDS = ("sent", "extract", "no_devices", "skipped", "waiting", "lost")  # the rows of the heat map's legend
 MAX_PEOPLE = 200  # users that are listed by uid; the others are only counted
 
 
@@ -33,6 +34,7 @@ class Figures:
     """Only counts, so that memory is constant for any number of users."""
 
     day: date
+    account: Account  # what `audit` says of it
     due: int = 0
     invisible: int = 0  # users that the query can't see, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
@@ -42,13 +44,13 @@ class Figures:
     latency: Counter[int] = field(default_factory=Counter)  # recaps by index in LLM_SECONDS
     failed_at: Counter[int] = field(default_factory=Counter)  # days with a failure or a retry, by hour in UTC
     reasons: Counter[str] = field(default_factory=Counter)  # failures by reason
-    costs: Costs = field(default_factory=Costs)
     devices: Counter[str] = field(default_factory=Counter)  # devices by FCM's answer
     retried: int = 0
     people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
 
     def add(self, row: UserDay) -> None:
+        self.account.add(row)
         kind = kind_of(row)
         invisible = row.listed.user is None
         self.invisible += invisible
@@ -69,10 +71,9 @@ class Figures:
         entry = row.ledger
         if entry is None:
             return
-        if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.outcome != "legacy":
+        if slot is not None and entry.sent_at is not None and entry.seq == 1 and entry.ending == "sent":
             minutes = (entry.sent_at - slot.at).total_seconds() / 60
             self.late[bisect_left(LATE_MINUTES, minutes)] += 1
-        self.costs.add(entry)
         self.devices.update(entry.devices.values())
         if entry.source and entry.llm_seconds is not None:
             self.latency[bisect_left(LLM_SECONDS, entry.llm_seconds)] += 1
@@ -100,8 +101,8 @@ def kind_of(row: UserDay) -> str | None:
         return "lost"
     if row.state in WAITING:
         return "waiting"
-    if row.state == DayState.SKIPPED:
-        return "skipped"
+    if row.state in (DayState.SKIPPED, "no_devices"):
+        return row.state
     return "extract" if row.ledger is not None and row.ledger.source == "extract" else "sent"
 
 
@@ -109,30 +110,33 @@ STDOUT = "-"
 
 
 async def report(day: date | None, output: Path | None, context: Context) -> int:
-    """Print the page. Reads only, in constant memory."""
-    now = await context.claims.now() + context.offset
-    which = day or now.date() - ONE_DAY
-    path = output or Path(f"report-{which}.html")
-    figures = Figures(which)
+    """Print the page of a date, by default yesterday in UTC; on a terminal also today so far. In constant memory."""
+    days: list[Figures] = []
     async with context.open_services() as services:
-        days = UserDays(services.store, DayQuery(which, now, services.limits.rules, context.since))
-        async with aclosing(days.rows()) as rows:
-            async for row in rows:
-                figures.add(row)
+        for query in await queries(day, context, services, today=sys.stdout.isatty()):
+            days.insert(0, figures := Figures(query.day, Account(query.day)))
+            async with aclosing(UserDays(services, query).rows()) as rows:
+                async for row in rows:
+                    figures.add(row)
+    path, html = output or Path(f"report-{days[0].day}.html"), page(days, query.now)
     if str(path) == STDOUT:
-        sys.stdout.write(page(figures, now).encode("ascii", "xmlcharrefreplace").decode())  # ASCII, whatever the locale
+        sys.stdout.write(html.encode("ascii", "xmlcharrefreplace").decode())  # ASCII, whatever the locale
         return 0
     try:
-        path.write_text(page(figures, now), encoding="utf-8")
+        path.write_text(html, encoding="utf-8")
     except OSError as cause:
         raise UsageFault(f"{path} can't be written ({cause.strerror}); name another with -o.") from cause
-    say_wrapped(f"{which}: {figures.due} due; the page is {path}: open it in a browser.")
+    due = "; ".join(
+        f"{figures.day}{' so far' if figures.day >= query.now.date() else ''}: {figures.due:,} due"
+        for figures in reversed(days)
+    )
+    say_wrapped(f"{due}; the page is {path}: open it in a browser.")
     return 0
 
 
 ZONES = 60  # rows of the heat map: those with most users; the rest is one row
-WORST_FIRST = ("lost", "waiting", "extract", "skipped", "sent")
-NAMED = {"sent": "sent, by the LLM", "extract": "sent, as an extract"}
+WORST_FIRST = ("lost", "waiting", "extract", "no_devices", "skipped", "sent")
+NAMED = {"sent": "sent, by the LLM", "extract": "sent, as an extract", "no_devices": "without a device"}
 REST = "all others"
 UID_SHOWN, FIELD_SHOWN = 60, 80  # characters
 COMMANDS = {
@@ -147,13 +151,20 @@ COMMANDS = {
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
-def page(figures: Figures, now: datetime) -> str:
+def page(days: Sequence[Figures], now: datetime) -> str:
     """The page as HTML."""
-    day = figures.day
-    parts = [
-        f"<h1>Recaps of {day}</h1>",
+    body = "".join(part for figures in days for part in _parts(figures, now))
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+    title = f"<title>Recaps of {days[0].day}</title><style>{STYLE}</style>"
+    return f'<!doctype html><html lang="en"><head>{head}{title}</head><body>{body}</body></html>\n'
+
+
+def _parts(figures: Figures, now: datetime) -> list[str]:
+    so_far = ", so far" if figures.day >= now.date() else ""
+    return [
+        f"<h1>Recaps of {figures.day}{so_far}</h1>",
         f'<p class="dim">as it stood on {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>',
-        _verdict(figures),
+        _verdict(figures, now),
         _share(figures.kinds, figures.due),
         _section("The day by zone and local hour", _heat_map(figures)),
         _section(
@@ -165,20 +176,19 @@ def page(figures: Figures, now: datetime) -> str:
         _section("Devices, as the push service answered", _bars(sorted(figures.devices.items()), "sent")),
         _section("Who needs a person", _people(figures)),
     ]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-    title = f"<title>Recaps of {day}</title><style>{STYLE}</style>"
-    return f'<!doctype html><html lang="en"><head>{head}{title}</head><body>{"".join(parts)}</body></html>\n'
 
 
 def _section(title: str, body: str) -> str:
     return f"<h2>{title}</h2>{body}"
 
 
-def _verdict(figures: Figures) -> str:
-    lost, waiting, invisible = figures.kinds["lost"], figures.kinds["waiting"], figures.invisible
-    if not lost and not invisible:
-        more = f" {_users(waiting)} waiting; the next runs end that." if waiting else ""
-        return f'<p class="well">All well: every user who was due has a recap, or was skipped.{more}</p>'
+def _verdict(figures: Figures, now: datetime) -> str:
+    lost, invisible = figures.kinds["lost"], figures.invisible
+    if not figures.account.is_wrong:
+        verdict = figures.account.verdict(now)
+        if verdict == "all well":
+            verdict = "all well: every user who was due has a recap, or was skipped"
+        return f'<p class="well">{escape(verdict[0].upper() + verdict[1:])}.</p>'
     kinds = [kind for kind in RESENDABLE if figures.lost[kind]]
     by_kind = f" ({', '.join(f'{figures.lost[kind]:,} {kind}' for kind in kinds)})" if kinds else ""
     command = f"python job.py resend --date {figures.day} --where {','.join(kinds)} --dry-run"
@@ -187,7 +197,10 @@ def _verdict(figures: Figures) -> str:
         f" {_users(invisible)} not seen by the query: <code>python job.py doctor --fix</code>." if invisible else ""
     )
     without = f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
-    return f'<p class="alarm">{without}{unseen}</p>'
+    unreached = figures.account.counts["unreached"]
+    reached = f" {_users(unreached)} not reached by any run yet: check the scheduler." if unreached else ""
+    rest = "" if without or unseen or reached else "Something is wrong: python job.py audit says what."
+    return f'<p class="alarm">{without}{unseen}{reached}{rest}</p>'
 
 
 def _users(count: int) -> str:
@@ -261,9 +274,7 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    by = f"{figures.costs.sources['llm']:,} by the LLM, {several(figures.costs.sources['extract'], 'extract')}"
-    unknown = f", {figures.costs.unpriced:,} without a known price" if figures.costs.unpriced else ""
-    money = f"<p>{by}; {figures.costs.tokens:,} tokens, {figures.costs.usd:,.2f} USD{unknown}.</p>"
+    money = f"<p>{escape(figures.account.costs.in_words or 'no call was paid for')}.</p>"
     return money + _bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract")
 
 
@@ -272,7 +283,8 @@ def _failures(figures: Figures) -> str:
         return '<p class="dim">None.</p>'
     by_hour = ((f"{hour:02}:00 UTC", figures.failed_at[hour]) for hour in range(24))
     days = f"<p>{several(figures.retried, 'day')} needed another try.</p>"
-    return days + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
+    reasons = ((in_words(reason), count) for reason, count in figures.reasons.most_common(10))
+    return days + _bars(reasons, "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
 
 
 def _people(figures: Figures) -> str:

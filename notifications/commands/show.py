@@ -26,7 +26,7 @@ async def show(uid: str | None, day: date | None, context: Context) -> int:
         listed = await services.store.user_document(owner)
         if listed is None:
             hint = "check the uid" if uid else "it had the last push; name another: python job.py show UID"
-            raise UsageFault(f"users/{owner} does not exist; {hint}.")
+            raise UsageFault(f"{services.store.user_path.format(uid=owner)} does not exist; {hint}.")
         if day is not None:
             days = [day]
         elif listed.user is None:
@@ -43,7 +43,7 @@ async def _show(store: Store, uid: str, days: list[date]) -> int:
     for day in days:
         doc = await store.summary_document(uid, day, ledgers[day].summary_id if day in ledgers else "")
         if doc is not None:
-            say(f"users/{uid}/daily_summaries, {day}")
+            say(f"{store.user_path.format(uid=uid)}, {day}")
             say("")
             say_recap(doc)
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -30,9 +31,9 @@ def say_line(text: str) -> None:
         say(text)
 
 
-def several(count: int, noun: str) -> str:
+def several(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: 1 call, 2 calls."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def complain(sentence: str) -> None:
@@ -120,6 +121,7 @@ class Table:
         left = COLUMNS - sum(width + GAP for _, width in columns)
         self._columns = [*columns, (last, left)]
         self._has_head = False
+        self.lines = 0  # printed so far
 
     def row(self, *cells: object) -> None:
         """One row; the heads come before the first."""
@@ -130,12 +132,18 @@ class Table:
         self._say([wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)])
 
     def _say(self, cells: list[list[str]]) -> None:
+        self.lines += max(map(len, cells))
         for number in range(max(map(len, cells))):
             parts = [lines[number] if number < len(lines) else "" for lines in cells]
             padded = (
                 part + " " * (width - width_of(part)) for part, (_, width) in zip(parts, self._columns, strict=True)
             )
             say((" " * GAP).join(padded).rstrip())
+
+
+def screen_lines() -> int:
+    """How many lines a person sees at once; piped, as many as a small terminal has."""
+    return shutil.get_terminal_size().lines
 
 
 def first_of(uids: Sequence[str], count: int) -> str:

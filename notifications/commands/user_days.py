@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
-from notifications.commands.context import K, T, rows_of
+from notifications.commands.context import Context, K, T, rows_of
+from notifications.commands.reasons import bracketed
+from notifications.commands.terminal import several
+from notifications.domain.claim import ClaimState, Record, user_key
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
-from notifications.domain.schedule import Phase, Rules, Slot, slot_of_day
-from notifications.ports import Store, UserDocument
+from notifications.domain.money import NOTHING, Spent
+from notifications.domain.push import PushResult
+from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_day
+from notifications.domain.shards import key_of
+from notifications.ports import UserDocument
+from notifications.run.day import COST_KEY
+from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
+OPEN_STATES = ("waiting", "held", "unreached")  # of a day whose slot is being served
+REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
+ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
 
 @dataclass(frozen=True, slots=True)
 class DayQuery:
-    """A date, as of `now`. `since`: no user was due before the data folder was first filled."""
+    """A date, as of `now`, which is `offset` ahead of Redis time. `since`: when the data folder was first filled."""
 
     day: date
     now: datetime
     rules: Rules
     since: datetime | None = None
+    offset: timedelta = timedelta(0)
+
+
+async def queries(day: date | None, context: Context, services: Services, *, today: bool) -> list[DayQuery]:
+    """The date that was asked for, else yesterday in UTC, and today so far if `today`."""
+    now = await context.claims.now() + context.offset
+    days = [day] if day else [now.date() - ONE_DAY, now.date()] if today else [now.date() - ONE_DAY]
+    return [DayQuery(which, now, services.limits.rules, context.since, context.offset) for which in days]
 
 
 @dataclass(frozen=True, slots=True)
 class UserDay:
-    """One user's day. `state`: the ledger's, or waiting, unfinished, unserved, unknown; None: it was not due."""
+    """One user's day. `state`: how its ledger ended, or one of OPEN_STATES, unfinished, unserved, unknown; None: it was
+    not due. `reason`: why it is open, as a code; `until`: when its claim is free, or due again; `spent`: on tries that
+    failed, before there is a ledger.
+    """
 
     listed: UserDocument
     ledger: Ledger | None
     summaries: int
     state: str | None
+    reason: str = ""
+    until: datetime | None = None
+    spent: Spent = NOTHING
 
     @property
     def uid(self) -> str:
@@ -54,8 +80,9 @@ class UserDay:
             "stored": self.summaries > 0,
             "partial": ledger is not None and ledger.is_partial,
             "duplicate_summaries": self.summaries > 1,
-            "duplicate_pushes": ledger is not None and ledger.repeats > 0,
-            "pushed_again": ledger is not None and ledger.may_repeat,
+            # an earlier push was accepted, or may have been: one of the windows of docs/guarantees.md
+            "allowed_repeats": ledger is not None and (ledger.repeats > 0 or ledger.may_repeat),
+            "device_gone": ledger is not None and PushResult.GONE in ledger.devices.values(),
             "invisible": self.listed.user is None,
             "due": self.state not in (None, UNKNOWN),
         }
@@ -64,33 +91,105 @@ class UserDay:
 
 @dataclass(slots=True)
 class Costs:
-    """What the recaps of some ledgers cost."""
+    """What the days of some ledgers cost; `lost_…`: of those that got no recap by the LLM."""
 
     sources: Counter[str] = field(default_factory=Counter)  # recaps by who made them: llm, extract
     tokens: int = 0
     usd: float = 0.0
-    unpriced: int = 0  # recaps by the LLM whose price is not known
+    lost_tokens: int = 0
+    lost_usd: float = 0.0
+    extract_reasons: Counter[str] = field(default_factory=Counter)
+    unpriced: int = 0  # days whose calls' price is not known
     unverified: int = 0  # recaps by the LLM that no second look checked
 
-    def add(self, ledger: Ledger) -> None:
-        if ledger.source:
-            self.sources[ledger.source] += 1
-            self.tokens += ledger.tokens
-            self.usd += ledger.usd or 0.0
-            self.unpriced += ledger.usd is None and ledger.tokens > 0
-            self.unverified += ledger.verified is False
+    def add(self, row: UserDay) -> None:
+        ledger, tokens, usd = row.ledger, row.spent.tokens, row.spent.usd
+        if ledger is not None:
+            tokens, usd = ledger.tokens, ledger.usd
+            self.sources.update([ledger.source] if ledger.source else [])
+            self.unverified += ledger.verified is False and bool(ledger.source)
+            self.extract_reasons.update([ledger.extract_reason] if ledger.source == "extract" else [])
+        self.tokens += tokens
+        self.usd += usd or 0.0
+        self.unpriced += usd is None and tokens > 0
+        if ledger is None or ledger.source != "llm":
+            self.lost_tokens += tokens
+            self.lost_usd += usd or 0.0
+
+    @property
+    def in_words(self) -> str:
+        """Who made the recaps, and what all calls cost. Empty if there was neither."""
+        extract = several(self.sources["extract"], "extract") + bracketed(self.extract_reasons)
+        words = {"llm": f"{self.sources['llm']:,} by the LLM", "extract": extract}
+        by = ", ".join(word for source, word in words.items() if self.sources[source])
+        unverified = f"; {self.unverified:,} without a second look" if self.unverified else ""
+        unknown = f" ({self.unpriced:,} without a known price)" if self.unpriced else ""
+        lost = (
+            f", of which {self.lost_tokens:,} and {self.lost_usd:.4f} USD came to nothing" if self.lost_tokens else ""
+        )
+        cost = f"{self.tokens:,} tokens, {self.usd:.4f} USD{lost}{unknown}"
+        return f"{by or 'no recap'}{unverified}; {cost}" if self.sources or self.tokens else ""
 
 
 class UserDays:
     """Every user's day of one date, by uid; `documents_read` counts."""
 
-    def __init__(self, store: Store, query: DayQuery) -> None:
-        self._store = store
+    def __init__(self, services: Services, query: DayQuery) -> None:
+        self._services = services
+        self._store = services.store
         self._query = query
         self.documents_read = 0
 
     async def rows(self) -> AsyncGenerator[UserDay]:
-        """One for each user document, due or not."""
+        """One for each user document, due or not; of those that are open, what Redis says of them."""
+        batch: list[UserDay] = []
+        async with aclosing(self._stored()) as stored:
+            async for row in stored:
+                batch.append(row)
+                if len(batch) == ROWS_AT_ONCE:
+                    for explained in await self._explained(batch):
+                        yield explained
+                    batch = []
+        for explained in await self._explained(batch):
+            yield explained
+
+    async def _explained(self, rows: list[UserDay]) -> list[UserDay]:
+        claims, shards = self._services.claims, self._services.limits.shards
+        keys: dict[str, tuple[str, str]] = {}
+        for row in rows:
+            slot, user = slot_of(row.listed, self._query.day), row.listed.user
+            if row.state == "waiting" and slot is not None and user is not None:
+                shard = key_of(row.uid, slot.at, user.hour, claims.environment, shards)
+                keys[row.uid] = (user_key(row.uid, self._query.day), shard)
+        names = list(dict.fromkeys(key for both in keys.values() for key in both))
+        records = dict(zip(names, await claims.read(names) if names else [], strict=True))
+        by_uid = {row.uid: row for row in rows}
+        opening = (self._opened(by_uid[uid], records[claim], records[shard]) for uid, (claim, shard) in keys.items())
+        return list((by_uid | {row.uid: row for row in await asyncio.gather(*opening)}).values())
+
+    async def _opened(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
+        """Why it is open, and what its failed tries have cost."""
+        row = self._why_open(row, claim, shard)
+        if row.ledger is None and claim.reason:
+            self.documents_read += 1
+            if kept := await self._store.kept_draft(row.uid, self._query.day, COST_KEY):
+                return replace(row, spent=Spent.from_metadata(kept.metadata))
+        return row
+
+    def _why_open(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
+        slot, query, reason = slot_of(row.listed, self._query.day), self._query, claim.reason
+        until = datetime.fromtimestamp(claim.until / 1000, UTC) + query.offset if claim.until else None
+        if claim.state is ClaimState.CLAIMED and until is not None and until > query.now:
+            return replace(row, state="held", reason="killed_run" if shard.crashes else "another_run", until=until)
+        if claim.state is ClaimState.FOREIGN:
+            return replace(row, state="held", reason="foreign")
+        if claim.state is ClaimState.ABSENT and row.ledger is None:
+            if shard.state is ClaimState.ABSENT and slot is not None and query.now > slot.at + REACHED_WITHIN:
+                return replace(row, state="unreached", reason="unreached")
+            reason = {ClaimState.IDLE: shard.reason, ClaimState.CLAIMED: "another_run"}.get(shard.state, "")
+        return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)
+
+    async def _stored(self) -> AsyncGenerator[UserDay]:
         store, day = self._store, self._query.day
         async with (
             aclosing(rows_of(partial(self._count, store.all_users), lambda listed: listed.uid)) as users,
@@ -147,7 +246,7 @@ def is_abandoned_resend(ledger: Ledger | None) -> bool:
 def day_state(listed: UserDocument, ledger: Ledger | None, query: DayQuery) -> str | None:
     """The state of the user's day; None if it was not due."""
     if ledger is not None and (ledger.state.final or ledger.state is DayState.UNREADABLE):
-        return ledger.state.value
+        return ledger.ending
     if is_abandoned_resend(ledger):
         return "unfinished"
     slot = slot_of(listed, query.day)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
+from notifications.commands.reasons import in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
@@ -15,83 +18,16 @@ from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
 from notifications.domain.told_once import split_told_hashes
-from notifications.ports import UserDocument
+from notifications.ports import Store, UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
+from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
-STATES = {
-    DayState.SENT: "the recap was sent",
-    DayState.SKIPPED: "the recap was skipped on purpose",
-    DayState.MISSED: "the recap was missed: none could be made before the catch-up ended",
-    DayState.DEAD: "the recap is dead: it failed too often",
-    DayState.GAVE_UP: "the recap is stored, but no push of it was accepted",
-    DayState.SENDING: "a run is pushing the recap, or died while it did",
-    DayState.PENDING: "the recap is stored, and still has to be pushed",
-    DayState.UNREADABLE: "this version can't read the ledger",
-}
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+STATES, OUTCOMES, STEP_TEXTS = TABLES["states"], TABLES["outcomes"], TABLES["steps"]
 DEVICES_NAMED = 5
-OUTCOMES = {
-    "legacy": "another writer (an older deployment, or the app on demand) made the recap, so nothing was pushed",
-    "resend": "an operator's resend; run the resend again to finish it",
-    "no_content": "too little was said (RECAP_MIN_WORDS)",
-    "no_devices": "the user has no device",
-    "partial": "some targets were given up; resend --where partial serves those alone",
-    "inverted_window": "a neighbouring ledger's window ends after this slot, and does not list its conversations",
-    "closed": "the catch-up was over, and RECAP_FALLBACK=none",
-    "crashes": "runs crashed on it too often",
-    "undelivered": "no push of it was accepted in time",
-    "user_gone_or_off": "the user was erased or switched off meanwhile",
-    "failures": "the LLM failed on it too often",
-    "pushes": "the last permitted push was not accepted",  # max_pushes was reached
-}
-STEP_TEXTS = {
-    Step.MAKES: "the next run makes the recap. If no run comes, check the scheduler, and run python job.py doctor.",
-    Step.SENDS_EXTRACT: "the next run of the closing pass sends the extract.",
-    Step.SENDS_DRAFT: "the next run of the closing pass sends the draft without a second look.",
-    Step.PUSHES: "the next run pushes the recap.",
-    Step.LEGACY: (
-        "the next run ends the day as sent: another writer's summary of the date is stored. Nothing is pushed."
-    ),
-    Step.SKIPS: "the next run skips the day: too little was said.",
-    Step.MISSES: "the next run ends the day as missed: the catch-up is over, and RECAP_FALLBACK=none.",
-    Step.MISSES_INVERTED: "the next run ends the day as missed: {inverted}.",
-    Step.CLOSES_DEAD: "the next run ends the day as dead: {reason}. After that, run {resend} to make the recap.",
-    Step.GIVES_UP: "the next run gives the recap up: {reason}.",
-    Step.ENDED_IN_REDIS: (
-        "nothing until the claim expires, three hours after the slot. Then a sweep ends the open delivery."
-    ),
-    Step.WAITS: "the day waits for {wait} after a failure; then {then}",
-    Step.SENDER_WAITS: "another run may still be pushing the recap, for {wait} at most; then {then}",
-    Step.SWEPT_LATER: "the next sweep is in {wait}; then {then}",
-    Step.HELD: "the run that holds the claim ends the day. If it has died, the claim lapses in {wait}; then {then}",
-    Step.FOREIGN: "no run makes the recap while the claim's key holds a foreign value.",
-    Step.SHARD_WAITS: "the hour is served again in {wait}; then {then}",
-    Step.SHARD_HELD: "another run serves this hour. If it has died, its claim lapses in {wait}; then {then}",
-    Step.SHARD_FOREIGN: (
-        "no run serves this hour: the key of its shard holds a foreign value. "
-        "Run python job.py inspect --keys to see it, then delete the key."
-    ),
-    Step.SHARD_COMPLETE: (
-        "nothing by itself: this hour was served, and users who came since are served from the next slot on. "
-        "Run python job.py --user {uid} to make the recap now."
-    ),
-    Step.SKIPPED_BEFORE: (
-        "nothing by itself: an earlier run skipped the day. Run python job.py --user {uid} to look again."
-    ),
-    Step.STUCK_LEDGER: (
-        "nothing by itself: the ledger was written by another version, or by hand. "
-        "Correct or delete users/{uid}/recap_deliveries/{day}."
-    ),
-    Step.STUCK_INVERTED: (
-        "the day fails until an operator acts, and is missed after the catch-up: {inverted}. "
-        "Delete it if a clock that was ahead made it."
-    ),
-    Step.SWITCHED_OFF: "nothing: the user has switched recaps off.",
-    Step.EARLY: "the first run after {slot} UTC makes the recap.",
-    Step.OVER: "nothing by itself: no run served this slot. Run {resend} to make the recap.",
-}
 LOSING_STEPS = frozenset(
     {
         Step.MISSES,
@@ -155,26 +91,26 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         )
     for line in gate_lines(explained):
         _say(line)
-    _say(f"next: {describe_next(explained, explained.forecast)}")
+    _say(f"next: {describe_next(explained, explained.forecast, now)}")
     return 1 if is_lost(explained) else 0
 
 
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
     """Explain a user that no run sees. The sweep may still end a delivery that a run has opened for them."""
-    if document is not None:
-        _say(f"document: not seen by the job: {document.flaw}")
-    else:
-        _say(f"document: users/{uid} does not exist.")
+    store = run.services.store
+    missing = f"{store.user_path.format(uid=uid)} does not exist."
+    _say(f"document: {f'not seen by the job: {document.flaw}' if document else missing}")
     first, last = (day, day) if day else (now.date() - 2 * ONE_DAY, now.date() + ONE_DAY)
-    ledgers = (await run.services.store.ledgers_between(uid, first, last)).values()
+    ledgers = (await store.ledgers_between(uid, first, last)).values()
     for ledger in (ledger for ledger in ledgers if day or ledger.state.open):
         claim, sweep_record = await run.services.claims.read(
             [user_key(uid, ledger.date), sweep_key(run.services.claims.environment)]
         )
         records = Records(claim, ABSENT, sweep_record, skipped=False)  # no shard serves a user that the query can't see
         _say(f"ledger of {ledger.date}: {ledger_line(ledger)}")
-        if forecast := sweep_forecast(run, ledger, records, now, active=document is not None and document.active):
-            _say(f"what happens to it: {_describe(forecast, uid=uid, day=ledger.date)}")
+        active = document is not None and document.active
+        if forecast := await sweep_forecast(run, uid, ledger, records, now, active=active):
+            _say(f"what happens to it: {_describe(forecast, now, store, uid=uid, day=ledger.date)}")
     if document is not None:
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
@@ -189,11 +125,11 @@ def _say(line: str) -> None:
 def gate_lines(explained: ExplainedDay) -> list[str]:
     """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
-    due = f"{_utc(slot.at)} UTC"
+    due, path = f"{_utc(slot.at)} UTC", explained.view.run.services.store.user_path.format(uid=user.uid)
     if user.zone != "UTC":
         due = f"{slot.at.astimezone(zone(user.zone)):%Y-%m-%d %H:%M} in {user.zone}, {due}"
     lines = [
-        f"document: users/{user.uid} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
+        f"document: {path} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
         f"window: {_window_line(explained)}",
@@ -249,6 +185,11 @@ def _phase(view: DayView) -> str:
             return f"{_duration(since_slot)} ago, no longer served"
 
 
+def _until(at: datetime, now: datetime) -> str:
+    """A time to come, and how far off it is."""
+    return f"{at.astimezone(UTC):%H:%M} UTC (in {_duration(at - now)})"
+
+
 def _duration(duration: timedelta) -> str:
     minutes = max(0, round(duration.total_seconds() / 60))
     if minutes < 120:
@@ -258,18 +199,24 @@ def _duration(duration: timedelta) -> str:
 
 def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
-    wait = timedelta(milliseconds=record.until - view.run.redis_ms(view.now))
-    reason = f"; the last failure: {record.reason}" if record.reason else ""
+    until = _until(view.now + timedelta(milliseconds=record.until - view.run.redis_ms(view.now)), view.now)
+    reason = f"; the last failure: {in_words(record.reason)}" if record.reason else ""
+    stopped_by = view.records.shard.reason.removeprefix(LEFT_OPEN).strip("_")
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
         case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
             return "none; skipping the day released it."
+        case ClaimState.ABSENT if ledger is None and stopped_by:
+            return f"none; the last run stopped before it reached this user: {in_words(stopped_by)}."
+        case ClaimState.ABSENT if ledger is None and view.records.shard.state is ClaimState.ABSENT:
+            return "none; no run has come to its hour yet, or Redis has lost it."
         case ClaimState.ABSENT:
             return "none; no run has claimed it, or Redis has lost it."
         case ClaimState.CLAIMED:
-            return f"held by a run, for {_duration(wait)} at most{counted}{reason}."
+            who = "a run that was killed" if view.records.shard.crashes else "a run"
+            return f"held by {who}, until {until} at the latest{counted}{reason}."
         case ClaimState.IDLE:
-            return f"waits, due again in {_duration(wait)}{counted}{reason}."
+            return f"waits, due again at {until}{counted}{reason}."
         case ClaimState.FOREIGN:
             return "its key holds a foreign value, for two hours at most."
         case _:
@@ -278,11 +225,15 @@ def _claim_line(view: DayView) -> str:
 
 def ledger_line(ledger: Ledger) -> str:
     """The ledger as text."""
-    phrases = [STATES[ledger.state]]
-    if ledger.outcome:
+    phrases = [STATES[ledger.ending]]
+    if ledger.outcome == "no_devices":
+        phrases.append("each device is gone" if ledger.devices else OUTCOMES["no_devices"])
+    elif ledger.outcome:
         phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
+    if ledger.extract_reason:
+        phrases.append(f"an extract, since {in_words(ledger.extract_reason)}")
     if ledger.reason:
-        phrases.append(f"the last failure: {ledger.reason}")
+        phrases.append(f"the last failure: {in_words(ledger.reason)}")
     died = ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT))
     phrases += [f"{several(died, 'run')} died while sending it"] if died else []
     phrases += [f"an answer was missing {several(ledger.unanswered, 'time')}"] if ledger.unanswered else []
@@ -307,30 +258,33 @@ def _resend_command(uid: str, day: date) -> str:
 
 def _describe(
     forecast: Forecast,
+    now: datetime,
+    store: Store,
     *,
     uid: str,
     day: date,
     then: str = "the next run ends it.",
     slot: str = "",
-    inverted: str = "",
+    inverted_by: date | None = None,
 ) -> str:
-    """The text of a forecast. `then`: what follows its wait; `slot`: the time; `inverted`: the clause that names
-    the ledger whose window ends after this slot.
+    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers
+    has it.
     """
-    ledger = forecast.ledger
-    return STEP_TEXTS[forecast.step].format(
-        wait=_duration(forecast.wait),
+    ledger, path = forecast.ledger, store.ledger_path.format
+    return str(STEP_TEXTS[forecast.step.name.lower()]).format(
+        until=_until(now + forecast.wait, now),
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
         resend=_resend_command(uid, day),
         uid=uid,
         day=day,
         then=then,
         slot=slot,
-        inverted=inverted,
+        inverted=f"{path(uid=uid, day=inverted_by)} has a window that ends after this slot",
+        ledger=path(uid=uid, day=day),
     )
 
 
-def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
+def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = explained.view, forecast.step, explained.ledger, explained.view.user.uid
     day, nearby = view.slot.recap_date, view.ledgers.nearby
@@ -339,35 +293,37 @@ def describe_next(explained: ExplainedDay, forecast: Forecast) -> str:
     if step is Step.ENDED_IN_REDIS and ledger is None:
         return _describe_ended_in_redis(explained)
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
-        # An open ledger here belongs to a resend, which the sweep leaves alone.
-        resend = _resend_command(uid, day)
-        return f"nothing by itself, unless a resend is still running. If it was stopped, run {resend} to finish it."
+        finish = f"If it was stopped, run {_resend_command(uid, day)} to finish it."  # the sweep leaves it alone
+        return f"nothing by itself, unless a resend is still running. {finish}"
     if step is Step.OVER and explained.created_after_slot:
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
     return _describe(
         forecast,
+        now,
+        view.run.services.store,
         uid=uid,
         day=day,
-        then=describe_next(explained, forecast.then) if forecast.then else "",
+        then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else "",
         slot=_utc(view.slot.at),
-        inverted=f"users/{uid}/recap_deliveries/{view.ledgers.inverted_by} has a window that ends after this slot",
+        inverted_by=view.ledgers.inverted_by,
     )
 
 
 def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     uid, slot = explained.document.uid, explained.view.slot
     resend = _resend_command(uid, slot.recap_date)
-    if ledger.state is DayState.SENT and ledger.outcome == "no_devices" and not explained.device_count:
+    if ledger.ending == "no_devices":
+        now = f"Run {resend} to push it to the devices of now" if explained.device_count else "There is no device now"
         return (
-            "nothing: the recap is in the app, and there is no device to push it to. "
-            f"Run python job.py show {uid} to read it."
+            f"nothing: the recap is in the app, and no device got it. {now}. Run python job.py show {uid} to read it."
         )
     if not explained.view.user.enabled:
         return "nothing: the day has ended, and the user has switched recaps off since."
     if ledger.state is DayState.SENT:
-        return f"nothing: the recap was sent. Run {resend} to push it again."
+        done = "the recap was sent" if ledger.ending == "sent" else "the day has another writer's recap"
+        return f"nothing: {done}. Run {resend} to push it{' again' if ledger.ending == 'sent' else ''}."
     if ledger.state is DayState.GAVE_UP:
         return f"nothing by itself. Run {resend} to push the recap."
     if reason := covered_later(slot, explained.view.ledgers.nearby):

@@ -10,6 +10,7 @@ from typing import Any
 
 from notifications.domain.errors import Malformed
 from notifications.domain.model import PARTIAL, DayState, Ledger, Recap, Summary, Window, collapse_id
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import PushResult, Wording, notice
 from notifications.domain.target import GAVE_UP
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
@@ -84,6 +85,7 @@ class Opening:
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code
+    spent: Spent = NOTHING  # on LLM calls of tries that came to nothing
     resend: bool = False  # an operator's resend opens it
     wording: Wording = field(default_factory=Wording)  # how much its push shows
 
@@ -103,6 +105,8 @@ class Opening:
             failures=self.failures,
             crashes=self.crashes,
             reason=self.reason if state is DayState.DEAD else "",
+            tokens=self.spent.tokens,
+            usd=self.spent.usd if self.spent.calls else None,
             expire_at=self.slot + rules.retention,
         )
 
@@ -119,9 +123,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         if self.ledger is not None and self.ledger.state is DayState.UNREADABLE:
-            raise Malformed(
-                f"recap_deliveries/{self.ledger.date} is not a ledger that this version knows; see `inspect`."
-            )
+            raise Malformed(f"The ledger of {self.ledger.date} is none that this version knows; see `inspect`.")
 
 
 def end(ledger: Ledger) -> Decision:
@@ -254,6 +256,7 @@ def _cost(recap: Recap) -> dict[str, Any]:
     usd, seconds = metadata.get("usd"), metadata.get("llm_seconds")
     return {
         "source": str(metadata.get("source", "")),
+        "extract_reason": str(metadata.get("extract_reason", "")),
         "verified": None if recap.is_extract else recap.draft.checks.get("verified") is True,
         "tokens": int(metadata.get("tokens_in", 0)) + int(metadata.get("tokens_out", 0)),
         "usd": None if usd is None else float(usd),
@@ -290,7 +293,7 @@ def sweep(by: str, snapshot: Snapshot, rules: LedgerRules, *, over: bool) -> Dec
     if ledger.by != by and (busy := busy_sender(ledger, snapshot.read_time, rules)):
         return busy
     if not snapshot.active:
-        return give_up(ledger, "user_gone_or_off")
+        return give_up_rest(ledger, "user_gone_or_off")
     return give_up_rest(ledger, "undelivered") if over else take(by, snapshot, rules)
 
 

@@ -85,7 +85,8 @@ class ProviderFault(RecapError):
     """The provider failed, not the item: never charged to a user, and counted by the breaker.
 
     `final`: this run must not ask again (a quota is used up). `config`: only a person can correct it (a refused key,
-    an unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing.
+    an unknown model); exit 3. `cheap`: only the cheaper tier failed. `unpaid`: the call cost nothing. `code`: what
+    happened in letters, digits and _, for claims and counts.
     """
 
     def __init__(
@@ -98,11 +99,18 @@ class ProviderFault(RecapError):
         config: bool = False,
         cheap: bool = False,
         unpaid: bool = False,
+        code: str = "",
     ) -> None:
         super().__init__(sentence)
         self.name = name
+        self.code = code
         self.retry_after = retry_after
         self.final = final or config
         self.cheap = cheap
         self.unpaid = unpaid
         self.config = config
+
+    @property
+    def reason(self) -> str:
+        """Why its user waits, as the claim keeps it: provider_llm_429."""
+        return "_".join(filter(None, ("provider", self.name, self.code)))

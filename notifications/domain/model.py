@@ -318,12 +318,19 @@ class Ledger:
     crashes: int = 0
     reason: str = ""  # the last failure's code: why the day is dead, or waits
     source: str = ""  # what wrote the recap: llm or extract
+    extract_reason: str = ""  # why it is an extract, if the LLM failed: a code
     verified: bool | None = None  # by a second look; None for an extract, or if written by an older version
-    tokens: int = 0  # of all LLM calls, in and out
+    tokens: int = 0  # of all LLM calls, in and out; also of earlier tries that failed, and of a day without a recap
     usd: float | None = None  # None if the price is unknown
     llm_seconds: float | None = None  # of all LLM calls; None without an LLM
     sent_at: datetime | None = None
     expire_at: datetime | None = None
+
+    @property
+    def ending(self) -> str:
+        """How the day stands, as it is counted: a `sent` ledger may be of a day on which no device was reached."""
+        unsent = {"legacy": "skipped", "no_devices": "no_devices"}
+        return unsent.get(self.outcome, "sent") if self.state is DayState.SENT else self.state.value
 
     @property
     def is_partial(self) -> bool:

@@ -190,6 +190,12 @@ def message(uid: str, ledger: Ledger, now: datetime, **more: Any) -> Message:
     )
 
 
+FEW_DEVICES = 5  # of fewer, a share says nothing
+
+
 def deletions_allowed(devices: int) -> int:
-    """How many dead tokens one run may delete. More than 20 % at once is probably our own error."""
-    return max(10, devices // 5)
+    """How many dead tokens one run may delete, of the devices that it saw accept or be dead: a fifth, at least one.
+
+    Of fewer than FEW_DEVICES none. More are probably our own error, such as another project's devices.
+    """
+    return max(1, devices // 5) if devices >= FEW_DEVICES else 0

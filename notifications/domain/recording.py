@@ -58,14 +58,17 @@ def record_pushes(
             devices[name] = GAVE_UP
         else:
             left[name] = OpenTarget(tries, result.due, result.code)
-    merged = replace(ledger, devices=devices, repeats=ledger.repeats + repeats)
+    still_open = {name: kept for name, kept in ledger.targets.items() if name not in devices}
+    merged = replace(ledger, devices=devices, targets=still_open, repeats=ledger.repeats + repeats)
     if is_ours:
         unanswered = sum(result.result is PushResult.UNKNOWN for result in results.values())
         merged = replace(merged, unanswered=ledger.unanswered + unanswered)
     if not left and not sent_nothing:
         return _end_delivery(merged, "pushes")
     if ledger.state is DayState.GAVE_UP:
-        return Decision(NextStep.FINAL, merged, write=True)
+        late = replace(merged, targets=left)
+        is_reached = PushResult.ACCEPTED in devices.values()
+        return give_up_rest(late, ledger.outcome) if is_reached else Decision(NextStep.FINAL, merged, write=True)
     if not is_ours:
         return Decision(NextStep.RETRY, merged, write=True)
     merged = replace(merged, tries=merged.tries - 1, reason=reason)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -18,19 +19,24 @@ from notifications.domain.errors import (
     ItemFault,
     KeyTrouble,
     Malformed,
+    RecapError,
     StoreDown,
 )
-from notifications.domain.model import DayState, Ledger, User
+from notifications.domain.model import DayState, Draft, Ledger, User
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
 from notifications.domain.target import Recipient, Target, without_gone
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
+from notifications.recap.verify import NAME as SECOND_LOOK
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
 from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
+COST_KEY = "cost"  # of the kept document that holds what failed tries have cost
+SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,21 @@ class To:
     targets: list[Target]
 
 
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """An open delivery that is not worth taking yet."""
+
+    wait: timedelta
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """One user's day under our claim.
 
     `resend`: an operator asked for it. `replaces`: the ended ledger that the resend read. `release_worker` is called
-    before a wait that needs no worker; None if no other user waits for one.
+    before a wait that needs no worker; None if no other user waits for one. `costs`: of this try's LLM calls, until the
+    ledger has them.
     """
 
     run: Run
@@ -61,6 +76,7 @@ class Day:
     replaces: Ledger | None = None
     resend: bool = False
     release_worker: Callable[[], None] | None = None
+    costs: list[Callable[[], Spent]] = field(default_factory=list)
 
     @property
     def closing(self) -> bool:
@@ -121,20 +137,32 @@ class Day:
             hour=user.hour,
         )
 
+    async def spent(self) -> Spent:
+        """The cost of LLM calls that came to nothing, in this try and in earlier ones (one read)."""
+        if self.costs:
+            return self.costs[-1]()
+        if self.claim_reply.reason or self.claim_reply.crashes:
+            with suppress(RecapError):
+                kept = await self.run.services.store.kept_draft(self.uid, self.date, COST_KEY)
+                return Spent.from_metadata(kept.metadata) if kept is not None else NOTHING
+        return NOTHING
+
+    async def _keep_cost(self, reason: str) -> None:
+        """Keep beside the ledger what a try that failed has cost: the day's ledger will count it."""
+        cost = self.costs[-1]() if self.costs else NOTHING
+        if cost.tokens and reason != SECOND_LOOK_FAILED:  # then the kept draft holds it
+            with suppress(RecapError):
+                kept = Draft("", (), "", metadata=cost.as_metadata())
+                await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
+
     async def read_targets(self, user: User | None, before: Sequence[Ledger] = (), language: str | None = None) -> To:
         """Read where the user's recap is delivered; what is malformed is only counted. Raises StoreDown.
 
         `before`: the ledgers of the days before, whose dead addresses are left out. `language`: the recap's.
         """
-        run, store = self.run, self.run.services.store
-        devices, malformed = await run.read_breaker.watch(store.devices(self.uid))
+        to, malformed = await read_targets(self.run, self.uid, user, before, language)
         self._count_malformed("devices", malformed)
-        addresses: Mapping[str, Mapping[str, str]] = {}
-        if run.pusher.has_addresses:
-            addresses = await run.read_breaker.watch(store.addresses(self.uid))
-        zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
-        recipient = Recipient(self.uid, devices, addresses, zone, spoken)
-        return To(recipient, without_gone(run.pusher.targets(recipient), before))
+        return to
 
     async def read_conversations(self, ledgers: Ledgers) -> DayInput:
         """Read the conversations that no recap has used yet; count malformed and encrypted ones. Raises StoreDown."""
@@ -161,9 +189,8 @@ class Day:
             case NextStep.FINAL if decision.ledger is not None:
                 entry = decision.ledger
                 outcome = log_end(entry, self.log_context, ours=self._is_ours(decision))
-                claim_state, _ = ENDS[entry.state]
                 delete_key = entry.state is DayState.SKIPPED
-                return await self._end_claim(claim_state, outcome, entry.outcome, delete_key=delete_key)
+                return await self._end_claim(ENDS[entry.state], outcome, entry.outcome, delete_key=delete_key)
             case NextStep.NO_USER:
                 log.info("recap.skipped", **self.log_context, reason="user_gone_or_off")
                 return await self._end_claim(ClaimState.SKIPPED, Outcome.SKIPPED, "user_gone_or_off", delete_key=False)
@@ -200,6 +227,7 @@ class Day:
 
         `added_failures`: charged to the user. If that makes the claim dead, the ledger is closed too.
         """
+        await self._keep_cost(reason)
         if wait is None:
             wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
         reply = await self.run.services.claims.fail(self.terms, self.token, wait, added_failures, reason)
@@ -243,15 +271,17 @@ class Day:
         if reply.answer is ClaimAnswer.FOREIGN:
             return await self._result_of_foreign_claim()
         if reply.answer is not ClaimAnswer.DONE:
-            outcome = Outcome.HELD if reply.answer is ClaimAnswer.HELD else Outcome.WAITING
-            return TurnResult(outcome, reply.wait, reply.reason)
+            if reply.answer is ClaimAnswer.HELD:
+                return TurnResult(Outcome.HELD, reply.wait, "another_run", free_at=self.now + reply.wait)
+            return TurnResult(Outcome.WAITING, reply.wait, reply.reason)
         if reply.final is not ClaimState.DEAD:
             return TurnResult(Outcome.DONE_BEFORE)
         return await self._close_dead("failures" if reply.failures >= self.terms.max_failures else "crashes", reply)
 
     async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """The claim is dead in Redis: write that to the ledger, or that the day was given up while sending."""
-        transaction = self.run.services.store.end_day(self.opening(claim_reply=reply), DayState.DEAD, outcome)
+        opening = replace(self.opening(claim_reply=reply), spent=await self.spent())
+        transaction = self.run.services.store.end_day(opening, DayState.DEAD, outcome)
         try:
             decision = await self.run.write_breaker.watch(transaction)
         except StoreDown:
@@ -272,7 +302,7 @@ class Day:
             ledger = None
         if ledger is not None and ledger.state.final:
             return TurnResult(Outcome.DONE_BEFORE)
-        return TurnResult(Outcome.HELD, self.claim_reply.wait)
+        return TurnResult(Outcome.HELD, self.claim_reply.wait, "foreign", free_at=self.now + self.claim_reply.wait)
 
     async def run_guarded(self, turn: Awaitable[TurnResult]) -> TurnResult:
         """Run one user's turn and turn its errors into a result; they give the claim back uncharged, with a reason.
@@ -303,6 +333,20 @@ class Day:
         await self.run.services.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.log_context, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
+
+
+async def read_targets(
+    run: Run, uid: str, user: User | None, before: Sequence[Ledger] = (), language: str | None = None
+) -> tuple[To, int]:
+    """Where the user's recap is delivered, and how many devices' documents were malformed. Raises StoreDown."""
+    store = run.services.store
+    devices, malformed = await run.read_breaker.watch(store.devices(uid))
+    addresses: Mapping[str, Mapping[str, str]] = {}
+    if run.pusher.has_addresses:
+        addresses = await run.read_breaker.watch(store.addresses(uid))
+    zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
+    recipient = Recipient(uid, devices, addresses, zone, spoken)
+    return To(recipient, without_gone(run.pusher.targets(recipient), before)), malformed
 
 
 async def claim_day(

@@ -129,7 +129,7 @@ class BadAnswerTracker:
         """Count a bad answer without charging an item. Raises ProviderFault at the tenth in a row of one kind."""
         if fault.reason in MAY_BE_THE_PROVIDERS and self._count(fault.reason) >= MAX_IN_A_ROW:
             self._blame_provider(fault.reason)
-            raise ProviderFault(str(fault), final=True)
+            raise ProviderFault(str(fault), final=True, code=fault.reason.value)
 
     async def wait_for_verdict(self, kind: ItemReason) -> bool:
         """Count a bad answer, and wait until it is known who is to blame. Returns True if the item is.

@@ -21,15 +21,26 @@ from notifications.domain.claim import (
     sweep_key,
     user_key,
 )
-from notifications.domain.delivery import RESEND_OUTCOME, Decision, NextStep, Opening, Snapshot, end_day, sweep, take
+from notifications.domain.delivery import (
+    RESEND_OUTCOME,
+    Decision,
+    NextStep,
+    Opening,
+    Snapshot,
+    end_day,
+    give_up_rest,
+    sweep,
+    take,
+)
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Phase, Slot
 from notifications.domain.shards import key_of
+from notifications.run.day import To, read_targets
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
 from notifications.run.shard import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.sweep import is_swept, slot_of_entry
-from notifications.run.user import unverified_draft
+from notifications.run.user import is_too_late, unverified_draft
 
 DRY_RUN_TOKEN = "-"  # noqa: S105 - in place of a run's token: nothing is written
 
@@ -47,6 +58,7 @@ class Step(StrEnum):
     MISSES_INVERTED = "missed: a ledger around ends after its slot"
     CLOSES_DEAD = "dead: it failed or crashed too often"
     GIVES_UP = "given up"
+    ENDS_PARTLY_SENT = "sent: not to each target"
     # the day stays as it is
     ENDED = "done"
     ENDED_IN_REDIS = "done in Redis"
@@ -78,7 +90,7 @@ class Forecast:
 
     @property
     def is_action(self) -> bool:
-        return self.step in (Step.PUSHES, Step.GIVES_UP, Step.CLOSES_DEAD)
+        return self.step in (Step.PUSHES, Step.GIVES_UP, Step.ENDS_PARTLY_SENT, Step.CLOSES_DEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +148,8 @@ class DayView:
             return Forecast(Step.ENDED_IN_REDIS)
         if skipped := self._shard_skips():
             active = self.user.enabled
-            swept = sweep_forecast(self.run, today, self.records, self.now, active=active) if today else None
+            uid = self.user.uid
+            swept = await sweep_forecast(self.run, uid, today, self.records, self.now, active=active) if today else None
             shard_comes_back = skipped.step in (Step.SHARD_WAITS, Step.SHARD_HELD, Step.SHARD_FOREIGN)
             return swept if swept and (swept.is_action or not shard_comes_back) else skipped
         transition = _next_claim(self.run, self.records.claim, self.now)
@@ -167,9 +180,11 @@ class DayView:
         """What a run does with the day after it has claimed it."""
         run, closing = self.run, self.phase is Phase.CLOSING
         match self.ledgers.gate():
-            case Gate.OPEN:
+            case Gate.OPEN if self.ledgers.today is not None:
                 seen = _snapshot(run, self.ledgers.today, self.now)
-                return _forecast_of(take(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules), seen)
+                decision = take(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules)
+                to, _ = await read_targets(run, self.user.uid, self.user, self.ledgers.before)
+                return _forecast_of_open(run, to, decision, seen, self.slot.at, self.now)
             case Gate.LEGACY:
                 return Forecast(Step.LEGACY)
             case Gate.INVERTED:
@@ -195,11 +210,13 @@ async def _records_of(run: Run, user: User, slot: Slot) -> Records:
     shard_key = key_of(user.uid, slot.at, user.hour, claims.environment, run.services.limits.shards)
     keys = [user_key(user.uid, slot.recap_date), shard_key, sweep_key(claims.environment)]
     claim, shard, swept = await claims.read(keys)
-    skipped = shard.reason == LEFT_OPEN and user.uid in await claims.members(skipped_key(shard_key))
+    skipped = shard.reason.startswith(LEFT_OPEN) and user.uid in await claims.members(skipped_key(shard_key))
     return Records(claim, shard, swept, skipped)
 
 
-def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, active: bool) -> Forecast | None:
+async def sweep_forecast(
+    run: Run, uid: str, entry: Ledger, records: Records, now: datetime, *, active: bool
+) -> Forecast | None:
     """What the sweep does with an open ledger; None if nothing. `active`: whether the user is switched on."""
     redis_now, stale = now - run.offset, run.services.limits.duration("sending_stale")
     if entry.outcome == RESEND_OUTCOME or not entry.state.open:
@@ -210,9 +227,26 @@ def sweep_forecast(run: Run, entry: Ledger, records: Records, now: datetime, *, 
     if records.sweep.state is ClaimState.COMPLETE and turn > timedelta(0):
         return Forecast(Step.SWEPT_LATER, turn)
     not_won = _not_won(run, _next_claim(run, records.claim, now), entry, now, active=active)
-    over = run.services.limits.rules.phase(slot_of_entry(entry, now), now) is Phase.OVER
+    slot = slot_of_entry(entry, now)
+    over = run.services.limits.rules.phase(slot, now) is Phase.OVER
     seen = _snapshot(run, entry, now, active=active)
-    return not_won or _forecast_of(sweep(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules, over=over), seen)
+    decision = sweep(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules, over=over)
+    if not_won or over:
+        return not_won or _forecast_of(decision, seen)
+    to, _ = await read_targets(run, uid, None)
+    return _forecast_of_open(run, to, decision, seen, slot, now)
+
+
+def _forecast_of_open(run: Run, to: To, decision: Decision, seen: Snapshot, slot: datetime, now: datetime) -> Forecast:
+    """What a run does with an open delivery before it takes it, as `decision` has it: its targets may be due later."""
+    assert seen.ledger is not None  # noqa: S101 - it is open
+    wait = run.pusher.wait_before_take(to.targets, seen.ledger, now - run.offset)
+    is_closing = run.services.limits.rules.phase(slot, now) is Phase.CLOSING
+    if wait is not None and not (is_closing and is_too_late(run, slot, now + wait)):
+        return Forecast(Step.WAITS, wait)
+    if wait is not None and decision.step is NextStep.PUSH:  # the last chance, and nothing can be sent
+        decision = give_up_rest(seen.ledger, "undelivered")
+    return _forecast_of(decision, seen)
 
 
 def _next_claim(run: Run, record: Record, now: datetime) -> Transition:
@@ -259,5 +293,5 @@ def _forecast_of(decision: Decision, seen: Snapshot) -> Forecast:
         return Forecast(Step.SENDER_WAITS, decision.wait, decision.to_store(seen.read_time))
     if decision.ledger is None:
         return Forecast(Step.SWITCHED_OFF)
-    dead = decision.ledger.state is DayState.DEAD
-    return Forecast(Step.CLOSES_DEAD if dead else Step.GIVES_UP, ledger=decision.ledger)
+    ends = {DayState.DEAD: Step.CLOSES_DEAD, DayState.SENT: Step.ENDS_PARTLY_SENT}
+    return Forecast(ends.get(decision.ledger.state, Step.GIVES_UP), ledger=decision.ledger)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -22,7 +22,8 @@ log = structlog.get_logger()
 class Outcome(StrEnum):
     """How one due user's turn ended in this run. Each user has exactly one outcome."""
 
-    SENT = "sent"
+    SENT = "sent"  # at least one target accepted it
+    NO_DEVICES = "no_devices"  # the recap is stored, and there is no device, or each is gone
     SKIPPED = "skipped"
     DONE_BEFORE = "done_before"
     MISSED = "missed"
@@ -32,7 +33,7 @@ class Outcome(StrEnum):
     WAITING = "waiting"
     HELD = "held"
     LOST = "lost"  # the claim, or the shard's, was lost while the user was being served
-    STOPPED = "stopped"  # the run was stopped before the turn began
+    STOPPED = "stopped"  # the run stopped before the turn began
     FAILED = "failed"
 
     @property
@@ -41,37 +42,38 @@ class Outcome(StrEnum):
         return self not in (Outcome.WAITING, Outcome.HELD, Outcome.LOST, Outcome.STOPPED, Outcome.FAILED)
 
 
-# How a day ends: in the ledger, in its claim, and in a run's counts.
-ENDS: Mapping[DayState, tuple[ClaimState, Outcome]] = {
-    DayState.SENT: (ClaimState.SENT, Outcome.SENT),
-    DayState.SKIPPED: (ClaimState.SKIPPED, Outcome.SKIPPED),
-    DayState.MISSED: (ClaimState.MISSED, Outcome.MISSED),
-    DayState.DEAD: (ClaimState.DEAD, Outcome.DEAD),
-    DayState.GAVE_UP: (ClaimState.DEAD, Outcome.GAVE_UP),
+# How a day ends in its claim. How it counts is `Ledger.ending`.
+ENDS: Mapping[DayState, ClaimState] = {
+    DayState.SENT: ClaimState.SENT,
+    DayState.SKIPPED: ClaimState.SKIPPED,
+    DayState.MISSED: ClaimState.MISSED,
+    DayState.DEAD: ClaimState.DEAD,
+    DayState.GAVE_UP: ClaimState.DEAD,
 }
 WITHOUT_A_RECAP = (Outcome.MISSED, Outcome.DEAD, Outcome.GAVE_UP)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """The result of a user's turn: done, or to be tried again after `wait`."""
+    """The result of a user's turn: done, or to be tried again after `wait`, at `free_at` if another run has it."""
 
     outcome: Outcome
     wait: timedelta = timedelta(0)
     reason: str = ""
     freed: bool = False  # the day was skipped and its key was deleted: only the ledger says that it has ended
+    free_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many users a run has served so far."""
+    """How many users a run has served so far, of all who are due as far as it knows."""
 
     done: int
     due: int
     waiting: int
 
     @property
-    def in_flight(self) -> int:
+    def left(self) -> int:
         return self.due - self.done - self.waiting
 
 
@@ -83,8 +85,13 @@ class Counts:
     claimed: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    unfinished: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # users who wait or are held, by reason
+    since: dict[Outcome, datetime] = field(default_factory=dict)  # the earliest slot of those who wait
+    free_at: datetime | None = None  # when the last of the held users is free
+    counted: int = 0  # users of the claimed shards, if they were counted before they were read
+    unreached: int = 0  # due users that were not read, since the run stopped
     swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
-    extracts: int = 0  # recaps that the LLM did not write
+    extract_reasons: Counter[str] = field(default_factory=Counter)  # of the recaps that the LLM did not write
     pushes: int = 0  # requests that left, by all channels
     by_channel: dict[str, Counter[PushResult]] = field(default_factory=dict)  # targets, by what came of them
     pushes_refused: int = 0  # permanently, for a reason that only a person can fix
@@ -96,21 +103,32 @@ class Counts:
     micro_usd: int = 0  # cost of the calls whose price is known
     unpriced_calls: int = 0
 
+    @property
+    def extracts(self) -> int:
+        return self.extract_reasons.total()
+
     def spend(self, spent: Spent) -> None:
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 
-    def add(self, result: TurnResult) -> None:
+    def add(self, result: TurnResult, slot: datetime | None = None) -> None:
         """Count the result of one due user."""
-        self.outcomes[result.outcome] += 1
-        if result.outcome is Outcome.SKIPPED:
+        outcome = result.outcome
+        self.outcomes[outcome] += 1
+        if outcome is Outcome.SKIPPED:
             self.skipped[result.reason] += 1
+        if not outcome.done:
+            self.unfinished[outcome, result.reason] += 1
+            if slot is not None:
+                self.since[outcome] = min(slot, self.since.get(outcome, slot))
+            if result.free_at is not None:
+                self.free_at = max(result.free_at, self.free_at or result.free_at)
 
     @property
     def progress(self) -> Progress:
-        """The progress among the users that were read so far; the next page may bring more."""
+        """The progress so far; without a count before, the next page may bring more."""
         waiting = self.outcomes[Outcome.WAITING] + self.outcomes[Outcome.HELD]
-        return Progress(self.outcomes.total() - waiting, self.due, waiting)
+        return Progress(self.outcomes.total() - waiting, max(self.due, self.counted), waiting)
 
     @property
     def without_a_recap(self) -> int:
@@ -121,7 +139,7 @@ class Counts:
         """Flat numbers, and the skips by reason."""
         plain = (
             *("due", "claimed", "swept", "extracts", "pushes", "pushes_refused", "tokens_deleted"),
-            *("malformed", "encrypted", "devices", "over_budget", "unpriced_calls"),
+            *("malformed", "encrypted", "devices", "over_budget", "unpriced_calls", "unreached"),
         )
         return {
             **{name: getattr(self, name) for name in plain},
@@ -141,16 +159,17 @@ def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
     if not ours:
         log.debug("recap.done_before", state=entry.state.value, **facts)
         return Outcome.DONE_BEFORE
-    _, outcome = ENDS[entry.state]
-    match entry.state:
-        case DayState.SENT if entry.outcome != "legacy":
-            results = list(entry.devices.values())
-            accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)
+    outcome = Outcome(entry.ending)
+    results = list(entry.devices.values())
+    accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)
+    match outcome:
+        case Outcome.SENT:
             log.info("recap.sent", **facts, tries=entry.tries, accepted=accepted, gone=gone)
-        case DayState.SENT | DayState.SKIPPED:
+        case Outcome.NO_DEVICES:
+            log.info("recap.no_devices", **facts, gone=gone)
+        case Outcome.SKIPPED:
             log.info("recap.skipped", **facts)
-            return Outcome.SKIPPED
-        case DayState.MISSED:
+        case Outcome.MISSED:
             log.error("recap.missed", **facts)
         case _:
             counted = {"failures": entry.failures, "crashes": entry.crashes, "last_failure": entry.reason}

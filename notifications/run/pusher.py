@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from notifications.domain.claim import reason_code
 from notifications.domain.errors import ConfigFault, RecapError, StoreDown
 from notifications.domain.model import Device, Ledger
-from notifications.domain.push import Message, PushResult, deletions_allowed
+from notifications.domain.push import FEW_DEVICES, Message, PushResult, deletions_allowed
 from notifications.domain.target import Recipient, Target, TargetResult, kept, still_open, time_until_due
 from notifications.limits import Limits
 from notifications.ports import Channel, Clock, Store
@@ -30,7 +31,7 @@ class Pushed:
     attempts: list[Attempt] = field(default_factory=list)
     reached: set[str] = field(default_factory=set)  # channels with a target that has the recap
     sent_nothing: bool = False  # it was too late to send
-    defect: BaseException | None = None  # a bug of ours, raised once the results are stored
+    defect: BaseException | None = None  # a bug of ours in one target's try, told once the results are stored
 
     @property
     def reason(self) -> str:
@@ -76,6 +77,7 @@ class Pusher:
         self._counts = counts
         self._stop_claiming = stop_claiming
         self._dead: list[tuple[str, Device]] = []
+        self._devices_answered = 0  # accepted or dead
         parts = {"clock": clock, "limits": limits, "terminated": terminated, "counts": counts}
         self.senders = {
             channel.name: ChannelSender(channel, on_stop=self._on_stop, **parts)  # type: ignore[arg-type]
@@ -156,7 +158,9 @@ class Pusher:
             async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
                 pushing = (self._sender(one).try_target(message, one, until) for one in due)
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
-                pushed.defect = next((defect for defect in raised if defect is not None), None)
+                for attempt, defect in zip(due, raised, strict=True):
+                    if defect is not None:
+                        pushed.defect, attempt.code = defect, reason_code(f"defect_{type(defect).__name__}")
         accepted = {name for name, result in ledger.devices.items() if result == PushResult.ACCEPTED}
         pushed.reached = {target.channel for target in targets if accepted.intersection(target.ids)}
         for attempt in due:
@@ -172,17 +176,16 @@ class Pusher:
             sender.note_no_answer(attempt)
         if attempt.result is PushResult.ACCEPTED:
             pushed.reached.add(attempt.target.channel)
-        if attempt.result is PushResult.GONE and device is not None:
-            self._dead.append((uid, device))
+        if device is not None and attempt.result.is_stored:
+            self._devices_answered += 1
+            if attempt.result is PushResult.GONE:
+                self._dead.append((uid, device))
         sender.count(attempt)
 
     async def delete_dead_tokens(self, store: Store) -> None:
-        """Delete dead tokens, in bounded time; at most ten or a fifth of the devices, whichever is more.
-
-        If more are dead, that is probably an error of ours.
-        """
-        allowed = deletions_allowed(self._counts.devices)
-        if len(self._dead) > allowed:
+        """Delete dead tokens, in bounded time, and no more than are allowed."""
+        allowed = deletions_allowed(self._devices_answered)
+        if len(self._dead) > allowed and len(self._dead) >= FEW_DEVICES:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)
         with suppress(StoreDown, ConfigFault, TimeoutError):
             async with self._terminated.timeout(self._limits.store_timeout_seconds):

@@ -14,7 +14,7 @@ from notifications.domain.backoff import jittered
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, StoreDown
 from notifications.domain.model import OpenTarget
 from notifications.domain.push import Message, PushAnswer, PushResult, Whose
-from notifications.domain.target import Target, TargetResult
+from notifications.domain.target import MAX_WAIT, Target, TargetResult
 from notifications.limits import Limits
 from notifications.ports import Channel, Clock
 from notifications.run.dependencies import Breaker
@@ -43,7 +43,7 @@ class Attempt:
         """How long until the target is tried again, unless it has ended."""
         if self.not_due_for:
             return self.not_due_for
-        wait = max(self.retry_after, limits.duration("provider_retry"))
+        wait = max(min(self.retry_after, MAX_WAIT), limits.duration("provider_retry"))
         if self.result is PushResult.UNKNOWN:
             factor: int = UNANSWERED_FACTOR ** (0 if closing else self.before.tries)
             return max(wait, limits.duration("push_retry") * factor)

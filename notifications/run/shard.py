@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -30,7 +31,7 @@ from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
 
 log = structlog.get_logger()
 
-LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back
+LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back, with what stopped the run: open_llm_429
 MAX_SKIPPED = 10_000  # skipped uids remembered for one shard
 MAX_ZONES = 30  # values of one `in` filter of the store
 NARROW_LANE_WIDTH = 8  # users at a time
@@ -52,6 +53,16 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
             await shard.finish()
 
 
+async def count_users(run: Run, shard: Shard) -> int:
+    """How many users the shard has; 0 while the store is down."""
+    zones, total = sorted(shard.cohort.zones), 0
+    with suppress(StoreDown, ConfigFault):
+        for start in range(0, len(zones) if run.read_breaker.down is None else 0, MAX_ZONES):
+            part = zones[start : start + MAX_ZONES]
+            total += await run.read_breaker.watch(run.services.store.count_due(part, shard.cohort.hour, shard.ids))
+    return total
+
+
 async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """Claim a shard; None if it can't be claimed now. An error is logged, or stops the run's claiming."""
     if run.is_stopping:
@@ -70,7 +81,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         if reply.crashes:
             log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
         skipped: frozenset[str] = frozenset()
-        if reply.reason == LEFT_OPEN:
+        if reply.reason.startswith(LEFT_OPEN):
             with suppress(KeyTrouble):
                 skipped = await run.services.claims.members(skipped_key(shard.key))
     except (ClaimsDown, ConfigFault) as error:
@@ -82,7 +93,8 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    return HeldShard(run, shard, token, waits_for_pause=is_due or not run.services.has_fallback, skipped=skipped)
+    waits_for_pause = is_due or not run.services.has_fallback
+    return HeldShard(run, shard, token, waits_for_pause=waits_for_pause, skipped=skipped, was_killed=reply.crashes > 0)
 
 
 class HeldShard:
@@ -90,9 +102,19 @@ class HeldShard:
 
     `waits_for_pause`: whether its users wait for the LLM's pause before they are claimed. True until the catch-up ends;
     without a fallback also in the closing pass, though that asks no LLM. `skipped`: users that an earlier run skipped.
+    `was_killed`: whether a run died over this shard, whose users' claims are still held.
     """
 
-    def __init__(self, run: Run, shard: Shard, token: str, *, waits_for_pause: bool, skipped: frozenset[str]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        shard: Shard,
+        token: str,
+        *,
+        waits_for_pause: bool,
+        skipped: frozenset[str],
+        was_killed: bool,
+    ) -> None:
         self.shard = shard
         self.waits_for_pause = waits_for_pause
         self.is_lost = False
@@ -104,6 +126,7 @@ class HeldShard:
         self._done_count = 0
         self._waits: list[timedelta] = []  # of the users that are not done
         self._skipped_before = skipped
+        self._was_killed = was_killed
         self._skipped: set[str] = set()
 
     async def users(self) -> AsyncGenerator[User]:
@@ -151,7 +174,9 @@ class HeldShard:
 
     def count(self, uid: str, result: TurnResult) -> None:
         """Count one user's result. The shard is complete only when all users are done."""
-        self._run.counts.add(result)
+        if self._was_killed and result.outcome is Outcome.HELD:
+            result = replace(result, reason="killed_run")
+        self._run.counts.add(result, self.shard.cohort.slot)
         if result.freed and len(self._skipped) < MAX_SKIPPED:
             self._skipped.add(uid)
         if result.outcome.done:
@@ -190,7 +215,10 @@ class HeldShard:
         wait = max(min_wait, min([max_wait, *self._waits])) if has_all_results else min_wait
         if self._run.terminated.is_set():
             wait = timedelta(0)  # so that the next run can continue at once
-        await claims.fail(self._terms, self._token, wait, 0, LEFT_OPEN)
+        elif not self._has_read_all:
+            self._run.counts.unreached += max(0, await count_users(self._run, self.shard) - self._read_count)
+        cause = "" if self._has_read_all else self._run.stop_code
+        await claims.fail(self._terms, self._token, wait, 0, "_".join(filter(None, (LEFT_OPEN, cause))))
         log.info(
             "shard.open", key=key, users=self._read_count, done=self._done_count, wait_seconds=wait.total_seconds()
         )

@@ -112,6 +112,14 @@ class Run:
         self.bad_answers.resolve(blame_item=False)
 
     @property
+    def stop_code(self) -> str:
+        """What stopped the claiming, as a code: llm_429, redis, configuration; `stopped` by SIGTERM; empty: nothing."""
+        if self.trouble is None:
+            return "stopped" if self.terminated.is_set() else ""
+        name = self.trouble.name if isinstance(self.trouble, DependencyDown) else "configuration"
+        return f"store_{name}" if isinstance(self.trouble, StoreDown) else name
+
+    @property
     def stopped_by(self) -> RecapError | None:
         """What stopped the run; else a store that is down at its end, or a provider that never answered."""
         down = (self.read_breaker.down, self.write_breaker.down, self.llm_breaker.silent, self.pusher.trouble)
@@ -125,13 +133,14 @@ class Run:
 
     def provider_failed(self, fault: ProviderFault) -> None:
         """Count a failure of the LLM's provider. A configuration fault stops the claiming at once."""
-        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(fault.name, str(fault))
+        name = fault.reason.removeprefix("provider_")
+        cause = ConfigFault(str(fault)) if fault.config else DependencyDown(name, str(fault))
         self.llm_breaker.record_failure(cause, at_once=fault.final)
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
         where = self.services.summarizer.where if self.services.summarizer else "The LLM"
         sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
-        self.llm_breaker.record_failure(DependencyDown("llm", sentence), at_once=True)
+        self.llm_breaker.record_failure(DependencyDown(f"llm_{kind.value}", sentence), at_once=True)
 
     async def check_clocks(
         self, before: datetime | None = None, host_now: Callable[[], datetime] | None = None
@@ -232,9 +241,10 @@ class RunResult:
     unserved: int = 0
     documents_read: int = 0
     documents_written: int = 0
+    next_at: datetime | None = None  # of an idle run: when users who wait can be served again; None if nobody waits
 
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
-        not_flat = ("now", "counts", "trouble", "unserved")
+        not_flat = ("now", "counts", "trouble", "unserved", "next_at")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
         return {**self.counts.as_event(), **flat, "unserved_shards": self.unserved, "trouble": str(self.trouble or "")}

@@ -8,6 +8,7 @@ step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, ca
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
@@ -57,6 +58,7 @@ class DueWork:
     sweep: bool
     remembers_since: datetime  # Redis knows nothing of the time before
     unusable_keys: list[str]  # the sweep or since key, if its value is no such record or in the future; to be deleted
+    next_at: datetime | None  # when the first open shard can be claimed: it waits for a retry, or another run holds it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class Tick:
     task_index: int = 0
     task_count: int = 1  # tasks that the platform runs in parallel
     show_progress: ShowProgress = lambda progress: nullcontext()
+    counts_ahead: bool = False  # whether all due users are counted while the first are served, for the progress line
     installed_at: datetime | None = None
     host_now: Callable[[], datetime] = host_clock
 
@@ -88,7 +91,7 @@ class Tick:
         due = await read_due(self.claims, self.limits, now, self.offset, self.installed_at)
         host_agrees = abs(redis_now - self.host_now()) <= MAX_CLOCK_SKEW
         if not due.claimable_shards and not due.sweep and host_agrees:
-            return RunResult(now, idle=True, unserved=self._log_unserved(due))
+            return RunResult(now, idle=True, unserved=self._log_unserved(due), next_at=due.next_at)
         async with self.open_services() as services:
             run = Run(services, self.offset, self.terminated)
             await run.check_clocks(redis_now, self.host_now)
@@ -98,7 +101,8 @@ class Tick:
                 await self._delete_unusable_keys(due)
                 sweep_is_ours = await self._take_sweep_turn(due, redis_now)
             if not due.claimable_shards and not sweep_is_ours:
-                return RunResult(now, idle=True, unserved=unserved, documents_read=services.store.reads)
+                read = services.store.reads
+                return RunResult(now, idle=True, unserved=unserved, documents_read=read, next_at=due.next_at)
             await self._serve_and_sweep(run, due.claimable_shards, redis_now, sweep_is_ours=sweep_is_ours)
             return run.result(now, unserved)
 
@@ -161,17 +165,27 @@ class Tick:
 
     async def _serve(self, run: Run, shards: Sequence[Shard]) -> None:
         """Serve the shards batch by batch (steps 2 to 5), keeping to the pauses that other processes announce."""
-        from notifications.run.shard import serve_batch  # imported late: an idle tick must not load what serves users
+        from notifications.run.shard import count_users, serve_batch  # imported late: an idle tick must not load them
+
+        async def count_ahead() -> None:
+            for shard in shards if self.counts_ahead else ():
+                run.counts.counted += await count_users(run, shard)
 
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
         per_cohort, tasks = self.limits.shards, self.task_count
         ordered = spread(shards, self.task_index, tasks, per_cohort)
-        async with run.pace.following():
-            for batch in batches(ordered, per_cohort=per_cohort, tasks=tasks, limit=self.limits.shards_at_once):
-                if run.is_stopping:
-                    break
-                await serve_batch(run, batch)
+        counting = asyncio.create_task(count_ahead())
+        try:
+            async with run.pace.following():
+                for batch in batches(ordered, per_cohort=per_cohort, tasks=tasks, limit=self.limits.shards_at_once):
+                    if not run.is_stopping:
+                        await serve_batch(run, batch)
+                    elif not run.terminated.is_set():
+                        run.counts.unreached += sum([await count_users(run, shard) for shard in batch])
+        finally:
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
 
     async def run_user(self, uid: str) -> RunResult:
         """Step 10 (--user): serve the user's latest slot, unless its catch-up and grace have passed.
@@ -188,7 +202,8 @@ class Tick:
             await run.check_clocks(redis_now, self.host_now)
             document = await services.store.user_document(uid)
             if document is None or document.user is None:
-                raise ConfigFault(document.flaw if document else f"users/{uid} does not exist; check the uid.")
+                path = services.store.user_path.format(uid=uid)
+                raise ConfigFault(document.flaw if document else f"{path} does not exist; check the uid.")
             user = document.user
             slot = latest_slot(user.zone, user.hour, now)
             if user.enabled and self.limits.rules.phase(slot.at, now) is Phase.OVER:
@@ -199,7 +214,7 @@ class Tick:
                 run.counts.add(TurnResult(Outcome.SKIPPED, reason="user_gone_or_off"))
                 return run.result(now)
             result = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
-            run.counts.add(result)
+            run.counts.add(result, slot.at)
             if result.outcome is Outcome.DONE_BEFORE:
                 await self._check_sent_claim(run, uid, slot)
             await run.pusher.delete_dead_tokens(services.store)
@@ -229,12 +244,15 @@ async def read_due(
     redis_ms = int((now - offset).timestamp() * 1000)
     claimable_shards: list[Shard] = []
     unserved: list[Shard] = []
+    free_ms: list[int] = []  # when each open shard can be claimed, in Redis time
     for shard, record in zip(shards, records, strict=True):
         slot = shard.cohort.slot
         if rules.phase(slot, now) is not Phase.OVER:
             # claiming gives a foreign value a TTL, so that it can expire
             if record.state is ClaimState.FOREIGN or claimable(record, redis_ms):
                 claimable_shards.append(shard)
+            elif record.state is not ClaimState.COMPLETE:
+                free_ms.append(record.until)
         elif record.state is not ClaimState.COMPLETE and (
             installed_at is None or rules.service_end(slot) > installed_at
         ):
@@ -250,6 +268,7 @@ async def read_due(
         sweep=sweep_record.state is ClaimState.ABSENT or bool(unusable_keys),
         remembers_since=datetime.fromtimestamp(since_record.until / 1000, UTC) + offset if knows_since else now,
         unusable_keys=unusable_keys,
+        next_at=datetime.fromtimestamp(min(free_ms) / 1000, UTC) + offset if free_ms else None,
     )
 
 

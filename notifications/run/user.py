@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -30,7 +30,7 @@ from notifications.ports import Reply
 from notifications.recap.document import compose
 from notifications.recap.extract import extract, is_worth_an_extract
 from notifications.recap.material import Material
-from notifications.run.day import Day, To, claim_day
+from notifications.run.day import Day, NotYet, To, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.llm_session import LLMSession, run_in_thread_if_large
 from notifications.run.outcome import Outcome, TurnResult
@@ -57,14 +57,6 @@ class PreparedDelivery:
 
     to: To
     open_ledger: OpenLedger
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """An open delivery that is not worth taking yet."""
-
-    wait: timedelta
-    reason: str
 
 
 async def claim_and_recap(
@@ -124,7 +116,7 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
         return await day.fail_item(error)
     except ProviderFault as error:
         run.provider_failed(error)
-        return await day.fail(f"provider_{error.name}", error.retry_after)
+        return await day.fail(error.reason, error.retry_after)
     except OverBudget:
         return await day.fail("budget")
     except StoreDown as error:
@@ -154,7 +146,7 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
     ledgers = await run.read_breaker.watch(read_ledgers(store, user, slot, run.services.limits.look_back))
     match ledgers.gate(day.replaces):
         case Gate.UNREADABLE:
-            path = f"users/{day.uid}/recap_deliveries/{day.date}"
+            path = store.ledger_path.format(uid=day.uid, day=day.date)
             raise Malformed(f"{path} is not a ledger that this version knows; see `inspect`.")
         case Gate.ENDED:
             return Decision(NextStep.FINAL, ledgers.today)
@@ -202,9 +194,9 @@ async def _handle_inverted(day: Day, ledgers: Ledgers) -> PreparedDelivery | Not
     """
     if day.closing:
         return await _end_without_recap(day, ledgers, DayState.MISSED, "inverted_window")
+    path = day.run.services.store.ledger_path.format(uid=day.uid, day=ledgers.inverted_by)
     raise Malformed(
-        f"users/{day.uid}/recap_deliveries/{ledgers.inverted_by} has a window that ends after the slot of {day.date}; "
-        "delete it if a clock that was ahead made it."
+        f"{path} has a window that ends after the slot of {day.date}; delete it if a clock that was ahead made it."
     )
 
 
@@ -234,7 +226,8 @@ async def _end_without_recap(
     """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # nothing to say: the ended ledger stays
-    transaction = day.run.services.store.end_day(day.opening(day_input), state, outcome)
+    opening = replace(day.opening(day_input), spent=await day.spent())
+    transaction = day.run.services.store.end_day(opening, state, outcome)
     return await _take_if_open(day, ledgers, await day.run.write_breaker.watch(transaction))
 
 
@@ -255,7 +248,9 @@ async def _write(day: Day, material: Material) -> Draft | None:
         day=day.date,
         draft_may_exist=_draft_may_exist(day.claim_reply),
         can_retry_later=_will_be_retried_in_time(day),
+        spent_before=await day.spent(),
     )
+    day.costs.append(lambda: writer.spent)
     try:
         async with asyncio.timeout(seconds * OVERRUN_FACTOR):
             draft = await writer.draft()
@@ -292,7 +287,7 @@ async def _draft_after_catch_up(day: Day, material: Material) -> Draft | None:
     """
     if draft := await unverified_draft(day.run, day.uid, material, day.claim_reply):
         return draft
-    return await _extract(day, material, "closing") if day.run.services.has_fallback else None
+    return await _extract(day, material, "closing", await day.spent()) if day.run.services.has_fallback else None
 
 
 async def unverified_draft(run: Run, uid: str, material: Material, previous: Reply | Record) -> Draft | None:
@@ -323,7 +318,8 @@ async def _extract(day: Day, material: Material, reason: str = "", spent: Spent 
     """The day's own sentences, chosen in a thread. `spent`: the cost of LLM calls whose answers were not used."""
     if reason:
         log.warning("recap.extract", **day.log_context, reason=reason)
-    return await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
+    draft = await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
+    return replace(draft, metadata={**draft.metadata, "extract_reason": reason}) if reason else draft
 
 
 async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
@@ -335,9 +331,10 @@ async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
         # 4. The fence: only one run opens the ledger.
         opened = await run.write_breaker.retry_until_known(open_ledger, BEGIN_STOP_SHARE)
         if opened.recap is not None and opened.recap.is_extract:
-            run.counts.extracts += 1
+            run.counts.extract_reasons[str(opened.recap.draft.metadata.get("extract_reason", ""))] += 1
         if opened.step is not NextStep.PUSH or opened.ledger is None:
             return await day.settle_claim(opened)
+        day.costs.clear()  # the ledger has them
         # 5. Deliver to every open target.
         with run.services.telemetry.span("push"):
             pushed = await run.pusher.push(
@@ -354,10 +351,9 @@ async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
         return await day.fail_item(error)
     # 7. End the claim, or give it back.
     result = await day.settle_claim(recorded, retry_in, pushed.reason)
-    # The day is settled, and stays so: run_guarded() logs the defect and counts the turn as FAILED, even if the day was
-    # sent. It also tries to give the claim back, which changes nothing.
-    if pushed.defect is not None:
-        raise pushed.defect
+    if pushed.defect is not None:  # the other targets' results are stored
+        run.defects += 1
+        log.error("recap.defect", exc_info=pushed.defect, **day.log_context)
     return result
 
 
@@ -375,9 +371,13 @@ def _message(day: Day, to: To, opened: Decision, ledger: Ledger) -> Message:
 
 def _is_last_chance(day: Day, wait: timedelta) -> bool:
     """Whether no further pass can come after that wait."""
-    limits = day.run.services.limits
-    latest_retry = day.now + wait + limits.duration("shard_retry_max")
-    return day.closing and latest_retry > limits.rules.service_end(day.slot)
+    return day.closing and is_too_late(day.run, day.slot, day.now + wait)
+
+
+def is_too_late(run: Run, slot: datetime, at: datetime) -> bool:
+    """Whether a pass that is due at that time may come only after the slot's service has ended."""
+    limits = run.services.limits
+    return at + limits.duration("shard_retry_max") > limits.rules.service_end(slot)
 
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:

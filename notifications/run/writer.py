@@ -21,7 +21,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import Cited, Draft
-from notifications.domain.money import Spent
+from notifications.domain.money import NOTHING, Spent
 from notifications.domain.question import Question
 from notifications.domain.text import bounded
 from notifications.recap import verify
@@ -51,7 +51,7 @@ class RecapWriter:
 
     `can_store`: whether paid answers may be stored, so that a retry does not pay for them again. `draft_may_exist`:
     whether an earlier run may have stored a draft because the second look failed. `can_retry_later`: whether a later
-    run can give the second look.
+    run can give the second look. `spent_before`: the cost of earlier tries.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class RecapWriter:
         can_store: bool = True,
         draft_may_exist: bool = False,
         can_retry_later: bool = False,
+        spent_before: Spent = NOTHING,
     ) -> None:
         self.session = session
         self.verification: LLMSession | None = None  # the calls of the second look
@@ -80,6 +81,7 @@ class RecapWriter:
         self._can_store = can_store
         self._draft_may_exist = draft_may_exist
         self._can_retry_later = can_retry_later
+        self._spent_before = spent_before
         self._note_groups: Sequence[Sequence[Note]] = ()  # the notes of each call
         self._bad_parts = 0
         self._drafts: list[Draft] = []  # of each whole answer, in order
@@ -90,7 +92,8 @@ class RecapWriter:
     @property
     def spent(self) -> Spent:
         """Cost of all calls so far."""
-        return self.session.spent + (self.verification.spent if self.verification is not None else Spent())
+        verification = self.verification.spent if self.verification is not None else NOTHING
+        return self._spent_before + self.session.spent + verification
 
     async def draft(self) -> Draft:
         """Write the draft, ready to be stored. Raises ItemFault, ProviderFault or OverBudget."""
@@ -121,7 +124,9 @@ class RecapWriter:
         """The draft that an earlier run stored for exactly this material, if any."""
         stored = self._services.store.kept_draft(self._uid, self._day, self._draft_key())
         with suppress(RecapError):
-            return await self._run.read_breaker.watch(stored)
+            if draft := await self._run.read_breaker.watch(stored):
+                self._spent_before = Spent.from_metadata(draft.metadata)  # that of still earlier tries, too
+                return draft
         return None
 
     def _draft_key(self) -> str:
@@ -375,7 +380,6 @@ class RecapWriter:
     def _metadata(self, draft: Draft) -> Mapping[str, str | int | float]:
         """Models and cost, including those of the run that stored the draft."""
         before = draft.metadata
-        spent = Spent.from_metadata(before) + self.spent
         models: dict[str, str | int | float] = {
             "model": self.session.model or before.get("model", ""),
             "tier": self.session.tier or before.get("tier", ""),
@@ -383,7 +387,7 @@ class RecapWriter:
         }
         if self.verification is not None and self.verification.spent.calls:
             models["verify_model"] = self.verification.model
-        return {**models, **spent.as_metadata()}
+        return {**models, **self.spent.as_metadata()}
 
 
 def _mark_unverified(draft: Draft) -> Draft:

@@ -106,6 +106,8 @@ class DocumentsSuite(Suite):
             "user-6",
             "whole-float",
         ]
+        for ids, count in ((Range(), 9), (Range("user-2", "user-5"), 3), (Range("u", None), 8)):
+            assert await store.count_due(zones, 22, ids) == count
         [first] = await store.due_users(["Europe/Berlin"], 22, Range(), None, 1)
         assert (first.user.zone, first.flaw) == ("Europe/Berlin", "")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.documents import (
     PART_KEPT,
     kept_to,
@@ -17,13 +17,15 @@ from notifications.adapters.stores.documents import (
     summary_from,
     unknown_fields,
 )
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.layout import LEDGERS, LEGACY_TOKEN, PARTS, read_layout
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 from notifications.testing.claims import ENVIRONMENT, Now, wall_clock
@@ -62,25 +64,29 @@ class MemoryStore(TransactionalLedger):
     def __init__(self, documents: MemoryDocuments, rules: LedgerRules) -> None:
         self._kept = documents
         self._rules = rules
+        self._layout = read_layout(None)
 
     def _user_document(self, uid: str) -> UserDocument:
         kept = self._kept.users[uid]
-        return documents.user_document_from(uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
+        return documents.user_document_from(self._layout, uid, copy.deepcopy(kept.doc), kept.created, kept.updated)
+
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        return len(await self.due_users(zones, hour, ids, None, len(self._kept.users)))
 
     async def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]:
         def due(uid: str) -> bool:
             doc = self._kept.users[uid].doc
-            given = doc.get(documents.USER_HOUR)
+            given = doc.get(self._layout.hour)
             return (
                 uid > (after or "")
                 and uid >= (ids.start or "")
                 and (ids.end is None or uid < ids.end)
-                and documents.active(doc)
+                and documents.active(self._layout, doc)
                 and not isinstance(given, bool)
                 and given == hour
-                and doc.get(documents.USER_ZONE) in zones
+                and doc.get(self._layout.time_zone) in zones
             )
 
         return [self._user_document(uid) for uid in sorted(filter(due, self._kept.users))[:limit]]
@@ -100,13 +106,15 @@ class MemoryStore(TransactionalLedger):
             and not candidates.is_told(uid, key)
         ]
         newest = sorted(dated, key=lambda one: one[:2])[-MAX_READ:]
-        return documents.conversations_from(((key, doc) for _, key, doc in newest), candidates)
+        return documents.conversations_from(self._layout, ((key, doc) for _, key, doc in newest), candidates)
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
         kept = sorted(self._kept.collection(uid, "fcm_tokens").items())
-        found, malformed = documents.devices_from((key, document.doc, document.updated) for key, document in kept)
+        found, malformed = recipients.devices_from(
+            self._layout, ((key, document.doc, document.updated) for key, document in kept)
+        )
         user = self._kept.users.get(uid)
-        return documents.select_devices(found, user.doc if user else None), malformed
+        return recipients.select_devices(found, user.doc if user else None), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         if device.key is not None:
@@ -116,17 +124,17 @@ class MemoryStore(TransactionalLedger):
                 del tokens[device.key]
             return unchanged
         user = self._kept.users.get(uid)
-        if user is None or user.doc.get(documents.LEGACY_TOKEN) != device.version:
+        if user is None or user.doc.get(LEGACY_TOKEN) != device.version:
             return False
-        del user.doc[documents.LEGACY_TOKEN]
+        del user.doc[LEGACY_TOKEN]
         return True
 
     async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
         user = self._kept.users.get(uid)
-        return documents.addresses_from(user.doc if user else None)
+        return recipients.addresses_from(user.doc if user else None)
 
     def _ledgers(self, uid: str) -> dict[date, Ledger]:
-        kept = self._kept.collection(uid, "recap_deliveries")
+        kept = self._kept.collection(uid, LEDGERS)
         days = ((day_of(key), document.doc) for key, document in kept.items())
         return {day: ledger_from(day, doc) for day, doc in days if day is not None}
 
@@ -134,7 +142,7 @@ class MemoryStore(TransactionalLedger):
         return {day: entry for day, entry in self._ledgers(uid).items() if first <= day <= last}
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
-        owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries")
+        owners = sorted(uid for uid, name in self._kept.below if name == LEDGERS)
         found = [(uid, entry) for uid in owners for _, entry in sorted(self._ledgers(uid).items())]
         later = [(uid, ledger) for uid, ledger in found if after is None or (uid, ledger.date) > after]
         return [(uid, ledger) for uid, ledger in later if ledger.state.open][:limit]
@@ -156,15 +164,15 @@ class MemoryStore(TransactionalLedger):
             Snapshot(
                 ledger=ledgers.get(day),
                 read_time=now,
-                active=documents.active(account) if user else True,
+                active=documents.active(self._layout, account) if user else True,
                 summary=await self.summary(uid, day) if summary else None,
-                nearby={date: ledgers.get(date) for date in neighbour_dates(rests_on, account)},
+                nearby={date: ledgers.get(date) for date in neighbour_dates(self._layout, rests_on, account)},
             )
         )
         entry = decision.to_store(now)
         if entry is None:
             return decision
-        place = self._kept.collection(uid, "recap_deliveries")
+        place = self._kept.collection(uid, LEDGERS)
         stored = place.get(day.isoformat())
         self._kept.put(place, day.isoformat(), unknown_fields(stored.doc if stored else None) | ledger_to(entry))
         if decision.recap is not None:
@@ -178,14 +186,14 @@ class MemoryStore(TransactionalLedger):
         return next((copy.deepcopy(doc) for doc in found if doc.get("date") == day.isoformat()), None)
 
     async def _read_kept(self, uid: str, day: date, key: str) -> object:
-        kept = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts").get(key)
+        kept = self._kept.collection(uid, f"{LEDGERS}/{day}/{PARTS}").get(key)
         return kept.doc if kept else None
 
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         account = self._kept.users.get(uid)
-        if account is None or not documents.active(account.doc):
+        if account is None or not documents.active(self._layout, account.doc):
             return
-        place = self._kept.collection(uid, f"recap_deliveries/{day}/recap_parts")
+        place = self._kept.collection(uid, f"{LEDGERS}/{day}/{PARTS}")
         self._kept.put(place, key, kept_to(kind, paid, self._kept.clock() + PART_KEPT))
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
@@ -194,7 +202,7 @@ class MemoryStore(TransactionalLedger):
         ]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
-        owners = sorted(uid for uid, name in self._kept.below if name == "recap_deliveries" and uid > (after or ""))
+        owners = sorted(uid for uid, name in self._kept.below if name == LEDGERS and uid > (after or ""))
         return [(uid, found[day]) for uid in owners if day in (found := self._ledgers(uid))][:limit]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
@@ -210,18 +218,26 @@ class MemoryStore(TransactionalLedger):
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         kept = self._kept.users.get(uid)
-        told = mend_user(kept.doc, decided) if kept else Mended({})
+        told = mend_user(self._layout, kept.doc, decided) if kept else Mended({})
         if kept and told.changes and write:
             new = {name: value for name, (_, value) in told.changes.items()}
             self._kept.put(self._kept.users, uid, kept.doc | new)
         return told
 
+    async def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
+        for uid in sorted(self._kept.users)[:users]:
+            found.append((layout.users, self._kept.users[uid].doc))
+            for place in (layout.devices, layout.conversations):
+                found += [(place, kept.doc) for kept in self._kept.collection(uid, place).values()]
+        return types_of(layout, found)
+
     async def put(
-        self, uid: str, user: Mapping[str, Any], fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]
+        self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        found = check_user(uid, user, fcm_tokens, conversations)
+        found = check_user(self._layout, uid, user, devices, conversations)
         self._kept.put(self._kept.users, uid, dict(user))
-        for name, collection in found.items():
+        for name, collection in zip((self._layout.devices, self._layout.conversations), found, strict=True):
             for key, doc in collection.items():
                 self._kept.put(self._kept.collection(uid, name), key, dict(doc))
 
@@ -278,7 +294,7 @@ class MemoryWorld:
         self._put(uid, "fcm_tokens", key, doc)
 
     def ledgers(self, uid: str) -> dict[str, Doc]:
-        return self._all(uid, "recap_deliveries")
+        return self._all(uid, LEDGERS)
 
     def summaries(self, uid: str) -> dict[str, Doc]:
         return self._all(uid, "daily_summaries")
@@ -290,10 +306,10 @@ class MemoryWorld:
         self.documents.collection(uid, "daily_summaries").pop(key, None)
 
     def put_ledger(self, uid: str, day: str, doc: Doc) -> None:
-        self._put(uid, "recap_deliveries", day, doc)
+        self._put(uid, LEDGERS, day, doc)
 
     def delete_ledger(self, uid: str, day: str) -> None:
-        self.documents.collection(uid, "recap_deliveries").pop(day, None)
+        self.documents.collection(uid, LEDGERS).pop(day, None)
 
     def put_talk(self, uid: str, key: str, doc: Doc) -> None:
         self._put(uid, "conversations", key, doc)

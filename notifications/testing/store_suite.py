@@ -73,6 +73,7 @@ class StoreSuite(DocumentsSuite):
     """The ledger's verbs, each one transaction (docs/protocol.md, section 4); and the documents."""
 
     begin_at_once = 5  # concurrent stores; fewer if each lost commit waits for a lock
+    record_reads = 0  # documents that record_pushes reads right after begin or take; 1 where a transaction is one call
 
     async def test_a_ledger_around_that_changed_meanwhile_lets_nothing_be_written(self, store: Store) -> None:
         before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
@@ -246,11 +247,12 @@ class StoreSuite(DocumentsSuite):
         opened = await begin(store)
         read = store.reads
         pending = await report(store, opened, aa=PushResult.ACCEPTED, bb=PushResult.BUSY)
-        assert (pending.step, store.reads - read) == (NextStep.RETRY, 0)
+        assert (pending.step, store.reads - read) == (NextStep.RETRY, self.record_reads)
         taken = await store.take("ann", DAY, "you")
         read = store.reads
         sent = await report(store, taken, "you", bb=PushResult.ACCEPTED)
-        assert (sent.step, sent.ledger.state, store.reads - read) == (NextStep.FINAL, DayState.SENT, 0)
+        assert (sent.step, sent.ledger.state) == (NextStep.FINAL, DayState.SENT)
+        assert store.reads - read == self.record_reads
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["by"], ledger["devices"]) == (
             "sent",

@@ -15,6 +15,7 @@ import pytest
 
 from notifications.adapters.local.embedded_redis import MAX_SOCKET_PATH, EmbeddedRedis
 from notifications.adapters.local.samples import samples
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.schedule import latest_slot
 from tests.support.jobs import JOB, KEEP
 from tests.support.servers import wait_for
@@ -82,7 +83,7 @@ def test_the_first_run_makes_recaps_and_the_second_none(job: Job, tmp_path: Path
 def test_some_are_due_at_whatever_hour_it_is(job: Job, tmp_path: Path, hour: int) -> None:
     now = datetime(2026, 7, 4, hour, 17, tzinfo=UTC)
     expected = []
-    for uid, user, devices, talks in samples(now):
+    for uid, user, devices, talks in samples(read_layout(None), now):
         slot = latest_slot(user["time_zone"], user["daily_summary_hour_local"], now)
         recent = [talk for talk in talks.values() if slot.previous <= talk["created_at"] < slot.at]
         if user["daily_summary_enabled"] and recent and now < slot.at + timedelta(hours=2):

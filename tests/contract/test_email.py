@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from notifications.adapters.channels.email import EmailChannel, connect
+from notifications.adapters.channels.email import EmailChannel, connect, smtp
 from notifications.adapters.channels.email.smtp import ANSWERS, CONNECTIONS, POLICY_CODES, interpret
 from notifications.domain.model import collapse_id
 from notifications.domain.push import TTL, Message, PushAnswer, PushResult
@@ -30,7 +30,7 @@ from tests.support.servers import free_port
 FROM, PAGE, SECRET = "Recap <recap@example.org>", "https://app.example.org/unsubscribe", "s" * 32
 NOW = datetime.now(UTC)
 BOB = target("email", "bob@example.com")
-TIMEOUT, SHORT = timedelta(seconds=10), timedelta(seconds=0.4)
+TIMEOUT, SHORT = timedelta(seconds=10), timedelta(seconds=0.8)
 LOGIN = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@"
 MINUTE = timedelta(minutes=1)
 
@@ -111,15 +111,14 @@ def test_an_answer_that_real_servers_give_has_one_meaning(source: str, step: str
     assert answer.result.is_definite
 
 
-def test_each_row_of_the_table_is_the_meaning_of_an_answer_of_some_server() -> None:
-    found = {id(answer) for _, answer in ANSWERS}
-    seen: set[str] = set()
-    for _, step, reply, _ in rows("smtp_answers", "answers"):
-        answer = interpret(step, int(reply[:3]), reply[4:])
-        seen |= {f"{answer.result} {answer.config} {answer.retry_after} {answer.says}"}
-    kinds = {f"{a.result} {a.config} {a.retry_after} {a.says}" for _, a in ANSWERS}
-    assert seen == kinds
-    assert len(found) >= len(kinds)
+@pytest.mark.parametrize("row", range(len(ANSWERS)))
+def test_without_a_row_of_the_table_an_answer_of_some_server_means_something_else(
+    monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(smtp, "ANSWERS", [*ANSWERS[:row], *ANSWERS[row + 1 :]])
+    replies = rows("smtp_answers", "answers")
+    found = [verdict(interpret(step, int(reply[:3]), reply[4:])) for _, step, reply, _ in replies]
+    assert found != [meaning for *_, meaning in replies]
 
 
 @pytest.mark.parametrize(("code", "text"), [(-1, "garbage"), (199, ""), (200, "ok"), (600, "what")])

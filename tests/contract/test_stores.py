@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from notifications.domain.delivery import LedgerRules, NextStep
-from notifications.domain.errors import Malformed
+from notifications.domain.errors import ConfigFault, Malformed
 from notifications.domain.model import Turn
-from notifications.ports import Store
+from notifications.ports import Decided, Mended, Store
 from notifications.testing import MemoryWorld, StoreSuite, talk
 from notifications.testing.documents_suite import ALL_DAY, DAY, DRAFT, KEY, ON, RULES, SLOT
 from notifications.testing.store_suite import begin
@@ -106,6 +106,7 @@ class TestMemoryStore(Compressing):
 
 class TestSqliteStore(Shipped):
     world: SqliteWorld
+    record_reads = 1
 
     @pytest.fixture(autouse=True)
     def _empty(self, sqlite_world: SqliteWorld) -> None:
@@ -128,8 +129,76 @@ class TestFirestoreStore(Compressing):
         self.world = firestore_world
 
     def draft(self) -> tuple[Doc, datetime]:
-        doc: Any = self.world.db.document(f"users/ann/{PLACE}/{KEY}").get().to_dict()
+        doc: Any = self.world.db.document(f"{self.world.shape.users}/ann/{PLACE}/{KEY}").get().to_dict()
         return doc, doc["expire_at"]
 
     def put_draft(self, doc: Doc) -> None:
-        self.world.db.document(f"users/ann/{PLACE}/{KEY}").set(doc)
+        self.world.db.document(f"{self.world.shape.users}/ann/{PLACE}/{KEY}").set(doc)
+
+
+@pytest.mark.parametrize("shape", ["other"], indirect=True)
+class OfAnotherShape(Shipped):
+    """The suite over an app with other names, conversations at the top level, and milliseconds."""
+
+    world: Any
+
+    async def test_one_user_is_read_whatever_their_switch_says(self, store: Any) -> None:
+        self.world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
+        self.world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
+        found = (await store.user_document("off")).user
+        assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
+        bad = await store.user_document("bad")
+        assert bad.flaw == "apps/x/profiles/bad: settings.recap_hour is not a whole number from 0 to 23."
+        assert await store.user_document("nobody") is None
+
+    async def test_a_document_is_mended_where_that_has_one_right_answer(self, store: Store) -> None:
+        self.world.put_user("odd", {"time_zone": " Europe/Paris", "daily_summary_hour_local": "7", "name": "x"}, {}, {})
+        changes = {"settings.tz": (" Europe/Paris", "Europe/Paris"), "settings.recap_hour": ("7", 7)}
+        assert await store.mend("odd") == Mended(changes, ("no switch",))
+        assert await store.mend("odd", Decided(enable=True)) == Mended({"settings.recap_on": (None, True)})
+        assert self.world.user("odd") == ON | {"daily_summary_hour_local": 7, "name": "x"}
+
+    async def test_a_user_of_more_documents_than_one_commit_holds_is_put_whole(self, store: Store) -> None:
+        shape = self.world.shape
+        said = {f"c{n}": shape.conversation("big", {"created_at": SLOT - timedelta(minutes=n + 1)}) for n in range(450)}
+        for _ in range(2):  # the same again replaces
+            await store.put("big", shape.user(ON), {"d": {"fcm": "t"}}, said)
+        found, malformed = await store.conversations_in("big", ALL_DAY)
+        assert (len(found), malformed, await store.user_document("big") is not None) == (450, 0, True)
+        assert await store.conversations_in("ann", ALL_DAY) == ([], 0)
+        await store.remove("big")
+        assert await store.conversations_in("big", ALL_DAY) == ([], 0)
+
+    async def test_a_time_of_another_type_is_never_found_and_the_types_say_so(self, store: Store) -> None:
+        self.world.put_user("ann", ON, {}, {"good": talk("ann", SLOT - timedelta(hours=1))})
+        self.world.put_talk("ann", "text", {"createdAt": "2026-05-01T19:00:00Z"})
+        found, _ = await store.conversations_in("ann", ALL_DAY)
+        assert [one.id for one in found] == ["good"]
+        [field] = [one for one in await store.field_types(10) if one.name == "createdAt"]
+        assert (field.collection, field.types, field.wrong) == ("notes", {"ms": 1, "text": 1}, 1)
+
+
+class TestSqliteStoreOfAnotherShape(OfAnotherShape, TestSqliteStore):
+    """Columns are made of other names."""
+
+
+class TestFirestoreStoreOfAnotherShape(OfAnotherShape, TestFirestoreStore):
+    """Queries ask for other names, below other paths."""
+
+    async def test_another_apps_ledgers_and_summaries_in_the_database_are_not_ours(self, store: Any) -> None:
+        day = DAY.isoformat()
+        self.world.put_ledger("ann", day, {"date": day, "state": "pending"})
+        self.world.put_summary("ann", "s", {"id": "s", "date": day})
+        for path in ("apps/x/profiles2/ann", "apps/x/profile/ann", "apps/y/profiles/ann", "users/ann", "apps/x"):
+            self.world.db.document(f"{path}/recap_deliveries/{day}").set({"date": day, "state": "pending"})
+            self.world.db.document(f"{path}/recaps/s").set({"id": "s", "date": day})
+        for _ in range(2):
+            assert [uid for uid, _ in await store.ledgers_on(DAY, None, 9)] == ["ann"]
+            assert [uid for uid, _ in await store.open_ledgers(None, 9)] == ["ann"]
+            assert await store.summaries_on(DAY, None, 9) == [("ann", "s")]
+        assert await store.ledgers_on(DAY, "ann", 9) == []
+
+    async def test_a_collection_that_holds_what_is_no_summary_is_refused_at_the_start(self, store: Store) -> None:
+        self.world.put_summary("ann", "game", {"score": 7})
+        with pytest.raises(ConfigFault, match=r"'recaps' holds what is no summary; set another in \[summaries\]"):
+            await connect(self.world, RULES)

@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifications.adapters.local.sqlite import SqliteStore
+from notifications.adapters.stores.layout import read_layout
 from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
@@ -364,7 +365,9 @@ def test_each_conversation_is_in_exactly_one_recap_on_sqlite(history: tuple[Any,
     with TemporaryDirectory() as folder:
         world = SqliteWorld(Path(folder))
         try:
-            asyncio.run(carried_out(world, SqliteStore(Path(folder) / "recap.sqlite3", RULES), *history))
+            asyncio.run(
+                carried_out(world, SqliteStore(Path(folder) / "recap.sqlite3", RULES, read_layout(None)), *history)
+            )
         finally:
             world.close()
 

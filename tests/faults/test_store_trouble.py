@@ -11,6 +11,7 @@ import grpc
 import pytest
 from aiohttp import web
 
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.claim import ClaimState
 from tests.faults.stage import FaultStage
 from tests.support.between import DOWN, Between, Refusal
@@ -157,7 +158,9 @@ def test_doctor_mends_no_account_back_to_life(staged: FaultStage) -> None:
     world.put_user("gone", {"time_zone": "mars"}, {}, {})
 
     async def mend() -> object:
-        store = SqliteStore(world.folder / "recap.sqlite3", LedgerRules(timedelta(120), 3, timedelta(30)))
+        store = SqliteStore(
+            world.folder / "recap.sqlite3", LedgerRules(timedelta(120), 3, timedelta(30)), read_layout(None)
+        )
         [listed] = await store.all_users(None, 9)
         world.delete_user(listed.uid)
         mended = await store.mend(listed.uid)

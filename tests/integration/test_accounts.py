@@ -51,7 +51,9 @@ def test_every_due_user_is_in_exactly_one_count(stage: Stage) -> None:
     assert counts == {"sent": 1, "skipped": 1, "waiting": 2, "held": 1, "failed": 1}
     assert sum(counts.values()) == event["due"] == 6
     [line] = [line for line in finished.out.splitlines() if "pushes" in line]
-    assert "1 sent, 1 skipped, 2 waiting, 1 held, 1 failed;" in line
+    waiting = "2 waiting (llm refused the day, push UNAVAILABLE, FCM is overloaded or down; oldest "
+    for words in ("1 sent, 1 skipped, ", waiting, "1 held (the app, or another job; free at ", "1 failed;"):
+        assert words in line
     assert finished.code == 1
 
 
@@ -73,7 +75,7 @@ def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage)
     assert again.code == 5
     assert again.event("slots.unserved")["severity"] == "ERROR"
     assert again.named("redis.first_seen") == []
-    assert "slots were not served" in again.out
+    assert " not served; audit --date" in again.out
 
 
 @on_sqlite
@@ -116,7 +118,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "unfinished": {"state": "pending", "outcome": "resend"},
     "unreadable": {"state": "sent", "seq": "one"},
     "unreadable sender": {"state": "sending"},
-    "duplicate_pushes": {"state": "sent", "repeats": 1},
 }
 
 
@@ -130,6 +131,44 @@ def test_an_audit_fails_for_each_kind_of_wrong(stage: Stage) -> None:
         stage.world.delete_user(uid)
         stage.world.delete_ledger(uid, "2026-05-01")
     assert audited(stage)[0] == 0
+
+
+NOT_WELL: dict[str, tuple[dict[str, Any], str]] = {
+    "allowed_repeats": ({"state": "sent", "tries": 2, "devices": {"d": "accepted"}}, "1 with an allowed repeat"),
+    "no_devices": ({"state": "sent", "outcome": "no_devices"}, "1 without a device"),
+    "device_gone": ({"state": "sent", "devices": {"d": "accepted", "e": "gone"}}, "1 with a device gone"),
+    "sent": (
+        {"state": "sent", "devices": {"d": "accepted"}, "source": "extract", "extract_reason": "provider_llm_429"},
+        "1 extract (llm 429)",
+    ),
+}
+
+
+@on_sqlite
+def test_an_audit_says_all_well_only_where_nothing_repeated_nor_lost_a_device_nor_was_an_extract_for_a_fault(
+    stage: Stage,
+) -> None:
+    for kind, (ledger, words) in NOT_WELL.items():
+        stage.world.put_user("ann", DOC, {}, {})
+        stage.world.put_ledger("ann", "2026-05-01", ledger | {"date": "2026-05-01", "seq": 1})
+        finished = stage.run("--now", OVER.isoformat(), "audit", "--date", "2026-05-01")
+        out = " ".join(finished.out.split())
+        assert (finished.code, f"{kind} 1" in out, "all well: " + words in out) == (0, True, True), out
+    legacy = {"date": "2026-05-01", "seq": 1, "state": "sent", "outcome": "legacy"}
+    stage.world.put_ledger("ann", "2026-05-01", legacy)
+    code, told = audited(stage)
+    assert (code, told["counts"]) == (0, {"due": 1, "skipped": 1})
+    plain = {"date": "2026-05-01", "seq": 1, "state": "sent", "source": "extract", "devices": {"d": "accepted"}}
+    stage.world.put_ledger("ann", "2026-05-01", plain)
+    assert "2026-05-01: all well;" in stage.run("--now", OVER.isoformat(), "audit", "--date", "2026-05-01").out
+
+
+@on_sqlite
+def test_a_slot_whose_users_nobody_reached_says_so_before_it_is_over(stage: Stage) -> None:
+    stage.world.put_user("ann", DOC, {}, {"t": talk("ann", SLOT - timedelta(hours=1))})
+    for minutes, state, code in ((4, "waiting", 0), (20, "unreached", 1)):
+        ended, told = audited(stage, now=SLOT + timedelta(minutes=minutes))
+        assert (ended, told["counts"]) == (code, {"due": 1, state: 1})
 
 
 @pytest.mark.parametrize("other", ["another tzdata", "another number of shards"])

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from notifications.adapters.stores.firestore import connect
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.shards import Range
 from tests.support.jobs import Stage, on_sqlite
@@ -65,7 +66,7 @@ async def test_each_refusal_of_firestore_is_named(case: str, monkeypatch: pytest
     answer, (said, mend) = CASES[case]
     firestore = RefusingFirestore(*answer)
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.host)
-    store = await connect("p", "(default)", firestore.host, RULES, timedelta(seconds=20))
+    store = await connect("p", "(default)", firestore.host, RULES, timedelta(seconds=20), read_layout(None))
     try:
         calls = (
             store.user_document("ann"),

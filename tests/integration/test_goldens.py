@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from notifications.commands.cli import parse
+from notifications.domain.claim import user_key
+from notifications.domain.shards import key_of
 from notifications.domain.text import width_of
 from notifications.domain.told_once import told_hash
-from tests.support.jobs import Stage
+from tests.support.jobs import JOB, Stage, on_sqlite
+from tests.support.terminal import OnATerminal
 from tests.support.worlds import Doc, talk
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -75,11 +80,37 @@ CASES: dict[str, Callable[[Stage], tuple[str, ...]]] = {
     ),
     "doctor": lambda stage: ("doctor", "--fix", "--dry-run"),
     "import": lambda stage: ("import", jsonl(stage)),
+    "import-dry-run": lambda stage: ("import", jsonl(stage), "--dry-run"),
+    "inspect-where": lambda stage: ("--now", NOW, "inspect", "--where", "sent,no_devices,dead,gave_up,waiting"),
     "samples-remove": lambda stage: ("samples", "--remove"),
+    "tick": lambda stage: ("--now", NOW),
 }
+# Of 2,000 users whose LLM answers 429 and one of whose runs was killed.
+MANY: dict[str, tuple[str, ...]] = {
+    "audit-2000": ("--now", NOW, "audit", "--date", DAY),
+    "inspect-2000": ("--now", NOW, "inspect", "--date", DAY),
+    "inspect-where-2000": ("--now", NOW, "inspect", "--date", DAY, "--where", "waiting,held,no_devices"),
+    "why-killed-2000": ("--now", NOW, "why", "held-0000"),
+    "why-unreached-2000": ("--now", NOW, "why", "wait-0999"),
+    "report-2000": ("--now", NOW, "report", "--date", DAY, "-o", "page.html"),
+}
+# On a terminal, without colours but for the last.
+ON_A_TERMINAL: dict[str, tuple[str, ...]] = {
+    "audit-terminal": ("--now", LATER, "audit"),
+    "inspect-terminal": ("inspect", "--date", DAY),
+    "tick-terminal": ("--now", NOW),
+    "tick-terminal-colours": ("--now", NOW),
+}
+COLOUR = re.compile(r"\\x1b\[\d+m")
 CHANGES = (  # what differs from run to run
     (re.compile(r"tzdata [\d.]+, \d+ zones"), "tzdata VERSION, COUNT zones"),
     (re.compile(r"in \d+\.\d s$", re.MULTILINE), "in SECONDS s"),
+    (re.compile(r"\d+\.\d s\.$", re.MULTILINE), "SECONDS s."),
+    (re.compile(r"[\d,]+ Redis\s+commands"), "COUNT Redis commands"),
+    (re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE), "HH:MM:SS "),
+    (re.compile(r"(lease|ttl|due_in)_seconds -?\d+"), r"\1_seconds COUNT"),
+    (re.compile(r"HH:MM:SS \S+ +(tick\.finished|redis\.first_seen)[^\n]*\n( {9}[^\n]*\n)*"), ""),
+    (re.compile(r"\d+(,\d+)? documents read"), "COUNT documents read"),
     (re.compile(r"Redis answers: [\d :-]+ UTC"), "Redis answers: NOW UTC"),
 )
 
@@ -90,25 +121,110 @@ def steady(text: str) -> str:
     return text
 
 
+def difference(name: str, out: str, code: int) -> dict[str, str]:
+    """The golden's name and what was printed, if they differ."""
+    printed = f"{steady(out)}exit code {code}\n"
+    golden = GOLDENS / f"{name}.txt"
+    if "json" not in name and "page" not in name:
+        wide = [line for line in COLOUR.sub("", printed).splitlines() if width_of(line) > 80]
+        # a summary is one line where piped
+        assert [line for line in wide if "UTC, dry run:" not in line and "UTC: " not in line] == []
+    if not golden.exists():
+        golden.write_text(printed)
+        return {name: "was not there; it is written: look at it."}
+    return {} if printed == golden.read_text() else {name: printed}
+
+
 def test_what_is_printed_is_the_golden(stage: Stage) -> None:
     evening(stage)
-    differs = {}
+    differs: dict[str, str] = {}
     for name, arguments in CASES.items():
         finished = stage.run(*arguments(stage))
-        printed = f"{steady(finished.out)}exit code {finished.code}\n"
-        golden = GOLDENS / f"{name}.txt"
-        if not golden.exists():
-            golden.write_text(printed)
-            differs[name] = "was not there; it is written: look at it."
-        elif printed != golden.read_text():
-            differs[name] = printed
-        if "json" not in name:
-            wide = [line for line in printed.splitlines() if width_of(line) > 80]
-            assert [line for line in wide if "UTC, dry run:" not in line] == []  # a summary is one line where piped
+        differs |= difference(name, finished.out, finished.code)
     assert differs == {}
 
 
-COMMANDS = ("why", "show", "preview", "inspect", "audit", "report", "resend", "doctor", "import", "samples", "")
+PEOPLE = {"sent": 30, "words": 17, "gone": 3, "held": 50, "wait": 1_900}
+
+
+def uids(kind: str) -> list[str]:
+    return [f"{kind}-{number:04}" for number in range(PEOPLE[kind])]
+
+
+def outage(stage: Stage) -> None:
+    """30 sent, 3 without a device, 17 extracts; 50 held by a run that died, 10 wait after a 429, 1,890 unreached."""
+    sent = SENT | {"told": ""}
+    extract = sent | {"source": "extract", "extract_reason": "invalid_answer", "tokens": 8_000, "usd": 0.008}
+    no_devices = sent | {"outcome": "no_devices", "devices": {"d": "gone"}}
+    ledgers = {"sent": sent, "words": extract, "gone": no_devices}
+    for kind in PEOPLE:
+        for uid in uids(kind):
+            stage.world.put_user(uid, USER, {"d": f"token-{uid}"}, {"t": talk(uid, AT - timedelta(hours=2))})
+            if kind in ledgers:
+                stage.world.put_ledger(uid, DAY, ledgers[kind])
+
+
+def claim_all(stage: Stage) -> None:
+    """What Redis holds during the outage, in times from now on, which are read as times of the evening."""
+    with Redis(port=stage.redis.port) as client:
+        real = int(client.time()[0]) * 1000
+        waits = f'{{"s":"idle","t":"t","u":{real + 90_000},"f":0,"c":0,"r":"provider_llm_429"}}'
+        held = f'{{"s":"claimed","t":"t","u":{real + 570_000}}}'
+        for uid in uids("held"):
+            client.set(user_key(uid, AT.date()), held, px=3_600_000)
+        for uid in uids("wait")[:10]:
+            client.set(user_key(uid, AT.date()), waits, px=3_600_000)
+        left_open = f'{{"s":"idle","t":"t","u":{real + 60_000},"f":0,"c":1,"r":"open_llm_429"}}'
+        client.set(key_of("any", AT, 20, stage.world.environment, 1), left_open, px=3_600_000)
+
+
+@on_sqlite
+def test_what_is_printed_of_2000_users_is_the_golden(stage: Stage) -> None:
+    outage(stage)
+    differs: dict[str, str] = {}
+    for name, arguments in MANY.items():
+        claim_all(stage)
+        finished = stage.run(*arguments)
+        differs |= difference(name, finished.out, finished.code)
+    page = (stage.folder / "page.html").read_text()
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", "\n", page, flags=re.DOTALL)
+    differs |= difference("report-2000-page", re.sub(r"\n+", "\n", text), 0)
+    assert differs == {}
+
+
+@on_sqlite
+def test_what_a_terminal_of_80_columns_shows_is_the_golden(stage: Stage) -> None:
+    differs: dict[str, str] = {}
+    for name, arguments in ON_A_TERMINAL.items():
+        if name.startswith("tick"):
+            stage.redis.ask("FLUSHALL")
+            stage.world.delete_ledger("gus", DAY)
+            for key in stage.world.summaries("gus"):
+                stage.world.delete_summary("gus", key)
+        evening(stage)
+        colours = {} if name.endswith("colours") else {"NO_COLOR": "1"}
+        env = stage.env(RECAP_LOG_FORMAT="auto", TERM="xterm", COLUMNS="80", LINES="24", **colours)
+        with OnATerminal([sys.executable, str(JOB), *arguments], env, stage.folder) as running:
+            code = running.end()
+        shown = running.raw.replace("\r\n", "\n")
+        differs |= difference(name, re.sub("[^\n]*\\r", "", shown).replace("\x1b", "\\x1b"), code)
+    assert differs == {}
+
+
+COMMANDS = (
+    "why",
+    "show",
+    "preview",
+    "inspect",
+    "audit",
+    "report",
+    "resend",
+    "doctor",
+    "import",
+    "samples",
+    "layout",
+    "",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

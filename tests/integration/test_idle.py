@@ -16,6 +16,7 @@ from tests.support.servers import ThreadedServer, pump
 HEAVY = (
     *("google", "grpc", "openai", "aiohttp", "sqlite3", "notifications.adapters.stores.firestore"),
     *("opentelemetry.sdk", "opentelemetry.exporter", "notifications.recap.evidence", "notifications.run.user"),
+    "notifications.adapters.stores.layout",
 )
 
 PROBE = """
@@ -61,6 +62,7 @@ def test_an_idle_tick_loads_and_asks_next_to_nothing(stage: Stage, tmp_path: Pat
     dead = dict.fromkeys(nowhere, "http://127.0.0.1:1") | {
         "REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0",
         "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1",  # reading any document would fail
+        "RECAP_LAYOUT": "/nowhere/layout.toml",  # and so would reading a layout
     }
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(job=str(JOB), heavy=HEAVY)],

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from notifications.adapters.local.sqlite import SqliteStore, file
-from notifications.adapters.stores import documents
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
+from notifications.adapters.stores.layout import LEGACY_TOKEN, read_layout
 from notifications.domain.delivery import LedgerRules
 from notifications.domain.errors import StoreDown
 from notifications.domain.text import width_of
@@ -180,8 +180,8 @@ def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     world = stage.world
     assert isinstance(world, SqliteWorld)
     path = world.folder / "recap.sqlite3"
-    with closing(file.open_file(path)) as other, file.immediate(other):
-        store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)))
+    with closing(file.open_file(path, read_layout(None))) as other, file.immediate(other):
+        store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)), read_layout(None))
         with pytest.raises(StoreDown, match="it is busy: another process has been writing for"):
             asyncio.run(store.remove("ann"))
 
@@ -248,6 +248,33 @@ def test_who_only_has_a_samples_uid_stays(stage: Stage) -> None:
 
 
 def test_the_page_lists_each_field_that_is_read() -> None:
-    fields = [*documents.CONVERSATION_FIELDS, TRANSCRIPT, documents.LEGACY_TOKEN]
-    fields += [documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR]
+    layout = read_layout(None)
+    fields = [*layout.conversation_fields, TRANSCRIPT, LEGACY_TOKEN, *layout.user_fields]
     assert [name for name in fields if f"`{name}`" not in PAGE] == []
+
+
+CHAT = "25/11/2026, 17:40 - Ann: Hello\nand more\n25/11/2026, 17:41 - Bob: We bought the heat pump today\n"
+SCRIPT = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+@on_sqlite
+def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_none(stage: Stage) -> None:
+    folder, page = stage.folder, Path(__file__).parents[2] / "docs" / "documents.md"
+    (folder / "slack" / "general").mkdir(parents=True)
+    (folder / "notes").mkdir()
+    (folder / "chat.txt").write_text(CHAT)
+    (folder / "slack" / "users.json").write_text('[{"id": "U012ABCDE", "name": "ann"}]')
+    said = [{"ts": "1795000000.1", "user": "U012ABCDE", "text": "Hello"}, {"ts": "1.1", "subtype": "channel_join"}]
+    (folder / "slack" / "general" / "2026-11-25.json").write_text(json.dumps(said))
+    (folder / "notes" / "2026-11-25.md").write_text("# Garden\n\nThe hedge is cut.\n")
+    exports = {"chat.txt": "chat-2026-11-25", "slack": "general-2026-11-25", "notes": "2026-11-25-md"}
+    for script, (name, key) in zip(SCRIPT.findall(page.read_text()), exports.items(), strict=True):
+        command = [sys.executable, "-c", script, str(folder / name)]
+        made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        (folder / "users.jsonl").write_text(made.stdout)
+        checked = stage.run("import", "users.jsonl", "--dry-run")
+        assert (checked.code, checked.out) == (0, "1 user would be imported.\n")
+        assert list(json.loads(made.stdout)["conversations"]) == [key]
+    assert stage.world.user("ann") is None
+    assert stage.run("import", "users.jsonl").code == 0
+    assert stage.world.user("ann") is not None

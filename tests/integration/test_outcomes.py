@@ -66,10 +66,11 @@ def test_every_kind_of_user_in_one_tick(stage: Stage) -> None:
     assert set(stage.world.tokens("dead-token")) == {"d0"}
     event = finished.event("tick.finished")
     counts = {
-        "due": 9, "claimed": 9, "sent": 5, "skipped": 4, "skipped_by_reason": {"no_content": 3, "legacy": 1},
+        "due": 9, "claimed": 9, "sent": 4, "no_devices": 1, "skipped": 4,
+        "skipped_by_reason": {"no_content": 3, "legacy": 1},
         "pushes": 5, "tokens_deleted": 1, "malformed": 2, "llm_calls": 10, "tokens_used": stage.llm.tokens,
         "waiting": 0, "held": 0, "lost": 0, "stopped": 0, "failed": 0, "unreadable": 0, "done_before": 0,
-        "dead": 0, "gave_up": 0, "missed": 0, "defects": 0, "over_budget": 0, "unpriced_calls": 0,
+        "dead": 0, "gave_up": 0, "missed": 0, "unreached": 0, "defects": 0, "over_budget": 0, "unpriced_calls": 0,
     }  # fmt: skip
     assert {name: event[name] for name in counts} == counts
     assert "token-dead-token-1" not in finished.err + finished.out

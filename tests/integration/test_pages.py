@@ -32,13 +32,13 @@ def test_show_prints_the_whole_recap(stage: Stage) -> None:
     none = stage.run("show", "ann", slot.recap_date.isoformat())
     assert (none.code, none.out) == (1, f"ann has no recap on {slot.recap_date}; python job.py why ann says why.\n")
     nobody = stage.run("show", "nobody")
-    assert (nobody.code, nobody.err) == (2, "users/nobody does not exist; check the uid.\n")
+    assert (nobody.code, nobody.err) == (2, f"{stage.shape.users}/nobody does not exist; check the uid.\n")
     assert stage.run().code == 0
     shown = stage.run("show", "ann")
     assert shown.code == 0
     check_readable(shown.out)
     lines = shown.out.splitlines()
-    assert lines[0] == f"users/ann/daily_summaries, {slot.recap_date}"
+    assert lines[0] == f"{stage.shape.users}/ann, {slot.recap_date}"
     assert "🌤️ A day of ann, first take" in lines
     assert "You talked about ann, first take and more. It went well." in lines
     assert lines[lines.index("💬 Talk") + 1] == "   A good one."
@@ -124,7 +124,7 @@ def test_without_a_uid_the_last_of_the_outbox_is_shown(tmp_path: Path) -> None:
     pushed = json.loads((tmp_path / ".recap" / "outbox.jsonl").read_text().splitlines()[-1])
     shown = bare(tmp_path, "show")
     assert shown.returncode == 0
-    assert shown.stdout.startswith(f"users/{pushed['uid']}/daily_summaries")
+    assert shown.stdout.startswith(f"users/{pushed['uid']}, ")
     assert "Made of the day's own sentences, by no LLM." in shown.stdout
 
 
@@ -189,10 +189,10 @@ def test_a_day_on_which_things_went_wrong_says_what_whom_and_what_to_type(stage:
         "3 users are without the recap that was owed (1 missed, 1 dead, 1 unfinished).",
         f"python job.py resend --date {DAY} --where missed,dead,unfinished --dry-run",
         "1 user is not seen by the query: python job.py doctor --fix",
-        "2 sent, by the LLM 1 sent, as an extract 1 skipped 0 waiting 3 lost",
+        "2 sent, by the LLM 1 sent, as an extract 0 without a device 1 skipped 0 waiting 3 lost",
         "up to 1 min 1 up to 5 min 1",
         "up to 60 min 1",
-        "2 by the LLM, 1 extract; 200 tokens, 0.50 USD",
+        "2 by the LLM, 1 extract; 200 tokens, 0.5000 USD",
         "up to 2 s 1 up to 60 s 1",
         "2 days needed another try.",
         f"ann missed closed python job.py resend ann {DAY}",

@@ -117,4 +117,4 @@ def test_doctor_asks_fcm_without_pushing_and_says_where_pushes_go_that_reach_no_
     assert (finished.code, "ok    push\n" in finished.out) == (0, True), finished.out
     assert (pushing.fcm.probes, dict(pushing.fcm.asked), pushing.fcm.messages) == (1, {}, [])
     finished = pushing.run("doctor", FCM_BASE_URL="")
-    assert (finished.code, "ok    push (none: outbox.jsonl)\n" in finished.out) == (0, True), finished.out
+    assert (finished.code, "none  push: outbox.jsonl\n" in finished.out) == (0, True), finished.out

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from notifications.adapters.stores.indexes import as_json
 from notifications.commands.cli import parse
 from tests.support.cloud import KEY, REDIS, ROOT, Cloud, as_typed, problems_of
-from tests.support.jobs import Stage, on_sqlite
+from tests.support.jobs import Stage, on_firestore, on_sqlite
+from tests.support.layouts import OTHER
 
 needs_gcloud = pytest.mark.skipif(not shutil.which("gcloud"), reason="needs the Google Cloud CLI, for its own parser")
 OWN_FIELD = {"indexConfig": {"indexes": [{"queryScope": "COLLECTION", "fields": [{"order": "DESCENDING"}]}]}}
@@ -71,6 +75,28 @@ def test_from_nothing_and_again_and_no_secret_is_an_argument_or_printed(cloud: C
     assert cloud.made == whole
 
 
+def test_another_layout_gets_the_indexes_that_its_queries_need(cloud: Cloud) -> None:
+    indexes = cloud.file.parent / "indexes.json"
+    indexes.write_text(as_json(OTHER.layout))
+    for _ in range(2):
+        done = cloud.setup(INDEXES=str(indexes))
+        assert done.returncode == 0, done.stderr
+        made = {
+            index["name"].split("/")[-3]: [(one["fieldPath"], one["order"]) for one in index["fields"]]
+            for index in cloud.made["indexes"]
+        }
+        up, down = "ASCENDING", "DESCENDING"
+        assert made == {
+            "profiles": [("settings.recap_on", up), ("settings.recap_hour", up), ("settings.tz", up)],
+            "notes": [("uid", up), ("createdAt", down)],
+        }
+        assert (len(cloud.made["indexes"]), len(cloud.made["ttls"]), "recaps/date" in cloud.made["fields"]) == (
+            2,
+            2,
+            True,
+        )
+
+
 @pytest.mark.parametrize(
     ("missing", "named", "calls"),
     [
@@ -82,6 +108,38 @@ def test_from_nothing_and_again_and_no_secret_is_an_argument_or_printed(cloud: C
 def test_what_is_not_set_is_named(cloud: Cloud, missing: str, named: str, calls: bool) -> None:
     done = cloud.setup(**{missing: None})
     assert (done.returncode, named in done.stderr, cloud.state["calls"] > 0) == (1, True, calls)
+
+
+@pytest.mark.parametrize("setting", ["RECAP_SUMMARIZER=extract", "OPENAI_BASE_URL=http://10.0.0.9:8000/v1"])
+def test_no_key_is_asked_for_where_none_is_used_and_one_that_comes_later_is_taken(cloud: Cloud, setting: str) -> None:
+    (cloud.file.parent / "settings.env").write_text(f"{setting}\n")
+    done = cloud.setup(OPENAI_API_KEY=None)
+    assert done.returncode == 0, done.stderr
+    assert list(cloud.made["secrets"]) == ["daily-recap-redis-url"]
+    assert "OPENAI_API_KEY" not in _job_environment(cloud)
+    cloud.again()
+    assert cloud.setup().returncode == 0
+    for changes in ({}, {"OPENAI_API_KEY": None}):  # once it is stored, it stays
+        cloud.again()
+        assert cloud.setup(**changes).returncode == 0
+        assert cloud.made["secrets"]["daily-recap-openai-key"] == [KEY]
+        assert _job_environment(cloud)["OPENAI_API_KEY"] == {
+            "secretKeyRef": {"name": "daily-recap-openai-key", "key": "latest"}
+        }
+
+
+def test_the_schedule_is_the_commands_own_each_time(cloud: Cloud) -> None:
+    assert cloud.setup(SCHEDULE="*/5 * * * *").returncode == 0
+    assert cloud.made["minute"]["daily-recap-every-minute"]["schedule"] == "*/5 * * * *"
+    cloud.again()
+    cloud.resume()
+    assert cloud.setup().returncode == 0
+    assert cloud.made["minute"]["daily-recap-every-minute"]["schedule"] == "* * * * *"
+
+
+def _job_environment(cloud: Cloud) -> dict[str, Any]:
+    inner = cloud.made["jobs"]["daily-recap"]["spec"]["template"]["spec"]["template"]["spec"]
+    return {one["name"]: one.get("valueFrom", one.get("value")) for one in inner["containers"][0]["env"]}
 
 
 def test_nothing_of_an_existing_app_is_touched(cloud: Cloud) -> None:
@@ -165,6 +223,20 @@ def test_each_command_of_the_job_runs(stage: Stage) -> None:
         assert "Traceback" not in finished.err
 
 
+@on_firestore
+def test_the_pages_query_switches_on_a_share_of_the_users_and_nobody_who_has_chosen(stage: Stage) -> None:
+    off = {"time_zone": "UTC", "daily_summary_hour_local": 20}
+    for uid, user in {"9": off, "Ann": off, "Bo": off | {"daily_summary_enabled": False}, "Bz": off, "Cy": off}.items():
+        stage.world.put_user(uid, user, {}, {})
+    [query] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    project = stage.world.env()["GOOGLE_CLOUD_PROJECT"]
+    subprocess.run([sys.executable, "-c", query.replace("my-app", project)], env=stage.env(), check=True, timeout=60)
+    switched = {
+        uid: (stage.world.user(uid) or {}).get("daily_summary_enabled") for uid in ("9", "Ann", "Bo", "Bz", "Cy")
+    }
+    assert switched == {"9": None, "Ann": True, "Bo": False, "Bz": True, "Cy": None}
+
+
 @needs_gcloud
 def test_gcloud_knows_each_command(tmp_path: Path) -> None:
     lines = [line.replace("$REGION", "europe-west1").replace("$PROJECT", "my-app") for line in GCLOUD]
@@ -240,6 +312,7 @@ def test_what_no_engine_can_run_here_names_what_there_is(line: str, holds: Calla
 
 
 def test_the_page_exports_what_the_setup_needs() -> None:
-    """Its own tests run it with these four alone."""
+    """Its own tests run it with these four alone; what else is exported may be left out."""
     exported = {name for line in SHELL for name in re.findall(r"([A-Z_]+)=", line)}
-    assert exported - {"CLOUDSDK_CORE_PROJECT", "ALERT_CHANNEL"} == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}
+    optional = {"CLOUDSDK_CORE_PROJECT", "ALERT_CHANNEL", "NETWORK", "SUBNET"}
+    assert exported - optional == {"PROJECT", "REGION", "REDIS_URL", "OPENAI_API_KEY"}

@@ -121,7 +121,7 @@ def test_a_window_that_a_clock_ahead_left_behind_is_trouble_and_never_no_content
     finished = stage.run()
     assert finished.code == 1
     [trouble] = finished.named("recap.trouble")
-    assert f"users/ann/recap_deliveries/{tomorrow}" in trouble["reason"]
+    assert f"{stage.shape.users}/ann/recap_deliveries/{tomorrow}" in trouble["reason"]
     assert slot.recap_date.isoformat() not in stage.world.ledgers("ann")
     closing = run_at(stage, slot.at + timedelta(hours=2, minutes=5))
     assert stage.world.ledgers("ann")[slot.recap_date.isoformat()]["outcome"] == "inverted_window", closing.err
@@ -167,5 +167,7 @@ def test_one_odd_figure_is_one_unreadable_ledger(stage: Stage) -> None:
     assert {row["uid"]: row["ledger"] for row in rows} == {"good": "sent"} | dict.fromkeys(odd, "unreadable")
     why = stage.run("why", "nan", day)
     assert (why.code, why.err) == (1, "")
-    sentence = f"written by another version, or by hand. Correct or delete users/nan/recap_deliveries/{day}."
+    sentence = (
+        f"written by another version, or by hand. Correct or delete {stage.shape.users}/nan/recap_deliveries/{day}."
+    )
     assert sentence in " ".join(why.out.split())

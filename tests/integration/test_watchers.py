@@ -121,6 +121,8 @@ def test_each_metric_and_each_span_arrives_once_below_its_turn(stage: Stage, col
     assert {(one["recap.ending"], value) for one, value in points["recap.users"]} >= {("sent", 2), ("skipped", 1)}
     assert sum(value for _, value in points["recap.users"]) == told["due"] == 3
     assert [value for _, value in points["recap.pushes"]] == [told["pushes"]] == [4]
+    targets = [(one["recap.channel"], one["recap.result"], value) for one, value in points["recap.targets"]]
+    assert targets == [("fcm", "accepted", 4)]
     documents = {one["recap.operation"]: value for one, value in points["recap.documents"]}
     assert documents == {"read": told["documents_read"], "write": told["documents_written"]}
     tokens = {one["gen_ai.token.type"]: value for one, value in points["gen_ai.client.token.usage"]}

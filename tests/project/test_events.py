@@ -43,7 +43,7 @@ def each_call() -> Iterator[tuple[str, str, set[str]]]:
             for keyword in node.keywords:
                 said = ast.unparse(keyword.value)
                 spliced = FACTS[path.name] if said == "facts" else SPLICED.get(said, set())
-                keys |= {keyword.arg} if keyword.arg else spliced
+                keys |= {keyword.arg} - {"exc_info"} if keyword.arg else spliced  # structlog makes `exception` of it
             said = ast.unparse(node.args[0])
             for name in MADE_NAMES.get(said, (said.strip("'"),)):
                 yield name, LEVELS[node.func.attr], keys

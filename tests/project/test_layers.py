@@ -149,7 +149,7 @@ def test_lua_and_python_use_the_same_words_and_numbers() -> None:
 
 def test_each_file_of_text_is_read_and_written_as_utf8() -> None:
     """Whatever the locale: in C, without Python's UTF-8 mode, the default is ASCII."""
-    folders = ("notifications", "deploy", "benchmarks", "evals", "docs")
+    folders = ("notifications", "deploy", "benchmarks", "evals", "docs", "demo")
     files = [ROOT / "job.py", *(one for name in folders for one in (ROOT / name).rglob("*.py"))]
     calls = [(path, node) for path in files for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     bare = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import settings
+from docs import cost, settings
 from docs.diagram import redrawn
 from notifications.limits import Limits
 from notifications.settings import Settings
@@ -43,6 +43,18 @@ def test_the_page_of_settings_is_the_codes() -> None:
     )
     by_the_platform = {"JOB_COMPLETION_INDEX", "CLOUD_RUN_JOB", "KUBERNETES_SERVICE_HOST"}
     assert {*OTHER_RECAP_SETTINGS, *read} - by_the_platform <= listed
+
+
+def test_the_page_of_costs_is_what_its_prices_and_the_llms_come_to() -> None:
+    assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost.written()
+
+
+def test_the_costs_are_counted_by_the_figures_of_scale() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    per_user = re.findall(r"= (\d+\.\d) each", page) + re.findall(r"= (\d+\.\d) ms each", page)
+    assert [float(one) for one in per_user] == [cost.READS, float(cost.WRITES), float(cost.CPU_SECONDS) / 2 * 1000]
+    tokens = re.findall(r"^\| tokens in, out of the .*? \| ([\d,]+), ([\d,]+) \|", page, re.MULTILINE)
+    assert [tuple(int(one.replace(",", "")) for one in pair) for pair in tokens] == [cost.WRITING, cost.JUDGING]
 
 
 def test_the_list_of_what_people_set_has_the_codes_defaults() -> None:

@@ -98,6 +98,20 @@ async def test_a_channel_that_fails_delays_no_other(house: House, broken: str, a
     assert ({len(one.got) for one in (house.push, house.hook, house.mail)}, house.summarizer.calls) == ({1}, 1)
 
 
+async def test_a_defect_in_a_channel_is_told_and_costs_its_own_target_one_try(house: House) -> None:
+    always(house.hook, ZeroDivisionError("a defect"))
+    with capture_logs() as logs:
+        report = await house.tick()
+    assert (outcomes(report), report.defects, report.trouble) == ({"waiting": 1}, 1, None)
+    assert (house.state("ann"), house.waits) == ("pending", {"webhook": 1})
+    assert house.ledger("ann")["reason"] == "defect_zerodivisionerror"
+    assert [log["event"] for log in logs].count("recap.defect") == 1
+    house.now += timedelta(minutes=135)
+    report = await house.tick()
+    assert (outcomes(report), house.state("ann"), report.counts.without_a_recap) == ({"sent": 1}, "sent partial", 0)
+    assert (report.defects, house.asked()) == (1, (1, 2, 1))
+
+
 async def test_a_run_goes_on_without_a_channel_and_ends_as_its_trouble(house: House) -> None:
     house.add("bob", recap_email="bob@example.org", recap_webhook_url="https://hooks.example/bob")
     house.limits = Evening(concurrency=1).limits
@@ -175,6 +189,13 @@ async def test_only_what_is_due_is_tried(house: House) -> None:
     assert house.waits == {"webhook": 1, "email": 15}
     await house.later(minutes=2)
     assert (house.asked(), house.waits) == ((1, 2, 1), {"webhook": 5, "email": 13})
+
+
+async def test_a_receiver_that_wants_hours_is_asked_every_30_minutes_whatever_the_others_need(house: House) -> None:
+    always(house.hook, PushAnswer(PushResult.BUSY, "429", timedelta(hours=3)))
+    always(house.mail, PushAnswer(PushResult.UNSENT, "connect"))
+    await all_evening(house, minutes=62)
+    assert (len(house.hook.asked), len(house.mail.asked)) == (3, 63)
 
 
 async def test_a_redis_that_forgot_the_wait_makes_no_target_be_tried_before_its_time(house: House) -> None:

@@ -6,11 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from notifications.domain.claim import ClaimState
+from notifications.commands.progress import _lines
+from notifications.domain.claim import ClaimState, user_key
 from notifications.domain.errors import ConfigFault, DependencyDown, ItemFault, ItemReason, ProviderFault
+from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.question import Question
+from notifications.domain.shards import key_of
+from notifications.testing import ENVIRONMENT
 from tests.support.days import summary
-from tests.support.evening import Evening, of, outcomes
+from tests.support.evening import EIGHT, Evening, of, outcomes
 
 
 def refusal(question: Question) -> Exception:
@@ -53,11 +57,63 @@ async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
     assert evening.summarizer.calls == 0
 
 
-async def test_a_day_without_devices_is_stored_and_counts_as_sent() -> None:
+async def test_a_day_that_reaches_no_device_is_stored_and_is_an_ending_of_its_own() -> None:
     evening = Evening()
     evening.add("ann", devices=0)
-    assert outcomes(await evening.tick()) == {"sent": 1}
-    assert (evening.state("ann"), len(evening.world.summaries("ann"))) == ("sent no_devices", 1)
+    evening.add("bob", devices=2)
+    evening.push.script = lambda token: PushAnswer(PushResult.GONE, "UNREGISTERED")
+    report = await evening.tick()
+    assert (outcomes(report), report.counts.without_a_recap) == ({"no_devices": 2}, 0)
+    assert {evening.state(uid) for uid in ("ann", "bob")} == {"sent no_devices"}
+    assert len(evening.world.summaries("ann")) == 1
+
+
+async def test_a_run_says_who_waits_why_and_since_when_and_until_when_a_killed_run_holds_users() -> None:
+    evening = crowd(3)
+    evening.summarizer.script = lambda question: ProviderFault("It answers 429.", code="429")
+    evening.now += timedelta(minutes=29)
+    held = evening.redis.ms + 7 * 60_000
+    key = user_key("user-00", evening.slots["user-00"].recap_date)
+    evening.redis.values[key] = (f'{{"s":"claimed","t":"another","u":{held}}}', held + 3_600_000)
+    cohort = key_of("user-00", EIGHT, 20, ENVIRONMENT, evening.limits.shards)
+    evening.redis.values[cohort] = (f'{{"s":"claimed","t":"another","u":{evening.redis.ms - 1}}}', held + 3_600_000)
+    line = " ".join(_lines(await evening.tick(), 1.0))
+    assert "1 held (a run that was killed; free at 20:36)" in line
+    assert "2 waiting (llm 429; oldest 30 min)" in line
+
+
+async def test_who_is_not_reached_since_the_run_stopped_is_counted() -> None:
+    evening = crowd(15)
+    evening.summarizer.script = lambda question: ProviderFault("It answers 429.", code="429")
+    report = await evening.tick()
+    assert report.counts.unreached + report.counts.due == 15
+    assert report.counts.unreached > 0
+
+
+async def test_an_extract_for_a_fault_is_counted_with_its_reason() -> None:
+    evening = crowd(2)
+    evening.summarizer.script = of("user-00", lambda question: ItemFault(ItemReason.INVALID_ANSWER, "No."))
+    report = await evening.tick()
+    assert "2 sent, 1 extract (llm answered no JSON); 2 pushes, " in " ".join(_lines(report, 1.0))
+    assert evening.ledger("user-00")["extract_reason"] == "invalid_answer"
+
+
+@pytest.mark.parametrize(("good_at", "ending"), [(3, "sent"), (None, "dead failures")])
+async def test_what_failed_tries_have_cost_is_in_the_days_ledger_however_it_ends(
+    good_at: int | None, ending: str
+) -> None:
+    """Two calls a try, 120 tokens each; the first tries get an answer without use."""
+    evening = crowd(1)
+    evening.has_fallback = False
+    evening.summarizer.script = lambda question: "no recap"
+    for number, wait in enumerate((0, 6, 12), start=1):
+        if number == good_at:
+            evening.summarizer.script = lambda question: None
+        await evening.later(minutes=wait)
+    tokens = 600 if good_at else 720
+    assert (evening.state("user-00"), evening.summarizer.tokens) == (ending, tokens)
+    assert evening.ledger("user-00")["tokens"] == tokens
+    assert evening.ledger("user-00")["usd"] == pytest.approx(tokens / 120 * 50e-6)
 
 
 @pytest.mark.parametrize("meanwhile", [False, True])

@@ -68,11 +68,21 @@ async def test_the_document_of_a_dead_device_is_deleted_and_a_refused_one_kept()
     evening = Evening()
     evening.add("ann", devices=3)
     evening.world.put_device("ann", "d3", {"fid": "dead", "token": "dead-too"})
+    evening.add("bob", devices=7)  # so that two are a fifth
     evening.push.script = {"ann-1": GONE, "ann-2": REFUSED, "dead": GONE}.get
     report = await evening.tick()
-    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 1}, 2)
+    assert (outcomes(report), report.counts.tokens_deleted) == ({"sent": 2}, 2)
     assert sorted(evening.world.tokens("ann")) == ["d0", "d2"]
     assert sorted(evening.ledger("ann")["devices"].values()) == ["accepted", "gone", "gone", "refused"]
+
+
+async def test_of_a_few_devices_none_is_deleted_and_nobody_is_alarmed(capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann", devices=4)
+    evening.push.script = lambda token: GONE
+    report = await evening.tick()
+    assert (report.counts.tokens_deleted, len(evening.world.tokens("ann"))) == (0, 4)
+    assert "deletions_stopped" not in "".join(capsys.readouterr())
 
 
 async def test_a_refused_device_alone_is_tried_again_after_half_an_hour() -> None:

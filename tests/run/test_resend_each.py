@@ -91,7 +91,7 @@ async def counted(evening: Evening, capsys: pytest.CaptureFixture[str], *, write
     with suppress(Unfinished):
         await resend_many(which, evening.context(), dry_run=not write)
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{DAY}: ")]
-    return re.split(r"; | \(", line)[0]
+    return re.sub(r"would send (\d+)", r"\1 sent", re.split(r"; | \(", line)[0])
 
 
 @pytest.mark.parametrize("found", LEDGERS | DAYS | USERS)

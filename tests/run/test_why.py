@@ -98,23 +98,31 @@ async def came_late(evening: Evening) -> None:
 
 BY_LLM = r"was sent; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
 RESEND = "resend ann 2026-05-01"
-IN_5 = "the hour is served again in 5 min; then the day waits for 5 min after a failure; then the next run makes"
+IN_10 = (
+    "the hour is served again at 20:05 UTC (in 5 min); then the day waits until 20:10 UTC (in 5 min) after a failure; "
+    "then the next run makes"
+)
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "sent": (ran(), 0, BY_LLM, "the recap was sent"),
     "extract": (ran(llm=REFUSAL), 0, r"Made of the day's own sentences, by no LLM", f"{RESEND} to push it again"),
-    "legacy": (ran(DAYS["the app's summary"]), 0, r"another writer .* made the recap", "nothing: the recap was sent"),
+    "legacy": (
+        ran(DAYS["the app's summary"]),
+        0,
+        r"there is no recap of ours; another writer .* made",
+        "the day has another writer's recap",
+    ),
     "sent elsewhere": (sent_elsewhere, 1, r"claim: ended: sent", f"python job.py {RESEND} to make the recap here"),
     "skipped": (
         ran(DAYS["no conversation"]),
         0,
-        r"0 conversations used.*skipping the day released it.*too little was said",
+        r"0 conversations used.*skipping the day released it.*skipped as no_content: nothing was said",
         "in the next recap",
     ),
     "pending": (
         ran(push=BUSY),
         0,
         r"still has to be pushed; the last failure: push.*|claim: waits",
-        "the hour is served again in 1 min; then the next run pushes the recap",
+        "the hour is served again at 20:01 UTC (in 1 min); then the next run pushes the recap",
     ),
     "three tries": (
         three_tries,
@@ -122,8 +130,18 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         r"the recap was sent; an answer was missing 2 times; device \w{16} accepted",
         "to push it again",
     ),
-    "waiting": (ran(llm=AWAY), 0, r"claim: waits, due again in 10 min; the last failure: provider_llm", IN_5),
-    "held": (only(CLAIMS["held"]), 0, r"claim: held by a run, for 11 min at most", "the run that holds the claim ends"),
+    "waiting": (
+        ran(llm=AWAY),
+        0,
+        r"claim: waits, due again at 20:10 UTC \(in 10 min\); the last failure: llm is down",
+        IN_10,
+    ),
+    "held": (
+        only(CLAIMS["held"]),
+        0,
+        r"claim: held by a run, until 20:11 UTC \(in 11 min\) at the latest",
+        "the claim is free at 20:11 UTC (in 11 min)",
+    ),
     "missed": (
         ran(without_fallback, minutes=(121,)),
         1,
@@ -133,7 +151,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "dead": (
         ran(without_fallback, minutes=(6, 6, 6), llm=REFUSAL),
         1,
-        r"the recap is dead: it failed too often; the LLM failed on it too often; .*refusal",
+        r"the recap is dead: it failed too often; the LLM failed on it too often; .*llm refused the day",
         "resend ann",
     ),
     "gave up": (ran(minutes=(0, 139), push=BUSY), 1, r"no push of it was accepted", f"{RESEND} to push the recap"),
@@ -143,7 +161,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         r"180 min ago|3 h ago, no longer served",
         f"no run served this slot. Run python job.py {RESEND}",
     ),
-    "not yet": (only(nothing), 0, r"claim: none; no run has claimed it", "the next run makes the recap"),
+    "not yet": (only(nothing), 0, r"claim: none; no run has come to its hour yet", "the next run makes the recap"),
     "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
     "switched off": (only(USERS["switched off"]), 0, r"recaps are switched off", "the user has switched recaps off"),
     "flawed": (only(USERS["bad zone"]), 1, r"document: not seen by the job: .*'mars' is no IANA", "doctor --fix"),
@@ -157,14 +175,14 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "without devices": (
         ran(DAYS["no device"]),
         0,
-        r"devices: 0\. .*the recap was sent; the user has no device",
-        "no device to push it to",
+        r"devices: 0\. .*the recap is stored, and no device got it; the user has no device",
+        "There is no device now",
     ),
     "sending": (
         sending,
         0,
         r"a run is pushing the recap, or died",
-        "may still be pushing the recap, for 2 min at most",
+        "may still be pushing the recap, until 20:02 UTC (in 2 min) at the latest",
     ),
     "swept": (
         swept,

@@ -40,11 +40,12 @@ ACTS = {
     "the next run of the closing pass sends the draft": r"sent (no_devices )?llm",
     "the next run pushes the recap": r"sent( no_devices)?( llm)?",
     "the next run ends the day as sent: another writer's": r"sent legacy",
-    "the next run skips the day": r"skipped no_content",
+    "the next run ends it, skipped as no_content": r"skipped no_content",
     "the next run ends the day as missed: the catch-up": r"missed closed",
     "the next run ends the day as missed: users/": r"missed inverted_window",
     "the next run ends the day as dead: the LLM failed": r"dead failures",
     "the next run ends the day as dead: runs crashed": r"dead crashes",
+    "the next run ends the day as sent, though not to each target": r"sent partial",
     "the next run gives the recap up: the LLM failed": r"gave_up failures",
     "the next run gives the recap up: runs crashed": r"gave_up crashes",
     "the next run gives the recap up: the last permitted push": r"gave_up pushes",
@@ -52,8 +53,13 @@ ACTS = {
     "the next run gives the recap up: the user was erased": r"gave_up user_gone_or_off",
 }
 WAITS = (
-    *("the day waits for", "another run may still be pushing", "the next sweep is in", "the run that holds the claim"),
-    *("no run makes the recap while", "the hour is served again in", "another run serves this hour"),
+    *(
+        "the day waits until",
+        "another run may still be pushing",
+        "the next sweep is at",
+        "the run that holds the claim",
+    ),
+    *("no run makes the recap while", "the hour is served again at", "another run serves this hour"),
     *(
         "nothing:",
         "nothing. Check",
@@ -136,6 +142,12 @@ async def test_each_ledger_once_its_slot_is_over(name: str, capsys: pytest.Captu
         await walk([at(2.5), LEDGERS[name], CLAIMS[claimed]], capsys)
 
 
+@pytest.mark.parametrize("name", [name for name in LEDGERS if "due" in name or "partly" in name])
+async def test_each_open_target_in_the_closing_pass(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for hours, claimed in product((2.01, 2.2, 2.3), ("absent", "waits", "lapsed for good", "dead of failures")):
+        await walk([at(hours), LEDGERS[name], CLAIMS[claimed]], capsys)
+
+
 @pytest.mark.parametrize("name", days.SHARDS)
 async def test_each_shard_with_each_ledger(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for found, claimed in product(days.OPEN, ("absent", "waits", "dead of crashes")):
@@ -170,7 +182,7 @@ async def test_a_draft_that_waits_for_its_second_look(job: str, capsys: pytest.C
     days.JOBS[job](evening)
     evening.now += timedelta(hours=2, minutes=1)
     said = await step(evening, capsys)
-    assert (said.partition(",")[0], evening.state("ann")) == (STEP_TEXTS[Step.SENDS_DRAFT], "sent")
+    assert (said.partition(",")[0], evening.state("ann")) == (STEP_TEXTS["sends_draft"], "sent")
 
 
 REACHED: dict[Step, Way] = {
@@ -183,6 +195,7 @@ REACHED: dict[Step, Way] = {
     Step.MISSES_INVERTED: at(2.1, DAYS["inverted"]),
     Step.CLOSES_DEAD: CLAIMS["lapsed for good"],
     Step.GIVES_UP: LEDGERS["pending thrice"],
+    Step.ENDS_PARTLY_SENT: LEDGERS["partly sent thrice"],
     Step.ENDED_IN_REDIS: CLAIMS["missed"],
     Step.WAITS: CLAIMS["waits"],
     Step.SENDER_WAITS: LEDGERS["fresh sender"],
@@ -216,7 +229,9 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger
-    assert (await step(evening, capsys)).startswith(words_of.get(wanted, STEP_TEXTS[wanted]).partition("{")[0])
+    assert (await step(evening, capsys)).startswith(
+        words_of.get(wanted, STEP_TEXTS[wanted.name.lower()]).partition("{")[0]
+    )
 
 
 def test_each_step_has_its_world() -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from notifications.domain.claim import skipped_key, sweep_key, user_key
+from notifications.domain.model import Device
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.shards import key_of
 from notifications.domain.told_once import told_hash
@@ -41,6 +42,16 @@ def ledger(state: str, sent_minutes: float | None = None, **fields: Any) -> Way:
         if sent_minutes is not None:
             doc["sending_at"] = evening.now + sent_minutes * MINUTE
         evening.world.put_ledger("ann", DAY, doc | fields)
+
+    return put
+
+
+def open_for(due_minutes: float, state: str = "pending", **fields: Any) -> Way:
+    """A ledger whose only target was tried and is due in so many minutes."""
+
+    def put(evening: Evening) -> None:
+        kept = {"tries": 1, "due": evening.now + due_minutes * MINUTE, "code": "cut"}
+        ledger(state, sent_minutes=-3, targets={Device("ann-0", None).id: kept}, **fields)(evening)
 
     return put
 
@@ -87,6 +98,13 @@ LEDGERS: dict[str, Way] = {
     "pending": ledger("pending", sent_minutes=-3),
     "pending thrice": ledger("pending", sent_minutes=-3, tries=3),
     "pending by nobody": ledger("pending"),
+    "target not due": open_for(7),
+    "target not due until late": open_for(29),
+    "due by a clock ahead": open_for(200),
+    "stale sender, target not due": open_for(7, "sending"),
+    "third sender, target not due": open_for(7, tries=3),
+    "partly sent thrice": open_for(-1, tries=3, devices={"another": "accepted"}),
+    "partly sent, not due": open_for(29, devices={"another": "accepted"}),
     "open resend": ledger("sending", sent_minutes=-3, outcome="resend", seq=2),
     "fresh resend": ledger("sending", sent_minutes=0, outcome="resend", seq=2),
     "sent": ledger("sent"),
@@ -97,7 +115,7 @@ LEDGERS: dict[str, Way] = {
     "unreadable": ledger("odd"),
     "no sender": ledger("sending", tries=-1),
 }
-OPEN = ("none", "fresh sender", "third sender", "pending", "open resend")
+OPEN = ("none", "fresh sender", "third sender", "pending", "partly sent, not due", "open resend")
 CLAIMS: dict[str, Way] = {
     "absent": nothing,
     "held": claim("claimed", 11),

@@ -18,6 +18,7 @@ from redis import Redis
 
 from notifications.domain import claim
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, tzdata_version
+from tests.support.layouts import DEFAULT, Shape
 from tests.support.preloaded import PreloadedJob
 from tests.support.servers import RedisServer
 from tests.support.web import FakeFCM, FakeLLM
@@ -146,6 +147,12 @@ class Stage:
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.communicate()
+
+    @property
+    def shape(self) -> Shape:
+        """How the app's documents lie."""
+        shape: Shape = getattr(self.world, "shape", DEFAULT)
+        return shape
 
     def add_user(
         self, uid: str, *, zone: str = "UTC", devices: int = 1, talks: dict[str, Doc] | None = None, **changes: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from notifications.adapters.local import samples
+from notifications.adapters.stores.layout import read_layout
 
 
 def sample_besides(uid: str = "") -> str:
@@ -14,7 +15,7 @@ def sample_besides(uid: str = "") -> str:
     """
     now = datetime.now(UTC)
     found = [
-        {one[0] for one in samples.samples(now + later) if one[1]["daily_summary_enabled"]}
+        {one[0] for one in samples.samples(read_layout(None), now + later) if one[1]["daily_summary_enabled"]}
         for later in (timedelta(0), timedelta(minutes=15))
     ]
     return min(set.intersection(*found) - {uid})

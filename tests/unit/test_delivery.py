@@ -217,13 +217,14 @@ def test_a_day_that_ended_or_is_erased_stays_as_it_is(state: DayState) -> None:
     assert record(None, {"a": ACCEPTED}) == NO_USER
 
 
-@pytest.mark.parametrize(("result", "added"), [(ACCEPTED, {"a": "accepted"}), (BUSY, {})])
-def test_after_giving_up_devices_are_merged_and_nothing_else_while_one_is_left(
-    result: PushResult, added: dict[str, str]
-) -> None:
+def test_after_giving_up_only_a_target_that_has_the_recap_changes_how_the_day_ended() -> None:
     found = replace(MINE, state=DayState.GAVE_UP, devices={"b": "gone"})
-    late = record(found, {"a": result, "c": UNKNOWN})
-    assert late == Decision(NextStep.FINAL, replace(found, devices={"b": "gone"} | added), write=True)
+    late = record(found, {"a": BUSY, "c": UNKNOWN})
+    assert late == Decision(NextStep.FINAL, found, write=True)
+    partly = record(found, {"a": ACCEPTED, "c": UNKNOWN})
+    devices = {"b": "gone", "a": "accepted", "c": "gave_up"}
+    sent_in_part = replace(found, state=DayState.SENT, outcome="partial", devices=devices)
+    assert partly == Decision(NextStep.FINAL, sent_in_part, write=True, stamp_sent=True)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +316,7 @@ def test_the_third_try_of_a_target_without_an_answer_is_its_last() -> None:
     [
         lambda found: take(replace(found, tries=3)),
         lambda found: swept(found, over=True),
+        lambda found: swept(found, active=False),
         lambda found: close(DayState.DEAD, found, CHARGED),
     ],
 )
@@ -340,6 +342,14 @@ def test_a_push_deadline_that_passed_before_the_first_push_costs_no_try(results:
 def test_a_sender_that_was_replaced_or_repeats_itself_only_adds_devices(found: Ledger, changes: dict[str, Any]) -> None:
     decision = record(found, {"a": ACCEPTED, "b": BUSY}, reason="fcm_503", **changes)
     assert decision == Decision(NextStep.RETRY, replace(found, devices={"a": "accepted"}), write=True)
+
+
+def test_what_a_sender_that_was_replaced_reached_is_open_no_more() -> None:
+    found = replace(LAPSED, tries=3, targets={"a": OpenTarget(1), "b": OpenTarget(2)})
+    late = entry_of(record(found, {"a": ACCEPTED, "b": UNKNOWN}))  # b's third: not for a late sender to end
+    assert (late.devices, late.targets) == ({"a": "accepted"}, {"b": OpenTarget(2)})
+    ended = entry_of(take(late))
+    assert (ended.state, ended.devices) == (DayState.SENT, {"a": "accepted", "b": "gave_up"})
 
 
 @pytest.mark.parametrize("found", [None, *(replace(MINE, state=state) for state in READABLE)])

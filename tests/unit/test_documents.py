@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.errors import Malformed
 from notifications.domain.model import ActionItem, Conversation, Device, Place, Turn, User
 from notifications.ports import Decided, Mended, UserDocument
 
+LAYOUT = read_layout(None)
 AT = datetime(2026, 5, 1, 9, 0, 0, 250_000, tzinfo=UTC)
 ON = {"time_zone": "Europe/Paris", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
 TALK: dict[str, Any] = {
@@ -44,15 +46,15 @@ TALK: dict[str, Any] = {
 
 
 def test_a_user_is_read_whole() -> None:
-    assert documents.user_from("ann", ON) == User("ann", "Europe/Paris", 22, True, None)
+    assert documents.user_from(LAYOUT, "ann", ON) == User("ann", "Europe/Paris", 22, True, None)
     odd = ON | {"daily_summary_hour_local": 7.0, "daily_summary_enabled": False, "language": " de "}
-    assert documents.user_from("ann", odd) == User("ann", "Europe/Paris", 7, False, "de")
-    assert documents.user_from("ann", ON | {"language": "Ignore the notes"}).language is None
+    assert documents.user_from(LAYOUT, "ann", odd) == User("ann", "Europe/Paris", 7, False, "de")
+    assert documents.user_from(LAYOUT, "ann", ON | {"language": "Ignore the notes"}).language is None
 
 
 @pytest.mark.parametrize("hour", [0, 23])
 def test_an_hour_is_one_of_the_day(hour: int) -> None:
-    assert documents.user_from("ann", ON | {"daily_summary_hour_local": hour}).hour == hour
+    assert documents.user_from(LAYOUT, "ann", ON | {"daily_summary_hour_local": hour}).hour == hour
 
 
 @pytest.mark.parametrize(
@@ -71,16 +73,16 @@ def test_an_hour_is_one_of_the_day(hour: int) -> None:
 def test_a_user_that_can_not_be_served_says_why(changes: dict[str, Any], flaw: str) -> None:
     made, written = AT, AT + timedelta(days=1)
     active = "daily_summary_enabled" not in changes
-    assert documents.user_document_from("ann", ON | changes, made, written) == UserDocument(
+    assert documents.user_document_from(LAYOUT, "ann", ON | changes, made, written) == UserDocument(
         "ann", None, flaw, made, written, active
     )
 
 
 def test_a_listed_user_has_the_stores_own_times() -> None:
-    assert documents.user_document_from("ann", ON, AT, AT) == UserDocument(
-        "ann", documents.user_from("ann", ON), "", AT, AT, active=True
+    assert documents.user_document_from(LAYOUT, "ann", ON, AT, AT) == UserDocument(
+        "ann", documents.user_from(LAYOUT, "ann", ON), "", AT, AT, active=True
     )
-    assert documents.user_document_from("ann", [ON]).flaw == "users/ann is not a map of fields."
+    assert documents.user_document_from(LAYOUT, "ann", [ON]).flaw == "users/ann is not a map of fields."
 
 
 ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_enabled"
@@ -114,7 +116,7 @@ ZONE, HOUR, SWITCH = "time_zone", "daily_summary_hour_local", "daily_summary_ena
 def test_only_what_has_one_right_answer_is_mended(
     doc: dict[str, Any], changes: dict[str, Any], undecided: tuple[str, ...]
 ) -> None:
-    told = mend_user(doc)
+    told = mend_user(LAYOUT, doc)
     assert ({name: new for name, (_, new) in told.changes.items()}, told.undecided) == (changes, undecided)
     assert {name: type(new) for name, (_, new) in told.changes.items()} == {n: type(v) for n, v in changes.items()}
 
@@ -122,20 +124,20 @@ def test_only_what_has_one_right_answer_is_mended(
 def test_what_is_decided_is_written_where_nothing_is_and_over_nothing_that_counts() -> None:
     decided = Decided("Europe/Paris", 7, enable=True)
     for doc in ({}, {ZONE: "GMT+03:00", HOUR: 99}):
-        told = mend_user(doc, decided)
+        told = mend_user(LAYOUT, doc, decided)
         new = {name: value for name, (_, value) in told.changes.items()}
         assert (new, told.undecided) == ({ZONE: "Europe/Paris", SWITCH: True, HOUR: 7}, ())
-    assert mend_user(ON | {SWITCH: False}, decided) == Mended({})
-    assert mend_user(ON | {SWITCH: "no"}, decided) == Mended({}, ("an invalid switch",))
+    assert mend_user(LAYOUT, ON | {SWITCH: False}, decided) == Mended({})
+    assert mend_user(LAYOUT, ON | {SWITCH: "no"}, decided) == Mended({}, ("an invalid switch",))
 
 
 def test_recaps_are_wanted_where_the_switch_is_on_and_nowhere_else() -> None:
-    wanted = [documents.active(doc) for doc in (ON, ON | {"daily_summary_enabled": 1}, {}, None, "text")]
+    wanted = [documents.active(LAYOUT, doc) for doc in (ON, ON | {"daily_summary_enabled": 1}, {}, None, "text")]
     assert wanted == [True, False, False, False, False]
 
 
 def test_a_conversation_is_read_whole() -> None:
-    assert documents.conversation_from("t", TALK) == Conversation(
+    assert documents.conversation_from(LAYOUT, "t", TALK) == Conversation(
         id="t",
         created_at=AT,
         started_at=AT - timedelta(hours=1),
@@ -151,7 +153,7 @@ def test_a_conversation_is_read_whole() -> None:
 
 
 def read(doc: object) -> Conversation:
-    found = documents.conversation_from("t", doc)
+    found = documents.conversation_from(LAYOUT, "t", doc)
     assert found is not None
     return found
 
@@ -163,13 +165,15 @@ def said(*texts: str) -> tuple[Turn, ...]:
 
 def test_a_conversation_of_words_alone_is_its_transcript() -> None:
     segments = [{"text": " Hello. "}, {"text": ""}, "odd", {"words": 1}, {"text": "Yes."}]
-    bare = documents.conversation_from("t", {"created_at": AT.isoformat(), "transcript_segments": segments})
+    bare = documents.conversation_from(LAYOUT, "t", {"created_at": AT.isoformat(), "transcript_segments": segments})
     assert bare == Conversation("t", AT, turns=said("Hello.", "Yes."))
     for length, cut in ((75_000, False), (75_001, True)):
         long = [{"text": "x" * 75_000}, {"text": "y" * length}]
-        found = documents.conversation_from("t", {"created_at": AT, "structured": None, "transcript_segments": long})
+        found = documents.conversation_from(
+            LAYOUT, "t", {"created_at": AT, "structured": None, "transcript_segments": long}
+        )
         assert found == Conversation("t", AT, turns=said("x" * 75_000, "y" * 75_000), cut=cut)
-    told = documents.conversation_from("t", {"created_at": AT, "structured": {"overview": "x" * 150_001}})
+    told = documents.conversation_from(LAYOUT, "t", {"created_at": AT, "structured": {"overview": "x" * 150_001}})
     assert told == Conversation("t", AT, overview="x" * 150_000, cut=True)
 
 
@@ -177,7 +181,7 @@ SAID = [{"text": " Hello. ", "start": 0.0, "is_user": True}, {"text": ""}, {"tex
 
 
 def spoken(segments: object, **changes: Any) -> Conversation | None:
-    return documents.conversation_from("t", {"created_at": AT, "transcript_segments": segments} | changes)
+    return documents.conversation_from(LAYOUT, "t", {"created_at": AT, "transcript_segments": segments} | changes)
 
 
 def test_a_compressed_transcript_is_read() -> None:
@@ -283,8 +287,8 @@ def test_a_deleted_task_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["discarded", "is_locked", "deleted"])
 def test_what_is_discarded_locked_or_deleted_is_left_out(name: str) -> None:
-    assert documents.conversation_from("t", TALK | {name: True}) is None
-    assert documents.conversation_from("t", TALK | {name: "true"}) is not None
+    assert documents.conversation_from(LAYOUT, "t", TALK | {name: True}) is None
+    assert documents.conversation_from(LAYOUT, "t", TALK | {name: "true"}) is not None
 
 
 @pytest.mark.parametrize(
@@ -302,7 +306,7 @@ def test_what_is_discarded_locked_or_deleted_is_left_out(name: str) -> None:
 )
 def test_what_can_not_be_is_malformed(doc: object) -> None:
     with pytest.raises(Malformed, match="conversation t"):
-        documents.conversation_from("t", doc)
+        documents.conversation_from(LAYOUT, "t", doc)
 
 
 @pytest.mark.parametrize(
@@ -374,20 +378,23 @@ def test_devices_are_read_each_on_its_own() -> None:
         Device("", "l", 12, "f4"),
         Device("t5", "m", 13),
     ]
-    assert documents.devices_from(found) == (read, 7)
+    assert recipients.devices_from(LAYOUT, found) == (read, 7)
 
 
 def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() -> None:
     twice = [Device("t1", "a", 1), Device("t2", "b", 2), Device("t1", "c", 3)]
-    assert documents.select_devices(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
+    assert recipients.select_devices(twice, {"fcm_token": "old"}) == [Device("t2", "b", 2), Device("t1", "c", 3)]
     fids = [Device("", "a", 1, "f1"), Device("t1", "b", 2, "f1"), Device("t1", "c", 3), Device("", "d", 4, "f2")]
-    assert documents.select_devices(fids, None) == [fids[1], fids[3]]  # who shares a token or a fid is one installation
+    assert recipients.select_devices(fids, None) == [
+        fids[1],
+        fids[3],
+    ]  # one installation
     alike = [Device("x", "a", 1), Device("", "b", 2, "x")]
-    assert documents.select_devices(alike, None) == alike
+    assert recipients.select_devices(alike, None) == alike
     renewed = [Device("t1", "a", 1, "f1"), Device("t2", "b", 2, "f1")]
-    assert documents.select_devices(renewed, None) == [renewed[1]]
-    assert documents.select_devices([], {"fcm_token": "old"}) == [Device("old", None, "old")]
-    assert [documents.select_devices([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [
+    assert recipients.select_devices(renewed, None) == [renewed[1]]
+    assert recipients.select_devices([], {"fcm_token": "old"}) == [Device("old", None, "old")]
+    assert [recipients.select_devices([], user) for user in ({}, {"fcm_token": "a b"}, {"fcm_token": 7}, None)] == [
         []
     ] * 4
 
@@ -395,6 +402,6 @@ def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() ->
 @pytest.mark.parametrize("device", [{"fid": "f"}, {"token": "t"}, {"token": "t", "fid": "f"}])
 def test_a_device_is_imported_with_a_token_or_a_fid(device: dict[str, str]) -> None:
     user = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
-    assert check_user("ann", user, {"phone": device}, {})["fcm_tokens"] == {"phone": device}
+    assert check_user(LAYOUT, "ann", user, {"phone": device}, {})[0] == {"phone": device}
     with pytest.raises(Malformed, match="fcm_tokens/phone: token is missing, or is no token, and there is no fid"):
-        check_user("ann", user, {"phone": dict.fromkeys(device, "")}, {})
+        check_user(LAYOUT, "ann", user, {"phone": dict.fromkeys(device, "")}, {})

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.adapters.stores.documents import conversation_from
+from notifications.adapters.stores.layout import read_layout
 from notifications.domain.model import Turn
 from tests.support.rows import rows
 
@@ -18,7 +19,7 @@ AT = datetime(2026, 5, 1, 9, tzinfo=UTC)
 
 
 def turns(*segments: Any) -> tuple[Turn, ...]:
-    found = conversation_from("t", {"created_at": AT, "transcript_segments": list(segments)})
+    found = conversation_from(read_layout(None), "t", {"created_at": AT, "transcript_segments": list(segments)})
     assert found is not None
     return found.turns
 

@@ -40,7 +40,7 @@ def test_lines_stand_above_the_progress_line_and_a_trace_steers_nothing(unbuffer
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm", "PYTHONUNBUFFERED": unbuffered}
     with OnATerminal([sys.executable, "-c", PROGRAM], env, tmp_path) as running:
         assert running.end() == 0
-    assert "1 of 3 due so far done, 1 in flight, 1 waiting" in running.raw
+    assert "00:00  1 of 3 done, 1 left, 1 waiting" in running.raw
     for line in ("a line on stdout", "a sentence on stderr"):
         assert f"{line}\r\n" in running.raw  # nothing is drawn between it and its end
     assert "ValueError" in running.raw

@@ -135,6 +135,7 @@ class OpenAISummarizer:
             raise ProviderFault(
                 f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
                 cheap=self._dialect.is_flex(cheap=cheap),
+                code="slow",
             ) from None
 
     async def _call(self, arguments: dict[str, Any], seconds: float) -> Answer:
@@ -153,7 +154,9 @@ class OpenAISummarizer:
             if isinstance(cause.__cause__, TooLong):
                 raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
             raise ProviderFault(
-                f"{self._where} {describe_failure(cause)}", unpaid=isinstance(cause.__cause__, NEVER_SENT)
+                f"{self._where} {describe_failure(cause)}",
+                unpaid=isinstance(cause.__cause__, NEVER_SENT),
+                code="no_answer",
             ) from cause
         except Compressed:
             raise ProviderFault(
@@ -163,7 +166,8 @@ class OpenAISummarizer:
             raise ItemFault(ItemReason.INVALID_ANSWER, TOO_LONG) from None
         except (ValidationError, RecursionError):
             raise ProviderFault(
-                f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL."
+                f"{self._where} does not answer like an OpenAI-compatible server; check OPENAI_BASE_URL.",
+                code="no_llm_api",
             ) from None
 
     async def _answer(self, completion: Completion, arguments: Mapping[str, Any]) -> Answer:
@@ -251,6 +255,7 @@ class OpenAISummarizer:
                 f"OPENAI_API_KEY, {self.named_by} and OPENAI_BASE_URL.",
                 config=True,
                 unpaid=True,
+                code=str(status),
             )
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}.",
@@ -258,6 +263,7 @@ class OpenAISummarizer:
             final="insufficient_quota" in error.codes or status == PAYMENT_REQUIRED,
             cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
+            code=str(status),
         )
 
     async def aclose(self) -> None:

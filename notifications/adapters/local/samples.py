@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from notifications.adapters.local.private_files import locked, private_folder, write_atomically
 from notifications.adapters.stores.documents import Doc
+from notifications.adapters.stores.imports import conversation_to, document_of, user_to
+from notifications.adapters.stores.layout import Layout
 from notifications.domain.errors import DependencyDown
 from notifications.domain.schedule import Phase, Rules, latest_slot, zone
 from notifications.ports import Sample
@@ -37,14 +39,14 @@ def created(folder: Path) -> datetime | None:
         return None
 
 
-async def fill(store: SqliteStore, folder: Path, now: datetime) -> None:
+async def fill(store: SqliteStore, layout: Layout, folder: Path, now: datetime) -> None:
     """Fill a new folder, once over all processes. Raises DependencyDown if the disk is full."""
     try:
         private_folder(folder)
         async with locked(folder / "fill.lock"):
             if created(folder) is None:
                 if await store.empty():
-                    for uid, user, devices, conversations in samples(now):
+                    for uid, user, devices, conversations in samples(layout, now):
                         await store.put(uid, user, devices, conversations)
                 write_atomically(folder / MARKER, now.isoformat())
                 private_folder(folder)
@@ -52,64 +54,65 @@ async def fill(store: SqliteStore, folder: Path, now: datetime) -> None:
         raise DependencyDown("disk", f"{folder} can't be written ({cause.strerror}); make room.") from cause
 
 
-async def talk(store: SqliteStore, now: datetime) -> None:
+async def talk(store: SqliteStore, layout: Layout, now: datetime) -> None:
     """Add conversations of that time to the sample users, so that a pretended evening has its recaps."""
     for number in range(USERS):
         uid = f"sample-{number:02}"
         devices, _ = await store.devices(uid)
         is_sample = devices and all(device.token.startswith(TOKEN) for device in devices)
         if number % 16 != SILENT and is_sample:  # another user may have the uid
-            talks = {f"{key}-{now:%Y-%m-%d}": doc for key, doc in _talks(number, now).items()}
+            talks = {f"{key}-{now:%Y-%m-%d}": doc for key, doc in talks_of(layout, number, now).items()}
             await store.add_talks(uid, talks)
 
 
-def samples(now: datetime) -> list[Sample]:
+def samples(layout: Layout, now: datetime) -> list[Sample]:
     """All but those whose day would end at once as missed, since their slot was before the first run."""
-    users = [sample(number, now) for number in range(USERS)]
-    return [made for made in users if RULES.phase(_slot(made[1], now), now) is not Phase.CLOSING]
+    zones = [_zone_and_hour(number, now) for number in range(USERS)]
+    slots = [latest_slot(name, hour, now).at for name, hour in zones]
+    return [
+        sample(layout, number, now) for number in range(USERS) if RULES.phase(slots[number], now) is not Phase.CLOSING
+    ]
 
 
-def _slot(user: Doc, now: datetime) -> datetime:
-    return latest_slot(user["time_zone"], user["daily_summary_hour_local"], now).at
-
-
-def sample(number: int, now: datetime) -> Sample:
-    """The number-th user: due at about half past midnight UTC and that many half hours."""
+def _zone_and_hour(number: int, now: datetime) -> tuple[str, int]:
+    """Due at about half past midnight UTC and that many half hours."""
     zones = _table()["zones"]
     name = zones[number % len(zones)]
     midnight = now.astimezone(UTC).replace(hour=0, minute=30, second=0, microsecond=0)
-    user = {
-        "time_zone": name,
-        "daily_summary_enabled": number % 16 != 5,
-        "daily_summary_hour_local": (midnight + timedelta(minutes=30 * number)).astimezone(zone(name)).hour,
-        "language": "en",
-    }
-    devices = {
-        f"device-{index}": {"token": f"{TOKEN}{number}-{index}", "time_zone": name, "created_at": now}
-        for index in range(1 + number % 2)
-    }
-    return f"sample-{number:02}", user, devices, {} if number % 16 == SILENT else _talks(number, now)
+    return name, (midnight + timedelta(minutes=30 * number)).astimezone(zone(name)).hour
 
 
-def _talks(number: int, now: datetime) -> dict[str, Doc]:
-    talks: dict[str, Doc] = {}
-    subjects = _table()["talks"]
-    for index in range(5):
-        subject = subjects[(number + index) % len(subjects)]
+def language_of(number: int) -> str:
+    """What the number-th user speaks."""
+    languages: list[str] = _table()["languages"]
+    return languages[number % len(languages)]
+
+
+def sample(layout: Layout, number: int, now: datetime) -> Sample:
+    """The number-th user."""
+    name, hour = _zone_and_hour(number, now)
+    user = user_to(layout, name, number % 16 != 5, hour, language_of(number))
+    tokens = {f"device-{index}": f"{TOKEN}{number}-{index}" for index in range(1 + number % 2)}
+    devices = {key: document_of([(layout.token, token)]) for key, token in tokens.items()}
+    return f"sample-{number:02}", user, devices, {} if number % 16 == SILENT else talks_of(layout, number, now)
+
+
+def talks_of(layout: Layout, number: int, now: datetime) -> dict[str, Doc]:
+    """The number-th user's day: one of those in their language, its talks four hours apart, the last just over."""
+    days = [day for day in _table()["days"] if day["language"] == language_of(number)]
+    talks, uid = dict[str, Doc](), f"sample-{number:02}"
+    for index, talk in enumerate(days[number % len(days)]["talks"]):
         begun = now - timedelta(hours=2.5 + 4 * index)
-        ended = begun + timedelta(minutes=subject["minutes"])
-        talks[f"talk-{index}"] = {
-            "created_at": ended,
-            "started_at": begun,
-            "finished_at": ended,
-            "discarded": False,
-            "is_locked": False,
-            "structured": {
-                "title": subject["title"],
-                "overview": subject["overview"],
-                "category": subject["category"],
-                "action_items": [{"description": subject["todo"], "completed": index % 2 == 1}],
-                "events": [],
-            },
-        }
+        key = f"{uid}-talk-{index}" if layout.owner else f"talk-{index}"  # one collection has all users'
+        talks[key] = conversation_to(
+            layout,
+            uid,
+            begun,
+            begun + timedelta(minutes=talk["minutes"]),
+            talk["title"],
+            talk["turns"],
+            category=talk["category"],
+            action_items=[{"description": talk["todo"], "completed": index % 2 == 1}],
+            events=[],
+        )
     return talks

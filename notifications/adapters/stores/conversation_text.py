@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from unicodedata import normalize
@@ -41,18 +41,18 @@ def maps(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def summary_text(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> tuple[str, bool]:
-    """The first text of an app, else the overview, else the sections, in plain lines; and whether it was cut."""
-    for candidate in _texts(doc, structured):
+def summary_text(doc: Mapping[str, Any], structured: Mapping[str, Any], texts: Sequence[object]) -> tuple[str, bool]:
+    """The first text of an app, else of `texts`, else the sections, in plain lines; and whether it was cut."""
+    for candidate in _texts(doc, structured, texts):
         if lines := without_marks(candidate[:MAX_TEXT]):
             return lines, len(candidate) > MAX_TEXT
     return "", False
 
 
-def _texts(doc: Mapping[str, Any], structured: Mapping[str, Any]) -> Iterator[str]:
+def _texts(doc: Mapping[str, Any], structured: Mapping[str, Any], texts: Sequence[object]) -> Iterator[str]:
     for name in ("apps_results", "plugins_results"):
         yield from (text(result.get("content")) for result in maps(doc.get(name))[:MAX_RESULTS])
-    yield text(structured.get("overview"))
+    yield from map(text, texts)
     sections = maps(structured.get("sections"))[:MAX_RESULTS]
     sections.sort(key=lambda section: section.get("kind") == "side_notes")  # side notes come last
     parts = ((text(section.get("heading")), text(section.get("body_markdown"))) for section in sections)

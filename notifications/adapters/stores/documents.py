@@ -16,6 +16,7 @@ from notifications.adapters.stores.conversation_text import (
     text,
     transcript,
 )
+from notifications.adapters.stores.layout import Layout, value_at
 from notifications.domain.errors import Malformed
 from notifications.domain.model import (
     FIRST_YEAR,
@@ -24,13 +25,13 @@ from notifications.domain.model import (
     Cited,
     Conversation,
     DayState,
-    Device,
     Ledger,
     OpenTarget,
     Place,
     Summary,
     Turn,
     User,
+    day_of,
 )
 from notifications.domain.schedule import zone
 from notifications.domain.text import clean, language_tag
@@ -44,44 +45,34 @@ Doc = Mapping[str, Any]
 T = TypeVar("T")
 Facts = tuple[Cited, ...]  # what the LLM noted of one part of a long day
 
-USER_ZONE, USER_ENABLED, USER_HOUR = "time_zone", "daily_summary_enabled", "daily_summary_hour_local"
-LEGACY_TOKEN = "fcm_token"  # noqa: S105 - a field's name
-DEVICE_FIELDS = ("token", "fid")
-CONVERSATION_FIELDS = (
-    *("created_at", "started_at", "finished_at", "discarded", "is_locked", "status", "deferred", "deleted"),
-    *("language", "user_title", "structured", "apps_results", "plugins_results", "geolocation"),
-)
 UNDER_WAY = ("in_progress", "processing")  # `status` while the app still writes it; a `deferred` one may stay so
-LEFT_OUT = ("discarded", "is_locked", "deleted")
-MAX_TOKEN_LENGTH = 2_048  # real ones have some 160 characters
+EPOCH, MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
 MAX_FIGURE = 10**12  # no real number in a ledger is higher
 MAX_ID = 300  # characters of a summary's id that a push carries
-ADDRESSES = {  # by channel, its fields in the user's document, and what each is called for the channel
-    "webhook": {"recap_webhook_url": "url", "recap_webhook_secret": "secret"},
-    "email": {"recap_email": "address"},
-}
-ADDRESS_FIELDS = [name for fields in ADDRESSES.values() for name in fields]
-MAX_ADDRESS_LENGTH = 2_048
 PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
 LEDGER_COUNTS = ("seq", "tries", "unanswered", "repeats", "failures", "crashes", "tokens")
 LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
-LEDGER_TEXTS = ("outcome", "by", "collapse_id", "title", "body", "summary_id", "reason", "source", "recap_hash")
+LEDGER_TEXTS = (
+    *("outcome", "by", "collapse_id", "title", "body", "summary_id"),
+    *("reason", "source", "extract_reason", "recap_hash"),
+)
 LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
-def user_from(uid: str, doc: Doc) -> User:
+def user_from(layout: Layout, uid: str, doc: Doc) -> User:
     """The user. Raises Malformed if the query can't see this document, and says why."""
-    hour, enabled, name = doc.get(USER_HOUR), doc.get(USER_ENABLED), doc.get(USER_ZONE)
+    hour, enabled, name = (value_at(doc, field) for field in (layout.hour, layout.enabled, layout.time_zone))
+    where = f"{layout.users}/{uid}"
     if not isinstance(enabled, bool):
-        raise Malformed(f"users/{uid}: {USER_ENABLED} is {_missing(enabled)}not true or false.")
+        raise Malformed(f"{where}: {layout.enabled} is {_missing(enabled)}not true or false.")
     if isinstance(hour, bool) or not isinstance(hour, int | float) or hour not in range(24):
-        raise Malformed(f"users/{uid}: {USER_HOUR} is {_missing(hour)}not a whole number from 0 to 23.")
+        raise Malformed(f"{where}: {layout.hour} is {_missing(hour)}not a whole number from 0 to 23.")
     if not isinstance(name, str):
-        raise Malformed(f"users/{uid}: {USER_ZONE} is missing or no text.")
+        raise Malformed(f"{where}: {layout.time_zone} is missing or no text.")
     zone(name)
-    return User(uid, name, int(hour), enabled, language_tag(text(doc.get("language"))))
+    return User(uid, name, int(hour), enabled, language_tag(text(value_at(doc, layout.language))))
 
 
 def _missing(value: object) -> str:
@@ -89,46 +80,66 @@ def _missing(value: object) -> str:
 
 
 def user_document_from(
-    uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None
+    layout: Layout, uid: str, doc: object, created: datetime | None = None, updated: datetime | None = None
 ) -> UserDocument:
     """The user, or why the job can't use this document."""
+    user, flaw = None, ""
     try:
         if not isinstance(doc, Mapping):
-            raise Malformed(f"users/{uid} is not a map of fields.")
-        return UserDocument(uid, user_from(uid, doc), "", created, updated, active(doc))
-    except Malformed as flaw:
-        return UserDocument(uid, None, str(flaw), created, updated, active(doc))
+            raise Malformed(f"{layout.users}/{uid} is not a map of fields.")
+        user = user_from(layout, uid, doc)
+    except Malformed as malformed:
+        flaw = str(malformed)
     except UnicodeEncodeError:
-        return UserDocument(uid, None, f"users/{uid} holds half of a surrogate pair.", created, updated, active(doc))
+        flaw = f"{layout.users}/{uid} holds half of a surrogate pair."
+    return UserDocument(uid, user, flaw, created, updated, active(layout, doc))
 
 
-def active(doc: object) -> bool:
+def active(layout: Layout, doc: object) -> bool:
     """Whether the account exists and has recaps switched on."""
-    return isinstance(doc, Mapping) and doc.get(USER_ENABLED) is True
+    return value_at(doc, layout.enabled) is True
 
 
-def conversation_from(key: str, doc: object) -> Conversation | None:
-    """The conversation; None if it is discarded, locked or deleted. Raises Malformed."""
+def created_at(layout: Layout, doc: object) -> datetime | None:
+    """When a conversation was made; None if that is missing, or of another type than the layout says."""
+    value = value_at(doc, layout.created_at)
+    if layout.created_at_is == "timestamp":
+        return moment(value)
+    try:
+        return moment(EPOCH + value * MS) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def stored_instant(layout: Layout, instant: datetime) -> datetime | float:
+    """An instant as `created_at` holds it."""
+    return instant if layout.created_at_is == "timestamp" else (instant - EPOCH) / MS
+
+
+def conversation_from(layout: Layout, key: str, doc: object) -> Conversation | None:
+    """The conversation; None if the app's own fields leave it out (discarded, locked, deleted). Raises Malformed."""
     if not isinstance(doc, Mapping):
         raise Malformed(f"conversation {key} is not a map.")
-    if any(doc.get(name) is True for name in LEFT_OUT):
+    if any(value_at(doc, name) is True for name in layout.leave_out):
         return None
     structured = doc.get("structured") or {}
-    created = moment(doc.get("created_at"))
+    created = created_at(layout, doc)
     if not isinstance(structured, Mapping) or created is None:
-        raise Malformed(f"conversation {key}: `structured` is not a map, or `created_at` is no time.")
+        raise Malformed(f"conversation {key}: `structured` is not a map, or `{layout.created_at}` is no time.")
     try:
-        return _conversation(key, doc, structured, created)
+        return _conversation(layout, key, doc, structured, created)
     except (UnicodeEncodeError, OverflowError) as cause:
         raise Malformed(f"conversation {key}: a time or a text of it can't be ({type(cause).__name__}).") from None
 
 
-def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidates) -> tuple[list[Conversation], int]:
+def conversations_from(
+    layout: Layout, rows: Iterable[tuple[str, object]], candidates: Candidates
+) -> tuple[list[Conversation], int]:
     """The conversations of (key, document) that are not under way, and how many documents were malformed."""
     conversations, malformed = [], 0
     for key, doc in rows:
         try:
-            conversation = conversation_from(key, doc)
+            conversation = conversation_from(layout, key, doc)
         except Malformed:
             malformed += 1
         else:
@@ -136,8 +147,8 @@ def conversations_from(rows: Iterable[tuple[str, object]], candidates: Candidate
     return conversations, malformed
 
 
-def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
-    overview, cut = summary_text(doc, structured)
+def _conversation(layout: Layout, key: str, doc: Doc, structured: Doc, created: datetime) -> Conversation:
+    overview, cut = summary_text(doc, structured, [value_at(doc, name) for name in layout.text])
     segments = None if overview else doc.get(TRANSCRIPT)
     encrypted = is_encrypted(segments)
     turns: tuple[Turn, ...] = ()
@@ -148,7 +159,7 @@ def _conversation(key: str, doc: Doc, structured: Doc, created: datetime) -> Con
         created_at=created,
         started_at=_strict_moment(doc.get("started_at")),
         finished_at=_strict_moment(doc.get("finished_at")),
-        title=text(doc.get("user_title")) or text(structured.get("title")),
+        title=text(doc.get("user_title")) or text(value_at(doc, layout.title)),
         overview=overview,
         category=text(structured.get("category")),
         action_items=tuple(
@@ -200,73 +211,6 @@ def _strict_moment(value: object) -> datetime | None:
     return datetime.fromtimestamp(parsed.timestamp(), UTC).replace(microsecond=parsed.microsecond)
 
 
-def device_from(key: str, doc: object, version: object) -> Device | None:
-    """The device; None if the document holds neither token nor fid. Raises Malformed if it has no good one."""
-    if not isinstance(doc, Mapping):
-        raise Malformed(f"device {key} is not a map.")
-    ids, flaw = {}, None
-    for name in DEVICE_FIELDS:
-        try:
-            ids[name] = _token(doc.get(name))
-        except Malformed as malformed:
-            flaw = malformed
-    device = Device(ids.get("token", ""), key, version, ids.get("fid", ""))
-    if flaw is not None and not device.ids:
-        raise flaw
-    return device if device.ids else None
-
-
-def devices_from(rows: Iterable[tuple[str, object, object]]) -> tuple[list[Device], int]:
-    """The devices of (key, document, version), and how many documents were malformed."""
-    devices, malformed = [], 0
-    for row in rows:
-        try:
-            device = device_from(*row)
-        except Malformed:
-            malformed += 1
-        else:
-            devices += [device] if device else []
-    return devices, malformed
-
-
-def _token(value: object) -> str:
-    try:
-        token = text(value)
-    except UnicodeEncodeError:
-        raise Malformed("a device's token holds half of a surrogate pair.") from None
-    if len(token) > MAX_TOKEN_LENGTH or not token.isprintable() or " " in token:
-        raise Malformed("a device's token is no token.")
-    return token
-
-
-def select_devices(devices: list[Device], user: object) -> list[Device]:
-    """Each token and each fid once: the document with both counts, else the last; the legacy field if there is none."""
-    if not devices:
-        try:
-            legacy = _token(user.get(LEGACY_TOKEN)) if isinstance(user, Mapping) else ""
-        except Malformed:
-            legacy = ""
-        return [Device(legacy, None, legacy)] if legacy else []
-    kept: dict[tuple[str, str], int] = {}
-    for at in sorted(range(len(devices)), key=lambda at: (not (devices[at].token and devices[at].fid), -at)):
-        ids = [pair for pair in (("token", devices[at].token), ("fid", devices[at].fid)) if pair[1]]
-        if not any(pair in kept for pair in ids):
-            kept |= dict.fromkeys(ids, at)
-    return [devices[at] for at in sorted(set(kept.values()))]
-
-
-def addresses_from(doc: object) -> dict[str, dict[str, str]]:
-    """By channel, the addresses that the app set for the user; each channel checks its own."""
-    given = doc if isinstance(doc, Mapping) else {}
-    found: dict[str, dict[str, str]] = {}
-    for channel, names in ADDRESSES.items():
-        for name, meaning in names.items():
-            value = given.get(name)
-            if isinstance(value, str) and value.strip() and len(value) <= MAX_ADDRESS_LENGTH:
-                found.setdefault(channel, {})[meaning] = value.strip()
-    return found
-
-
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
@@ -300,6 +244,13 @@ def summary_from(key: str, doc: Doc) -> Summary:
         overview=_words(doc.get("overview")),
         day_emoji=_words(doc.get("day_emoji")),
     )
+
+
+def is_summary(doc: object) -> bool:
+    """Whether it may be a summary: it has a day, and no text of one that is none."""
+    given = doc if isinstance(doc, Mapping) else {}
+    texts = all(isinstance(given.get(name, ""), str) for name in ("headline", "overview"))
+    return texts and isinstance(day := given.get("date"), str) and day_of(day) is not None
 
 
 def _words(value: object) -> str:

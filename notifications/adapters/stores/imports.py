@@ -1,26 +1,27 @@
-"""Checks a user's documents before an import, and mends user documents that the query for due users can't see."""
+"""Checks a user's documents before an import, mends those that the query can't see, and makes those of samples."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
-from notifications.adapters.stores.documents import USER_ENABLED, USER_HOUR, USER_ZONE, Doc
+from notifications.adapters.stores.documents import Doc
+from notifications.adapters.stores.layout import FID, LEGACY_TOKEN, Layout, value_at, with_value
 from notifications.domain.errors import Malformed
 from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Decided, Mended
 
 INSTANTS = ("created_at", "started_at", "finished_at")
-USER_FIELDS = (USER_ZONE, USER_ENABLED, USER_HOUR, "language", documents.LEGACY_TOKEN)
 STRUCTURED = ("title", "overview", "sections", "category", "action_items", "events")
 LISTS = {"apps_results": "content", "plugins_results": "content", TRANSCRIPT: "text"}
 LISTS_OF_STRUCTURED = {"action_items": "description", "events": "title", "sections": "body_markdown"}
-TEXT_FIELDS = ("structured", *LISTS)  # the fields that are read
 # Likely names of texts that the job does not read.
 UNREAD = (
     *("text", "transcript", "summary", "overview", "title"),
@@ -34,56 +35,79 @@ Collection = dict[str, Doc]
 
 
 def check_user(
-    uid: str, user: Doc, fcm_tokens: Mapping[str, object], conversations: Mapping[str, object]
-) -> dict[str, Collection]:
-    """The two collections with their instants parsed. Raises Malformed with the field and what to write."""
-    if flaw := documents.user_document_from(uid, user).flaw:
+    layout: Layout, uid: str, user: Doc, devices: Mapping[str, object], conversations: Mapping[str, object]
+) -> tuple[Collection, Collection]:
+    """The devices and conversations with their instants parsed. Raises Malformed with the field and what to write."""
+    if flaw := documents.user_document_from(layout, uid, user).flaw:
         raise Malformed(flaw)
-    _refuse_near_misses(f"users/{uid}", user, USER_FIELDS)
-    return {
-        "fcm_tokens": _collection("fcm_tokens", fcm_tokens, _device),
-        "conversations": _collection("conversations", conversations, _conversation),
-    }
+    _refuse_near_misses(f"{layout.users}/{uid}", user, _tops([*layout.user_fields, LEGACY_TOKEN]))
+    return (
+        {key: _device(layout, where, doc) for where, key, doc in _listed(layout.devices, devices)},
+        {
+            key: _conversation(layout, uid, where, doc)
+            for where, key, doc in _listed(layout.conversations, conversations)
+        },
+    )
 
 
-def _collection(name: str, docs: Mapping[str, object], check: Callable[[str, Doc], None]) -> Collection:
-    parsed: Collection = {}
+def _tops(names: Iterable[str]) -> list[str]:
+    """The fields of the document itself."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+@cache
+def _fields_of_conversation(layout: Layout) -> list[str]:
+    return _tops([*layout.conversation_fields, TRANSCRIPT, *filter(None, [layout.owner])])
+
+
+def _listed(name: str, docs: Mapping[str, object]) -> Iterator[tuple[str, str, Doc]]:
     for key, doc in docs.items():
         where = f"{name}/{key}"
         if not is_document_id(key):
             raise Malformed(f"{where}: the key is no id of a document.")
         if not isinstance(doc, Mapping):
             raise Malformed(f"{where} is not a map of fields.")
-        instants = {field: documents.moment(doc[field]) for field in INSTANTS if doc.get(field) is not None}
-        for field, instant in instants.items():
-            if instant is None:
-                raise Malformed(f"{where}: {field} is no time; {HOW}.")
-        parsed[key] = {**doc, **instants}
-        check(where, parsed[key])
-    return parsed
+        yield where, key, doc
 
 
-def _device(where: str, doc: Doc) -> None:
-    if not documents.devices_from([("", doc, None)])[0]:
-        raise Malformed(f"{where}: token is missing, or is no token, and there is no fid.")
+def _parsed(where: str, doc: Doc, names: Iterable[str]) -> Doc:
+    for name in names:
+        if (value := value_at(doc, name)) is not None:
+            if (instant := documents.moment(value)) is None:
+                raise Malformed(f"{where}: {name} is no time; {HOW}.")
+            doc = with_value(doc, name, instant)
+    return doc
 
 
-def _conversation(where: str, doc: Doc) -> None:
-    _refuse_near_misses(where, doc, (*documents.CONVERSATION_FIELDS, TRANSCRIPT))
-    if "created_at" not in doc:
-        raise Malformed(f"{where}: created_at is missing; {HOW}.")
+def _device(layout: Layout, where: str, doc: Doc) -> Doc:
+    if not recipients.devices_from(layout, [("", doc, None)])[0]:
+        raise Malformed(f"{where}: {layout.token} is missing, or is no token, and there is no {FID}.")
+    return _parsed(where, doc, INSTANTS)
+
+
+def _conversation(layout: Layout, uid: str, where: str, doc: Doc) -> Doc:
+    in_ms = layout.created_at_is == "ms"
+    doc = _parsed(where, doc, [*INSTANTS[1:], *([] if in_ms else [layout.created_at])])
+    _refuse_near_misses(where, doc, _fields_of_conversation(layout))
+    if documents.created_at(layout, doc) is None:
+        how = "write it in milliseconds since 1970" if in_ms else HOW
+        raise Malformed(f"{where}: {layout.created_at} is missing{', or is no number' if in_ms else ''}; {how}.")
+    if layout.owner and value_at(doc, layout.owner) != uid:
+        raise Malformed(f"{where}: {layout.owner} is not the uid of its user.")
     _refuse_other_lists(f"{where}: ", doc, LISTS)
     try:
-        documents.conversation_from("", doc)
+        documents.conversation_from(layout, "", doc)
     except Malformed:
         raise Malformed(f"{where}: structured is not a map, or a text of it is no Unicode.") from None
     structured = doc.get("structured") or {}
-    if not doc.keys() & {*TEXT_FIELDS}:
-        _refuse_unread(where, doc, UNREAD, f"structured and {TRANSCRIPT} are")
+    texts = _tops(layout.text)
+    if not doc.keys() & {"structured", *texts, *LISTS}:
+        _refuse_unread(where, doc, UNREAD, f"{', '.join(texts) or 'structured'} and {TRANSCRIPT} are")
     if not structured.keys() & {"overview", "sections"}:
         _refuse_unread(f"{where}: structured", structured, UNREAD_STRUCTURED, "overview is")
     _refuse_near_misses(f"{where}: structured", structured, STRUCTURED)
     _refuse_other_lists(f"{where}: structured.", structured, LISTS_OF_STRUCTURED)
+    return doc
 
 
 def _refuse_other_lists(where: str, doc: Doc, lists: Mapping[str, str]) -> None:
@@ -122,7 +146,7 @@ NO_HOUR, ODD_HOUR = "no hour", "an invalid hour"
 NO_SWITCH, ODD_SWITCH = "no switch", "an invalid switch"
 
 
-def mend_user(doc: Doc, decided: Decided | None = None) -> Mended:
+def mend_user(layout: Layout, doc: Doc, decided: Decided | None = None) -> Mended:
     """The changes that have one right answer, and the others only if they are decided.
 
     A zone, an hour and a switch are the app's to know: it writes a zone only if there is none, so a guess would
@@ -130,17 +154,16 @@ def mend_user(doc: Doc, decided: Decided | None = None) -> Mended:
     after the next change of clocks.
     """
     decided = decided or Decided()
-    fields = {
-        USER_ZONE: _zone(doc.get(USER_ZONE), decided.zone),
-        USER_ENABLED: _switch(doc.get(USER_ENABLED), enable=decided.enable),
-        USER_HOUR: _hour(doc.get(USER_HOUR), decided.hour),
-    }
+    names = layout.time_zone, layout.enabled, layout.hour
+    found = [value_at(doc, name) for name in names]
+    zone, switch, hour = found
+    mended = (_zone(zone, decided.zone), _switch(switch, enable=decided.enable), _hour(hour, decided.hour))
     changes = {
-        name: (doc.get(name), value)
-        for name, (value, _) in fields.items()
-        if value is not None and (value != doc.get(name) or type(value) is not type(doc.get(name)))
+        name: (old, value)
+        for name, old, (value, _) in zip(names, found, mended, strict=True)
+        if value is not None and (value != old or type(value) is not type(old))
     }
-    return Mended(changes, tuple(flaw for _, flaw in fields.values() if flaw))
+    return Mended(changes, tuple(flaw for _, flaw in mended if flaw))
 
 
 def _zone(value: Any, decided: str | None) -> tuple[str | None, str]:
@@ -171,3 +194,37 @@ def _hour(value: Any, decided: int | None) -> tuple[int | None, str]:
     if isinstance(value, int | float) and not isinstance(value, bool) and value in range(24):
         return int(value), ""
     return decided, "" if decided is not None else NO_HOUR if value is None else ODD_HOUR
+
+
+def document_of(values: Iterable[tuple[str, object]]) -> dict[str, Any]:
+    """A document of values at dotted names."""
+    doc: dict[str, Any] = {}
+    for name, value in values:
+        doc = with_value(doc, name, value)
+    return doc
+
+
+def user_to(layout: Layout, name: str, enabled: bool, hour: int, language: str) -> dict[str, Any]:
+    """A user's document, as the app writes it."""
+    return document_of(zip(layout.user_fields, (name, enabled, hour, language), strict=True))
+
+
+def conversation_to(
+    layout: Layout,
+    uid: str,
+    begun: datetime,
+    ended: datetime,
+    title: str,
+    turns: Iterable[tuple[str, str]],
+    **structured: object,
+) -> dict[str, Any]:
+    """A conversation, as the app writes it. `turns`: who says what; an empty name is the user."""
+    values = [
+        (layout.created_at, documents.stored_instant(layout, ended)),
+        ("started_at", begun),
+        ("finished_at", ended),
+    ]
+    said = [{"text": text, "is_user": not name} | ({"speaker_name": name} if name else {}) for name, text in turns]
+    named = [(layout.title, title), (TRANSCRIPT, said)]
+    out = [*((name, False) for name in layout.leave_out), *([(layout.owner, uid)] if layout.owner else [])]
+    return document_of([*values, *named, *out, *((f"structured.{name}", value) for name, value in structured.items())])

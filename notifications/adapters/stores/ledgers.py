@@ -8,7 +8,9 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from notifications.adapters.stores.documents import USER_HOUR, USER_ZONE, Facts, kept_from
+from notifications.adapters.stores.documents import Facts, kept_from
+from notifications.adapters.stores.imports import check_user
+from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
@@ -18,11 +20,12 @@ from notifications.domain.target import TargetResult
 Decide = Callable[[Snapshot], Decision]
 
 
-def neighbour_dates(op: Opening | None, account: object) -> list[date]:
+def neighbour_dates(layout: Layout, op: Opening | None, account: object) -> list[date]:
     """The neighbouring ledgers that the text depends on; `account` is the user's document."""
     if op is None:
         return []
-    moved = isinstance(account, Mapping) and (account.get(USER_ZONE), account.get(USER_HOUR)) != (op.zone, op.hour)
+    known = isinstance(account, Mapping)
+    moved = known and (value_at(account, layout.time_zone), value_at(account, layout.hour)) != (op.zone, op.hour)
     return [*op.neighbours.earlier, *(op.neighbours.later if op.resend or moved else ())]
 
 
@@ -30,8 +33,17 @@ class TransactionalLedger(ABC):
     """The ledger's verbs, each one transaction; and an LLM's paid work, kept beside the ledger."""
 
     _rules: LedgerRules
+    _layout: Layout
     reads: int = 0  # documents, as a store that bills them counts
     writes: int = 0
+
+    @property
+    def user_path(self) -> str:
+        return f"{self._layout.users}/{{uid}}"
+
+    @property
+    def ledger_path(self) -> str:
+        return f"{self.user_path}/{LEDGERS}/{{day}}"
 
     @abstractmethod
     async def _transact(
@@ -49,6 +61,9 @@ class TransactionalLedger(ABC):
     @abstractmethod
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
+
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> object:
+        return check_user(self._layout, uid, user, devices, conversations)
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 NAME, UNKNOWN = "daily-recap", "unknown_service"
 FLUSH_SECONDS = 1.0  # at the end of a run; with a dead collector the SDK's own flush takes 7 to 10 s
 ENDINGS = (
-    *("sent", "skipped", "done_before", "missed", "dead", "gave_up"),
+    *("sent", "no_devices", "skipped", "done_before", "missed", "dead", "gave_up"),
     *("unreadable", "waiting", "held", "lost", "stopped", "failed"),
 )
 COUNTED = (
@@ -56,6 +56,7 @@ class OtlpTelemetry(Telemetry):
         meter = self._metrics.get_meter(NAME)
         self._users = meter.create_counter("recap.users", "{user}")
         self._counters = {name: meter.create_counter(f"recap.{name}") for name in COUNTED}
+        self._targets = meter.create_counter("recap.targets", "{target}")
         self._documents = meter.create_counter("recap.documents", "{document}")
         self._cost = meter.create_counter("recap.cost", "USD")
 
@@ -101,6 +102,10 @@ class OtlpTelemetry(Telemetry):
             self._users.add(numbers.get(ending, 0), {"recap.ending": ending})
         for name, counter in self._counters.items():
             counter.add(numbers.get(name, 0))
+        by_channel: Any = figures.get("by_channel", {})
+        for channel, results in by_channel.items():
+            for result, count in results.items():
+                self._targets.add(count, {"recap.channel": channel, "recap.result": result})
         for kind, name in (("read", "documents_read"), ("write", "documents_written")):
             self._documents.add(numbers.get(name, 0), {"recap.operation": kind})
         self._cost.add(numbers.get("usd", 0))

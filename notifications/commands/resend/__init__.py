@@ -32,6 +32,7 @@ class ResendKind(StrEnum):
 
     SENT = "sent"
     PARTIAL = "partial"
+    NO_DEVICES = "no_devices"
     SKIPPED = "skipped"
     MISSED = "missed"
     DEAD = "dead"
@@ -128,9 +129,9 @@ async def check_resendable(run: Run, listed: UserDocument, day: date) -> Ledgers
     """Read the day's ledgers. Raises Refused if there is nothing to resend."""
     user, slot = listed.user, slot_of(listed, day)
     if user is None or slot is None:
-        raise Refused(f"users/{listed.uid} can't be served: {listed.flaw}", ResendKind.UNREADABLE_DOCUMENT)
+        raise Refused(f"{listed.uid} can't be served: {listed.flaw}", ResendKind.UNREADABLE_DOCUMENT)
     if not user.enabled:
-        raise Refused(f"users/{user.uid} is switched off; nothing is sent to them.", ResendKind.SWITCHED_OFF)
+        raise Refused(f"{user.uid} is switched off; nothing is sent to them.", ResendKind.SWITCHED_OFF)
     if slot.at > await run.services.claims.now() + run.offset:
         when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", ResendKind.NOT_DUE)
@@ -179,7 +180,7 @@ def _raise_if_hopeless(run: Run, uid: str, day: date, result: TurnResult) -> Non
         raise Unfinished(f"{uid} {day} is unfinished; run the same command again to finish it.")
     if result.outcome.done or result.outcome is Outcome.SKIPPED:
         raise Unfinished(f"{uid} was switched off or erased meanwhile; nothing was sent.")
-    if result.outcome is Outcome.FAILED:
+    if result.outcome is Outcome.FAILED or result.reason.startswith("defect"):
         raise Unfinished(f"{uid} {day} failed ({result.reason or 'see the log'}); run the same command again to retry.")
     if run.pusher.refusals and result.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))

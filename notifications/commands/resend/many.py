@@ -24,11 +24,12 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import say_wrapped
+from notifications.commands.terminal import say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
+from notifications.domain.target import Recipient
 from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
@@ -66,7 +67,7 @@ async def resend_many(selection: ResendSelection, context: Context, *, dry_run: 
         run = Run(services, context.offset, context.terminated)
         await run.check_clocks()
         now = await context.claims.now() + context.offset
-        days = UserDays(services.store, DayQuery(selection.day, now, services.limits.rules, context.since))
+        days = UserDays(services, DayQuery(selection.day, now, services.limits.rules, context.since, context.offset))
         bulk = BulkResend(run, selection)
         if dry_run:
             await bulk.dry_run(_selected(days, selection))
@@ -124,7 +125,7 @@ class BulkResend:
                     self.counts[await expected_kind(self.run, listed, self.selection.day)] += 1
                 except Refused as refused:
                     self.counts[refused.kind] += 1
-        self._print_counts(" (dry run: nothing was claimed, sent or written)")
+        self._print_counts(" (dry run: nothing was claimed, sent or written)", sent="would send {}")
 
     async def resend_all(self, chosen: AsyncGenerator[UserDocument]) -> None:
         """Resend each day; then retry those that have to wait."""
@@ -179,8 +180,8 @@ class BulkResend:
             ledger = await finish_day(run, opened, max_wait=MAX_WORKER_WAIT)
             kind = ResendKind.PARTIAL if ledger.is_partial else ResendKind.UNFINISHED
             if ledger.state.final and not ledger.is_partial:
-                kind = ResendKind(ledger.state.value)
-            if kind is ResendKind.SENT:
+                kind = ResendKind(ledger.ending)
+            if kind in (ResendKind.SENT, ResendKind.NO_DEVICES):
                 self._record(kind)
                 return
             if await expected_kind(run, listed, day) is ResendKind.NOTHING_TO_SAY:
@@ -236,11 +237,16 @@ class BulkResend:
         if self.printed > MAX_LINES:
             say_wrapped(f"and {self.printed - MAX_LINES} more that were not sent", "    ", "  ")
         calls = self.run.services.summarizer.calls if self.run.services.summarizer else 0
-        self._print_counts(f"; {self.run.counts.pushes} pushes, {calls} LLM calls")
+        pushes = several(self.run.counts.pushes, "push", "pushes")
+        self._print_counts(f"; {pushes}, {several(calls, 'LLM call')}")
 
-    def _print_counts(self, suffix: str) -> None:
+    def _print_counts(self, suffix: str, sent: str = "{} sent") -> None:
         kinds = sorted(self.counts, key=lambda kind: (kind is not ResendKind.SENT, kind))
-        counts = ", ".join(f"{self.counts[kind]} {kind}" for kind in kinds if self.counts[kind]) or "no user"
+        words = {ResendKind.SENT: sent}
+        parts = [
+            words.get(kind, f"{{}} {kind}").format(f"{self.counts[kind]:,}") for kind in kinds if self.counts[kind]
+        ]
+        counts = ", ".join(parts) or "no user"
         say_wrapped(f"{self.selection.day}: {counts}{suffix}.", "    ", "")
 
     def exit_code(self) -> int:
@@ -265,10 +271,20 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
         case Gate.UNREADABLE | Gate.INVERTED:
             return ResendKind.UNFINISHED
         case Gate.OPEN:
-            step = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules).step
-            kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ResendKind.GAVE_UP}
-            return kinds.get(step, ResendKind.SENT)
-        case Gate.ENDED | Gate.LEGACY:
-            return ResendKind.SENT  # its recap is stored
+            taken = take(DRY_RUN_TOKEN, Snapshot(today, now), run.services.limits.ledger_rules)
+            is_partial = taken.ledger is not None and taken.ledger.is_partial
+            ended = ResendKind.PARTIAL if is_partial else ResendKind.GAVE_UP
+            kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ended}
+            return kinds.get(taken.step) or await _would_send(run, listed.uid)
+        case Gate.ENDED:
+            return await _would_send(run, listed.uid)  # its recap is stored
+        case Gate.LEGACY:
+            return ResendKind.SKIPPED
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
-    return ResendKind.SENT if material is not None else ResendKind.NOTHING_TO_SAY
+    return await _would_send(run, listed.uid) if material is not None else ResendKind.NOTHING_TO_SAY
+
+
+async def _would_send(run: Run, uid: str) -> ResendKind:
+    devices, _ = await run.services.store.devices(uid)
+    addresses = await run.services.store.addresses(uid) if run.pusher.has_addresses else {}
+    return ResendKind.SENT if run.pusher.targets(Recipient(uid, devices, addresses)) else ResendKind.NO_DEVICES

@@ -82,7 +82,7 @@ class EmailChannel(Channel):
         elif answer.result is PushResult.REFUSED and smtp.POLICY_CODES.fullmatch(answer.code):
             self._refused.add(target.id)
             if len(self._refused) >= smtp.MAX_POLICY:
-                return replace(smtp.POLICY, code=answer.code)
+                return smtp.named(smtp.POLICY, answer.code)
         return answer
 
     async def check(self) -> str:

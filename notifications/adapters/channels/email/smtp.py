@@ -19,7 +19,6 @@ from notifications.domain.text import LOOPBACK
 
 CONNECTIONS, MAILS_A_CONNECTION = 4, 100
 STEP_SECONDS = 20.0  # for one answer of the relay while a connection is opened
-PORTS = {"smtp": 587, "smtps": 465}
 GREYLISTED = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=30))  # after "not yet", one by one
 FAULTS = (SMTPException, OSError)  # all that aiosmtplib raises for what a server or a network does
 
@@ -64,8 +63,12 @@ def interpret(step: str, code: int, text: str) -> PushAnswer:
     enhanced = re.match(rf"{code // 100}\.\d{{1,3}}\.\d{{1,3}}\b|", text)
     said = f"{code} {enhanced[0] if enhanced else ''}"
     answers = (answer for pattern, answer in ANSWERS if re.fullmatch(pattern, f"{step} {said}"))
-    answer = next(answers, _unanswered(step, ""))  # SMTP knows no such answer
-    return replace(answer, code=said.strip().replace(" ", "_"))
+    return named(next(answers, _unanswered(step, "")), said.strip().replace(" ", "_"))  # SMTP may not know it
+
+
+def named(answer: PushAnswer, name: str) -> PushAnswer:
+    """The answer with its code, also in what it says."""
+    return replace(answer, code=name, says=answer.says and f"{answer.says} ({name})")
 
 
 def _unanswered(step: str, name: str) -> PushAnswer:
@@ -92,7 +95,7 @@ class Relay:
         is_far = parts.hostname not in LOOPBACK
         self._options: dict[str, Any] = {
             "hostname": parts.hostname,
-            "port": parts.port or PORTS[parts.scheme],
+            "port": parts.port,  # else 465, 587, or on this machine 25
             "username": unquote(parts.username) if parts.username else None,
             "password": unquote(parts.password) if parts.password else None,
             "use_tls": parts.scheme == "smtps",

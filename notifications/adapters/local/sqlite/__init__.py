@@ -15,16 +15,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from notifications.adapters.local.sqlite import file
 from notifications.adapters.local.sqlite.file import from_json, immediate, micros, to_json
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.documents import Doc, ledger_from
+from notifications.adapters.stores.field_types import types_of
 from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.layout import LEGACY_TOKEN, Layout, with_value
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.errors import ItemFault, ItemReason, StoreDown
 from notifications.domain.model import Conversation, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -53,14 +55,21 @@ def _in_thread(
 class SqliteStore(TransactionalLedger):
     """The Store port over one file."""
 
-    def __init__(self, path: Path, rules: LedgerRules) -> None:
+    def __init__(self, path: Path, rules: LedgerRules, layout: Layout) -> None:
         self._path = path
         self._rules = rules
+        self._layout = layout
         self._thread = ThreadPoolExecutor(1, "sqlite")
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
-        return file.open_file(self._path)
+        db = file.open_file(self._path, self._layout)
+        db.row_factory = self._count_row
+        return db
+
+    def _count_row(self, _: object, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.reads += 1
+        return row
 
     def _guarded(self, work: Callable[Concatenate[SqliteStore, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -85,6 +94,16 @@ class SqliteStore(TransactionalLedger):
         self._thread.shutdown(wait=False)
 
     @_in_thread
+    def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        marks = ",".join("?" * len(zones))
+        found = self._db.execute(
+            "SELECT count(*) FROM users INDEXED BY users_by_hour "  # noqa: S608 - only question marks go in
+            f"WHERE hour = ? AND uid >= ? AND (? IS NULL OR uid < ?) AND enabled = 1 AND zone IN ({marks})",
+            (hour, ids.start or "", ids.end, ids.end, *zones),
+        )
+        return int(found.fetchone()[0])
+
+    @_in_thread
     def due_users(
         self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
     ) -> list[UserDocument]:
@@ -96,12 +115,26 @@ class SqliteStore(TransactionalLedger):
             "ORDER BY uid LIMIT ?",
             (hour, after or "", ids.start or "", ids.end, ids.end, *zones, limit),
         )
-        return [_matching(_user_document(row), zones, hour) for row in rows]
+        return [self._matching(self._user_document(row), zones, hour) for row in rows]
 
     def _user(self, uid: str) -> UserDocument | None:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid = ?"  # noqa: S608 - a constant
         row = self._db.execute(query, (uid,)).fetchone()
-        return _user_document(row) if row else None
+        return self._user_document(row) if row else None
+
+    def _user_document(self, row: tuple[str, str, int | None, int | None]) -> UserDocument:
+        uid, doc, *times = row
+        created, updated = (None if time is None else datetime.fromtimestamp(time / 1_000_000, UTC) for time in times)
+        return documents.user_document_from(self._layout, uid, from_json(doc), created, updated)
+
+    def _matching(self, listed: UserDocument, zones: Sequence[str], hour: int) -> UserDocument:
+        """The user if the document agrees with the columns that were queried, else the flaw."""
+        user = listed.user
+        if user is not None and user.enabled and user.hour == hour and user.zone in zones:
+            return listed
+        path = self.user_path.format(uid=listed.uid)
+        flaw = listed.flaw or f"{path}: its columns and its document disagree; write the document again."
+        return replace(listed, user=None, flaw=flaw)
 
     user_document = _in_thread(_user)
 
@@ -113,7 +146,7 @@ class SqliteStore(TransactionalLedger):
     @_in_thread
     def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
         query = f"SELECT {USER_COLUMNS} FROM users WHERE uid > ? ORDER BY uid LIMIT ?"  # noqa: S608 - a constant
-        return [_user_document(row) for row in self._db.execute(query, (after or "", limit))]
+        return [self._user_document(row) for row in self._db.execute(query, (after or "", limit))]
 
     @_in_thread
     def empty(self) -> bool:
@@ -128,13 +161,14 @@ class SqliteStore(TransactionalLedger):
             (uid, micros(candidates.first_untold), micros(candidates.until)),
         )
         newest = list(islice((row for row in rows if not candidates.is_told(uid, row[0])), MAX_READ))
-        return documents.conversations_from(((key, from_json(doc)) for key, doc in reversed(newest)), candidates)
+        parsed = ((key, from_json(doc)) for key, doc in reversed(newest))
+        return documents.conversations_from(self._layout, parsed, candidates)
 
     @_in_thread
     def devices(self, uid: str) -> tuple[list[Device], int]:
         rows = self._db.execute("SELECT key, doc FROM devices WHERE uid = ? ORDER BY key", (uid,)).fetchall()
-        devices, malformed = documents.devices_from((key, from_json(doc), doc) for key, doc in rows)
-        return documents.select_devices(devices, self._user_doc(uid)), malformed
+        devices, malformed = recipients.devices_from(self._layout, ((key, from_json(doc), doc) for key, doc in rows))
+        return recipients.select_devices(devices, self._user_doc(uid)), malformed
 
     @_in_thread
     def forget_device(self, uid: str, device: Device) -> bool:
@@ -144,7 +178,7 @@ class SqliteStore(TransactionalLedger):
                 "DELETE FROM devices WHERE uid = ? AND key = ? AND doc = ?", (uid, device.key, device.version)
             )
             return gone.rowcount == 1
-        field = f"$.{documents.LEGACY_TOKEN}"
+        field = f"$.{LEGACY_TOKEN}"
         gone = self._db.execute(
             "UPDATE users SET doc = json_remove(doc, ?) WHERE uid = ? AND json_extract(doc, ?) = ?",
             (field, uid, field, device.version),
@@ -153,7 +187,7 @@ class SqliteStore(TransactionalLedger):
 
     @_in_thread
     def addresses(self, uid: str) -> dict[str, dict[str, str]]:
-        return documents.addresses_from(self._user_doc(uid))
+        return recipients.addresses_from(self._user_doc(uid))
 
     def _ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         rows = self._db.execute(
@@ -217,12 +251,12 @@ class SqliteStore(TransactionalLedger):
             row = self._db.execute(query, (uid, day.isoformat())).fetchone()
             stored = from_json(row[0]) if row else None
             account = self._user_doc(uid) if user else None
-            again = neighbour_dates(rests_on, account)
+            again = neighbour_dates(self._layout, rests_on, account)
             ledgers = self._ledgers_between(uid, min(again), max(again)) if again else {}
             snapshot = Snapshot(
                 ledger=ledger_from(day, stored) if row else None,
                 read_time=now,
-                active=documents.active(account) if user else True,
+                active=documents.active(self._layout, account) if user else True,
                 summary=self._summary(uid, day) if summary else None,
                 nearby={neighbour: ledgers.get(neighbour) for neighbour in again},
             )
@@ -231,6 +265,7 @@ class SqliteStore(TransactionalLedger):
             if entry is None:
                 return decision
             doc = documents.unknown_fields(stored) | documents.ledger_to(entry)
+            self.writes += 1 if decision.recap is None else 2
             self._db.execute(
                 "INSERT OR REPLACE INTO ledgers (uid, date, doc) VALUES (?, ?, ?)",
                 (uid, day.isoformat(), to_json(doc)),
@@ -254,7 +289,7 @@ class SqliteStore(TransactionalLedger):
         expires = now + documents.PART_KEPT
         with immediate(self._db):
             self._db.execute("DELETE FROM parts WHERE expire_at < ?", (micros(now),))
-            if documents.active(self._user_doc(uid)):
+            if documents.active(self._layout, self._user_doc(uid)):
                 doc = to_json(documents.kept_to(kind, paid, expires))
                 row = (uid, day.isoformat(), key, doc, micros(expires))
                 self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", row)
@@ -266,57 +301,54 @@ class SqliteStore(TransactionalLedger):
             if listed is None or listed.user is not None:
                 return Mended({})
             doc = _map(self._user_doc(uid))
-            result = mend_user(doc, decided)
+            result = mend_user(self._layout, doc, decided)
             if write and result.changes:
-                file.put_user(self._db, uid, {**doc, **{name: new for name, (_, new) in result.changes.items()}})
+                for name, (_, new) in result.changes.items():
+                    doc = with_value(doc, name, new)
+                file.put_user(self._db, self._layout, uid, doc)
         return result
 
-    async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
+    @_in_thread
+    def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
+        for uid, doc in self._db.execute("SELECT uid, doc FROM users LIMIT ?", (users,)).fetchall():
+            found.append((layout.users, from_json(doc)))
+            for place, table in ((layout.devices, "devices"), (layout.conversations, "conversations")):
+                rows = self._db.execute(f"SELECT doc FROM {table} WHERE uid = ? LIMIT 10", (uid,))  # noqa: S608 - our own
+                found += [(place, from_json(doc)) for (doc,) in rows]
+        return types_of(layout, found)
+
+    async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""
-        collections = check_user(uid, user, fcm_tokens, conversations)
-        rest = list(collections["conversations"].items())
+        devices, conversations = check_user(self._layout, uid, user, devices, conversations)
+        rest = list(conversations.items())
         while len(rest) > CONVERSATIONS_A_COMMIT:
             await self._put_conversations(uid, dict(rest[:CONVERSATIONS_A_COMMIT]))
             rest = rest[CONVERSATIONS_A_COMMIT:]
             await asyncio.sleep(YIELD_SECONDS)
-        await self._put(uid, user, collections | {"conversations": dict(rest)})
+        await self._put(uid, user, devices, dict(rest))
 
     @_in_thread
-    def _put(self, uid: str, user: Doc, collections: Mapping[str, Mapping[str, Doc]]) -> None:
-        file.put(self._db, uid, user, collections)
+    def _put(self, uid: str, user: Doc, devices: Mapping[str, Doc], conversations: Mapping[str, Doc]) -> None:
+        file.put(self._db, self._layout, uid, user, devices, conversations)
 
     @_in_thread
     def _put_conversations(self, uid: str, conversations: Mapping[str, Doc]) -> None:
         with immediate(self._db):
-            file.put_conversations(self._db, uid, conversations)
+            file.put_conversations(self._db, self._layout, uid, conversations)
 
     @_in_thread
     def add_talks(self, uid: str, conversations: Mapping[str, Doc]) -> None:
         """More conversations of a user, if there is one."""
         with immediate(self._db):
             if self._user(uid) is not None:
-                file.put_conversations(self._db, uid, conversations)
+                file.put_conversations(self._db, self._layout, uid, conversations)
 
     @_in_thread
     def remove(self, uid: str) -> None:
         with immediate(self._db):
             for table in ("users", "devices", "conversations", "summaries", "ledgers", "parts"):
                 self._db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608 - our own names
-
-
-def _user_document(row: tuple[str, str, int | None, int | None]) -> UserDocument:
-    uid, doc, *times = row
-    created, updated = (None if time is None else datetime.fromtimestamp(time / 1_000_000, UTC) for time in times)
-    return documents.user_document_from(uid, from_json(doc), created, updated)
-
-
-def _matching(listed: UserDocument, zones: Sequence[str], hour: int) -> UserDocument:
-    """The user if the document agrees with the columns that were queried, else the flaw."""
-    user = listed.user
-    if user is not None and user.enabled and user.hour == hour and user.zone in zones:
-        return listed
-    flaw = listed.flaw or f"users/{listed.uid}: its columns and its document disagree; write the document again."
-    return replace(listed, user=None, flaw=flaw)
 
 
 def _map(doc: object) -> Doc:

@@ -14,7 +14,9 @@ from typing import Any
 from notifications.adapters.local.private_files import PRIVATE_FILE, private_folder
 from notifications.adapters.stores import documents
 from notifications.adapters.stores.documents import Doc
+from notifications.adapters.stores.layout import Layout, value_at
 
+Docs = Mapping[str, Doc]  # by their ids
 BUSY_TIMEOUT_SECONDS = 30
 STATE = "state TEXT AS (CASE WHEN json_valid(doc) THEN json_extract(doc, '$.state') END)"
 SCHEMA = f"""
@@ -39,8 +41,8 @@ CREATE INDEX IF NOT EXISTS ledgers_open ON ledgers (uid, date) WHERE state IN ('
 """
 
 
-def open_file(path: Path) -> sqlite3.Connection:
-    """Open the file, or create it with its tables; only its owner can read it."""
+def open_file(path: Path, layout: Layout) -> sqlite3.Connection:
+    """Open the file, or create it with its tables; only its owner can read it. Its columns are as the layout says."""
     private_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_FILE))  # SQLite gives the files beside it the same mode
     with suppress(PermissionError):  # another user's file: only its owner can correct it
@@ -56,7 +58,25 @@ def open_file(path: Path) -> sqlite3.Connection:
                 if existing and column.split()[0] not in existing:
                     db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     db.executescript(SCHEMA)
+    if db.execute("PRAGMA user_version").fetchone()[0] != layout.version:
+        with immediate(db):
+            _rebuild_columns(db, layout)
     return db
+
+
+def _rebuild_columns(db: sqlite3.Connection, layout: Layout) -> None:
+    """What the documents say under the names of another layout. Inside a transaction of the caller's."""
+    for uid, doc in db.execute("SELECT uid, doc FROM users").fetchall():
+        row = (*_user_columns(layout, from_json(doc)), uid)
+        db.execute("UPDATE users SET hour = ?, zone = ?, enabled = ? WHERE uid = ?", row)
+    for uid, was, key in db.execute("SELECT uid, created_at, id FROM conversations").fetchall():
+        place = (uid, was, key)
+        [doc] = db.execute(
+            "SELECT doc FROM conversations WHERE uid = ? AND created_at = ? AND id = ?", place
+        ).fetchone()
+        row = (_created_micros(layout, from_json(doc)), *place)
+        db.execute("UPDATE conversations SET created_at = ? WHERE uid = ? AND created_at = ? AND id = ?", row)
+    db.execute(f"PRAGMA user_version = {layout.version}")
 
 
 @contextmanager
@@ -71,37 +91,45 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
-def put(db: sqlite3.Connection, uid: str, user: Doc, collections: Mapping[str, Mapping[str, Doc]]) -> None:
-    """One user, with devices (`fcm_tokens`) and `conversations`, in one commit."""
+def put(db: sqlite3.Connection, layout: Layout, uid: str, user: Doc, devices: Docs, conversations: Docs) -> None:
+    """One user, with devices and conversations, in one commit."""
     with immediate(db):
-        put_user(db, uid, user)
-        for key, doc in collections.get("fcm_tokens", {}).items():
+        put_user(db, layout, uid, user)
+        for key, doc in devices.items():
             db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, to_json(doc)))
-        put_conversations(db, uid, collections.get("conversations", {}))
+        put_conversations(db, layout, uid, conversations)
 
 
-def put_user(db: sqlite3.Connection, uid: str, user: Doc) -> None:
+def put_user(db: sqlite3.Connection, layout: Layout, uid: str, user: Doc) -> None:
     """The document, with the columns that the query for due users reads."""
-    hour, zone, now = user.get(documents.USER_HOUR), user.get(documents.USER_ZONE), micros(datetime.now(UTC))
-    hour = hour if isinstance(hour, int | float) and not isinstance(hour, bool) else None
-    zone = zone if isinstance(zone, str) else None
+    now = micros(datetime.now(UTC))
     db.execute(
         "INSERT INTO users (uid, hour, zone, enabled, doc, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (uid) DO UPDATE SET hour = excluded.hour, zone = excluded.zone, enabled = excluded.enabled, "
         "doc = excluded.doc, updated_at = excluded.updated_at",
-        (uid, hour, zone, int(documents.active(user)), to_json(user), now, now),
+        (uid, *_user_columns(layout, user), to_json(user), now, now),
     )
 
 
-def put_conversations(db: sqlite3.Connection, uid: str, conversations: Mapping[str, Doc]) -> None:
+def _user_columns(layout: Layout, user: object) -> tuple[float | None, str | None, int]:
+    """Hour, zone and switch."""
+    hour, zone = value_at(user, layout.hour), value_at(user, layout.time_zone)
+    hour = hour if isinstance(hour, int | float) and not isinstance(hour, bool) else None
+    return hour, zone if isinstance(zone, str) else None, int(documents.active(layout, user))
+
+
+def put_conversations(db: sqlite3.Connection, layout: Layout, uid: str, conversations: Docs) -> None:
     """Conversations of one user; inside a transaction of the caller's."""
     for key, doc in conversations.items():
-        db.execute(
-            "DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key)
-        )  # a row of the same id with another `created_at`
-        created = documents.moment(doc.get("created_at"))
-        row = (uid, micros(created) if created else 0, key, to_json(doc))
+        # A row of the same id may have another time.
+        db.execute("DELETE FROM conversations WHERE uid = ? AND id = ?", (uid, key))
+        row = (uid, _created_micros(layout, doc), key, to_json(doc))
         db.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", row)
+
+
+def _created_micros(layout: Layout, doc: object) -> int:
+    created = documents.created_at(layout, doc)
+    return micros(created) if created else 0
 
 
 def micros(moment: datetime) -> int:

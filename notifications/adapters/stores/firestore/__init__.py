@@ -12,20 +12,23 @@ from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentSnapshot, FieldFilter
 
-from notifications.adapters.stores import documents
+from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Doc, ledger_from
-from notifications.adapters.stores.firestore.client import RETRY, Changed, Database, Transaction, open_database
+from notifications.adapters.stores.field_types import types_of
+from notifications.adapters.stores.firestore.client import RETRY, Changed, Transaction, open_database
+from notifications.adapters.stores.firestore.places import NAME, Places
 from notifications.adapters.stores.imports import check_user, mend_user
+from notifications.adapters.stores.layout import CLOCK, FID, LEDGERS, LEGACY_TOKEN, Layout, read_layout
 from notifications.adapters.stores.ledgers import Decide, TransactionalLedger, neighbour_dates
 from notifications.domain.backoff import jittered
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.errors import ItemFault, ItemReason, Malformed, StoreDown
+from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, Malformed, StoreDown
 from notifications.domain.model import Conversation, DayState, Device, Ledger, Summary, day_of
 from notifications.domain.shards import Range
 from notifications.domain.text import is_document_id
 from notifications.domain.told_once import Candidates
-from notifications.ports import Decided, Mended, UserDocument
+from notifications.ports import Decided, FieldTypes, Mended, UserDocument
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.document import recap_to
 
@@ -34,49 +37,11 @@ BACK_OFF = timedelta(milliseconds=400)  # jittered wait after an aborted read
 DOCUMENTS_A_COMMIT = 400
 CONVERSATIONS_A_PAGE = 500
 MAX_DEVICES = 200
-NAME = "__name__"  # a document's own, as a field of queries
-CLOCK = ("recap_clock", "now")  # read for its time; never written
-USER_FIELDS = (documents.USER_ZONE, documents.USER_ENABLED, documents.USER_HOUR, "language")
+SUMMARIES_LOOKED_AT = EXAMPLES_OF_A_USER = 10
 
 
-class FirestoreStore(TransactionalLedger):
+class FirestoreStore(Places, TransactionalLedger):
     """The Store port over one database of a project. It belongs to one event loop."""
-
-    def __init__(self, database: Database, rules: LedgerRules) -> None:
-        self._client = database.client
-        self._call = database.call
-        self._database = database
-        self._where = database.where
-        self._rules = rules
-
-    def _user(self, uid: str) -> AsyncDocumentReference:
-        return self._client.collection("users").document(uid)
-
-    def _ledger(self, uid: str, day: date) -> AsyncDocumentReference:
-        return self._user(uid).collection("recap_deliveries").document(day.isoformat())
-
-    def _part(self, uid: str, day: date, key: str) -> AsyncDocumentReference:
-        return self._ledger(uid, day).collection("recap_parts").document(key)
-
-    def _summary(self, uid: str, key: str) -> AsyncDocumentReference:
-        return self._user(uid).collection("daily_summaries").document(key)
-
-    async def _query(self, query: AsyncQuery, seconds: float | None = None) -> list[DocumentSnapshot]:
-        """All documents of a query: no stream is held open across other work. An empty answer is billed too."""
-        snapshots: list[DocumentSnapshot] = await self._call(lambda: query.get(retry=RETRY), seconds)
-        self.reads += max(1, len(snapshots))
-        return snapshots
-
-    async def _page(
-        self, query: AsyncQuery, after: AsyncDocumentReference | None, limit: int, seconds: float | None = None
-    ) -> list[DocumentSnapshot]:
-        query = query.order_by(NAME).limit(limit)
-        return await self._query(query.start_after({NAME: after}) if after else query, seconds)
-
-    async def _read(self, document: AsyncDocumentReference, fields: list[str] | None = None) -> DocumentSnapshot:
-        snapshot = await self._call(lambda: document.get(field_paths=fields, retry=RETRY))
-        self.reads += 1
-        return snapshot
 
     async def _if_unchanged(self, write: Callable[[], Awaitable[Any]]) -> bool:
         """Run a conditional write. Returns whether it was done."""
@@ -99,48 +64,57 @@ class FirestoreStore(TransactionalLedger):
 
     async def now(self) -> datetime:
         """Firestore's clock: the read time of a document, which need not exist."""
-        read: datetime = (await self._read(self._client.document(*CLOCK), [NAME])).read_time
+        read: datetime = (await self._read(self._client.document(CLOCK), [NAME])).read_time
         return read
 
-    async def due_users(
-        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
-    ) -> list[UserDocument]:
-        """Enabled users of these zones (30 at most) and this hour, by id."""
-        query = (
-            self._client.collection("users")
-            .where(filter=FieldFilter(documents.USER_ENABLED, "==", True))
-            .where(filter=FieldFilter(documents.USER_HOUR, "==", hour))
-            .where(filter=FieldFilter(documents.USER_ZONE, "in", list(zones)))
-            .select(USER_FIELDS)
+    def _due(self, zones: Sequence[str], hour: int, ids: Range) -> AsyncQuery:
+        query = (  # enabled users of these zones (30 at most) and this hour
+            self._users.where(filter=FieldFilter(self._layout.enabled, "==", True))
+            .where(filter=FieldFilter(self._layout.hour, "==", hour))
+            .where(filter=FieldFilter(self._layout.time_zone, "in", list(zones)))
+            .select(self._layout.user_fields)
         )
         if ids.start is not None:
             query = query.where(filter=FieldFilter(NAME, ">=", self._user(ids.start)))
         if ids.end is not None:
             query = query.where(filter=FieldFilter(NAME, "<", self._user(ids.end)))
+        return query
+
+    async def count_due(self, zones: Sequence[str], hour: int, ids: Range) -> int:
+        [[counted]] = await self._call(lambda: self._due(zones, hour, ids).count().get(retry=RETRY))
+        self.reads += 1 + int(counted.value) // 1_000  # as it is billed
+        return int(counted.value)
+
+    async def due_users(
+        self, zones: Sequence[str], hour: int, ids: Range, after: str | None, limit: int
+    ) -> list[UserDocument]:
         last = None if after is None else self._user(after)
-        return [_user_document(user) for user in await self._page(query, last, limit, self._database.page_seconds)]
+        page = await self._page(self._due(zones, hour, ids), last, limit, self._database.page_seconds)
+        return [self._user_document(user) for user in page]
 
     async def all_users(self, after: str | None, limit: int) -> list[UserDocument]:
-        query = self._client.collection("users").select(USER_FIELDS)
+        query = self._users.select(self._layout.user_fields)
         last = None if after is None else self._user(after)
-        return [_user_document(user) for user in await self._page(query, last, limit)]
+        return [self._user_document(user) for user in await self._page(query, last, limit)]
 
     async def user_document(self, uid: str) -> UserDocument | None:
         user = await self._read(self._user(uid))
-        return _user_document(user) if user.exists else None
+        return self._user_document(user) if user.exists else None
 
-    async def empty(self) -> bool:
-        return not await self._query(self._client.collection("users").limit(1))
+    def _user_document(self, user: DocumentSnapshot) -> UserDocument:
+        doc = user.to_dict() or {}
+        return documents.user_document_from(self._layout, user.id, doc, user.create_time, user.update_time)
 
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]:
         """See the port. Reads page by page, newest first, and a transcript only if there is no overview."""
+        layout = self._layout
+        first, until = (documents.stored_instant(layout, at) for at in (candidates.first_untold, candidates.until))
         newest_first = (
-            self._user(uid)
-            .collection("conversations")
-            .where(filter=FieldFilter("created_at", ">=", candidates.first_untold))
-            .where(filter=FieldFilter("created_at", "<", candidates.until))
-            .order_by("created_at", AsyncQuery.DESCENDING)
-            .select(documents.CONVERSATION_FIELDS)
+            self._conversations(uid)
+            .where(filter=FieldFilter(layout.created_at, ">=", first))
+            .where(filter=FieldFilter(layout.created_at, "<", until))
+            .order_by(layout.created_at, AsyncQuery.DESCENDING)
+            .select(layout.conversation_fields)
             .limit(CONVERSATIONS_A_PAGE)
         )
         page = await self._query(newest_first, self._database.page_seconds)
@@ -153,12 +127,12 @@ class FirestoreStore(TransactionalLedger):
         for snapshot in reversed(newest[:MAX_READ]):
             doc = snapshot.to_dict() or {}
             try:
-                conversation = documents.conversation_from(snapshot.id, doc)
+                conversation = documents.conversation_from(layout, snapshot.id, doc)
                 if conversation is None or candidates.is_for_next_recap(conversation):
                     continue
                 if not conversation.overview:
                     transcript = await self._read(snapshot.reference, [TRANSCRIPT])
-                    conversation = documents.conversation_from(snapshot.id, doc | (transcript.to_dict() or {}))
+                    conversation = documents.conversation_from(layout, snapshot.id, doc | (transcript.to_dict() or {}))
             except Malformed:
                 malformed += 1
             else:
@@ -166,31 +140,31 @@ class FirestoreStore(TransactionalLedger):
         return conversations, malformed
 
     async def devices(self, uid: str) -> tuple[list[Device], int]:
-        fields = list(documents.DEVICE_FIELDS)
-        tokens = await self._query(self._user(uid).collection("fcm_tokens").select(fields).limit(MAX_DEVICES))
-        devices, malformed = documents.devices_from((token.id, token.to_dict(), token.update_time) for token in tokens)
-        legacy = None if devices else (await self._read(self._user(uid), [documents.LEGACY_TOKEN])).to_dict()
-        return documents.select_devices(devices, legacy), malformed
+        place = self._user(uid).collection(self._layout.devices).select([self._layout.token, FID])
+        rows = ((token.id, token.to_dict(), token.update_time) for token in await self._query(place.limit(MAX_DEVICES)))
+        devices, malformed = recipients.devices_from(self._layout, rows)
+        legacy = None if devices else (await self._read(self._user(uid), [LEGACY_TOKEN])).to_dict()
+        return recipients.select_devices(devices, legacy), malformed
 
     async def forget_device(self, uid: str, device: Device) -> bool:
         """Delete a token, if its document is unchanged; the legacy field, if it still holds this token."""
         if device.key is not None:
-            token = self._user(uid).collection("fcm_tokens").document(device.key)
+            token = self._user(uid).collection(self._layout.devices).document(device.key)
             as_read = self._client.write_option(last_update_time=device.version)
             return await self._if_unchanged(lambda: token.delete(option=as_read, retry=None))
-        user = await self._read(self._user(uid), [documents.LEGACY_TOKEN])
-        unchanged = (user.to_dict() or {}).get(documents.LEGACY_TOKEN) == device.version
-        removal = {documents.LEGACY_TOKEN: firestore.DELETE_FIELD}
+        user = await self._read(self._user(uid), [LEGACY_TOKEN])
+        unchanged = (user.to_dict() or {}).get(LEGACY_TOKEN) == device.version
+        removal = {LEGACY_TOKEN: firestore.DELETE_FIELD}
         return unchanged and await self._update(user.reference, removal, user.update_time)
 
     async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
-        user = await self._read(self._user(uid), documents.ADDRESS_FIELDS)
-        return documents.addresses_from(user.to_dict())
+        user = await self._read(self._user(uid), recipients.ADDRESS_FIELDS)
+        return recipients.addresses_from(user.to_dict())
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         query = (
             self._user(uid)
-            .collection("recap_deliveries")
+            .collection(LEDGERS)
             .where(filter=FieldFilter(NAME, ">=", self._ledger(uid, first)))
             .where(filter=FieldFilter(NAME, "<=", self._ledger(uid, last)))
         )
@@ -199,25 +173,32 @@ class FirestoreStore(TransactionalLedger):
 
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]:
         still_open = FieldFilter("state", "in", [state.value for state in DayState if state.open])
-        query = self._client.collection_group("recap_deliveries").where(filter=still_open)
+        query = self._below_users(LEDGERS).where(filter=still_open)
         page = await self._page(query, None if after is None else self._ledger(*after), limit)
         days = [(_owner(entry), day_of(entry.id), entry.to_dict()) for entry in page]
         return [(uid, ledger_from(day, doc)) for uid, day, doc in days if day is not None]
 
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]:
         last = None if after is None else self._ledger(after, day)
-        page = await self._page(self._dated(day, "recap_deliveries"), last, limit)
+        page = await self._page(self._dated(day, LEDGERS), last, limit)
         return [(_owner(entry), ledger_from(day, entry.to_dict())) for entry in page]
 
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]:
         """uid and id of the summaries of one date, by uid; `after` is `uid/id`."""
         uid, _, key = (after or "").rpartition("/")
         last = None if after is None else self._summary(uid, key)
-        page = await self._page(self._dated(day, "daily_summaries").select(["date"]), last, limit)
+        page = await self._page(self._dated(day, self._layout.summaries).select(["date"]), last, limit)
         return [(_owner(summary), summary.id) for summary in page]
 
     def _dated(self, day: date, collection: str) -> AsyncQuery:
-        return self._client.collection_group(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+        return self._below_users(collection).where(filter=FieldFilter("date", "==", day.isoformat()))
+
+    async def refuse_foreign_summaries(self) -> None:
+        """Raise ConfigFault if the collection that the layout names for summaries holds other documents."""
+        some = self._below_users(self._layout.summaries).order_by(NAME).limit(SUMMARIES_LOOKED_AT)
+        if not all(documents.is_summary(found.to_dict()) for found in await self._query(some)):
+            name = self._layout.summaries
+            raise ConfigFault(f"The collection {name!r} holds what is no summary; set another in [summaries].")
 
     async def summary(self, uid: str, day: date) -> Summary | None:
         summary = await self._summary_on(uid, day)
@@ -230,19 +211,27 @@ class FirestoreStore(TransactionalLedger):
         return summary.to_dict() if summary else None
 
     async def _summary_on(self, uid: str, day: date) -> DocumentSnapshot | None:
-        summaries = self._user(uid).collection("daily_summaries")
+        summaries = self._user(uid).collection(self._layout.summaries)
         same_date = FieldFilter("date", "==", day.isoformat())
         return next(iter(await self._query(summaries.where(filter=same_date).limit(1))), None)
 
-    async def put(self, uid: str, user: Doc, fcm_tokens: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
+    async def field_types(self, users: int) -> list[FieldTypes]:
+        layout, found = self._layout, list[tuple[str, object]]()
+        for user in await self._query(self._users.select(layout.user_fields).limit(users)):
+            talks = self._conversations(user.id).select(layout.conversation_fields)
+            devices = user.reference.collection(layout.devices).select([layout.token, FID])
+            found.append((layout.users, user.to_dict()))
+            for place, query in ((layout.devices, devices), (layout.conversations, talks)):
+                found += [(place, one.to_dict()) for one in await self._query(query.limit(EXAMPLES_OF_A_USER))]
+        return types_of(layout, found)
+
+    async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
-        collections = check_user(uid, user, fcm_tokens, conversations)
-        account = self._user(uid)
-        docs = [
-            (account.collection(name).document(key), collections[name][key])
-            for name in collections
-            for key in collections[name]
-        ]
+        account, layout = self._user(uid), self._layout
+        devices, conversations = check_user(layout, uid, user, devices, conversations)
+        talks = (self._client if layout.owner else account).collection(layout.conversations)
+        docs = [(account.collection(layout.devices).document(key), doc) for key, doc in devices.items()]
+        docs += [(talks.document(key), doc) for key, doc in conversations.items()]
         docs.append((account, user))
         for start in range(0, len(docs), DOCUMENTS_A_COMMIT):
             batch = self._client.batch()
@@ -251,12 +240,14 @@ class FirestoreStore(TransactionalLedger):
             await self._call(batch.commit)
 
     async def remove(self, uid: str) -> None:
+        for talk in await self._query(self._conversations(uid).select([])) if self._layout.owner else []:
+            await self._call(talk.reference.delete)
         await self._call(lambda: self._client.recursive_delete(self._user(uid)), self._database.page_seconds)
 
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended:
         """Correct an invisible user, unless the document has changed since it was read."""
         user = await self._read(self._user(uid))
-        result = mend_user(user.to_dict() or {}, decided) if user.exists else Mended({})
+        result = mend_user(self._layout, user.to_dict() or {}, decided) if user.exists else Mended({})
         new = {name: value for name, (_, value) in result.changes.items()}
         done = not write or not new or await self._update(user.reference, new, user.update_time)
         return result if done else Mended({})
@@ -268,9 +259,9 @@ class FirestoreStore(TransactionalLedger):
         doc = documents.kept_to(kind, paid, datetime.now(UTC) + documents.PART_KEPT)  # the host's clock is exact enough
 
         async def keep(transaction: Transaction) -> None:
-            account = await self._user(uid).get([documents.USER_ENABLED], transaction=transaction, retry=RETRY)
+            account = await self._user(uid).get([self._layout.enabled], transaction=transaction, retry=RETRY)
             self.reads += 1
-            if documents.active(account.to_dict()):
+            if documents.active(self._layout, account.to_dict()):
                 transaction.set(self._part(uid, day, key), doc)
 
         async def tried() -> None:
@@ -320,10 +311,10 @@ class FirestoreStore(TransactionalLedger):
         async def decided(transaction: Transaction) -> Decision:
             if not transaction.id:  # a commit without an id would be no transaction, so no fence
                 raise StoreDown("firestore", f"{self._where} began no transaction; check that it is Firestore.")
-            nearby = {date: self._ledger(uid, date) for date in neighbour_dates(rests_on, None)}
+            nearby = {date: self._ledger(uid, date) for date in neighbour_dates(self._layout, rests_on, None)}
             read = await transaction.read([ledger, *([account] if user else []), *nearby.values()])
             account_doc = read[account.path].to_dict() if user else None
-            dates = neighbour_dates(rests_on, account_doc)
+            dates = neighbour_dates(self._layout, rests_on, account_doc)
             late = {date: self._ledger(uid, date) for date in dates if date not in nearby}
             if late:
                 nearby |= late  # the user's zone or hour has changed
@@ -334,7 +325,7 @@ class FirestoreStore(TransactionalLedger):
             snapshot = Snapshot(
                 ledger=stored,
                 read_time=entry.read_time,
-                active=documents.active(account_doc) if user else True,
+                active=documents.active(self._layout, account_doc) if user else True,
                 summary=other,
                 nearby={date: _ledger_of(read[reference.path], date) for date, reference in nearby.items()},
             )
@@ -364,16 +355,12 @@ class FirestoreStore(TransactionalLedger):
         return done
 
 
-def _user_document(user: DocumentSnapshot) -> UserDocument:
-    return documents.user_document_from(user.id, user.to_dict() or {}, user.create_time, user.update_time)
-
-
 def _ledger_of(snapshot: DocumentSnapshot, day: date) -> Ledger | None:
     return ledger_from(day, snapshot.to_dict()) if snapshot.exists else None
 
 
 def _owner(snapshot: DocumentSnapshot) -> str:
-    """The uid of users/{uid}/{collection}/{id}."""
+    """The uid of a document in a collection below a user."""
     return str(snapshot.reference.parent.parent.id)
 
 
@@ -388,7 +375,10 @@ def _changes(before: Ledger | None, decision: Decision) -> dict[str, Any]:
 
 
 async def connect(
-    project: str, database: str, emulator: str | None, rules: LedgerRules, store_timeout: timedelta
+    project: str, database: str, emulator: str | None, rules: LedgerRules, store_timeout: timedelta, layout: Layout
 ) -> FirestoreStore:
     """The project's database; `emulator` (host:port) needs no credentials. Raises ConfigFault or DependencyDown."""
-    return FirestoreStore(await open_database(project, database, emulator, store_timeout), rules)
+    store = FirestoreStore(await open_database(project, database, emulator, store_timeout), rules, layout)
+    if layout.summaries != read_layout(None).summaries:
+        await store.refuse_foreign_summaries()
+    return store

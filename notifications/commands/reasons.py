@@ -1,0 +1,40 @@
+"""Why a day waits, failed, or is an extract: the stored codes in a few words, by reasons.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+REASONS_SHOWN = 3
+
+
+def in_words(reason: str) -> str:
+    """A reason as it is stored, in a few words: `provider_llm_429` is "llm 429"."""
+    name = reason.removeprefix("provider_").removeprefix("open_")
+    short = name.removeprefix("llm_")
+    if words := TABLES["words"].get(name) or TABLES["answers"].get(short):
+        return str(words)
+    if meaning := TABLES["pushes"].get(name.upper()):
+        return f"push {name.upper()}, {meaning}"
+    if name.startswith("store_"):
+        return "store is down"
+    if name.startswith("defect_"):
+        return "a defect of this job"
+    if name.lower().endswith("error"):  # a client's own, of a connection
+        return "push service does not answer"
+    return f"llm {short}" if name != short else f"push {name}" if name.isdigit() else name
+
+
+def bracketed(reasons: Mapping[str, int], more: str = "") -> str:
+    """The most frequent reasons in words, and what follows them, in brackets; empty if there are none."""
+    words: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        if reason:
+            words[in_words(reason)] += count
+    shown = [word for word, _ in words.most_common(REASONS_SHOWN)]
+    shown += ["other reasons"] if len(words) > REASONS_SHOWN else []
+    inner = "; ".join(filter(None, (", ".join(shown), more)))
+    return f" ({inner})" if inner else ""
