@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # A busy machine must not fail a property: how long an example takes is for the benchmarks.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("mutants", deadline=None, max_examples=30, derandomize=True)
+settings.register_profile("wide", parent=settings.get_profile("untimed"))  # each such test says how wide
 settings.load_profile(os.environ.get("RECAP_TEST_PROFILE", "untimed"))
 
 NO_EMULATOR = "needs the Firestore emulator: the Google Cloud CLI with Java, or FIRESTORE_EMULATOR_HOST"

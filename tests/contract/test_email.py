@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -174,6 +176,32 @@ async def test_a_slow_answer_after_data_is_unknown_and_never_taken_for_the_next_
     del server.answers["DATA"]
     assert (await sent(channel)).result is PushResult.ACCEPTED
     assert len(server.connections) == 2
+
+
+class FrozenAtRcpt(MailServer):
+    """Answers RCPT while the loop of its client stands still, as a process does that is frozen."""
+
+    stopped, answered = threading.Event(), threading.Event()
+
+    async def handle_RCPT(self, *args: Any) -> str:  # noqa: N802 - aiosmtpd names it
+        await asyncio.to_thread(self.stopped.wait, 5)
+        asyncio.get_running_loop().call_later(0.1, self.answered.set)
+        return await super().handle_RCPT(*args)
+
+    def stop_the_client(self, seconds: float) -> None:
+        began = time.monotonic()
+        self.stopped.set()
+        self.answered.wait(5)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+
+
+async def test_a_process_that_was_frozen_past_its_time_out_says_no_data_though_the_answer_came_meanwhile() -> None:
+    server = FrozenAtRcpt()
+    async with opened(server.url) as channel:
+        asyncio.get_running_loop().call_later(0.3, server.stop_the_client, 0.6)
+        answer = await sent(channel, timeout=timedelta(seconds=0.6))
+    assert (answer.result, server.mails, "DATA" in server.said) == (PushResult.UNSENT, [], False)
+    server.stop()
 
 
 async def test_a_connection_that_opens_slowly_goes_on_and_serves_the_next_mail() -> None:

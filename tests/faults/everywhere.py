@@ -264,7 +264,7 @@ class EverywhereStage(FaultStage):
         for name in unsure:
             assert found[name] in (1, 2), (name, point)
             expected[name] = found[name]
-        assert (point, dict(found)) == (point, dict(expected))
+        assert found == expected, (found, expected, point)
         tokens = frozenset(f"token-{uid}-0" for channel, uid in found if channel == "fcm" and found[channel, uid] > 1)
         self.check_delivered(twice=tokens, llm=llm, point=point)
         for uid in self.slots:

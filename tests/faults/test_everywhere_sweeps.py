@@ -143,8 +143,16 @@ def test_a_run_frozen_anywhere_over_a_flush_repeats_no_target(
     record_property("frozen_runs_with_three_channels_survived", len(points))
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("kind", ["hook", "mail"])
+@pytest.mark.parametrize(
+    ("world", "kind"),
+    [
+        pytest.param("sqlite", "hook", marks=pytest.mark.short),
+        ("sqlite", "mail"),
+        ("firestore", "hook"),
+        pytest.param("firestore", "mail", marks=pytest.mark.short),
+    ],
+    indirect=["world"],
+)
 def test_a_kill_at_a_message_of_each_new_channel(everywhere: EverywhereStage, kind: str) -> None:
     trace, found = spans(everywhere, ONE, PHONE_FIRST)
     at = trace.index(f"{kind} ann")

@@ -25,6 +25,7 @@ CASES = {  # what fails today; what version 1.0 still sends; how often each has 
     "phone": ([PHONE], {"fcm": 1, "hook": 1, "mail": 1}),
     "mailbox and phone": ([PHONE], {"fcm": 1, "hook": 1}),
 }
+SHORT = ("firestore", "mailbox")
 
 
 def known_to_version_1_0(ledger: Doc) -> Doc:
@@ -40,7 +41,15 @@ def known_to_version_1_0(ledger: Doc) -> Doc:
     return known
 
 
-@pytest.mark.parametrize("case", [pytest.param("mailbox", marks=pytest.mark.short), "phone", "mailbox and phone"])
+@pytest.mark.parametrize(
+    ("world", "case"),
+    [
+        pytest.param(world, case, marks=pytest.mark.short if (world, case) == SHORT else ())
+        for world in ("sqlite", "firestore")
+        for case in CASES
+    ],
+    indirect=["world"],
+)
 def test_version_1_0_serves_the_phone_alone_and_ends_the_day(everywhere: EverywhereStage, case: str) -> None:
     left, delivered = CASES[case]
     everywhere.add_users("ann")

@@ -282,7 +282,7 @@ def test_an_evening_of_version_1_0_goes_on(staged: FaultStage, keys: str) -> Non
         assert "conversations_by_id" in [row[1] for row in indexes]
 
 
-@pytest.mark.parametrize("world", ["sqlite", pytest.param("firestore", marks=pytest.mark.short)], indirect=True)
+@pytest.mark.parametrize("world", [pytest.param("sqlite", marks=pytest.mark.short), "firestore"], indirect=True)
 def test_what_version_1_0_left_open_is_delivered_by_the_new_channels_too(everywhere: EverywhereStage) -> None:
     """Of a recap that version 1.0 stored, which has no hash, title and body; of a later one the whole text."""
     upgraded = Upgraded(everywhere, "kept", lambda uid: {"recap_email": mailbox_of(uid)})

@@ -73,7 +73,7 @@ class Sender:
     dead: bool = False
     opened: Ledger | None = None  # what it took, until it recorded
     opened_at: Any = None  # when
-    is_over: bool = False  # it won its claim after the grace, and is no operator's
+    is_over: bool = False  # a sweep that won its claim after the grace: it ends the day, and sends nothing
     closed: set[str] = field(default_factory=set)  # channels that said that the job's key is wrong
     began_at: int = 0  # the number of writes when it took the ledger
     asked_at: Any = None  # when it asked Redis for the claim; then, when it asked the store for the fence
@@ -222,7 +222,7 @@ class History:
         if name == "claim":
             sender.late_by = self.evening.now - sender.asked_at
             phase = self.evening.limits.rules.phase(self.evening.slots["ann"].at, self.evening.now)
-            sender.is_over = phase is Phase.OVER and "resend" not in sender.name
+            sender.is_over = phase is Phase.OVER and "sweep" in sender.name
         if name in STORE_VERBS[2:]:
             self.hold(self.check_write, sender, name, before, answer, named)
         if how == "reply lost":

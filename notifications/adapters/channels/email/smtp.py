@@ -18,7 +18,7 @@ from notifications.domain.push import ACCEPTED, PushAnswer, PushResult
 from notifications.domain.text import LOOPBACK
 
 CONNECTIONS, MAILS_A_CONNECTION = 4, 100
-STEP_SECONDS = 20.0  # for one answer of the relay
+STEP_SECONDS = 20.0  # for one answer of the relay while a connection is opened
 GREYLISTED = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=30))  # after "not yet", one by one
 FAULTS = (SMTPException, OSError)  # all that aiosmtplib raises for what a server or a network does
 
@@ -114,6 +114,7 @@ class Relay:
         except BaseException:
             smtp.close()
             raise
+        smtp.timeout = None  # the mail's own ends a step: on 3.11 wait_for loses a cancellation that meets an answer
         return smtp
 
 
