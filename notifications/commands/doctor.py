@@ -102,7 +102,7 @@ async def _check_runs(services: Services) -> bool:
     names = [since_key(claims.environment), sweep_key(claims.environment), *(shard.key for shard in shards)]
     since, swept, *records = await claims.read(names)
     if not since.until:
-        say("none  runs: Redis remembers none")
+        say("none  runs: Redis knows of no run yet")
         return True
     first, last = _instant(since.until), now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]

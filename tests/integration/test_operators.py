@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 
+from notifications.domain.claim import turn_value
 from tests.support.jobs import Stage, on_firestore, on_sqlite
 from tests.support.servers import free_port, wait_for
-from tests.support.web import fcm_error, scripted
+from tests.support.web import fcm_error, llm_error, scripted
 from tests.support.worlds import Doc, talk
 
 
@@ -20,12 +22,46 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     finished = stage.run("doctor", OPENAI_BASE_URL=f"{nowhere}/v1", FCM_BASE_URL=nowhere)
     assert finished.code == 1
-    found = {line[6:].split(":")[0]: line[:4] for line in finished.out.splitlines() if line[:4] in ("ok  ", "look")}
-    fine = ("time zones", "Redis answers", "the clocks of Redis, the store and this machine", "users and their index")
+    found = {
+        line[6:].split(" (")[0].split(":")[0]: line[:4]
+        for line in finished.out.splitlines()
+        if line[:4] in ("ok  ", "look")
+    }
+    dependencies = (
+        "time zones",
+        "Redis answers",
+        "the clocks of Redis, the store and this machine",
+        "users and their index",
+    )
+    fine = (*dependencies, "the store", "open deliveries and their index", "the last day's devices")
     bad = ("users that the query can't see", "the LLM", "push")
-    assert found == dict.fromkeys((*fine, "open deliveries and their index"), "ok  ") | dict.fromkeys(bad, "look")
+    assert found == dict.fromkeys(fine, "ok  ") | dict.fromkeys(bad, "look")
     assert "doctor --fix" in finished.out
     assert "test-key" not in finished.out + finished.err
+
+
+@on_sqlite
+def test_doctor_says_whether_runs_come_and_what_stopped_the_last_one(stage: Stage) -> None:
+    def doctor() -> str:
+        said = " ".join(stage.run("doctor").out.split())
+        return next(part for part in re.split(r" (?=ok |look |none |note )", said) if " runs: " in part)
+
+    assert doctor() == "none runs: Redis knows of no run yet"
+    assert stage.run().code == 0
+    assert re.fullmatch(r"ok runs: the last sweep began at \d\d:\d\d UTC", doctor())
+    with Redis(port=stage.redis.port) as client:
+        client.delete(*client.keys("daily_summary:cohort*"), *client.keys("daily_summary:sweep*"))
+        [since] = client.keys("daily_summary:since*")
+        client.set(
+            since, turn_value("t", int((datetime.now(UTC) - timedelta(days=1)).timestamp() * 1000)), px=3_600_000
+        )
+    assert re.match(r"look runs: none came to the hour of \d\d:\d\d UTC: check the scheduler", doctor())
+    for n in range(12):
+        stage.add_user(f"user-{n:02}")
+    stage.llm.script = scripted(lambda _: llm_error(429, "rate_limit_exceeded"))
+    assert stage.run(RECAP_CONCURRENCY="1").code == 4
+    stopped = r"look runs: the last one stopped before it reached all users \(llm 429\); they are due again at"
+    assert re.match(stopped, doctor())
 
 
 @on_sqlite
