@@ -78,7 +78,7 @@ def test_doctor_asks_for_a_recap_and_tells_its_form_its_seconds_and_the_models_e
 
 def test_doctor_tells_prose_from_a_recap_and_that_without_an_llm_recaps_are_extracts(stage: Stage) -> None:
     told = stage.run("doctor", RECAP_SUMMARIZER="extract")
-    assert ("ok    the LLM: none; recaps are extracts\n" in told.out, stage.llm.bodies) == (True, [])
+    assert ("none  the LLM: recaps are extracts\n" in told.out, stage.llm.bodies) == (True, [])
     stage.llm.script = scripted(lambda _: completion(PROSE))
     told = stage.run("doctor")
     said = " ".join(told.out.split())
