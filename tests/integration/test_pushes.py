@@ -59,7 +59,7 @@ def test_a_phone_gets_one_push_by_its_fid_or_by_its_token(stage: Stage) -> None:
     assert stage.fcm.accepted == Counter(("f-both", "f-new", "t-back"))
     sent = sorted((sent.get("fid", ""), sent.get("token", "")) for sent in stage.fcm.messages)
     assert sent == [("", "t-back"), ("f-both", ""), ("f-new", "")]
-    assert sorted(stage.world.tokens("ann")) == ["back", "both", "dead", "new"]  # of fewer than five none is deleted
+    assert sorted(stage.world.tokens("ann")) == ["back", "both", "dead", "new"]  # of so few none is deleted
     [ledger] = stage.world.ledgers("ann").values()
     accepted = {name("t-both"), name("f-new"), name("t-back")}
     assert ledger["devices"] == dict.fromkeys(accepted, "accepted") | {name("t-gone"): "gone"}

@@ -50,8 +50,8 @@ def test_in_the_locale_c_files_arguments_and_output_are_utf8_all_the_same(tmp_pa
     now = ("--now", "2026-11-25T20:10:00Z")
     made = started(tmp_path, *now, "--user", "jürgen", **BARE_LOCALE, RECAP_LOG_FORMAT="json")
     assert made.returncode == 0, made.stderr
-    [sent] = [one for one in map(json.loads, made.stderr.decode().splitlines()) if one["event"] == "recap.sent"]
-    assert sent["uid"] == "jürgen"
+    [ended] = [one for one in map(json.loads, made.stderr.decode().splitlines()) if one["event"] == "recap.no_devices"]
+    assert ended["uid"] == "jürgen"
     shown = started(tmp_path, "show", "jürgen", "2026-11-25", **BARE_LOCALE)
     assert (shown.returncode, "Käse" in shown.stdout.decode()) == (0, True)
     page = started(tmp_path, *now, "report", "--date", "2026-11-25", "-o", "-", **BARE_LOCALE)
