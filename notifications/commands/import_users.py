@@ -46,6 +46,7 @@ class _Progress:
     """Who was imported, by the line of each; how many lines were refused; after which line it was stopped."""
 
     imported: dict[str, int] = field(default_factory=dict)
+    conversations: int = 0
     refused: int = 0
     stopped_at: int = 0
     size: int = 0  # of the file in bytes; 0 if it is not known
@@ -71,6 +72,8 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
     more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
     how = "imported" if write else "would be imported"
     say_wrapped(f"{several(imported, 'user')} {how}{more}.")
+    if imported and not progress.conversations:
+        say_wrapped("None of them has a conversation, so nobody has a recap to get; is the file's form another one?")
     if progress.stopped_at:
         say_wrapped(f"Stopped after line {progress.stopped_at:,}; the same file may be imported again.")
     elif imported and write:
@@ -92,6 +95,7 @@ async def _import_lines(
             else:
                 store.check(uid, *documents)
             progress.imported[uid] = number
+            progress.conversations += len(documents[2])
         except Malformed as flaw:
             progress.refused += 1
             if progress.refused <= MAX_SENTENCES:
