@@ -108,6 +108,16 @@ class Settings:
                 found.append(name)
         return tuple(found) or ("outbox",)
 
+    def withheld(self, *, pretends_time: bool) -> dict[str, str]:
+        """The channels that are set, and still not used; and why."""
+        why = (
+            "it is never used with --now" if pretends_time else "RECAP_CHANNELS must name it, for users that are local"
+        )
+        used = self.channels(pretends_time=pretends_time)
+        servers = {"webhook": self.webhook_url, "email": self.smtp_url}
+        wanted = [name for name, server in servers.items() if server and name in (self.named_channels or CHANNELS)]
+        return {name: f"a channel to another machine: {why}" for name in wanted if name not in used}
+
     def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
         """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
         return not pretends_time and (channel in self.named_channels or not self.store_is_local)

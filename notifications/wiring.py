@@ -146,6 +146,8 @@ async def open_services(
                 verifier = _llm(settings, settings.verify_model)
                 stack.push_async_callback(verifier.aclose)
         channels, pretends_time = [], bool(offset)
+        for name, reason in settings.withheld(pretends_time=pretends_time).items() if can_send else ():
+            log.warning("channel.withheld", channel=name, reason=f"{reason}.")
         for name in settings.channels(pretends_time=pretends_time):
             channels.append(await CHANNELS[name](settings, show, pretends_time))
             stack.push_async_callback(channels[-1].aclose)

@@ -69,7 +69,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
             )
         ok.append(await _check_runs(services))
         for channel in services.channels:
-            ok.append(await _checked("push", channel.check(), channel.aside.strip(" ()")))
+            stand_in = channel.aside.strip(" ()") if channel.aside.startswith(" (") else ""
+            name = "push" if stand_in else f"push{channel.aside}"
+            ok.append(await _checked(name, channel.check(), stand_in))
+        for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
+            ok.append(_bad(f"push by {name}", f"nothing goes out: {reason}."))
         ok.append(await _checked("the last day's devices", _check_devices(services, now.date())))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1

@@ -257,7 +257,7 @@ def ledger_line(ledger: Ledger) -> str:
         phrases.append(f"an extract, since {in_words(ledger.extract_reason)}")
     if ledger.reason:
         phrases.append(f"the last failure: {in_words(ledger.reason)}")
-    died = ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT))
+    died = max(0, ledger.tries - (ledger.state in (DayState.SENDING, DayState.SENT)))
     phrases += [f"{several(died, 'run')} died while sending it"] if died else []
     phrases += [f"an answer was missing {several(ledger.unanswered, 'time')}"] if ledger.unanswered else []
     if ledger.devices:

@@ -276,7 +276,8 @@ def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_n
         assert (checked.code, checked.out) == (0, "1 user would be imported.\n")
         assert list(json.loads(made.stdout)["conversations"]) == [key]
     assert stage.world.user("ann") is None
-    (folder / "none.jsonl").write_text(json.dumps(json.loads(made.stdout) | {"conversations": {}}))
+    line = json.loads((folder / "users.jsonl").read_text()) | {"conversations": {}}
+    (folder / "none.jsonl").write_text(json.dumps(line))
     checked = stage.run("import", "none.jsonl", "--dry-run")
     assert "None of them has a conversation" in checked.out  # an export of another form, of which nothing was read
     assert stage.run("import", "users.jsonl").code == 0

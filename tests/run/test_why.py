@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
-from notifications.commands.why import why
+from notifications.commands.why import ledger_line, why
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
+from notifications.domain.model import DayState, Ledger
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.text import width_of
 from tests.support.days import CLAIMS, DAY, DAYS, LEDGERS, USERS, Way, at, nothing, without_fallback
@@ -238,3 +239,8 @@ async def test_who_signed_up_after_the_slot_misses_nothing(capsys: pytest.Captur
     evening.now += timedelta(hours=3)
     said, code = await told(evening, capsys)
     assert ("the account is younger than this slot" in said, code) == (True, 0)
+
+
+def test_a_day_that_nobody_was_sent_lost_no_run() -> None:
+    """Its ledger never had a sender."""
+    assert "died" not in ledger_line(Ledger(date(2026, 5, 1), DayState.SENT, "no_devices", tries=0))

@@ -97,6 +97,25 @@ def test_a_local_store_reaches_other_machines_by_channels_that_are_named_alone(
     assert settings.may_reach_out("webhook", pretends_time=True) is False
 
 
+@pytest.mark.parametrize(
+    ("env", "withheld", "with_now"),
+    [
+        ({}, [], []),
+        (HERE, [], []),
+        (OUT, ["webhook"], ["webhook"]),
+        (OUT | {"RECAP_CHANNELS": "fcm"}, [], []),  # it is not wanted
+        (OUT | {"RECAP_CHANNELS": "webhook"}, [], ["webhook"]),
+        (CLOUD | OUT, [], ["webhook"]),
+    ],
+)
+def test_a_channel_that_is_set_and_not_used_is_told(
+    env: dict[str, str], withheld: list[str], with_now: list[str]
+) -> None:
+    settings = load(env)
+    assert [*settings.withheld(pretends_time=False)] == withheld
+    assert [*settings.withheld(pretends_time=True)] == with_now
+
+
 def test_the_webhooks_url_stays_as_it_is_written() -> None:
     assert load(HERE).webhook_url == "http://127.0.0.1:9/in/"
 
