@@ -90,12 +90,15 @@ from datetime import UTC, datetime, timedelta
 from notifications.adapters.channels.fcm import connect
 from notifications.domain.model import Device
 from notifications.domain.push import Message
+from notifications.domain.target import device_targets
 
 async def main():
     push = await connect(sys.argv[1], None, 1, authorized=True)
     for line in sys.stdin:
-        message = Message("ann", "tag", "T", "B", "s", None, datetime.now(UTC))
-        answer = await push.send(Device(line.strip(), None), message, timedelta(seconds=30), lambda: None)
+        now = datetime.now(UTC)
+        message = Message("ann", now.date(), "tag", "T", "B", "s", None, now)
+        [target] = device_targets("fcm", [Device(line.strip(), None)])
+        answer = await push.send(target, message, timedelta(seconds=30), lambda: None)
         print(json.dumps([answer.result, answer.code]), flush=True)
     await push.aclose()
 

@@ -64,10 +64,10 @@ def test_a_lost_answer_of_fcm_is_pushed_again_and_seen_once(staged: FaultStage) 
 
     staged.stage.fcm.after = lose
     assert staged.stage.run().code == 4  # FCM never once answered
-    assert (staged.ledger("ann")["state"], staged.ledger("ann")["tries"]) == ("pending", 1)
+    assert (staged.ledger("ann")["state"], staged.ledger("ann")["unanswered"]) == ("pending", 1)
     staged.run_until_settled()
     staged.check_delivered(twice=frozenset({"token-ann-0"}))
-    assert staged.ledger("ann")["tries"] == 2
+    assert staged.ledger("ann")["unanswered"] == 1
     assert len(set(staged.stage.fcm.phones["token-ann-0"].tags)) == 1
 
 

@@ -97,7 +97,7 @@ class Listening:
 
 @on_sqlite
 def test_tries_without_an_answer_are_spaced_over_the_catch_up(staged: FaultStage) -> None:
-    """1, 5 and 25 minutes: an FCM that is slow for a while does not use up three tries in three minutes."""
+    """1 and 5 minutes: an FCM that is slow for a while does not use up three tries in three minutes."""
     staged.stage.settings["RECAP_PUSH_RETRY_SECONDS"] = "60"
     staged.add_users("ann")
 
@@ -107,13 +107,13 @@ def test_tries_without_an_answer_are_spaced_over_the_catch_up(staged: FaultStage
     staged.fcm_rule = cut
     waits = []
     for _ in range(3):
-        staged.age(timedelta(minutes=40))
+        staged.age(timedelta(minutes=12))
         staged.stage.run()
         record = staged.stage.record("ann", staged.slots["ann"])
         waits.append(round((record.until / 1000 - datetime.now(UTC).timestamp()) / 60))
-        assert staged.ledger("ann")["state"] == "pending"
-    assert waits == [1, 5, 25]
-    assert staged.ledger("ann")["tries"] == 3
+    assert waits[:2] == [1, 5]
+    ledger = staged.ledger("ann")
+    assert (ledger["state"], ledger["outcome"], ledger["unanswered"]) == ("gave_up", "pushes", 3)
 
 
 @pytest.mark.parametrize("retry_after", ["1790000000000", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "-5", "soon"])
