@@ -104,7 +104,7 @@ def failing(code: Any, message: str = "Provider returned error", **more: Any) ->
 @pytest.mark.parametrize(
     ("answer", "told", "flags"),
     [
-        (lambda: failing(429), "answers 429.", (False, False, True)),
+        (lambda: failing(429), "answers 429; wait, or lower RECAP_CONCURRENCY, or have the limit raised.", (False, False, True)),
         (lambda: failing("503", "No provider"), 'answers 503: "No provider".', (False, False, True)),
         (lambda: failing(None), 'answers 502: "Provider returned error".', (False, False, False)),
         (
@@ -112,7 +112,7 @@ def failing(code: Any, message: str = "Provider returned error", **more: Any) ->
             'answers 502 (rate_limit_exceeded): "Slow"',
             (False, False, False),
         ),
-        (lambda: failing(402, "Insufficient credits"), "answers 402.", (True, False, True)),
+        (lambda: failing(402, "Insufficient credits"), "answers 402; pay for more.", (True, False, True)),
         (lambda: failing(401, "No auth"), "answers 401 for model 'test-model': \"No auth\"; check", (True, True, True)),
         (lambda: web.json_response({"error": "overloaded"}), 'answers 502: "overloaded".', (False, False, False)),
         (lambda: completion("{", finish="error"), "answers 502.", (False, False, False)),
