@@ -104,7 +104,11 @@ def failing(code: Any, message: str = "Provider returned error", **more: Any) ->
 @pytest.mark.parametrize(
     ("answer", "told", "flags"),
     [
-        (lambda: failing(429), "answers 429; wait, or lower RECAP_CONCURRENCY, or have the limit raised.", (False, False, True)),
+        (
+            lambda: failing(429),
+            "answers 429; wait, or lower RECAP_CONCURRENCY, or have the limit raised.",
+            (False, False, True),
+        ),
         (lambda: failing("503", "No provider"), 'answers 503: "No provider".', (False, False, True)),
         (lambda: failing(None), 'answers 502: "Provider returned error".', (False, False, False)),
         (
