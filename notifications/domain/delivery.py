@@ -217,7 +217,7 @@ def begin(
     snapshot: Snapshot,
     rules: LedgerRules,
     *,
-    has_devices: bool,
+    has_targets: bool,
     replaces: Ledger | None,
 ) -> Decision:
     """Create ledger and summary in one commit: the creation is the fence.
@@ -246,7 +246,7 @@ def begin(
         recap_hash=recap.text_hash,
         **_cost(recap),
     )
-    if not has_devices:
+    if not has_targets:
         return replace(end(replace(sending, state=DayState.SENT, outcome="no_devices", tries=0)), recap=recap)
     return Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=recap)
 

@@ -181,7 +181,7 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
     opening = day.opening(day_input, language=material.language)
     to = await day.read_targets(user, ledgers.before, material.language)
     return PreparedDelivery(
-        to, lambda: store.begin(opening, recap, has_devices=bool(to.targets), replaces=day.replaces)
+        to, lambda: store.begin(opening, recap, has_targets=bool(to.targets), replaces=day.replaces)
     )
 
 

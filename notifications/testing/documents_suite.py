@@ -55,6 +55,7 @@ class DocumentsSuite(Suite):
     """Users, conversations, devices, and what is kept of a long day."""
 
     world: World  # the documents, past the store
+    flaw_of_a_bad_hour = "users/bad: daily_summary_hour_local is not a whole number from 0 to 23."
 
     def make(self, rules: LedgerRules = RULES) -> AbstractAsyncContextManager[Store]:
         """A new store over the world's documents."""
@@ -117,7 +118,7 @@ class DocumentsSuite(Suite):
         found = (await store.user_document("off")).user
         assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
         bad = await store.user_document("bad")
-        assert (bad.user, "daily_summary_hour_local is not a whole number" in bad.flaw) == (None, True)
+        assert (bad.user, bad.flaw) == (None, self.flaw_of_a_bad_hour)
         assert await store.user_document("nobody") is None
 
     async def test_conversations_of_a_window(self, store: Store) -> None:

@@ -44,7 +44,7 @@ def opening(by: str, uid: str = "ann") -> Opening:
 
 async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
     """Begin the delivery of the recap, with a device unless the changes say otherwise."""
-    given: dict[str, Any] = {"has_devices": True, "replaces": None} | changes
+    given: dict[str, Any] = {"has_targets": True, "replaces": None} | changes
     return await store.begin(opening(by), RECAP, **given)
 
 
@@ -83,7 +83,7 @@ class StoreSuite(DocumentsSuite):
         self.world.put_ledger("ann", after.isoformat(), {"state": "skipped", "seq": 1})
         self.world.put_ledger("ann", before.isoformat(), {"state": "skipped", "seq": 2})
         verbs: list[Callable[[Opening], Any]] = [
-            lambda op: store.begin(op, RECAP, has_devices=True, replaces=None),
+            lambda op: store.begin(op, RECAP, has_targets=True, replaces=None),
             lambda op: store.end_day(op, DayState.SKIPPED, "no_content"),
         ]
         for verb in verbs:
@@ -99,7 +99,7 @@ class StoreSuite(DocumentsSuite):
             [before.isoformat(), after.isoformat()],
             {},
         )
-        assert (await store.begin(kept, RECAP, has_devices=True, replaces=None)).step is NextStep.PUSH
+        assert (await store.begin(kept, RECAP, has_targets=True, replaces=None)).step is NextStep.PUSH
 
     async def test_what_a_later_version_wrote_into_a_ledger_stays(self, store: Store) -> None:
         closed = await store.end_day(replace(opening("me"), told=""), DayState.SKIPPED, "no_content")
@@ -108,7 +108,7 @@ class StoreSuite(DocumentsSuite):
         self.world.put_ledger("ann", DAY.isoformat(), doc | {"of_tomorrow": {"a": [1]}})
         told = join_told_hashes("ann", [Conversation("t1", SLOT, overview="O"), Conversation("empty", SLOT)])
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
-        await store.begin(opened, RECAP, has_devices=True, replaces=closed.ledger)
+        await store.begin(opened, RECAP, has_targets=True, replaces=closed.ledger)
         results = {"aa": TargetResult(PushResult.ACCEPTED)}
         await store.record_pushes("ann", DAY, by="op", seq=2, results=results, sent_nothing=False, last_chance=False)
         doc = self.world.ledgers("ann")[DAY.isoformat()]
@@ -334,7 +334,7 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_is(self, store: Store) -> None:
         assert await store.summary_document("ann", DAY) is None
-        await store.begin(opening("a"), RECAP, has_devices=False, replaces=None)
+        await store.begin(opening("a"), RECAP, has_targets=False, replaces=None)
         entry = (await store.ledgers_between("ann", DAY, DAY))[DAY]
         assert (entry.source, entry.verified, entry.tokens, entry.usd) == ("llm", True, 120, 0.0002)
         doc = await store.summary_document("ann", DAY)

@@ -116,7 +116,7 @@ def failing(code: Any, message: str = "Provider returned error", **more: Any) ->
             'answers 502 (rate_limit_exceeded): "Slow"',
             (False, False, False),
         ),
-        (lambda: failing(402, "Insufficient credits"), "answers 402; pay for more.", (True, False, True)),
+        (lambda: failing(402, "Insufficient credits"), "answers 402; top up the account.", (True, False, True)),
         (lambda: failing(401, "No auth"), "answers 401 for model 'test-model': \"No auth\"; check", (True, True, True)),
         (lambda: web.json_response({"error": "overloaded"}), 'answers 502: "overloaded".', (False, False, False)),
         (lambda: completion("{", finish="error"), "answers 502.", (False, False, False)),

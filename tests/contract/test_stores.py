@@ -141,15 +141,7 @@ class OfAnotherShape(Shipped):
     """The suite over an app with other names, conversations at the top level, and milliseconds."""
 
     world: Any
-
-    async def test_one_user_is_read_whatever_their_switch_says(self, store: Any) -> None:
-        self.world.put_user("off", ON | {"daily_summary_enabled": False, "language": "pt"}, {}, {})
-        self.world.put_user("bad", ON | {"daily_summary_hour_local": 24}, {}, {})
-        found = (await store.user_document("off")).user
-        assert (found.enabled, found.zone, found.hour, found.language) == (False, "Europe/Paris", 22, "pt")
-        bad = await store.user_document("bad")
-        assert bad.flaw == "apps/x/profiles/bad: settings.recap_hour is not a whole number from 0 to 23."
-        assert await store.user_document("nobody") is None
+    flaw_of_a_bad_hour = "apps/x/profiles/bad: settings.recap_hour is not a whole number from 0 to 23."
 
     async def test_a_document_is_mended_where_that_has_one_right_answer(self, store: Store) -> None:
         self.world.put_user("odd", {"time_zone": " Europe/Paris", "daily_summary_hour_local": "7", "name": "x"}, {}, {})

@@ -242,7 +242,7 @@ class History:
             decision = await self.store.end_day(day.opening(given), DayState.SKIPPED, "no_content")
         else:
             recap = Recap(f"id-{self.runs}", slot.recap_date, slot.at, Draft("H", (Cited("O"),), ""), 1, 1)
-            decision = await self.store.begin(day.opening(given), recap, has_devices=False, replaces=day.replaces)
+            decision = await self.store.begin(day.opening(given), recap, has_targets=False, replaces=day.replaces)
         if decision.step is NextStep.CHANGED:
             for anew in await self._read(user, slot, day):
                 await self._write(user, anew, day, read_at, thin=thin)

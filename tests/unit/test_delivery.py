@@ -55,7 +55,7 @@ def close(state: DayState, found: Ledger | None, op: Opening = ME, *, active: bo
 
 
 def begin(found: Ledger | None = None, **changes: Any) -> Decision:
-    given: dict[str, Any] = {"has_devices": True, "replaces": None, "active": True, "summary": None} | changes
+    given: dict[str, Any] = {"has_targets": True, "replaces": None, "active": True, "summary": None} | changes
     seen = Snapshot(found, NOW, given.pop("active"), given.pop("summary"))
     return delivery.begin(ME, RECAP, seen, RULES, **given)
 
@@ -168,7 +168,7 @@ def test_begin_is_written_whole() -> None:
     shown: dict[str, Any] = {"title": "🌤️ Head", "body": "Push", "summary_id": "2026-05-01", "created_at": NOW}
     sending = replace(NEW, tries=1, verified=False, **shown)
     assert begin() == Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=RECAP)
-    assert begin(has_devices=False) == replace(sent(sending, "no_devices", tries=0), recap=RECAP)
+    assert begin(has_targets=False) == replace(sent(sending, "no_devices", tries=0), recap=RECAP)
     assert begin(active=False) == NO_USER
 
 

@@ -259,7 +259,7 @@ class OpenAISummarizer:
                 code=str(status),
             )
         is_used_up = "insufficient_quota" in error.codes or status == PAYMENT_REQUIRED
-        advice = "; pay for more" if is_used_up else RATE_ADVICE if status == TOO_MANY_REQUESTS else ""
+        advice = "; top up the account" if is_used_up else RATE_ADVICE if status == TOO_MANY_REQUESTS else ""
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}{advice}.",
             retry_after=error.wait,

@@ -91,9 +91,9 @@ class TransactionalLedger(ABC):
             op.uid, op.date, lambda seen: delivery.end_as_legacy(op, summary, seen, self._rules), user=True
         )
 
-    async def begin(self, op: Opening, recap: Recap, *, has_devices: bool, replaces: Ledger | None) -> Decision:
+    async def begin(self, op: Opening, recap: Recap, *, has_targets: bool, replaces: Ledger | None) -> Decision:
         def decide(seen: Snapshot) -> Decision:
-            return delivery.begin(op, recap, seen, self._rules, has_devices=has_devices, replaces=replaces)
+            return delivery.begin(op, recap, seen, self._rules, has_targets=has_targets, replaces=replaces)
 
         return await self._transact(op.uid, op.date, decide, user=True, summary=True, rests_on=op)
 

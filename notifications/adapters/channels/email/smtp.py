@@ -111,7 +111,7 @@ class Relay:
             await smtp.connect()
             if smtp.is_ehlo_or_helo_needed:
                 await smtp.noop()  # says EHLO first, or HELO
-        except BaseException:
+        except BaseException:  # cancellation too: a connection that is half open is nobody's
             smtp.close()
             raise
         smtp.timeout = None  # the mail's own ends a step: on 3.11 wait_for loses a cancellation that meets an answer
@@ -188,8 +188,8 @@ class MailConnection:
         except FAULTS as error:
             smtp.close()
             return _unanswered(step, type(error).__name__)
-        except BaseException:
-            smtp.close()  # cancelled: an answer that comes now would be taken for the next mail's
+        except BaseException:  # cancellation too: an answer that comes now would be taken for the next mail's
+            smtp.close()
             raise
 
     async def aclose(self) -> None:
