@@ -6,6 +6,7 @@ What a fixture opens it imports itself: a test of the domain needs pytest and hy
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import uuid
 from collections import Counter
@@ -30,6 +31,11 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.register_profile("mutants", deadline=None, max_examples=30, derandomize=True)
 settings.register_profile("wide", parent=settings.get_profile("untimed"))  # each such test says how wide
 settings.load_profile(os.environ.get("RECAP_TEST_PROFILE", "untimed"))
+
+# A shell starts what it sends to the background deaf to SIGINT, and every job that the tests start would be.
+# Set here, once: a `preexec_fn` that sets it for a child runs after a fork, in which gRPC's threads crash.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_EMULATOR = "needs the Firestore emulator: the Google Cloud CLI with Java, or FIRESTORE_EMULATOR_HOST"
 

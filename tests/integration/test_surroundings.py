@@ -32,13 +32,7 @@ def started(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedPr
         capture_output=True,
         check=False,
         timeout=60,
-        preexec_fn=hears_ctrl_c,
     )
-
-
-def hears_ctrl_c() -> None:
-    """A shell starts what it sends to the background deaf to it, and so all that the tests start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_in_the_locale_c_files_arguments_and_output_are_utf8_all_the_same(tmp_path: Path) -> None:
