@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.cases import REPEATS, cases
+from benchmarks.cases import CASES
 from benchmarks.table import Row, keep
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*cases(), []], help="some of the cases; all without a name")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="some of the cases; all without a name")
     asked = parser.parse_args()
     rows: list[Row] = []
-    chosen = cases(asked.repeats)
-    for name in asked.cases or chosen:
-        for row in chosen[name]():
+    for name in asked.cases or CASES:
+        for row in CASES[name]():
             rows.append(row)
             print(row, flush=True)
             keep(rows, whole=not asked.cases)

@@ -1,4 +1,4 @@
-"""An LLM that bills like the real one, in a process of its own: `python -m benchmarks.billing 0.05 0.01`.
+"""An LLM that bills like the real one, in a process of its own: `python -m benchmarks.billing 0.05 0.05 0.01`.
 
 Tokens are four bytes of what is sent and answered; a prefix that was sent before is cheaper from 1,024 tokens on, in
 steps of 128; hidden reasoning is paid as written. `POST /mode` with a mode's name changes how it behaves. It answers
@@ -104,7 +104,7 @@ class Billing(Loopback):
         told = {"bill": self.bill, "parts_twice": self.parts_twice, **self.tokens, "pushes": self.pushes.total()}
         if request.query.get("reset"):
             self.reset()
-        return web.json_response({**told, "first_push": self.first_push})
+        return web.json_response({**told, "first_call": self.first_call})
 
     async def change(self, request: web.Request) -> web.Response:
         """Behave otherwise from now on."""
@@ -143,5 +143,5 @@ def _answer(name: str, notes: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    billing = Billing(float(sys.argv[1]), float(sys.argv[2]))
+    billing = Billing(*map(float, sys.argv[1:4]))
     asyncio.run(serve(billing, ("/mode", billing.change)))

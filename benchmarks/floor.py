@@ -1,7 +1,8 @@
-"""The floor: exactly the vendor calls of sent and of silent users, through the same clients, with none of our code.
+"""The floor: exactly the vendor calls of a user, through the same clients, with none of our code.
 
-`python -m benchmarks.floor USERS CONCURRENCY sent|silent`, in the environment of a rig that was filled. What the job's
-CPU per user is a multiple of: the rest is what our code costs.
+`python -m benchmarks.floor USERS CONCURRENCY sent|silent|calls`, in the environment of a rig that was filled. `sent`
+and `silent` are on the emulator; `calls` are a sent user's without store and Redis: both questions and the push. What
+the job's CPU per user is a multiple of: the rest is what our code costs. The questions are as long as the job's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from google.cloud.firestore import AsyncClient, FieldFilter
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from benchmarks.rig import uid_of
+from notifications.recap import prompt, verify
 
 CLAIM = """
 redis.call('TIME')
@@ -30,7 +32,7 @@ return value
 """
 NAME = "__name__"
 NOTES = "who={uid} talked about the garden. " * 40
-ANSWER = {"type": "json_object"}
+QUESTIONS = (("daily_recap", prompt.INSTRUCTIONS, prompt.SCHEMA), (verify.NAME, verify.INSTRUCTIONS, verify.SCHEMA))
 DOC: dict[str, Any] = dict.fromkeys(("headline", "overview", "title", "body", "summary_id", "by"), "word " * 8)
 FIELDS = ("created_at", "started_at", "finished_at", "discarded", "is_locked", "language", "structured", "geolocation")
 
@@ -42,7 +44,7 @@ class Floor:
         pool = BlockingConnectionPool.from_url(os.environ["REDIS_URL"], max_connections=max(4, concurrency // 8))
         self.redis = Redis(connection_pool=pool)
         self.script = self.redis.register_script(CLAIM)
-        self.store = AsyncClient(os.environ["GOOGLE_CLOUD_PROJECT"], AnonymousCredentials())
+        self.store = AsyncClient(os.environ.get("GOOGLE_CLOUD_PROJECT", "none"), AnonymousCredentials())
         connections = openai.DefaultAioHttpClient()
         base = os.environ["OPENAI_BASE_URL"]
         self.llm = openai.AsyncOpenAI(api_key="none", base_url=base, max_retries=0, http_client=connections)
@@ -60,7 +62,6 @@ class Floor:
             await self._commit(mine, ledger, None)
         else:
             await self._ask(uid)
-            await self._ask(uid)  # the second look
             await mine.collection("fcm_tokens").select(["token"]).limit(500).get()
             summaries = mine.collection("daily_summaries")
             await summaries.where(filter=FieldFilter("date", "==", self.day)).limit(1).get()
@@ -81,13 +82,21 @@ class Floor:
         for found in await talks.select(FIELDS).limit(500).get():
             found.to_dict()
 
+    async def calls(self, uid: str) -> None:
+        """Both questions and the push."""
+        await self._ask(uid)
+        await self._push(uid)
+
     async def _ask(self, uid: str) -> None:
-        messages: Any = [{"role": "system", "content": NOTES}, {"role": "user", "content": NOTES.format(uid=uid)}]
-        shape: Any = ANSWER
-        answer = await self.llm.chat.completions.with_raw_response.create(
-            model="loopback", messages=messages, response_format=shape, timeout=60
-        )
-        json.loads(json.loads(answer.content)["choices"][0]["message"]["content"])
+        """The recap, and the second look at it."""
+        for name, instructions, schema in QUESTIONS:
+            notes = {"role": "user", "content": NOTES.format(uid=uid)}
+            messages: Any = [{"role": "system", "content": instructions}, notes]
+            shape: Any = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+            answer = await self.llm.chat.completions.with_raw_response.create(
+                model="loopback", messages=messages, response_format=shape, timeout=60
+            )
+            json.loads(json.loads(answer.content)["choices"][0]["message"]["content"])
 
     async def _commit(self, mine: Any, ledger: Any, summary: Any) -> Any:
         @firestore.async_transactional  # type: ignore[untyped-decorator]
@@ -116,14 +125,14 @@ class Floor:
         await self.redis.aclose()
 
 
-async def main(users: int, concurrency: int, *, silent: bool) -> None:
+async def main(users: int, concurrency: int, kind: str) -> None:
     """All of them, as many at once as asked."""
     floor = Floor(concurrency)
     free = asyncio.Semaphore(concurrency)
 
     async def served(uid: str) -> None:
         async with free:
-            await floor.user(uid, silent=silent)
+            await (floor.calls(uid) if kind == "calls" else floor.user(uid, silent=kind == "silent"))
 
     async with asyncio.TaskGroup() as group:
         for number in range(users):
@@ -134,4 +143,4 @@ async def main(users: int, concurrency: int, *, silent: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), silent=sys.argv[3] == "silent"))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

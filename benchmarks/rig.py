@@ -36,6 +36,16 @@ def uid_of(n: int) -> str:
     return f"{BASE62[n % 62]}{n:07}"
 
 
+Started = tuple[subprocess.Popen[bytes], float, Path]  # a process, when it began, and what it said
+
+
+def seconds_of(code: str) -> float:
+    """How long a Python process takes that runs this."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - begun
+
+
 @dataclass
 class Run:
     """One process: seconds of wall and CPU, peak memory, its last event, the servers' counts."""
@@ -45,7 +55,7 @@ class Run:
     memory_mb: float
     event: dict[str, Any]
     stats: dict[str, Any]
-    first_push: float
+    first_call: float
     code: int
 
 
@@ -125,15 +135,24 @@ class Rig:
         return slot
 
     @contextmanager
-    def another_project(self) -> Iterator[None]:
-        """An empty store in the same emulator, and an empty Redis before and after."""
-        assert isinstance(self.world, FirestoreWorld)
-        measured, self.world = self.world, FirestoreWorld(self.world.host)
+    def emptied(self) -> Iterator[None]:
+        """An empty store (on the emulator another project), and an empty Redis before and after."""
         self.redis.ask("FLUSHALL")
+        measured = self.world
+        if isinstance(measured, FirestoreWorld):
+            self.world = FirestoreWorld(measured.host)
+        else:
+            self.world = SqliteWorld(Path(tempfile.mkdtemp(dir=self.folder)))
         yield
         self.world.close()
         self.world = measured
         self.redis.ask("FLUSHALL")
+
+    def end_hour(self) -> None:
+        """As if every hour of the last day had been served."""
+        shards = int(self.settings.get("RECAP_SHARDS", "1"))
+        with Redis(port=self.redis.port) as client:
+            complete_other_shards(client, self.world.environment, set(), set(), shards)
 
     def stats(self, reset: bool = True) -> dict[str, Any]:
         address = f"http://127.0.0.1:{self.port}/stats{'?reset=1' if reset else ''}"
@@ -141,7 +160,7 @@ class Rig:
             found: dict[str, Any] = json.load(answer)
         return found
 
-    def start(self, *command: str, **env: str) -> tuple[subprocess.Popen[bytes], float, Path]:
+    def start(self, *command: str, **env: str) -> Started:
         said = Path(tempfile.mkstemp(dir=self.folder)[1])
         with said.open("wb") as out:
             process = subprocess.Popen([sys.executable, *command], env=self.env(**env), stdout=out, stderr=out)
@@ -163,7 +182,7 @@ class Rig:
             peak,
             events[-1] if events else {},
             stats,
-            stats["first_push"] - begun if stats["first_push"] else 0.0,
+            stats["first_call"] - begun if stats["first_call"] else 0.0,
             process.returncode,
         )
 
@@ -199,7 +218,7 @@ def _warm_up(rounds: int = 4, users: int = 500) -> None:
     """A cold emulator compiles itself meanwhile: its CPU per user halves after the first round."""
     with rig("firestore", 0.0, 0.0, RECAP_CONCURRENCY="50") as one:
         for _ in range(rounds):
-            with one.another_project():
+            with one.emptied():
                 one.fill(users)
                 served = one.job().stats["users"]
                 assert served == users, served
@@ -207,9 +226,15 @@ def _warm_up(rounds: int = 4, users: int = 500) -> None:
 
 @contextmanager
 def rig(
-    store: str, llm_seconds: float, fcm_seconds: float = 0.05, *, servers: str = "servers", **settings: str
+    store: str,
+    llm_seconds: float | tuple[float, float],
+    fcm_seconds: float = 0.05,
+    *,
+    servers: str = "servers",
+    **settings: str,
 ) -> Iterator[Rig]:
-    """A rig of its own, and its end."""
+    """A rig of its own, and its end. `llm_seconds`: for each call, or for the recap and for the second look at it."""
+    latencies = *(llm_seconds if isinstance(llm_seconds, tuple) else (llm_seconds, llm_seconds)), fcm_seconds
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recap-bench-")))
         world = FirestoreWorld(_emulator()) if store == "firestore" else SqliteWorld(folder / "data")
@@ -217,7 +242,7 @@ def rig(
         redis = RedisServer(folder / "redis")
         stack.callback(redis.kill)
         server = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{servers}", str(llm_seconds), str(fcm_seconds)],
+            [sys.executable, "-m", f"benchmarks.{servers}", *map(str, latencies)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=JOB.parent,

@@ -1,6 +1,7 @@
-"""An LLM and an FCM with set latencies, in a process of their own: `python -m benchmarks.servers 5 0.05`.
+"""An LLM and an FCM with set latencies, in a process of their own: `python -m benchmarks.servers 5 2 0.05`.
 
-Prints the port; /stats tells calls per user, pushes per token, and when the first push came.
+The seconds are those of a recap, of a second look and of a push. Prints the port; /stats tells calls per user, pushes
+per token, and when the first call came.
 """
 
 from __future__ import annotations
@@ -46,29 +47,30 @@ COMPLETION = completion(RECAP, 900, 400)
 
 
 class Loopback:
-    def __init__(self, llm_seconds: float, fcm_seconds: float) -> None:
-        self.llm_seconds, self.fcm_seconds = llm_seconds, fcm_seconds
+    def __init__(self, llm_seconds: float, look_seconds: float, fcm_seconds: float) -> None:
+        self.llm_seconds, self.look_seconds, self.fcm_seconds = llm_seconds, look_seconds, fcm_seconds
         self.reset()
 
     def reset(self) -> None:
         self.calls: Counter[str] = Counter()
         self.pushes: Counter[str] = Counter()
-        self.first_push = 0.0
+        self.first_call = 0.0
 
     async def complete(self, request: web.Request) -> web.Response:
         asked = await request.read()
         found = WHO.search(asked)
         self.calls[found[1].decode() if found else "nobody"] += 1
-        await asyncio.sleep(self.llm_seconds)
+        self.first_call = self.first_call or time.time()
+        looks = LOOK in asked
+        await asyncio.sleep(self.look_seconds if looks else self.llm_seconds)
         body = COMPLETION
-        if LOOK in asked:
+        if looks:
             body = completion(verdicts_answer(json.loads(asked)["messages"][1]["content"]), 1_200, 150)
         return web.Response(body=body, content_type="application/json")
 
     async def push(self, request: web.Request) -> web.Response:
         token = json.loads(await request.read())["message"]["token"]
         await asyncio.sleep(self.fcm_seconds)
-        self.first_push = self.first_push or time.time()
         self.pushes[token] += 1
         return web.Response(body=b'{"name":"x"}', content_type="application/json")
 
@@ -78,7 +80,7 @@ class Loopback:
             "users": len(self.calls),
             "pushes": self.pushes.total(),
             "devices": len(self.pushes),
-            "first_push": self.first_push,
+            "first_call": self.first_call,
         }
         if request.query.get("reset"):
             self.reset()
@@ -101,4 +103,4 @@ async def serve(loopback: Loopback, *more: tuple[str, Handler]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Loopback(float(sys.argv[1]), float(sys.argv[2]))))
+    asyncio.run(serve(Loopback(*map(float, sys.argv[1:4]))))

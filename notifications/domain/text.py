@@ -70,9 +70,12 @@ def _may_be_joined(letter: str) -> bool:
 def plain(text: str, length: int = MAX_PLAIN) -> str:
     """The first `length` characters of the text, cleaned, without links and markup."""
     text = text[:length]
-    for _ in range(3):  # they may be nested
+    for _ in range(3 if "<" in text or "](" in text else 0):  # they may be nested
         text = MARKDOWN_LINK.sub(r"\1", TAG.sub(lambda tag: " " if BLOCK.match(tag[0]) else "", text))
-    return " ".join(DOMAIN.sub(_no_link, LINK.sub(_gap, clean(MARKDOWN.sub("", text)))).split())
+    text = clean(MARKDOWN.sub("", text))
+    if ":" in text or "www." in text.lower():  # every link has one of them; the pattern is slow
+        text = LINK.sub(_gap, text)
+    return " ".join(DOMAIN.sub(_no_link, text).split())
 
 
 def _gap(link: re.Match[str]) -> str:

@@ -6,7 +6,8 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 from notifications.domain.model import Cited
@@ -131,13 +132,18 @@ def question_hash(*questions: Question) -> str:
 
 def about_the_day(material: Material) -> str:
     """The calendar around the day, its zone and language, and whether the user is known among the speakers."""
-    days = [(offset, material.date + timedelta(days=offset)) for offset in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
-    calendar = ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(offset, '')}" for offset, day in days)
     language = english_name(material.language) if material.language else "the language of the notes"
     unmarked = f"\n{UNMARKED_WEARER}" if material.has_transcript and not material.wearer_is_known else ""
     date = f"{material.date:%A} {material.date.isoformat()}"
     head = f"Date: {date}. Time zone: {material.zone}. Write in {language}."
-    return f"{head}\nCalendar: {calendar}.{unmarked}"
+    return f"{head}\nCalendar: {_calendar(material.date)}.{unmarked}"
+
+
+@lru_cache(maxsize=64)
+def _calendar(today: date) -> str:
+    """The days around a date, with their weekdays."""
+    days = [(offset, today + timedelta(days=offset)) for offset in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
+    return ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(offset, '')}" for offset, day in days)
 
 
 def marked(notes: Iterable[Sequence[str]]) -> tuple[str, str]:

@@ -125,6 +125,8 @@ def script_of(language: str | None, texts: Iterable[str]) -> str | None:
     if language:
         return None if NAMED_SCRIPT.search(language) else language_entry(language).get("script")
     sample = " ".join(text[:MAX_SAMPLE] for text in islice(texts, MAX_SAMPLES))
+    if sample.isascii():
+        return "Latin" if LETTER.search(sample) else None
     counts = Counter({name: len(pattern.findall(sample)) for name, pattern in SCRIPTS.items()})
     [(best, count)] = counts.most_common(1)
     return best if count * 2 > len(LETTER.findall(sample)) else None
@@ -132,6 +134,8 @@ def script_of(language: str | None, texts: Iterable[str]) -> str | None:
 
 def is_written_in(text: str, script: str) -> bool:
     """Whether enough of a text's letters are in that script. A text without letters is in every script."""
+    if text.isascii() and script == "Latin":
+        return True
     return len(SCRIPTS[script].findall(text)) >= len(LETTER.findall(text)) * MIN_SCRIPT_SHARE
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import openai
 import structlog
-from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, create_ssl_context
+from httpx2 import URL, ConnectError, ConnectTimeout, PoolTimeout, Response, create_ssl_context
 from httpx2 import Limits as Pool
 from pydantic import BaseModel, ValidationError
 
@@ -141,11 +141,15 @@ class OpenAISummarizer:
 
     async def _call(self, arguments: dict[str, Any], seconds: float) -> Answer:
         try:
-            response = await self._client.chat.completions.with_raw_response.create(
-                **arguments, timeout=seconds + CLIENT_TIMEOUT_MARGIN
+            # Not chat.completions.create(): it walks the arguments against their types, a seventh of a user's CPU.
+            response = await self._client.post(
+                "/chat/completions",
+                cast_to=Response,
+                body=arguments,
+                options={"timeout": seconds + CLIENT_TIMEOUT_MARGIN, "security": {"bearer_auth": True}},
             )
             self.rate_limits = rate_limits(response.headers)
-            completion = Completion.model_validate_json(response.http_response.content)
+            completion = Completion.model_validate_json(response.content)
             if completion.failure is not None:
                 raise _Failed(status_of(completion.failure), completion.failure, response.headers)
             return await self._answer(completion, arguments)
