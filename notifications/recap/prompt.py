@@ -134,16 +134,15 @@ def about_the_day(material: Material) -> str:
     """The calendar around the day, its zone and language, and whether the user is known among the speakers."""
     language = english_name(material.language) if material.language else "the language of the notes"
     unmarked = f"\n{UNMARKED_WEARER}" if material.has_transcript and not material.wearer_is_known else ""
-    date = f"{material.date:%A} {material.date.isoformat()}"
-    head = f"Date: {date}. Time zone: {material.zone}. Write in {language}."
-    return f"{head}\nCalendar: {_calendar(material.date)}.{unmarked}"
+    days = range(-DAYS_BEFORE, DAYS_AFTER + 1)
+    calendar = ", ".join(f"{_named(material.date + timedelta(days=day))}{RELATIVE.get(day, '')}" for day in days)
+    head = f"Date: {_named(material.date)}. Time zone: {material.zone}. Write in {language}."
+    return f"{head}\nCalendar: {calendar}.{unmarked}"
 
 
 @lru_cache(maxsize=64)
-def _calendar(today: date) -> str:
-    """The days around a date, with their weekdays."""
-    days = [(offset, today + timedelta(days=offset)) for offset in range(-DAYS_BEFORE, DAYS_AFTER + 1)]
-    return ", ".join(f"{day:%A} {day.isoformat()}{RELATIVE.get(offset, '')}" for offset, day in days)
+def _named(day: date) -> str:
+    return f"{day:%A} {day.isoformat()}"
 
 
 def marked(notes: Iterable[Sequence[str]]) -> tuple[str, str]:
