@@ -200,6 +200,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 telemetry=telemetry,
                 can_add_samples=command.can_add_samples,
                 can_send=command.can_send,
+                can_ask=command.can_ask,
             )
             async with terminated.entered(services) as opened:
                 yield opened

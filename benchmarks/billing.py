@@ -27,13 +27,14 @@ REASONING = 192  # tokens, at low effort
 CACHED_FROM, CACHED_STEP = 1_024, 128
 EVERY = 10  # call is refused, and every one after it useless, where it `retries`
 NO_FLEX_EVERY = 50  # calls of which one finds no capacity in the cheaper tier
-MODES = ("well", "retries", "no join")
+MODES = ("well", "long", "retries", "no join")
 MARKER = re.compile(r"The marker of this day: (\w+)")
 NOTE = re.compile(r"^\[([\d, ]+)\]")
 WHOLE = re.compile(r"\w+ \[\d+\] (?:\w+ \S+ )?\d\d:\d\d, ")  # notes as they are, not what parts gave
 HEAD = re.compile(r"\[\d+\] .*\d\d:\d\d, ")  # of a whole note; a fact of a part stands behind its number at once
 SENTENCE = re.compile(r"(?<=[.!?。！？।])\s*")
 MOST = {"daily_recap": 8, "daily_notes": 25}  # sentences of an answer
+MOST_LONG = 36  # of a `long` one: as many tokens as a strong model wrote of the evaluation days
 
 
 class Billing(Loopback):
@@ -64,7 +65,8 @@ class Billing(Loopback):
             return _refusal(429, "resource_unavailable")
         useless = self.mode == "retries" and number % EVERY == 1
         looks = name == "second_look"
-        said = verdicts_answer(notes) if looks else _answer(name, notes)
+        most = MOST_LONG if self.mode == "long" else MOST.get(name, 0)
+        said = verdicts_answer(notes) if looks else _answer(name, notes, most)
         answer = "I can't say." if useless else json.dumps(said, ensure_ascii=False)
         return web.json_response(self._billed(asked, name, notes, answer, tier))
 
@@ -117,7 +119,7 @@ def _refusal(status: int, code: str) -> web.Response:
     return web.json_response({"error": {"message": code, "code": code, "type": code}}, status=status)
 
 
-def _answer(name: str, notes: str) -> dict[str, Any]:
+def _answer(name: str, notes: str, most: int) -> dict[str, Any]:
     marker = MARKER.search(notes)
     assert marker
     lines = [line.removeprefix(f"{marker[1]} ") for line in notes.splitlines() if line.startswith(marker[1])]
@@ -129,8 +131,8 @@ def _answer(name: str, notes: str) -> dict[str, Any]:
             numbers = [int(one) for one in found[1].split(",")]
             words = "" if HEAD.match(line) else words[found.end() :]
         sentences = [one.strip("- ") for one in SENTENCE.split(words) if len(one) > 20]
-        told += [item(one, quote or one, numbers) for one in sentences[:2]]
-    told = told[: MOST[name]] or [item(lines[-1], lines[-1], numbers)]
+        told += [item(one, quote or one, numbers) for one in sentences[: max(2, most // 6)]]
+    told = told[:most] or [item(lines[-1], lines[-1], numbers)]
     if name == "daily_notes":
         return {"facts": told}
     half = len(told) // 2

@@ -129,6 +129,7 @@ def operators(small: int = 10_000, large: int = 100_000, repeats: int = 3) -> It
             if users == small:
                 continue
             one.end_hour()
+            one.job()  # the sweep of the last ten minutes
             asked = {
                 ("why", uid_of(users // 2)): 2.0,
                 ("inspect", "--where", "sent", *day): 3.0,

@@ -47,7 +47,7 @@ def money(recaps: int = RECAPS, *, short: bool = False) -> Iterator[Row]:
     """USD per 1,000: by tier, in parts, with failures; whether a part is paid twice. In short: no tiers."""
     scale = 1_000 / recaps
     plain = _series(recaps, "well")
-    yield _row("default tier", plain, scale)
+    yield _row("default tier", plain, scale, 0.95)
     if not short:
         yield from _tiers(recaps, scale, plain)
     yield _row("one call in ten refused, one useless", _series(recaps, "retries"), scale)
@@ -58,21 +58,25 @@ def money(recaps: int = RECAPS, *, short: bool = False) -> Iterator[Row]:
 
 def _tiers(recaps: int, scale: float, plain: Cost) -> Iterator[Row]:
     yield _row("default tier, without the second look", _series(recaps, "well", RECAP_VERIFY="off"), scale)
+    yield _row("default tier, answers as long as a strong model's", _series(recaps, "long"), scale, 0.95)
     flex = _series(recaps, "well", OPENAI_SERVICE_TIER="flex")
-    yield _row("flex, one call in 50 refused", flex, scale)
+    yield _row("flex, one call in 50 refused", flex, scale, 0.48)
     share = flex.bill / plain.bill
     yield Row("flex against default", f"{share:.3f}", f"<= {FLEX_SHARE}", share <= FLEX_SHARE)
     yield _row("a window of 8,000 tokens, long days in parts", _series(recaps, "well", **SMALL), scale)
 
 
-def _row(what: str, cost: Cost, scale: float) -> Row:
+def _row(what: str, cost: Cost, scale: float, most_usd: float | None = None) -> Row:
     tokens_in, cached, tokens_out = (one * scale / 1_000 for one in cost.tokens)
     figure = (
         f"{cost.bill * scale:.3f} USD, {cost.calls * scale:,.0f} calls, a recap's tokens in {tokens_in:,.0f}, of these "
         f"cached {cached:,.0f}, out {tokens_out:,.0f}{f', extracts {cost.extracts * scale:,.0f}' * (cost.extracts > 0)}"
     )
-    told = f"the job says so: {cost.told * scale:.3f} USD"
-    return Row(f"1,000 recaps of the evaluation days, {what}", figure, told, cost.same)
+    bar = f"the job says so: {cost.told * scale:.3f} USD"
+    reached = cost.same
+    if most_usd is not None:
+        bar, reached = f"<= {most_usd:.2f} USD; {bar}", reached and cost.bill * scale <= most_usd
+    return Row(f"1,000 recaps of the evaluation days, {what}", figure, bar, reached)
 
 
 def _series(recaps: int, mode: str, **settings: str) -> Cost:

@@ -129,17 +129,18 @@ async def open_services(
     telemetry: Telemetry,
     can_add_samples: bool,
     can_send: bool,
+    can_ask: bool,
 ) -> AsyncIterator[Services]:
     """Open everything that a run with work needs; it is closed in reverse order.
 
     `can_add_samples`: put sample users into a new data folder. `can_send`: with `--now`, also add conversations of the
-    sample users at that time.
+    sample users at that time. `can_ask`: open the LLM's client, if one is set.
     """
     async with AsyncExitStack() as stack:
         store = await _store(settings, claims, offset, can_add_samples=can_add_samples, can_send=can_send)
         stack.push_async_callback(store.aclose)
         summarizer = verifier = None
-        if settings.openai:
+        if settings.openai and can_ask:
             summarizer = verifier = _llm(settings, settings.openai_model)
             stack.push_async_callback(summarizer.aclose)
             if settings.verify and settings.verify_model not in (None, settings.openai_model):

@@ -202,6 +202,7 @@ class Command:
     dry_run: bool = False
     operation: Operation | None = None
     can_send: bool = True
+    can_ask: bool = True  # an LLM; the client's import takes longer than what only reads
     is_local_only: bool = False  # it writes what an app otherwise writes
     can_add_samples: bool = True  # to a new data folder
     prints_layout: bool = False  # it opens nothing
@@ -233,6 +234,7 @@ def parse(arguments: Sequence[str]) -> Command:
         dry_run=args.dry_run,
         operation=_operation(args),
         can_send=not no_write and args.command in (None, "resend"),
+        can_ask=not args.dry_run and args.command in (None, "resend", "preview", "doctor"),
         is_local_only=args.command in ("import", "samples"),
         prints_layout=args.command == "layout" and not args.check,
         can_add_samples=args.remove if args.command == "samples" else args.command is None and not args.dry_run,
