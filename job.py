@@ -214,6 +214,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                     offset=offset,
                     terminated=terminated,
                     samples=partial(wiring.sample_users, settings),
+                    forget_pushes=partial(wiring.forget_pushes, settings),
                     show_progress=show_progress,
                     since=wiring.served_since(settings),
                 )

@@ -244,15 +244,15 @@ async def samples(context: Context, *, remove: bool) -> int:
 
 
 async def _remove_samples(context: Context, store: Store) -> int:
-    count = 0
     async with aclosing(rows_of(store.all_users, lambda listed: listed.uid)) as users:
-        async for listed in users:
-            if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
-                await store.remove(listed.uid)
-                async for found in context.claims.scan(claims_of(listed.uid, None)):
-                    await context.claims.delete(found.key)
-                count += 1
-    return count
+        named = [listed.uid async for listed in users if UID.fullmatch(listed.uid)]
+    uids = [uid for uid in named if await _is_sample(store, uid)]
+    await context.forget_pushes(uids)
+    for uid in uids:
+        await store.remove(uid)
+        async for found in context.claims.scan(claims_of(uid, None)):
+            await context.claims.delete(found.key)
+    return len(uids)
 
 
 async def _is_sample(store: Store, uid: str) -> bool:

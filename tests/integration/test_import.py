@@ -204,7 +204,13 @@ def test_samples_keep_out_of_a_folder_with_an_import_and_come_and_go_by_command(
     assert "0 conversations" in bare(tmp_path, *now, "why", "sample-03").stdout
     assert bare(tmp_path, "samples").stdout.startswith("4")  # 45 to 47, by the hour
     assert re.search(r"\d+ sent", bare(tmp_path).stdout)
+    outbox = tmp_path / ".recap" / "outbox.jsonl"
+    of_ann, whole = b'{"device": "d", "uid": "ann", "title": "sample-03"}\n', outbox.read_bytes()
+    outbox.write_bytes(whole + of_ann + b"half a li")
     assert re.match(r"4\d sample users? removed", bare(tmp_path, "samples", "--remove").stdout)
+    left = outbox.read_bytes()
+    assert left.endswith(of_ann + b"half a li")
+    assert left.replace(b'"uid": "sample-03"', b"").count(b'"uid": "sample-') == 0
     assert [bare(tmp_path, "why", uid).returncode for uid in ("sample-00", "ann")] == [1, 0]
     assert bare(tmp_path, "samples", "--remove").stdout.startswith("0 sample users removed")
     assert bare(tmp_path, "inspect").stdout == "0 days.\n"
