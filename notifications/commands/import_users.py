@@ -24,6 +24,7 @@ from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.schedule import Phase, latest_slot
 from notifications.domain.shards import key_of
+from notifications.domain.target import Recipient
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
 from notifications.run.state import Services
@@ -222,7 +223,7 @@ async def _shard_in_service(services: Services, uid: str, now: datetime) -> str 
     return None if over else key_of(uid, slot.at, listed.user.hour, services.claims.environment, services.limits.shards)
 
 
-UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
+UID = re.compile(r"sample-\d\d", re.ASCII)
 
 
 async def samples(context: Context, *, remove: bool) -> int:
@@ -257,4 +258,4 @@ async def _remove_samples(context: Context, store: Store) -> int:
 
 async def _is_sample(store: Store, uid: str) -> bool:
     devices, _ = await store.devices(uid)
-    return bool(devices) and all(device.token.startswith(TOKEN) for device in devices)
+    return Recipient(uid, devices).is_sample

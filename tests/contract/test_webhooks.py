@@ -26,6 +26,7 @@ from notifications.adapters.channels import webhook
 from notifications.adapters.channels.webhook import Webhook, addresses, body_of, connect
 from notifications.adapters.channels.webhook.signing import read_keys, signed_headers
 from notifications.domain.errors import ConfigFault
+from notifications.domain.model import Device
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
 from notifications.ports import Channel
@@ -267,6 +268,7 @@ async def test_a_user_has_the_operators_target_and_their_own_under_the_ids_of_th
     assert channel.targets(ann(secret="secret")) == ([operators], ["secret_malformed"])
     assert channel.targets(ann("")) == ([operators], [])
     assert channel.targets(ann("https://hooks.example:444/")) == ([operators], ["url_refused"])
+    assert channel.targets(Recipient("sample-00", [Device("sample-token-0-1", "d")])) == ([], [])
     await channel.aclose()
 
 

@@ -67,7 +67,9 @@ def test_an_address_that_is_none_costs_itself_alone(stage: Stage, server: MailSe
     stage.add_user("ann", recap_email="bob@example.com>\r\nRCPT TO:<eve@example.com")
     finished = stage.run()
     assert finished.code == 0, finished.err
-    assert finished.event("target.unusable")["code"] == "address_refused"
+    told = finished.event("target.unusable")
+    assert (told["uid"], told["code"]) == ("ann", "address_refused")
+    assert told["reason"] == "In this user's document recap_email is no mail address; write one address alone."
     assert (server.mails, list(stage.fcm.accepted)) == ([], ["token-ann-0"])
 
 

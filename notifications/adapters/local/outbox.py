@@ -82,9 +82,6 @@ async def forget(path: Path, uids: Collection[str]) -> None:
     names = [f'"uid": {json.dumps(uid, ensure_ascii=False)}'.encode() for uid in uids]
     if not names or not path.exists():
         return
-    async with locked(path) as descriptor:
-        with os.fdopen(descriptor, "r+b", closefd=False) as file:
-            kept = [line for line in file if not any(name in line for name in names)]
-            file.seek(0)
-            file.writelines(kept)
-            file.truncate()
+    async with locked(path):
+        kept = [line for line in path.read_bytes().splitlines(True) if not any(name in line for name in names)]
+        path.write_bytes(b"".join(kept))
