@@ -31,8 +31,12 @@ from functools import partial
 try:
     import structlog
 except ModuleNotFoundError as missing:
+    # `python job.py`, as it is typed: make run has put the libraries beside it, for a Python of their own.
+    installed = os.path.join(os.path.dirname(os.path.abspath(__file__)), ".venv", "bin", "python")
+    if __name__ == "__main__" and sys.prefix == sys.base_prefix and os.access(installed, os.X_OK):
+        os.execv(installed, [installed, *sys.argv])  # noqa: S606 - itself
     print(
-        f"{missing.name} is not installed for this Python; make run installs it: .venv/bin/python job.py.",
+        f"{missing.name} is not installed for this Python; make install installs it into .venv.",
         file=sys.stderr,
     )
     sys.exit(3)

@@ -229,6 +229,8 @@ def _check_email(settings: Settings) -> None:
         names = "RECAP_SMTP_URL, RECAP_EMAIL_FROM, RECAP_UNSUBSCRIBE_URL and RECAP_UNSUBSCRIBE_SECRET"
         raise ConfigFault(f"Mails need {names}; set the missing ones, or unset all.")
     if urlsplit(settings.unsubscribe_url).scheme == "http" and not is_loopback(settings.unsubscribe_url):
-        raise ConfigFault("RECAP_UNSUBSCRIBE_URL is http://, which mailboxes do not ask; write https://.")
+        raise ConfigFault(
+            "RECAP_UNSUBSCRIBE_URL is http:// to another machine, which mailboxes do not ask; write https://."
+        )
     if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
         raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")

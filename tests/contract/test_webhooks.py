@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import sys
@@ -16,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,7 +130,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 # What is sent.
 
 
-async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(receiver: Receiver) -> None:
+async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with own(f"{receiver.url}/in/") as (channel, to):
         left: list[int] = [0]
         answer = await send(channel, to, left)
@@ -156,6 +160,11 @@ async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(
     assert headers["Content-Length"] == str(len(body))
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
     assert receiver.urls == ["/in/"]
+    page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("RECAP_WEBHOOK_SECRET", SECRET)
+    names: dict[str, Any] = {"os": os, "body": body, "request": SimpleNamespace(headers=headers)}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - the page's lines
+    assert names["event"]["data"]["uid"] == "ann"
 
 
 async def test_a_recap_that_is_gone_leaves_the_title_and_the_body(receiver: Receiver) -> None:

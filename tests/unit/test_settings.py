@@ -132,6 +132,7 @@ def test_a_relays_url_that_can_not_be_is_refused_and_no_part_of_it_is_shown(url:
     with pytest.raises(ConfigFault) as caught:
         load({**MAIL, "RECAP_SMTP_URL": url})
     assert str(caught.value).startswith("RECAP_SMTP_URL ")
+    assert "as %23, %2F" in str(caught.value)
     assert not any(part in str(caught.value) for part in ("secret", "sec#", "user:sec", "example"))
     assert "\n" not in str(caught.value)
 
