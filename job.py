@@ -56,6 +56,11 @@ from notifications.settings import Settings, is_on_platform, load
 
 EXIT_BEFORE_KILL_SECONDS = 0.5  # exit this long before the platform kills the process
 MINUTE = 60
+AHEAD = timedelta(minutes=5)
+SPENT = (
+    "--now is ahead: who is served has had that day's recap, and gets no other one when the day comes. Only a new "
+    "data folder undoes that; --dry-run and preview look ahead and leave the day alone."
+)
 events = structlog.get_logger()
 
 
@@ -191,6 +196,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
         claims = await stack.enter_async_context(terminated.entered(wiring.open_claims(settings)))
         started_at, previews = time.monotonic(), Previews()
         offset = command.now - await claims.now() if command.now else timedelta(0)
+        if command.can_send and offset > AHEAD:
+            events.warning("clock.ahead", hours=round(offset / timedelta(hours=1), 1), reason=SPENT)
 
         @asynccontextmanager
         async def open_services() -> AsyncIterator[Services]:
