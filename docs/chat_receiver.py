@@ -11,7 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from standardwebhooks import Webhook, WebhookVerificationError
+try:
+    from standardwebhooks import Webhook, WebhookVerificationError
+except ModuleNotFoundError:
+    sys.exit("standardwebhooks is missing; type .venv/bin/python -m pip install standardwebhooks.")
 
 ENV, DONE = os.environ, set()  # what was passed on: (webhook-id, service), since an event may come twice
 
