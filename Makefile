@@ -2,7 +2,7 @@
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run demo test check unit faults chaos bench eval image sbom mutants lock docs clean
+.PHONY: run install demo test check unit faults chaos bench eval image sbom mutants lock docs clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -19,6 +19,8 @@ SECONDS ?= 60
 
 run: $(VENV)/.run  # a tick, one of its recaps whole, and what to do next
 	@$(BIN)/python -m demo.first_run
+
+install: $(VENV)/.run  # what the job runs with, and no run: no sample users are made
 
 demo: $(VENV)/.run  # the promise, shown: runs are killed and frozen, Redis is flushed, and all is counted
 	@$(BIN)/python -m demo $(if $(FOLDER),--folder $(FOLDER))

@@ -31,8 +31,12 @@ from functools import partial
 try:
     import structlog
 except ModuleNotFoundError as missing:
+    # `python job.py`, as it is typed: make run has put the libraries beside it, for a Python of their own.
+    installed = os.path.join(os.path.dirname(os.path.abspath(__file__)), ".venv", "bin", "python")
+    if __name__ == "__main__" and sys.prefix == sys.base_prefix and os.access(installed, os.X_OK):
+        os.execv(installed, [installed, *sys.argv])  # noqa: S606 - itself
     print(
-        f"{missing.name} is not installed for this Python; make run installs it: .venv/bin/python job.py.",
+        f"{missing.name} is not installed for this Python; make install installs it into .venv.",
         file=sys.stderr,
     )
     sys.exit(3)
@@ -52,6 +56,11 @@ from notifications.settings import Settings, is_on_platform, load
 
 EXIT_BEFORE_KILL_SECONDS = 0.5  # exit this long before the platform kills the process
 MINUTE = 60
+AHEAD = timedelta(minutes=5)
+SPENT = (
+    "--now is ahead: who is served has had that day's recap, and gets no other one when the day comes. Only a new "
+    "data folder undoes that; --dry-run and preview look ahead and leave the day alone."
+)
 events = structlog.get_logger()
 
 
@@ -187,6 +196,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
         claims = await stack.enter_async_context(terminated.entered(wiring.open_claims(settings)))
         started_at, previews = time.monotonic(), Previews()
         offset = command.now - await claims.now() if command.now else timedelta(0)
+        if command.can_send and offset > AHEAD:
+            events.warning("clock.ahead", hours=round(offset / timedelta(hours=1), 1), reason=SPENT)
 
         @asynccontextmanager
         async def open_services() -> AsyncIterator[Services]:
@@ -214,6 +225,7 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                     offset=offset,
                     terminated=terminated,
                     samples=partial(wiring.sample_users, settings),
+                    forget_pushes=partial(wiring.forget_pushes, settings),
                     show_progress=show_progress,
                     since=wiring.served_since(settings),
                 )

@@ -1,16 +1,20 @@
 """Passes each recap on to Telegram, to ntfy, or to both: a receiver of the webhook.
 
-pip install standardwebhooks
-RECAP_WEBHOOK_SECRET=whsec_… TELEGRAM_TOKEN=… TELEGRAM_CHAT=… NTFY_TOPIC=… python docs/chat_receiver.py
+.venv/bin/python -m pip install standardwebhooks
+RECAP_WEBHOOK_SECRET=whsec_… TELEGRAM_TOKEN=… TELEGRAM_CHAT=… NTFY_TOPIC=… .venv/bin/python docs/chat_receiver.py
 """
 
 import json
 import os
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from standardwebhooks import Webhook, WebhookVerificationError
+try:
+    from standardwebhooks import Webhook, WebhookVerificationError
+except ModuleNotFoundError:
+    sys.exit("standardwebhooks is missing; type .venv/bin/python -m pip install standardwebhooks.")
 
 ENV, DONE = os.environ, set()  # what was passed on: (webhook-id, service), since an event may come twice
 
@@ -48,5 +52,15 @@ class Receiver(BaseHTTPRequestHandler):  # noqa: D101
         self.end_headers()
 
 
+def missing() -> str:  # noqa: D103
+    if not ENV.get("RECAP_WEBHOOK_SECRET", "").startswith("whsec_"):
+        return "RECAP_WEBHOOK_SECRET is missing, or does not begin with whsec_; set it as for the job."
+    if "TELEGRAM_TOKEN" in ENV and "TELEGRAM_CHAT" not in ENV:
+        return "TELEGRAM_CHAT is missing; set the number of the chat that the bot writes into."
+    return "" if ENV.keys() & {"TELEGRAM_TOKEN", "NTFY_TOPIC"} else "Set TELEGRAM_TOKEN, NTFY_TOPIC, or both."
+
+
 if __name__ == "__main__":
+    if sentence := missing():
+        sys.exit(sentence)
     ThreadingHTTPServer(("127.0.0.1", int(ENV.get("PORT", "8008"))), Receiver).serve_forever()

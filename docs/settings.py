@@ -71,7 +71,10 @@ TEXTS: dict[str, dict[str, tuple[str, str]]] = {
             "a relay, `smtp://user:password@host:587` (with STARTTLS) or `smtps://…`; needs the next three",
         ),
         "RECAP_EMAIL_FROM": ("", "`recap@example.com`, or `Recap <recap@example.com>`"),
-        "RECAP_UNSUBSCRIBE_URL": ("", "https://, the page that ends a user's mails: `docs/unsubscribe.py`"),
+        "RECAP_UNSUBSCRIBE_URL": (
+            "",
+            "https://, or http:// on this machine: the page that ends a user's mails (`docs/email.md`)",
+        ),
         "RECAP_UNSUBSCRIBE_SECRET": ("", "32 characters or more, which that page knows too: `openssl rand -hex 32`"),
     },
     "Pushes, heartbeat and logs": {

@@ -1,19 +1,31 @@
-"""The page behind RECAP_UNSUBSCRIBE_URL, as a WSGI application for your app. It needs the standard library alone.
+"""The page behind RECAP_UNSUBSCRIBE_URL. It needs the standard library alone.
 
-    application = unsubscribe_page(secret, address_of, end_mails)
+For users in a data folder, beside the job and by the same settings, behind your web server's https (docs/email.md):
 
-`secret`: RECAP_UNSUBSCRIBE_SECRET. `address_of(uid)`: the user's `recap_email` as it is now, or "". `end_mails(uid)`:
-deletes that field. A GET changes nothing, since mailboxes open links to look at them: it shows a button. A POST of the
-button, or of a mailbox (RFC 8058: no cookie, no login, `List-Unsubscribe=One-Click` in its body), ends the mails.
+    RECAP_UNSUBSCRIBE_SECRET=… RECAP_DATA_DIR=.recap PORT=8009 python3 docs/unsubscribe.py
+
+For an app, as a WSGI application: `application = unsubscribe_page(secret, address_of, end_mails)`. `secret`:
+RECAP_UNSUBSCRIBE_SECRET. `address_of(uid)`: where the user's mails go now, or "". `end_mails(uid)`: deletes the user's
+`recap_email`, or writes that address into `recap_unsubscribed`, where one who imports it again does not undo it.
+
+A GET changes nothing, since mailboxes open links to look at them: it shows a button. A POST of the button, or of a
+mailbox (RFC 8058: no cookie, no login, `List-Unsubscribe=One-Click` in its body), ends the mails.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import os
+import sqlite3
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 ASK = "<form method=post><p>Stop sending your daily recap by mail?</p><button>Unsubscribe</button></form>"
 DONE, WRONG = "<p>You get no more recaps by mail.</p>", "<p>This link is no longer valid.</p>"
@@ -40,7 +52,61 @@ def unsubscribe_page(
         else:
             end_mails(uid)
             status, body = "200 OK", DONE
-        start_response(status, HEADERS)
+        start_response(status, [*HEADERS])  # a server may add to the list
         return [f"<!doctype html><meta name=viewport content=width=device-width>{body}".encode()]
 
     return application
+
+
+class DataFolder:
+    """The users of a data folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _open(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", 30, uri=True, isolation_level=None))
+
+    def address_of(self, uid: str) -> str:
+        """Where the user's mails go now."""
+        with self._open() as db:
+            found = db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
+        user = json.loads(found[0]) if found else {}
+        address = str(user.get("recap_email") or "").strip()
+        return "" if address == user.get("recap_unsubscribed") else address
+
+    def end_mails(self, uid: str) -> None:
+        """The address stays, and no mail goes to it."""
+        set_it = "json_set(doc, '$.recap_unsubscribed', trim(json_extract(doc, '$.recap_email')))"
+        with self._open() as db:
+            db.execute(f"UPDATE users SET doc = {set_it} WHERE uid = ?", (uid,))  # noqa: S608 - ours
+
+
+class Quiet(WSGIRequestHandler):
+    """Logs nothing: the address of a request holds its token."""
+
+    timeout = 10
+
+    def log_message(self, *_: object) -> None:
+        """Do nothing."""
+
+
+def main() -> None:
+    """Serve the page on this machine."""
+    path, secret = Path(os.environ.get("RECAP_DATA_DIR", ".recap"), "recap.sqlite3"), "RECAP_UNSUBSCRIBE_SECRET"
+    if not os.environ.get(secret):
+        sys.exit(f"{secret} is missing; set it as for the job.")
+    if not os.access(path, os.W_OK):
+        sys.exit(f"{path} is not there, or not yours to write; set RECAP_DATA_DIR as for the job.")
+    users, port = DataFolder(path), int(os.environ.get("PORT", "8009"))
+    page = unsubscribe_page(os.environ[secret], users.address_of, users.end_mails)
+
+    def read_whole(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["wsgi.input"].read(min(1_000, int(environ.get("CONTENT_LENGTH") or 0)))  # or the answer may be cut off
+        return page(environ, start_response)
+
+    make_server("127.0.0.1", port, read_whole, handler_class=Quiet).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

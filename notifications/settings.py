@@ -156,7 +156,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         webhook_secret=env.get("RECAP_WEBHOOK_SECRET"),
         smtp_url=smtp_url(env.header("RECAP_SMTP_URL")),
         email_from=email_from(env.get("RECAP_EMAIL_FROM", "")),
-        unsubscribe_url=env.http_url("RECAP_UNSUBSCRIBE_URL") or "",
+        unsubscribe_url=env["RECAP_UNSUBSCRIBE_URL"] if env.http_url("RECAP_UNSUBSCRIBE_URL") else "",
         unsubscribe_secret=env.header("RECAP_UNSUBSCRIBE_SECRET") or "",
         task_index=env.whole("CLOUD_RUN_TASK_INDEX", default=env.get("JOB_COMPLETION_INDEX", "0")),
         task_count=env.whole("CLOUD_RUN_TASK_COUNT", default="1", minimum=1),
@@ -224,11 +224,18 @@ def _check_together(settings: Settings) -> None:
 
 
 def _check_email(settings: Settings) -> None:
-    needed = (settings.smtp_url, settings.email_from, settings.unsubscribe_url, settings.unsubscribe_secret)
-    if any(needed) and not all(needed):
-        names = "RECAP_SMTP_URL, RECAP_EMAIL_FROM, RECAP_UNSUBSCRIBE_URL and RECAP_UNSUBSCRIBE_SECRET"
-        raise ConfigFault(f"Mails need {names}; set the missing ones, or unset all.")
+    needed = {
+        "RECAP_SMTP_URL": settings.smtp_url,
+        "RECAP_EMAIL_FROM": settings.email_from,
+        "RECAP_UNSUBSCRIBE_URL": settings.unsubscribe_url,
+        "RECAP_UNSUBSCRIBE_SECRET": settings.unsubscribe_secret,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if 0 < len(missing) < len(needed):
+        raise ConfigFault(f"Mails also need {', '.join(missing)}; set that too (docs/email.md), or none of them.")
     if urlsplit(settings.unsubscribe_url).scheme == "http" and not is_loopback(settings.unsubscribe_url):
-        raise ConfigFault("RECAP_UNSUBSCRIBE_URL is http://, which mailboxes do not ask; write https://.")
+        raise ConfigFault(
+            "RECAP_UNSUBSCRIBE_URL is http:// to another machine, which mailboxes do not ask; write https://."
+        )
     if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
         raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")

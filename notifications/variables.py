@@ -104,10 +104,12 @@ class Variables(dict[str, str]):
 def smtp_url(url: str | None) -> str | None:
     """Check the relay's URL. No part of it is shown: any may belong to a password not encoded."""
     parts = _split(url or "smtp://none")
+    wish = "write a # / ? : @ or % of user and password as %23, %2F, %3F, %3A, %40 or %25"
     if parts is None or parts.scheme not in ("smtp", "smtps") or not HOST.fullmatch(parts.hostname or ""):
-        raise ConfigFault("RECAP_SMTP_URL is malformed; write smtp://user:password@host:587, or smtps://….")
+        raise ConfigFault(
+            f"RECAP_SMTP_URL is malformed; write smtp://user:password@host:587, or smtps://…, and {wish}."
+        )
     if parts.path.strip("/") or parts.query or parts.fragment or bool(parts.username) != bool(parts.password):
-        wish = "write a # / ? : or @ of them as %23, %2F, %3F, %3A or %40"
         raise ConfigFault(f"RECAP_SMTP_URL needs a user and a password, or neither; {wish}.")
     return url
 

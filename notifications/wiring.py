@@ -54,6 +54,13 @@ def sample_users(settings: Settings, now: datetime) -> list[Sample]:
     return samples.samples(layout.read_layout(settings.layout), now)
 
 
+async def forget_pushes(settings: Settings, uids: list[str]) -> None:
+    """Delete these users' lines in the outbox."""
+    from notifications.adapters.local import outbox
+
+    await outbox.forget(settings.data_dir / "outbox.jsonl", uids)
+
+
 def describe_layout(settings: Settings) -> tuple[str, str]:
     """The layout in force as a file, and the indexes that it needs, as firestore.indexes.json."""
     from notifications.adapters.stores import indexes, layout

@@ -128,7 +128,12 @@ def parser() -> argparse.ArgumentParser:
         prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", codes)
     )
     top.add_argument("--dry-run", **SWITCH, help="say who is due and why not; costs and writes nothing")
-    top.add_argument("--now", metavar="ISO8601", type=_moment, help="pretend time, with its UTC offset")
+    top.add_argument(
+        "--now",
+        metavar="ISO8601",
+        type=_moment,
+        help="pretend time, with its UTC offset; ahead, a day that is served is spent",
+    )
     top.add_argument("--user", **UID, help="this user only; still respects the claim")
     top.add_argument("--every-minute", **SWITCH, help="stay up and tick on the minute")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")

@@ -30,6 +30,7 @@ class Context:
     open_services: Callable[[], AbstractAsyncContextManager[Services]]
     offset: timedelta  # what --now adds to Redis time
     terminated: Termination
+    forget_pushes: Callable[[list[str]], Awaitable[None]]  # of these users, in the outbox
     samples: Callable[[datetime], list[Sample]] = lambda now: []
     show_progress: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: no user was due before

@@ -24,6 +24,7 @@ from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.schedule import Phase, latest_slot
 from notifications.domain.shards import key_of
+from notifications.domain.target import Recipient
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
 from notifications.run.state import Services
@@ -222,7 +223,7 @@ async def _shard_in_service(services: Services, uid: str, now: datetime) -> str 
     return None if over else key_of(uid, slot.at, listed.user.hour, services.claims.environment, services.limits.shards)
 
 
-UID, TOKEN = re.compile(r"sample-\d\d", re.ASCII), "sample-token-"
+UID = re.compile(r"sample-\d\d", re.ASCII)
 
 
 async def samples(context: Context, *, remove: bool) -> int:
@@ -244,17 +245,17 @@ async def samples(context: Context, *, remove: bool) -> int:
 
 
 async def _remove_samples(context: Context, store: Store) -> int:
-    count = 0
     async with aclosing(rows_of(store.all_users, lambda listed: listed.uid)) as users:
-        async for listed in users:
-            if UID.fullmatch(listed.uid) and await _is_sample(store, listed.uid):
-                await store.remove(listed.uid)
-                async for found in context.claims.scan(claims_of(listed.uid, None)):
-                    await context.claims.delete(found.key)
-                count += 1
-    return count
+        named = [listed.uid async for listed in users if UID.fullmatch(listed.uid)]
+    uids = [uid for uid in named if await _is_sample(store, uid)]
+    await context.forget_pushes(uids)
+    for uid in uids:
+        await store.remove(uid)
+        async for found in context.claims.scan(claims_of(uid, None)):
+            await context.claims.delete(found.key)
+    return len(uids)
 
 
 async def _is_sample(store: Store, uid: str) -> bool:
     devices, _ = await store.devices(uid)
-    return bool(devices) and all(device.token.startswith(TOKEN) for device in devices)
+    return Recipient(uid, devices).is_sample

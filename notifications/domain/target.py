@@ -11,6 +11,7 @@ from notifications.domain.model import Device, Ledger, OpenTarget
 from notifications.domain.push import PushResult
 
 MAX_WAIT = timedelta(minutes=30)  # a `due` further ahead was stamped by a clock that was wrong: it counts as now
+SAMPLE_TOKEN = "sample-token-"  # noqa: S105 - the beginning of each sample user's device
 REFUSED, GAVE_UP = "refused", "gave_up"  # beside accepted and gone, how a target ends in a ledger
 
 
@@ -54,6 +55,11 @@ class Recipient:
     addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     zone: str = ""  # IANA name; empty if unknown
     language: str | None = None
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it is a sample user, whose recaps stay on this machine."""
+        return bool(self.devices) and all(device.token.startswith(SAMPLE_TOKEN) for device in self.devices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,9 @@ class Pusher:
             targets, unusable = sender.channel.targets(recipient)
             found += targets
             for code in unusable:
-                log.warning("target.unusable", uid=recipient.uid, channel=name, code=code)
+                flaw = sender.channel.unusable.get(code, "an address can't be used; correct it")
+                reason = f"In this user's document {flaw}."
+                log.warning("target.unusable", uid=recipient.uid, channel=name, code=code, reason=reason)
         return found
 
     def wait_before_take(self, targets: Sequence[Target], ledger: Ledger, now: datetime) -> timedelta | None:

@@ -204,10 +204,14 @@ class DocumentsSuite(Suite):
         assert found.created_at == datetime(2026, 5, 1, 19, 4, 11, 123456, tzinfo=UTC)
 
     async def test_a_user_of_more_documents_than_one_commit_holds_is_put_whole(self, store: Store) -> None:
-        """450 documents are two commits in Firestore; the user's own document comes with the last."""
+        """450 documents are two commits in Firestore; the user's own document comes with the last.
+
+        The same again replaces what it names, and leaves the other fields of the user's document.
+        """
         said = {f"c{n}": {"created_at": (SLOT - timedelta(minutes=n + 1)).isoformat()} for n in range(450)}
-        for _ in range(2):  # the same again replaces
-            await store.put("big", ON, {"d": {"token": "t"}}, said)
+        for more in ({"name": "x", "a.b`c": 1, "extra": {"a": 1}}, {"name": None, "extra": {"b": 2}}):
+            await store.put("big", ON | more, {"d": {"token": "t"}}, said)
+        assert self.world.user("big") == ON | {"name": None, "a.b`c": 1, "extra": {"b": 2}}
         found, malformed = await store.conversations_in("big", ALL_DAY)
         assert (len(found), malformed, await store.user_document("big") is not None) == (450, 0, True)
         with pytest.raises(Malformed):

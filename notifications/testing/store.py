@@ -236,7 +236,8 @@ class MemoryStore(TransactionalLedger):
         self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
         found = check_user(self._layout, uid, user, devices, conversations)
-        self._kept.put(self._kept.users, uid, dict(user))
+        before = self._kept.users[uid].doc if uid in self._kept.users else {}
+        self._kept.put(self._kept.users, uid, before | dict(user))
         for name, collection in zip((self._layout.devices, self._layout.conversations), found, strict=True):
             for key, doc in collection.items():
                 self._kept.put(self._kept.collection(uid, name), key, dict(doc))

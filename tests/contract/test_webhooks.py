@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import sys
@@ -16,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from notifications.adapters.channels import webhook
 from notifications.adapters.channels.webhook import Webhook, addresses, body_of, connect
 from notifications.adapters.channels.webhook.signing import read_keys, signed_headers
 from notifications.domain.errors import ConfigFault
+from notifications.domain.model import Device
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
 from notifications.ports import Channel
@@ -127,7 +130,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 # What is sent.
 
 
-async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(receiver: Receiver) -> None:
+async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with own(f"{receiver.url}/in/") as (channel, to):
         left: list[int] = [0]
         answer = await send(channel, to, left)
@@ -155,6 +160,11 @@ async def test_the_kept_library_verifies_the_event_and_the_whole_recap_is_in_it(
     assert headers["Content-Length"] == str(len(body))
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
     assert receiver.urls == ["/in/"]
+    page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("RECAP_WEBHOOK_SECRET", SECRET)
+    names: dict[str, Any] = {"os": os, "body": body, "request": SimpleNamespace(headers=headers)}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - the page's lines
+    assert names["event"]["data"]["uid"] == "ann"
 
 
 async def test_a_recap_that_is_gone_leaves_the_title_and_the_body(receiver: Receiver) -> None:
@@ -267,6 +277,7 @@ async def test_a_user_has_the_operators_target_and_their_own_under_the_ids_of_th
     assert channel.targets(ann(secret="secret")) == ([operators], ["secret_malformed"])
     assert channel.targets(ann("")) == ([operators], [])
     assert channel.targets(ann("https://hooks.example:444/")) == ([operators], ["url_refused"])
+    assert channel.targets(Recipient("sample-00", [Device("sample-token-0-1", "d")])) == ([], [])
     await channel.aclose()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -66,6 +67,20 @@ async def received(telegram: FakeTelegram, ntfy: FakeNtfy, **changes: str) -> As
         await channel.aclose()
         process.kill()
         await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"NTFY_TOPIC": "t"}, "RECAP_WEBHOOK_SECRET is missing"),
+        ({"RECAP_WEBHOOK_SECRET": SECRET}, "Set TELEGRAM_TOKEN, NTFY_TOPIC, or both."),
+        ({"RECAP_WEBHOOK_SECRET": SECRET, "TELEGRAM_TOKEN": "1:x"}, "TELEGRAM_CHAT is missing"),
+    ],
+)
+def test_what_is_not_set_is_one_sentence(env: dict[str, str], sentence: str) -> None:
+    done = subprocess.run([sys.executable, RECEIVER], env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(sentence)
 
 
 async def send(channel: Webhook, **changes: Any) -> str:

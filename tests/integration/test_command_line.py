@@ -132,6 +132,17 @@ def test_a_real_project_is_left_to_its_app(command: tuple[str, ...], named: str)
     assert (code, named in sentence) == (2, True), sentence
 
 
+def test_a_time_ahead_that_is_spent_is_told_and_one_that_is_looked_at_is_not(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    tomorrow = ("--now", (slot.at + timedelta(days=1, minutes=5)).isoformat())
+    assert stage.run(*tomorrow, "--dry-run").named("clock.ahead") == []
+    assert stage.run(*tomorrow, "preview", "ann").named("clock.ahead") == []
+    assert stage.run("--now", (slot.at + timedelta(minutes=1)).isoformat()).named("clock.ahead") == []
+    told = stage.run(*tomorrow).event("clock.ahead")
+    assert told["hours"] > 20
+    assert "leave the day alone" in told["reason"]
+
+
 def test_whatever_is_refused_is_one_line_and_claims_nothing(stage: Stage) -> None:
     slot = stage.add_user("ann")
     for arguments, env, code, named in (

@@ -204,7 +204,13 @@ def test_samples_keep_out_of_a_folder_with_an_import_and_come_and_go_by_command(
     assert "0 conversations" in bare(tmp_path, *now, "why", "sample-03").stdout
     assert bare(tmp_path, "samples").stdout.startswith("4")  # 45 to 47, by the hour
     assert re.search(r"\d+ sent", bare(tmp_path).stdout)
+    outbox = tmp_path / ".recap" / "outbox.jsonl"
+    of_ann, whole = b'{"device": "d", "uid": "ann", "title": "sample-03"}\n', outbox.read_bytes()
+    outbox.write_bytes(whole + of_ann + b"half a li")
     assert re.match(r"4\d sample users? removed", bare(tmp_path, "samples", "--remove").stdout)
+    left = outbox.read_bytes()
+    assert left.endswith(of_ann + b"half a li")
+    assert left.replace(b'"uid": "sample-03"', b"").count(b'"uid": "sample-') == 0
     assert [bare(tmp_path, "why", uid).returncode for uid in ("sample-00", "ann")] == [1, 0]
     assert bare(tmp_path, "samples", "--remove").stdout.startswith("0 sample users removed")
     assert bare(tmp_path, "inspect").stdout == "0 days.\n"
@@ -253,7 +259,13 @@ def test_the_page_lists_each_field_that_is_read() -> None:
     assert [name for name in fields if f"`{name}`" not in PAGE] == []
 
 
-CHAT = "25/11/2026, 17:40 - Ann: Hello\nand more\n25/11/2026, 17:41 - Bob: We bought the heat pump today\n"
+CHAT = """25/11/2026, 17:40 - Messages are encrypted.
+25/11/2026, 17:40 - Ann: Hello
+and more
+25/11/2026, 17:41 - Bob added you
+\u200e[25.11.26, 17:59:12] Bob: We bought the heat pump today
+11/25/26, 6:02 PM - Bob: Late
+"""
 SCRIPT = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -267,10 +279,16 @@ def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_n
     said = [{"ts": "1795000000.1", "user": "U012ABCDE", "text": "Hello"}, {"ts": "1.1", "subtype": "channel_join"}]
     (folder / "slack" / "general" / "2026-11-25.json").write_text(json.dumps(said))
     (folder / "notes" / "2026-11-25.md").write_text("# Garden\n\nThe hedge is cut.\n")
-    exports = {"chat.txt": "chat-2026-11-25", "slack": "general-2026-11-25", "notes": "2026-11-25-md"}
-    for script, (name, key) in zip(SCRIPT.findall(page.read_text()), exports.items(), strict=True):
+    (folder / "notes" / "plan.txt").write_text("Not read.")
+    exports = {
+        "chat.txt": ("chat-2026-11-25-17", "3 lines not read"),
+        "slack": ("general-2026-11-18-12", "1 messages not read"),
+        "notes": ("2026-11-25-md", "1 files not read"),
+    }
+    for script, (name, (key, unread)) in zip(SCRIPT.findall(page.read_text()), exports.items(), strict=True):
         command = [sys.executable, "-c", script, str(folder / name)]
         made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert unread in made.stderr
         (folder / "users.jsonl").write_text(made.stdout)
         checked = stage.run("import", "users.jsonl", "--dry-run")
         assert (checked.code, checked.out) == (0, "1 user would be imported.\n")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.request import urlopen
 
 import pytest
 
-from tests.support.jobs import Stage, on_sqlite
+from notifications.adapters.stores import recipients
+from tests.support.jobs import JOB, Stage, on_sqlite
 from tests.support.mail_servers import MailServer
+from tests.support.servers import free_port, listens, wait_for
 
 ADDRESS = "bob@example.com"
 SETTINGS = {
@@ -67,8 +75,55 @@ def test_an_address_that_is_none_costs_itself_alone(stage: Stage, server: MailSe
     stage.add_user("ann", recap_email="bob@example.com>\r\nRCPT TO:<eve@example.com")
     finished = stage.run()
     assert finished.code == 0, finished.err
-    assert finished.event("target.unusable")["code"] == "address_refused"
+    told = finished.event("target.unusable")
+    assert (told["uid"], told["code"]) == ("ann", "address_refused")
+    assert told["reason"] == "In this user's document recap_email is no mail address; write one address alone."
     assert (server.mails, list(stage.fcm.accepted)) == ([], ["token-ann-0"])
+
+
+def asked(url: str, body: bytes | None = None) -> str:
+    with urlopen(url, body, timeout=10) as answer:  # noqa: S310 - on loopback
+        return str(answer.read().decode())
+
+
+@contextmanager
+def unsubscribe_page(stage: Stage) -> Iterator[str]:
+    """docs/unsubscribe.py as it is started beside the job."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, JOB.parent / "docs/unsubscribe.py"],
+        env=stage.env(PORT=str(port)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as page:  # fmt: skip
+        try:
+            wait_for(lambda: listens(port), "page")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            page.terminate()
+        assert page.communicate(timeout=10)[0] == ""  # no link with its token
+
+
+@on_sqlite
+def test_who_ended_their_mails_on_the_page_of_a_data_folder_gets_none_after_the_next_import(
+    stage: Stage, server: MailServer
+) -> None:
+    slot = stage.add_user("ann", recap_email=f" {ADDRESS}")
+    stage.run()
+    line = {"uid": "ann", "user": stage.world.user("ann")}
+    [link] = re.findall(r"https://app.example.org/unsubscribe(\S+)", plain_part(server))
+    with unsubscribe_page(stage) as page:
+        assert "<button>" in asked(page + link)
+        assert "recap_unsubscribed" not in (stage.world.user("ann") or {})
+        for _ in range(2):
+            done = asked(page + link, b"List-Unsubscribe=One-Click")
+            assert "You get no more recaps by mail" in done
+    (stage.folder / "users.jsonl").write_text(json.dumps(line))
+    assert stage.run("import", "users.jsonl").code == 0
+    assert stage.run("resend", "ann", str(slot.recap_date)).code == 0
+    assert (len(server.mails), stage.fcm.accepted) == (1, {"token-ann-0": 2})
+    user = stage.world.user("ann") or {}
+    assert recipients.addresses_from(user) == {}
+    for elsewhere in ({"recap_email": "ann@example.net"}, {"recap_unsubscribed": None}):
+        assert list(recipients.addresses_from(user | elsewhere)) == ["email"]
 
 
 @on_sqlite

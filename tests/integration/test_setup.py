@@ -198,7 +198,7 @@ KUBECTL = beginning("kubectl ")
 DOCKER = beginning("docker ")
 MACHINE = beginning("sudo ", "systemctl ", "journalctl ")
 START = (
-    "make run",
+    "make install",
     "deploy/setup.sh",
     "WITHOUT_JOB=1 deploy/setup.sh",
 )  # run by their own tests, and by who tries a fresh clone
@@ -290,10 +290,12 @@ def _machine(words: list[str]) -> bool:
             return all((ROOT / file).exists() for file in files)
         case ["sudo", "install", "-m", "600", "/dev/null", file]:
             return f"EnvironmentFile=-{file}" in SERVICE
-        case ["sudo", "systemd-run", *properties, "/opt/daily-recap/.venv/bin/python", "job.py", command]:
+        case ["sudo", "systemd-run", *words]:
+            at = words.index("/opt/daily-recap/.venv/bin/python")
+            properties, arguments = words[:at], words[at + 2 :]
             same = [one.removeprefix("--property=") for one in properties if one.startswith("--property=")]
             held = all(one in SERVICE for one in same if not one.startswith("User="))
-            return held and parse([command]) is not None
+            return held and parse(arguments[: arguments.index("<")] if "<" in arguments else arguments) is not None
         case ["sudo", "systemctl", "daemon-reload"]:
             return True
         case ["sudo", "systemctl", "enable", "--now", unit] | ["systemctl", "status", unit]:

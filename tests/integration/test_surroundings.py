@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,24 @@ def test_in_the_locale_c_files_arguments_and_output_are_utf8_all_the_same(tmp_pa
     page = started(tmp_path, *now, "report", "--date", "2026-11-25", "-o", "-", **BARE_LOCALE)
     assert (page.returncode, page.stdout[:15], page.stdout.rstrip()[-7:]) == (0, b"<!doctype html>", b"</html>")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["Leute – neu.jsonl", "dätä"]
+
+
+def test_a_python_without_the_libraries_goes_on_with_the_one_that_has_them(tmp_path: Path) -> None:
+    """`python job.py`, as the pages have it; without .venv it says in a sentence what to type."""
+    shutil.copy(JOB, tmp_path)
+    (tmp_path / "notifications").symlink_to(JOB.parent / "notifications")
+    bare = [os.path.realpath(sys.executable), "-S", "job.py", "--help"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(bare, cwd=tmp_path, env={}, capture_output=True, text=True, check=False, timeout=60)
+
+    missing = run()
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert missing.stderr == "structlog is not installed for this Python; make install installs it into .venv.\n"
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "example: python job.py --dry-run" in done.stdout
 
 
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:

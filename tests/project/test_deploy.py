@@ -182,7 +182,7 @@ def test_systemd_knows_every_line(tmp_path: Path) -> None:
     for path in (DEPLOY / "systemd").iterdir():
         text = path.read_text().replace("/opt/daily-recap/.venv/bin/python", sys.executable)
         (tmp_path / path.name).write_text(text.replace("/opt/daily-recap", str(ROOT)))
-    units = [str(tmp_path / name) for name in ("daily-recap.service", "daily-recap.timer")]
+    units = [str(tmp_path / path.name) for path in (DEPLOY / "systemd").iterdir()]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "daily-recap" in line]) == (0, [])
 

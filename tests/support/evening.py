@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 from notifications.adapters.sentences import sentences
 from notifications.commands.context import Context
@@ -102,6 +103,7 @@ class Evening:
             open_services=self._open,
             offset=timedelta(0),
             terminated=self.terminated,
+            forget_pushes=AsyncMock(),
         )
 
     def start(self, **changes: Any) -> Tick:

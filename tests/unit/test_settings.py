@@ -122,7 +122,7 @@ def test_the_webhooks_url_stays_as_it_is_written() -> None:
 
 MAIL = {
     "RECAP_EMAIL_FROM": "Recap <recap@example.com>",
-    "RECAP_UNSUBSCRIBE_URL": "https://app.example.com/unsubscribe?from=mail",
+    "RECAP_UNSUBSCRIBE_URL": "https://app.example.com/unsubscribe/",
     "RECAP_UNSUBSCRIBE_SECRET": "hush" * 8,
 }
 
@@ -132,6 +132,7 @@ def test_a_relays_url_that_can_not_be_is_refused_and_no_part_of_it_is_shown(url:
     with pytest.raises(ConfigFault) as caught:
         load({**MAIL, "RECAP_SMTP_URL": url})
     assert str(caught.value).startswith("RECAP_SMTP_URL ")
+    assert "as %23, %2F" in str(caught.value) or "beyond ASCII" in str(caught.value)
     assert not any(part in str(caught.value) for part in ("secret", "sec#", "user:sec", "example"))
     assert "\n" not in str(caught.value)
 
@@ -140,6 +141,7 @@ def test_a_relays_url_that_can_not_be_is_refused_and_no_part_of_it_is_shown(url:
 def test_a_relay_makes_mail_a_channel_but_not_at_a_time_that_is_pretended(url: str) -> None:
     settings = load({**MAIL, "RECAP_SMTP_URL": url, "RECAP_CHANNELS": "fcm,email"})
     assert (settings.smtp_url, settings.channels(pretends_time=False)) == (url, ("outbox", "email"))
+    assert settings.unsubscribe_url == MAIL["RECAP_UNSUBSCRIBE_URL"]  # a mailbox follows no redirect to another slash
     is_here = any(host in url for host in ("127.0.0.1", "localhost", "[::1]"))
     assert settings.channels(pretends_time=True) == (("outbox", "email") if is_here else ("outbox",))
     assert "hush" not in repr(settings)

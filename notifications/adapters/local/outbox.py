@@ -6,11 +6,11 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 
-from notifications.adapters.local.private_files import PRIVATE_FILE, lock, private_folder
+from notifications.adapters.local.private_files import PRIVATE_FILE, lock, locked, private_folder
 from notifications.domain.errors import DependencyDown
 from notifications.domain.push import ACCEPTED, Message, PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, device_targets
@@ -75,3 +75,13 @@ class Outbox(Channel):
 
     async def aclose(self) -> None:
         """Do nothing: no file stays open."""
+
+
+async def forget(path: Path, uids: Collection[str]) -> None:
+    """Delete these users' lines, in place: other processes may be waiting for the lock of this very file."""
+    names = [f'"uid": {json.dumps(uid, ensure_ascii=False)}'.encode() for uid in uids]
+    if not names or not path.exists():
+        return
+    async with locked(path):
+        kept = [line for line in path.read_bytes().splitlines(True) if not any(name in line for name in names)]
+        path.write_bytes(b"".join(kept))

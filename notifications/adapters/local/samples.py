@@ -14,6 +14,7 @@ from notifications.adapters.stores.imports import conversation_to, document_of, 
 from notifications.adapters.stores.layout import Layout
 from notifications.domain.errors import DependencyDown
 from notifications.domain.schedule import Phase, Rules, latest_slot, zone
+from notifications.domain.target import SAMPLE_TOKEN, Recipient
 from notifications.ports import Sample
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 MARKER = "created"
 USERS = 48  # one due in each half hour of the day, so that several are due at any time
 SILENT = 9  # every 16th user, from this number on, has no conversations
-TOKEN = "sample-token-"  # noqa: S105 - a prefix, not a secret
 RULES = Rules(catch_up=timedelta(hours=2), grace=timedelta(minutes=25))
 
 
@@ -59,8 +59,7 @@ async def talk(store: SqliteStore, layout: Layout, now: datetime) -> None:
     for number in range(USERS):
         uid = f"sample-{number:02}"
         devices, _ = await store.devices(uid)
-        is_sample = devices and all(device.token.startswith(TOKEN) for device in devices)
-        if number % 16 != SILENT and is_sample:  # another user may have the uid
+        if number % 16 != SILENT and Recipient(uid, devices).is_sample:  # another user may have the uid
             talks = {f"{key}-{now:%Y-%m-%d}": doc for key, doc in talks_of(layout, number, now).items()}
             await store.add_talks(uid, talks)
 
@@ -92,7 +91,7 @@ def sample(layout: Layout, number: int, now: datetime) -> Sample:
     """The number-th user."""
     name, hour = _zone_and_hour(number, now)
     user = user_to(layout, name, number % 16 != 5, hour, language_of(number))
-    tokens = {f"device-{index}": f"{TOKEN}{number}-{index}" for index in range(1 + number % 2)}
+    tokens = {f"device-{index}": f"{SAMPLE_TOKEN}{number}-{index}" for index in range(1 + number % 2)}
     devices = {key: document_of([(layout.token, token)]) for key, token in tokens.items()}
     return f"sample-{number:02}", user, devices, {} if number % 16 == SILENT else talks_of(layout, number, now)
 

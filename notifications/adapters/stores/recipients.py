@@ -14,7 +14,8 @@ ADDRESSES = {  # by channel, its fields in the user's document, and what each is
     "webhook": {"recap_webhook_url": "url", "recap_webhook_secret": "secret"},
     "email": {"recap_email": "address"},
 }
-ADDRESS_FIELDS = [name for fields in ADDRESSES.values() for name in fields]
+UNSUBSCRIBED = "recap_unsubscribed"  # the address that the user has ended the mails of, whoever writes it again
+ADDRESS_FIELDS = [*(name for fields in ADDRESSES.values() for name in fields), UNSUBSCRIBED]
 MAX_ADDRESS_LENGTH = 2_048
 
 
@@ -82,4 +83,6 @@ def addresses_from(doc: object) -> dict[str, dict[str, str]]:
             value = given.get(name)
             if isinstance(value, str) and value.strip() and len(value) <= MAX_ADDRESS_LENGTH:
                 found.setdefault(channel, {})[meaning] = value.strip()
+    if found.get("email", {}).get("address") == given.get(UNSUBSCRIBED):
+        found.pop("email", None)
     return found

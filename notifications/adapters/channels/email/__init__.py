@@ -15,6 +15,7 @@ from notifications.domain.target import Recipient, Target, target
 from notifications.ports import Channel
 
 CHECK_SECONDS = 20.0
+UNUSABLE = {"address_refused": "recap_email is no mail address; write one address alone"}
 
 
 class EmailChannel(Channel):
@@ -25,6 +26,7 @@ class EmailChannel(Channel):
     aside = " by mail"
     has_addresses = True
     alerts = False
+    unusable = UNUSABLE
 
     def __init__(self, relay: smtp.Relay, sender: Address, unsubscribe_url: str, secret: str) -> None:
         self._relay = relay

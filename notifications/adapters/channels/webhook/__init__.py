@@ -37,10 +37,18 @@ SAYS = {  # what the operator's server refuses, it refuses for every user
 } | {status: f"redirects ({status}); set RECAP_WEBHOOK_URL to where it leads" for status in (301, 302, 303, 307, 308)}
 
 
+UNUSABLE = {
+    "url_refused": "recap_webhook_url is no https:// URL on port 443 without a user; correct it",
+    "no_secret": "recap_webhook_url has no recap_webhook_secret beside it; write both",
+    "secret_malformed": "recap_webhook_secret is not whsec_ and 24 to 64 bytes in base64; make another",
+}
+
+
 class Webhook(Channel):
     """The Channel port. `own` is the session to the operator's URL, `users` the one to URLs that users chose."""
 
     name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", " by webhook", True  # see ports.Channel
+    unusable = UNUSABLE
 
     def __init__(
         self, url: str, keys: list[bytes], own: aiohttp.ClientSession | None, users: aiohttp.ClientSession | None
@@ -50,8 +58,8 @@ class Webhook(Channel):
         self._silent: Counter[tuple[bool, str]] = Counter()  # tries in a row without an answer, by whose and host
 
     def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]:
-        """The operator's URL and the user's. A user's that is the operator's is not a second one."""
-        found = [target(self.name, self._url)] if self._own else []
+        """The operator's URL, but for sample users, and the user's. A user's that is the operator's is not a second."""
+        found = [target(self.name, self._url)] if self._own and not recipient.is_sample else []
         chosen = recipient.addresses.get(self.name, {})
         url, secret = chosen.get("url", ""), chosen.get("secret", "")
         if not self._users or url in ("", self._url):

@@ -92,9 +92,11 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def put(db: sqlite3.Connection, layout: Layout, uid: str, user: Doc, devices: Docs, conversations: Docs) -> None:
-    """One user, with devices and conversations, in one commit."""
+    """One user, with devices and conversations, in one commit. A field that `user` does not name stays as it is."""
     with immediate(db):
-        put_user(db, layout, uid, user)
+        stored = db.execute("SELECT doc FROM users WHERE uid = ?", (uid,)).fetchone()
+        before = from_json(stored[0]) if stored else None
+        put_user(db, layout, uid, {**(before if isinstance(before, dict) else {}), **user})
         for key, doc in devices.items():
             db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (uid, key, to_json(doc)))
         put_conversations(db, layout, uid, conversations)

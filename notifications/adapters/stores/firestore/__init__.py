@@ -11,6 +11,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import AsyncDocumentReference, AsyncQuery, DocumentSnapshot, FieldFilter
+from google.cloud.firestore_v1.field_path import FieldPath
 
 from notifications.adapters.stores import documents, recipients
 from notifications.adapters.stores.conversation_text import TRANSCRIPT
@@ -226,17 +227,21 @@ class FirestoreStore(Places, TransactionalLedger):
         return types_of(layout, found)
 
     async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
-        """One user's documents, the user's own last, in bounded commits. Raises Malformed first."""
+        """One user's documents, the user's own last, in bounded commits. Raises Malformed first.
+
+        A field of the user's document that is not named stays as it is.
+        """
         account, layout = self._user(uid), self._layout
         devices, conversations = check_user(layout, uid, user, devices, conversations)
         talks = (self._client if layout.owner else account).collection(layout.conversations)
         docs = [(account.collection(layout.devices).document(key), doc) for key, doc in devices.items()]
         docs += [(talks.document(key), doc) for key, doc in conversations.items()]
-        docs.append((account, user))
-        for start in range(0, len(docs), DOCUMENTS_A_COMMIT):
+        for start in range(0, len(docs) + 1, DOCUMENTS_A_COMMIT):
             batch = self._client.batch()
             for reference, doc in docs[start : start + DOCUMENTS_A_COMMIT]:
                 batch.set(reference, dict(doc))
+            if start + DOCUMENTS_A_COMMIT > len(docs):
+                batch.set(account, dict(user), merge=[FieldPath(name) for name in user])
             await self._call(batch.commit)
 
     async def remove(self, uid: str) -> None:
