@@ -11,15 +11,24 @@ from typing import Any
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.reasons import in_words
-from notifications.commands.terminal import ANY_LENGTH, Table, say, say_wrapped, screen_lines, several
+from notifications.commands.terminal import ANY_LENGTH, AROUND, Groups, Listing, Table, say, screen_lines, several
 from notifications.commands.user_days import UserDays, queries, slot_of
-from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
+from notifications.domain.claim import (
+    SHARD_PREFIX,
+    USER_LOCK,
+    USER_PREFIX,
+    ClaimState,
+    Record,
+    parse,
+    split_user_key,
+    user_key,
+)
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
-from notifications.ports import Claims, ScannedKey, Store
+from notifications.ports import Claims, RawKey, ScannedKey, Store
 
 DAYS_BACK = 30
-AROUND = 3  # lines of a screen that are left for what comes after the rows
+KINDS = {USER_PREFIX: "users' days", SHARD_PREFIX: "hours"}
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
@@ -61,27 +70,28 @@ async def inspect_where(
                         reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
                         users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
                         users.append((slot.at if slot else query.now, row.uid))
-    room = ANY_LENGTH if whole else max(1, (screen_lines() - AROUND) // max(1, len(groups)) - 2)
+    said = Groups(whole=whole)
     for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
         newest = sorted(users, key=lambda user: (-user[0].timestamp(), user[1]))
         if as_json:
             facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid in newest]}
             say(json.dumps(facts))
             continue
-        say(f"{which} {state}{f', {reason}' if reason else ''}: {len(users):,}")
-        for at, uid in newest[:room]:
-            say_wrapped(f"{uid} (due {at:%H:%M} UTC)", "    ", "  ")
-        if len(users) > room:
-            say(f"  and {len(users) - room:,} more; --all prints them")
+        for at, uid in newest:
+            said.add(f"{which} {state}{f', {reason}' if reason else ''}", f"{uid} (due {at:%H:%M} UTC)")
+    said.say()
     if not as_json:
         say(f"{several(sum(map(len, groups.values())), 'user')}.")
     return 0
 
 
-async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """Every key of this job, as it is stored; with a user or a date, only those claims."""
+async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool, whole: bool) -> int:
+    """Every key of this job, as it is stored; with a user or a date, only those claims.
+
+    Unless `whole`, a person gets no more than a screen; JSON has all.
+    """
     count = 0
-    table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
+    listing = Listing(Table(("KEY", 46), ("TTL", 8), last="VALUE"), whole=whole)
     for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
         async for raw in context.claims.keys(pattern):
             count += 1
@@ -90,10 +100,17 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
             if as_json:
                 say(json.dumps(row))
             else:
-                table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
+                listing.add(_kind(raw), raw.key, raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
+    listing.say()
     if not as_json:
         say(f"{several(count, 'key')}.")
     return 0
+
+
+def _kind(raw: RawKey) -> str:
+    """What a key is for, and how its record stands."""
+    prefix = next((prefix for prefix in KINDS if raw.key.startswith(prefix)), "")
+    return f"{KINDS[prefix]}, {parse(raw.value).state.value}" if prefix else "others"
 
 
 def claims_of(uid: str | None, day: date | None) -> str:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC
 from typing import NamedTuple
 
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped, several
+from notifications.commands.terminal import SafeStream, clock_time, complain, say, say_line, say_wrapped, several
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.money import MICROS
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
-from notifications.run.outcome import Outcome, Progress
+from notifications.run.outcome import LEFT_OPEN, OpenHour, Outcome, Progress
 from notifications.run.state import RunResult
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
+HOURS_SHOWN = 3
 FORM = "{elapsed}  {n_fmt} of {total_fmt} done{postfix}, {rate_noinv_fmt}, {remaining} to go"
 
 
@@ -92,11 +93,15 @@ class Previews:
 
 
 WORDS = {
-    Outcome.NO_DEVICES: "without a device",
+    Outcome.NO_DEVICES: "stored, without a device to push to",
     Outcome.DONE_BEFORE: "already done",
-    Outcome.GAVE_UP: "given up",
+    Outcome.MISSED: "missed (no recap in time)",
+    Outcome.DEAD: "dead (failed too often)",
+    Outcome.GAVE_UP: "given up (stored, no device took it)",
+    Outcome.UNREADABLE: "unreadable (doctor names them)",
     Outcome.LOST: "lost to another run",
-    Outcome.STOPPED: "not begun",
+    Outcome.STOPPED: "not begun (the run stopped first)",
+    Outcome.FAILED: "failed (the log says why)",
 }
 
 
@@ -148,23 +153,49 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         were = "slots were" if result.unserved > 1 else "slot was"
         lines.append(f"{at}: {result.unserved:,} {were} not served; audit --date lists who was due.")
     if result.idle:
-        still = "everyone who is due has had their recap"
-        if result.next_at is not None:
-            still = f"users wait for a retry, or another run serves them, until {result.next_at:%H:%M} at the earliest"
-        return [*lines, f"{at}: nothing to do; {still}."]
+        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; everyone who is due has had their recap"
+        return [*lines, f"{at}: {still}."]
     counts = result.counts
     parts = [
         f"{counts.outcomes[outcome]:,} {_ended(outcome, result)}" for outcome in Outcome if counts.outcomes[outcome]
     ]
     if counts.unreached:
-        parts.append(f"{counts.unreached:,} not reached")
+        parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
-    lines.append(f"{at}: {', '.join(parts) or 'no user was due'}; {work}.")
+    at_work = [] if parts else result.open_hours  # where others serve beside it, that they do is no news
+    hours = hours_in_words(at_work or [one for one in result.open_hours if one.may_be_dead or one.renewed_at is None])
+    served = ", ".join(parts) or ("" if hours or result.hint else "no user was due")
+    lines.append(f"{at}: {'; '.join(filter(None, (served, result.hint, *hours, work)))}.")
     if counts.too_many_dead:
         of = f"{counts.devices_dead:,} of {several(counts.devices_answered, 'device')}"
         lines.append(f"{at}: {of} were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's Firebase project?")
     return lines
+
+
+def hours_in_words(open_hours: Sequence[OpenHour]) -> list[str]:
+    """Due hours that can't be served now: who holds each until when, or why it is tried again when."""
+    names: dict[str, dict[str, None]] = {}  # an hour may have many shards
+    for hour in sorted(open_hours, key=lambda one: (one.slot, one.until)):
+        names.setdefault(_why_open(hour), {})[f"{hour.slot:%H:%M}"] = None
+    return [words.format(hours=_hours([*found])) for words, found in names.items()]
+
+
+def _hours(names: Sequence[str]) -> str:
+    more = len(names) - HOURS_SHOWN
+    shown = ", ".join(names[:HOURS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"the {shown} {'hour' if len(names) == 1 else 'hours'}"
+
+
+def _why_open(hour: OpenHour) -> str:
+    until = clock_time(hour.until)
+    if hour.renewed_at is not None:
+        dead = f"that may be dead (not heard of since {hour.renewed_at:%H:%M}); free"
+        return f"held: {{hours}}, by a run {dead if hour.may_be_dead else 'at work; if it dies, free'} at {until}"
+    if hour.reason == "killed_run":
+        return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
+    why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))
+    return f"waiting: users of {{hours}}{why}; served again at {until}"
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:
@@ -173,8 +204,8 @@ def _ended(outcome: Outcome, result: RunResult) -> str:
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
     elif outcome is Outcome.HELD and counts.free_at is not None:
-        more = f"free at {counts.free_at:%H:%M}"
-    if outcome is Outcome.STOPPED:
+        more = f"free at {clock_time(counts.free_at)}"
+    if outcome is Outcome.STOPPED:  # its reason is the run's
         return word
     extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})
     if extracts:

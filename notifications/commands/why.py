@@ -21,7 +21,7 @@ from notifications.domain.told_once import split_told_hashes
 from notifications.ports import Store, UserDocument
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
-from notifications.run.shard import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
