@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from notifications.commands.context import Context, rows_of
 from notifications.commands.progress import hours_in_words
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import say, say_wrapped, several
+from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import REACHED_WITHIN
 from notifications.domain.claim import ABSENT, ClaimState, since_key, sweep_key
 from notifications.domain.errors import RecapError
@@ -27,7 +27,7 @@ from notifications.run.outcome import LEFT_OPEN, OpenHour
 from notifications.run.state import Services
 from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_left
 
-TESTED = {"fcm": " (our credentials, and a message that is only checked: no device)"}
+TESTED = " (our access alone: no recap is sent)"  # by a channel's check
 UIDS_SHOWN = 20
 PAGE = 300  # ledgers
 LONG_AGO = date(2000, 1, 1)
@@ -73,7 +73,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         for channel in services.channels:
             stand_in = channel.aside.strip(" ()") if channel.aside.startswith(" (") else ""
             name = "push" if stand_in else f"push{channel.aside}"
-            ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED.get(channel.name, "")))
+            ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED))
         for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
             ok.append(_bad(f"push by {name}", f"nothing goes out: {reason}."))
         ok.append(await _checked("the last day's devices", _check_devices(services, now.date())))
@@ -127,14 +127,14 @@ async def _check_runs(services: Services) -> bool:
     if stops:
         since_then = "; none has come since: check the scheduler" if again < last else ""
         stopped = f"the last one stopped before it reached all users{stops}"
-        return _bad("runs", f"{stopped}; they are due again at {again:%H:%M} UTC{since_then}.")
+        return _bad("runs", f"{stopped}; they are due again at {minute(again)} UTC{since_then}.")
     if again < last and unreached is not None:
         return _bad("runs", f"none came to the hour of {unreached:%H:%M} UTC: check the scheduler, and the runs' log.")
     if again < last and not swept.until:
         every = f"{limits.sweep_seconds / 60:.0f} min"
         return _bad("runs", f"none ended its sweep in the last {every}: check the scheduler, and the runs' log.")
     begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
-    say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {again:%H:%M} UTC'}")
+    say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {minute(again)} UTC'}")
     return not killed
 
 
@@ -161,7 +161,7 @@ async def _check_devices(services: Services, today: date) -> str:
             return f"{gone} of {targets} were gone on {day}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
         if codes.total() >= FEW_DEVICES and 2 * codes.total() > count:
             failed = f"the last push to {codes.total():,} of {targets} of {day} failed{bracketed(codes)}"
-            return f"{failed}; the runs try again until the catch-up ends."
+            return f"{failed}; the next runs push to them once the cause is mended."
         return ""
     return ""
 

@@ -23,6 +23,7 @@ from notifications.domain.claim import (
     split_user_key,
     user_key,
 )
+from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, RawKey, ScannedKey, Store
@@ -42,6 +43,7 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
     async with context.open_services() as services:
         now = await context.claims.now()
         found = await _found(services.store, context.claims, uid, day, now)
+        missing = uid is not None and not found and await services.store.user_document(uid) is None
         for number, key in enumerate(found):
             if table.lines >= room:
                 say(f"and {len(found) - number:,} more; --all prints them, --where waiting,held,dead groups users.")
@@ -53,6 +55,8 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
                 table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
     if not as_json:
         say(f"{several(len(found), 'day')}.")
+    if missing:
+        raise UsageFault(f"{services.store.user_path.format(uid=uid)} does not exist; check the uid.")
     return 0
 
 

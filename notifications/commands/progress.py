@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import NamedTuple
 
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import SafeStream, clock_time, complain, say, say_line, say_wrapped, several
+from notifications.commands.terminal import SafeStream, complain, minute, say, say_line, say_wrapped, several
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.money import MICROS
 from notifications.domain.push import Message
@@ -93,11 +93,11 @@ class Previews:
 
 
 WORDS = {
-    Outcome.NO_DEVICES: "stored, without a device to push to",
+    Outcome.NO_DEVICES: "stored (no device to push to)",
     Outcome.DONE_BEFORE: "already done",
     Outcome.MISSED: "missed (no recap in time)",
     Outcome.DEAD: "dead (failed too often)",
-    Outcome.GAVE_UP: "given up (stored, no device took it)",
+    Outcome.GAVE_UP: "given up (stored, not every device took it)",
     Outcome.UNREADABLE: "unreadable (doctor names them)",
     Outcome.LOST: "lost to another run",
     Outcome.STOPPED: "not begun (the run stopped first)",
@@ -163,8 +163,9 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
-    at_work = [] if parts else result.open_hours  # where others serve beside it, that they do is no news
-    hours = hours_in_words(at_work or [one for one in result.open_hours if one.may_be_dead or one.renewed_at is None])
+    # where this run served somebody, that another is at work beside it is no news
+    told = [hour for hour in result.open_hours if not parts or hour.may_be_dead or hour.renewed_at is None]
+    hours = hours_in_words(told)
     served = ", ".join(parts) or ("" if hours or result.hint else "no user was due")
     lines.append(f"{at}: {'; '.join(filter(None, (served, result.hint, *hours, work)))}.")
     if counts.too_many_dead:
@@ -188,7 +189,7 @@ def _hours(names: Sequence[str]) -> str:
 
 
 def _why_open(hour: OpenHour) -> str:
-    until = clock_time(hour.until)
+    until = minute(hour.until)
     if hour.renewed_at is not None:
         dead = f"that may be dead (not heard of since {hour.renewed_at:%H:%M}); free"
         return f"held: {{hours}}, by a run {dead if hour.may_be_dead else 'at work; if it dies, free'} at {until}"
@@ -204,7 +205,7 @@ def _ended(outcome: Outcome, result: RunResult) -> str:
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
     elif outcome is Outcome.HELD and counts.free_at is not None:
-        more = f"free at {clock_time(counts.free_at)}"
+        more = f"free at {minute(counts.free_at)}"
     if outcome is Outcome.STOPPED:  # its reason is the run's
         return word
     extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})

@@ -38,8 +38,8 @@ def several(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def clock_time(at: datetime) -> str:
-    """The minute in UTC by which that moment has come: rounded up, so that what is said is never over too early."""
+def minute(at: datetime) -> str:
+    """The UTC minute by which a time has come, so that what ends at 18:51:40 is not over in the minute that is told."""
     return f"{at.astimezone(UTC) + timedelta(seconds=59, microseconds=999_999):%H:%M}"
 
 

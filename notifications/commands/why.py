@@ -115,7 +115,7 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
         _say("next: nothing. Check the uid.")
-    return 1
+    return 1 if document is not None else 2
 
 
 def _say(line: str) -> None:

@@ -146,7 +146,7 @@ class Run:
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
         where = self.services.summarizer.where if self.services.summarizer else "The LLM"
-        sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
+        sentence = f"{where}: the answers are all useless ({kind.value}); set a model that doctor finds able."
         self.llm_breaker.record_failure(DependencyDown(f"llm_{kind.value}", sentence), at_once=True)
 
     async def check_clocks(

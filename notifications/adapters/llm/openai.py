@@ -139,7 +139,8 @@ class OpenAISummarizer:
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
-                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
+                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS; "
+                "take a faster model, or lower RECAP_CONCURRENCY where the server is your own.",
                 cheap=self._dialect.is_flex(cheap=cheap),
                 code="slow",
             ) from None
@@ -276,7 +277,7 @@ class OpenAISummarizer:
             final=is_used_up,
             cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
-            code=str(status),
+            code="insufficient_quota" if is_used_up else str(status),
         )
 
     async def aclose(self) -> None:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from notifications.commands.context import Context, usable_user
-from notifications.commands.terminal import clock_time, say, say_wrapped, several
+from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
 from notifications.domain.delivery import Decision, NextStep
@@ -97,7 +97,7 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
         raise Refused(f"{uid} was switched off or erased meanwhile; nothing was sent.", ResendKind.SWITCHED_OFF)
     if decision.step is NextStep.REFUSED:
         if decision.ledger is not None and decision.ledger.state is DayState.SENT:
-            at = clock_time(now + run.offset + run.services.limits.duration("sending_stale"))
+            at = minute(now + run.offset + run.services.limits.duration("sending_stale"))
             sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be pushed once more."
             raise Refused(sentence, ResendKind.ALREADY_SENT)
         wait = max(left, _sender_time_left(run, decision.ledger, now), MIN_WAIT)
@@ -114,7 +114,7 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
 
 def _held(run: Run, uid: str, day: date, now: datetime, wait: timedelta) -> Refused:
     """The refusal of a day that a run may still be sending, for `wait`. `now`: Redis time."""
-    until = f"{clock_time(now + run.offset + wait)} UTC (in {several(math.ceil(wait / ONE_MINUTE), 'minute')})"
+    until = f"{minute(now + run.offset + wait)} UTC (in {several(math.ceil(wait / ONE_MINUTE), 'minute')})"
     sentence = (
         f"{uid} {day} is held by a run that is sending it, or was killed over it, until {until} at the latest; "
         "the next run then ends it, or this command."
