@@ -11,7 +11,17 @@ from typing import Any
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.reasons import in_words
-from notifications.commands.terminal import ANY_LENGTH, AROUND, Groups, Listing, Table, say, screen_lines, several
+from notifications.commands.terminal import (
+    ANY_LENGTH,
+    AROUND,
+    Groups,
+    Listing,
+    Table,
+    minute,
+    say,
+    screen_lines,
+    several,
+)
 from notifications.commands.user_days import UserDays, queries, slot_of
 from notifications.domain.claim import (
     SHARD_PREFIX,
@@ -64,7 +74,7 @@ async def inspect_where(
     states: frozenset[str], day: date | None, context: Context, *, as_json: bool, whole: bool
 ) -> int:
     """Users by the state of their day and its reason, those with the newest slot first."""
-    groups: dict[tuple[date, str, str], list[tuple[datetime, str]]] = {}
+    groups: dict[tuple[date, str, str], list[tuple[datetime, str, str]]] = {}
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=True):
             async with aclosing(UserDays(services, query).rows()) as rows:
@@ -73,16 +83,17 @@ async def inspect_where(
                         ledger, slot = row.ledger, slot_of(row.listed, query.day)
                         reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
                         users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
-                        users.append((slot.at if slot else query.now, row.uid))
+                        until = f", free at {minute(row.until)}" if row.until and row.state == "held" else ""
+                        users.append((slot.at if slot else query.now, row.uid, until))
     said = Groups(whole=whole)
     for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
         newest = sorted(users, key=lambda user: (-user[0].timestamp(), user[1]))
         if as_json:
-            facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid in newest]}
+            facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid, _ in newest]}
             say(json.dumps(facts))
             continue
-        for at, uid in newest:
-            said.add(f"{which} {state}{f', {reason}' if reason else ''}", f"{uid} (due {at:%H:%M} UTC)")
+        for at, uid, until in newest:
+            said.add(f"{which} {state}{f', {reason}' if reason else ''}", f"{uid} (due {at:%H:%M} UTC{until})")
     said.say()
     if not as_json:
         say(f"{several(sum(map(len, groups.values())), 'user')}.")
