@@ -196,7 +196,7 @@ def _why_open(hour: OpenHour) -> str:
     if hour.reason == "killed_run":
         return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
     why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))
-    return f"waiting: users of {{hours}}{why}; served again at {until}"
+    return f"waiting: users of {{hours}}{why}; tried again at {until}"
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:
