@@ -93,15 +93,20 @@ class Previews:
 
 
 WORDS = {
-    Outcome.NO_DEVICES: "stored (no device to push to)",
+    Outcome.NO_DEVICES: "stored",
     Outcome.DONE_BEFORE: "already done",
-    Outcome.MISSED: "missed (no recap in time)",
-    Outcome.DEAD: "dead (failed too often)",
-    Outcome.GAVE_UP: "given up (stored, not every device took it)",
-    Outcome.UNREADABLE: "unreadable (doctor names them)",
+    Outcome.GAVE_UP: "given up",
     Outcome.LOST: "lost to another run",
-    Outcome.STOPPED: "not begun (the run stopped first)",
-    Outcome.FAILED: "failed (the log says why)",
+    Outcome.STOPPED: "not begun",
+}
+MEANINGS = {
+    Outcome.NO_DEVICES: "no device to push to",
+    Outcome.MISSED: "no recap in time",
+    Outcome.DEAD: "failed too often",
+    Outcome.GAVE_UP: "stored, not every device took it",
+    Outcome.UNREADABLE: "doctor names them",
+    Outcome.STOPPED: "the run stopped first",
+    Outcome.FAILED: "the log says why",
 }
 
 
@@ -200,17 +205,20 @@ def _why_open(hour: OpenHour) -> str:
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:
-    """The word for an ending; of who waits or is held also why and since when, or until when; how many extracts."""
+    """The word for an ending, and what it means; of who waits or is held also why and since when, or until when; how
+    many extracts.
+    """
     counts, word, more = result.counts, WORDS.get(outcome, outcome.value), ""
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
     elif outcome is Outcome.HELD and counts.free_at is not None:
         more = f"free at {minute(counts.free_at)}"
-    if outcome is Outcome.STOPPED:  # its reason is the run's
-        return word
     extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})
+    reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
+    said = bracketed(reasons, more)[2:-1] if outcome is not Outcome.STOPPED else ""  # its reason is the run's
     if extracts:
         made = "as an extract" if extracts.total() == 1 else "as extracts"
-        return f"{word} ({extracts.total():,} {': '.join(filter(None, (made, bracketed(extracts).strip(' ()'))))})"
-    reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
-    return word + bracketed(reasons, more)
+        said = f"{extracts.total():,} {': '.join(filter(None, (made, bracketed(extracts)[2:-1])))}"
+    meaning = MEANINGS.get(outcome, "") if outcome is not Outcome.FAILED or not said else ""
+    inner = "; ".join(filter(None, (meaning, said)))
+    return f"{word} ({inner})" if inner else word
