@@ -17,10 +17,19 @@ from typing import Any
 from notifications.commands.context import Context
 from notifications.commands.reasons import DOCTOR, bracketed, cure_of
 from notifications.commands.terminal import Table, first_of, minute, say, say_wrapped, several
-from notifications.commands.user_days import OPEN_STATES, UNKNOWN, Costs, DayQuery, UserDay, UserDays, queries, slot_of
+from notifications.commands.user_days import (
+    AT_WORK,
+    OPEN_STATES,
+    UNKNOWN,
+    Costs,
+    DayQuery,
+    UserDay,
+    UserDays,
+    queries,
+    slot_of,
+)
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
-from notifications.run.shard import LEFT_OPEN
 
 MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
@@ -30,7 +39,6 @@ NEXT, WORDS = TABLES["next"], TABLES["words"]
 WRONG = tuple(NEXT)
 LISTED = (*WRONG, *TABLES["waits"], *TABLES["mends"], *TABLES["told"])  # kinds whose uids are printed
 NOT_WELL = tuple(kind for kind in LISTED if kind not in (*WRONG, "no_devices", UNKNOWN))
-AT_WORK = frozenset({"", "another_run", LEFT_OPEN})  # reasons of those who wait for their turn, or are being served
 RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 
 
@@ -94,10 +102,9 @@ class Account:
                     free=minute(self.free_at) if self.free_at else "",
                     lost=minute(self.query.lost_at(self.oldest[kind])) if kind in self.oldest else "",
                 )
+                is_failing = who == WAITS and kind != "held" and self.failures.intersection(self.reasons[kind])
                 head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {counts[kind]:,}"
-                needed = (
-                    f"; {cure or DOCTOR}" if who == WAITS and self.failures.intersection(self.reasons[kind]) else ""
-                )
+                needed = f"; {cure or DOCTOR}" if is_failing else ""
                 lines[PERSON if needed and cure else who].append(f"{head}: {what}{needed}.")
         if faults := self.costs.faults:
             what = f"sent in the day's own words, since the LLM failed on them; {cure_of(faults) or DOCTOR}"

@@ -28,6 +28,7 @@ from notifications.run.state import Services
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 # Of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
 OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
+AT_WORK = frozenset({"", "another_run", LEFT_OPEN})  # why a day is open that waits for its turn, or is being served
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
 ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
@@ -207,14 +208,17 @@ class UserDays:
         if claim.state is ClaimState.FOREIGN:
             return replace(row, state="held", reason="foreign")
         if claim.state is ClaimState.ABSENT and row.ledger is None:
-            there = max(filter(None, (slot and slot.at, row.listed.created)), default=query.now)
-            if shard.state is ClaimState.ABSENT and query.now > there + REACHED_WITHIN:
+            is_new = query.now - REACHED_WITHIN < (row.listed.created or query.now) < query.now
+            is_late = slot is not None and query.now > slot.at + REACHED_WITHIN and not is_new
+            if shard.state is ClaimState.ABSENT and is_late:
                 return replace(row, state="unreached", reason="unreached")
             if shard.state is ClaimState.IDLE and shard.reason not in ("", LEFT_OPEN):
                 return replace(row, state="not_reached", reason=shard.reason)
             if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):
                 return replace(row, state=UNKNOWN)  # after the runs had served their hour
             reason = {ClaimState.IDLE: shard.reason, ClaimState.CLAIMED: "another_run"}.get(shard.state, "")
+        if claim.state is ClaimState.CLAIMED:
+            reason = "killed_run"  # its lease has lapsed
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)
 
     async def _stored(self) -> AsyncGenerator[UserDay]:

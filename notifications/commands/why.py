@@ -95,9 +95,9 @@ async def why(uid: str, day: date | None, context: Context) -> int:
 
 
 def _slot_in_question(run: Run, document: UserDocument, user: User, now: datetime) -> Slot:
-    """The latest slot that the user could have had, else the next one."""
-    latest = latest_slot(user.zone, user.hour, now)
-    if run.services.limits.rules.could_have(latest.at, document.created):
+    """The latest slot that the user could have had, else the next one. With `--now` all of them were there."""
+    latest, created = latest_slot(user.zone, user.hour, now), document.created
+    if run.services.limits.rules.could_have(latest.at, created) or (created is not None and created > now):
         return latest
     return slot_of_day(user.zone, latest.recap_date + ONE_DAY, user.hour)
 

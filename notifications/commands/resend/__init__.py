@@ -164,7 +164,8 @@ def refuse_unmakeable(listed: UserDocument, ledgers: Ledgers, rules: Rules) -> N
     slot, today = ledgers.slot, ledgers.today
     uid, day = listed.uid, slot.recap_date
     if today is None and not rules.could_have(slot.at, listed.created):
-        sentence = f"{uid} {day} has no recap: the account was made at {listed.created:%Y-%m-%d %H:%M} UTC, after it."
+        made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
+        sentence = f"{uid} {day} has no recap: the account was made at {made}, after the slot."
         raise Refused(sentence, ResendKind.YOUNGER_ACCOUNT)
     needs_text = today is None or today.state.without_text
     if needs_text and (reason := covered_later(slot, ledgers.nearby)):
