@@ -309,8 +309,9 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    costs, failed = figures.account.costs.in_words, figures.account.failures - {"unreached"}
-    money = f"<p>{escape(costs or (UNKNOWN_COST if failed else 'no call was paid for'))}.</p>"
+    account = figures.account
+    is_open = account.oldest.keys() - {"unreached"}
+    money = f"<p>{escape(account.costs.in_words or (UNKNOWN_COST if is_open else 'no call was paid for'))}.</p>"
     return money + (_bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract", "") if figures.latency else "")
 
 
