@@ -204,7 +204,7 @@ def test_who_is_open_is_told_until_when_and_what_ends_the_cause(stage: Stage) ->
     free = f"{datetime.fromtimestamp(now / 1000 + 459.999, UTC):%H:%M} UTC"
     for words in (
         "gcloud services enable fcm.googleapis.com.",
-        f"if that run is dead, their claims are free at {free}, and the next run after that takes them; lost from {lost} on,",
+        f"their claims are free at {free}, and the next run after that takes them; lost from {lost} on, if none does",
         f"{day}{' so far' if stage.now.date() == slot.recap_date else ''}: something fails: ",
         f"(push SERVICE_DISABLED, the FCM API is off; oldest N min, lost at {lost})",
     ):
