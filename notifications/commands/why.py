@@ -130,7 +130,7 @@ def _say(line: str) -> None:
 
 
 def gate_lines(explained: ExplainedDay) -> list[str]:
-    """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
+    """The lines that `why` prints: the document, the day, and what the targets, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
     due, path = f"{_utc(slot.at)} UTC", explained.view.run.services.store.user_path.format(uid=user.uid)
     if user.zone != "UTC":
