@@ -111,7 +111,7 @@ class Account:
             lines[PERSON].append(f"{several(faults.total(), 'extract')}: {what}.")
         since, first = self.query.remembers, self.first_sent
         if since and first and first < since < first + ONE_DAY:
-            lines[TOLD].append(f"Redis: {TABLES['redis']['emptied'].format(since=minute(since))}.")
+            lines[TOLD].append(f"Redis: {TABLES['redis']['emptied'].format(since=since)}.")
         return lines
 
     def why_open(self, kind: str) -> str:

@@ -17,7 +17,7 @@ from notifications.commands.audit import PERSON, TOLD, WAITS, Account
 from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.reasons import in_words
 from notifications.commands.terminal import say_wrapped, several
-from notifications.commands.user_days import OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
+from notifications.commands.user_days import AT_WORK, OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import DayState
 from notifications.domain.text import printable
@@ -83,7 +83,7 @@ class Figures:
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
-        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in ("", "another_run")
+        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in AT_WORK
         if is_open or (entry is not None and (entry.failures or entry.crashes or entry.may_repeat or entry.reason)):
             self._count_failure(row, slot.at if slot else None)
         if entry is None:

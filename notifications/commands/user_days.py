@@ -28,7 +28,7 @@ from notifications.run.state import Services
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 # Of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
 OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
-AT_WORK = frozenset({"", "another_run", LEFT_OPEN})  # why a day is open that waits for its turn, or is being served
+AT_WORK = frozenset({"", "another_run", "foreign", LEFT_OPEN})  # of a day that waits its turn, or is being served
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
 ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
