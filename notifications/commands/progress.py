@@ -159,12 +159,20 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     if counts.unreached:
         parts.append(f"{counts.unreached:,} not reached")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
-    work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
+    pushes = several(counts.pushes, "push", "pushes") + _of_use(counts.accepted, counts.pushes, "accepted")
+    calls = several(result.llm_calls, "LLM call")
+    calls += _of_use(result.llm_calls - counts.failed_calls, result.llm_calls, "answered")
+    work = f"{pushes}, {calls}{usd}, {seconds:.1f} s"
     lines.append(f"{at}: {', '.join(parts) or 'no user was due'}; {work}.")
     if counts.too_many_dead:
         of = f"{counts.devices_dead:,} of {several(counts.devices_answered, 'device')}"
         lines.append(f"{at}: {of} were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's Firebase project?")
     return lines
+
+
+def _of_use(count: int, of: int, word: str) -> str:
+    """How many of the tries came to something, in brackets; empty if each did."""
+    return f" ({count or 'none'} {word})" if count < of else ""
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:

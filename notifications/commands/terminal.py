@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
@@ -34,6 +35,11 @@ def say_line(text: str) -> None:
 def several(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: 1 call, 2 calls."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def minute(at: datetime) -> str:
+    """The UTC minute by which a time has come, so that what ends at 18:51:40 is not over in the minute that is told."""
+    return f"{at.astimezone(UTC) + timedelta(seconds=59, microseconds=999_999):%H:%M}"
 
 
 def complain(sentence: str) -> None:
