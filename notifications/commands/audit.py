@@ -9,23 +9,36 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
-from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import Table, first_of, say, say_wrapped, several
-from notifications.commands.user_days import OPEN_STATES, UNKNOWN, Costs, DayQuery, UserDay, UserDays, queries, slot_of
+from notifications.commands.reasons import DOCTOR, bracketed, cure_of
+from notifications.commands.terminal import Table, first_of, minute, say, say_wrapped, several
+from notifications.commands.user_days import (
+    AT_WORK,
+    OPEN_STATES,
+    UNKNOWN,
+    Costs,
+    DayQuery,
+    UserDay,
+    UserDays,
+    queries,
+    slot_of,
+)
+from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 
 MAX_UID = 60  # characters of a uid in the table
 UIDS_SHOWN = 20  # per kind in the table; --json has them all
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-NEXT, NOTES, WORDS = TABLES["next"], TABLES["notes"], TABLES["words"]
+PERSON, WAITS, TOLD = "Who needs a person", "Who waits", "Of note"
+NEXT, WORDS = TABLES["next"], TABLES["words"]
 WRONG = tuple(NEXT)
-NOT_WELL = tuple(NOTES)  # nothing to do at once, but not all is well
-LISTED = (*WRONG, *NOT_WELL, UNKNOWN)  # kinds whose uids are printed
+LISTED = (*WRONG, *TABLES["waits"], *TABLES["mends"], *TABLES["told"])  # kinds whose uids are printed
+NOT_WELL = tuple(kind for kind in LISTED if kind not in (*WRONG, "no_devices", UNKNOWN))
 RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
 
 
@@ -33,12 +46,13 @@ RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them
 class Account:
     """Counts by kind, the first uids of each, and what the recaps cost."""
 
-    day: date
+    query: DayQuery
     counts: Counter[str] = field(default_factory=Counter)
     uids: dict[str, list[str]] = field(default_factory=dict)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)  # of those that are open
-    oldest: datetime | None = None  # slot of those that wait
+    oldest: dict[str, datetime] = field(default_factory=dict)  # by open state, the earliest slot
     free_at: datetime | None = None  # when the last of those that are held is free
+    first_sent: datetime | None = None
     costs: Costs = field(default_factory=Costs)
 
     def add(self, row: UserDay) -> None:
@@ -48,14 +62,15 @@ class Account:
             shown = self.uids.setdefault(kind, [])
             if len(shown) < UIDS_SHOWN:
                 shown.append(row.uid)
-        slot = slot_of(row.listed, self.day)
+        sent_at = row.ledger.sent_at if row.ledger is not None else None
+        self.first_sent = min(filter(None, (self.first_sent, sent_at)), default=None)
+        slot = slot_of(row.listed, self.query.day)
         if row.state not in OPEN_STATES or slot is None:
             return
         self.reasons.setdefault(row.state, Counter())[row.reason] += 1
+        self.oldest[row.state] = min(slot.at, self.oldest.get(row.state, slot.at))
         if row.state == "held":
             self.free_at = max(filter(None, (self.free_at, row.until)), default=None)
-        else:
-            self.oldest = min(slot.at, self.oldest or slot.at)
 
     @property
     def is_wrong(self) -> bool:
@@ -64,48 +79,68 @@ class Account:
 
     @property
     def has_failures(self) -> bool:
-        """Whether something failed; who waits for their turn, or is being served, has not."""
-        kinds = [kind for kind in NOT_WELL if self.counts[kind] and kind not in ("waiting", "held")]
-        return self.is_wrong or bool(kinds or self.costs.faults or self.failures - {"unreached"})
+        """Whether a person should look, or a run failed on somebody whose day may still be mended."""
+        return self.is_wrong or bool(self.failures)
 
     @property
     def failures(self) -> set[str]:
         """The reasons of those that are open, but for a run that is at work."""
-        return {reason for reasons in self.reasons.values() for reason in reasons} - {"", "another_run"}
+        return {reason for reasons in self.reasons.values() for reason in reasons} - AT_WORK
 
-    def to_do(self, ledger_path: str) -> list[str]:
-        """What to do about each kind that is wrong or not well. `ledger_path`: the store's."""
-        ledger, lines = ledger_path.format(uid="UID", day=self.day), []
-        for kind in filter(self.counts.get, (*WRONG, *NOT_WELL)):
-            resend = RESEND.format(day=self.day, kind=kind)
-            what = (NEXT | NOTES)[kind].format(day=self.day, resend=resend, ledger=ledger)
-            head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {self.counts[kind]:,}"
-            lines.append(f"{head}: {what}.")
+    def to_do(self, ledger_path: str) -> dict[str, list[str]]:
+        """What to know and do about each kind, by who has to act. `ledger_path`: the store's."""
+        lines: dict[str, list[str]] = {PERSON: [], WAITS: [], TOLD: []}
+        day, counts = self.query.day, self.counts
+        for who, table in ((PERSON, "next"), (WAITS, "waits"), (PERSON, "mends"), (TOLD, "told")):
+            for kind in filter(counts.get, TABLES[table]):
+                text = TABLES["foreign"] if kind == "held" and self.free_at is None else TABLES[table]
+                cure = cure_of(self.reasons.get(kind, {}))
+                what = text[kind].format(
+                    day=day,
+                    resend=RESEND.format(day=day, kind=kind),
+                    ledger=ledger_path.format(uid="UID", day=day),
+                    free=minute(self.free_at) if self.free_at else "",
+                    lost=minute(self.query.lost_at(self.oldest[kind])) if kind in self.oldest else "",
+                )
+                is_failing = who == WAITS and kind != "held" and self.failures.intersection(self.reasons[kind])
+                head = f"next, {kind}" if kind in NEXT else f"{kind.replace('_', ' ')}, {counts[kind]:,}"
+                needed = f"; {cure or DOCTOR}" if is_failing else ""
+                lines[PERSON if needed and cure else who].append(f"{head}: {what}{needed}.")
         if faults := self.costs.faults:
-            lines.append(f"{several(faults.total(), 'extract')}: {TABLES['faults']['extracts']}.")
+            what = f"sent in the day's own words, since the LLM failed on them; {cure_of(faults) or DOCTOR}"
+            lines[PERSON].append(f"{several(faults.total(), 'extract')}: {what}.")
+        since, first = self.query.remembers, self.first_sent
+        if since and first and first < since < first + ONE_DAY:
+            lines[TOLD].append(f"Redis: {TABLES['redis']['emptied'].format(since=since)}.")
         return lines
 
-    def why_open(self, kind: str, now: datetime) -> str:
-        """Why the days of this kind are open, and since or until when; in brackets, empty for any other kind."""
-        more = f"free at {self.free_at:%H:%M} UTC" if kind == "held" and self.free_at else ""
-        if kind != "held" and self.oldest is not None:
-            more = f"oldest {round((now - self.oldest).total_seconds() / 60)} min"
-        return bracketed(self.reasons[kind], more) if kind in self.reasons else ""
+    def why_open(self, kind: str) -> str:
+        """Why the days of this kind are open, since and until when; in brackets, empty for any other kind."""
+        if kind not in self.reasons:
+            return ""
+        more = f"oldest {(self.query.now - self.oldest[kind]) // timedelta(minutes=1)} min"
+        if kind == "held" and self.free_at:
+            more += f", free at {minute(self.free_at)} UTC"
+        return bracketed(self.reasons[kind], f"{more}, lost at {minute(self.query.lost_at(self.oldest[kind]))} UTC")
 
-    def verdict(self, now: datetime) -> str:
+    @property
+    def verdict(self) -> str:
         """`all well` only where nothing is open, was an extract for a fault, lost a device, or may be a repeat."""
-        if self.is_wrong:
-            return "something is wrong"
-        parts = [f"{self.counts[kind]:,} {WORDS.get(kind, kind)}{self.why_open(kind, now)}" for kind in NOT_WELL]
-        parts = [part for kind, part in zip(NOT_WELL, parts, strict=True) if self.counts[kind]]
+        kinds = [kind for kind in (*WRONG, *NOT_WELL) if self.counts[kind]]
+        parts = [f"{self.counts[kind]:,} {WORDS.get(kind, kind)}{self.why_open(kind)}" for kind in kinds]
         if faults := self.costs.faults:
             parts.append(several(faults.total(), "extract") + bracketed(faults))
-        return f"not all well: {', '.join(parts)}" if parts else "all well"
+        if parts:
+            head = "something is wrong" if self.is_wrong else "something fails" if self.failures else "not all well"
+            return f"{head}: {', '.join(parts)}"
+        today = self.query.now.date()
+        today_is = f"; python job.py audit --date {today} is of today" if today - self.query.day == ONE_DAY else ""
+        return "all well" if self.counts["due"] else f"nobody was due{today_is}"
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
-    """Audit a date, by default yesterday in UTC; on a terminal also today so far. Returns 1 if something is wrong,
-    and of today if something failed.
+    """Audit a date, by default yesterday in UTC; on a terminal also today so far. Returns 1 if something is wrong, or
+    failed and may still be mended.
 
     As JSON: users, then the counts.
     """
@@ -113,19 +148,18 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=sys.stdout.isatty() and not as_json):
             days = UserDays(services, query)
-            account = await _account(days, query.day, _say_row if as_json else None)
+            account = await _account(days, query, _say_row if as_json else None)
             if as_json:
                 say(json.dumps(_totals(query.day, account, days.documents_read)))
             else:
                 _say_account(query, account, days.documents_read, services.store.ledger_path)
-            so_far = query.day >= query.now.date()
-            wrong = wrong or (account.has_failures if so_far else account.is_wrong)
+            wrong = wrong or account.has_failures
     return 1 if wrong else 0
 
 
-async def _account(days: UserDays, day: date, say_row: Callable[[UserDay], None] | None) -> Account:
+async def _account(days: UserDays, query: DayQuery, say_row: Callable[[UserDay], None] | None) -> Account:
     """The sums of a date; `say_row` is called with each row that is counted."""
-    account = Account(day)
+    account = Account(query)
     async with aclosing(days.rows()) as rows:
         async for row in rows:
             account.add(row)
@@ -160,14 +194,16 @@ def _totals(day: date, account: Account, read: int) -> dict[str, Any]:
 
 
 def _say_account(query: DayQuery, account: Account, read: int, path: str) -> None:
-    day = f"{query.day}{' so far' if query.day >= query.now.date() else ''}"
+    day = f"{query.day}{query.so_far}"
     table = Table(("KIND", 19), ("USERS", 9), last="UIDS")
     for kind, count in sorted(account.counts.items()):
+        if kind == "stored":  # its recap is in the app, which the other kinds say
+            continue
         uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
-        why = account.why_open(kind, query.now).strip(" ()")
+        why = account.why_open(kind).strip(" ()")
         table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count) if uids else ''}")
     if account.costs.in_words:
         say_wrapped(f"{day}: {account.costs.in_words}.")
-    for line in account.to_do(path):
+    for line in chain(*account.to_do(path).values()):
         say_wrapped(line, "    ", "")
-    say_wrapped(f"{day}: {account.verdict(query.now)}; {read:,} documents read.")
+    say_wrapped(f"{day}: {account.verdict}; {read:,} documents read.")

@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
 
     why = command("every gate of one user's day, and what comes next", "why ann", "0 well, 1 the day goes wrong")
     why.add_argument("uid", **UID)
-    why.add_argument("date", nargs="?", help="unset: the latest slot's", **DATE)
+    why.add_argument("date", nargs="?", help="unset: the last that the user could have had, else the next", **DATE)
     show = command("a stored recap in full, as an app shows it", "show ann 2026-11-25", "0 shown, 1 there is none")
     show.add_argument("uid", nargs="?", help="unset: of the last push in the outbox", **UID)
     show.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--all", **SWITCH, help="not only a screen")
     inspect.add_argument("--json", **SWITCH)
     audit = command(
-        "one date's accounts", "audit --date 2026-11-25", "0 all well, 1 something is wrong, or today something failed"
+        "one date's accounts", "audit --date 2026-11-25", "0 nothing failed, 1 something is wrong, or fails"
     )
     audit.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     audit.add_argument("--json", **SWITCH, help="one object a line for each user, then the sums")

@@ -167,7 +167,10 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     if counts.unreached:
         parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
-    work = f"{several(counts.pushes, 'push', 'pushes')}, {several(result.llm_calls, 'LLM call')}{usd}, {seconds:.1f} s"
+    pushes = several(counts.pushes, "push", "pushes") + _of_use(counts.accepted, counts.pushes, "accepted")
+    calls = several(result.llm_calls, "LLM call")
+    calls += _of_use(result.llm_calls - counts.failed_calls, result.llm_calls, "answered")
+    work = f"{pushes}, {calls}{usd}, {seconds:.1f} s"
     # where this run served somebody, that another is at work beside it is no news
     told = [hour for hour in result.open_hours if not parts or hour.may_be_dead or hour.renewed_at is None]
     hours = hours_in_words(told)
@@ -202,6 +205,11 @@ def _why_open(hour: OpenHour) -> str:
         return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
     why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))
     return f"waiting: users of {{hours}}{why}; tried again at {until}"
+
+
+def _of_use(count: int, of: int, word: str) -> str:
+    """How many of the tries came to something, in brackets; empty if each did."""
+    return f" ({count or 'none'} {word})" if count < of else ""
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 REASONS_SHOWN = 3
+DOCTOR = "python job.py doctor looks for the cause"
 
 
 def in_words(reason: str) -> str:
@@ -26,6 +27,13 @@ def in_words(reason: str) -> str:
     if name.lower().endswith("error"):  # a client's own, of a connection
         return "push service does not answer"
     return f"llm {short}" if name != short else f"push {name}" if name.isdigit() else name
+
+
+def cure_of(reasons: Iterable[str]) -> str:
+    """What a person has to do about those causes that nothing else ends; empty if there are none."""
+    names = (reason.removeprefix("provider_").removeprefix("open_") for reason in reasons)
+    cures = (TABLES["cures"].get(name) or TABLES["cures"].get(name.upper()) for name in names)
+    return "; ".join(dict.fromkeys(filter(None, cures)))
 
 
 def bracketed(reasons: Mapping[str, int], more: str = "") -> str:

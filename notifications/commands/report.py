@@ -13,11 +13,11 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from notifications.commands.audit import Account
+from notifications.commands.audit import PERSON, TOLD, WAITS, Account
 from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.reasons import in_words
 from notifications.commands.terminal import say_wrapped, several
-from notifications.commands.user_days import OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
+from notifications.commands.user_days import AT_WORK, OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import DayState
 from notifications.domain.text import printable
@@ -44,9 +44,8 @@ MAX_PEOPLE = 200  # users that are listed by uid; the others are only counted
 class Figures:
     """Only counts, so that memory is constant for any number of users."""
 
-    day: date
     account: Account  # what `audit` says of it
-    to_do: list[str] = field(default_factory=list)
+    to_do: dict[str, list[str]] = field(default_factory=dict)
     due: int = 0
     invisible: int = 0  # users that the query can't see, whatever the date
     cells: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # zone, hour
@@ -60,6 +59,10 @@ class Figures:
     retried: int = 0
     people: list[tuple[str, str, str]] = field(default_factory=list)  # uid, state, why
     more_people: int = 0
+
+    @property
+    def day(self) -> date:
+        return self.account.query.day
 
     def add(self, row: UserDay) -> None:
         self.account.add(row)
@@ -80,7 +83,7 @@ class Figures:
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
-        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in ("", "another_run")
+        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in AT_WORK
         if is_open or (entry is not None and (entry.failures or entry.crashes or entry.may_repeat or entry.reason)):
             self._count_failure(row, slot.at if slot else None)
         if entry is None:
@@ -134,12 +137,12 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     days: list[Figures] = []
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=sys.stdout.isatty()):
-            days.insert(0, figures := Figures(query.day, Account(query.day)))
+            days.insert(0, figures := Figures(Account(query)))
             async with aclosing(UserDays(services, query).rows()) as rows:
                 async for row in rows:
                     figures.add(row)
             figures.to_do = figures.account.to_do(services.store.ledger_path)
-    path, html = output or Path(f"report-{days[0].day}.html"), page(days, query.now)
+    path, html = output or Path(f"report-{days[0].day}.html"), page(days)
     if str(path) == STDOUT:
         sys.stdout.write(html.encode("ascii", "xmlcharrefreplace").decode())  # ASCII, whatever the locale
         return 0
@@ -147,10 +150,7 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
         path.write_text(html, encoding="utf-8")
     except OSError as cause:
         raise UsageFault(f"{path} can't be written ({cause.strerror}); name another with -o.") from cause
-    due = "; ".join(
-        f"{figures.day}{' so far' if figures.day >= query.now.date() else ''}: {figures.due:,} due"
-        for figures in reversed(days)
-    )
+    due = "; ".join(f"{one.day}{one.account.query.so_far}: {one.due:,} due" for one in reversed(days))
     say_wrapped(f"{due}; the page is {path}: open it in a browser.")
     return 0
 
@@ -160,10 +160,14 @@ WORST_FIRST = ("lost", "unreached", "held", "waiting", "extract", "no_devices", 
 NAMED = {
     "sent": "sent, by the LLM",
     "extract": "sent, as an extract",
-    "no_devices": "without a device",
+    "no_devices": "without a target",
     "unreached": "not reached",
 }
 REST = "all others"
+OPEN = ("waiting", "held", "unreached")
+NO_PUSH = "no push was accepted"
+NO_ANSWER = "no push was accepted, and no device or address is known to be gone"
+NO_FAILURE = "none is recorded; what a run met and got over is in its log alone"
 UNKNOWN_COST = "no recap is stored yet, nor a cost: what failed calls cost may be in the summary of their run alone"
 UID_SHOWN, FIELD_SHOWN = 60, 80  # characters
 COMMANDS = {
@@ -178,30 +182,30 @@ COMMANDS = {
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
-def page(days: Sequence[Figures], now: datetime) -> str:
+def page(days: Sequence[Figures]) -> str:
     """The page as HTML."""
-    body = "".join(part for figures in days for part in _parts(figures, now))
+    body = "".join(part for figures in days for part in _parts(figures))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     title = f"<title>Recaps of {days[0].day}</title><style>{STYLE}</style>"
     return f'<!doctype html><html lang="en"><head>{head}{title}</head><body>{body}</body></html>\n'
 
 
-def _parts(figures: Figures, now: datetime) -> list[str]:
-    so_far = ", so far" if figures.day >= now.date() else ""
+def _parts(figures: Figures) -> list[str]:
+    query = figures.account.query
+    late = _bars(_spans(figures.late, LATE_MINUTES, "min"), "sent", _none(figures, NO_PUSH))
+    answered = _bars(sorted(figures.devices.items()), "sent", _none(figures, NO_ANSWER))
     return [
-        f"<h1>Recaps of {figures.day}{so_far}</h1>",
-        f'<p class="dim">as it stood on {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>',
-        _verdict(figures, now),
+        f"<h1>Recaps of {figures.day}{query.so_far and ', so far'}</h1>",
+        f'<p class="dim">as it stood on {query.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>',
+        _verdict(figures),
         _share(figures.kinds, figures.due),
         _section("The day by zone and local hour", _heat_map(figures)),
-        _section(
-            "How late they came, after the hour (first pushes)",
-            _bars(_spans(figures.late, LATE_MINUTES, "min"), "sent"),
-        ),
+        _section("How late they came, after the hour (first pushes)", late),
         _section("The LLM", _llm(figures)),
         _section("Failures and retries", _failures(figures)),
-        _section("Devices, as the push service answered", _devices(figures)),
-        _section("Who needs a person", _people(figures)),
+        _section("Devices and addresses, as they answered", answered),
+        _section(PERSON, _people(figures)),
+        *(_section(who, _lines(figures, who)) for who in (WAITS, TOLD) if figures.to_do.get(who)),
     ]
 
 
@@ -209,13 +213,14 @@ def _section(title: str, body: str) -> str:
     return f"<h2>{title}</h2>{body}"
 
 
-def _verdict(figures: Figures, now: datetime) -> str:
+def _verdict(figures: Figures) -> str:
     lost, invisible = figures.kinds["lost"], figures.invisible
     if not figures.account.is_wrong:
-        verdict = figures.account.verdict(now)
+        verdict = figures.account.verdict
         if verdict == "all well":
             verdict = "all well: every user who was due has a recap, or was skipped"
-        return f'<p class="well">{escape(verdict[0].upper() + verdict[1:])}.</p>'
+        colour = "alarm" if figures.account.has_failures else "well"
+        return f'<p class="{colour}">{escape(verdict[0].upper() + verdict[1:])}.</p>'
     kinds = [kind for kind in RESENDABLE if figures.lost[kind]]
     by_kind = f" ({', '.join(f'{figures.lost[kind]:,} {kind}' for kind in kinds)})" if kinds else ""
     command = f"python job.py resend --date {figures.day} --where {','.join(kinds)} --dry-run"
@@ -225,7 +230,8 @@ def _verdict(figures: Figures, now: datetime) -> str:
     )
     without = f"{_users(lost)} without the recap that was owed{by_kind}.{again}" if lost else ""
     unreached = figures.account.counts["unreached"]
-    reached = f" {_users(unreached)} not reached by any run yet: check the scheduler." if unreached else ""
+    why = escape(figures.account.why_open("unreached"))
+    reached = f" {_users(unreached)} not reached by any run yet{why}: check the scheduler." if unreached else ""
     rest = "" if without or unseen or reached else "Something is wrong: python job.py audit says what."
     return f'<p class="alarm">{without}{unseen}{reached}{rest}</p>'
 
@@ -285,10 +291,11 @@ def _spans(counts: Counter[int], ends: Sequence[int], unit: str) -> list[tuple[s
     return [(name, counts[place]) for place, name in enumerate(names)]
 
 
-def _bars(rows: Iterable[tuple[str, int]], kind: str) -> str:
+def _bars(rows: Iterable[tuple[str, int]], kind: str, none: str) -> str:
+    """One bar a row; `none`: the sentence where there is nothing to show."""
     shown = [(name, count) for name, count in rows if count]
     if not shown:
-        return '<p class="dim">None.</p>'
+        return f'<p class="dim">{none}.</p>'
     highest = max(count for _, count in shown)
     return "".join(
         f'<div class="row"><span>{_safe(name)}</span><i class="{kind}" style="width:{100 * count / highest:.1f}%"></i>'
@@ -302,29 +309,35 @@ def _safe(text: str) -> str:
 
 
 def _llm(figures: Figures) -> str:
-    costs, failed = figures.account.costs.in_words, figures.account.failures - {"unreached"}
-    money = f"<p>{escape(costs or (UNKNOWN_COST if failed else 'no call was paid for'))}.</p>"
-    return money + (_bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract") if figures.latency else "")
+    account = figures.account
+    is_open = account.oldest.keys() - {"unreached"}
+    money = f"<p>{escape(account.costs.in_words or (UNKNOWN_COST if is_open else 'no call was paid for'))}.</p>"
+    return money + (_bars(_spans(figures.latency, LLM_SECONDS, "s"), "extract", "") if figures.latency else "")
 
 
-def _devices(figures: Figures) -> str:
-    if not figures.devices and figures.due:
-        return '<p class="dim">No push was accepted, or refused for good.</p>'
-    return _bars(sorted(figures.devices.items()), "sent")
+def _none(figures: Figures, sentence: str) -> str:
+    """The sentence, and who is still open: to them it may yet happen, or does just now."""
+    still_open = (f"{figures.kinds[kind]:,} {NAMED.get(kind, kind)}" for kind in OPEN if figures.kinds[kind])
+    return "; ".join([sentence if figures.due else "nobody was due", *still_open]).capitalize()
 
 
 def _failures(figures: Figures) -> str:
     if not figures.retried:
-        return '<p class="dim">None.</p>'
+        return f'<p class="dim">{_none(figures, NO_FAILURE)}.</p>'
     by_hour = ((f"{hour:02}:00 UTC", figures.failed_at[hour]) for hour in range(24))
     users = f"<p>{several(figures.retried, 'user')}: another try was needed, or still is.</p>"
-    return users + _bars(figures.reasons.most_common(10), "waiting") + "<p>When:</p>" + _bars(by_hour, "waiting")
+    bars = _bars(figures.reasons.most_common(10), "waiting", "")
+    return f"{users}{bars}<p>When:</p>{_bars(by_hour, 'waiting', 'Unknown')}"
+
+
+def _lines(figures: Figures, who: str) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in figures.to_do.get(who, ()))
 
 
 def _people(figures: Figures) -> str:
-    cures = "".join(f"<p>{escape(line)}</p>" for line in figures.to_do)
+    cures = _lines(figures, PERSON)
     if not figures.people:
-        return cures or '<p class="dim">None.</p>'
+        return cures or '<p class="dim">Nobody.</p>'
     rows = "".join(_person(figures.day, *person) for person in figures.people)
     audit = f"<code>python job.py audit --date {figures.day} --json</code> has all"
     more = f"<p>and {figures.more_people:,} more; {audit}.</p>" if figures.more_people else ""

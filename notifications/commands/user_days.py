@@ -13,7 +13,7 @@ from functools import partial
 from notifications.commands.context import Context, K, T, rows_of
 from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import several
-from notifications.domain.claim import ClaimState, Record, user_key
+from notifications.domain.claim import ClaimState, Record, since_key, user_key
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import NOTHING, Spent
@@ -28,26 +28,43 @@ from notifications.run.state import Services
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 # Of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
 OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
+AT_WORK = frozenset({"", "another_run", "foreign", LEFT_OPEN})  # of a day that waits its turn, or is being served
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
 ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
 
 @dataclass(frozen=True, slots=True)
 class DayQuery:
-    """A date, as of `now`, which is `offset` ahead of Redis time. `since`: when the data folder was first filled."""
+    """A date, as of `now`, which is `offset` ahead of Redis time. `since`: when the data folder was first filled;
+    `remembers`: since when Redis knows what was served; None if it does not say.
+    """
 
     day: date
     now: datetime
     rules: Rules
     since: datetime | None = None
     offset: timedelta = timedelta(0)
+    has_fallback: bool = True
+    remembers: datetime | None = None
+
+    @property
+    def so_far(self) -> str:
+        """What follows the date while it is not over, in UTC."""
+        return " so far" if self.day >= self.now.date() else ""
+
+    def lost_at(self, slot: datetime) -> datetime:
+        """When a day that no run serves is lost: with a fallback the closing pass still sends it."""
+        return self.rules.service_end(slot) if self.has_fallback else slot + self.rules.catch_up
 
 
 async def queries(day: date | None, context: Context, services: Services, *, today: bool) -> list[DayQuery]:
     """The date that was asked for, else yesterday in UTC, and today so far if `today`."""
     now = await context.claims.now() + context.offset
     days = [day] if day else [now.date() - ONE_DAY, now.date()] if today else [now.date() - ONE_DAY]
-    return [DayQuery(which, now, services.limits.rules, context.since, context.offset) for which in days]
+    [since] = await context.claims.read([since_key(context.claims.environment)])
+    remembers = datetime.fromtimestamp(since.until / 1000, UTC) + context.offset if since.until else None
+    rules, has_fallback = services.limits.rules, services.has_fallback
+    return [DayQuery(on, now, rules, context.since, context.offset, has_fallback, remembers) for on in days]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +208,17 @@ class UserDays:
         if claim.state is ClaimState.FOREIGN:
             return replace(row, state="held", reason="foreign")
         if claim.state is ClaimState.ABSENT and row.ledger is None:
-            if shard.state is ClaimState.ABSENT and slot is not None and query.now > slot.at + REACHED_WITHIN:
+            is_new = query.now - REACHED_WITHIN < (row.listed.created or query.now) < query.now
+            is_late = slot is not None and query.now > slot.at + REACHED_WITHIN and not is_new
+            if shard.state is ClaimState.ABSENT and is_late:
                 return replace(row, state="unreached", reason="unreached")
             if shard.state is ClaimState.IDLE and shard.reason not in ("", LEFT_OPEN):
                 return replace(row, state="not_reached", reason=shard.reason)
+            if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):
+                return replace(row, state=UNKNOWN)  # after the runs had served their hour
             reason = {ClaimState.IDLE: shard.reason, ClaimState.CLAIMED: "another_run"}.get(shard.state, "")
+        if claim.state is ClaimState.CLAIMED:
+            reason = "killed_run"  # its lease has lapsed
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)
 
     async def _stored(self) -> AsyncGenerator[UserDay]:
@@ -275,8 +298,11 @@ def _state_without_ledger(listed: UserDocument, slot: datetime, query: DayQuery)
     ended = query.rules.service_end(slot)
     if query.since is not None and ended <= query.since:
         return None
-    if listed.created is not None and listed.created > slot:
+    if not query.rules.could_have(slot, listed.created):
         return None  # signed up later
-    if listed.updated is not None and listed.updated > slot:
-        return UNKNOWN  # the document was changed since: it may have had another hour, or been off
-    return "unserved"
+    return UNKNOWN if _has_changed_since(slot, listed) else "unserved"
+
+
+def _has_changed_since(slot: datetime, listed: UserDocument) -> bool:
+    """Whether the document was made or changed since: it may have come too late, had another hour, or been off."""
+    return any(at is not None and at > slot for at in (listed.created, listed.updated))

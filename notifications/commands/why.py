@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context
-from notifications.commands.reasons import in_words
+from notifications.commands.reasons import DOCTOR, cure_of, in_words
 from notifications.commands.show import checked, made_by
-from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
-from notifications.domain.model import DayState, Ledger
-from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day, zone
+from notifications.domain.model import DayState, Ledger, User
+from notifications.domain.schedule import ONE_DAY, Phase, Slot, latest_slot, slot_of_day, zone
+from notifications.domain.target import Target
 from notifications.domain.told_once import split_told_hashes
 from notifications.ports import Store, UserDocument
+from notifications.run.day import read_targets
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.outcome import LEFT_OPEN
@@ -27,7 +31,7 @@ from notifications.run.tick import explain_sent_elsewhere
 
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 STATES, OUTCOMES, STEP_TEXTS = TABLES["states"], TABLES["outcomes"], TABLES["steps"]
-DEVICES_NAMED = 5
+TARGETS_NAMED = 5
 LOSING_STEPS = frozenset(
     {
         Step.MISSES,
@@ -52,16 +56,11 @@ class ExplainedDay:
     day_input: DayInput
     enough_for_a_recap: bool
     summary: Mapping[str, Any] | None
-    device_count: int
+    targets: Sequence[Target]
 
     @property
     def ledger(self) -> Ledger | None:
         return self.view.ledgers.today
-
-    @property
-    def created_after_slot(self) -> bool:
-        """Whether the account was made after the slot."""
-        return self.document.created is not None and self.view.slot.at < self.document.created
 
 
 async def why(uid: str, day: date | None, context: Context) -> int:
@@ -73,11 +72,11 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         if document is None or document.user is None:
             return await _explain_invisible(run, uid, document, day, now)
         user = document.user
-        slot = latest_slot(user.zone, user.hour, now) if day is None else slot_of_day(user.zone, day, user.hour)
+        slot = slot_of_day(user.zone, day, user.hour) if day else _slot_in_question(run, document, user, now)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         ledger = view.ledgers.today
-        devices, _ = await run.services.store.devices(uid)
+        to, _ = await read_targets(run, uid, user, view.ledgers.before)
         explained = ExplainedDay(
             document=document,
             view=view,
@@ -87,12 +86,20 @@ async def why(uid: str, day: date | None, context: Context) -> int:
             summary=await run.services.store.summary_document(
                 uid, slot.recap_date, ledger.summary_id if ledger else ""
             ),
-            device_count=len(devices),
+            targets=to.targets,
         )
     for line in gate_lines(explained):
         _say(line)
     _say(f"next: {describe_next(explained, explained.forecast, now)}")
     return 1 if is_lost(explained) else 0
+
+
+def _slot_in_question(run: Run, document: UserDocument, user: User, now: datetime) -> Slot:
+    """The latest slot that the user could have had, else the next one. With `--now` all of them were there."""
+    latest, created = latest_slot(user.zone, user.hour, now), document.created
+    if run.services.limits.rules.could_have(latest.at, created) or (created is not None and created > now):
+        return latest
+    return slot_of_day(user.zone, latest.recap_date + ONE_DAY, user.hour)
 
 
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:
@@ -123,19 +130,21 @@ def _say(line: str) -> None:
 
 
 def gate_lines(explained: ExplainedDay) -> list[str]:
-    """The lines that `why` prints: the document, the day, and what the devices, claim, ledger and store say of it."""
+    """The lines that `why` prints: the document, the day, and what the targets, claim, ledger and store say of it."""
     user, slot, ledger = explained.view.user, explained.view.slot, explained.ledger
     due, path = f"{_utc(slot.at)} UTC", explained.view.run.services.store.user_path.format(uid=user.uid)
     if user.zone != "UTC":
         due = f"{slot.at.astimezone(zone(user.zone)):%Y-%m-%d %H:%M} in {user.zone}, {due}"
+    by_channel = Counter(target.channel for target in explained.targets)
+    names = {name: target.channel for target in explained.targets for name in target.ids}
     lines = [
         f"document: {path} is seen; recaps are switched {'on' if user.enabled else 'off'}, "
         f"at {user.hour}:00 in {user.zone}.",
         f"day: {slot.recap_date}, due at {due} ({_phase(explained.view)}).",
         f"window: {_window_line(explained)}",
-        f"devices: {explained.device_count}.",
+        f"targets: {', '.join(f'{count} by {name}' for name, count in by_channel.items()) or 'none'}.",
         f"claim: {_claim_line(explained.view)}",
-        f"ledger: {ledger_line(ledger) if ledger else 'none; the day has not ended.'}",
+        f"ledger: {ledger_line(ledger, names) if ledger else 'none; the day has not ended.'}",
     ]
     if explained.summary is not None:
         lines.append(f"recap: stored. {made_by(explained.summary)} {checked(explained.summary)}".rstrip())
@@ -187,10 +196,10 @@ def _phase(view: DayView) -> str:
 
 
 def _until(at: datetime, now: datetime, comma: str = "") -> str:
-    """A time to come, and how far off it is: in brackets, or after a comma."""
-    duration = _duration(at - now)
-    away = "now" if duration == "0 min" else f"in {duration}"
-    return f"{at.astimezone(UTC):%H:%M} UTC{comma}{away if comma else f' ({away})'}"
+    """A time to come, and how far off it is: in brackets, or after a comma; both by the minute that has it behind."""
+    left = (at - now) / timedelta(minutes=1)
+    away = f"in {_duration(timedelta(minutes=ceil(left)))}" if left > 0 else "now"
+    return f"{minute(at)} UTC{comma}{away if comma else f' ({away})'}"
 
 
 def _duration(duration: timedelta) -> str:
@@ -226,7 +235,7 @@ def _claim_line(view: DayView) -> str:
             return "its key holds a foreign value, for two hours at most."
         case _:
             no_device = ledger is not None and ledger.ending == "no_devices"
-            return f"ended{', with no device' if no_device else f': {record.state.value}'}{counted}{reason}."
+            return f"ended{', with no target' if no_device else f': {record.state.value}'}{counted}{reason}."
 
 
 def _stopped_by(view: DayView) -> str:
@@ -235,10 +244,10 @@ def _stopped_by(view: DayView) -> str:
 
 
 def _variant(step: Step, view: DayView) -> tuple[str, str]:
-    """The name of the step's text, and in words what failed last; a cause that lasts makes the next run fail too."""
+    """The name of the step's text, and what failed last, as a code; a cause that lasts makes the next run fail too."""
     name, records, ledger = step.name.lower(), view.records, view.ledgers.today
     code = records.claim.reason or (ledger.reason if ledger is not None else "")
-    cause = in_words(code or ("" if ledger or records.claim.state is not ClaimState.ABSENT else _stopped_by(view)))
+    cause = code or ("" if ledger or records.claim.state is not ClaimState.ABSENT else _stopped_by(view))
     if step is Step.MAKES and not cause and records.claim.state is records.shard.state is ClaimState.ABSENT:
         return "makes_first", ""
     if step is Step.HELD and records.shard.crashes:
@@ -246,11 +255,11 @@ def _variant(step: Step, view: DayView) -> tuple[str, str]:
     return (f"{name}_again" if cause and f"{name}_again" in STEP_TEXTS else name), cause
 
 
-def ledger_line(ledger: Ledger) -> str:
-    """The ledger as text."""
+def ledger_line(ledger: Ledger, names: Mapping[str, str] = {}) -> str:
+    """The ledger as text. `names`: the channel of each target that is still there."""
     phrases = [STATES[ledger.ending]]
     if ledger.outcome == "no_devices":
-        phrases.append("each device is gone" if ledger.devices else OUTCOMES["no_devices"])
+        phrases.append("each target is gone" if ledger.devices else OUTCOMES["no_devices"])
     elif ledger.outcome:
         phrases.append(OUTCOMES.get(ledger.outcome, ledger.outcome))
     if ledger.extract_reason:
@@ -261,18 +270,19 @@ def ledger_line(ledger: Ledger) -> str:
     phrases += [f"{several(died, 'run')} died while sending it"] if died else []
     phrases += [f"an answer was missing {several(ledger.unanswered, 'time')}"] if ledger.unanswered else []
     if ledger.devices:
-        phrases.append(_answers(ledger.devices))
+        phrases.append(_answers(ledger.devices, names))
     if ledger.sent_at:
         phrases.append(f"at {_utc(ledger.sent_at)} UTC")
     return f"{'; '.join(phrases)}."
 
 
-def _answers(devices: Mapping[str, str]) -> str:
-    """Each device's answer, by the hash of its token; beyond DEVICES_NAMED devices only the count per answer."""
-    if len(devices) <= DEVICES_NAMED:
-        return ", ".join(f"device {device} {answer}" for device, answer in sorted(devices.items()))
-    answers = list(devices.values())
-    return ", ".join(f"{answers.count(answer)} devices {answer}" for answer in sorted(set(answers)))
+def _answers(answers: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """Each target's answer, by the hash of its address; beyond TARGETS_NAMED of them only the count per answer."""
+    if len(answers) <= TARGETS_NAMED:
+        return ", ".join(f"{names.get(one, 'target')} {one} {answer}" for one, answer in sorted(answers.items()))
+    return ", ".join(
+        f"{several(count, 'target')} {answer}" for answer, count in sorted(Counter(answers.values()).items())
+    )
 
 
 def _resend_command(uid: str, day: date) -> str:
@@ -293,12 +303,13 @@ def _describe(
     asked_at: datetime | None = None,
 ) -> str:
     """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers
-    has it; `variant`: the text's name and the cause, if not the step's; `asked_at`: if not `now`.
+    has it; `variant`: the text's name, if not the step's, and what failed, as a code; `asked_at`: if not `now`.
     """
     ledger, path = forecast.ledger, store.ledger_path.format
     return str(STEP_TEXTS[variant[0] or forecast.step.name.lower()]).format(
         until=_until(now + forecast.wait, asked_at or now),
-        cause=variant[1],
+        cause=in_words(variant[1]),
+        cure=cure_of([variant[1]]) or DOCTOR,
         reason=OUTCOMES.get(ledger.outcome, ledger.outcome) if ledger is not None else "",
         resend=_resend_command(uid, day),
         uid=uid,
@@ -313,7 +324,7 @@ def _describe(
 def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) -> str:
     """What happens by itself and when, or the command to type."""
     view, step, ledger, uid = explained.view, forecast.step, explained.ledger, explained.view.user.uid
-    day, nearby = view.slot.recap_date, view.ledgers.nearby
+    day, nearby, rules = view.slot.recap_date, view.ledgers.nearby, view.run.services.limits.rules
     if step is Step.ENDED and ledger is not None:
         return _describe_ended(explained, ledger)
     if step is Step.ENDED_IN_REDIS and ledger is None:
@@ -321,7 +332,7 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
     if step in (Step.OVER, Step.SWITCHED_OFF, Step.SHARD_COMPLETE) and ledger is not None:
         finish = f"If it was stopped, run {_resend_command(uid, day)} to finish it."  # the sweep leaves it alone
         return f"nothing by itself, unless a resend is still running. {finish}"
-    if step is Step.OVER and explained.created_after_slot:
+    if step is Step.OVER and not rules.could_have(view.slot.at, explained.document.created):
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
@@ -343,10 +354,10 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     uid, slot = explained.document.uid, explained.view.slot
     resend = _resend_command(uid, slot.recap_date)
     if ledger.ending == "no_devices":
-        now = f"Run {resend} to push it to the devices of now" if explained.device_count else "There is no device now"
+        now = f"Run {resend} to push it to the targets of now" if explained.targets else "There is no target now"
         others = f" {STEP_TEXTS['all_gone'].format(day=slot.recap_date)}" if ledger.devices else ""
         return (
-            f"nothing: the recap is in the app, and no device got it. {now}.{others} "
+            f"nothing: the recap is in the app, and no target got it. {now}.{others} "
             f"Run python job.py show {uid} to read it."
         )
     if not explained.view.user.enabled:
@@ -382,5 +393,6 @@ def is_lost(explained: ExplainedDay) -> bool:
     if ledger is not None:
         return ledger.state in LOST_STATES or is_abandoned_resend(ledger) or step in LOSING_STEPS
     if step is Step.OVER:
-        return not explained.created_after_slot
+        created = explained.document.created
+        return created is None or created <= explained.view.slot.at
     return step in LOSING_STEPS or explained.view.records.claim.state is ClaimState.SENT

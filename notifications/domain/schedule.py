@@ -45,6 +45,10 @@ class Rules:
         """When the slot is over: after its catch-up and grace."""
         return slot + self.catch_up + self.grace
 
+    def could_have(self, slot: datetime, created: datetime | None) -> bool:
+        """Whether an account of that time (None: unknown) was there while the slot was served."""
+        return created is None or created < self.service_end(slot)
+
     def phase(self, slot: datetime, now: datetime) -> Phase:
         """EARLY, DUE, CLOSING or OVER; each range includes its start and excludes its end."""
         late = instant(now) - instant(slot)

@@ -173,7 +173,7 @@ class LLMSession:
 
     def _count(self, spent: Spent, error: str = "") -> None:
         self.spent += spent
-        self._run.counts.spend(spent)
+        self._run.counts.spend(spent, failed=bool(error))
         self._run.services.telemetry.record_call(spent, self._llm.model, error)
 
     async def reserve(self, question: Question) -> Reservation | None:

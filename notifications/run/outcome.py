@@ -133,6 +133,12 @@ class Counts:
     over_budget: int = 0  # among the extracts: the day's budget was used up
     micro_usd: int = 0  # cost of the calls whose price is known
     unpriced_calls: int = 0
+    failed_calls: int = 0  # LLM calls without an answer
+
+    @property
+    def accepted(self) -> int:
+        """How many targets accepted a push."""
+        return sum(results[PushResult.ACCEPTED] for results in self.by_channel.values())
 
     @property
     def extracts(self) -> int:
@@ -148,7 +154,8 @@ class Counts:
         """Whether each device that answered is dead, and they are many."""
         return self.too_many_dead and self.devices_dead == self.devices_answered
 
-    def spend(self, spent: Spent) -> None:
+    def spend(self, spent: Spent, *, failed: bool = False) -> None:
+        self.failed_calls += failed
         self.micro_usd += spent.micro_usd or 0
         self.unpriced_calls += spent.calls if spent.micro_usd is None else 0
 

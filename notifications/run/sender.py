@@ -93,7 +93,7 @@ class ChannelSender:
                 attempt.retry_after = max(attempt.retry_after, timedelta(seconds=pause))
                 return
             if self.stopped_by is not None:
-                attempt.code = attempt.code or "channel_stopped"
+                attempt.code = attempt.code or getattr(self.stopped_by, "name", "push")  # as the one that stopped it
                 return
             remaining = until - self._clock.seconds()
             if remaining <= 0:  # checked before each try: the process may freeze at any await

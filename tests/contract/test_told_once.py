@@ -28,7 +28,7 @@ from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
 from notifications.domain.model import Cited, DayState, Draft, Recap, User
 from notifications.domain.push import PushText
-from notifications.domain.schedule import ONE_DAY, Phase, Slot, slot_instant, slot_on, zone
+from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
 from notifications.run.day import Day
 from notifications.run.day_input import DayInput, read_conversations, read_ledgers
@@ -38,6 +38,7 @@ from tests.support.worlds import FirestoreWorld, SqliteWorld, World, connect, ta
 FIRST, DAYS = date(2026, 3, 26), 7  # a clock goes forward in Berlin on the 29th
 LOOK_BACK, AT_MOST, HOUR = timedelta(hours=24), timedelta(hours=72), timedelta(hours=1)
 ZONES = ("UTC", "Europe/Berlin", "Pacific/Honolulu", "Pacific/Kiritimati", "America/St_Johns")
+SERVED = Rules(timedelta(hours=2), timedelta(minutes=20))
 RULES = LedgerRules(timedelta(seconds=120), 3, timedelta(days=30))
 
 
@@ -189,7 +190,7 @@ class History:
                 return
             listed = await self.store.user_document("ann")
             try:
-                refuse_unmakeable(listed, await read_ledgers(self.store, listed.user, slot, LOOK_BACK))
+                refuse_unmakeable(listed, await read_ledgers(self.store, listed.user, slot, LOOK_BACK), SERVED)
             except Refused:
                 return
             found = (await self.store.ledgers_between("ann", slot.recap_date, slot.recap_date)).get(slot.recap_date)

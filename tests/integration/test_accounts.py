@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from notifications.domain import claim
 from notifications.domain.schedule import cohorts_between, tzdata_version
 from notifications.run.outcome import Outcome
 from tests.support.jobs import Stage, bare, on_firestore, on_sqlite
-from tests.support.web import completion, fcm_error
+from tests.support.web import completion, fcm_error, google_error, scripted
 from tests.support.worlds import SqliteWorld, talk
 
 SLOT = datetime(2026, 5, 1, 20, tzinfo=UTC)
@@ -82,14 +83,19 @@ def test_slots_that_nobody_served_are_exit_5_where_redis_remembers(stage: Stage)
 def test_who_signed_up_after_the_slot_was_not_due(stage: Stage) -> None:
     world = stage.world
     assert isinstance(world, SqliteWorld)
-    for uid in ("old", "new", "changed", "unknown"):
+    for uid in ("old", "new", "later", "changed", "unknown"):
         world.put_user(uid, DOC, {}, {"t": talk(uid, SLOT - timedelta(hours=1))})
-    world.make_old("new", SLOT + timedelta(minutes=5))
+    world.make_old("new", SLOT + timedelta(minutes=5))  # while the slot was served: a run may have come in time
+    world.make_old("later", SLOT + timedelta(hours=3))
     world.db.execute("UPDATE users SET updated_at = ? WHERE uid = 'changed'", (int((SLOT.timestamp() + 60) * 1e6),))
     world.db.execute("UPDATE users SET created_at = NULL, updated_at = NULL WHERE uid = 'unknown'")
     code, told = audited(stage)
-    assert (code, told["counts"]) == (1, {"due": 2, "unserved": 2, "unknown": 1})
-    assert (told["uids"]["unserved"], told["uids"]["unknown"]) == (["old", "unknown"], ["changed"])
+    assert (code, told["counts"]) == (1, {"due": 2, "unserved": 2, "unknown": 2})
+    assert (told["uids"]["unserved"], told["uids"]["unknown"]) == (["old", "unknown"], ["changed", "new"])
+    for uid, refused in (("new", False), ("later", True)):  # a resend refuses whom the audit knows to be not due
+        finished = stage.run("--now", OVER.isoformat(), "resend", uid, "2026-05-01")
+        assert ("the account was made" in finished.err) is refused, finished.err
+    world.delete_user("new")
     world.delete_user("old")
     world.delete_user("unknown")
     code, told = audited(stage)
@@ -105,10 +111,14 @@ def test_the_documents_own_create_time_tells_who_was_not_due(stage: Stage) -> No
 
 
 def test_a_newcomers_first_audit_fails_for_nobody(tmp_path: Path) -> None:
-    """Days before the data folder existed don't count."""
+    """Days before the data folder existed don't count: it says so, and which day does."""
     assert bare(tmp_path).returncode == 0
     done = bare(tmp_path, "audit")
-    assert (done.returncode, "all well" in done.stdout) == (0, True), done.stdout
+    told = re.match(
+        r"(\S+): nobody was due; python job.py audit --date (\S+) is of today;", " ".join(done.stdout.split())
+    )
+    assert told is not None, done.stdout
+    assert (done.returncode, date.fromisoformat(told[2]) - date.fromisoformat(told[1])) == (0, timedelta(days=1))
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -135,8 +145,7 @@ def test_an_audit_fails_for_each_kind_of_wrong(stage: Stage) -> None:
 
 NOT_WELL: dict[str, tuple[dict[str, Any], str]] = {
     "allowed_repeats": ({"state": "sent", "tries": 2, "devices": {"d": "accepted"}}, "1 with an allowed repeat"),
-    "no_devices": ({"state": "sent", "outcome": "no_devices"}, "1 without a device"),
-    "device_gone": ({"state": "sent", "devices": {"d": "accepted", "e": "gone"}}, "1 with a device gone"),
+    "device_gone": ({"state": "sent", "devices": {"d": "accepted", "e": "gone"}}, "1 with a target gone"),
     "sent": (
         {"state": "sent", "devices": {"d": "accepted"}, "source": "extract", "extract_reason": "provider_llm_429"},
         "1 extract (llm 429)",
@@ -151,9 +160,15 @@ def test_an_audit_says_all_well_only_where_nothing_repeated_nor_lost_a_device_no
     for kind, (ledger, words) in NOT_WELL.items():
         stage.world.put_user("ann", DOC, {}, {})
         stage.world.put_ledger("ann", "2026-05-01", ledger | {"date": "2026-05-01", "seq": 1})
-        finished = stage.run("--now", OVER.isoformat(), "audit", "--date", "2026-05-01")
-        out = " ".join(finished.out.split())
-        assert (finished.code, f"{kind} 1" in out, "all well: " + words in out) == (0, True, True), out
+        for now in (SLOT + timedelta(minutes=30), OVER):  # of today as of yesterday
+            finished = stage.run("--now", now.isoformat(), "audit", "--date", "2026-05-01")
+            out = " ".join(finished.out.split())
+            assert (finished.code, f"{kind} 1" in out, "all well: " + words in out) == (0, True, True), out
+    none = {"date": "2026-05-01", "seq": 1, "state": "sent", "outcome": "no_devices"}  # nor ever had
+    stage.world.put_ledger("ann", "2026-05-01", none)
+    finished = stage.run("--now", OVER.isoformat(), "audit", "--date", "2026-05-01")
+    is_told = ("no_devices 1" in " ".join(finished.out.split()), "2026-05-01: all well;" in finished.out)
+    assert (finished.code, *is_told) == (0, True, True), finished.out
     legacy = {"date": "2026-05-01", "seq": 1, "state": "sent", "outcome": "legacy"}
     stage.world.put_ledger("ann", "2026-05-01", legacy)
     code, told = audited(stage)
@@ -169,6 +184,50 @@ def test_a_slot_whose_users_nobody_reached_says_so_before_it_is_over(stage: Stag
     for minutes, state, code in ((4, "waiting", 0), (20, "unreached", 1)):
         ended, told = audited(stage, now=SLOT + timedelta(minutes=minutes))
         assert (ended, told["counts"]) == (code, {"due": 1, state: 1})
+
+
+@on_sqlite
+def test_who_is_open_is_told_until_when_and_what_ends_the_cause(stage: Stage) -> None:
+    slot = stage.add_user("user-0")
+    for n in range(1, 6):
+        stage.add_user(f"user-{n}")
+    day, lost = str(slot.recap_date), f"{slot.at + timedelta(minutes=140):%H:%M} UTC"
+    with Redis(port=stage.redis.port) as client:
+        now = int(client.time()[0]) * 1000
+        key = claim.user_key("user-0", slot.recap_date)
+        client.set(key, f'{{"s":"claimed","t":"t","u":{now + 400_500}}}', px=600_000)
+    stage.fcm.script = scripted(
+        lambda _: google_error(403, "PERMISSION_DENIED", "SERVICE_DISABLED", service="fcm.googleapis.com")
+    )
+    assert stage.run(RECAP_CONCURRENCY="2").code == 3
+    finished = stage.run("audit", "--date", day)
+    out = re.sub(r"oldest \d+ min", "oldest N min", " ".join(finished.out.split()))
+    free = f"{datetime.fromtimestamp(now / 1000 + 459.999, UTC):%H:%M} UTC"
+    for words in (
+        "gcloud services enable fcm.googleapis.com.",
+        f"their claims are free at {free}, and the next run after that takes them; lost from {lost} on, if none does",
+        f"{day}{' so far' if stage.now.date() == slot.recap_date else ''}: something fails: ",
+        f"(push SERVICE_DISABLED, the FCM API is off; oldest N min, lost at {lost})",
+    ):
+        assert words in out
+    assert finished.code == 1
+    assert stage.run("report", "--date", day, "-o", "page.html").code == 0
+    page = re.sub(r"<[^>]+>", " ", (stage.folder / "page.html").read_text())
+    late, person, waits = (page.index(words) for words in ("How late", "Who needs a person", "Who waits"))
+    assert re.match(r"How late[^.]*No push was accepted; \d waiting; 1 held; \d not reached\.", page[late:])
+    assert ("gcloud services enable" in page[person:waits], "held, 1:" in page[waits:]) == (True, True)
+
+
+@on_sqlite
+def test_a_day_in_which_redis_was_emptied_says_so(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    audit = ("audit", "--date", str(slot.recap_date))
+    assert stage.run().code == 0
+    assert "Redis" not in stage.run(*audit).out
+    stage.redis.ask("FLUSHALL")
+    assert stage.run().code == 0
+    finished = stage.run(*audit)
+    assert (finished.code, "Redis: it was emptied, or replaced" in finished.out) == (0, True), finished.out
 
 
 @pytest.mark.parametrize("other", ["another tzdata", "another number of shards"])

@@ -113,7 +113,7 @@ CHANGES = (  # what differs from run to run
     (re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE), "HH:MM:SS "),
     (re.compile(r"(lease|ttl|due_in)_seconds -?\d+"), r"\1_seconds COUNT"),
     (re.compile(r"HH:MM:SS \S+ +(tick\.finished|redis\.first_seen)[^\n]*\n( {9}[^\n]*\n)*"), ""),
-    (re.compile(r"\d+(,\d+)? documents read"), "COUNT documents read"),
+    (re.compile(r"\d+(?:,\d+)? (documents\s+read)"), r"COUNT \1"),
     (re.compile(r"Redis answers: [\d :-]+ UTC"), "Redis answers: NOW UTC"),
 )
 

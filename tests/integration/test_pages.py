@@ -189,7 +189,7 @@ def test_a_day_on_which_things_went_wrong_says_what_whom_and_what_to_type(stage:
         "3 users are without the recap that was owed (1 missed, 1 dead, 1 unfinished).",
         f"python job.py resend --date {DAY} --where missed,dead,unfinished --dry-run",
         "1 user is not seen by the query: python job.py doctor --fix",
-        "2 sent, by the LLM 1 sent, as an extract 0 without a device 1 skipped 0 waiting 0 held 0 not reached 3 lost",
+        "2 sent, by the LLM 1 sent, as an extract 0 without a target 1 skipped 0 waiting 0 held 0 not reached 3 lost",
         "up to 1 min 1 1 to 5 min 1",
         "30 to 60 min 1",
         "2 by the LLM, 1 extract; 200 tokens, 0.5000 USD",

@@ -49,6 +49,19 @@ async def test_everybody_who_is_due_gets_one_recap_and_the_next_tick_is_idle() -
     assert (again.idle, evening.opened) == (True, 1)
 
 
+async def test_calls_and_pushes_that_reached_nothing_are_told_apart() -> None:
+    evening = Evening()
+    evening.add("ann", "bob")
+    evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "503") if token == "ann-0" else None
+    said = " ".join(_lines(await evening.tick(), 1.0))
+    assert "; 2 pushes (1 accepted), 2 LLM calls, " in said, said
+    evening = Evening()
+    evening.add("cyd")
+    evening.summarizer.script = lambda question: ProviderFault("It answers 503.", code="503", final=True)
+    said = " ".join(_lines(await evening.tick(), 1.0))
+    assert "; 0 pushes, 1 LLM call (none answered), " in said, said
+
+
 async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
     evening = Evening()
     evening.add("ann", talks=0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from notifications.commands.terminal import minute
 from notifications.commands.why import ledger_line, why
 from notifications.domain.claim import user_key
 from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
@@ -97,10 +98,10 @@ async def came_late(evening: Evening) -> None:
     await evening.claims.delete(user_key("ann", evening.slots["ann"].recap_date))
 
 
-BY_LLM = r"was sent; device \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
+BY_LLM = r"was sent; fcm \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
 RESEND = "resend ann 2026-05-01"
 IN_10 = (
-    "the hour is served again at 20:05 UTC (in 5 min); then the day waits until 20:10 UTC (in 10 min) after a failure; "
+    "the hour is served again at 20:06 UTC (in 5 min); then the day waits until 20:11 UTC (in 10 min) after a failure; "
     "then the next run tries again to make the recap (llm is down)"
 )
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
@@ -123,25 +124,25 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         ran(push=BUSY),
         0,
         r"still has to be pushed; the last failure: push.*|claim: waits",
-        "the hour is served again at 20:01 UTC (in 1 min); then the next run tries again to push the recap (push 503)",
+        "the hour is served again at 20:02 UTC (in 1 min); then the next run tries again to push the recap (push 503)",
     ),
     "three tries": (
         three_tries,
         0,
-        r"the recap was sent; an answer was missing 2 times; device \w{16} accepted",
+        r"the recap was sent; an answer was missing 2 times; fcm \w{16} accepted",
         "to push it again",
     ),
     "waiting": (
         ran(llm=AWAY),
         0,
-        r"claim: waits, due again at 20:10 UTC \(in 10 min\); the last failure: llm is down",
+        r"claim: waits, due again at 20:11 UTC \(in 10 min\); the last failure: llm is down",
         IN_10,
     ),
     "held": (
         only(CLAIMS["held"]),
         0,
-        r"claim: held by a run, until 20:11 UTC \(in 11 min\) at the latest",
-        "the claim is free at 20:11 UTC (in 11 min)",
+        r"claim: held by a run, until 20:12 UTC \(in 11 min\) at the latest",
+        "the claim is free at 20:12 UTC (in 11 min)",
     ),
     "missed": (
         ran(without_fallback, minutes=(121,)),
@@ -181,14 +182,14 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "without devices": (
         ran(DAYS["no device"]),
         0,
-        r"devices: 0\. claim: ended, with no device\. .*is stored, and no device got it; the user has no device",
-        "There is no device now",
+        r"targets: none\. claim: ended, with no target\. .*is stored, and no target got it; the user has no device",
+        "There is no target now",
     ),
     "sending": (
         sending,
         0,
         r"a run is pushing the recap, or died",
-        "may still be pushing the recap, until 20:02 UTC (in 2 min) at the latest",
+        "may still be pushing the recap, until 20:03 UTC (in 2 min) at the latest",
     ),
     "swept": (
         swept,
@@ -232,13 +233,54 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     assert "the first run after 2026-05-02 20:00 UTC makes the recap" in " ".join(capsys.readouterr().out.split())
 
 
-async def test_who_signed_up_after_the_slot_misses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("hours", "following"),
+    [
+        (2, "nothing by itself: no run served this slot. Run python job.py resend ann 2026-05-01"),
+        (3, "the first run after 2026-05-02 20:00 UTC makes the recap"),
+    ],
+)
+async def test_who_signed_up_after_the_slot_misses_nothing(
+    hours: float, following: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a date the day is the last that the user could have had: made before its service ended; else the next."""
     evening = Evening()
-    evening.world._long_ago = evening.now
+    evening.world._long_ago = evening.now + timedelta(hours=hours)
     evening.add("ann")
-    evening.now += timedelta(hours=3)
+    evening.now += timedelta(hours=4)
     said, code = await told(evening, capsys)
-    assert ("the account is younger than this slot" in said, code) == (True, 0)
+    assert (following in said, code) == (True, 0), said
+    assert await why("ann", date(2026, 5, 1), evening.context()) == 0
+    assert ("the account is younger than this slot" in capsys.readouterr().out) == (hours > 2)
+
+
+async def test_what_refuses_the_project_is_named_with_its_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a target that was not tried too, since another's refusal had stopped the channel."""
+    evening = Evening()
+    evening.add("ann", devices=2)
+    evening.push.script = lambda token: PushAnswer(PushResult.REFUSED, "SERVICE_DISABLED", config=True)
+    await evening.tick()
+    assert (evening.record("ann").reason, len(evening.push.asked)) == ("service_disabled", 1)
+    said, code = await told(evening, capsys)
+    cause = (
+        "(push SERVICE_DISABLED, the FCM API is off). It fails again while the cause lasts; enable the FCM API: gcloud"
+    )
+    assert (cause in said, code) == (True, 0), said
+
+
+async def test_targets_are_told_by_their_channels(capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.with_all_channels()
+    evening.add("ann", recap_email="ann@example.org")
+    await evening.tick()
+    said, _ = await told(evening, capsys)
+    assert "targets: 1 by fcm, 1 by email." in said, said
+    assert re.search(r"was sent; (fcm|email) \w{16} accepted, (fcm|email) \w{16} accepted;", said), said
+
+
+def test_an_end_is_told_by_the_minute_that_has_it_behind() -> None:
+    at = datetime(2026, 5, 1, 18, 51, tzinfo=UTC)
+    assert [minute(at + timedelta(seconds=seconds)) for seconds in (0, 1, 40)] == ["18:51", "18:52", "18:52"]
 
 
 def test_a_day_that_nobody_was_sent_lost_no_run() -> None:

@@ -16,7 +16,7 @@ from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LA
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import DayState, Ledger, User
-from notifications.domain.schedule import Slot
+from notifications.domain.schedule import Rules, Slot
 from notifications.ports import UserDocument
 from notifications.run.day_input import Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
@@ -148,7 +148,7 @@ async def check_resendable(run: Run, listed: UserDocument, day: date) -> Ledgers
         when = f"{slot.at:%Y-%m-%d %H:%M} UTC"
         raise Refused(f"{user.uid} {day} is not due before {when}; it will be sent then.", ResendKind.NOT_DUE)
     ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
-    refuse_unmakeable(listed, ledgers)
+    refuse_unmakeable(listed, ledgers, run.services.limits.rules)
     return ledgers
 
 
@@ -171,11 +171,11 @@ async def finish_day(run: Run, opened: OpenedDay, max_wait: timedelta = MAX_WAIT
                 await run.terminated.wait()
 
 
-def refuse_unmakeable(listed: UserDocument, ledgers: Ledgers) -> None:
+def refuse_unmakeable(listed: UserDocument, ledgers: Ledgers, rules: Rules) -> None:
     """Raise Refused for a day before the account was made, and for one whose conversations are in a later recap."""
     slot, today = ledgers.slot, ledgers.today
     uid, day = listed.uid, slot.recap_date
-    if today is None and listed.created is not None and slot.at < listed.created:
+    if today is None and not rules.could_have(slot.at, listed.created):
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
         sentence = (
             f"{uid} {day} has no recap: the account was made at {made}, after their hour. Nothing is missing: "
