@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
         prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", codes)
     )
     top.add_argument("--dry-run", **SWITCH, help="say who is due and why not; costs and writes nothing")
+    top.add_argument("--all", dest="whole", **SWITCH, help="with --dry-run: each user, not only a screen")
     top.add_argument(
         "--now",
         metavar="ISO8601",
@@ -260,6 +261,8 @@ def _reject_incompatible_flags(args: argparse.Namespace) -> None:
     given["--now"] = args.now is not None and args.command not in TAKES_NOW
     if args.command and (flags := [flag for flag, is_given in given.items() if is_given]):
         raise UsageFault(f"{flags[0]} belongs to a tick; {args.command} does not take it.")
+    if args.whole and not args.dry_run:
+        raise UsageFault("--all belongs to --dry-run and to inspect: it prints each user, not only a screen.")
     if args.every_minute and (args.now or args.user is not None or args.dry_run):
         raise UsageFault("--every-minute goes alone: it serves all users, in real time.")
 
@@ -287,7 +290,7 @@ def _operation(args: argparse.Namespace) -> Operation | None:
             if args.where:
                 return partial(inspect_where, args.where, args.date, as_json=args.json, whole=args.all)
             if args.keys:
-                return partial(inspect_keys, args.only_user, args.date, as_json=args.json)
+                return partial(inspect_keys, args.only_user, args.date, as_json=args.json, whole=args.all)
             return partial(inspect, args.only_user, args.date, as_json=args.json, whole=args.all)
         case "audit":
             from notifications.commands.audit import audit
@@ -317,7 +320,7 @@ def _operation(args: argparse.Namespace) -> Operation | None:
         return None
     from notifications.commands.dry_run import dry_run
 
-    return partial(dry_run, args.user)
+    return partial(dry_run, args.user, whole=args.whole)
 
 
 def _resend(args: argparse.Namespace) -> Operation:

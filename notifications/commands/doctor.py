@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from notifications.commands.context import Context, rows_of
+from notifications.commands.progress import hours_in_words
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import say, say_wrapped, several
+from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import REACHED_WITHIN
-from notifications.domain.claim import ABSENT, since_key, sweep_key
+from notifications.domain.claim import ABSENT, ClaimState, since_key, sweep_key
 from notifications.domain.errors import RecapError
 from notifications.domain.push import FEW_DEVICES, PushResult
 from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
@@ -22,10 +23,11 @@ from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
-from notifications.run.shard import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN, OpenHour
 from notifications.run.state import Services
 from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_left
 
+TESTED = " (our access alone: no recap is sent)"  # by a channel's check
 UIDS_SHOWN = 20
 PAGE = 300  # ledgers
 LONG_AGO = date(2000, 1, 1)
@@ -71,7 +73,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         for channel in services.channels:
             stand_in = channel.aside.strip(" ()") if channel.aside.startswith(" (") else ""
             name = "push" if stand_in else f"push{channel.aside}"
-            ok.append(await _checked(name, channel.check(), stand_in))
+            ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED))
         for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
             ok.append(_bad(f"push by {name}", f"nothing goes out: {reason}."))
         ok.append(await _checked("the last day's devices", _check_devices(services, now.date())))
@@ -110,21 +112,30 @@ async def _check_runs(services: Services) -> bool:
         return True
     first, last = _instant(since.until), now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
+    open_hours = [
+        OpenHour.of(shard.cohort.slot, record, limits, now, timedelta(0))
+        for shard, record in zip(shards, records, strict=True)
+        if record.state in (ClaimState.CLAIMED, ClaimState.IDLE) and record.until > now.timestamp() * 1000
+    ]
+    killed = [hour for hour in open_hours if hour.may_be_dead or hour.reason == "killed_run"]
+    if killed:
+        goes_on = 'the next runs go on by themselves: docs/runbook.md, "A run was killed"'
+        _bad("a killed run", f"{'; '.join(hours_in_words(killed))}; {goes_on}.")
     unreached = min((slot for slot in slots if first < slot < last), default=None)
     again = max((_instant(record.until) for record in records if record.until), default=first)
     stops = bracketed(Counter(record.reason.removeprefix(LEFT_OPEN).strip("_") for record in records))
     if stops:
         since_then = "; none has come since: check the scheduler" if again < last else ""
         stopped = f"the last one stopped before it reached all users{stops}"
-        return _bad("runs", f"{stopped}; they are due again at {again:%H:%M} UTC{since_then}.")
+        return _bad("runs", f"{stopped}; they are due again at {minute(again)} UTC{since_then}.")
     if again < last and unreached is not None:
         return _bad("runs", f"none came to the hour of {unreached:%H:%M} UTC: check the scheduler, and the runs' log.")
     if again < last and not swept.until:
         every = f"{limits.sweep_seconds / 60:.0f} min"
         return _bad("runs", f"none ended its sweep in the last {every}: check the scheduler, and the runs' log.")
     begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
-    say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {again:%H:%M} UTC'}")
-    return True
+    say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {minute(again)} UTC'}")
+    return not killed
 
 
 def _instant(ms: int) -> datetime:
@@ -138,27 +149,35 @@ async def _try_transaction(store: Store) -> str:
 
 
 async def _check_devices(services: Services, today: date) -> str:
-    """Whether most targets of today's first users, or else of yesterday's, are gone."""
+    """Whether most targets of today's first users, or else of yesterday's, are gone, or were not reached."""
     for day in (today, today - ONE_DAY):
         page = await services.store.ledgers_on(day, None, PAGE)
-        if results := Counter(result for _, ledger in page for result in ledger.devices.values()):
-            gone = results[PushResult.GONE]
-            if gone >= FEW_DEVICES and 2 * gone > results.total():
-                share = f"{gone} of {several(results.total(), 'target')} were gone on {day}"
-                return f"{share}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
-            return ""
+        results = Counter(result for _, ledger in page for result in ledger.devices.values())
+        codes = Counter(kept.code for _, ledger in page for kept in ledger.targets.values() if kept.code)
+        if not (count := results.total() + codes.total()):
+            continue
+        gone, targets = results[PushResult.GONE], several(count, "target")
+        if gone >= FEW_DEVICES and 2 * gone > count:
+            return f"{gone} of {targets} were gone on {day}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
+        if codes.total() >= FEW_DEVICES and 2 * codes.total() > count:
+            failed = f"the last push to {codes.total():,} of {targets} of {day} failed{bracketed(codes)}"
+            return f"{failed}; the next runs push to them once the cause is mended."
+        return ""
     return ""
 
 
-async def _checked(name: str, check: Awaitable[str], aside: str = "") -> bool:
-    """Print the check's sentence; an empty one means that all is well. `aside`: what stands in for the service."""
+async def _checked(name: str, check: Awaitable[str], aside: str = "", tested: str = "") -> bool:
+    """Print the check's sentence; an empty one means that all is well.
+
+    `aside`: what stands in for the service. `tested`: what the check is of, where it is less than the name says.
+    """
     try:
         sentence = await check
     except RecapError as trouble:
         sentence = str(trouble)
     if sentence:
         return _bad(name, sentence)
-    say(f"none  {name}: {aside.removeprefix('none: ')}" if aside else f"ok    {name}")
+    say(f"none  {name}: {aside.removeprefix('none: ')}" if aside else f"ok    {name}{tested}")
     return True
 
 

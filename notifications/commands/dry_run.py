@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 
 from notifications.commands.context import Context, rows_of, usable_user
-from notifications.commands.terminal import Table, say_line
+from notifications.commands.terminal import Listing, Table, say_line
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
@@ -20,18 +19,18 @@ from notifications.run.shard import MAX_ZONES
 from notifications.run.state import Run, Services
 
 
-async def dry_run(uid: str | None, context: Context) -> int:
-    """One line for each user whose slot is being served."""
+async def dry_run(uid: str | None, context: Context, *, whole: bool) -> int:
+    """One line for each user whose slot is being served; unless `whole`, no more than a screen, by what is next."""
     now = await context.claims.now() + context.offset
-    answers: Counter[str] = Counter()
-    table = Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW")
+    listing = Listing(Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW"), whole=whole)
     async with context.open_services() as services, aclosing(_served(services, now, uid)) as served:
         run = Run(services, context.offset, context.terminated)
         async for user, slot in served:
             answer = await _answer(await view_day(run, user, slot, now, alone=uid is not None))
-            answers[answer] += 1
-            table.row(user.uid, user.zone, f"{slot.at:%H:%M}", answer)
-    counted = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+            due = f"{slot.at:%H:%M}"
+            listing.add(answer, f"{user.uid} ({due} UTC, {user.zone})", user.uid, user.zone, due, answer)
+    listing.say()
+    counted = ", ".join(f"{count:,} {answer}" for answer, count in sorted(listing.groups.counts.items()))
     say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'no user is due'}. Nothing was claimed, sent or written.")
     return 0
 

@@ -11,15 +11,35 @@ from typing import Any
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.reasons import in_words
-from notifications.commands.terminal import ANY_LENGTH, Table, say, say_wrapped, screen_lines, several
+from notifications.commands.terminal import (
+    ANY_LENGTH,
+    AROUND,
+    Groups,
+    Listing,
+    Table,
+    minute,
+    say,
+    screen_lines,
+    several,
+)
 from notifications.commands.user_days import UserDays, queries, slot_of
-from notifications.domain.claim import USER_LOCK, USER_PREFIX, ClaimState, Record, split_user_key, user_key
+from notifications.domain.claim import (
+    SHARD_PREFIX,
+    USER_LOCK,
+    USER_PREFIX,
+    ClaimState,
+    Record,
+    parse,
+    split_user_key,
+    user_key,
+)
+from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
-from notifications.ports import Claims, ScannedKey, Store
+from notifications.ports import Claims, RawKey, ScannedKey, Store
 
 DAYS_BACK = 30
-AROUND = 3  # lines of a screen that are left for what comes after the rows
+KINDS = {USER_PREFIX: "users' days", SHARD_PREFIX: "hours"}
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 
@@ -33,6 +53,7 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
     async with context.open_services() as services:
         now = await context.claims.now()
         found = await _found(services.store, context.claims, uid, day, now)
+        missing = uid is not None and not found and await services.store.user_document(uid) is None
         for number, key in enumerate(found):
             if table.lines >= room:
                 say(f"and {len(found) - number:,} more; --all prints them, --where waiting,held,dead groups users.")
@@ -44,6 +65,8 @@ async def inspect(uid: str | None, day: date | None, context: Context, *, as_jso
                 table.row(row["uid"], row["date"], row["claim"], row.get("ledger", "none"), _more(row))
     if not as_json:
         say(f"{several(len(found), 'day')}.")
+    if missing:
+        raise UsageFault(f"{services.store.user_path.format(uid=uid)} does not exist; check the uid.")
     return 0
 
 
@@ -51,7 +74,7 @@ async def inspect_where(
     states: frozenset[str], day: date | None, context: Context, *, as_json: bool, whole: bool
 ) -> int:
     """Users by the state of their day and its reason, those with the newest slot first."""
-    groups: dict[tuple[date, str, str], list[tuple[datetime, str]]] = {}
+    groups: dict[tuple[date, str, str], list[tuple[datetime, str, str]]] = {}
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=True):
             async with aclosing(UserDays(services, query).rows()) as rows:
@@ -60,28 +83,30 @@ async def inspect_where(
                         ledger, slot = row.ledger, slot_of(row.listed, query.day)
                         reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
                         users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
-                        users.append((slot.at if slot else query.now, row.uid))
-    room = ANY_LENGTH if whole else max(1, (screen_lines() - AROUND) // max(1, len(groups)) - 2)
+                        until = f", free at {minute(row.until)}" if row.until and row.state == "held" else ""
+                        users.append((slot.at if slot else query.now, row.uid, until))
+    said = Groups(whole=whole)
     for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
         newest = sorted(users, key=lambda user: (-user[0].timestamp(), user[1]))
         if as_json:
-            facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid in newest]}
+            facts = {"date": str(which), "state": state, "reason": reason, "users": [uid for _, uid, _ in newest]}
             say(json.dumps(facts))
             continue
-        say(f"{which} {state}{f', {reason}' if reason else ''}: {len(users):,}")
-        for at, uid in newest[:room]:
-            say_wrapped(f"{uid} (due {at:%H:%M} UTC)", "    ", "  ")
-        if len(users) > room:
-            say(f"  and {len(users) - room:,} more; --all prints them")
+        for at, uid, until in newest:
+            said.add(f"{which} {state}{f', {reason}' if reason else ''}", f"{uid} (due {at:%H:%M} UTC{until})")
+    said.say()
     if not as_json:
         say(f"{several(sum(map(len, groups.values())), 'user')}.")
     return 0
 
 
-async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool) -> int:
-    """Every key of this job, as it is stored; with a user or a date, only those claims."""
+async def inspect_keys(uid: str | None, day: date | None, context: Context, *, as_json: bool, whole: bool) -> int:
+    """Every key of this job, as it is stored; with a user or a date, only those claims.
+
+    Unless `whole`, a person gets no more than a screen; JSON has all.
+    """
     count = 0
-    table = Table(("KEY", 46), ("TTL", 8), last="VALUE")
+    listing = Listing(Table(("KEY", 46), ("TTL", 8), last="VALUE"), whole=whole)
     for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
         async for raw in context.claims.keys(pattern):
             count += 1
@@ -90,10 +115,17 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
             if as_json:
                 say(json.dumps(row))
             else:
-                table.row(raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
+                listing.add(_kind(raw), raw.key, raw.key, f"{ttl} s" if ttl is not None else "none", raw.value)
+    listing.say()
     if not as_json:
         say(f"{several(count, 'key')}.")
     return 0
+
+
+def _kind(raw: RawKey) -> str:
+    """What a key is for, and how its record stands."""
+    prefix = next((prefix for prefix in KINDS if raw.key.startswith(prefix)), "")
+    return f"{KINDS[prefix]}, {parse(raw.value).state.value}" if prefix else "others"
 
 
 def claims_of(uid: str | None, day: date | None) -> str:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC
 from typing import NamedTuple
 
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import SafeStream, complain, say, say_line, say_wrapped, several
+from notifications.commands.terminal import SafeStream, complain, minute, say, say_line, say_wrapped, several
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, UsageFault
 from notifications.domain.money import MICROS
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
-from notifications.run.outcome import Outcome, Progress
+from notifications.run.outcome import LEFT_OPEN, OpenHour, Outcome, Progress
 from notifications.run.state import RunResult
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
+HOURS_SHOWN = 3
 FORM = "{elapsed}  {n_fmt} of {total_fmt} done{postfix}, {rate_noinv_fmt}, {remaining} to go"
 
 
@@ -92,11 +93,20 @@ class Previews:
 
 
 WORDS = {
-    Outcome.NO_DEVICES: "without a device",
+    Outcome.NO_DEVICES: "stored",
     Outcome.DONE_BEFORE: "already done",
     Outcome.GAVE_UP: "given up",
     Outcome.LOST: "lost to another run",
     Outcome.STOPPED: "not begun",
+}
+MEANINGS = {
+    Outcome.NO_DEVICES: "no device to push to",
+    Outcome.MISSED: "no recap in time",
+    Outcome.DEAD: "failed too often",
+    Outcome.GAVE_UP: "stored, not every device took it",
+    Outcome.UNREADABLE: "doctor names them",
+    Outcome.STOPPED: "the run stopped first",
+    Outcome.FAILED: "the log says why",
 }
 
 
@@ -148,26 +158,53 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         were = "slots were" if result.unserved > 1 else "slot was"
         lines.append(f"{at}: {result.unserved:,} {were} not served; audit --date lists who was due.")
     if result.idle:
-        still = "everyone who is due has had their recap"
-        if result.next_at is not None:
-            still = f"users wait for a retry, or another run serves them, until {result.next_at:%H:%M} at the earliest"
-        return [*lines, f"{at}: nothing to do; {still}."]
+        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; everyone who is due has had their recap"
+        return [*lines, f"{at}: {still}."]
     counts = result.counts
     parts = [
         f"{counts.outcomes[outcome]:,} {_ended(outcome, result)}" for outcome in Outcome if counts.outcomes[outcome]
     ]
     if counts.unreached:
-        parts.append(f"{counts.unreached:,} not reached")
+        parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     pushes = several(counts.pushes, "push", "pushes") + _of_use(counts.accepted, counts.pushes, "accepted")
     calls = several(result.llm_calls, "LLM call")
     calls += _of_use(result.llm_calls - counts.failed_calls, result.llm_calls, "answered")
     work = f"{pushes}, {calls}{usd}, {seconds:.1f} s"
-    lines.append(f"{at}: {', '.join(parts) or 'no user was due'}; {work}.")
+    # where this run served somebody, that another is at work beside it is no news
+    told = [hour for hour in result.open_hours if not parts or hour.may_be_dead or hour.renewed_at is None]
+    hours = hours_in_words(told)
+    served = ", ".join(parts) or ("" if hours or result.hint else "no user was due")
+    lines.append(f"{at}: {'; '.join(filter(None, (served, result.hint, *hours, work)))}.")
     if counts.too_many_dead:
         of = f"{counts.devices_dead:,} of {several(counts.devices_answered, 'device')}"
         lines.append(f"{at}: {of} were refused as unregistered: is GOOGLE_CLOUD_PROJECT the app's Firebase project?")
     return lines
+
+
+def hours_in_words(open_hours: Sequence[OpenHour]) -> list[str]:
+    """Due hours that can't be served now: who holds each until when, or why it is tried again when."""
+    names: dict[str, dict[str, None]] = {}  # an hour may have many shards
+    for hour in sorted(open_hours, key=lambda one: (one.slot, one.until)):
+        names.setdefault(_why_open(hour), {})[f"{hour.slot:%H:%M}"] = None
+    return [words.format(hours=_hours([*found])) for words, found in names.items()]
+
+
+def _hours(names: Sequence[str]) -> str:
+    more = len(names) - HOURS_SHOWN
+    shown = ", ".join(names[:HOURS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"the {shown} {'hour' if len(names) == 1 else 'hours'}"
+
+
+def _why_open(hour: OpenHour) -> str:
+    until = minute(hour.until)
+    if hour.renewed_at is not None:
+        dead = f"that may be dead (not heard of since {hour.renewed_at:%H:%M}); free"
+        return f"held: {{hours}}, by a run {dead if hour.may_be_dead else 'at work; if it dies, free'} at {until}"
+    if hour.reason == "killed_run":
+        return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
+    why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))
+    return f"waiting: users of {{hours}}{why}; tried again at {until}"
 
 
 def _of_use(count: int, of: int, word: str) -> str:
@@ -176,17 +213,20 @@ def _of_use(count: int, of: int, word: str) -> str:
 
 
 def _ended(outcome: Outcome, result: RunResult) -> str:
-    """The word for an ending; of who waits or is held also why and since when, or until when; how many extracts."""
+    """The word for an ending, and what it means; of who waits or is held also why and since when, or until when; how
+    many extracts.
+    """
     counts, word, more = result.counts, WORDS.get(outcome, outcome.value), ""
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
     elif outcome is Outcome.HELD and counts.free_at is not None:
-        more = f"free at {counts.free_at:%H:%M}"
-    if outcome is Outcome.STOPPED:
-        return word
+        more = f"free at {minute(counts.free_at)}"
     extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})
+    reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
+    said = bracketed(reasons, more)[2:-1] if outcome is not Outcome.STOPPED else ""  # its reason is the run's
     if extracts:
         made = "as an extract" if extracts.total() == 1 else "as extracts"
-        return f"{word} ({extracts.total():,} {': '.join(filter(None, (made, bracketed(extracts).strip(' ()'))))})"
-    reasons = Counter({reason: count for (kind, reason), count in counts.unfinished.items() if kind is outcome})
-    return word + bracketed(reasons, more)
+        said = f"{extracts.total():,} {': '.join(filter(None, (made, bracketed(extracts)[2:-1])))}"
+    meaning = MEANINGS.get(outcome, "") if outcome is not Outcome.FAILED or not said else ""
+    inner = "; ".join(filter(None, (meaning, said)))
+    return f"{word} ({inner})" if inner else word

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -118,6 +119,7 @@ def _open_null() -> TextIO:
 
 
 GAP = 2  # between two columns
+AROUND = 3  # lines of a screen that are left for what comes before and after the rows
 
 
 class Table:
@@ -134,8 +136,15 @@ class Table:
         if not self._has_head:
             self._has_head = True
             self._say([[head] for head, _ in self._columns])
+        self._say(self._wrapped(cells))
+
+    def height(self, *cells: object) -> int:
+        """How many lines the row takes."""
+        return max(map(len, self._wrapped(cells)))
+
+    def _wrapped(self, cells: Sequence[object]) -> list[list[str]]:
         widths = (width for _, width in self._columns)
-        self._say([wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)])
+        return [wrapped(printable(str(cell), ANY_LENGTH), width) for cell, width in zip(cells, widths, strict=True)]
 
     def _say(self, cells: list[list[str]]) -> None:
         self.lines += max(map(len, cells))
@@ -145,6 +154,59 @@ class Table:
                 part + " " * (width - width_of(part)) for part, (_, width) in zip(parts, self._columns, strict=True)
             )
             say((" " * GAP).join(padded).rstrip())
+
+
+class Groups:
+    """Lines by what they have in common: of each group the number, and as many as a screen has room for."""
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._kept = ANY_LENGTH if whole else screen_lines()
+        self._lines: dict[str, list[str]] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add(self, group: str, line: str) -> None:
+        self.counts[group] += 1
+        lines = self._lines.setdefault(group, [])
+        if len(lines) < self._kept:
+            lines.append(line)
+
+    def say(self) -> None:
+        """Print them, in the order in which each group was first added to."""
+        room = self._kept if self._kept == ANY_LENGTH else max(1, (self._kept - AROUND) // max(1, len(self._lines)) - 2)
+        for group, lines in self._lines.items():
+            say_wrapped(f"{group}: {self.counts[group]:,}", "    ", "")
+            for line in lines[:room]:
+                say_wrapped(line, "    ", "  ")
+            if self.counts[group] > room:
+                say(f"  and {self.counts[group] - room:,} more; --all prints them")
+
+
+class Listing:
+    """A table; where it is longer than a screen and not wanted `whole`, its rows in groups instead."""
+
+    def __init__(self, table: Table, *, whole: bool) -> None:
+        self._table = table
+        self._whole = whole
+        self._rows: list[Sequence[object]] = []
+        self._lines_left = screen_lines() - AROUND
+        self.groups = Groups()
+
+    def add(self, group: str, line: str, *cells: object) -> None:
+        """One row, and the line that stands for it in its group."""
+        self.groups.add(group, line)
+        if self._whole:
+            self._table.row(*cells)
+        elif self._lines_left >= 0:
+            self._lines_left -= self._table.height(*cells)
+            self._rows.append(cells)
+
+    def say(self) -> None:
+        """Print what was not printed row by row."""
+        if self._lines_left < 0:
+            self.groups.say()
+            return
+        for cells in self._rows:
+            self._table.row(*cells)
 
 
 def screen_lines() -> int:

@@ -22,7 +22,7 @@ from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_d
 from notifications.domain.shards import key_of
 from notifications.ports import UserDocument
 from notifications.run.day import COST_KEY
-from notifications.run.shard import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due

@@ -25,7 +25,7 @@ from notifications.ports import Store, UserDocument
 from notifications.run.day import read_targets
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
-from notifications.run.shard import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
@@ -122,7 +122,7 @@ async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, 
         _say("next: nothing until the document is correct: run python job.py doctor --fix, or write it again.")
     else:
         _say("next: nothing. Check the uid.")
-    return 1
+    return 1 if document is not None else 2
 
 
 def _say(line: str) -> None:

@@ -37,7 +37,7 @@ from notifications.domain.schedule import Phase, Slot
 from notifications.domain.shards import key_of
 from notifications.run.day import To, read_targets
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
-from notifications.run.shard import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
 from notifications.run.sweep import is_swept, slot_of_entry
 from notifications.run.user import is_too_late, unverified_draft

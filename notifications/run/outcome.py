@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
-from notifications.domain.claim import ClaimState
+from notifications.domain.claim import ClaimState, Record
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import MICROS, Spent
 from notifications.domain.push import FEW_DEVICES, PushResult, deletions_allowed
+from notifications.limits import Limits
 
 log = structlog.get_logger()
+
+
+LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back, with what stopped the run: open_llm_429
 
 
 class Outcome(StrEnum):
@@ -62,6 +66,30 @@ class TurnResult:
     reason: str = ""
     freed: bool = False  # the day was skipped and its key was deleted: only the ledger says that it has ended
     free_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHour:
+    """A due hour that this run could not claim: another run holds it until `until`, or it is tried again then.
+
+    `renewed_at`: when its holder was last heard of; None: nobody holds it. `reason`: why it is tried again, as a code.
+    """
+
+    slot: datetime
+    until: datetime
+    renewed_at: datetime | None = None
+    may_be_dead: bool = False  # its holder has missed two renewals
+    reason: str = ""
+
+    @classmethod
+    def of(cls, slot: datetime, record: Record, limits: Limits, now: datetime, offset: timedelta) -> Self:
+        """From the shard's record, which says until when. `now`: the schedule's time, `offset` ahead of Redis'."""
+        until = datetime.fromtimestamp(record.until / 1000, UTC) + offset
+        if record.state is not ClaimState.CLAIMED:
+            killed = record.crashes and record.reason == LEFT_OPEN
+            return cls(slot, until, reason="killed_run" if killed else record.reason)
+        renewed_at = until - limits.duration("shard_lease")
+        return cls(slot, until, renewed_at, now - renewed_at > 2 * limits.duration("shard_renew"))
 
 
 @dataclass(frozen=True, slots=True)

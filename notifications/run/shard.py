@@ -25,13 +25,12 @@ from notifications.domain.model import User
 from notifications.domain.schedule import Phase, recap_date, slot_on
 from notifications.domain.shards import Shard
 from notifications.ports import UserDocument
-from notifications.run.outcome import Outcome, TurnResult
+from notifications.run.outcome import LEFT_OPEN, OpenHour, Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
 
 log = structlog.get_logger()
 
-LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back, with what stopped the run: open_llm_429
 MAX_SKIPPED = 10_000  # skipped uids remembered for one shard
 MAX_ZONES = 30  # values of one `in` filter of the store
 NARROW_LANE_WIDTH = 8  # users at a time
@@ -77,6 +76,8 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
                 "in two hours at most; look at it by python job.py inspect --keys, and delete it."
             )
         if reply.answer is not ClaimAnswer.WON:
+            if reply.answer is ClaimAnswer.HELD:  # by a run that began in the same moment
+                run.open_hours.append(OpenHour(shard.cohort.slot, reply.now + run.offset + reply.wait, reply.now))
             return None
         if reply.crashes:
             log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)

@@ -34,7 +34,7 @@ from notifications.run.clocks import (
     redis_jumped,
 )
 from notifications.run.dependencies import BadAnswerTracker, Breaker, Pace, Writes
-from notifications.run.outcome import Counts
+from notifications.run.outcome import Counts, OpenHour
 from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
@@ -78,6 +78,7 @@ class Run:
         self.offset = offset
         self.terminated = terminated or Termination()  # SIGTERM
         self.counts = Counts()
+        self.open_hours: list[OpenHour] = []  # due hours that it can't claim
         self.trouble: RecapError | None = None  # the first error that stopped the claiming
         self.defects = 0
         self.verifier = services.verifier  # None after a configuration fault has ended the second looks
@@ -145,7 +146,7 @@ class Run:
 
     def _provider_answers_badly(self, kind: ItemReason) -> None:
         where = self.services.summarizer.where if self.services.summarizer else "The LLM"
-        sentence = f"{where}: the answers are all useless ({kind.value}); check what this model can do."
+        sentence = f"{where}: the answers are all useless ({kind.value}); set a model that doctor finds able."
         self.llm_breaker.record_failure(DependencyDown(f"llm_{kind.value}", sentence), at_once=True)
 
     async def check_clocks(
@@ -225,6 +226,7 @@ class Run:
             llm_calls=sum(llm.calls for llm in self.services.llms),
             tokens_used=sum(llm.tokens for llm in self.services.llms),
             unserved=unserved,
+            open_hours=self.open_hours,
             documents_read=self.services.store.reads,
             documents_written=self.services.store.writes,
         )
@@ -247,10 +249,15 @@ class RunResult:
     unserved: int = 0
     documents_read: int = 0
     documents_written: int = 0
-    next_at: datetime | None = None  # of an idle run: when users who wait can be served again; None if nobody waits
+    open_hours: list[OpenHour] = field(default_factory=list)  # due hours that it could not claim
+    hint: str = ""  # of --user: why there is no new recap, or where to look
 
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
-        not_flat = ("now", "counts", "trouble", "unserved", "next_at")
+        not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "hint")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
-        return {**self.counts.as_event(), **flat, "unserved_shards": self.unserved, "trouble": str(self.trouble or "")}
+        shards = {
+            "unserved_shards": self.unserved,
+            "held_shards": sum(1 for hour in self.open_hours if hour.renewed_at),
+        }
+        return {**self.counts.as_event(), **flat, **shards, "trouble": str(self.trouble or "")}

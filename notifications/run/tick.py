@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
@@ -29,13 +29,13 @@ from notifications.domain.claim import (
     sweep_key,
     user_key,
 )
-from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unfinished
-from notifications.domain.schedule import ONE_DAY, Phase, Slot, cohorts_between, latest_slot
+from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, Unfinished, UsageFault
+from notifications.domain.schedule import ONE_DAY, Phase, Slot, cohorts_between, latest_slot, slot_of_day
 from notifications.domain.shards import Shard, batches, ended_cohorts, shards_of, spread
 from notifications.limits import Limits
 from notifications.ports import Claims
 from notifications.run.clocks import MAX_CLOCK_SKEW, host_clock
-from notifications.run.outcome import Outcome, Progress, TurnResult
+from notifications.run.outcome import OpenHour, Outcome, Progress, TurnResult
 from notifications.run.state import Run, RunResult, Services
 from notifications.run.termination import Termination
 
@@ -58,7 +58,7 @@ class DueWork:
     sweep: bool
     remembers_since: datetime  # Redis knows nothing of the time before
     unusable_keys: list[str]  # the sweep or since key, if its value is no such record or in the future; to be deleted
-    next_at: datetime | None  # when the first open shard can be claimed: it waits for a retry, or another run holds it
+    open_hours: list[OpenHour]  # due, and not claimable now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class Tick:
         due = await read_due(self.claims, self.limits, now, self.offset, self.installed_at)
         host_agrees = abs(redis_now - self.host_now()) <= MAX_CLOCK_SKEW
         if not due.claimable_shards and not due.sweep and host_agrees:
-            return RunResult(now, idle=True, unserved=self._log_unserved(due), next_at=due.next_at)
+            return RunResult(now, idle=True, unserved=self._log_unserved(due), open_hours=due.open_hours)
         async with self.open_services() as services:
             run = Run(services, self.offset, self.terminated)
             await run.check_clocks(redis_now, self.host_now)
@@ -102,7 +102,8 @@ class Tick:
                 sweep_is_ours = await self._take_sweep_turn(due, redis_now)
             if not due.claimable_shards and not sweep_is_ours:
                 read = services.store.reads
-                return RunResult(now, idle=True, unserved=unserved, documents_read=read, next_at=due.next_at)
+                return RunResult(now, idle=True, unserved=unserved, documents_read=read, open_hours=due.open_hours)
+            run.open_hours += due.open_hours
             await self._serve_and_sweep(run, due.claimable_shards, redis_now, sweep_is_ours=sweep_is_ours)
             return run.result(now, unserved)
 
@@ -190,7 +191,7 @@ class Tick:
     async def run_user(self, uid: str) -> RunResult:
         """Step 10 (--user): serve the user's latest slot, unless its catch-up and grace have passed.
 
-        Raises ConfigFault if there is no such user or the document is flawed, and Unfinished if the claim is `sent` but
+        Raises UsageFault if there is no such user or the document is flawed, and Unfinished if the claim is `sent` but
         the day has no ledger.
         """
         from notifications.run.user import claim_and_recap  # imported late: an idle tick must not load it
@@ -203,22 +204,25 @@ class Tick:
             document = await services.store.user_document(uid)
             if document is None or document.user is None:
                 path = services.store.user_path.format(uid=uid)
-                raise ConfigFault(document.flaw if document else f"{path} does not exist; check the uid.")
+                raise UsageFault(document.flaw if document else f"{path} does not exist; check the uid.")
             user = document.user
             slot = latest_slot(user.zone, user.hour, now)
             if user.enabled and self.limits.rules.phase(slot.at, now) is Phase.OVER:
                 log.info("user.not_due", uid=uid, last_slot=slot.at.isoformat())
-                return run.result(now)
+                comes = slot_of_day(user.zone, slot.recap_date + ONE_DAY, user.hour).at
+                hint = f"{uid} is not due before {comes:%Y-%m-%d %H:%M} UTC; python job.py why {uid} says more"
+                return replace(run.result(now), hint=hint)
             run.counts.due = 1
             if not user.enabled:
                 run.counts.add(TurnResult(Outcome.SKIPPED, reason="user_gone_or_off"))
-                return run.result(now)
+                return replace(run.result(now), hint=f"{uid} has recaps switched off")
             result = await claim_and_recap(run, user, slot, SINGLE_FILE_LANE)
             run.counts.add(result, slot.at)
             if result.outcome is Outcome.DONE_BEFORE:
                 await self._check_sent_claim(run, uid, slot)
             await run.pusher.delete_dead_tokens(services.store)
-            return run.result(now)
+            hint = "" if result.outcome is Outcome.SENT else f"python job.py why {uid} says more"
+            return replace(run.result(now), hint=hint)
 
     async def _check_sent_claim(self, run: Run, uid: str, slot: Slot) -> None:
         """Raise Unfinished if the claim is `sent` but the day has no ledger.
@@ -244,7 +248,7 @@ async def read_due(
     redis_ms = int((now - offset).timestamp() * 1000)
     claimable_shards: list[Shard] = []
     unserved: list[Shard] = []
-    free_ms: list[int] = []  # when each open shard can be claimed, in Redis time
+    open_hours: list[OpenHour] = []
     for shard, record in zip(shards, records, strict=True):
         slot = shard.cohort.slot
         if rules.phase(slot, now) is not Phase.OVER:
@@ -252,7 +256,7 @@ async def read_due(
             if record.state is ClaimState.FOREIGN or claimable(record, redis_ms):
                 claimable_shards.append(shard)
             elif record.state is not ClaimState.COMPLETE:
-                free_ms.append(record.until)
+                open_hours.append(OpenHour.of(slot, record, limits, now, offset))
         elif record.state is not ClaimState.COMPLETE and (
             installed_at is None or rules.service_end(slot) > installed_at
         ):
@@ -268,7 +272,7 @@ async def read_due(
         sweep=sweep_record.state is ClaimState.ABSENT or bool(unusable_keys),
         remembers_since=datetime.fromtimestamp(since_record.until / 1000, UTC) + offset if knows_since else now,
         unusable_keys=unusable_keys,
-        next_at=datetime.fromtimestamp(min(free_ms) / 1000, UTC) + offset if free_ms else None,
+        open_hours=open_hours,
     )
 
 

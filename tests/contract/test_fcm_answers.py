@@ -26,6 +26,7 @@ RPC = "type.googleapis.com/google.rpc"
 OWN = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 QUOTA = PushAnswer(PushResult.BUSY, "QUOTA_EXCEEDED", QUOTA_WAIT, quota=True, whose=Whose.UNSAID)
 REFUSED = PushAnswer(PushResult.BUSY, config=True, whose=Whose.UNSAID)
+KEY = "refuses our credentials ({}); check the service account of the job".format
 BOTH = (
     "refuses us ({}); the API fcm.googleapis.com must be enabled, and the account have cloudmessaging.messages.create"
 )
@@ -44,8 +45,9 @@ BOTH = (
         (403, "DENIED", None, replace(REFUSED, code="DENIED", says=BOTH.format("DENIED"))),
         (403, "", None, replace(REFUSED, code="403", says=BOTH.format("403"))),
         (401, "THIRD_PARTY_AUTH_ERROR", None, PushAnswer(PushResult.REFUSED, "THIRD_PARTY_AUTH_ERROR")),
-        (401, "UNAUTHENTICATED", None, replace(REFUSED, code="UNAUTHENTICATED")),
-        (401, "SENDER_ID_MISMATCH", None, replace(REFUSED, code="SENDER_ID_MISMATCH")),  # with its own status alone
+        (401, "UNAUTHENTICATED", None, replace(REFUSED, code="UNAUTHENTICATED", says=KEY("UNAUTHENTICATED"))),
+        # a code counts with its own status alone
+        (401, "SENDER_ID_MISMATCH", None, replace(REFUSED, code="SENDER_ID_MISMATCH", says=KEY("SENDER_ID_MISMATCH"))),
         (429, "QUOTA_EXCEEDED", None, QUOTA),
         (429, "QUOTA_EXCEEDED", 5 * MINUTE, replace(QUOTA, retry_after=5 * MINUTE)),
         (503, "UNAVAILABLE", MINUTE, PushAnswer(PushResult.BUSY, "UNAVAILABLE", MINUTE, retry_now=True)),

@@ -14,6 +14,7 @@ from aiohttp import web
 from openai.types.shared import ReasoningEffort
 
 from notifications.adapters.llm.openai import OpenAISummarizer, Service, connect
+from notifications.commands.reasons import cure_of, in_words
 from notifications.domain.errors import ConfigFault, ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import Conversation
 from notifications.domain.money import Spent
@@ -104,6 +105,8 @@ async def test_a_failure_is_the_providers_fault(
     assert (fault.final, fault.config, fault.unpaid, fault.cheap) == (*flags, False)
     assert ("check OPENAI_API_KEY, OPENAI_MODEL and OPENAI_BASE_URL" in str(fault)) is fault.config
     assert "very-secret" not in str(fault)
+    assert (in_words(fault.reason) == "llm account has no credit") is (code == "insufficient_quota")
+    assert bool(cure_of([fault.reason])) is (fault.config or code == "insufficient_quota")
     assert (fault.retry_after, llm.calls["ann"]) == (None if fault.config else timedelta(seconds=7), 1)
 
 

@@ -34,7 +34,7 @@ def test_a_resend_is_refused_while_a_push_is_under_way(staged: FaultStage) -> No
     day = staged.slots["ann"].recap_date.isoformat()
     process = staged.strike("fcm token-ann-0", "after", "freeze")
     refused = staged.stage.run("resend", "ann", day)
-    assert (refused.code, "try again in 2 min" in refused.err) == (2, True)
+    assert (refused.code, "is held by a run that is sending it" in refused.err) == (2, True)
     with staged.redis() as client:
         client.delete(key_of(staged, "ann"))
     assert staged.stage.run("resend", "ann", day).code == 2  # the ledger alone refuses it too

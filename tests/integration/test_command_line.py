@@ -73,6 +73,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("--dry",), "--dry"),
     (("--every",), "--every"),
     (("audit", "--js"), "--js"),
+    (("--all",), "--all belongs to --dry-run"),
 ]
 
 
@@ -151,7 +152,9 @@ def test_whatever_is_refused_is_one_line_and_claims_nothing(stage: Stage) -> Non
         ((), {"REDIS_URL": "redis://127.0.0.1:1/0"}, 4, "Redis at 127.0.0.1:1 does not answer"),
         (("resend", "nobody", "2026-05-01"), {}, 2, "users/nobody does not exist"),
         (("--dry-run", "--user", "nobody"), {}, 2, "users/nobody does not exist; check the uid."),
-        (("--user", "nobody"), {}, 3, "users/nobody does not exist"),
+        (("--user", "nobody"), {}, 2, "users/nobody does not exist"),
+        (("preview", "nobody"), {}, 2, "users/nobody does not exist"),
+        (("show", "nobody"), {}, 2, "users/nobody does not exist"),
         (("resend", "ann", slot.recap_date.replace(year=2099).isoformat()), {}, 2, "is not due before"),
     ):
         finished = stage.run(*arguments, **env)

@@ -211,7 +211,7 @@ def test_samples_keep_out_of_a_folder_with_an_import_and_come_and_go_by_command(
     left = outbox.read_bytes()
     assert left.endswith(of_ann + b"half a li")
     assert left.replace(b'"uid": "sample-03"', b"").count(b'"uid": "sample-') == 0
-    assert [bare(tmp_path, "why", uid).returncode for uid in ("sample-00", "ann")] == [1, 0]
+    assert [bare(tmp_path, "why", uid).returncode for uid in ("sample-00", "ann")] == [2, 0]
     assert bare(tmp_path, "samples", "--remove").stdout.startswith("0 sample users removed")
     assert bare(tmp_path, "inspect").stdout == "0 days.\n"
     assert bare(tmp_path, "samples").returncode == 0  # put in again, they have their recaps
@@ -234,7 +234,7 @@ def test_who_is_imported_after_their_hour_was_served_is_found_by_the_next_tick(s
 def test_samples_that_are_taken_out_of_a_new_folder_stay_out(tmp_path: Path) -> None:
     assert bare(tmp_path, "samples", "--remove").returncode == 0
     assert " no user was due;" in bare(tmp_path).stdout
-    assert bare(tmp_path, "why", "sample-00").returncode == 1
+    assert bare(tmp_path, "why", "sample-00").returncode == 2
     assert bare(tmp_path, "samples").returncode == 0
     half_a_year_ago = (datetime.now(UTC) - timedelta(days=182)).isoformat()
     ticked = bare(tmp_path, "--now", half_a_year_ago)  # they talk in another season, too

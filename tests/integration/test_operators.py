@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 
-from notifications.domain.claim import turn_value
-from tests.support.jobs import Stage, on_firestore, on_sqlite
+from notifications.domain.claim import shard_key, turn_value
+from notifications.domain.schedule import latest_slot, tzdata_version
+from tests.support.jobs import Stage, latest_hour, on_firestore, on_sqlite
 from tests.support.servers import free_port, wait_for
 from tests.support.web import fcm_error, llm_error, scripted
 from tests.support.worlds import Doc, talk
@@ -60,8 +61,35 @@ def test_doctor_says_whether_runs_come_and_what_stopped_the_last_one(stage: Stag
         stage.add_user(f"user-{n:02}")
     stage.llm.script = scripted(lambda _: llm_error(429, "rate_limit_exceeded"))
     assert stage.run(RECAP_CONCURRENCY="1").code == 4
+    with Redis(port=stage.redis.port) as client:  # another run took the hour since, and was killed two minutes ago
+        at, hour = latest_slot("UTC", latest_hour("UTC", stage.now), stage.now).at, latest_hour("UTC", stage.now)
+        key = shard_key(at, hour, tzdata_version(), stage.world.environment, 0, 1)
+        was, until = client.get(key), int(client.time()[0]) * 1000 + 60_000
+        client.set(key, f'{{"s":"claimed","t":"t","u":{until}}}', px=3_600_000)
+        killed = " ".join(stage.run("doctor").out.split())
+        client.set(key, was, px=3_600_000)
+    held = (
+        rf"held: the {at:%H:%M} hour, by a run that may be dead \(not heard of since \d\d:\d\d\); free at \d\d:\d\d; "
+    )
+    assert re.search(f"look a killed run: {held}", killed)
     stopped = r"look runs: the last one stopped before it reached all users \(llm 429\); they are due again at"
     assert re.match(stopped, doctor())
+
+
+@on_sqlite
+def test_doctor_says_what_it_tried_of_fcm_and_what_the_last_pushes_came_to(stage: Stage) -> None:
+    for n in range(6):
+        stage.add_user(f"user-{n}")
+    stage.fcm.script = scripted(lambda token: fcm_error(503, "UNAVAILABLE") if token else None)
+    assert stage.run(RECAP_PUSH_DEADLINE_SECONDS="1").code == 4
+    stage.fcm.script = None
+    said = " ".join(stage.run("doctor").out.split())
+    assert "ok push (our access alone: no recap is sent)" in said
+    assert re.search(
+        r"look the last day's devices: the last push to 6 of 6 targets of \S+ failed "
+        r"\(push UNAVAILABLE, FCM is overloaded or down\); the next runs push to them once the cause is mended",
+        said,
+    )
 
 
 @on_sqlite
@@ -146,7 +174,9 @@ def test_inspect_joins_redis_with_the_ledger_and_knows_a_day_that_redis_has_forg
     kept = {"uid": "ann", "date": day, "claim": "sent", "ledger": "sent", "tries": 1, "slot": slot.at.isoformat()}
     assert {name: row[name] for name in kept} == kept
     assert (list(row["devices"].values()), 0 < row["ttl_seconds"] <= 3 * 3600) == (["accepted"], True)
-    assert stage.run("inspect", "--user", "a").out == "0 days.\n"
+    nobody = stage.run("inspect", "--user", "a")
+    assert (nobody.code, nobody.out) == (2, "0 days.\n")
+    assert "does not exist; check the uid." in nobody.err
     stage.redis.ask("FLUSHALL")
     for arguments in (("--user", "ann"), ("--date", day)):
         [row] = [json.loads(line) for line in stage.run("inspect", *arguments, "--json").out.splitlines()]

@@ -140,6 +140,12 @@ def test_every_page_of_the_runbook_is_some_alerts_of_both_kinds() -> None:
         assert all(f"**What {said}" in text for said in ("it means.", "to type.", "not to do.")), page
 
 
+def test_the_runbooks_index_names_pages_that_are_there() -> None:
+    pages = re.findall(r'^\| .+ \| "(.+)" \|$', RUNBOOK, re.MULTILINE)
+    assert len(pages) > 10
+    assert [page for page in pages if not re.search(rf"^##+ {re.escape(page)}$", RUNBOOK, re.MULTILINE)] == []
+
+
 def variables() -> Iterator[tuple[str, str, str]]:
     """Each variable that a file sets for the job: file, name, value."""
     [job] = documents("cloud-run-job.yaml")

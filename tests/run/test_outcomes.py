@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -91,8 +92,53 @@ async def test_a_run_says_who_waits_why_and_since_when_and_until_when_a_killed_r
     cohort = key_of("user-00", EIGHT, 20, ENVIRONMENT, evening.limits.shards)
     evening.redis.values[cohort] = (f'{{"s":"claimed","t":"another","u":{evening.redis.ms - 1}}}', held + 3_600_000)
     line = " ".join(_lines(await evening.tick(), 1.0))
-    assert "1 held (a run that was killed; free at 20:36)" in line
+    assert "1 held (a run that was killed; free at 20:37)" in line  # 20:36:30: no minute that is said is over too early
     assert "2 waiting (llm 429; oldest 30 min)" in line
+
+
+async def test_a_tick_that_finds_an_hour_held_says_by_whom_and_until_when() -> None:
+    """By two runs in turn, the first of which was killed after 20:01:30; the idle ones open no store."""
+    evening = crowd(2)
+    key = key_of("user-00", EIGHT, 20, ENVIRONMENT, evening.limits.shards)
+    until = evening.redis.ms + 180_000
+    evening.redis.values[key] = (f'{{"s":"claimed","t":"another","u":{until}}}', until + 3_600_000)
+    said = [" ".join(_lines(await evening.tick(), 1.0))]
+    said += [" ".join(_lines(await evening.later(minutes=minutes), 1.0)) for minutes in (1, 1)]
+    at_work = "held: the 20:00 hour, by a run at work; if it dies, free at 20:04"
+    assert said == [
+        f"2026-05-01 20:00 UTC: {at_work}; 0 pushes, 0 LLM calls, 1.0 s.",  # it swept
+        f"2026-05-01 20:01 UTC: {at_work}.",
+        "2026-05-01 20:02 UTC: held: the 20:00 hour, by a run that may be dead (not heard of since 20:00); free at "
+        "20:04.",
+    ]
+    assert evening.opened == 1
+    evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "503")
+    assert outcomes(await evening.later(minutes=1, seconds=1)) == {"waiting": 2}
+    again = "waiting: users of the 20:00 hour, over which a run was killed; served again at 20:0"
+    assert again in _lines(await evening.later(seconds=1), 1.0)[0]
+
+
+async def test_a_run_that_loses_the_race_for_an_hour_says_that_it_is_held() -> None:
+    evening = crowd(1)
+    first, second = sorted(await asyncio.gather(evening.tick(), evening.tick()), key=lambda one: one.counts.due)
+    assert (outcomes(first), outcomes(second)) == ({}, {"sent": 1})
+    assert ", by a run at work; if it dies, free at 20:04; 0 pushes" in _lines(first, 1.0)[0]
+    assert " UTC: 1 sent; 1 push," in _lines(second, 1.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "ann is not due before 2026-05-02 20:00 UTC; python job.py why ann says more"),
+        ({"daily_summary_enabled": False}, "1 skipped; ann has recaps switched off"),
+    ],
+)
+async def test_who_is_asked_for_alone_and_is_not_due_is_told_why(change: dict[str, bool], said: str) -> None:
+    evening = Evening()
+    evening.add("ann")
+    evening.world.update_user("ann", change)
+    evening.now += timedelta(hours=3)
+    assert f"UTC: {said}; 0 pushes" in _lines(await evening.start().run_user("ann"), 1.0)[0]
 
 
 async def test_who_is_not_reached_since_the_run_stopped_is_counted() -> None:

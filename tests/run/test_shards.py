@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from notifications.domain.claim import SKIPPED_PREFIX, pause_key
-from notifications.domain.errors import ConfigFault
+from notifications.domain.errors import UsageFault
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.run.tick import read_due
 from notifications.testing import ENVIRONMENT
@@ -87,7 +87,7 @@ async def test_one_user_is_served_alone_and_only_once() -> None:
     assert evening.got() == {"ann-0": 1}
     evening.world.update_user("bob", {"daily_summary_enabled": False})
     assert outcomes(await evening.start().run_user("bob")) == {"skipped": 1}
-    with pytest.raises(ConfigFault, match="users/nobody does not exist"):
+    with pytest.raises(UsageFault, match="users/nobody does not exist"):
         await evening.start().run_user("nobody")
     evening.now += timedelta(hours=3)
     assert outcomes(await evening.start().run_user("ann")) == {}

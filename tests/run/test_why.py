@@ -172,7 +172,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
     "switched off": (only(USERS["switched off"]), 0, r"recaps are switched off", "the user has switched recaps off"),
     "flawed": (only(USERS["bad zone"]), 1, r"document: not seen by the job: .*'mars' is no IANA", "doctor --fix"),
-    "erased": (only(USERS["erased"]), 1, r"users/ann does not exist\.", "Check the uid"),
+    "erased": (only(USERS["erased"]), 2, r"users/ann does not exist\.", "Check the uid"),
     "unreadable": (
         only(LEDGERS["unreadable"]),
         1,

@@ -228,7 +228,7 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     evening.add("ann")
     REACHED[wanted](evening)
     capsys.readouterr()
-    await dry_run(None, evening.context())
+    await dry_run(None, evening.context(), whole=False)
     words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger

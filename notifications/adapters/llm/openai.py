@@ -62,6 +62,11 @@ ITEM_ENDS = {
 FORM_WORDS = {"json_schema": "by the schema", "json_object": "in JSON", "plain": "in plain text"}
 PRICES = "RECAP_PRICE_IN_USD_PER_MTOK and RECAP_PRICE_OUT_USD_PER_MTOK"
 PAYMENT_REQUIRED, TOO_MANY_REQUESTS = 402, 429
+CREDIT_ADVICE = (
+    "; the account has no credit: add some at the provider, or set OPENAI_BASE_URL to another, "
+    "or RECAP_SUMMARIZER=extract for recaps without an LLM"
+)
+DOWN_ADVICE = "; wait, and check its status page if it lasts"
 RATE_ADVICE = "; wait, or lower RECAP_CONCURRENCY, or have the limit raised"
 MAX_BYTES_PER_TOKEN = 16  # far more than any text has
 MIN_WINDOW_BYTES = 8_192  # no context window is smaller
@@ -134,7 +139,8 @@ class OpenAISummarizer:
                 raise ProviderFault(f"{self._where} refuses whatever it is asked; check OPENAI_BASE_URL.", config=True)
         except TimeoutError:
             raise ProviderFault(
-                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS.",
+                f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS; "
+                "take a faster model, or lower RECAP_CONCURRENCY where the server is your own.",
                 cheap=self._dialect.is_flex(cheap=cheap),
                 code="slow",
             ) from None
@@ -263,14 +269,15 @@ class OpenAISummarizer:
                 code=str(status),
             )
         is_used_up = "insufficient_quota" in error.codes or status == PAYMENT_REQUIRED
-        advice = "; top up the account" if is_used_up else RATE_ADVICE if status == TOO_MANY_REQUESTS else ""
+        advice = DOWN_ADVICE if status >= 500 else RATE_ADVICE if status == TOO_MANY_REQUESTS else ""
+        advice = CREDIT_ADVICE if is_used_up else advice
         raise ProviderFault(
             f"{self._where} answers {status}{f' ({code})' if code else ''}{quoted}{advice}.",
             retry_after=error.wait,
             final=is_used_up,
             cheap=not NO_FLEX.isdisjoint(error.codes) and self._dialect.is_flex(cheap=cheap),
             unpaid=status < 500 or status in UNPAID_FAILURES,
-            code=str(status),
+            code="insufficient_quota" if is_used_up else str(status),
         )
 
     async def aclose(self) -> None:

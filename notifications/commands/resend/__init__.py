@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from notifications.commands.context import Context, usable_user
-from notifications.commands.terminal import say, say_wrapped
+from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
 from notifications.domain.delivery import Decision, NextStep
@@ -24,6 +25,7 @@ from notifications.run.tick import explain_sent_elsewhere
 from notifications.run.user import claim_and_recap
 
 MIN_WAIT = timedelta(seconds=1)
+ONE_MINUTE = timedelta(minutes=1)
 MAX_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # after it every claim is due again
 
 
@@ -91,23 +93,33 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
     now = await run.services.claims.now()
     left = claim_time_left(await _own_claim(run, key, uid, day), now)
     decision = await run.services.store.resend(uid, day, claim_live=left > timedelta(0), again=again)
-    if decision.step in (NextStep.REFUSED, NextStep.NO_USER):
-        sent = decision.ledger is not None and decision.ledger.state is DayState.SENT
-        how = "was resent just now" if sent else "is being sent right now"
+    if decision.step is NextStep.NO_USER:
+        raise Refused(f"{uid} was switched off or erased meanwhile; nothing was sent.", ResendKind.SWITCHED_OFF)
+    if decision.step is NextStep.REFUSED:
+        if decision.ledger is not None and decision.ledger.state is DayState.SENT:
+            at = minute(now + run.offset + run.services.limits.duration("sending_stale"))
+            sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be pushed once more."
+            raise Refused(sentence, ResendKind.ALREADY_SENT)
         wait = max(left, _sender_time_left(run, decision.ledger, now), MIN_WAIT)
-        raise Refused(
-            f"{uid} {day} {how}; try again in 2 min if it is to be pushed once more.",
-            ResendKind.ALREADY_SENT if sent else ResendKind.BEING_SENT,
-            None if sent or decision.step is NextStep.NO_USER else wait,
-        )
+        raise _held(run, uid, day, now, wait)
     record = await _own_claim(run, key, uid, day)
-    left = claim_time_left(record, await run.services.claims.now())
+    now = await run.services.claims.now()
+    left = claim_time_left(record, now)
     # Not deleted: a run, or another operator's command, has claimed the day meanwhile.
     if left or not await run.services.claims.delete_if_unchanged(key, record):
-        sentence = f"{uid} {day} is being sent right now; try again in 2 min."
-        raise Refused(sentence, ResendKind.BEING_SENT, left or MIN_WAIT)
+        raise _held(run, uid, day, now, left or MIN_WAIT)
     sent_elsewhere = decision.ledger is None and record.state is ClaimState.SENT
     return OpenedDay(ledgers.user, ledgers.slot, decision, sent_elsewhere)
+
+
+def _held(run: Run, uid: str, day: date, now: datetime, wait: timedelta) -> Refused:
+    """The refusal of a day that a run may still be sending, for `wait`. `now`: Redis time."""
+    until = f"{minute(now + run.offset + wait)} UTC (in {several(math.ceil(wait / ONE_MINUTE), 'minute')})"
+    sentence = (
+        f"{uid} {day} is held by a run that is sending it, or was killed over it, until {until} at the latest; "
+        "the next run then ends it, or this command."
+    )
+    return Refused(sentence, ResendKind.BEING_SENT, wait)
 
 
 async def _own_claim(run: Run, key: str, uid: str, day: date) -> Record:
@@ -165,7 +177,10 @@ def refuse_unmakeable(listed: UserDocument, ledgers: Ledgers, rules: Rules) -> N
     uid, day = listed.uid, slot.recap_date
     if today is None and not rules.could_have(slot.at, listed.created):
         made = f"{listed.created:%Y-%m-%d %H:%M} UTC"
-        sentence = f"{uid} {day} has no recap: the account was made at {made}, after the slot."
+        sentence = (
+            f"{uid} {day} has no recap: the account was made at {made}, after their hour. Nothing is missing: "
+            f"their first recap has what was said since; python job.py why {uid} says when it comes."
+        )
         raise Refused(sentence, ResendKind.YOUNGER_ACCOUNT)
     needs_text = today is None or today.state.without_text
     if needs_text and (reason := covered_later(slot, ledgers.nearby)):

@@ -24,7 +24,7 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import say_wrapped, several
+from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
@@ -133,8 +133,10 @@ class BulkResend:
         async with run.pace.following():
             await self.serve_all(chosen)
             if self.wait_until and not run.is_stopping:
-                waits = f"{len(self.wait_until)} wait: for a device, or for the lease of a run, which may have died."
-                say_wrapped(waits, "  ")
+                left = timedelta(seconds=max(self.wait_until.values()) - run.services.clock.seconds())
+                last = minute(await run.services.claims.now() + run.offset + left)
+                which = f"{len(self.wait_until):,} wait, the last until {last} UTC"
+                say_wrapped(f"{which}: for a device, or for the lease of a run, which may have died.", "  ")
             while self.wait_until and not run.is_stopping:
                 await self.serve_all(self._wait_for_due_users())
             await run.pusher.delete_dead_tokens(run.services.store)

@@ -316,6 +316,8 @@ def _refusal(status: int, answer: PushAnswer, error: FcmError) -> PushAnswer:
     elif status == 403:
         whose = Whose.PROJECT if error.reason else answer.whose
         says = f"refuses us ({answer.code}); the API {SERVICE} must be enabled, and the account have {PERMISSION}"
+    elif status == 401:
+        whose, says = answer.whose, f"refuses our credentials ({answer.code}); check the service account of the job"
     else:
         return answer
     return replace(answer, whose=whose, says=says)
