@@ -40,6 +40,11 @@ DECIDED_BY = {  # field that an operator has to decide -> flag
     "no switch": " (--enable)",
 }
 
+FORGOTTEN = (
+    "Redis knows of none, but the store has their ledgers: it was emptied, or replaced. The next run goes on, and "
+    'nobody gets a second recap: docs/runbook.md, "Redis was emptied".'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fix:
@@ -108,6 +113,8 @@ async def _check_runs(services: Services) -> bool:
     names = [since_key(claims.environment), sweep_key(claims.environment), *(shard.key for shard in shards)]
     since, swept, *records = await claims.read(names)
     if not since.until:
+        if any([await services.store.ledgers_on(day, None, 1) for day in (now.date(), now.date() - ONE_DAY)]):
+            return _bad("runs", FORGOTTEN)
         say("none  runs: Redis knows of no run yet")
         return True
     first, last = _instant(since.until), now - REACHED_WITHIN

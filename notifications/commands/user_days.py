@@ -211,7 +211,8 @@ class UserDays:
             is_new = query.now - REACHED_WITHIN < (row.listed.created or query.now) < query.now
             is_late = slot is not None and query.now > slot.at + REACHED_WITHIN and not is_new
             if shard.state is ClaimState.ABSENT and is_late:
-                return replace(row, state="unreached", reason="unreached")
+                forgot = query.remembers is None or slot is None or query.remembers > slot.at
+                return replace(row, state="unreached", reason="redis_forgot" if forgot else "unreached")
             if shard.state is ClaimState.IDLE and shard.reason not in ("", LEFT_OPEN):
                 return replace(row, state="not_reached", reason=shard.reason)
             if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):

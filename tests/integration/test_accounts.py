@@ -225,6 +225,8 @@ def test_a_day_in_which_redis_was_emptied_says_so(stage: Stage) -> None:
     assert stage.run().code == 0
     assert "Redis" not in stage.run(*audit).out
     stage.redis.ask("FLUSHALL")
+    examined = stage.run("doctor")
+    assert (examined.code, "Redis was emptied" in examined.out.replace("\n      ", " ")) == (1, True), examined.out
     assert stage.run().code == 0
     finished = stage.run(*audit)
     assert (finished.code, "Redis: it was emptied, or replaced" in finished.out) == (0, True), finished.out
