@@ -100,7 +100,7 @@ WORDS = {
     Outcome.STOPPED: "not begun",
 }
 MEANINGS = {
-    Outcome.NO_DEVICES: "no device to push to",
+    Outcome.NO_DEVICES: "no target takes it",
     Outcome.MISSED: "no recap in time",
     Outcome.DEAD: "failed too often",
     Outcome.GAVE_UP: "stored, not every device took it",
@@ -158,7 +158,7 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         were = "slots were" if result.unserved > 1 else "slot was"
         lines.append(f"{at}: {result.unserved:,} {were} not served; audit --date lists who was due.")
     if result.idle:
-        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; everyone who is due has had their recap"
+        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; everyone who is due has been served"
         return [*lines, f"{at}: {still}."]
     counts = result.counts
     parts = [
@@ -199,8 +199,9 @@ def _hours(names: Sequence[str]) -> str:
 def _why_open(hour: OpenHour) -> str:
     until = minute(hour.until)
     if hour.renewed_at is not None:
-        dead = f"that may be dead (not heard of since {hour.renewed_at:%H:%M}); free"
-        return f"held: {{hours}}, by a run {dead if hour.may_be_dead else 'at work; if it dies, free'} at {until}"
+        since = f"{hour.renewed_at:%H:%M}"
+        dead, alive = f"that may be dead (not heard of since {since})", f"at work (heard of at {since}); if it dies,"
+        return f"held: {{hours}}, by a run {f'{dead};' if hour.may_be_dead else alive} free at {until}"
     if hour.reason == "killed_run":
         return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
     why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))

@@ -17,7 +17,7 @@ from notifications.commands.audit import PERSON, TOLD, WAITS, Account
 from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.reasons import in_words
 from notifications.commands.terminal import say_wrapped, several
-from notifications.commands.user_days import AT_WORK, OPEN_STATES, UNKNOWN, UserDay, UserDays, queries, slot_of
+from notifications.commands.user_days import AT_WORK, UNKNOWN, UserDay, UserDays, queries, slot_of
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import DayState
 from notifications.domain.text import printable
@@ -83,7 +83,7 @@ class Figures:
         slot = slot_of(row.listed, self.day)
         if slot is not None and row.listed.user is not None:
             self.cells[row.listed.user.zone, row.listed.user.hour][kind] += 1
-        entry, is_open = row.ledger, row.state in OPEN_STATES and row.reason not in AT_WORK
+        entry, is_open = row.ledger, row.state in WAITING and row.reason not in AT_WORK
         if is_open or (entry is not None and (entry.failures or entry.crashes or entry.may_repeat or entry.reason)):
             self._count_failure(row, slot.at if slot else None)
         if entry is None:
@@ -100,7 +100,10 @@ class Figures:
         self.retried += 1
         if entry is not None:
             at = entry.sent_at or entry.sending_at or at
-        of_ledger = (entry.reason or ("crash" if entry.crashes else "push")) if entry is not None else ""
+        of_ledger = ""
+        if entry is not None:
+            a_run_died = entry.crashes or entry.repeats or entry.may_repeat
+            of_ledger = entry.reason or ("crash" if a_run_died else "push")
         self.reasons[in_words(row.reason or of_ledger)] += 1
         if at is not None:
             self.failed_at[at.hour] += 1
@@ -337,7 +340,8 @@ def _lines(figures: Figures, who: str) -> str:
 def _people(figures: Figures) -> str:
     cures = _lines(figures, PERSON)
     if not figures.people:
-        return cures or '<p class="dim">Nobody.</p>'
+        looks = " python job.py doctor looks for the cause." if any(figures.kinds[kind] for kind in OPEN) else ""
+        return cures or f'<p class="dim">{_none(figures, "nobody")}.{looks}</p>'
     rows = "".join(_person(figures.day, *person) for person in figures.people)
     audit = f"<code>python job.py audit --date {figures.day} --json</code> has all"
     more = f"<p>and {figures.more_people:,} more; {audit}.</p>" if figures.more_people else ""

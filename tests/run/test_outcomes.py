@@ -104,7 +104,7 @@ async def test_a_tick_that_finds_an_hour_held_says_by_whom_and_until_when() -> N
     evening.redis.values[key] = (f'{{"s":"claimed","t":"another","u":{until}}}', until + 3_600_000)
     said = [" ".join(_lines(await evening.tick(), 1.0))]
     said += [" ".join(_lines(await evening.later(minutes=minutes), 1.0)) for minutes in (1, 1)]
-    at_work = "held: the 20:00 hour, by a run at work; if it dies, free at 20:04"
+    at_work = "held: the 20:00 hour, by a run at work (heard of at 20:00); if it dies, free at 20:04"
     assert said == [
         f"2026-05-01 20:00 UTC: {at_work}; 0 pushes, 0 LLM calls, 1.0 s.",  # it swept
         f"2026-05-01 20:01 UTC: {at_work}.",
@@ -122,7 +122,7 @@ async def test_a_run_that_loses_the_race_for_an_hour_says_that_it_is_held() -> N
     evening = crowd(1)
     first, second = sorted(await asyncio.gather(evening.tick(), evening.tick()), key=lambda one: one.counts.due)
     assert (outcomes(first), outcomes(second)) == ({}, {"sent": 1})
-    assert ", by a run at work; if it dies, free at 20:04; 0 pushes" in _lines(first, 1.0)[0]
+    assert ", by a run at work (heard of at 20:00); if it dies, free at 20:04; 0 pushes" in _lines(first, 1.0)[0]
     assert " UTC: 1 sent; 1 push," in _lines(second, 1.0)[0]
 
 
