@@ -84,8 +84,8 @@ class Account:
 
     @property
     def failures(self) -> set[str]:
-        """The reasons of those that are open, but for a run that is at work."""
-        return {reason for reasons in self.reasons.values() for reason in reasons} - AT_WORK
+        """The reasons of those that are open, but for those that end by themselves: a run at work, or one killed."""
+        return {reason for reasons in self.reasons.values() for reason in reasons} - AT_WORK - {"killed_run"}
 
     def to_do(self, ledger_path: str) -> dict[str, list[str]]:
         """What to know and do about each kind, by who has to act. `ledger_path`: the store's."""
@@ -93,7 +93,9 @@ class Account:
         day, counts = self.query.day, self.counts
         for who, table in ((PERSON, "next"), (WAITS, "waits"), (PERSON, "mends"), (TOLD, "told")):
             for kind in filter(counts.get, TABLES[table]):
-                text = TABLES["foreign"] if kind == "held" and self.free_at is None else TABLES[table]
+                text = TABLES[table]
+                if kind == "held" and (self.free_at is None or self.reasons[kind].keys() == {"killed_run"}):
+                    text = TABLES["foreign" if self.free_at is None else "killed"]
                 cure = cure_of(self.reasons.get(kind, {}))
                 what = text[kind].format(
                     day=day,

@@ -326,6 +326,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
         seq=ledger.seq + 1,
         tries=0,
         unanswered=0,
+        repeats=ledger.repeats + ledger.may_repeat,
         devices={} if again else reached,
         targets={},
         sent_at=None,

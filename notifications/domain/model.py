@@ -313,7 +313,7 @@ class Ledger:
     targets: Mapping[str, OpenTarget] = field(default_factory=dict)  # those that were tried and are still open
     recap_hash: str = ""  # of the stored text (recap/document.py)
     unanswered: int = 0  # tries that brought no answer, so that they may have been accepted
-    repeats: int = 0  # pushes accepted by a target that had already accepted one
+    repeats: int = 0  # accepted by a target that had accepted one; and what may have been so before a resend
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code: why the day is dead, or waits
