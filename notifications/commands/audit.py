@@ -148,6 +148,9 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
     """
     wrong = False
     async with context.open_services() as services:
+        if not as_json:
+            for name, reason in context.settings.withheld(pretends_time=False).items():
+                say_wrapped(f"Nothing goes out by {name}: {reason}.")
         for query in await queries(day, context, services, today=sys.stdout.isatty() and not as_json):
             days = UserDays(services, query)
             account = await _account(days, query, _say_row if as_json else None)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
+from notifications.domain.target import Recipient
 from notifications.ports import Claims, Sample, Store, UserDocument
 from notifications.run.state import Services
 from notifications.run.termination import Termination
@@ -55,6 +56,22 @@ async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"{store.user_path.format(uid=uid)} does not exist; check the uid.")
     return listed, listed.user
+
+
+async def unused_addresses(context: Context, services: Services, uid: str) -> list[str]:
+    """Which addresses in the user's document no run with these settings sends to; and why, as a clause."""
+    withheld, clauses = context.settings.withheld(pretends_time=bool(context.offset)), []
+    addresses = await services.store.addresses(uid)
+    for name in addresses:
+        channel = next((one for one in services.channels if one.name == name and one.has_addresses), None)
+        if ended_by := addresses[name].get("ended_by"):
+            clauses.append(f"{name}: the user has ended it ({ended_by})")
+        elif channel is None:
+            clauses.append(f"{name}: {withheld.get(name, 'it is not set here, or RECAP_CHANNELS does not name it')}")
+        else:
+            codes = channel.targets(Recipient(uid, addresses=addresses))[1]
+            clauses += [f"{name}: {channel.unusable.get(code, code)}" for code in codes]
+    return clauses
 
 
 Operation = Callable[[Context], Awaitable[int]]

@@ -17,9 +17,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from notifications.commands.context import Context, rows_of
+from notifications.commands.context import Context, rows_of, unused_addresses
 from notifications.commands.inspect import claims_of
-from notifications.commands.terminal import say, say_wrapped, several
+from notifications.commands.terminal import first_of, say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.schedule import Phase, latest_slot
@@ -47,6 +47,7 @@ class _Progress:
     """Who was imported, by the line of each; how many lines were refused; after which line it was stopped."""
 
     imported: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)  # by why an address is not used, whose
     conversations: int = 0
     refused: int = 0
     stopped_at: int = 0
@@ -64,7 +65,7 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
     progress = _Progress(size=path.stat().st_size if path.is_file() else 0, write=write)
     async with context.open_services() as services:
         try:
-            await _import_lines(context, services.store, first, lines, progress)
+            await _import_lines(context, services, first, lines, progress)
         finally:  # even after an error the imported users are served
             await reopen(context, services, progress.imported if write else ())
     imported, refused = len(progress.imported), progress.refused
@@ -73,6 +74,9 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
     more = f"; {several(refused, 'line')} refused, of which nothing was written" if refused else ""
     how = "imported" if write else "would be imported"
     say_wrapped(f"{several(imported, 'user')} {how}{more}.")
+    for clause, uids in progress.unused.items():
+        whose = printable(first_of(uids[:MAX_SENTENCES], len(uids)), 1_000)
+        say_wrapped(f"{several(len(uids), 'user')} with an address that is not used: {clause}: {whose}.")
     if imported and not progress.conversations:
         say_wrapped("None of them has a conversation, so nobody has a recap to get; is the file's form another one?")
     if progress.stopped_at:
@@ -83,7 +87,7 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
 
 
 async def _import_lines(
-    context: Context, store: Store, line: Line | None, lines: Iterator[Line], progress: _Progress
+    context: Context, services: Services, line: Line | None, lines: Iterator[Line], progress: _Progress
 ) -> None:
     printed = time.monotonic()
     while line is not None:
@@ -92,9 +96,11 @@ async def _import_lines(
             progress.read += len(text or b"")
             uid, *documents = _parsed_line(number, text, progress.imported)
             if progress.write:
-                await store.put(uid, *documents)
+                await services.store.put(uid, *documents)
+                for clause in await unused_addresses(context, services, uid):
+                    progress.unused.setdefault(clause, []).append(uid)
             else:
-                store.check(uid, *documents)
+                services.store.check(uid, *documents)
             progress.imported[uid] = number
             progress.conversations += len(documents[2])
         except Malformed as flaw:

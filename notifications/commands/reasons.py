@@ -26,7 +26,7 @@ def in_words(reason: str) -> str:
         return "a defect of this job"
     if name.lower().endswith("error"):  # a client's own, of a connection
         return "push service does not answer"
-    return f"llm {short}" if name != short else f"push {name}" if name.isdigit() else name
+    return f"llm {short}" if name != short else f"push {name}" if name[:3].isdigit() else name
 
 
 def cure_of(reasons: Iterable[str]) -> str:

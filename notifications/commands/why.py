@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from notifications.commands.context import Context
+from notifications.commands.context import Context, unused_addresses
 from notifications.commands.reasons import DOCTOR, cure_of, in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import minute, say_wrapped, several
@@ -32,6 +32,7 @@ from notifications.run.tick import explain_sent_elsewhere
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 STATES, OUTCOMES, STEP_TEXTS = TABLES["states"], TABLES["outcomes"], TABLES["steps"]
 TARGETS_NAMED = 5
+MAKING = (Step.EARLY, Step.MAKES, Step.SENDS_EXTRACT, Step.SENDS_DRAFT)
 LOSING_STEPS = frozenset(
     {
         Step.MISSES,
@@ -75,7 +76,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         slot = slot_of_day(user.zone, day, user.hour) if day else _slot_in_question(run, document, user, now)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
-        ledger = view.ledgers.today
+        summary_id = view.ledgers.today.summary_id if view.ledgers.today else ""
         to, _ = await read_targets(run, uid, user, view.ledgers.before)
         explained = ExplainedDay(
             document=document,
@@ -83,12 +84,11 @@ async def why(uid: str, day: date | None, context: Context) -> int:
             forecast=await view.forecast(),
             day_input=day_input,
             enough_for_a_recap=day_input.material(run.services.limits.min_words) is not None,
-            summary=await run.services.store.summary_document(
-                uid, slot.recap_date, ledger.summary_id if ledger else ""
-            ),
+            summary=await run.services.store.summary_document(uid, slot.recap_date, summary_id),
             targets=to.targets,
         )
-    for line in gate_lines(explained):
+        unused = [f"not used: {clause}." for clause in await unused_addresses(context, services, uid)]
+    for line in (*gate_lines(explained), *unused):
         _say(line)
     _say(f"next: {describe_next(explained, explained.forecast, now)}")
     return 1 if is_lost(explained) else 0
@@ -336,6 +336,7 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
+    nobody = step in MAKING and not explained.targets
     return _describe(
         forecast,
         now,
@@ -347,7 +348,7 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
         inverted_by=view.ledgers.inverted_by,
         variant=_variant(step, view),
         asked_at=view.now,
-    )
+    ) + (STEP_TEXTS["to_nobody"] if nobody else "")
 
 
 def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:

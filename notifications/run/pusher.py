@@ -148,6 +148,8 @@ class Pusher:
         """
         owed = still_open(targets, ledger)
         pushed = Pushed([Attempt(target, kept(target, ledger), time_until_due(target, ledger, now)) for target in owed])
+        if left_out := ledger.targets.keys() - {name for target in targets for name in target.ids}:
+            log.warning("targets.left_out", uid=message.uid, date=str(ledger.date), count=len(left_out))
         due = [attempt for attempt in pushed.attempts if not attempt.not_due_for]
         self._counts.devices += sum(attempt.target.device is not None for attempt in due)
         deadline = self._limits.push_deadline_seconds

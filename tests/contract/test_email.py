@@ -18,6 +18,8 @@ import pytest
 
 from notifications.adapters.channels.email import EmailChannel, connect, smtp
 from notifications.adapters.channels.email.smtp import ANSWERS, CONNECTIONS, POLICY_CODES, interpret
+from notifications.commands.reasons import in_words
+from notifications.domain.claim import reason_code
 from notifications.domain.model import collapse_id
 from notifications.domain.push import TTL, Message, PushAnswer, PushResult
 from notifications.domain.target import Recipient, Target, target
@@ -369,6 +371,7 @@ async def test_beyond_this_machine_a_server_without_starttls_hears_neither_login
         async with opened(with_login(server.url)) as channel:
             answer = await sent(channel)
             assert (answer.config, answer.code, answer.result) == (True, "NO_TLS_OR_LOGIN", PushResult.BUSY)
+            assert in_words(reason_code(answer.code)) == "push NO_TLS_OR_LOGIN, relay offers no TLS, or no login"
             assert "offers no STARTTLS" in await channel.check()
             assert (server.said, server.mails) == ([], [])
 
@@ -392,6 +395,7 @@ async def test_a_wrong_password_is_named_and_not_shown(server: MailServer, tls: 
             answer, said = await sent(channel), await channel.check()
             assert (answer.config, answer.result) == (True, PushResult.BUSY)
             assert "refuses our login; check the user and the password in RECAP_SMTP_URL" in said
+            assert in_words(reason_code(answer.code)).startswith("push 535")
             assert "wr0ng-pw" not in said + answer.says + answer.code + repr(answer)
 
 
@@ -430,7 +434,7 @@ async def test_a_relay_that_is_not_there_sends_nothing(host: str) -> None:
     async with opened(f"smtp://{host}:{free_port()}") as channel:
         answer = await sent(channel)
         assert (answer.result, answer.config) == (PushResult.UNSENT, False)
-        assert "does not let us in" in await channel.check()
+        assert f"does not answer ({answer.code}); check the address" in await channel.check()
 
 
 async def test_garbage_for_an_answer_ends_the_conversation(server: MailServer) -> None:

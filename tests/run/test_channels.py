@@ -148,6 +148,16 @@ async def test_an_open_day_whose_channels_are_all_closed_is_not_taken(house: Hou
     assert house.ledger("ann") == before
 
 
+async def test_a_run_without_the_channel_of_a_target_that_waits_says_so(house: House) -> None:
+    always(house.mail, BUSY)
+    await house.tick()
+    house.channels = (house.push,)
+    with capture_logs() as logs:
+        await house.later(minutes=16)
+    [told] = [log for log in logs if log["event"] == "targets.left_out"]
+    assert (told["uid"], told["count"], house.state("ann")) == ("ann", 1, "sent")
+
+
 async def test_a_receiver_that_never_answers_is_given_up_after_three_tries(house: House) -> None:
     always(house.hook, UNKNOWN)
     await all_evening(house, minutes=12)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from notifications.commands.audit import audit
 from notifications.commands.terminal import minute
 from notifications.commands.why import ledger_line, why
 from notifications.domain.claim import user_key
@@ -15,6 +18,7 @@ from notifications.domain.errors import ItemFault, ItemReason, ProviderFault
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.text import width_of
+from notifications.settings import Settings
 from tests.support.days import CLAIMS, DAY, DAYS, LEDGERS, USERS, Way, at, nothing, without_fallback
 from tests.support.evening import Evening
 
@@ -182,7 +186,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "without devices": (
         ran(DAYS["no device"]),
         0,
-        r"targets: none\. claim: ended, with no target\. .*is stored, and no target got it; the user has no device",
+        r"targets: none\. claim: ended, with no target\. .*is stored, and no target got it; there was no device",
         "There is no target now",
     ),
     "sending": (
@@ -276,6 +280,35 @@ async def test_targets_are_told_by_their_channels(capsys: pytest.CaptureFixture[
     said, _ = await told(evening, capsys)
     assert "targets: 1 by fcm, 1 by email." in said, said
     assert re.search(r"was sent; (fcm|email) \w{16} accepted, (fcm|email) \w{16} accepted;", said), said
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "why_not"),
+    [
+        (
+            {"smtp_url": "smtp://relay.example"},
+            {},
+            "a channel to another machine: RECAP_CHANNELS must name it, for users",
+        ),
+        ({}, {}, "it is not set here, or RECAP_CHANNELS does not name it"),
+        ({}, {"recap_unsubscribed": "ann@example.org"}, "the user has ended it (recap_unsubscribed)"),
+    ],
+)
+async def test_an_address_that_is_not_used_is_told_with_its_cause(
+    settings: dict[str, Any], more: dict[str, Any], why_not: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evening = Evening()
+    evening.add("ann", devices=0, recap_email="ann@example.org", **more)
+    context = replace(evening.context(), settings=Settings(**settings))
+    for following in ("the next run makes the recap", "There is no target now."):
+        assert await why("ann", None, context) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"not used: email: {why_not}" in said, said
+        assert following in said, said
+        assert ("Nobody is sent it" in said) == ("makes" in following), said
+        await evening.tick()
+    assert await audit(evening.slots["ann"].recap_date, context, as_json=False) == 0
+    assert ("Nothing goes out by email: a channel" in capsys.readouterr().out) == bool(settings)
 
 
 def test_an_end_is_told_by_the_minute_that_has_it_behind() -> None:

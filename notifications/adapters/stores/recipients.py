@@ -75,7 +75,10 @@ def select_devices(devices: list[Device], user: object) -> list[Device]:
 
 
 def addresses_from(doc: object) -> dict[str, dict[str, str]]:
-    """By channel, the addresses that the app set for the user; each channel checks its own."""
+    """By channel, the addresses that the app set for the user; each channel checks its own.
+
+    In place of an address that its owner has ended: `ended_by`, the field that says so.
+    """
     given = doc if isinstance(doc, Mapping) else {}
     found: dict[str, dict[str, str]] = {}
     for channel, names in ADDRESSES.items():
@@ -83,6 +86,6 @@ def addresses_from(doc: object) -> dict[str, dict[str, str]]:
             value = given.get(name)
             if isinstance(value, str) and value.strip() and len(value) <= MAX_ADDRESS_LENGTH:
                 found.setdefault(channel, {})[meaning] = value.strip()
-    if found.get("email", {}).get("address") == given.get(UNSUBSCRIBED):
-        found.pop("email", None)
+    if "email" in found and found["email"]["address"] == given.get(UNSUBSCRIBED):
+        found["email"] = {"ended_by": UNSUBSCRIBED}
     return found

@@ -94,7 +94,8 @@ class EmailChannel(Channel):
                 await smtp.end(await self._relay.open())
         except smtp.FAULTS as error:
             answer = smtp.not_opened(error)
-            says = answer.says or f"does not let us in ({answer.code}); check the address and the network"
+            fails = "does not answer" if answer.code.isalpha() else "does not let us in"
+            says = answer.says or f"{fails} ({answer.code}); check the address and the network"
             return f"{self.where} {says}."
         return ""
 
