@@ -34,6 +34,7 @@ STATES = (
     *RESENDABLE,
     "unreadable",
 )  # of a day
+READS = ("why", "show", "preview", "inspect", "audit", "report")
 TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
@@ -151,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
     preview = command("makes a recap, stores and sends nothing", "preview ann", "0 made, 1 there is nothing to say")
     preview.add_argument("uid", **UID)
-    preview.add_argument("--date", help="unset: the latest slot's", **DATE)
+    preview.add_argument("--date", help="unset: as why has it", **DATE)
     inspect = command("what Redis says, joined with the ledgers", "inspect --user ann", "0")
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)
@@ -206,6 +207,7 @@ class Command:
     user: str | None = None
     every_minute: bool = False
     dry_run: bool = False
+    only_reads: bool = False  # of stored users, and makes none
     operation: Operation | None = None
     can_send: bool = True
     can_ask: bool = True  # an LLM; the client's import takes longer than what only reads
@@ -238,6 +240,7 @@ def parse(arguments: Sequence[str]) -> Command:
         user=args.user,
         every_minute=args.every_minute,
         dry_run=args.dry_run,
+        only_reads=args.dry_run or args.command in READS,
         operation=_operation(args),
         can_send=not no_write and args.command in (None, "resend"),
         can_ask=not args.dry_run and args.command in (None, "resend", "preview", "doctor"),

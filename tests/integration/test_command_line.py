@@ -197,10 +197,13 @@ def test_a_sentinel_is_named(tmp_path: Path, binary: Path, database: str) -> Non
     assert (done.returncode, "is a Sentinel" in one_sentence(done.stderr)) == (3, True), done.stderr
 
 
-def test_a_dry_run_in_a_new_folder_makes_nothing(tmp_path: Path) -> None:
-    done = bare(tmp_path, "--dry-run")
-    assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
-    assert "Nothing is here yet" in done.stdout
+def test_what_only_reads_names_a_new_folder_and_makes_none(tmp_path: Path) -> None:
+    for command in (("--dry-run",), ("audit",), ("why", "ann"), ("inspect",), ("report",)):
+        done = bare(tmp_path, *command)
+        assert (done.returncode, list(tmp_path.iterdir())) == (0 if "--dry-run" in command else 2, []), done.stderr
+        assert f"Nothing is here yet: {tmp_path / '.recap'} is new" in done.stderr
+    bare(tmp_path, "samples", "--remove")
+    assert f"{tmp_path / '.recap'} has no users." in bare(tmp_path, "audit").stderr
 
 
 def test_a_resend_of_a_day_before_the_account_is_refused_and_credentials_alone_push_to_nobody(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ FLAWS: list[tuple[object, str]] = [
     (ann(uid=7), "uid is missing, or is no id"),
     (ann(user=[]), "user is not a map"),
     (ann(user={}), "daily_summary_enabled is missing, or not true or false"),
-    (ann(user=EXAMPLE["user"] | {"time_zone": "mars"}), "mars"),
+    (ann(user=EXAMPLE["user"] | {"time_zone": "mars"}), "users/ann: time_zone: 'mars' is no IANA"),
     (ann(user=EXAMPLE["user"] | {"daily_summary_hour_local": 24}), "whole number from 0 to 23"),
     ({**ann(), "conversation": {}}, "'conversation' is no field here; conversations is"),
     ({**ann(), "x": 1}, "uid, user, fcm_tokens, conversations are"),
@@ -298,5 +298,12 @@ def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_n
     (folder / "none.jsonl").write_text(json.dumps(line))
     checked = stage.run("import", "none.jsonl", "--dry-run")
     assert "None of them has a conversation" in checked.out  # an export of another form, of which nothing was read
-    assert stage.run("import", "users.jsonl").code == 0
+    done = stage.run("import", "users.jsonl")
+    assert done.code == 0
+    assert "1 conversation of before what the next recap of their user reads;" in done.out
     assert stage.world.user("ann") is not None
+    off = {"uid": "ann", "user": line["user"] | {"daily_summary_enabled": False}}
+    (folder / "off.jsonl").write_text(json.dumps(off))
+    assert (
+        stage.run("import", "off.jsonl").out.splitlines()[1].startswith("next: ")
+    )

@@ -234,7 +234,9 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     evening.add("ann")
     day = evening.slots["ann"].recap_date + timedelta(days=1)
     assert await why("ann", day, evening.context()) == 0
-    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in said
+    assert "conversations; too little for a recap so far." in said
 
 
 @pytest.mark.parametrize(
