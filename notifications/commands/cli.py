@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ from notifications.settings import Settings
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+DAYS_AGO = {"today": 0, "yesterday": 1}
 STATES = (
     "waiting",
     "held",
@@ -59,12 +60,14 @@ def _uid(text: str) -> str:
 
 def _date(text: str) -> date:
     shown = printable(text, 60)
+    if text in DAYS_AGO:
+        return datetime.now(UTC).date() - timedelta(days=DAYS_AGO[text])
     try:
         if not DAY.fullmatch(text):
             raise ValueError(text)
         day = date.fromisoformat(text)
     except ValueError:
-        raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29.") from None
+        raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29, today or yesterday (in UTC).") from None
     if not in_range(day):
         raise UsageFault(f"{shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
     return day
