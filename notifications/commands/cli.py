@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
     preview = command("makes a recap, stores and sends nothing", "preview ann", "0 made, 1 there is nothing to say")
     preview.add_argument("uid", **UID)
-    preview.add_argument("--date", help="unset: as why has it", **DATE)
+    preview.add_argument("--date", help="unset: the day that why is about", **DATE)
     inspect = command("what Redis says, joined with the ledgers", "inspect --user ann", "0")
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)

@@ -34,7 +34,7 @@ COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
 NEXT = (
     "next: python job.py --dry-run says who of them is due; python job.py serves those, python job.py --user "
-    "UID one of them alone (also if a run serves that hour already); python job.py why UID says why not."
+    "UID one of them, once they are due (also if a run serves that hour already); python job.py why UID says why not."
 )
 MAX_LINE, SKIPPED = 64_000_000, 1_000_000  # bytes: of one line, and of what is passed over at a time
 MANY = 5_000  # conversations of one user, which take seconds
@@ -83,8 +83,8 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
     if progress.is_anyone_silent and not progress.conversations:
         say_wrapped("None of them has a conversation, so nobody has a recap to get; is the file's form another one?")
     if progress.too_old:
-        old = f"{several(progress.too_old, 'conversation')} of before what the next recap of their user reads"
-        say_wrapped(f"{old}; what no recap has told of that, none will.")
+        old = several(progress.too_old, "conversation")
+        say_wrapped(f"Too old for the next recap: {old}; what no recap has told of that, none will.")
     if progress.stopped_at:
         say_wrapped(f"Stopped after line {progress.stopped_at:,}; the same file may be imported again.")
     elif imported and write:

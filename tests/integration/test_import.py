@@ -305,7 +305,7 @@ def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_n
     assert "None of them has a conversation" in checked.out  # an export of another form, of which nothing was read
     done = stage.run("import", "users.jsonl")
     assert done.code == 0
-    assert "1 conversation of before what the next recap of their user reads;" in done.out
+    assert "Too old for the next recap: 1 conversation;" in done.out
     assert stage.world.user("ann") is not None
     off = {"uid": "ann", "user": line["user"] | {"daily_summary_enabled": False}}
     (folder / "off.jsonl").write_text(json.dumps(off))
