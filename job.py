@@ -187,8 +187,6 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
     if command.only_reads and wiring.is_untouched(settings):
         complain(f"Nothing is here yet: {folder} is new; python job.py fills it with sample users.")
         return Ended(0 if command.dry_run else 2)
-    if command.can_add_samples and not settings.on_platform and wiring.is_untouched(settings):
-        complain(f"{folder} is new; sample users are put in.")
     if command.prints_layout:
         layout, indexes = wiring.describe_layout(settings)
         print(layout, file=sys.stderr)
@@ -204,6 +202,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
 
         @asynccontextmanager
         async def open_services() -> AsyncIterator[Services]:
+            if command.can_add_samples and not settings.on_platform and wiring.is_untouched(settings):
+                complain(f"{folder} is new; sample users are put in.")
             telemetry = wiring.telemetry(settings) if command.operation is None else Telemetry()
             stack.push_async_callback(telemetry.aclose)
             services = wiring.open_services(
