@@ -183,9 +183,10 @@ async def run_once(command: Command, settings: Settings, terminated: Termination
 
 async def _with_claims(command: Command, settings: Settings, terminated: Termination) -> Ended:
     """Open Redis and run the command; it opens the other services when it needs them."""
-    if command.dry_run and wiring.is_untouched(settings):
-        say(f"Nothing is here yet: {settings.data_dir} is new; python job.py fills it with sample users.")
-        return Ended(0)
+    folder = settings.data_dir.absolute()
+    if command.only_reads and wiring.is_untouched(settings):
+        complain(f"Nothing is here yet: {folder} is new; python job.py fills it with sample users.")
+        return Ended(0 if command.dry_run else 2)
     if command.prints_layout:
         layout, indexes = wiring.describe_layout(settings)
         print(layout, file=sys.stderr)
@@ -201,6 +202,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
 
         @asynccontextmanager
         async def open_services() -> AsyncIterator[Services]:
+            if command.can_add_samples and not settings.on_platform and wiring.is_untouched(settings):
+                complain(f"{folder} is new; sample users are put in.")
             telemetry = wiring.telemetry(settings) if command.operation is None else Telemetry()
             stack.push_async_callback(telemetry.aclose)
             services = wiring.open_services(
@@ -214,6 +217,8 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
                 can_ask=command.can_ask,
             )
             async with terminated.entered(services) as opened:
+                if command.only_reads and settings.project is None and not await opened.store.all_users(None, 1):
+                    complain(f"{folder} has no users.")
                 yield opened
 
         try:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ from notifications.settings import Settings
 HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+DAYS_AGO = {"today": 0, "yesterday": 1}
 STATES = (
     "waiting",
     "held",
@@ -34,6 +35,7 @@ STATES = (
     *RESENDABLE,
     "unreadable",
 )  # of a day
+READS = ("why", "show", "preview", "inspect", "audit", "report")
 TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
 
@@ -58,12 +60,14 @@ def _uid(text: str) -> str:
 
 def _date(text: str) -> date:
     shown = printable(text, 60)
+    if text in DAYS_AGO:
+        return datetime.now(UTC).date() - timedelta(days=DAYS_AGO[text])
     try:
         if not DAY.fullmatch(text):
             raise ValueError(text)
         day = date.fromisoformat(text)
     except ValueError:
-        raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29.") from None
+        raise UsageFault(f"{shown!r} is no date; write it as 2026-03-29, today or yesterday (in UTC).") from None
     if not in_range(day):
         raise UsageFault(f"{shown!r} is beyond the years {FIRST_YEAR} to {LAST_YEAR}.")
     return day
@@ -151,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
     preview = command("makes a recap, stores and sends nothing", "preview ann", "0 made, 1 there is nothing to say")
     preview.add_argument("uid", **UID)
-    preview.add_argument("--date", help="unset: the latest slot's", **DATE)
+    preview.add_argument("--date", help="unset: the day that why is about", **DATE)
     inspect = command("what Redis says, joined with the ledgers", "inspect --user ann", "0")
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)
@@ -206,6 +210,7 @@ class Command:
     user: str | None = None
     every_minute: bool = False
     dry_run: bool = False
+    only_reads: bool = False  # of stored users, and makes none
     operation: Operation | None = None
     can_send: bool = True
     can_ask: bool = True  # an LLM; the client's import takes longer than what only reads
@@ -238,6 +243,7 @@ def parse(arguments: Sequence[str]) -> Command:
         user=args.user,
         every_minute=args.every_minute,
         dry_run=args.dry_run,
+        only_reads=args.dry_run or args.command in READS,
         operation=_operation(args),
         can_send=not no_write and args.command in (None, "resend"),
         can_ask=not args.dry_run and args.command in (None, "resend", "preview", "doctor"),

@@ -22,7 +22,7 @@ from notifications.run.state import Run, Services
 async def dry_run(uid: str | None, context: Context, *, whole: bool) -> int:
     """One line for each user whose slot is being served; unless `whole`, no more than a screen, by what is next."""
     now = await context.claims.now() + context.offset
-    listing = Listing(Table(("USER", 28), ("ZONE", 16), ("UTC", 6), last="NOW"), whole=whole)
+    listing = Listing(Table(("USER", 24), ("ZONE", 20), ("UTC", 6), last="NOW"), whole=whole)
     async with context.open_services() as services, aclosing(_served(services, now, uid)) as served:
         run = Run(services, context.offset, context.terminated)
         async for user, slot in served:
@@ -63,4 +63,5 @@ async def _answer(view: DayView) -> str:
         return f"{forecast.step}: {today.state.value} {today.outcome}".strip()
     if forecast.step is Step.ENDED_IN_REDIS:
         return f"done: {view.records.claim.state.value} in Redis"
-    return forecast.step.value
+    so_far = " so far" if forecast.step is Step.SKIPS and view.slot.at > view.now - view.run.offset else ""
+    return f"{forecast.step}{so_far}"

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,23 +17,24 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from notifications.commands.context import Context, rows_of, unused_addresses
+from notifications.commands.context import Context, rows_of, unused_addresses, usable_user
 from notifications.commands.inspect import claims_of
 from notifications.commands.terminal import first_of, say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
-from notifications.domain.schedule import Phase, latest_slot
+from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day
 from notifications.domain.shards import key_of
 from notifications.domain.target import Recipient
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Store
+from notifications.run.day_input import read_ledgers
 from notifications.run.state import Services
 
 COLLECTIONS = ("fcm_tokens", "conversations")
 FIELDS = ("uid", "user", *COLLECTIONS)
 NEXT = (
-    "next: python job.py --dry-run says who of them is due; python job.py serves them, python job.py --user UID "
-    "one of them at once (also if a run serves that hour already); python job.py why UID says why not."
+    "next: python job.py --dry-run says who of them is due; python job.py serves those, python job.py --user "
+    "UID one of them, once they are due (also if a run serves that hour already); python job.py why UID says why not."
 )
 MAX_LINE, SKIPPED = 64_000_000, 1_000_000  # bytes: of one line, and of what is passed over at a time
 MANY = 5_000  # conversations of one user, which take seconds
@@ -49,6 +50,8 @@ class _Progress:
     imported: dict[str, int] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)  # by why an address is not used, whose
     conversations: int = 0
+    too_old: int = 0  # conversations
+    is_anyone_silent: bool = False  # a new user without a conversation
     refused: int = 0
     stopped_at: int = 0
     size: int = 0  # of the file in bytes; 0 if it is not known
@@ -77,8 +80,11 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
     for clause, uids in progress.unused.items():
         whose = printable(first_of(uids[:MAX_SENTENCES], len(uids)), 1_000)
         say_wrapped(f"{several(len(uids), 'user')} with an address that is not used: {clause}: {whose}.")
-    if imported and not progress.conversations:
+    if progress.is_anyone_silent and not progress.conversations:
         say_wrapped("None of them has a conversation, so nobody has a recap to get; is the file's form another one?")
+    if progress.too_old:
+        old = several(progress.too_old, "conversation")
+        say_wrapped(f"Too old for the next recap: {old}; what no recap has told of that, none will.")
     if progress.stopped_at:
         say_wrapped(f"Stopped after line {progress.stopped_at:,}; the same file may be imported again.")
     elif imported and write:
@@ -89,18 +95,19 @@ async def import_users(path: Path, context: Context, *, write: bool = True) -> i
 async def _import_lines(
     context: Context, services: Services, line: Line | None, lines: Iterator[Line], progress: _Progress
 ) -> None:
-    printed = time.monotonic()
+    printed, store, now = time.monotonic(), services.store, await context.claims.now()
     while line is not None:
         number, text = line
         try:
             progress.read += len(text or b"")
             uid, *documents = _parsed_line(number, text, progress.imported)
+            made = store.check(uid, *documents)
+            progress.is_anyone_silent |= not made and await store.user_document(uid) is None
             if progress.write:
-                await services.store.put(uid, *documents)
+                await store.put(uid, *documents)
+                progress.too_old += await _count_too_old(services, uid, made, now)
                 for clause in await unused_addresses(context, services, uid):
                     progress.unused.setdefault(clause, []).append(uid)
-            else:
-                services.store.check(uid, *documents)
             progress.imported[uid] = number
             progress.conversations += len(documents[2])
         except Malformed as flaw:
@@ -115,6 +122,16 @@ async def _import_lines(
             share = f", {100 * progress.read // progress.size} %" if progress.size else ""
             say(f"  {several(len(progress.imported), 'user')} so far, line {number:,}{share}")
         line = await _next_line(lines)
+
+
+async def _count_too_old(services: Services, uid: str, made: Sequence[datetime], now: datetime) -> int:
+    """How many conversations are older than what the user's next recap reads; `made`: when each was."""
+    user, rules = (await usable_user(services.store, uid))[1], services.limits.rules
+    slot = latest_slot(user.zone, user.hour, now)
+    if rules.phase(slot.at, now) is Phase.OVER:
+        slot = slot_of_day(user.zone, slot.recap_date + ONE_DAY, user.hour)
+    reads = (await read_ledgers(services.store, user, slot, services.limits.look_back)).candidates
+    return sum(at < reads.first_untold for at in made)
 
 
 async def _next_line(lines: Iterator[Line]) -> Line | None:

@@ -9,10 +9,11 @@ from itertools import chain
 from notifications.commands.context import Context, usable_user
 from notifications.commands.show import say_recap
 from notifications.commands.terminal import say, say_wrapped, several
+from notifications.commands.why import slot_in_question
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.push import Wording, notice
-from notifications.domain.schedule import latest_slot, slot_of_day
+from notifications.domain.schedule import slot_of_day
 from notifications.domain.text import bounded
 from notifications.recap.document import compose, recap_to
 from notifications.recap.extract import extract
@@ -29,9 +30,9 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
     """Print the recap that would be made. Returns 1 if the day has nothing to say."""
     async with context.open_services() as services:
         run = Run(services, context.offset, context.terminated)
-        _, user = await usable_user(services.store, uid)
+        document, user = await usable_user(services.store, uid)
         now = await context.claims.now() + context.offset
-        slot = slot_of_day(user.zone, day, user.hour) if day else latest_slot(user.zone, user.hour, now)
+        slot = slot_of_day(user.zone, day, user.hour) if day else slot_in_question(run, document, user, now)
         ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
         if (day := ledgers.inverted_by) is not None:
             why = f"the ledger of {day} ends after its slot, and does not list its conversations"

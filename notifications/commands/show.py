@@ -88,7 +88,7 @@ def say_recap(doc: Mapping[str, Any]) -> None:
     figures = (
         _text(doc, "date"),
         _counted(stats.get("total_conversations"), "conversation"),
-        _counted(stats.get("total_duration_minutes"), "minute"),
+        _counted(stats.get("total_duration_minutes") or None, "minute"),
         _counted(stats.get("action_items_count"), "thing to do", "things to do"),
     )
     say_wrapped(", ".join(filter(None, figures)))

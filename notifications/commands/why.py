@@ -73,7 +73,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         if document is None or document.user is None:
             return await _explain_invisible(run, uid, document, day, now)
         user = document.user
-        slot = slot_of_day(user.zone, day, user.hour) if day else _slot_in_question(run, document, user, now)
+        slot = slot_of_day(user.zone, day, user.hour) if day else slot_in_question(run, document, user, now)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         summary_id = view.ledgers.today.summary_id if view.ledgers.today else ""
@@ -94,7 +94,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
     return 1 if is_lost(explained) else 0
 
 
-def _slot_in_question(run: Run, document: UserDocument, user: User, now: datetime) -> Slot:
+def slot_in_question(run: Run, document: UserDocument, user: User, now: datetime) -> Slot:
     """The latest slot that the user could have had, else the next one. With `--now` all of them were there."""
     latest, created = latest_slot(user.zone, user.hour, now), document.created
     if run.services.limits.rules.could_have(latest.at, created) or (created is not None and created > now):
@@ -168,7 +168,8 @@ def _window_line(explained: ExplainedDay) -> str:
     else:
         read_from = candidates.first_untold
         amount = several(len(day_input.conversations), "conversation")
-        verdict = f"; {'enough' if explained.enough_for_a_recap else 'too little'} for a recap"
+        so_far = " so far" if explained.view.phase is Phase.EARLY else ""
+        verdict = f"; {'enough' if explained.enough_for_a_recap else 'too little'} for a recap{so_far}"
     if day_input.malformed:
         amount += f", {day_input.malformed} malformed and left out"
     if day_input.encrypted:

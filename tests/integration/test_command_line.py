@@ -67,7 +67,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("resend", "ann", "9999-12-31"), "beyond the years"),
     (("audit", "--date", "20260501"), "is no date"),
     (("inspect", "--date", "May"), "'May' is no date"),
-    (("show", "ann", "soon"), "'soon' is no date"),
+    (("show", "ann", "tomorrow"), "'tomorrow' is no date; write it as 2026-03-29, today or yesterday (in UTC)."),
     (("preview",), "UID"),
     (("--nope",), "--nope"),
     (("--dry",), "--dry"),
@@ -136,7 +136,8 @@ def test_a_real_project_is_left_to_its_app(command: tuple[str, ...], named: str)
 def test_a_time_ahead_that_is_spent_is_told_and_one_that_is_looked_at_is_not(stage: Stage) -> None:
     slot = stage.add_user("ann")
     tomorrow = ("--now", (slot.at + timedelta(days=1, minutes=5)).isoformat())
-    assert stage.run(*tomorrow, "--dry-run").named("clock.ahead") == []
+    looked = stage.run(*tomorrow, "--dry-run")
+    assert (looked.named("clock.ahead"), "1 skipped: no_content so far." in looked.out) == ([], True), looked.out
     assert stage.run(*tomorrow, "preview", "ann").named("clock.ahead") == []
     assert stage.run("--now", (slot.at + timedelta(minutes=1)).isoformat()).named("clock.ahead") == []
     told = stage.run(*tomorrow).event("clock.ahead")
@@ -197,10 +198,15 @@ def test_a_sentinel_is_named(tmp_path: Path, binary: Path, database: str) -> Non
     assert (done.returncode, "is a Sentinel" in one_sentence(done.stderr)) == (3, True), done.stderr
 
 
-def test_a_dry_run_in_a_new_folder_makes_nothing(tmp_path: Path) -> None:
-    done = bare(tmp_path, "--dry-run")
-    assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
-    assert "Nothing is here yet" in done.stdout
+def test_what_only_reads_names_a_new_folder_and_makes_none(tmp_path: Path) -> None:
+    for command in (("--dry-run",), ("audit",), ("why", "ann"), ("inspect",), ("report",)):
+        done = bare(tmp_path, *command)
+        assert (done.returncode, list(tmp_path.iterdir())) == (0 if "--dry-run" in command else 2, []), done.stderr
+        assert f"Nothing is here yet: {tmp_path / '.recap'} is new" in done.stderr
+    assert f"{tmp_path / '.recap'} is new; sample users are put in." in bare(tmp_path).stderr
+    assert bare(tmp_path, "samples", "--remove").returncode == 0
+    done = bare(tmp_path, "audit", "--date", "yesterday")
+    assert (f"{tmp_path / '.recap'} has no users." in done.stderr, "nobody was due" in done.stdout) == (True, True)
 
 
 def test_a_resend_of_a_day_before_the_account_is_refused_and_credentials_alone_push_to_nobody(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import closing
@@ -81,7 +82,7 @@ FLAWS: list[tuple[object, str]] = [
     (ann(uid=7), "uid is missing, or is no id"),
     (ann(user=[]), "user is not a map"),
     (ann(user={}), "daily_summary_enabled is missing, or not true or false"),
-    (ann(user=EXAMPLE["user"] | {"time_zone": "mars"}), "mars"),
+    (ann(user=EXAMPLE["user"] | {"time_zone": "mars"}), "users/ann: time_zone: 'mars' is no IANA"),
     (ann(user=EXAMPLE["user"] | {"daily_summary_hour_local": 24}), "whole number from 0 to 23"),
     ({**ann(), "conversation": {}}, "'conversation' is no field here; conversations is"),
     ({**ann(), "x": 1}, "uid, user, fcm_tokens, conversations are"),
@@ -213,6 +214,9 @@ def test_samples_keep_out_of_a_folder_with_an_import_and_come_and_go_by_command(
     assert left.replace(b'"uid": "sample-03"', b"").count(b'"uid": "sample-') == 0
     assert [bare(tmp_path, "why", uid).returncode for uid in ("sample-00", "ann")] == [2, 0]
     assert bare(tmp_path, "samples", "--remove").stdout.startswith("0 sample users removed")
+    [out] = re.findall(r"^\.venv/bin/python (-c '.*' ann)$", PAGE, re.MULTILINE)
+    subprocess.run([sys.executable, *shlex.split(out)], cwd=tmp_path, check=True, timeout=60)
+    assert bare(tmp_path, "why", "ann").returncode == 2
     assert bare(tmp_path, "inspect").stdout == "0 days.\n"
     assert bare(tmp_path, "samples").returncode == 0  # put in again, they have their recaps
     assert re.search(r"\d+ sent", bare(tmp_path).stdout)
@@ -281,22 +285,28 @@ def test_each_export_of_the_documents_page_becomes_a_user_and_a_dry_run_writes_n
     (folder / "notes" / "2026-11-25.md").write_text("# Garden\n\nThe hedge is cut.\n")
     (folder / "notes" / "plan.txt").write_text("Not read.")
     exports = {
-        "chat.txt": ("chat-2026-11-25-17", "3 lines not read"),
-        "slack": ("general-2026-11-18-12", "1 messages not read"),
-        "notes": ("2026-11-25-md", "1 files not read"),
+        "chat.txt": ("chat-2026-11-25-17", "chat", "3 lines not read"),
+        "slack": ("general-2026-11-18-12", "#general", "1 messages not read"),
+        "notes": ("2026-11-25-md", "2026-11-25", "1 files not read"),
     }
-    for script, (name, (key, unread)) in zip(SCRIPT.findall(page.read_text()), exports.items(), strict=True):
+    for script, (name, (key, title, unread)) in zip(SCRIPT.findall(page.read_text()), exports.items(), strict=True):
         command = [sys.executable, "-c", script, str(folder / name)]
         made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         assert unread in made.stderr
         (folder / "users.jsonl").write_text(made.stdout)
         checked = stage.run("import", "users.jsonl", "--dry-run")
         assert (checked.code, checked.out) == (0, "1 user would be imported.\n")
-        assert list(json.loads(made.stdout)["conversations"]) == [key]
+        [(made_as, talk)] = json.loads(made.stdout)["conversations"].items()
+        assert (made_as, talk["structured"]["title"]) == (key, title)
     assert stage.world.user("ann") is None
     line = json.loads((folder / "users.jsonl").read_text()) | {"conversations": {}}
     (folder / "none.jsonl").write_text(json.dumps(line))
     checked = stage.run("import", "none.jsonl", "--dry-run")
     assert "None of them has a conversation" in checked.out  # an export of another form, of which nothing was read
-    assert stage.run("import", "users.jsonl").code == 0
+    done = stage.run("import", "users.jsonl")
+    assert done.code == 0
+    assert "Too old for the next recap: 1 conversation;" in done.out
     assert stage.world.user("ann") is not None
+    off = {"uid": "ann", "user": line["user"] | {"daily_summary_enabled": False}}
+    (folder / "off.jsonl").write_text(json.dumps(off))
+    assert stage.run("import", "off.jsonl").out.splitlines()[1].startswith("next: ")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from notifications.commands.audit import audit
+from notifications.commands.preview import preview
 from notifications.commands.terminal import minute
 from notifications.commands.why import ledger_line, why
 from notifications.domain.claim import user_key
@@ -234,7 +235,9 @@ async def test_a_slot_that_is_to_come_is_told_with_its_time(capsys: pytest.Captu
     evening.add("ann")
     day = evening.slots["ann"].recap_date + timedelta(days=1)
     assert await why("ann", day, evening.context()) == 0
-    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the first run after 2026-05-02 20:00 UTC makes the recap" in said
+    assert "conversations; too little for a recap so far." in said
 
 
 @pytest.mark.parametrize(
@@ -254,6 +257,8 @@ async def test_who_signed_up_after_the_slot_misses_nothing(
     evening.now += timedelta(hours=4)
     said, code = await told(evening, capsys)
     assert (following in said, code) == (True, 0), said
+    await preview("ann", None, evening.context())
+    assert re.search(rf"ann,? 2026-05-0{hours - 1:.0f}", capsys.readouterr().out)  # of the same day
     assert await why("ann", date(2026, 5, 1), evening.context()) == 0
     assert ("the account is younger than this slot" in capsys.readouterr().out) == (hours > 2)
 

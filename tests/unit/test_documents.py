@@ -66,7 +66,10 @@ def test_an_hour_is_one_of_the_day(hour: int) -> None:
         ({"daily_summary_hour_local": 24}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
         ({"daily_summary_hour_local": 1.5}, "users/ann: daily_summary_hour_local is not a whole number from 0 to 23."),
         ({"time_zone": None}, "users/ann: time_zone is missing or no text."),
-        ({"time_zone": "mars"}, "'mars' is no IANA time zone; names are exact, such as 'Europe/Paris'."),
+        (
+            {"time_zone": "mars"},
+            "users/ann: time_zone: 'mars' is no IANA time zone; names are exact, such as 'Europe/Paris'.",
+        ),
         ({"language": "\ud83d"}, "users/ann holds half of a surrogate pair."),
     ],
 )

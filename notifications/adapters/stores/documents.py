@@ -71,7 +71,10 @@ def user_from(layout: Layout, uid: str, doc: Doc) -> User:
         raise Malformed(f"{where}: {layout.hour} is {_missing(hour)}not a whole number from 0 to 23.")
     if not isinstance(name, str):
         raise Malformed(f"{where}: {layout.time_zone} is missing or no text.")
-    zone(name)
+    try:
+        zone(name)
+    except Malformed as cause:
+        raise Malformed(f"{where}: {layout.time_zone}: {cause}") from None
     return User(uid, name, int(hour), enabled, language_tag(text(value_at(doc, layout.language))))
 
 

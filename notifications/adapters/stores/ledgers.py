@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from notifications.adapters.stores.documents import Facts, kept_from
+from notifications.adapters.stores.documents import Facts, created_at, kept_from
 from notifications.adapters.stores.imports import check_user
 from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
@@ -62,8 +62,9 @@ class TransactionalLedger(ABC):
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
 
-    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> object:
-        return check_user(self._layout, uid, user, devices, conversations)
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> list[datetime]:
+        talks = check_user(self._layout, uid, user, devices, conversations)[1]
+        return list(filter(None, (created_at(self._layout, doc) for doc in talks.values())))
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))
