@@ -11,7 +11,7 @@ Case = Callable[[], Iterator[Row]]
 
 CASES: dict[str, Case] = {
     "sent": lambda: speed.beside_the_floor("sent", 1.3),
-    "calls": lambda: speed.beside_the_floor("calls", 2.0, store="sqlite", users=600),
+    "calls": lambda: speed.beside_the_floor("calls", 2.0, store="sqlite", users=600, repeats=5),
     "silent": lambda: speed.beside_the_floor("silent", 1.0),
     "200": lambda: speed.throughput(2_000, 200, 0.95),
     "500": lambda: speed.throughput(5_000, 500, 0.90),
@@ -25,7 +25,7 @@ CASES: dict[str, Case] = {
     "money": money.money,
     "operators": cost.operators,
     "redis": cost.redis_cost,
-    "documents": cost.documents,
+    "documents": lambda: cost.documents(10),
     "changing": speed.changing_tasks,
 }
 

@@ -68,7 +68,7 @@ def _whole_cohort(one: Rig, users: int) -> Run:
     return run
 
 
-def beside_the_plain_job(users: int = 200, repeats: int = 3) -> Iterator[Row]:
+def beside_the_plain_job(users: int = 200, repeats: int = 2) -> Iterator[Row]:
     """Users per second, whole processes, side by side; and what each reads when nothing is due.
 
     The plain job, which takes minutes, runs once.
@@ -128,7 +128,7 @@ def first_call(repeats: int = 5) -> Iterator[Row]:
     yield Row("first call to the LLM: times the import of the vendors' clients", figure, "<= 1.5", middle <= 1.5)
 
 
-def growth(small: int = 1_000, large: int = 50_000, with_content: int = 5, repeats: int = 3) -> Iterator[Row]:
+def growth(small: int = 1_000, large: int = 50_000, with_content: int = 5, repeats: int = 2) -> Iterator[Row]:
     """Users per second and CPU per user, one in `with_content` with a recap; the start is measured and taken off.
 
     The small one runs before and after the large one, since the machine's speed changes within minutes.
@@ -159,7 +159,7 @@ def growth(small: int = 1_000, large: int = 50_000, with_content: int = 5, repea
 
 
 def beside_the_floor(
-    kind: str, bar: float, *, store: str = "firestore", users: int = 200, repeats: int = 5
+    kind: str, bar: float, *, store: str = "firestore", users: int = 200, repeats: int = 3
 ) -> Iterator[Row]:
     """CPU per user as a multiple of the same vendor calls alone, in turn; starts taken off.
 
