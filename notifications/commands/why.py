@@ -184,14 +184,14 @@ def _utc(at: datetime) -> str:
 
 def _phase(view: DayView) -> str:
     since_slot, rules = view.now - view.slot.at, view.run.services.limits.rules
+    no_closing_pass = view.phase is Phase.DUE and not view.run.services.has_fallback
+    last = view.slot.at + rules.catch_up if no_closing_pass else rules.service_end(view.slot.at)
     match view.phase:
         case Phase.EARLY:
             return f"in {_duration(-since_slot)}"
-        case Phase.DUE:
-            return f"{_duration(since_slot)} ago, due until {_until(view.slot.at + rules.catch_up, view.now, ', ')}"
-        case Phase.CLOSING:
-            until = _until(rules.service_end(view.slot.at), view.now, ", ")
-            return f"{_duration(since_slot)} ago, in the closing pass, until {until}"
+        case Phase.DUE | Phase.CLOSING as phase:
+            how = "due" if phase is Phase.DUE else "in the closing pass,"
+            return f"{_duration(since_slot)} ago, {how} until {_until(last, view.now, ', ')}"
         case _:
             return f"{_duration(since_slot)} ago, no longer served"
 
