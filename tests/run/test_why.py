@@ -171,7 +171,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "not yet": (
         only(nothing),
         0,
-        r"due until 22:00 UTC, in 2 h\).*claim: none; no run has come to its hour yet",
+        r"due until 22:20 UTC, in 2 h 20 min\).*claim: none; no run has come to its hour yet",
         "the next run makes the recap. If no run comes, check the scheduler",
     ),
     "closing": (only(at(2.1)), 0, r"in the closing pass", "sends the extract"),
