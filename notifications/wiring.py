@@ -41,9 +41,9 @@ def served_since(settings: Settings) -> datetime | None:
     """When a data folder was first filled: no user was due there before. None if an app's own users are served."""
     if settings.project is not None:
         return None
-    from notifications.adapters.local import samples
+    from notifications.adapters.local import private_files
 
-    return samples.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
+    return private_files.created(settings.data_dir) or datetime.max.replace(tzinfo=UTC)
 
 
 def sample_users(settings: Settings, now: datetime) -> list[Sample]:
@@ -207,11 +207,11 @@ async def _store(
 
         emulator, timeout = settings.firestore_emulator, limits.duration("store_timeout")
         return await firestore.connect(settings.project, settings.firestore_database, emulator, rules, timeout, layout)
-    from notifications.adapters.local import samples
+    from notifications.adapters.local import private_files, samples
     from notifications.adapters.local.sqlite import SqliteStore
 
     store = SqliteStore(settings.data_dir / "recap.sqlite3", rules, layout)
-    if can_add_samples and not settings.on_platform and samples.created(settings.data_dir) is None:
+    if can_add_samples and not settings.on_platform and private_files.created(settings.data_dir) is None:
         await samples.fill(store, layout, settings.data_dir, await claims.now() + offset)
     elif offset and can_send:
         await samples.talk(store, layout, await claims.now() + offset)

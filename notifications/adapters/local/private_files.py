@@ -9,14 +9,24 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from notifications.domain.errors import DependencyDown
 
 ID_FILE, ID = "environment", re.compile(r"[0-9a-f]{16}", re.ASCII)
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-OUR_FILES = ("created", "users.lock", "recap.sqlite3")
+MARKER = "created"  # of a data folder: when it was first filled
+OUR_FILES = (MARKER, "users.lock", "recap.sqlite3")
 POLL_SECONDS = 0.02
+
+
+def created(folder: Path) -> datetime | None:
+    """When the data folder was first filled; None if it was not, or its mark can't be read."""
+    try:
+        return datetime.fromisoformat((folder / MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def private_folder(path: Path) -> None:

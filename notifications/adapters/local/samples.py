@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifications.adapters.local.private_files import locked, private_folder, write_atomically
+from notifications.adapters.local.private_files import MARKER, created, locked, private_folder, write_atomically
 from notifications.adapters.stores.documents import Doc
 from notifications.adapters.stores.imports import conversation_to, document_of, user_to
 from notifications.adapters.stores.layout import Layout
@@ -20,7 +20,6 @@ from notifications.ports import Sample
 if TYPE_CHECKING:
     from notifications.adapters.local.sqlite import SqliteStore
 
-MARKER = "created"
 USERS = 48  # one due in each half hour of the day, so that several are due at any time
 SILENT = 9  # every 16th user, from this number on, has no conversations
 RULES = Rules(catch_up=timedelta(hours=2), grace=timedelta(minutes=25))
@@ -29,14 +28,6 @@ RULES = Rules(catch_up=timedelta(hours=2), grace=timedelta(minutes=25))
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parent / "samples.toml").read_text(encoding="utf-8"))
-
-
-def created(folder: Path) -> datetime | None:
-    """When the data folder was first filled; None if it was not, or its mark can't be read."""
-    try:
-        return datetime.fromisoformat((folder / MARKER).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 async def fill(store: SqliteStore, layout: Layout, folder: Path, now: datetime) -> None:
