@@ -63,9 +63,10 @@ class Account:
             if len(shown) < UIDS_SHOWN:
                 shown.append(row.uid)
         sent_at = row.ledger.sent_at if row.ledger is not None else None
-        self.first_sent = min(filter(None, (self.first_sent, sent_at)), default=None)
-        slot = slot_of(row.listed, self.query.day)
-        if row.state not in OPEN_STATES or slot is None:
+        if sent_at is not None and (self.first_sent is None or sent_at < self.first_sent):
+            self.first_sent = sent_at
+        slot = slot_of(row.listed, self.query.day) if row.state in OPEN_STATES else None
+        if row.state is None or slot is None:
             return
         self.reasons.setdefault(row.state, Counter())[row.reason] += 1
         self.oldest[row.state] = min(slot.at, self.oldest.get(row.state, slot.at))
@@ -165,11 +166,12 @@ async def audit(day: date | None, context: Context, *, as_json: bool) -> int:
 async def _account(days: UserDays, query: DayQuery, say_row: Callable[[UserDay], None] | None) -> Account:
     """The sums of a date; `say_row` is called with each row that is counted."""
     account = Account(query)
-    async with aclosing(days.rows()) as rows:
-        async for row in rows:
-            account.add(row)
-            if say_row is not None and row.kinds:
-                say_row(row)
+    async with aclosing(days.pages()) as pages:
+        async for page in pages:
+            for row in page:
+                account.add(row)
+                if say_row is not None and row.kinds:
+                    say_row(row)
     return account
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -37,17 +37,26 @@ class Context:
     since: datetime | None = None  # when a data folder was first filled: no user was due before
 
 
-async def rows_of(
+async def pages_of(
     read_page: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], size: int = PAGE
-) -> AsyncGenerator[T]:
-    """Every row of a query, read page by page. `key`: the row's key, after which the next page begins."""
+) -> AsyncGenerator[list[T]]:
+    """The pages of a query, none empty. `key`: the row's key, after which the next page begins."""
     after: K | None = None
     while page := await read_page(after, size):
-        for row in page:
-            yield row
+        yield page
         if len(page) < size:
             return
         after = key(page[-1])
+
+
+async def rows_of(
+    read_page: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], size: int = PAGE
+) -> AsyncGenerator[T]:
+    """Every row of a query, read page by page."""
+    async with aclosing(pages_of(read_page, key, size)) as pages:
+        async for page in pages:
+            for row in page:
+                yield row
 
 
 async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:

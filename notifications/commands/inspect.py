@@ -77,9 +77,9 @@ async def inspect_where(
     groups: dict[tuple[date, str, str], list[tuple[datetime, str, str]]] = {}
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=True):
-            async with aclosing(UserDays(services, query).rows()) as rows:
-                async for row in rows:
-                    if row.state is not None and row.state in states:
+            async with aclosing(UserDays(services, query).pages()) as pages:
+                async for row in (row async for page in pages for row in page if row.state in states):
+                    if row.state is not None:
                         ledger, slot = row.ledger, slot_of(row.listed, query.day)
                         reason = in_words(row.reason or (ledger.reason or ledger.outcome if ledger else ""))
                         users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])

@@ -141,9 +141,10 @@ async def report(day: date | None, output: Path | None, context: Context) -> int
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=sys.stdout.isatty()):
             days.insert(0, figures := Figures(Account(query)))
-            async with aclosing(UserDays(services, query).rows()) as rows:
-                async for row in rows:
-                    figures.add(row)
+            async with aclosing(UserDays(services, query).pages()) as pages:
+                async for page_of_users in pages:
+                    for row in page_of_users:
+                        figures.add(row)
             figures.to_do = figures.account.to_do(services.store.ledger_path)
     path, html = output or Path(f"report-{days[0].day}.html"), page(days)
     if str(path) == STDOUT:

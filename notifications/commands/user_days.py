@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Generic
 
-from notifications.commands.context import Context, K, T, rows_of
+from notifications.commands.context import PAGE, Context, K, T, pages_of
 from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import several
 from notifications.domain.claim import ClaimState, Record, since_key, user_key
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
-from notifications.domain.money import NOTHING, Spent
+from notifications.domain.money import COST_KEY, NOTHING, Spent
 from notifications.domain.push import PushResult
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_day
 from notifications.domain.shards import key_of
 from notifications.ports import UserDocument
-from notifications.run.day import COST_KEY
 from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Services
 
@@ -30,7 +31,6 @@ UNKNOWN = "unknown"  # the state of a day that may or may not have been due
 OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
 AT_WORK = frozenset({"", "another_run", "foreign", LEFT_OPEN})  # of a day that waits its turn, or is being served
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
-ROWS_AT_ONCE = 1_000  # whose claims are read in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +94,22 @@ class UserDay:
     @property
     def kinds(self) -> list[str]:
         """All that the accounts count this day as."""
-        ledger = self.ledger
-        flags = {
-            "stored": self.summaries > 0,
-            "partial": ledger is not None and ledger.is_partial,
-            "duplicate_summaries": self.summaries > 1,
-            # an earlier push was accepted, or may have been: one of the windows of docs/guarantees.md
-            "allowed_repeats": ledger is not None and (ledger.repeats > 0 or ledger.may_repeat),
-            "device_gone": ledger is not None and PushResult.GONE in ledger.devices.values(),
-            "invisible": self.listed.user is None,
-            "due": self.state not in (None, UNKNOWN),
-        }
-        return [kind for kind, is_set in flags.items() if is_set] + ([self.state] if self.state else [])
+        ledger, kinds = self.ledger, [self.state] if self.state else []
+        if self.state not in (None, UNKNOWN):
+            kinds.append("due")
+        if self.summaries:
+            kinds += ["stored"] if self.summaries == 1 else ["stored", "duplicate_summaries"]
+        if self.listed.user is None:
+            kinds.append("invisible")
+        if ledger is None:
+            return kinds
+        if ledger.is_partial:
+            kinds.append("partial")
+        if ledger.repeats or ledger.may_repeat:  # one of the windows of docs/guarantees.md
+            kinds.append("allowed_repeats")
+        if PushResult.GONE in ledger.devices.values():
+            kinds.append("device_gone")
+        return kinds
 
 
 @dataclass(slots=True)
@@ -125,9 +129,11 @@ class Costs:
         ledger, tokens, usd = row.ledger, row.spent.tokens, row.spent.usd
         if ledger is not None:
             tokens, usd = ledger.tokens, ledger.usd
-            self.sources.update([ledger.source] if ledger.source else [])
-            self.unverified += ledger.verified is False and bool(ledger.source)
-            self.extract_reasons.update([ledger.extract_reason] if ledger.source == "extract" else [])
+            if ledger.source:
+                self.sources[ledger.source] += 1
+                self.unverified += ledger.verified is False
+            if ledger.source == "extract":
+                self.extract_reasons[ledger.extract_reason] += 1
         self.tokens += tokens
         self.usd += usd or 0.0
         self.unpriced += usd is None and tokens > 0
@@ -164,18 +170,21 @@ class UserDays:
         self._query = query
         self.documents_read = 0
 
-    async def rows(self) -> AsyncGenerator[UserDay]:
+    async def pages(self) -> AsyncGenerator[list[UserDay]]:
         """One for each user document, due or not; of those that are open, what Redis says of them."""
-        batch: list[UserDay] = []
-        async with aclosing(self._stored()) as stored:
-            async for row in stored:
-                batch.append(row)
-                if len(batch) == ROWS_AT_ONCE:
-                    for explained in await self._explained(batch):
-                        yield explained
-                    batch = []
-        for explained in await self._explained(batch):
-            yield explained
+        store, day = self._store, self._query.day
+        ledgers = _Reader(partial(self._count, partial(store.ledgers_on, day)), lambda row: row[0], lambda row: row[0])
+        summaries = _Reader(partial(self._count, partial(store.summaries_on, day)), "/".join, lambda row: row[0])
+        async with aclosing(pages_of(partial(self._count, store.all_users), lambda listed: listed.uid)) as pages:
+            async for users in pages:
+                last = users[-1].uid
+                ledger_of = dict(await ledgers.up_to(last))
+                stored = Counter(uid for uid, _ in await summaries.up_to(last))
+                yield await self._explained([self._row(user, ledger_of, stored) for user in users])
+
+    def _row(self, listed: UserDocument, ledgers: Mapping[str, Ledger], summaries: Mapping[str, int]) -> UserDay:
+        ledger = ledgers.get(listed.uid)
+        return UserDay(listed, ledger, summaries.get(listed.uid, 0), day_state(listed, ledger, self._query))
 
     async def _explained(self, rows: list[UserDay]) -> list[UserDay]:
         claims, shards = self._services.claims, self._services.limits.shards
@@ -222,30 +231,34 @@ class UserDays:
             reason = "killed_run"  # its lease has lapsed
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)
 
-    async def _stored(self) -> AsyncGenerator[UserDay]:
-        store, day = self._store, self._query.day
-        async with (
-            aclosing(rows_of(partial(self._count, store.all_users), lambda listed: listed.uid)) as users,
-            aclosing(rows_of(partial(self._count, partial(store.ledgers_on, day)), lambda row: row[0])) as ledgers,
-            aclosing(rows_of(partial(self._count, partial(store.summaries_on, day)), "/".join)) as summaries,
-        ):
-            ledger, summary = await anext(ledgers, None), await anext(summaries, None)
-            async for listed in users:
-                while ledger is not None and _order(ledger[0]) < _order(listed.uid):
-                    ledger = await anext(ledgers, None)  # of an account that was erased since
-                while summary is not None and _order(summary[0]) < _order(listed.uid):
-                    summary = await anext(summaries, None)
-                own = ledger[1] if ledger is not None and ledger[0] == listed.uid else None
-                stored = 0
-                while summary is not None and summary[0] == listed.uid:
-                    stored += 1
-                    summary = await anext(summaries, None)
-                yield UserDay(listed, own, stored, day_state(listed, own, self._query))
-
     async def _count(self, read: Callable[[K | None, int], Awaitable[list[T]]], after: K | None, size: int) -> list[T]:
         page = await read(after, size)
         self.documents_read += len(page)
         return page
+
+
+class _Reader(Generic[K, T]):
+    """The rows of a query, in the order of their uids, up to one uid at a time."""
+
+    def __init__(
+        self, read: Callable[[K | None, int], Awaitable[list[T]]], key: Callable[[T], K], uid: Callable[[T], str]
+    ) -> None:
+        self._read, self._key, self._uid = read, key, uid
+        self._after: K | None = None
+        self._rows: list[T] = []  # that were read, and are of later uids
+        self._is_over = False
+
+    async def up_to(self, last: str) -> list[T]:
+        """The next rows, of uids up to `last`, in constant memory but for those."""
+        rows, end = self._rows, _order(last)
+        while not self._is_over and (not rows or _order(self._uid(rows[-1])) <= end):
+            page = await self._read(self._after, PAGE)
+            self._is_over = len(page) < PAGE
+            self._after = self._key(page[-1]) if page else None
+            rows += page
+        count = bisect_right(rows, end, key=lambda row: _order(self._uid(row)))
+        self._rows = rows[count:]
+        return rows[:count]
 
 
 def _order(uid: str) -> bytes:

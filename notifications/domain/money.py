@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+COST_KEY = "cost"  # of the kept document that holds what failed tries have cost
 SPEND_PREFIX = "daily_summary:spend:"
 SPEND_KEPT_SECONDS = 3 * 86_400
 MICROS = 1_000_000  # sums are counted in millionths of a USD

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -106,6 +106,7 @@ def zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+@lru_cache(maxsize=4_096)
 def slot_instant(tz: ZoneInfo, nominal: date, hour: int) -> datetime:
     """An hour of a local date, in UTC: of a repeated time the first, in a gap the first valid instant after it."""
     wall = datetime.combine(nominal, time(hour), tzinfo=tz)
@@ -143,6 +144,7 @@ def slot_on(tz_name: str, nominal: date, hour: int) -> Slot:
     return Slot(slot_instant(zone(tz_name), nominal, hour), recap_date(nominal, hour), tz_name, hour)
 
 
+@lru_cache(maxsize=4_096)
 def slot_of_day(tz_name: str, day: date, hour: int) -> Slot:
     """A user's slot for a recap date."""
     return slot_on(tz_name, nominal_date(day, hour), hour)

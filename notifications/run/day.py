@@ -23,7 +23,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import DayState, Draft, Ledger, User
-from notifications.domain.money import NOTHING, Spent
+from notifications.domain.money import COST_KEY, NOTHING, Spent
 from notifications.domain.push import Wording
 from notifications.domain.schedule import Phase
 from notifications.domain.target import Recipient, Target, without_gone
@@ -35,7 +35,6 @@ from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
-COST_KEY = "cost"  # of the kept document that holds what failed tries have cost
 SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -298,19 +298,15 @@ def ledger_from(day: date, doc: object) -> Ledger:
 def _ledger(day: date, doc: object) -> Ledger:
     if not isinstance(doc, Mapping):
         raise TypeError("no map")
-    given: dict[str, Any] = {name: _instant(doc.get(name)) for name in LEDGER_INSTANTS}
-    given |= {name: _typed(doc[name], int) for name in LEDGER_COUNTS if name in doc}
-    given |= {name: _typed(doc[name], str) for name in LEDGER_TEXTS if name in doc}
-    devices = doc.get("devices") or {}
-    given["devices"] = {_typed(key, str): _typed(value, str) for key, value in devices.items()}
-    given["targets"] = _open_targets(doc.get("targets"))
-    given |= {name: _figure(doc.get(name)) for name in LEDGER_FIGURES}
-    given["verified"] = doc["verified"] if isinstance(doc.get("verified"), bool) else None  # only the audit reads it
-    given["told"] = _typed(doc["told"], str) if doc.get("told") is not None else None
     state = DayState(doc.get("state", ""))
-    if state is DayState.UNREADABLE or (state is DayState.SENDING and given["sending_at"] is None):
+    if state is DayState.UNREADABLE or (state is DayState.SENDING and doc.get("sending_at") is None):
         raise ValueError(state)
+    given = {name: LEDGER_READERS[name](value) for name, value in doc.items() if name in LEDGER_READERS}
     return Ledger(date=day, state=state, **given)
+
+
+def _devices(value: Any) -> dict[str, str]:
+    return {_text(key): _text(code) for key, code in value.items()} if value else {}
 
 
 def _open_targets(value: object) -> dict[str, OpenTarget]:
@@ -340,9 +336,27 @@ def _figure(value: object) -> float | None:
     return float(value)
 
 
-def _typed(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(kind.__name__)
-    if isinstance(value, int) and not 0 <= value <= MAX_FIGURE:
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("no count")
+    if not 0 <= value <= MAX_FIGURE:
         raise ValueError("no count")
     return value
+
+
+LEDGER_READERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(LEDGER_INSTANTS, _instant),
+    **dict.fromkeys(LEDGER_COUNTS, _count),
+    **dict.fromkeys(LEDGER_TEXTS, _text),
+    **dict.fromkeys(LEDGER_FIGURES, _figure),
+    "devices": _devices,
+    "targets": _open_targets,
+    "told": lambda value: None if value is None else _text(value),
+    "verified": lambda value: value if isinstance(value, bool) else None,  # only the audit reads it
+}

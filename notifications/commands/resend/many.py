@@ -81,9 +81,9 @@ async def resend_many(selection: ResendSelection, context: Context, *, dry_run: 
 
 
 async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[UserDocument]:
-    async with aclosing(days.rows()) as rows:
-        async for row in rows:
-            if selection.includes(row):
+    async with aclosing(days.pages()) as pages:
+        async for page in pages:
+            for row in filter(selection.includes, page):
                 yield row.listed
 
 
