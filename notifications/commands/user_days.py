@@ -94,21 +94,22 @@ class UserDay:
     @property
     def kinds(self) -> list[str]:
         """All that the accounts count this day as."""
-        ledger, kinds = self.ledger, [self.state] if self.state else []
-        if self.state not in (None, UNKNOWN):
-            kinds.append("due")
-        if self.summaries:
-            kinds += ["stored"] if self.summaries == 1 else ["stored", "duplicate_summaries"]
+        ledger, kinds = self.ledger, ["stored"] if self.summaries else []
+        if self.summaries > 1:
+            kinds.append("duplicate_summaries")
+        if ledger is not None:
+            if ledger.is_partial:
+                kinds.append("partial")
+            if ledger.repeats or ledger.may_repeat:  # one of the windows of docs/guarantees.md
+                kinds.append("allowed_repeats")
+            if PushResult.GONE in ledger.devices.values():
+                kinds.append("device_gone")
         if self.listed.user is None:
             kinds.append("invisible")
-        if ledger is None:
-            return kinds
-        if ledger.is_partial:
-            kinds.append("partial")
-        if ledger.repeats or ledger.may_repeat:  # one of the windows of docs/guarantees.md
-            kinds.append("allowed_repeats")
-        if PushResult.GONE in ledger.devices.values():
-            kinds.append("device_gone")
+        if self.state not in (None, UNKNOWN):
+            kinds.append("due")
+        if self.state:
+            kinds.append(self.state)
         return kinds
 
 
