@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from functools import cache, lru_cache
 from importlib import import_module
+from math import inf
 from pathlib import Path
+from struct import Struct
 from zoneinfo import ZoneInfo
 
 from notifications.domain.errors import Malformed
@@ -19,6 +21,12 @@ TZDATA = import_module("tzdata")  # zoneinfo imports it by this name, too
 FOLDER = Path(str(TZDATA.__file__)).parent
 ZONE_FILES = str(FOLDER / "zoneinfo")
 zoneinfo.reset_tzpath((ZONE_FILES,))  # reading the files is twice as fast as the package's own loader
+
+HEADER = 44  # bytes of a TZif file's header; before the second one stand times of four bytes
+COUNTS = Struct(">20x6l")  # isut, isstd, leap, time, type, char
+TIME_COUNT, TIME = Struct(">32xl"), Struct(">q")
+EMPTY_FOOTER = b"\n\n"
+LONGEST_SHIFT = timedelta(days=1)  # of a clock: a zone's day can be left out, or come twice
 
 ONE_DAY = timedelta(days=1)
 ONE_HOUR = timedelta(hours=1)
@@ -160,20 +168,35 @@ def latest_slot(tz_name: str, hour: int, now: datetime) -> Slot:
 def cohorts_between(after: datetime, until: datetime) -> list[Cohort]:
     """The cohorts with after < slot <= until, by slot and hour. If a zone skipped a day, the later date wins."""
     zones: dict[tuple[datetime, int], dict[str, date]] = {}
-    for names in _names_by_rules():
+    for names in _names_by_rules(instant(after)):
         for at, nominal, hour in _slots_of(zone(names[0]), instant(after), instant(until)):
             zones.setdefault((at, hour), {}).update(dict.fromkeys(names, nominal))
     return [Cohort(slot, hour, dict(sorted(zones[slot, hour].items()))) for slot, hour in sorted(zones)]
 
 
-@cache
-def _names_by_rules() -> list[list[str]]:
-    """All names, grouped by identical files, since evaluating rules costs much more than reading a file."""
+def _names_by_rules(after: datetime) -> list[list[str]]:
+    """All names, grouped by what their files say from then on, since evaluating rules costs much more than reading."""
+    since = after.timestamp() - LONGEST_SHIFT.total_seconds()
     names: dict[bytes, list[str]] = {}
     for name in zone_names():
-        with open(f"{ZONE_FILES}/{name}", "rb") as file:
-            names.setdefault(file.read(), []).append(name)
+        names.setdefault(_rules(_zone_file(name), since), []).append(name)
     return list(names.values())
+
+
+@cache
+def _zone_file(name: str) -> bytes:
+    with open(f"{ZONE_FILES}/{name}", "rb", buffering=0) as file:
+        return file.read()
+
+
+def _rules(data: bytes, since: float) -> bytes:
+    """What a TZif file (RFC 9636, section 3) says of times after `since`: after its last transition, its footer."""
+    counts = COUNTS.unpack_from(data)
+    second = HEADER + sum(count * size for count, size in zip(counts, (1, 1, 8, 5, 6, 1), strict=True))
+    transitions = TIME_COUNT.unpack_from(data, second)[0]
+    last = TIME.unpack_from(data, second + HEADER + 8 * (transitions - 1))[0] if transitions else -inf
+    footer = data[data.rindex(b"\n", 0, -1) :]
+    return footer if footer != EMPTY_FOOTER and last < since else data
 
 
 def _slots_of(tz: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[datetime, date, int]]:

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifications.domain.errors import Malformed, NaiveDatetime
@@ -110,6 +110,23 @@ def test_the_latest_slot_is_in_the_cohorts_of_its_time(name: str, hour: int, now
     ]
     assert cohort.slot == slot.at
     assert recap_date(cohort.zones[name], hour) == slot.recap_date
+
+
+@settings(max_examples=2)
+@example(utc(2011, 12, 30, 12))  # Samoa left out a day
+@example(utc(2026, 3, 29, 3))
+@example(utc(2007, 3, 11, 9))  # the first of America's present rules, which footers hold
+@example(utc(1994, 12, 31, 12))
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2045, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_cohorts_are_those_of_each_zone_by_itself(now: datetime) -> None:
+    """However zones are grouped for speed."""
+    after = now - timedelta(hours=6)
+    expected: dict[tuple[datetime, int], dict[str, date]] = {}
+    for name, back, hour in itertools.product(zone_names(), (2, 1, 0, -1), range(24)):
+        nominal = now.date() - back * ONE_DAY
+        if after < (at := slot_instant(zone(name), nominal, hour)) <= now:
+            expected.setdefault((at, hour), {})[name] = nominal  # of two nominal dates the later
+    assert {(c.slot, c.hour): dict(c.zones) for c in cohorts_between(after, now)} == expected
 
 
 def test_a_day_of_cohorts_holds_every_zone_and_hour_once() -> None:
