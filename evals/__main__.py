@@ -19,7 +19,7 @@ import structlog
 from evals.days import PLACES, Day, load_days, plainly, text_of
 from evals.evidence import judge, print_evidence, print_garbage, print_innocents, print_judgement
 from evals.llms import Made, Maker, bundled, server, small_model
-from notifications.domain.text import plain
+from notifications.domain.plain import plain
 from notifications.recap.words import is_written_in, script_of
 from notifications.settings import Settings
 

@@ -12,7 +12,7 @@ from notifications.commands.terminal import say, say_wrapped, several
 from notifications.commands.why import slot_in_question
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
-from notifications.domain.push import Wording, notice
+from notifications.domain.notice import Wording, notice
 from notifications.domain.schedule import slot_of_day
 from notifications.domain.text import bounded
 from notifications.recap.document import compose, recap_to

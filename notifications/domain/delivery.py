@@ -11,7 +11,8 @@ from typing import Any
 from notifications.domain.errors import Malformed
 from notifications.domain.model import PARTIAL, DayState, Ledger, Recap, Summary, Window, collapse_id
 from notifications.domain.money import NOTHING, Spent
-from notifications.domain.push import PushResult, Wording, notice
+from notifications.domain.notice import Wording, notice
+from notifications.domain.push import PushResult
 from notifications.domain.target import GAVE_UP
 from notifications.domain.told_once import NO_NEIGHBOURS, Neighbours
 

@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from notifications.domain.model import Cited, Draft, Recap, Stop, Task
+from notifications.domain.plain import plain
 from notifications.domain.schedule import zone
-from notifications.domain.text import bounded, plain
+from notifications.domain.text import bounded
 from notifications.recap.bounds import MAX_LISTED
 from notifications.recap.material import Material, held_at
 

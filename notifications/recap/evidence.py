@@ -17,7 +17,8 @@ from itertools import accumulate, islice
 import regex
 
 from notifications.domain.model import Cited
-from notifications.domain.text import MAX_PLAIN, bounded, clean, plain
+from notifications.domain.plain import MAX_PLAIN, plain
+from notifications.domain.text import bounded, clean
 from notifications.recap.bounds import MAX_QUOTE, MAX_SENTENCE
 from notifications.recap.material import Material
 from notifications.recap.plan import Line, Note

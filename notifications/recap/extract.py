@@ -15,7 +15,8 @@ import regex
 from notifications.domain.model import WEARER, Cited, Conversation, Draft, Highlight, joined
 from notifications.domain.money import NOTHING, Spent
 from notifications.domain.phrases import phrases_in
-from notifications.domain.text import bounded, plain
+from notifications.domain.plain import plain
+from notifications.domain.text import bounded
 from notifications.recap import bounds
 from notifications.recap.document import MAX_TASKS
 from notifications.recap.lexrank import SAME, Vector, cosine, lexrank, select_diverse, tfidf_vectors, word_counts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from notifications.domain.model import WEARER, ActionItem, Conversation
-from notifications.domain.text import plain
+from notifications.domain.plain import plain
 from notifications.recap.words import count_words
 
 MAX_ITEM_READ = 400  # characters of a task or an event that are searched for words

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import regex
 
 from notifications.domain.model import WEARER, Conversation, Turn, joined
-from notifications.domain.text import bounded, plain
+from notifications.domain.plain import plain
+from notifications.domain.text import bounded
 from notifications.recap.bounds import MAX_SENTENCE
 from notifications.recap.material import Material
 from notifications.recap.words import (

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from notifications.domain.model import Conversation, Draft, Highlight
 from notifications.domain.phrases import phrases_in
+from notifications.domain.plain import plain
 from notifications.domain.schedule import zone
-from notifications.domain.text import plain
 from notifications.recap.bounds import MAX_HEADLINE, MAX_PUSH, MAX_TOPIC
 from notifications.recap.material import Material, held_at
 from notifications.recap.words import content_stems

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from notifications.domain.model import Cited, Draft, Highlight
+from notifications.domain.plain import plain
 from notifications.domain.question import Question
-from notifications.domain.text import plain
 from notifications.recap.answer import SCHEMA_ERRORS, read_object
 from notifications.recap.evidence import Evidence
 from notifications.recap.material import Material

@@ -24,7 +24,7 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import DayState, Draft, Ledger, User
 from notifications.domain.money import COST_KEY, NOTHING, Spent
-from notifications.domain.push import Wording
+from notifications.domain.notice import Wording
 from notifications.domain.schedule import Phase
 from notifications.domain.target import Recipient, Target, without_gone
 from notifications.ports import ClaimTerms, Reply

@@ -10,7 +10,7 @@ import sys
 from aiohttp import web
 
 from evals.days import load_days
-from notifications.domain.text import plain
+from notifications.domain.plain import plain
 from notifications.testing.answers import verdicts_answer
 from tests.support.jobs import JOB
 from tests.support.web import ASKED, FakeLLM, completion, scripted

@@ -17,7 +17,7 @@ KNOWN = {  # whether phones are reached at all; what a line of an import holds; 
     "job.py": {"fcm"},
     "notifications/commands/show.py": {"fcm"},
     "notifications/commands/import_users.py": {"fcm_tokens"},
-    "notifications/domain/text.py": {"email"},
+    "notifications/domain/plain.py": {"email"},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import regex
 
 from notifications.domain.phrases import PHRASES, phrases_in
-from notifications.domain.text import plain
+from notifications.domain.plain import plain
 from notifications.recap.words import (
     DEFAULT_LANGUAGE,
     LINKS,

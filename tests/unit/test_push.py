@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.push import (
-    Message,
-    Notice,
-    PushAnswer,
-    PushResult,
-    PushText,
-    Wording,
-    deletions_allowed,
-    notice,
-)
-from notifications.domain.text import plain
+from notifications.domain.notice import Notice, Wording, notice
+from notifications.domain.plain import plain
+from notifications.domain.push import Message, PushAnswer, PushResult, PushText, deletions_allowed
 
 MINUTE = timedelta(minutes=1)
 TITLE, READY = "Your daily recap", "Your recap is ready."

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.domain.text import bounded, clean, code, language_tag, one_emoji, plain, printable
+from notifications.domain.plain import plain
+from notifications.domain.text import bounded, clean, code, language_tag, one_emoji, printable
 from tests.support.rows import rows
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from notifications.domain.phrases import DEFAULT, phrases_in
+from notifications.domain.plain import plain
 from notifications.domain.push import Message
-from notifications.domain.text import bounded, one_emoji, plain
+from notifications.domain.text import bounded, one_emoji
 
 # Local parts without quotes: each server reads them alike, and an SMTP command can't be ended by one.
 ADDRESS = re.compile(r"([^\s\"(),:;<>@\[\\\].]+(?:\.[^\s\"(),:;<>@\[\\\].]+)*)@([\w-]{1,63}(?:\.[\w-]{1,63})+)")
