@@ -188,6 +188,18 @@ def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @on_sqlite
+def test_who_only_reads_waits_for_no_writer(stage: Stage) -> None:
+    """Another process may hold the file's write lock for long."""
+    stage.add_user("ann")
+    assert stage.run().event("tick.finished")["sent"] == 1
+    assert isinstance(stage.world, SqliteWorld)
+    with file.immediate(stage.world.db):
+        audit = stage.run("audit", "--date", stage.now.date().isoformat(), "--json")
+        why = stage.run("why", "ann")
+    assert (audit.code, why.code) == (0, 0), (audit.err, why.err)
+
+
+@on_sqlite
 def test_a_file_that_is_not_there_or_empty_is_one_sentence(stage: Stage) -> None:
     nothing = stage.run("import", str(stage.folder / "none.jsonl"))
     assert (nothing.code, nothing.err.count("\n"), "can't be read" in nothing.err) == (2, 1, True)

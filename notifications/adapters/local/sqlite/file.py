@@ -50,18 +50,22 @@ def open_file(path: Path, layout: Layout) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # the ledger is the truth: it must outlive a power cut
-    with immediate(db):
-        # Files of earlier versions have no times of the user documents, and no column of the ledgers' state.
-        for table, columns in (("users", ("created_at INTEGER", "updated_at INTEGER")), ("ledgers", (STATE,))):
-            existing = [column[1] for column in db.execute(f"PRAGMA table_xinfo({table})")]
-            for column in columns:
-                if existing and column.split()[0] not in existing:
-                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    if any(_missing_columns(db)):  # who only reads needs no lock, whatever another process writes
+        with immediate(db):
+            for table, column in list(_missing_columns(db)):
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     db.executescript(SCHEMA)
     if db.execute("PRAGMA user_version").fetchone()[0] != layout.version:
         with immediate(db):
             _rebuild_columns(db, layout)
     return db
+
+
+def _missing_columns(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """Columns that files of earlier versions lack: times of the user documents, and the ledgers' state."""
+    for table, columns in (("users", ("created_at INTEGER", "updated_at INTEGER")), ("ledgers", (STATE,))):
+        existing = [column[1] for column in db.execute(f"PRAGMA table_xinfo({table})")]
+        yield from ((table, column) for column in columns if existing and column.split()[0] not in existing)
 
 
 def _rebuild_columns(db: sqlite3.Connection, layout: Layout) -> None:
