@@ -23,7 +23,7 @@ from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
-from notifications.run.outcome import LEFT_OPEN, OpenHour
+from notifications.run.outcome import OpenHour, what_stopped
 from notifications.run.state import Services
 from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_left
 
@@ -130,7 +130,7 @@ async def _check_runs(services: Services) -> bool:
         _bad("a killed run", f"{'; '.join(hours_in_words(killed))}; {goes_on}.")
     unreached = min((slot for slot in slots if first < slot < last), default=None)
     again = max((_instant(record.until) for record in records if record.until), default=first)
-    stops = bracketed(Counter(record.reason.removeprefix(LEFT_OPEN).strip("_") for record in records))
+    stops = bracketed(Counter(what_stopped(record.reason) for record in records))
     if stops:
         since_then = "; none has come since: check the scheduler" if again < last else ""
         stopped = f"the last one stopped before it reached all users{stops}"

@@ -22,6 +22,7 @@ from notifications.run.state import RunResult
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
 PREVIEWS = 5
 HOURS_SHOWN = 3
+NAMES_WHY = "python job.py inspect --where waiting,held says why"
 FORM = "{elapsed}  {n_fmt} of {total_fmt} done{postfix}, {rate_noinv_fmt}, {remaining} to go"
 
 
@@ -187,13 +188,12 @@ def hours_in_words(open_hours: Sequence[OpenHour]) -> list[str]:
     names: dict[str, dict[str, None]] = {}  # an hour may have many shards
     for hour in sorted(open_hours, key=lambda one: (one.slot, one.until)):
         names.setdefault(_why_open(hour), {})[f"{hour.slot:%H:%M}"] = None
-    return [words.format(hours=_hours([*found])) for words, found in names.items()]
+    return [words.format(users=_users_due([*found])) for words, found in names.items()]
 
 
-def _hours(names: Sequence[str]) -> str:
-    more = len(names) - HOURS_SHOWN
-    shown = ", ".join(names[:HOURS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-    return f"the {shown} {'hour' if len(names) == 1 else 'hours'}"
+def _users_due(times: Sequence[str]) -> str:
+    more = len(times) - HOURS_SHOWN
+    return f"users due at {', '.join(times[:HOURS_SHOWN])}{f' and {more:,} more times' if more > 0 else ''} UTC"
 
 
 def _why_open(hour: OpenHour) -> str:
@@ -201,11 +201,11 @@ def _why_open(hour: OpenHour) -> str:
     if hour.renewed_at is not None:
         since = f"{hour.renewed_at:%H:%M}"
         dead, alive = f"that may be dead (not heard of since {since})", f"at work (heard of at {since}); if it dies,"
-        return f"held: {{hours}}, by a run {f'{dead};' if hour.may_be_dead else alive} free at {until}"
+        return f"held: {{users}}, by a run {f'{dead};' if hour.may_be_dead else alive} free at {until}"
     if hour.reason == "killed_run":
-        return f"waiting: users of {{hours}}, over which a run was killed; served again at {until}"
-    why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else []))
-    return f"waiting: users of {{hours}}{why}; tried again at {until}"
+        return f"waiting: {{users}}, over whom a run was killed; served again at {until}"
+    why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else [])) or f" ({NAMES_WHY})"
+    return f"waiting: {{users}}{why}; tried again at {until}"
 
 
 def _of_use(count: int, of: int, word: str) -> str:

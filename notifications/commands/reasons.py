@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from notifications.run.outcome import LEFT_OPEN, WAITS_FOR
+
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 REASONS_SHOWN = 3
 DOCTOR = "python job.py doctor looks for the cause"
@@ -14,7 +16,7 @@ DOCTOR = "python job.py doctor looks for the cause"
 
 def in_words(reason: str) -> str:
     """A reason as it is stored, in a few words: `provider_llm_429` is "llm 429"."""
-    name = reason.removeprefix("provider_").removeprefix("open_")
+    name = _cause(reason)
     short = name.removeprefix("llm_")
     if words := TABLES["words"].get(name) or TABLES["answers"].get(short):
         return str(words)
@@ -29,9 +31,14 @@ def in_words(reason: str) -> str:
     return f"llm {short}" if name != short else f"push {name}" if name[:3].isdigit() else name
 
 
+def _cause(reason: str) -> str:
+    """The code without what says where it was stored."""
+    return reason.removeprefix(f"{WAITS_FOR}_").removeprefix(f"{LEFT_OPEN}_").removeprefix("provider_")
+
+
 def cure_of(reasons: Iterable[str]) -> str:
     """What a person has to do about those causes that nothing else ends; empty if there are none."""
-    names = (reason.removeprefix("provider_").removeprefix("open_") for reason in reasons)
+    names = map(_cause, reasons)
     cures = (TABLES["cures"].get(name) or TABLES["cures"].get(name.upper()) for name in names)
     return "; ".join(dict.fromkeys(filter(None, cures)))
 

@@ -23,7 +23,7 @@ from notifications.domain.push import PushResult
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_of_day
 from notifications.domain.shards import key_of
 from notifications.ports import UserDocument
-from notifications.run.outcome import LEFT_OPEN
+from notifications.run.outcome import LEFT_OPEN, what_stopped
 from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
@@ -223,11 +223,13 @@ class UserDays:
             if shard.state is ClaimState.ABSENT and is_late:
                 forgot = query.remembers is None or slot is None or query.remembers > slot.at
                 return replace(row, state="unreached", reason="redis_forgot" if forgot else "unreached")
-            if shard.state is ClaimState.IDLE and shard.reason not in ("", LEFT_OPEN):
+            if shard.state is ClaimState.IDLE and what_stopped(shard.reason):
                 return replace(row, state="not_reached", reason=shard.reason)
             if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):
                 return replace(row, state=UNKNOWN)  # after the runs had served their hour
-            reason = {ClaimState.IDLE: shard.reason, ClaimState.CLAIMED: "another_run"}.get(shard.state, "")
+            reason = {ClaimState.IDLE: shard.reason and LEFT_OPEN, ClaimState.CLAIMED: "another_run"}.get(
+                shard.state, ""
+            )
         if claim.state is ClaimState.CLAIMED:
             reason = "killed_run"  # its lease has lapsed
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)

@@ -25,7 +25,7 @@ from notifications.ports import Store, UserDocument
 from notifications.run.day import read_targets
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
-from notifications.run.outcome import LEFT_OPEN
+from notifications.run.outcome import what_stopped
 from notifications.run.state import Run
 from notifications.run.tick import explain_sent_elsewhere
 
@@ -216,7 +216,7 @@ def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
     until = _until(view.now + timedelta(milliseconds=record.until - view.run.redis_ms(view.now)), view.now)
     reason = f"; the last failure: {in_words(record.reason)}" if record.reason else ""
-    stopped_by = _stopped_by(view)
+    stopped_by = what_stopped(view.records.shard.reason)
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
     match record.state:
         case ClaimState.ABSENT if ledger is not None and ledger.state is DayState.SKIPPED:
@@ -239,16 +239,12 @@ def _claim_line(view: DayView) -> str:
             return f"ended{', with no target' if no_device else f': {record.state.value}'}{counted}{reason}."
 
 
-def _stopped_by(view: DayView) -> str:
-    """What stopped the last run of the user's hour, as a code; empty if nothing did."""
-    return view.records.shard.reason.removeprefix(LEFT_OPEN).strip("_")
-
-
 def _variant(step: Step, view: DayView) -> tuple[str, str]:
     """The name of the step's text, and what failed last, as a code; a cause that lasts makes the next run fail too."""
     name, records, ledger = step.name.lower(), view.records, view.ledgers.today
-    code = records.claim.reason or (ledger.reason if ledger is not None else "")
-    cause = code or ("" if ledger or records.claim.state is not ClaimState.ABSENT else _stopped_by(view))
+    cause = records.claim.reason or (ledger.reason if ledger is not None else "")
+    if not cause and ledger is None and records.claim.state is ClaimState.ABSENT:
+        cause = what_stopped(records.shard.reason)
     if step is Step.MAKES and not cause and records.claim.state is records.shard.state is ClaimState.ABSENT:
         return "makes_first", ""
     if step is Step.HELD and records.shard.crashes:

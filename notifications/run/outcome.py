@@ -20,7 +20,15 @@ from notifications.limits import Limits
 log = structlog.get_logger()
 
 
-LEFT_OPEN = "open"  # the stored reason of a shard's claim that was given back, with what stopped the run: open_llm_429
+# The stored reason of a shard's claim that was given back: this; with what stopped the run before it had read all of
+# its users, open_llm_429; else with what most of those who wait, wait for, open_for_llm_429.
+LEFT_OPEN = "open"
+WAITS_FOR = f"{LEFT_OPEN}_for"
+
+
+def what_stopped(reason: str) -> str:
+    """What stopped the run that gave a shard back with that reason, as a code; empty: nothing did."""
+    return "" if reason.startswith(WAITS_FOR) else reason.removeprefix(LEFT_OPEN).strip("_")
 
 
 class Outcome(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
@@ -25,7 +26,7 @@ from notifications.domain.model import User
 from notifications.domain.schedule import Phase, recap_date, slot_on
 from notifications.domain.shards import Shard
 from notifications.ports import UserDocument
-from notifications.run.outcome import LEFT_OPEN, OpenHour, Outcome, TurnResult
+from notifications.run.outcome import LEFT_OPEN, WAITS_FOR, OpenHour, Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
 
@@ -126,6 +127,7 @@ class HeldShard:
         self._read_count = 0
         self._done_count = 0
         self._waits: list[timedelta] = []  # of the users that are not done
+        self._unfinished: Counter[tuple[Outcome, str]] = Counter()  # the same users, by reason
         self._skipped_before = skipped
         self._was_killed = was_killed
         self._skipped: set[str] = set()
@@ -184,6 +186,7 @@ class HeldShard:
             self._done_count += 1
         else:
             self._waits.append(result.wait)
+            self._unfinished[result.outcome, result.reason] += 1
 
     async def renew(self) -> None:
         """Extend the claim; if it is lost, no more users of the shard are claimed. Raises ClaimsDown or ConfigFault."""
@@ -218,14 +221,23 @@ class HeldShard:
             wait = timedelta(0)  # so that the next run can continue at once
         elif not self._has_read_all:
             self._run.counts.unreached += max(0, await count_users(self._run, self.shard) - self._read_count)
-        cause = "" if self._has_read_all else self._run.stop_code
-        await claims.fail(self._terms, self._token, wait, 0, "_".join(filter(None, (LEFT_OPEN, cause))))
+        await claims.fail(self._terms, self._token, wait, 0, self._why_open())
         log.info(
             "shard.open", key=key, users=self._read_count, done=self._done_count, wait_seconds=wait.total_seconds()
         )
         if self._skipped:
             with suppress(KeyTrouble):  # without it they are claimed once more, and found ended in their ledgers
                 await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
+
+    def _why_open(self) -> str:
+        """Why the shard is left open, as a code that an idle tick finds in its record."""
+        if not self._has_read_all:
+            return "_".join(filter(None, (LEFT_OPEN, self._run.stop_code)))
+        if self._unfinished[Outcome.HELD, "killed_run"]:
+            return LEFT_OPEN  # the record's crashes say so
+        waiting = Counter({why: count for (how, why), count in self._unfinished.items() if how is Outcome.WAITING})
+        cause = next((why for why, _ in waiting.most_common() if why), self._run.stop_code)
+        return f"{WAITS_FOR}_{cause.removeprefix('provider_')}" if cause else LEFT_OPEN
 
 
 ShardUsers = AsyncGenerator[tuple[HeldShard, User]]

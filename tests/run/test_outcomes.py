@@ -104,17 +104,22 @@ async def test_a_tick_that_finds_an_hour_held_says_by_whom_and_until_when() -> N
     evening.redis.values[key] = (f'{{"s":"claimed","t":"another","u":{until}}}', until + 3_600_000)
     said = [" ".join(_lines(await evening.tick(), 1.0))]
     said += [" ".join(_lines(await evening.later(minutes=minutes), 1.0)) for minutes in (1, 1)]
-    at_work = "held: the 20:00 hour, by a run at work (heard of at 20:00); if it dies, free at 20:04"
+    at_work = "held: users due at 20:00 UTC, by a run at work (heard of at 20:00); if it dies, free at 20:04"
     assert said == [
         f"2026-05-01 20:00 UTC: {at_work}; 0 pushes, 0 LLM calls, 1.0 s.",  # it swept
         f"2026-05-01 20:01 UTC: {at_work}.",
-        "2026-05-01 20:02 UTC: held: the 20:00 hour, by a run that may be dead (not heard of since 20:00); free at "
-        "20:04.",
+        "2026-05-01 20:02 UTC: held: users due at 20:00 UTC, by a run that may be dead (not heard of since 20:00); "
+        "free at 20:04.",
     ]
     assert evening.opened == 1
+    claim, now = user_key("user-00", evening.slots["user-00"].recap_date), evening.redis.ms
+    evening.redis.values[claim] = (f'{{"s":"claimed","t":"another","u":{now + 360_000}}}', now + 3_600_000)
     evening.push.script = lambda token: PushAnswer(PushResult.BUSY, "503")
-    assert outcomes(await evening.later(minutes=1, seconds=1)) == {"waiting": 2}
-    again = "waiting: users of the 20:00 hour, over which a run was killed; served again at 20:0"
+    assert outcomes(await evening.later(minutes=1, seconds=1)) == {"held": 1, "waiting": 1}
+    again = "waiting: users due at 20:00 UTC, over whom a run was killed; served again at 20:0"
+    assert again in _lines(await evening.later(seconds=1), 1.0)[0]
+    assert outcomes(await evening.later(minutes=6)) == {"waiting": 2}
+    again = "waiting: users due at 20:00 UTC (push 503); tried again at 20:1"
     assert again in _lines(await evening.later(seconds=1), 1.0)[0]
 
 
