@@ -23,7 +23,7 @@ def in_words(reason: str) -> str:
     if meaning := TABLES["pushes"].get(name.upper()):
         return f"push {name.upper()}, {meaning}"
     if name.startswith("store_"):
-        return "store is down"
+        return "store was down"  # of a try that is over: it may answer since
     if name.startswith("defect_"):
         return "a defect of this job"
     if name.lower().endswith("error"):  # a client's own, of a connection

@@ -249,7 +249,8 @@ def _variant(step: Step, view: DayView) -> tuple[str, str]:
         return "makes_first", ""
     if step is Step.HELD and records.shard.crashes:
         return "held_killed", ""
-    return (f"{name}_again" if cause and f"{name}_again" in STEP_TEXTS else name), cause
+    kind = f"{name}_answered" if cause.startswith("store_") else f"{name}_again"  # it was just read
+    return (kind if cause and kind in STEP_TEXTS else name), cause
 
 
 def ledger_line(ledger: Ledger, names: Mapping[str, str] = {}) -> str:

@@ -9,9 +9,11 @@ from redis import Redis
 
 from notifications.domain.schedule import Slot
 from tests.integration.test_idle import CountingProxy
-from tests.support.jobs import Stage, complete_other_shards, latest_hour, on_sqlite
+from tests.support.between import DOWN, Between
+from tests.support.jobs import Stage, complete_other_shards, latest_hour, on_firestore, on_sqlite
 from tests.support.servers import free_port
 from tests.support.web import fcm_error, google_error, scripted
+from tests.support.worlds import FirestoreWorld
 
 
 def due_together(stage: Stage, count: int) -> Slot:
@@ -54,3 +56,21 @@ def test_an_idle_tick_says_what_the_users_wait_for_and_asks_no_more_than_before(
     ), idle.out
     if trouble != "off":  # else it sweeps, as the last run could not
         assert (proxy.round_trips, idle.event("tick.finished")["documents_read"]) == (2, 0)
+
+
+@on_firestore
+def test_a_store_that_is_back_is_told_as_past(stage: Stage) -> None:
+    slot = due_together(stage, 3)
+    assert isinstance(stage.world, FirestoreWorld)
+    between = Between(stage.world.host)
+    between.rule = lambda method, request: DOWN if b"recap_deliveries" in request else None
+    assert stage.run(**between.env()).code == 4
+    between.stop()
+    waits = stage.run()
+    assert f"waiting: users due at {slot.at:%H:%M} UTC (store was down); tried again at" in waits.out
+    why = " ".join(stage.run("why", "user-00").out.split())
+    assert "the last failure: store was down." in why
+    assert "the next run tries again to make the recap. The store was down at the last try. It can be read now;" in why, why
+    audit = " ".join(stage.run("audit", "--date", str(slot.recap_date)).out.split())
+    assert "(store was down; oldest" in audit, audit
+    assert "is down" not in waits.out + why + audit

@@ -107,7 +107,7 @@ BY_LLM = r"was sent; fcm \w{16} accepted; .*recap: stored. Made by memory, 1 cal
 RESEND = "resend ann 2026-05-01"
 IN_10 = (
     "the hour is served again at 20:06 UTC (in 5 min); then the day waits until 20:11 UTC (in 10 min) after a failure; "
-    "then the next run tries again to make the recap (llm is down)"
+    "then the next run tries again to make the recap (llm was down)"
 )
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "sent": (ran(), 0, BY_LLM, "the recap was sent"),
@@ -140,7 +140,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "waiting": (
         ran(llm=AWAY),
         0,
-        r"claim: waits, due again at 20:11 UTC \(in 10 min\); the last failure: llm is down",
+        r"claim: waits, due again at 20:11 UTC \(in 10 min\); the last failure: llm was down",
         IN_10,
     ),
     "held": (
