@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from notifications.commands.context import Context, rows_of
-from notifications.commands.progress import hours_in_words
+from notifications.commands.progress import hours_in_words, users_due
 from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import REACHED_WITHIN
 from notifications.domain.claim import ABSENT, ClaimState, since_key, sweep_key
-from notifications.domain.errors import RecapError
+from notifications.domain.errors import RecapError, StoreDown
 from notifications.domain.push import FEW_DEVICES, PushResult
 from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
 from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
+from notifications.limits import Limits
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
 from notifications.run.outcome import OpenHour, what_stopped
@@ -31,6 +32,7 @@ TESTED = " (our access alone: no recap is sent)"  # by a channel's check
 UIDS_SHOWN = 20
 PAGE = 300  # ledgers
 LONG_AGO = date(2000, 1, 1)
+ONE_SECOND = timedelta(seconds=1)
 MAX_SHOWN = 1_000  # characters of a field's value
 DECIDED_BY = {  # field that an operator has to decide -> flag
     "no time zone": " (--zone ZONE)",
@@ -62,26 +64,29 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     knows = f"; it remembers since {_instant(since.until):%Y-%m-%d %H:%M}" if since.until else ""
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC{knows}")
     async with context.open_services() as services:
-        store = services.store
-        ok.append(await _checked("the clocks of Redis, the store and this machine", _compare_clocks(services)))
-        ok.append(await _checked("the store (a read, and a transaction that writes nothing)", _try_transaction(store)))
-        ok.append(await _checked("users and their index", _answers(store.due_users(["UTC"], 22, Range(), None, 1))))
-        ok.append(await _checked("open deliveries and their index", _answers(store.open_ledgers(None, 1))))
-        ok.append(await _checked("users that the query can't see", _check_users(store, fix)))
+        store, asked = services.store, StoreChecks()
+        for name, check in {
+            "the clocks of Redis, the store and this machine": lambda: _compare_clocks(services),
+            "the store (a read, and a transaction that writes nothing)": lambda: _try_transaction(store),
+            "users and their index": lambda: _answers(store.due_users(["UTC"], 22, Range(), None, 1)),
+            "open deliveries and their index": lambda: _answers(store.open_ledgers(None, 1)),
+            "users that the query can't see": lambda: _check_users(store, fix),
+        }.items():
+            ok.append(await asked.run(name, check))
         now = await context.claims.now()
         ok.append(await _try_llm("the LLM", services.summarizer, now, services.limits.user_deadline_seconds))
         if services.verifier is not services.summarizer and services.verifier is not None:
             ok.append(
                 await _try_llm("the second look's LLM", services.verifier, now, services.limits.user_deadline_seconds)
             )
-        ok.append(await _check_runs(services))
+        ok.append(await _check_runs(services, asked))
         for channel in services.channels:
             stand_in = channel.aside.strip(" ()") if channel.aside.startswith(" (") else ""
             name = "push" if stand_in else f"push{channel.aside}"
             ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED))
         for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
             ok.append(_bad(f"push by {name}", f"nothing goes out: {reason}."))
-        ok.append(await _checked("the last day's devices", _check_devices(services, now.date())))
+        ok.append(await asked.run("the last day's devices", lambda: _check_devices(services, now.date())))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
 
@@ -89,6 +94,27 @@ async def doctor(fix: Fix | None, context: Context) -> int:
 def _bad(name: str, sentence: str) -> bool:
     say_wrapped(f"{name}: {sentence}", "      ", "look  ")
     return False
+
+
+class StoreChecks:
+    """Runs the checks that ask the store. Once it has not answered, it is asked no more: each would wait as long."""
+
+    def __init__(self) -> None:
+        self._is_down = False
+
+    async def run(self, name: str, check: Callable[[], Awaitable[str]], aside: str = "") -> bool:
+        """As _checked(). Returns False for a check that was left out."""
+        if self._is_down:
+            say(f"skip  {name}: not asked: the store did not answer")
+            return False
+        return await _checked(name, self._watch(check()), aside)
+
+    async def _watch(self, check: Awaitable[str]) -> str:
+        try:
+            return await check
+        except StoreDown:
+            self._is_down = True
+            raise
 
 
 async def _idle_cost(services: Services) -> str:
@@ -105,7 +131,7 @@ async def _idle_cost(services: Services) -> str:
     )
 
 
-async def _check_runs(services: Services) -> bool:
+async def _check_runs(services: Services, asked: StoreChecks) -> bool:
     """Print when a run last swept, whether each due hour was reached, and what stopped the runs of open ones."""
     claims, limits, now = services.claims, services.limits, await services.claims.now()
     cohorts = cohorts_between(now - limits.duration("catch_up"), now)
@@ -113,17 +139,18 @@ async def _check_runs(services: Services) -> bool:
     names = [since_key(claims.environment), sweep_key(claims.environment), *(shard.key for shard in shards)]
     since, swept, *records = await claims.read(names)
     if not since.until:
-        if any([await services.store.ledgers_on(day, None, 1) for day in (now.date(), now.date() - ONE_DAY)]):
-            return _bad("runs", FORGOTTEN)
-        say("none  runs: Redis knows of no run yet")
-        return True
+        return await asked.run(
+            "runs", lambda: _look_for_ledgers(services.store, now.date()), "Redis knows of no run yet"
+        )
     first, last = _instant(since.until), now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
     open_hours = [
         OpenHour.of(shard.cohort.slot, record, limits, now, timedelta(0))
         for shard, record in zip(shards, records, strict=True)
-        if record.state in (ClaimState.CLAIMED, ClaimState.IDLE) and record.until > now.timestamp() * 1000
+        if record.state is ClaimState.CLAIMED
+        or (record.state is ClaimState.IDLE and record.until > now.timestamp() * 1000)
     ]
+    _say_who_is_at_work([hour for hour in open_hours if hour.renewed_at and not hour.may_be_dead], now, limits)
     killed = [hour for hour in open_hours if hour.may_be_dead or hour.reason == "killed_run"]
     if killed:
         goes_on = 'the next runs go on by themselves: docs/runbook.md, "A run was killed"'
@@ -143,6 +170,23 @@ async def _check_runs(services: Services) -> bool:
     begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
     say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {minute(again)} UTC'}")
     return not killed
+
+
+def _say_who_is_at_work(held: Sequence[OpenHour], now: datetime, limits: Limits) -> None:
+    """A run that was killed looks like one at work until it has missed two renewals."""
+    heard = max((hour.renewed_at for hour in held if hour.renewed_at), default=None)
+    if heard is not None:
+        who = f"a run is at work for {users_due([hour.slot for hour in held])}"
+        ago = f"it was heard of {max(0, (now - heard) // ONE_SECOND)} s ago, at {heard:%H:%M:%S} UTC"
+        free = minute(max(hour.until for hour in held))
+        killed = f"If it was killed since, that shows from {2 * limits.shard_renew_seconds:g} s on"
+        say_wrapped(f"{who}: {ago}. {killed}, and a run takes over from {free} UTC on.", "      ", "note  ")
+
+
+async def _look_for_ledgers(store: Store, today: date) -> str:
+    """What to say of a Redis that knows of no run, though there are ledgers."""
+    days = (today, today - ONE_DAY)
+    return FORGOTTEN if any([await store.ledgers_on(day, None, 1) for day in days]) else ""
 
 
 def _instant(ms: int) -> datetime:

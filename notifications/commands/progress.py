@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from notifications.commands.reasons import bracketed
@@ -185,13 +185,15 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
 
 def hours_in_words(open_hours: Sequence[OpenHour]) -> list[str]:
     """Due hours that can't be served now: who holds each until when, or why it is tried again when."""
-    names: dict[str, dict[str, None]] = {}  # an hour may have many shards
+    slots: dict[str, list[datetime]] = {}
     for hour in sorted(open_hours, key=lambda one: (one.slot, one.until)):
-        names.setdefault(_why_open(hour), {})[f"{hour.slot:%H:%M}"] = None
-    return [words.format(users=_users_due([*found])) for words, found in names.items()]
+        slots.setdefault(_why_open(hour), []).append(hour.slot)
+    return [words.format(users=users_due(found)) for words, found in slots.items()]
 
 
-def _users_due(times: Sequence[str]) -> str:
+def users_due(slots: Sequence[datetime]) -> str:
+    """The users of these slots. A slot may be there several times, as it has several shards."""
+    times = list(dict.fromkeys(f"{slot:%H:%M}" for slot in slots))
     more = len(times) - HOURS_SHOWN
     return f"users due at {', '.join(times[:HOURS_SHOWN])}{f' and {more:,} more times' if more > 0 else ''} UTC"
 

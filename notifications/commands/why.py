@@ -300,7 +300,7 @@ def _describe(
     variant: tuple[str, str] = ("", ""),
     asked_at: datetime | None = None,
 ) -> str:
-    """The text of a forecast made at `now`. `then`: what follows its wait; `slot`: the time; `inverted_by`: as Ledgers
+    """The text of a forecast made at `now`. `then`: what follows it; `slot`: the time; `inverted_by`: as Ledgers
     has it; `variant`: the text's name, if not the step's, and what failed, as a code; `asked_at`: if not `now`.
     """
     ledger, path = forecast.ledger, store.ledger_path.format
@@ -334,17 +334,19 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
         return "nothing: the account is younger than this slot."
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
-    nobody = step in MAKING and not explained.targets
+    nobody, variant = step in MAKING and not explained.targets, _variant(step, view)
+    closing = TABLES["closing"][view.closing_step(variant[1]).name.lower()]
+    closing = closing.format(at=_until(view.slot.at + rules.catch_up, view.now))
     return _describe(
         forecast,
         now,
         view.run.services.store,
         uid=uid,
         day=day,
-        then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else "",
+        then=describe_next(explained, forecast.then, now + forecast.wait) if forecast.then else closing,
         slot=_utc(view.slot.at),
         inverted_by=view.ledgers.inverted_by,
-        variant=_variant(step, view),
+        variant=variant,
         asked_at=view.now,
     ) + (STEP_TEXTS["to_nobody"] if nobody else "")
 

@@ -35,7 +35,7 @@ from notifications.domain.delivery import (
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Phase, Slot
 from notifications.domain.shards import key_of
-from notifications.run.day import To, read_targets
+from notifications.run.day import SECOND_LOOK_FAILED, To, read_targets
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
 from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
@@ -122,6 +122,12 @@ class DayView:
     @property
     def phase(self) -> Phase:
         return self.run.services.limits.rules.phase(self.slot.at, self.now)
+
+    def closing_step(self, cause: str) -> Step:
+        """What the closing pass does with a day that is still not made because of `cause`, the last failure's code."""
+        if cause == SECOND_LOOK_FAILED:
+            return Step.SENDS_DRAFT
+        return Step.SENDS_EXTRACT if self.run.services.has_fallback else Step.MISSES
 
     async def read(self) -> DayInput:
         """Read the conversations, on the first call only."""
