@@ -43,8 +43,9 @@ def test_an_idle_tick_says_what_the_users_wait_for_and_asks_no_more_than_before(
     if trouble == "overloaded":
         stage.fcm.script = scripted(lambda token: fcm_error(503, "UNAVAILABLE") if token else None)
     elif trouble == "off":
-        refusal = google_error(403, "PERMISSION_DENIED", "SERVICE_DISABLED", service="fcm.googleapis.com")
-        stage.fcm.script = scripted(lambda _: refusal)
+        stage.fcm.script = scripted(
+            lambda _: google_error(403, "PERMISSION_DENIED", "SERVICE_DISABLED", service="fcm.googleapis.com")
+        )
     env = {
         "overloaded": {"RECAP_PUSH_DEADLINE_SECONDS": "1"},
         "down": {"FCM_BASE_URL": f"http://127.0.0.1:{free_port()}"},
