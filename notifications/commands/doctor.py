@@ -21,7 +21,6 @@ from notifications.domain.push import FEW_DEVICES, PushResult
 from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
 from notifications.domain.shards import Range, shards_of
 from notifications.domain.text import printable
-from notifications.limits import Limits
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
 from notifications.run.outcome import OpenHour, what_stopped
@@ -150,7 +149,11 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
         if record.state is ClaimState.CLAIMED
         or (record.state is ClaimState.IDLE and record.until > now.timestamp() * 1000)
     ]
-    _say_who_is_at_work([hour for hour in open_hours if hour.renewed_at and not hour.may_be_dead], now, limits)
+    _say_who_is_at_work(
+        [hour for hour in open_hours if hour.renewed_at and not hour.may_be_dead],
+        now,
+        2 * limits.duration("shard_renew"),
+    )
     killed = [hour for hour in open_hours if hour.may_be_dead or hour.reason == "killed_run"]
     if killed:
         goes_on = 'the next runs go on by themselves: docs/runbook.md, "A run was killed"'
@@ -163,7 +166,9 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
         stopped = f"the last one stopped before it reached all users{stops}"
         return _bad("runs", f"{stopped}; they are due again at {minute(again)} UTC{since_then}.")
     if again < last and unreached is not None:
-        return _bad("runs", f"none came to the hour of {unreached:%H:%M} UTC: check the scheduler, and the runs' log.")
+        return _bad(
+            "runs", f"none came to the users due at {unreached:%H:%M} UTC: check the scheduler, and the runs' log."
+        )
     if again < last and not swept.until:
         every = f"{limits.sweep_seconds / 60:.0f} min"
         return _bad("runs", f"none ended its sweep in the last {every}: check the scheduler, and the runs' log.")
@@ -172,14 +177,14 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
     return not killed
 
 
-def _say_who_is_at_work(held: Sequence[OpenHour], now: datetime, limits: Limits) -> None:
+def _say_who_is_at_work(held: Sequence[OpenHour], now: datetime, killed_after: timedelta) -> None:
     """A run that was killed looks like one at work until it has missed two renewals."""
     heard = max((hour.renewed_at for hour in held if hour.renewed_at), default=None)
     if heard is not None:
         who = f"a run is at work for {users_due([hour.slot for hour in held])}"
         ago = f"it was heard of {max(0, (now - heard) // ONE_SECOND)} s ago, at {heard:%H:%M:%S} UTC"
         free = minute(max(hour.until for hour in held))
-        killed = f"If it was killed since, that shows from {2 * limits.shard_renew_seconds:g} s on"
+        killed = f"If it was killed since, that shows from {killed_after.total_seconds():g} s on"
         say_wrapped(f"{who}: {ago}. {killed}, and a run takes over from {free} UTC on.", "      ", "note  ")
 
 

@@ -39,7 +39,7 @@ from notifications.domain.schedule import ONE_DAY, slot_of_day
 from notifications.ports import Claims, RawKey, ScannedKey, Store
 
 DAYS_BACK = 30
-KINDS = {USER_PREFIX: "users' days", SHARD_PREFIX: "hours"}
+KINDS = {USER_PREFIX: "users' days", SHARD_PREFIX: "users due together"}
 OTHER_KEYS = "daily_summary:*"  # shards, the sweep, since when Redis remembers, the day's money, a pause
 
 

@@ -314,6 +314,7 @@ def _describe(
         day=day,
         then=then,
         slot=slot,
+        due=slot[-5:],
         inverted=f"{path(uid=uid, day=inverted_by)} has a window that ends after this slot",
         ledger=path(uid=uid, day=day),
     )

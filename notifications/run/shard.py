@@ -80,7 +80,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
             if reply.answer is ClaimAnswer.HELD:  # by a run that began in the same moment
                 run.open_hours.append(OpenHour(shard.cohort.slot, reply.now + run.offset + reply.wait, reply.now))
             return None
-        if reply.crashes:
+        if reply.crashes and not reply.reason:  # a claim that was given back has its reason: nobody died since
             log.warning("shard.taken_over", key=shard.key, crashes=reply.crashes)
         skipped: frozenset[str] = frozenset()
         if reply.reason.startswith(LEFT_OPEN):

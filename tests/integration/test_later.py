@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
 import pytest
 from redis import Redis
 
-from notifications.domain.claim import shard_key
+from notifications.domain.claim import shard_key, user_key
 from notifications.domain.schedule import Slot, tzdata_version
 from tests.integration.test_idle import CountingProxy
 from tests.support.between import DOWN, Between
@@ -156,3 +157,25 @@ def test_doctor_says_that_a_run_is_at_work_or_was_killed_just_now(stage: Stage) 
         for seconds in (70, 200):
             code, said = held_since(seconds)
             assert (code, "a run is at work" in said, held in said) == (1, False, True), said
+
+
+@on_sqlite
+def test_a_run_that_died_over_a_shard_is_logged_once(stage: Stage) -> None:
+    """The shard is served again and again while the dead run's user is held; another death is another event."""
+    slot = due_together(stage, 1)
+    key = shard_key(slot.at, latest_hour("UTC", stage.now), tzdata_version(), stage.world.environment, 0, 1)
+    with Redis(port=stage.redis.port) as client:
+        now = int(client.time()[0]) * 1000
+        held = f'{{"s":"claimed","t":"dead","u":{now + 600_000}}}'
+        client.set(user_key("user-00", slot.recap_date), held, px=3_600_000)
+        logged: list[list[int]] = []
+        for _ in range(2):
+            client.set(key, f'{{"s":"claimed","t":"dead","u":{now - 1},"c":{len(logged) // 2}}}', px=3_600_000)
+            for _ in range(2):
+                finished = stage.run()
+                logged.append([event["crashes"] for event in finished.named("shard.taken_over")])
+                assert "1 held (a run that was killed; free at " in finished.out, finished.out
+                left = json.loads(client.get(key) or "")
+                assert (left["s"], left["r"]) == ("idle", "open")
+                client.set(key, json.dumps(left | {"u": now}), px=3_600_000)  # due again
+    assert logged == [[1], [], [2], []]

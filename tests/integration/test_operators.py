@@ -56,7 +56,7 @@ def test_doctor_says_whether_runs_come_and_what_stopped_the_last_one(stage: Stag
         client.set(
             since, turn_value("t", int((datetime.now(UTC) - timedelta(days=1)).timestamp() * 1000)), px=3_600_000
         )
-    assert re.match(r"look runs: none came to the hour of \d\d:\d\d UTC: check the scheduler", doctor())
+    assert re.match(r"look runs: none came to the users due at \d\d:\d\d UTC: check the scheduler", doctor())
     for n in range(12):
         stage.add_user(f"user-{n:02}")
     stage.llm.script = scripted(lambda _: llm_error(429, "rate_limit_exceeded"))

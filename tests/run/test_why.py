@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -106,7 +107,8 @@ async def came_late(evening: Evening) -> None:
 BY_LLM = r"was sent; fcm \w{16} accepted; .*recap: stored. Made by memory, 1 call, 120 tokens, 0\.0001 USD"
 RESEND = "resend ann 2026-05-01"
 IN_10 = (
-    "the hour is served again at 20:06 UTC (in 5 min); then the day waits until 20:11 UTC (in 10 min) after a failure; "
+    "users due at 20:00 UTC are served again at 20:06 UTC (in 5 min); "
+    "then the day waits until 20:11 UTC (in 10 min) after a failure; "
     "then the next run tries again to make the recap (llm was down)"
 )
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
@@ -129,7 +131,8 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         ran(push=BUSY),
         0,
         r"still has to be pushed; the last failure: push.*|claim: waits",
-        "the hour is served again at 20:02 UTC (in 1 min); then the next run tries again to push the recap (push 503)",
+        "users due at 20:00 UTC are served again at 20:02 UTC (in 1 min); "
+        "then the next run tries again to push the recap (push 503)",
     ),
     "three tries": (
         three_tries,
@@ -324,3 +327,24 @@ def test_an_end_is_told_by_the_minute_that_has_it_behind() -> None:
 def test_a_day_that_nobody_was_sent_lost_no_run() -> None:
     """Its ledger never had a sender."""
     assert "died" not in ledger_line(Ledger(date(2026, 5, 1), DayState.SENT, "no_devices", tries=0))
+
+
+async def test_who_came_after_a_run_that_left_others_waiting_is_not_told_that_it_stopped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evening = Evening()
+    evening.add("bob")
+    evening.push.script = lambda token: BUSY
+    await evening.tick()
+    evening.add("ann")
+    said, _ = await told(evening, capsys)
+    assert "claim: none; no run has claimed it, or Redis has lost it." in said, said
+    assert re.search(
+        r"next: users due at 20:00 UTC are served again at \S+ UTC .*; then the next run makes the recap\.", said
+    )
+    assert await audit(evening.slots["ann"].recap_date, evening.context(), as_json=True) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["uid"]: row["kinds"] for row in rows[:-1]} == {
+        "ann": ["due", "waiting"],
+        "bob": ["stored", "due", "waiting"],
+    }

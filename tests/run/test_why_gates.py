@@ -62,19 +62,27 @@ WAITS = (
         "the run that holds the claim",
         "the claim of the run that was killed",
     ),
-    *("no run makes the recap while", "the hour is served again at", "another run serves this hour"),
+    *(
+        "no run makes the recap while",
+        "users due at ",
+        "another run serves the users due at ",
+    ),
     *(
         "nothing:",
         "nothing. Check",
         "nothing by itself",
         "nothing until",
         "the first run after",
-        "no run serves this hour",
+        "no run serves the users due at ",
     ),
     "the day fails until an operator acts",
 )
 TROUBLE = (  # what ends the run with exit 1
-    *("no run serves this hour", "nothing by itself: the ledger was written", "the day fails until an operator acts"),
+    *(
+        "no run serves the users due at ",
+        "nothing by itself: the ledger was written",
+        "the day fails until an operator acts",
+    ),
     "a foreign value",
 )
 
