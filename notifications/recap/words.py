@@ -106,8 +106,13 @@ def writes_no_spaces(text: str) -> bool:
     return not text.isascii() and UNSPACED.search(text) is not None
 
 
+NO_ASCII_MARKS = {code: None for code in range(128) if not chr(code).isalnum()}
+
+
 def letters_of(text: str) -> str:
     """The letters, marks and digits of a text, in compatibility form and case-folded: for comparing."""
+    if text.isascii():
+        return text.lower().translate(NO_ASCII_MARKS)
     return "".join(map(folded, unicodedata.normalize("NFC", text)))
 
 
