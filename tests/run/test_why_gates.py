@@ -230,6 +230,15 @@ ELSEWHERE = {
 }
 
 
+UNTIL = {
+    Step.WAITS: " (until 20:06)",
+    Step.SENDER_WAITS: " (until 20:02)",
+    Step.HELD: " (a run at work, or killed; free at 20:12)",
+    Step.SHARD_WAITS: " (until 20:05)",
+    Step.SHARD_HELD: " (free at 20:03)",
+}
+
+
 @pytest.mark.parametrize("wanted", REACHED)
 async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.CaptureFixture[str]) -> None:
     evening = Evening()
@@ -237,12 +246,29 @@ async def test_a_dry_run_and_why_say_the_same(wanted: Step, capsys: pytest.Captu
     REACHED[wanted](evening)
     capsys.readouterr()
     await dry_run(None, evening.context(), whole=False)
-    words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}.get(wanted, f"1 {wanted}")
+    other_words = {Step.OVER: "no user is due", Step.ENDED_IN_REDIS: "1 done: missed in Redis"}
+    words = other_words.get(wanted, f"1 {wanted}{UNTIL.get(wanted, '')}")
     assert f"dry run: {words}. Nothing was" in capsys.readouterr().out
     words_of = {Step.ENDED_IN_REDIS: "nothing by itself: Redis says"}  # without a ledger
     assert (await step(evening, capsys)).startswith(
         words_of.get(wanted, STEP_TEXTS[wanted.name.lower()]).partition("{")[0]
     )
+
+
+async def test_a_dry_run_says_when_users_held_by_a_killed_run_are_free(capsys: pytest.CaptureFixture[str]) -> None:
+    evening = Evening()
+    evening.add("ann")
+    days.shard("idle", 4, r="open", c=1)(evening)  # a later run has come to the hour since
+    CLAIMS["held"](evening)
+    evening.add("bob", "cyd")
+    await dry_run(None, evening.context(), whole=False)
+    free, waiting = (
+        "held (a run that was killed; free at 20:12)",
+        "waiting: its hour is served again later (until 20:05)",
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"ann UTC 20:00 {free} bob UTC 20:00 {waiting} " in said
+    assert f"dry run: 1 {free}, 2 {waiting}. Nothing was" in said
 
 
 def test_each_step_has_its_world() -> None:
