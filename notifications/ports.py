@@ -303,10 +303,10 @@ class Channel(Protocol):
     raises DependencyDown if nothing can be sent to any target (the outbox's disk is full).
 
     `probe` is the answer to a message that reaches nobody; `check` says as a sentence what is wrong with the channel,
-    empty if all is well. `where` names the service in a sentence, with its setting; `aside` is what `doctor` adds to
-    "push". `has_addresses`: its targets are in the user's document, which is then read. `alerts`: an operator hears of
-    each target that is refused. `unusable`: for each code of `targets`, which field of the user's is wrong and what to
-    write.
+    empty if all is well. `where` names the service in a sentence, with its setting. `noun`: what one delivery is
+    called, and several; `aside`: what `doctor` adds to it. `has_addresses`: its targets are in the user's document,
+    which is then read. `alerts`: an operator hears of each target that is refused. `unusable`: for each code of
+    `targets`, which field of the user's is wrong and what to write.
     """
 
     name: str
@@ -314,6 +314,7 @@ class Channel(Protocol):
     aside: str
     has_addresses: bool
     alerts: bool
+    noun: tuple[str, str] = ("push", "pushes")
     unusable: Mapping[str, str] = {}
 
     def targets(self, recipient: Recipient) -> tuple[list[Target], list[str]]: ...

@@ -39,7 +39,7 @@ NEXT, WORDS = TABLES["next"], TABLES["words"]
 WRONG = tuple(NEXT)
 LISTED = (*WRONG, *TABLES["waits"], *TABLES["mends"], *TABLES["told"])  # kinds whose uids are printed
 NOT_WELL = tuple(kind for kind in LISTED if kind not in (*WRONG, "no_devices", UNKNOWN))
-RESEND = "python job.py resend --date {day} --where {kind} makes and pushes them (--dry-run counts them first)"
+RESEND = "python job.py resend --date {day} --where {kind} makes and sends them (--dry-run counts them first)"
 
 
 @dataclass(slots=True)

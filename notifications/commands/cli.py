@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     report.add_argument("-o", dest="output", metavar="FILE", type=_path, help="unset: report-DATE.html; - is stdout")
     resend = command(
-        "push a recap again, or make a missed one; with --where for many",
+        "send a recap again, or make a missed one; with --where for many",
         "resend --date 2026-11-25 --where missed,dead --dry-run",
         "0 all sent, 1 unfinished (run it again),\n5 a user is still without a recap",
     )
@@ -226,7 +226,7 @@ class Command:
     def check(self, settings: Settings) -> None:
         """Raise UsageFault for what these settings forbid."""
         if self.now and self.can_send and not settings.store_is_local:
-            raise UsageFault("--now would push at a pretended time to real people; add --dry-run, or use an emulator.")
+            raise UsageFault("--now would send at a pretended time to real people; add --dry-run, or use an emulator.")
         if self.is_local_only and not settings.store_is_local:
             raise UsageFault(
                 "this writes users into the data folder or an emulator; a real project's app writes its own."

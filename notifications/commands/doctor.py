@@ -81,11 +81,11 @@ async def doctor(fix: Fix | None, context: Context) -> int:
         ok.append(await _check_runs(services, asked))
         for channel in services.channels:
             stand_in = channel.aside.strip(" ()") if channel.aside.startswith(" (") else ""
-            name = "push" if stand_in else f"push{channel.aside}"
+            name = channel.noun[0] if stand_in else f"{channel.noun[0]}{channel.aside}"
             ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED))
         for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
-            ok.append(_bad(f"push by {name}", f"nothing goes out: {reason}."))
-        ok.append(await asked.run("the last day's devices", lambda: _check_devices(services, now.date())))
+            ok.append(_bad(name, f"nothing goes out: {reason}."))
+        ok.append(await asked.run("the last day's targets", lambda: _check_devices(services, now.date())))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
 

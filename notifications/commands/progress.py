@@ -16,7 +16,7 @@ from notifications.domain.errors import ConfigFault, DependencyDown, RecapError,
 from notifications.domain.money import MICROS
 from notifications.domain.push import Message
 from notifications.domain.text import COLUMNS
-from notifications.run.outcome import LEFT_OPEN, OpenHour, Outcome, Progress
+from notifications.run.outcome import LEFT_OPEN, Delivered, OpenHour, Outcome, Progress
 from notifications.run.state import RunResult
 
 DRAWN_EVERY_SECONDS, FIRST_DRAWN_SECONDS = 0.25, 1.0
@@ -104,7 +104,7 @@ MEANINGS = {
     Outcome.NO_DEVICES: "no target takes it",
     Outcome.MISSED: "no recap in time",
     Outcome.DEAD: "failed too often",
-    Outcome.GAVE_UP: "stored, not every device took it",
+    Outcome.GAVE_UP: "stored, not every target took it",
     Outcome.UNREADABLE: "doctor names them",
     Outcome.STOPPED: "the run stopped first",
     Outcome.FAILED: "the log says why",
@@ -168,10 +168,8 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
     if counts.unreached:
         parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
-    pushes = several(counts.pushes, "push", "pushes") + _of_use(counts.accepted, counts.pushes, "accepted")
-    calls = several(result.llm_calls, "LLM call")
-    calls += _of_use(result.llm_calls - counts.failed_calls, result.llm_calls, "answered")
-    work = f"{pushes}, {calls}{usd}, {seconds:.1f} s"
+    tried = deliveries_and_calls(result.deliveries, result.llm_calls, counts.failed_calls)
+    work = f"{tried}{usd}, {seconds:.1f} s"
     # where this run served somebody, that another is at work beside it is no news
     told = [hour for hour in result.open_hours if not parts or hour.may_be_dead or hour.renewed_at is None]
     hours = hours_in_words(told)
@@ -208,6 +206,15 @@ def _why_open(hour: OpenHour) -> str:
         return f"waiting: {{users}}, over whom a run was killed; served again at {until}"
     why = bracketed(Counter([hour.reason] if hour.reason != LEFT_OPEN else [])) or f" ({NAMES_WHY})"
     return f"waiting: {{users}}{why}; tried again at {until}"
+
+
+def deliveries_and_calls(deliveries: Sequence[Delivered], calls: int, failed_calls: int) -> str:
+    """What left by each channel, in its word, and how many LLM calls; and how many came to nothing, if some did."""
+    left = [
+        several(one.requests, one.noun, one.plural) + _of_use(one.accepted, one.requests, "accepted")
+        for one in deliveries
+    ]
+    return ", ".join([*left, several(calls, "LLM call") + _of_use(calls - failed_calls, calls, "answered")])
 
 
 def _of_use(count: int, of: int, word: str) -> str:

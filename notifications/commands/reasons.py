@@ -20,15 +20,18 @@ def in_words(reason: str) -> str:
     short = name.removeprefix("llm_")
     if words := TABLES["words"].get(name) or TABLES["answers"].get(short):
         return str(words)
-    if meaning := TABLES["pushes"].get(name.upper()):
-        return f"push {name.upper()}, {meaning}"
+    for table, noun in (("pushes", "push"), ("mails", "mail")):
+        if meaning := TABLES[table].get(name.upper()):
+            return f"{noun} {name.upper()}, {meaning}"
     if name.startswith("store_"):
         return "store was down"  # of a try that is over: it may answer since
     if name.startswith("defect_"):
         return "a defect of this job"
     if name.lower().endswith("error"):  # a client's own, of a connection
-        return "push service does not answer"
-    return f"llm {short}" if name != short else f"push {name}" if name[:3].isdigit() else name
+        return "delivery service does not answer"
+    if name[:3].isdigit():  # with an enhanced status code it is a mail relay's
+        return f"{'mail' if '_' in name else 'delivery'} {name}"
+    return f"llm {short}" if name != short else name
 
 
 def _cause(reason: str) -> str:

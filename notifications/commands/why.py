@@ -356,7 +356,7 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     uid, slot = explained.document.uid, explained.view.slot
     resend = _resend_command(uid, slot.recap_date)
     if ledger.ending == "no_devices":
-        now = f"Run {resend} to push it to the targets of now" if explained.targets else "There is no target now"
+        now = f"Run {resend} to send it to the targets of now" if explained.targets else "There is no target now"
         others = f" {STEP_TEXTS['all_gone'].format(day=slot.recap_date)}" if ledger.devices else ""
         return (
             f"nothing: the recap is in the app, and no target got it. {now}.{others} "
@@ -366,14 +366,14 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
         return "nothing: the day has ended, and the user has switched recaps off since."
     if ledger.state is DayState.SENT:
         done = "the recap was sent" if ledger.ending == "sent" else "the day has another writer's recap"
-        return f"nothing: {done}. Run {resend} to push it{' again' if ledger.ending == 'sent' else ''}."
+        return f"nothing: {done}. Run {resend} to send it{' again' if ledger.ending == 'sent' else ''}."
     if ledger.state is DayState.GAVE_UP:
-        return f"nothing by itself. Run {resend} to push the recap."
+        return f"nothing by itself. Run {resend} to send the recap."
     if reason := covered_later(slot, explained.view.ledgers.nearby):
         return f"nothing: {reason}."
     if ledger.state is DayState.SKIPPED:
         return f"nothing: what was said since is in the next recap. Run {resend} to look again."
-    return f"nothing by itself. Run {resend} to make and push the recap."
+    return f"nothing by itself. Run {resend} to make and send the recap."
 
 
 def _describe_ended_in_redis(explained: ExplainedDay) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import structlog
 
@@ -100,6 +100,15 @@ class OpenHour:
         return cls(slot, until, renewed_at, now - renewed_at > 2 * limits.duration("shard_renew"))
 
 
+class Delivered(NamedTuple):
+    """What left by one channel, in its word for it: `push` and `pushes`."""
+
+    noun: str
+    plural: str
+    requests: int
+    accepted: int
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How many users a run has served so far, of all who are due as far as it knows."""
@@ -129,7 +138,7 @@ class Counts:
     swept: int = 0  # among the due: open ledgers whose user no cohort includes any more
     extract_reasons: Counter[str] = field(default_factory=Counter)  # of the recaps that the LLM did not write
     ended_extracts: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # of the days that ended, by reason
-    pushes: int = 0  # requests that left, by all channels
+    requests: Counter[str] = field(default_factory=Counter)  # that left, by channel
     by_channel: dict[str, Counter[PushResult]] = field(default_factory=dict)  # targets, by what came of them
     pushes_refused: int = 0  # permanently, for a reason that only a person can fix
     tokens_deleted: int = 0
@@ -144,9 +153,9 @@ class Counts:
     failed_calls: int = 0  # LLM calls without an answer
 
     @property
-    def accepted(self) -> int:
-        """How many targets accepted a push."""
-        return sum(results[PushResult.ACCEPTED] for results in self.by_channel.values())
+    def pushes(self) -> int:
+        """Requests that left, by all channels."""
+        return self.requests.total()
 
     @property
     def extracts(self) -> int:

@@ -135,7 +135,7 @@ class ChannelSender:
 
         def mark_sent() -> None:
             attempt.result = PushResult.UNKNOWN
-            self._counts.pushes += 1
+            self._counts.requests[self.channel.name] += 1
 
         try:
             answer = await self.channel.send(attempt.target, message, timeout, mark_sent)

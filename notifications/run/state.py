@@ -20,7 +20,7 @@ from notifications.domain.errors import (
     RecapError,
     StoreDown,
 )
-from notifications.domain.push import PushText
+from notifications.domain.push import PushResult, PushText
 from notifications.domain.shards import Shard
 from notifications.limits import Limits
 from notifications.ports import Channel, Claims, ClaimTerms, Clock, Reply, Store, Summarizer, Telemetry
@@ -34,7 +34,7 @@ from notifications.run.clocks import (
     redis_jumped,
 )
 from notifications.run.dependencies import BadAnswerTracker, Breaker, Pace, Writes
-from notifications.run.outcome import Counts, OpenHour
+from notifications.run.outcome import Counts, Delivered, OpenHour
 from notifications.run.pusher import Pusher
 from notifications.run.termination import Termination
 
@@ -213,6 +213,20 @@ class Run:
             until_ms=self.redis_ms(rules.service_end(slot)),
         )
 
+    @property
+    def deliveries(self) -> list[Delivered]:
+        """What left by each channel; where nothing did, that of the first."""
+        requests, by_channel = self.counts.requests, self.counts.by_channel
+        named = [channel for channel in self.services.channels if requests[channel.name]] or self.services.channels[:1]
+        return [
+            Delivered(
+                *channel.noun,
+                requests[channel.name],
+                by_channel[channel.name][PushResult.ACCEPTED] if channel.name in by_channel else 0,
+            )
+            for channel in named
+        ]
+
     def result(self, now: datetime, unserved: int = 0) -> RunResult:
         """Sum up what this run did, and record it in telemetry."""
         stopped_by = self.stopped_by
@@ -227,6 +241,7 @@ class Run:
             tokens_used=sum(llm.tokens for llm in self.services.llms),
             unserved=unserved,
             open_hours=self.open_hours,
+            deliveries=self.deliveries,
             documents_read=self.services.store.reads,
             documents_written=self.services.store.writes,
         )
@@ -250,11 +265,12 @@ class RunResult:
     documents_read: int = 0
     documents_written: int = 0
     open_hours: list[OpenHour] = field(default_factory=list)  # due hours that it could not claim
+    deliveries: list[Delivered] = field(default_factory=list)
     hint: str = ""  # of --user: why there is no new recap, or where to look
 
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
-        not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "hint")
+        not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "deliveries", "hint")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
         shards = {
             "unserved_shards": self.unserved,

@@ -73,6 +73,8 @@ class MemoryPush(Channel):
     def __init__(self, name: str = "fcm") -> None:
         self.name = name
         self.has_addresses = name != "fcm"
+        words = {"webhook": ("webhook", "webhooks"), "email": ("mail", "mails")}
+        self.noun = words.get(name, Channel.noun)
         self.probed = 0
         self.says: PushAnswer = ACCEPTED  # the answer to a probe
         self.gate: asyncio.Event | None = None  # a probe waits for it

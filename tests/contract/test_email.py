@@ -371,7 +371,7 @@ async def test_beyond_this_machine_a_server_without_starttls_hears_neither_login
         async with opened(with_login(server.url)) as channel:
             answer = await sent(channel)
             assert (answer.config, answer.code, answer.result) == (True, "NO_TLS_OR_LOGIN", PushResult.BUSY)
-            assert in_words(reason_code(answer.code)) == "push NO_TLS_OR_LOGIN, relay offers no TLS, or no login"
+            assert in_words(reason_code(answer.code)) == "mail NO_TLS_OR_LOGIN, relay offers no TLS, or no login"
             assert "offers no STARTTLS" in await channel.check()
             assert (server.said, server.mails) == ([], [])
 
@@ -395,7 +395,7 @@ async def test_a_wrong_password_is_named_and_not_shown(server: MailServer, tls: 
             answer, said = await sent(channel), await channel.check()
             assert (answer.config, answer.result) == (True, PushResult.BUSY)
             assert "refuses our login; check the user and the password in RECAP_SMTP_URL" in said
-            assert in_words(reason_code(answer.code)).startswith("push 535")
+            assert in_words(reason_code(answer.code)).startswith("mail 535")
             assert "wr0ng-pw" not in said + answer.says + answer.code + repr(answer)
 
 

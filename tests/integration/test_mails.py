@@ -134,7 +134,7 @@ def test_who_ended_their_mails_on_the_page_of_a_data_folder_gets_none_after_the_
 def test_the_doctor_asks_the_relay_and_sends_nothing(stage: Stage, server: MailServer) -> None:
     finished = stage.run("doctor")
     assert (finished.code, server.mails) == (0, []), finished.out
-    assert "ok    push by mail" in finished.out
+    assert "ok    mail (our access alone: " in finished.out
     server.stop()
     finished = stage.run("doctor")
     assert finished.code != 0

@@ -34,7 +34,7 @@ def test_doctor_checks_everything_and_says_what_to_do(stage: Stage) -> None:
         "the clocks of Redis, the store and this machine",
         "users and their index",
     )
-    fine = (*dependencies, "the store", "open deliveries and their index", "the last day's devices")
+    fine = (*dependencies, "the store", "open deliveries and their index", "the last day's targets")
     bad = ("users that the query can't see", "the LLM", "push")
     assert found == dict.fromkeys(fine, "ok  ") | dict.fromkeys(bad, "look")
     assert "doctor --fix" in finished.out
@@ -84,7 +84,7 @@ def test_doctor_says_what_it_tried_of_fcm_and_what_the_last_pushes_came_to(stage
     said = " ".join(stage.run("doctor").out.split())
     assert "ok push (our access alone: no recap is sent)" in said
     assert re.search(
-        r"look the last day's devices: the last push to 6 of 6 targets of \S+ failed "
+        r"look the last day's targets: the last push to 6 of 6 targets of \S+ failed "
         r"\(push UNAVAILABLE, FCM is overloaded or down\); the next runs push to them once the cause is mended",
         said,
     )

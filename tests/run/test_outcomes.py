@@ -62,6 +62,21 @@ async def test_calls_and_pushes_that_reached_nothing_are_told_apart() -> None:
     assert "; 0 pushes, 1 LLM call (none answered), " in said, said
 
 
+async def test_what_left_is_told_in_each_channels_own_word() -> None:
+    evening = Evening()
+    _, hook, _ = evening.with_all_channels()
+    evening.add("ann", "bob", recap_email="a@example.com", recap_webhook_url="https://hooks.example.com/1")
+    evening.add("cyd", devices=0, recap_email="c@example.com")
+    hook.script = lambda url: PushAnswer(PushResult.BUSY, "503")
+    said = " ".join(_lines(await evening.tick(), 1.0))
+    assert "; 2 pushes, 2 webhooks (none accepted), 3 mails, 3 LLM calls, " in said, said
+    evening = Evening()
+    evening.channels = evening.with_all_channels()[2:]
+    evening.add("ann", devices=1)
+    said = " ".join(_lines(await evening.tick(), 1.0))
+    assert "1 stored (no target takes it); 0 mails, 1 LLM call, " in said, said
+
+
 async def test_a_day_with_nothing_to_say_is_skipped_without_a_call() -> None:
     evening = Evening()
     evening.add("ann", talks=0)

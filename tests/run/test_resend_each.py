@@ -13,11 +13,12 @@ import pytest
 
 from notifications.commands.context import RESENDABLE
 from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
-from notifications.domain.errors import KeyTrouble, Malformed, StoreDown, Unfinished
+from notifications.domain.errors import ItemFault, ItemReason, KeyTrouble, Malformed, StoreDown, Unfinished
+from notifications.domain.push import PushAnswer, PushResult
 from notifications.ports import UserDocument
 from notifications.run.state import Run
 from tests.support.days import DAY, DAYS, LEDGERS, USERS
-from tests.support.evening import Evening
+from tests.support.evening import Evening, of
 
 UIDS = [f"u{number:02}" for number in range(20)]
 
@@ -102,3 +103,20 @@ async def test_a_dry_run_counts_what_a_resend_comes_to(found: str, capsys: pytes
     evening.now += timedelta(hours=5)
     said = await counted(evening, capsys, write=False)
     assert await counted(evening, capsys, write=True) == said
+
+
+async def test_a_resend_says_by_each_channel_what_was_accepted_and_what_was_answered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evening = Evening()
+    hook = evening.with_all_channels()[1]
+    evening.add("ann", recap_email="a@example.com", recap_webhook_url="https://hooks.example.com/1")
+    evening.add("bob", devices=0)
+    evening.now += timedelta(hours=5)
+    evening.summarizer.script = of("bob", lambda question: ItemFault(ItemReason.REFUSAL, "No."))
+    hook.script = lambda url: PushAnswer(PushResult.GONE, "410")
+    which = ResendSelection(date.fromisoformat(DAY), frozenset({"unserved"}))
+    assert await resend_many(which, evening.context(), dry_run=False) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    left = "1 push, 1 webhook (none accepted), 1 mail, 2 LLM calls (1 answered)"
+    assert f"{DAY}: 1 sent, 1 stored (no target takes it); {left}." in said

@@ -113,7 +113,7 @@ IN_10 = (
 )
 WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "sent": (ran(), 0, BY_LLM, "the recap was sent"),
-    "extract": (ran(llm=REFUSAL), 0, r"Made of the day's own sentences, by no LLM", f"{RESEND} to push it again"),
+    "extract": (ran(llm=REFUSAL), 0, r"Made of the day's own sentences, by no LLM", f"{RESEND} to send it again"),
     "legacy": (
         ran(DAYS["the app's summary"]),
         0,
@@ -130,15 +130,15 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "pending": (
         ran(push=BUSY),
         0,
-        r"still has to be pushed; the last failure: push.*|claim: waits",
+        r"still has to be sent; the last failure: delivery.*|claim: waits",
         "users due at 20:00 UTC are served again at 20:02 UTC (in 1 min); "
-        "then the next run tries again to push the recap (push 503)",
+        "then the next run tries again to send the recap (delivery 503)",
     ),
     "three tries": (
         three_tries,
         0,
         r"the recap was sent; an answer was missing 2 times; fcm \w{16} accepted",
-        "to push it again",
+        "to send it again",
     ),
     "waiting": (
         ran(llm=AWAY),
@@ -164,7 +164,7 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
         r"the recap is dead: it failed too often; the LLM failed on it too often; .*llm refused the day",
         "resend ann",
     ),
-    "gave up": (ran(minutes=(0, 139), push=BUSY), 1, r"no push of it was accepted", f"{RESEND} to push the recap"),
+    "gave up": (ran(minutes=(0, 139), push=BUSY), 1, r"but no target accepted it", f"{RESEND} to send the recap"),
     "unserved": (
         only(at(3)),
         1,
@@ -196,13 +196,13 @@ WAYS: dict[str, tuple[Ways, int, str, str]] = {
     "sending": (
         sending,
         0,
-        r"a run is pushing the recap, or died",
-        "may still be pushing the recap, until 20:03 UTC (in 2 min) at the latest",
+        r"a run is sending the recap, or died",
+        "may still be sending the recap, until 20:03 UTC (in 2 min) at the latest",
     ),
     "swept": (
         swept,
         1,
-        r"no push of it was accepted; no push of it was accepted in time",
+        r"no target accepted it; no target accepted it in time",
         "resend ann",
     ),
     "stopped resend": (

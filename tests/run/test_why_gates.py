@@ -39,8 +39,8 @@ ACTS = {
     "the next run tries again to make the recap": r"sent (no_devices )?llm",
     "the next run of the closing pass sends the extract": r"sent (no_devices )?extract",
     "the next run of the closing pass sends the draft": r"sent (no_devices )?llm",
-    "the next run pushes the recap": r"sent( no_devices)?( llm)?",
-    "the next run tries again to push the recap": r"sent( no_devices)?( llm)?",
+    "the next run sends the recap": r"sent( no_devices)?( llm)?",
+    "the next run tries again to send the recap": r"sent( no_devices)?( llm)?",
     "the next run ends the day as sent: another writer's": r"sent legacy",
     "the next run ends it, skipped as no_content": r"skipped no_content",
     "the next run ends the day as missed: the catch-up": r"missed closed",
@@ -50,14 +50,14 @@ ACTS = {
     "the next run ends the day as sent, though not to each target": r"sent partial",
     "the next run gives the recap up: the LLM failed": r"gave_up failures",
     "the next run gives the recap up: runs crashed": r"gave_up crashes",
-    "the next run gives the recap up: the last permitted push": r"gave_up pushes",
-    "the next run gives the recap up: no push of it": r"gave_up undelivered",
+    "the next run gives the recap up: the last permitted try": r"gave_up pushes",
+    "the next run gives the recap up: no target": r"gave_up undelivered",
     "the next run gives the recap up: the user was erased": r"gave_up user_gone_or_off",
 }
 WAITS = (
     *(
         "the day waits until",
-        "another run may still be pushing",
+        "another run may still be sending",
         "the next sweep is at",
         "the run that holds the claim",
         "the claim of the run that was killed",

@@ -98,7 +98,7 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
     if decision.step is NextStep.REFUSED:
         if decision.ledger is not None and decision.ledger.state is DayState.SENT:
             at = minute(now + run.offset + run.services.limits.duration("sending_stale"))
-            sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be pushed once more."
+            sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be sent once more."
             raise Refused(sentence, ResendKind.ALREADY_SENT)
         wait = max(left, _sender_time_left(run, decision.ledger, now), MIN_WAIT)
         raise _held(run, uid, day, now, wait)
@@ -199,7 +199,9 @@ def _raise_if_hopeless(run: Run, uid: str, day: date, result: TurnResult) -> Non
         raise Unfinished(f"{uid} {day} failed ({result.reason or 'see the log'}); run the same command again to retry.")
     if run.pusher.refusals and result.reason in run.pusher.refusals:
         what = ", ".join(sorted(run.pusher.refusals))
-        raise Unfinished(f"{uid} {day}: the push service refuses the device ({what}); correct that, then run it again.")
+        raise Unfinished(
+            f"{uid} {day}: a device or an address of theirs is refused ({what}); correct that, then run it again."
+        )
 
 
 def claim_time_left(record: Record, now: datetime) -> timedelta:

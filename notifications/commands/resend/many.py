@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from notifications.commands.context import Context
+from notifications.commands.progress import deliveries_and_calls
 from notifications.commands.resend import (
     MAX_WAIT,
     MIN_WAIT,
@@ -24,7 +25,7 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import minute, say_wrapped, several
+from notifications.commands.terminal import minute, say_wrapped
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
@@ -35,6 +36,7 @@ from notifications.run.day_input import Gate, read_conversations
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
+NO_TARGET = "stored (no target takes it)"  # in a tick's words
 MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
 # What --limit counts: it leaves out users who can't be sent a recap.
 COUNTED_BY_LIMIT = (
@@ -136,7 +138,7 @@ class BulkResend:
                 left = timedelta(seconds=max(self.wait_until.values()) - run.services.clock.seconds())
                 last = minute(await run.services.claims.now() + run.offset + left)
                 which = f"{len(self.wait_until):,} wait, the last until {last} UTC"
-                say_wrapped(f"{which}: for a device, or for the lease of a run, which may have died.", "  ")
+                say_wrapped(f"{which}: for a target, or for the lease of a run, which may have died.", "  ")
             while self.wait_until and not run.is_stopping:
                 await self.serve_all(self._wait_for_due_users())
             await run.pusher.delete_dead_tokens(run.services.store)
@@ -238,13 +240,13 @@ class BulkResend:
         self.counts[ResendKind.UNFINISHED] += len(self.wait_until)
         if self.printed > MAX_LINES:
             say_wrapped(f"and {self.printed - MAX_LINES} more that were not sent", "    ", "  ")
-        calls = self.run.services.summarizer.calls if self.run.services.summarizer else 0
-        pushes = several(self.run.counts.pushes, "push", "pushes")
-        self._print_counts(f"; {pushes}, {several(calls, 'LLM call')}")
+        run = self.run
+        calls = sum(llm.calls for llm in run.services.llms)
+        self._print_counts(f"; {deliveries_and_calls(run.deliveries, calls, run.counts.failed_calls)}")
 
     def _print_counts(self, suffix: str, sent: str = "{} sent") -> None:
         kinds = sorted(self.counts, key=lambda kind: (kind is not ResendKind.SENT, kind))
-        words = {ResendKind.SENT: sent}
+        words = {ResendKind.SENT: sent, ResendKind.NO_DEVICES: f"{{}} {NO_TARGET}"}
         parts = [
             words.get(kind, f"{{}} {kind}").format(f"{self.counts[kind]:,}") for kind in kinds if self.counts[kind]
         ]

@@ -23,7 +23,8 @@ class EmailChannel(Channel):
 
     name = "email"
     where = "The mail relay (RECAP_SMTP_URL)"
-    aside = " by mail"
+    aside = ""
+    noun = "mail", "mails"
     has_addresses = True
     alerts = False
     unusable = UNUSABLE

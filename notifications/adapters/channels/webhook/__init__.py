@@ -47,7 +47,8 @@ UNUSABLE = {
 class Webhook(Channel):
     """The Channel port. `own` is the session to the operator's URL, `users` the one to URLs that users chose."""
 
-    name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", " by webhook", True  # see ports.Channel
+    name, where, aside, alerts = "webhook", "The webhook (RECAP_WEBHOOK_URL)", "", True  # see ports.Channel
+    noun = "webhook", "webhooks"
     unusable = UNUSABLE
 
     def __init__(
