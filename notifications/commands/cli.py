@@ -35,6 +35,7 @@ STATES = (
     *RESENDABLE,
     "unreadable",
 )  # of a day
+SERVED_BY_RUNS = ("waiting", "not_reached", "unreached")
 READS = ("why", "show", "preview", "inspect", "audit", "report")
 TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick
 
@@ -111,6 +112,15 @@ def _kinds(text: str, known: Sequence[str] = RESENDABLE) -> frozenset[str]:
     return kinds
 
 
+def _resendable(text: str) -> frozenset[str]:
+    """States of days that a resend ends; and `held`, whose refusal says from the claims when they are free."""
+    for kind in text.split(","):
+        if kind in SERVED_BY_RUNS:
+            what = f"the next runs serve who is {kind} by themselves"
+            raise UsageFault(f"--where {kind!r} is none of {', '.join(RESENDABLE)}: {what}.")
+    return frozenset({"held"}) if "held" in text.split(",") else _kinds(text)
+
+
 def _states(text: str) -> frozenset[str]:
     return _kinds(text, STATES)
 
@@ -179,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
     resend.add_argument("uid", nargs="?", help="one user's day, with DATE", **UID)
     resend.add_argument("only_date", nargs="?", help="which day", **(DATE | {"metavar": "DATE"}))
     resend.add_argument("--date", help="many: all users whose day is in a state of --where", **DATE)
-    resend.add_argument("--where", metavar="KINDS", type=_kinds, help=f"any of {','.join(RESENDABLE)}")
+    resend.add_argument("--where", metavar="KINDS", type=_resendable, help=f"any of {','.join(RESENDABLE)}")
     resend.add_argument("--limit", metavar="N", type=_count, help="that many of them, and no more")
     resend.add_argument("--dry-run", dest="no_write", **SWITCH, help="many: count them, send nothing")
     doctor = command("checks everything, says what to do", "doctor --fix --dry-run", "0 all well, 1 something to do")
@@ -338,8 +348,10 @@ def _resend(args: argparse.Namespace) -> Operation:
         return partial(resend, args.uid, args.only_date)
     if args.uid is not None or args.date is None:
         raise UsageFault("resend --where takes --date, and no UID: it is about all users of that date.")
-    from notifications.commands.resend.many import ResendSelection, resend_many
+    from notifications.commands.resend.many import ResendSelection, refuse_held, resend_many
 
+    if "held" in args.where:
+        return partial(refuse_held, args.date)
     return partial(resend_many, ResendSelection(args.date, args.where, args.limit), dry_run=args.no_write)
 
 

@@ -68,6 +68,8 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("audit", "--date", "20260501"), "is no date"),
     (("inspect", "--date", "May"), "'May' is no date"),
     (("show", "ann", "tomorrow"), "'tomorrow' is no date; write it as 2026-03-29, today or yesterday (in UTC)."),
+    (("resend", "--date", "2026-05-01", "--where", "dead,waiting"), "the next runs serve who is waiting by themselves"),
+    (("resend", "--date", "2026-05-01", "--where", "mars"), "--where 'mars' is none of missed, dead, unserved"),
     (("preview",), "UID"),
     (("--nope",), "--nope"),
     (("--dry",), "--dry"),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from notifications.commands.context import RESENDABLE
-from notifications.commands.resend.many import BulkResend, ResendSelection, resend_many
-from notifications.domain.errors import ItemFault, ItemReason, KeyTrouble, Malformed, StoreDown, Unfinished
+from notifications.commands.resend.many import BulkResend, ResendSelection, refuse_held, resend_many
+from notifications.domain.errors import ItemFault, ItemReason, KeyTrouble, Malformed, StoreDown, Unfinished, UsageFault
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.ports import UserDocument
 from notifications.run.state import Run
-from tests.support.days import DAY, DAYS, LEDGERS, USERS
+from tests.support.days import CLAIMS, DAY, DAYS, LEDGERS, USERS
 from tests.support.evening import Evening, of
 
 UIDS = [f"u{number:02}" for number in range(20)]
@@ -120,3 +120,23 @@ async def test_a_resend_says_by_each_channel_what_was_accepted_and_what_was_answ
     said = " ".join(capsys.readouterr().out.split())
     left = "1 push, 1 webhook (none accepted), 1 mail, 2 LLM calls (1 answered)"
     assert f"{DAY}: 1 sent, 1 stored (no target takes it); {left}." in said
+
+
+HELD_BY = {
+    "nobody": (DAYS["no conversation"], "nobody of 2026-05-01 is held"),
+    "a run": (CLAIMS["held"], "1 user of 2026-05-01 is held until 20:12 UTC at the latest"),
+    "the app": (CLAIMS["text"], "1 user of 2026-05-01 is held by the app, or another job, for two hours at most"),
+}
+
+
+@pytest.mark.parametrize("who", HELD_BY)
+async def test_of_held_users_a_resend_says_when_they_are_free_and_that_nothing_need_be_done(who: str) -> None:
+    evening = Evening()
+    evening.add("ann")
+    way, clause = HELD_BY[who]
+    way(evening)
+    with pytest.raises(UsageFault) as refused:
+        await refuse_held(date.fromisoformat(DAY), evening.context())
+    after = "" if who == "nobody" else "; the next run after that serves them, and nothing need be done"
+    assert str(refused.value).startswith(f"resend does not take --where held: {clause}{after}.")
+    assert evening.got() == {}

@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import NoReturn
 
-from notifications.commands.context import Context
+from notifications.commands.context import RESENDABLE, Context
 from notifications.commands.progress import deliveries_and_calls
 from notifications.commands.resend import (
     MAX_WAIT,
@@ -25,11 +26,11 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import minute, say_wrapped
+from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
-from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished
+from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished, UsageFault
 from notifications.domain.target import Recipient
 from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
@@ -80,6 +81,23 @@ async def resend_many(selection: ResendSelection, context: Context, *, dry_run: 
         finally:
             bulk.print_summary()
     return bulk.exit_code()
+
+
+async def refuse_held(day: date, context: Context) -> NoReturn:
+    """Raise UsageFault for held users, whom a resend does not take; it says when the last of them is free."""
+    async with context.open_services() as services:
+        now = await context.claims.now() + context.offset
+        days = UserDays(services, DayQuery(day, now, services.limits.rules, context.since, context.offset))
+        async with aclosing(days.pages()) as pages:
+            until = [row.until async for page in pages for row in page if row.state == "held"]
+    free_at = max(filter(None, until), default=None)
+    who = f"{several(len(until), 'user')} of {day} {'is' if len(until) == 1 else 'are'} held"
+    by = (
+        f"until {minute(free_at)} UTC at the latest" if free_at else "by the app, or another job, for two hours at most"
+    )
+    served = f"{who} {by}; the next run after that serves them, and nothing need be done"
+    found = served if until else f"nobody of {day} is held"
+    raise UsageFault(f"resend does not take --where held: {found}. It takes {', '.join(RESENDABLE)}.")
 
 
 async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[UserDocument]:
