@@ -181,8 +181,8 @@ class Store(Protocol):
 
     Lists come with how many documents were malformed. Discarded, locked and deleted conversations are left out, and
     those that the candidates exclude; each device's token and fid come once. `addresses`: by channel, what the app set
-    for the user in their document. Pages are in the order of ids; `after` is the last id of the previous page.
-    `summary_document`: the document of that id, else any whose `date` is that day.
+    for the user in their document, or would have set once it has the `changes`. Pages are in the order of ids; `after`
+    is the last id of the previous page. `summary_document`: the document of that id, else any whose `date` is that day.
 
     `part` and `put_part`: the facts that an LLM found in a part of a long day, kept for some days beside the ledger,
     under a hash of its question. `kept_draft` and `keep_draft`: a paid draft that waits for its second look.
@@ -193,8 +193,9 @@ class Store(Protocol):
     `mend` corrects a document that the query can't see, if there is one right answer or a decision; without `write` it
     only says what it would do. `field_types` looks at that many users.
 
-    `put` writes one user with devices and conversations in one commit, or raises Malformed, as `check` does without
-    writing; `remove` deletes a user with everything below. They are for local stores: the app writes its own documents.
+    `put` writes one user with devices and conversations in one commit, or raises Malformed. `check` does so without
+    writing; it returns the user, and when each conversation was. `remove` deletes a user with everything below. They
+    are for local stores: the app writes its own documents.
     """
 
     reads: int
@@ -214,7 +215,7 @@ class Store(Protocol):
     async def conversations_in(self, uid: str, candidates: Candidates) -> tuple[list[Conversation], int]: ...
     async def devices(self, uid: str) -> tuple[list[Device], int]: ...
     async def forget_device(self, uid: str, device: Device) -> bool: ...
-    async def addresses(self, uid: str) -> Mapping[str, Mapping[str, str]]: ...
+    async def addresses(self, uid: str, changes: Mapping[str, Any] = {}) -> Mapping[str, Mapping[str, str]]: ...
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]: ...
     async def open_ledgers(self, after: tuple[str, date] | None, limit: int) -> list[tuple[str, Ledger]]: ...
@@ -250,7 +251,7 @@ class Store(Protocol):
     async def ledgers_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, Ledger]]: ...
     async def summaries_on(self, day: date, after: str | None, limit: int) -> list[tuple[str, str]]: ...
     async def mend(self, uid: str, decided: Decided | None = None, *, write: bool = True) -> Mended: ...
-    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> list[datetime]: ...  # of conversations
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> tuple[User, list[datetime]]: ...
     async def field_types(self, users: int) -> list[FieldTypes]: ...
     async def put(
         self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
@@ -67,10 +67,14 @@ async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
     return listed, listed.user
 
 
-async def unused_addresses(context: Context, services: Services, uid: str) -> list[str]:
-    """Which addresses in the user's document no run with these settings sends to; and why, as a clause."""
+async def unused_addresses(
+    context: Context, services: Services, uid: str, changes: Mapping[str, Any] = {}
+) -> list[str]:
+    """Which addresses in the user's document, once it has these changes, no run with these settings sends to; and why,
+    as a clause.
+    """
     withheld, clauses = context.settings.withheld(pretends_time=bool(context.offset)), []
-    addresses = await services.store.addresses(uid)
+    addresses = await services.store.addresses(uid, changes)
     for name in addresses:
         channel = next((one for one in services.channels if one.name == name and one.has_addresses), None)
         if ended_by := addresses[name].get("ended_by"):

@@ -22,7 +22,7 @@ from notifications.run.shard import MAX_ZONES
 from notifications.run.state import Run, Services
 
 
-class Answer(NamedTuple):
+class DryRunAnswer(NamedTuple):
     """What the next run does with a day, and as a code who holds it."""
 
     words: str
@@ -43,8 +43,8 @@ async def dry_run(uid: str | None, context: Context, *, whole: bool) -> int:
     """One line for each user whose slot is being served; unless `whole`, no more than a screen, by what is next."""
     now = await context.claims.now() + context.offset
     listing = Listing(Table(("USER", 24), ("ZONE", 20), ("UTC", 6), last="NOW"), whole=whole)
-    counts: Counter[Answer] = Counter()
-    last: dict[Answer, datetime] = {}  # when the last of those who wait or are held is free
+    counts: Counter[DryRunAnswer] = Counter()
+    last: dict[DryRunAnswer, datetime] = {}  # when the last of those who wait or are held is free
     async with context.open_services() as services, aclosing(_served(services, now, uid)) as served:
         run = Run(services, context.offset, context.terminated)
         async for user, slot in served:
@@ -84,20 +84,20 @@ async def _due_users(store: Store, zones: Sequence[str], hour: int, after: str |
     return await store.due_users(zones, hour, Range(), after, size)
 
 
-async def _answer(view: DayView) -> tuple[Answer, datetime | None]:
+async def _answer(view: DayView) -> tuple[DryRunAnswer, datetime | None]:
     """What the next run does with the day, and when it is free if it waits or is held."""
     forecast, today = await view.forecast(), view.ledgers.today
     step, wait = forecast.step, forecast.wait
     if step is Step.ENDED and today is not None:
-        return Answer(f"{step}: {today.state.value} {today.outcome}".strip()), None
+        return DryRunAnswer(f"{step}: {today.state.value} {today.outcome}".strip()), None
     if step is Step.ENDED_IN_REDIS:
-        return Answer(f"done: {view.records.claim.state.value} in Redis"), None
+        return DryRunAnswer(f"done: {view.records.claim.state.value} in Redis"), None
     if (held := _held_for(forecast)) is not None:
         held_by = "killed_run" if view.records.shard.crashes else "another_run"
-        return Answer(Step.HELD, held_by, is_held=True), view.now + held
+        return DryRunAnswer(Step.HELD, held_by, is_held=True), view.now + held
     so_far = " so far" if step is Step.SKIPS and view.slot.at > view.now - view.run.offset else ""
     until = view.now + wait if wait > timedelta(0) else None
-    return Answer(f"{step}{so_far}", is_held=step is Step.SHARD_HELD), until
+    return DryRunAnswer(f"{step}{so_far}", is_held=step is Step.SHARD_HELD), until
 
 
 def _held_for(forecast: Forecast) -> timedelta | None:

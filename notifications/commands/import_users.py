@@ -17,11 +17,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from notifications.commands.context import Context, rows_of, unused_addresses, usable_user
+from notifications.commands.context import Context, rows_of, unused_addresses
 from notifications.commands.inspect import claims_of
 from notifications.commands.terminal import first_of, say, say_wrapped, several
 from notifications.domain.claim import ClaimState
 from notifications.domain.errors import Malformed, UsageFault
+from notifications.domain.model import User
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day
 from notifications.domain.shards import key_of
 from notifications.domain.target import Recipient
@@ -101,13 +102,13 @@ async def _import_lines(
         try:
             progress.read += len(text or b"")
             uid, *documents = _parsed_line(number, text, progress.imported)
-            made = store.check(uid, *documents)
+            user, made = store.check(uid, *documents)
             progress.is_anyone_silent |= not made and await store.user_document(uid) is None
             if progress.write:
                 await store.put(uid, *documents)
-                progress.too_old += await _count_too_old(services, uid, made, now)
-                for clause in await unused_addresses(context, services, uid):
-                    progress.unused.setdefault(clause, []).append(uid)
+            progress.too_old += await _count_too_old(services, user, made, now)
+            for clause in await unused_addresses(context, services, uid, documents[0]):
+                progress.unused.setdefault(clause, []).append(uid)
             progress.imported[uid] = number
             progress.conversations += len(documents[2])
         except Malformed as flaw:
@@ -124,9 +125,9 @@ async def _import_lines(
         line = await _next_line(lines)
 
 
-async def _count_too_old(services: Services, uid: str, made: Sequence[datetime], now: datetime) -> int:
+async def _count_too_old(services: Services, user: User, made: Sequence[datetime], now: datetime) -> int:
     """How many conversations are older than what the user's next recap reads; `made`: when each was."""
-    user, rules = (await usable_user(services.store, uid))[1], services.limits.rules
+    rules = services.limits.rules
     slot = latest_slot(user.zone, user.hour, now)
     if rules.phase(slot.at, now) is Phase.OVER:
         slot = slot_of_day(user.zone, slot.recap_date + ONE_DAY, user.hour)

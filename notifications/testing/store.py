@@ -129,9 +129,9 @@ class MemoryStore(TransactionalLedger):
         del user.doc[LEGACY_TOKEN]
         return True
 
-    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+    async def addresses(self, uid: str, changes: Mapping[str, Any] = {}) -> dict[str, dict[str, str]]:
         user = self._kept.users.get(uid)
-        return recipients.addresses_from(user.doc if user else None)
+        return recipients.addresses_from(user.doc if user else None, changes)
 
     def _ledgers(self, uid: str) -> dict[date, Ledger]:
         kept = self._kept.collection(uid, LEDGERS)
@@ -235,7 +235,7 @@ class MemoryStore(TransactionalLedger):
     async def put(
         self, uid: str, user: Mapping[str, Any], devices: Mapping[str, Any], conversations: Mapping[str, Any]
     ) -> None:
-        found = check_user(self._layout, uid, user, devices, conversations)
+        _, *found = check_user(self._layout, uid, user, devices, conversations)
         before = self._kept.users[uid].doc if uid in self._kept.users else {}
         self._kept.put(self._kept.users, uid, before | dict(user))
         for name, collection in zip((self._layout.devices, self._layout.conversations), found, strict=True):

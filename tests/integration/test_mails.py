@@ -85,6 +85,24 @@ def test_an_address_that_is_none_costs_itself_alone(stage: Stage, server: MailSe
         assert said in " ".join(stage.run(*command).out.split())
 
 
+@on_sqlite
+def test_a_dry_run_of_an_import_names_the_users_whose_address_is_not_used(stage: Stage, server: MailServer) -> None:
+    on = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 20}
+    stage.world.put_user("cyd", on | {"recap_email": ADDRESS, "recap_unsubscribed": ADDRESS}, {}, {})
+    given = {"ann": "no address", "bob": ADDRESS, "cyd": ADDRESS, "eve": "eve@example.com, fay@example.com"}
+    talks = {"t": {"created_at": "2026-11-25T20:00:00Z"}}
+    lines = [
+        {"uid": uid, "user": on | {"recap_email": address}, "conversations": talks} for uid, address in given.items()
+    ]
+    (stage.folder / "users.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    told = [" ".join(stage.run("import", "users.jsonl", *more).out.split()) for more in (("--dry-run",), ())]
+    bad = "2 users with an address that is not used: email: recap_email is no mail address; write one address alone"
+    ended = "1 user with an address that is not used: email: the user has ended it (recap_unsubscribed)"
+    for said, how in zip(told, ("would be imported", "imported"), strict=True):
+        assert said.startswith(f"4 users {how}. {bad}: ann eve. {ended}: cyd."), said
+        assert "example.com" not in said
+
+
 def asked(url: str, body: bytes | None = None) -> str:
     with urlopen(url, body, timeout=10) as answer:  # noqa: S310 - on loopback
         return str(answer.read().decode())

@@ -405,6 +405,6 @@ def test_each_token_is_pushed_to_once_and_the_legacy_field_only_without_any() ->
 @pytest.mark.parametrize("device", [{"fid": "f"}, {"token": "t"}, {"token": "t", "fid": "f"}])
 def test_a_device_is_imported_with_a_token_or_a_fid(device: dict[str, str]) -> None:
     user = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 22}
-    assert check_user(LAYOUT, "ann", user, {"phone": device}, {})[0] == {"phone": device}
+    assert check_user(LAYOUT, "ann", user, {"phone": device}, {})[1] == {"phone": device}
     with pytest.raises(Malformed, match="fcm_tokens/phone: token is missing, or is no token, and there is no fid"):
         check_user(LAYOUT, "ann", user, {"phone": dict.fromkeys(device, "")}, {})

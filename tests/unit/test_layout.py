@@ -137,7 +137,7 @@ def test_a_device_is_read_by_the_apps_name_beside_its_fid() -> None:
 
 
 def test_an_import_checks_the_apps_own_documents() -> None:
-    devices, talks = check_user(THEIRS, "ann", ANN, {"d": {"fcm": "t"}}, {"n": NOTE})
+    _, devices, talks = check_user(THEIRS, "ann", ANN, {"d": {"fcm": "t"}}, {"n": NOTE})
     assert (devices, talks) == ({"d": {"fcm": "t"}}, {"n": NOTE})
     for change, flaw in (
         ({"createdAt": AT.isoformat()}, "notes/n: createdAt is missing, or is no number; write it in milliseconds"),

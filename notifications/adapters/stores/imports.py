@@ -14,6 +14,7 @@ from notifications.adapters.stores.conversation_text import TRANSCRIPT
 from notifications.adapters.stores.documents import Doc
 from notifications.adapters.stores.layout import FID, LEGACY_TOKEN, Layout, value_at, with_value
 from notifications.domain.errors import Malformed
+from notifications.domain.model import User
 from notifications.domain.schedule import zone_names
 from notifications.domain.text import is_document_id, printable
 from notifications.ports import Decided, Mended
@@ -36,12 +37,17 @@ Collection = dict[str, Doc]
 
 def check_user(
     layout: Layout, uid: str, user: Doc, devices: Mapping[str, object], conversations: Mapping[str, object]
-) -> tuple[Collection, Collection]:
-    """The devices and conversations with their instants parsed. Raises Malformed with the field and what to write."""
-    if flaw := documents.user_document_from(layout, uid, user).flaw:
-        raise Malformed(flaw)
+) -> tuple[User, Collection, Collection]:
+    """The user, and the devices and conversations with their instants parsed.
+
+    Raises Malformed with the field and what to write.
+    """
+    listed = documents.user_document_from(layout, uid, user)
+    if listed.user is None:
+        raise Malformed(listed.flaw)
     _refuse_near_misses(f"{layout.users}/{uid}", user, _tops([*layout.user_fields, LEGACY_TOKEN]))
     return (
+        listed.user,
         {key: _device(layout, where, doc) for where, key, doc in _listed(layout.devices, devices)},
         {
             key: _conversation(layout, uid, where, doc)

@@ -13,7 +13,7 @@ from notifications.adapters.stores.imports import check_user
 from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
-from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary
+from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, User
 from notifications.domain.recording import record_pushes
 from notifications.domain.target import TargetResult
 
@@ -62,9 +62,9 @@ class TransactionalLedger(ABC):
     async def _write_kept(self, uid: str, day: date, key: str, kind: Any, paid: object) -> None:
         """Keep it for PART_KEPT, if the user is there and wants recaps."""
 
-    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> list[datetime]:
-        talks = check_user(self._layout, uid, user, devices, conversations)[1]
-        return list(filter(None, (created_at(self._layout, doc) for doc in talks.values())))
+    def check(self, uid: str, user: Any, devices: Any, conversations: Any) -> tuple[User, list[datetime]]:
+        checked, _, talks = check_user(self._layout, uid, user, devices, conversations)
+        return checked, list(filter(None, (created_at(self._layout, doc) for doc in talks.values())))
 
     async def part(self, uid: str, day: date, key: str) -> tuple[Cited, ...] | None:
         return kept_from(Facts, await self._read_kept(uid, day, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from notifications.adapters.stores.conversation_text import text
 from notifications.adapters.stores.layout import FID, LEGACY_TOKEN, Layout, value_at
@@ -74,12 +75,13 @@ def select_devices(devices: list[Device], user: object) -> list[Device]:
     return [devices[at] for at in sorted(set(kept.values()))]
 
 
-def addresses_from(doc: object) -> dict[str, dict[str, str]]:
+def addresses_from(doc: object, changes: Mapping[str, Any] = {}) -> dict[str, dict[str, str]]:
     """By channel, the addresses that the app set for the user; each channel checks its own.
 
-    In place of an address that its owner has ended: `ended_by`, the field that says so.
+    In place of an address that its owner has ended: `ended_by`, the field that says so. `changes`: fields of the
+    document that are not stored yet.
     """
-    given = doc if isinstance(doc, Mapping) else {}
+    given = {**(doc if isinstance(doc, Mapping) else {}), **changes}
     found: dict[str, dict[str, str]] = {}
     for channel, names in ADDRESSES.items():
         for name, meaning in names.items():

@@ -186,8 +186,8 @@ class SqliteStore(TransactionalLedger):
         return gone.rowcount == 1
 
     @_in_thread
-    def addresses(self, uid: str) -> dict[str, dict[str, str]]:
-        return recipients.addresses_from(self._user_doc(uid))
+    def addresses(self, uid: str, changes: Mapping[str, Any] = {}) -> dict[str, dict[str, str]]:
+        return recipients.addresses_from(self._user_doc(uid), changes)
 
     def _ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         rows = self._db.execute(
@@ -320,7 +320,7 @@ class SqliteStore(TransactionalLedger):
 
     async def put(self, uid: str, user: Doc, devices: Mapping[str, Any], conversations: Mapping[str, Any]) -> None:
         """One user's documents, the user's own last; many conversations in several commits. Raises Malformed."""
-        devices, conversations = check_user(self._layout, uid, user, devices, conversations)
+        _, devices, conversations = check_user(self._layout, uid, user, devices, conversations)
         rest = list(conversations.items())
         while len(rest) > CONVERSATIONS_A_COMMIT:
             await self._put_conversations(uid, dict(rest[:CONVERSATIONS_A_COMMIT]))

@@ -158,9 +158,9 @@ class FirestoreStore(Places, TransactionalLedger):
         removal = {LEGACY_TOKEN: firestore.DELETE_FIELD}
         return unchanged and await self._update(user.reference, removal, user.update_time)
 
-    async def addresses(self, uid: str) -> dict[str, dict[str, str]]:
+    async def addresses(self, uid: str, changes: Mapping[str, Any] = {}) -> dict[str, dict[str, str]]:
         user = await self._read(self._user(uid), recipients.ADDRESS_FIELDS)
-        return recipients.addresses_from(user.to_dict())
+        return recipients.addresses_from(user.to_dict(), changes)
 
     async def ledgers_between(self, uid: str, first: date, last: date) -> dict[date, Ledger]:
         query = (
@@ -232,7 +232,7 @@ class FirestoreStore(Places, TransactionalLedger):
         A field of the user's document that is not named stays as it is.
         """
         account, layout = self._user(uid), self._layout
-        devices, conversations = check_user(layout, uid, user, devices, conversations)
+        _, devices, conversations = check_user(layout, uid, user, devices, conversations)
         talks = (self._client if layout.owner else account).collection(layout.conversations)
         docs = [(account.collection(layout.devices).document(key), doc) for key, doc in devices.items()]
         docs += [(talks.document(key), doc) for key, doc in conversations.items()]
