@@ -208,7 +208,7 @@ def _say_account(query: DayQuery, account: Account, read: int, path: str) -> Non
             continue
         uids = [printable(uid, MAX_UID) for uid in account.uids.get(kind, [])] if kind in LISTED else []
         why = account.why_open(kind).strip(" ()")
-        table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count) if uids else ''}")
+        table.row(kind, f"{count:,}", f"{why}{': ' if why else ''}{first_of(uids, count, '--json') if uids else ''}")
     if account.costs.in_words:
         say_wrapped(f"{day}: {account.costs.in_words}.")
     for line in chain(*account.to_do(path).values()):

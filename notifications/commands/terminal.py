@@ -214,6 +214,7 @@ def screen_lines() -> int:
     return shutil.get_terminal_size().lines
 
 
-def first_of(uids: Sequence[str], count: int) -> str:
-    """The uids, and how many more there are."""
-    return " ".join([*uids, *([f"and {count - len(uids):,} more"] if count > len(uids) else [])])
+def first_of(uids: Sequence[str], count: int, listed_by: str = "") -> str:
+    """The uids, and how many more there are. `listed_by`: the flag that lists all."""
+    more = f"and {count - len(uids):,} more{f': {listed_by}' if listed_by else ''}"
+    return " ".join([*uids, *([more] if count > len(uids) else [])])
