@@ -45,10 +45,16 @@ class _Parser(argparse.ArgumentParser):
         raise UsageFault(f"{message}; see python job.py --help.")
 
 
-def _help(example: str, codes: str) -> dict[str, Any]:
-    """Arguments of each parser: the end of the help text, and no abbreviated flags."""
-    common = "2 usage, 3 bad configuration, 4 a dependency stopped it"
-    epilog = f"example: python job.py {example}\nexit codes: {codes};\n{common}"
+def _help(example: str, **codes: str) -> dict[str, Any]:
+    """Arguments of each parser: the end of the help text, and no abbreviated flags. `codes`: exit_0 and so on."""
+    common = {
+        "exit_1": "a defect",
+        "exit_2": "usage",
+        "exit_3": "bad configuration",
+        "exit_4": "a dependency stopped it",
+    }
+    lines = [f"{name.removeprefix('exit_')} {what}" for name, what in sorted((common | codes).items())]
+    epilog = f"example: python job.py {example}\nexit codes: " + "\n            ".join(lines)
     return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 
 
@@ -137,9 +143,13 @@ SWITCH: dict[str, Any] = {"action": "store_true"}
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line. Raises UsageFault for what it does not know."""
-    codes = "0 all handled or safely waiting, 1 a defect,\n5 a user's day ended without a recap"
+    codes = {
+        "exit_0": "all handled or safely waiting",
+        "exit_1": "a defect, a document that nobody can serve, all devices gone",
+        "exit_5": "a day ended without a recap; of several: the first of 3, 4, 1, 5",
+    }
     top = _Parser(
-        prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", codes)
+        prog="job.py", description="One recap per user per day, at their local hour.", **_help("--dry-run", **codes)
     )
     top.add_argument("--dry-run", **SWITCH, help="say who is due and why not; costs and writes nothing")
     top.add_argument("--all", dest="whole", **SWITCH, help="with --dry-run: each user, not only a screen")
@@ -153,20 +163,22 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--every-minute", **SWITCH, help="stay up and tick on the minute")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(what: str, example: str, codes: str) -> argparse.ArgumentParser:
+    def command(what: str, example: str, done: str, wrong: str = "", **codes: str) -> argparse.ArgumentParser:
+        """`done`: exit code 0; `wrong`: 1, beside a defect."""
+        codes |= {"exit_0": done} | ({"exit_1": f"{wrong}, or a defect"} if wrong else {})
         name = example.split()[0]
-        return commands.add_parser(name, help=what, description=what, **_help(example, codes))
+        return commands.add_parser(name, help=what, description=what, **_help(example, **codes))
 
-    why = command("every gate of one user's day, and what comes next", "why ann", "0 well, 1 the day goes wrong")
+    why = command("every gate of one user's day, and what comes next", "why ann", "well", "the day goes wrong")
     why.add_argument("uid", **UID)
     why.add_argument("date", nargs="?", help="unset: the last that the user could have had, else the next", **DATE)
-    show = command("a stored recap in full, as an app shows it", "show ann 2026-11-25", "0 shown, 1 there is none")
+    show = command("a stored recap in full, as an app shows it", "show ann 2026-11-25", "shown", "there is none")
     show.add_argument("uid", nargs="?", help="unset: of the last push in the outbox", **UID)
     show.add_argument("date", nargs="?", help="unset: the latest of the last days", **DATE)
-    preview = command("makes a recap, stores and sends nothing", "preview ann", "0 made, 1 there is nothing to say")
+    preview = command("makes a recap, stores and sends nothing", "preview ann", "made", "there is nothing to say")
     preview.add_argument("uid", **UID)
     preview.add_argument("--date", help="unset: the day that why is about", **DATE)
-    inspect = command("what Redis says, joined with the ledgers", "inspect --user ann", "0")
+    inspect = command("what Redis says, joined with the ledgers", "inspect --user ann", "listed")
     inspect.add_argument("--user", dest="only_user", help="unset: all users' claims, and open ledgers", **UID)
     inspect.add_argument("--date", help="unset: the last days", **DATE)
     inspect.add_argument("--keys", **SWITCH, help="every key of this job, with its value and TTL")
@@ -174,17 +186,19 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--all", **SWITCH, help="not only a screen")
     inspect.add_argument("--json", **SWITCH)
     audit = command(
-        "one date's accounts", "audit --date 2026-11-25", "0 nothing failed, 1 something is wrong, or fails"
+        "one date's accounts", "audit --date 2026-11-25", "nothing failed", "something is wrong, something fails"
     )
     audit.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     audit.add_argument("--json", **SWITCH, help="one object a line for each user, then the sums")
-    report = command("one date as a page to look at", "report --date 2026-11-25 -o report.html", "0")
+    report = command("one date as a page to look at", "report --date 2026-11-25 -o report.html", "written")
     report.add_argument("--date", help="unset: yesterday's, in UTC; on a terminal also today so far", **DATE)
     report.add_argument("-o", dest="output", metavar="FILE", type=_path, help="unset: report-DATE.html; - is stdout")
     resend = command(
         "send a recap again, or make a missed one; with --where for many",
         "resend --date 2026-11-25 --where missed,dead --dry-run",
-        "0 all sent, 1 unfinished (run it again),\n5 a user is still without a recap",
+        "all sent",
+        "unfinished (run it again)",
+        exit_5="a user is still without a recap",
     )
     resend.add_argument("uid", nargs="?", help="one user's day, with DATE", **UID)
     resend.add_argument("only_date", nargs="?", help="which day", **(DATE | {"metavar": "DATE"}))
@@ -192,20 +206,22 @@ def parser() -> argparse.ArgumentParser:
     resend.add_argument("--where", metavar="KINDS", type=_resendable, help=f"any of {','.join(RESENDABLE)}")
     resend.add_argument("--limit", metavar="N", type=_count, help="that many of them, and no more")
     resend.add_argument("--dry-run", dest="no_write", **SWITCH, help="many: count them, send nothing")
-    doctor = command("checks everything, says what to do", "doctor --fix --dry-run", "0 all well, 1 something to do")
+    doctor = command("checks everything, says what to do", "doctor --fix --dry-run", "all well", "something to do")
     doctor.add_argument("--fix", **SWITCH, help="correct users that the query can't see")
     doctor.add_argument("--zone", metavar="ZONE", type=_zone, help="with --fix: for users without a valid zone")
     doctor.add_argument("--hour", metavar="H", type=_hour, help="with --fix: for users without a valid hour")
     doctor.add_argument("--enable", **SWITCH, help="with --fix: switch on users who have no switch")
     doctor.add_argument("--dry-run", dest="no_write", **SWITCH, help="with --fix: say what would change")
-    importing = command("users into the data folder or an emulator", "import users.jsonl", "0 in, 1 a line was refused")
+    importing = command("users into the data folder or an emulator", "import users.jsonl", "in", "a line was refused")
     importing.add_argument(
         "file", metavar="FILE.jsonl", type=_path, help="one user a line, as in docs/documents.md; - is stdin"
     )
     importing.add_argument("--dry-run", dest="no_write", **SWITCH, help="check each line, write nothing")
-    samples = command("put sample users in, due now", "samples --remove", "0")
+    samples = command("put sample users in, due now", "samples --remove", "done")
     samples.add_argument("--remove", **SWITCH, help="take them out, with all that was made for them")
-    layout = command("the layout of the app's documents, and the indexes for it", "layout --check", "0, 1 it is wrong")
+    layout = command(
+        "the layout of the app's documents, and the indexes for it", "layout --check", "right", "it is wrong"
+    )
     layout.add_argument(
         "--check", **SWITCH, help="read ten users, and count the types of each field; no value is shown"
     )
