@@ -46,7 +46,7 @@ from notifications import log, wiring
 from notifications.commands.cli import Command, parse
 from notifications.commands.context import Context
 from notifications.commands.progress import Ended, Previews, code_of, exit_code, print_summary, show_progress
-from notifications.commands.terminal import complain, say, use_safe_streams
+from notifications.commands.terminal import complain, on_the_real_clock, say, use_safe_streams
 from notifications.domain.errors import ConfigFault, DependencyDown, Malformed, RecapError
 from notifications.ports import Telemetry
 from notifications.proxies import outbound
@@ -255,7 +255,10 @@ async def _with_claims(command: Command, settings: Settings, terminated: Termina
             seconds = time.monotonic() - started_at
             events.info("tick.finished", **result.as_event(), seconds=round(seconds, 3), exit_code=exit_code(result))
             log.log_suppressed_counts()
-            return print_summary(result, seconds, in_words=not settings.on_platform)
+            ended = print_summary(result, seconds, in_words=not settings.on_platform)
+            if not settings.on_platform and (clock := on_the_real_clock(result.free_at, result.now, offset)):
+                complain(clock)
+            return ended
         finally:  # also if the tick failed, and after a command
             previews.print_suppressed_count()
             log.log_suppressed_counts()

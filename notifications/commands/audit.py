@@ -16,7 +16,7 @@ from typing import Any
 
 from notifications.commands.context import Context
 from notifications.commands.reasons import DOCTOR, bracketed, cure_of
-from notifications.commands.terminal import Table, first_of, minute, say, say_wrapped, several
+from notifications.commands.terminal import Table, first_of, minute, on_the_real_clock, say, say_wrapped, several
 from notifications.commands.user_days import (
     AT_WORK,
     OPEN_STATES,
@@ -214,3 +214,4 @@ def _say_account(query: DayQuery, account: Account, read: int, path: str) -> Non
     for line in chain(*account.to_do(path).values()):
         say_wrapped(line, "    ", "")
     say_wrapped(f"{day}: {account.verdict}; {read:,} documents read.")
+    say_wrapped(on_the_real_clock(account.free_at, query.now, query.offset))

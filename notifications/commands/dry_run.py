@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from notifications.commands.context import Context, rows_of, usable_user
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import Listing, Table, minute, say_line
+from notifications.commands.terminal import Listing, Table, minute, on_the_real_clock, say_line, say_wrapped
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import Slot, cohorts_between, latest_slot, slot_on
@@ -59,6 +59,7 @@ async def dry_run(uid: str | None, context: Context, *, whole: bool) -> int:
     listing.say()
     counted = ", ".join(f"{count:,} {answer.in_words(last.get(answer))}" for answer, count in sorted(counts.items()))
     say_line(f"{now:%Y-%m-%d %H:%M} UTC, dry run: {counted or 'no user is due'}. Nothing was claimed, sent or written.")
+    say_wrapped(on_the_real_clock(max(last.values(), default=None), now, context.offset))
     return 0
 
 

@@ -18,7 +18,9 @@ from notifications.commands.terminal import (
     Listing,
     Table,
     minute,
+    on_the_real_clock,
     say,
+    say_wrapped,
     screen_lines,
     several,
 )
@@ -75,6 +77,8 @@ async def inspect_where(
 ) -> int:
     """Users by the state of their day and its reason, those with the newest slot first."""
     groups: dict[tuple[date, str, str], list[tuple[datetime, str, str]]] = {}
+    free_at: datetime | None = None
+    clock = ""
     async with context.open_services() as services:
         for query in await queries(day, context, services, today=True):
             async with aclosing(UserDays(services, query).pages()) as pages:
@@ -85,6 +89,8 @@ async def inspect_where(
                         users = groups.setdefault((query.day, row.state, reason if reason != row.state else ""), [])
                         until = f", free at {minute(row.until)}" if row.until and row.state == "held" else ""
                         users.append((slot.at if slot else query.now, row.uid, until))
+                        if until and row.until and (free_at is None or row.until > free_at):
+                            free_at, clock = row.until, on_the_real_clock(row.until, query.now, query.offset)
     said = Groups(whole=whole)
     for (which, state, reason), users in sorted(groups.items(), key=lambda group: (-group[0][0].toordinal(), group)):
         newest = sorted(users, key=lambda user: (-user[0].timestamp(), user[1]))
@@ -97,6 +103,7 @@ async def inspect_where(
     said.say()
     if not as_json:
         say(f"{several(sum(map(len, groups.values())), 'user')}.")
+        say_wrapped(clock)
     return 0
 
 

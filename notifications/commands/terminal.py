@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import TextIO
 
@@ -41,6 +42,18 @@ def several(count: int, noun: str, plural: str = "") -> str:
 def minute(at: datetime) -> str:
     """The UTC minute by which a time has come, so that what ends at 18:51:40 is not over in the minute that is told."""
     return f"{at.astimezone(UTC) + timedelta(seconds=59, microseconds=999_999):%H:%M}"
+
+
+def on_the_real_clock(until: datetime | None, now: datetime, offset: timedelta) -> str:
+    """What to know under `--now` of a time at which a claim is free, since claims go by Redis' clock; else empty.
+
+    `until` and `now` as `--now` has them, which is `offset` ahead of Redis' clock.
+    """
+    if until is None or abs(offset) < timedelta(minutes=1):
+        return ""
+    wait = max(0, ceil((until - now) / timedelta(minutes=1)))
+    free = f"{minute(until)} UTC above is {wait} min from now, whatever --now says then"
+    return f"--now does not move claims: they are free by Redis' clock, so {free}."
 
 
 def complain(sentence: str) -> None:

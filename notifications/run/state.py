@@ -268,6 +268,12 @@ class RunResult:
     deliveries: list[Delivered] = field(default_factory=list)
     hint: str = ""  # of --user: why there is no new recap, or where to look
 
+    @property
+    def free_at(self) -> datetime | None:
+        """When the last hour or user that a claim holds is free, or due again; None if none does."""
+        times = [self.counts.free_at, *(hour.until for hour in self.open_hours)]
+        return max(filter(None, times), default=None)
+
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
         not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "deliveries", "hint")

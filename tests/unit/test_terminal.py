@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from notifications.commands.terminal import on_the_real_clock
 from tests.support.terminal import OnATerminal
 
 ROOT = Path(__file__).parents[2]
@@ -46,3 +48,14 @@ def test_lines_stand_above_the_progress_line_and_a_trace_steers_nothing(unbuffer
     assert "ValueError" in running.raw
     assert "\x1b[2J" not in running.raw
     assert "\x07" not in running.raw
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(570, "10 min"), (1, "1 min"), (3_600, "60 min"), (-1, "0 min")])
+def test_under_a_pretended_time_it_is_said_that_claims_go_by_the_real_one(seconds: int, wait: str) -> None:
+    now, ahead = datetime(2026, 5, 1, 20, 30, tzinfo=UTC), timedelta(hours=15)
+    until = now + timedelta(seconds=seconds)
+    said = on_the_real_clock(until, now, ahead)
+    assert said.startswith("--now does not move claims: they are free by Redis' clock, ")
+    assert f" UTC above is {wait} from now, whatever --now says then." in said
+    assert said == on_the_real_clock(until, now, -ahead)
+    assert on_the_real_clock(until, now, timedelta(0)) == on_the_real_clock(None, now, ahead) == ""

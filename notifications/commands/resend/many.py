@@ -26,7 +26,7 @@ from notifications.commands.resend import (
     finish_day,
     open_day,
 )
-from notifications.commands.terminal import minute, say_wrapped, several
+from notifications.commands.terminal import minute, on_the_real_clock, say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
@@ -97,7 +97,8 @@ async def refuse_held(day: date, context: Context) -> NoReturn:
     )
     served = f"{who} {by}; the next run after that serves them, and nothing need be done"
     found = served if until else f"nobody of {day} is held"
-    raise UsageFault(f"resend does not take --where held: {found}. It takes {', '.join(RESENDABLE)}.")
+    clock = on_the_real_clock(free_at, now, context.offset)
+    raise UsageFault(f"resend does not take --where held: {found}. It takes {', '.join(RESENDABLE)}. {clock}".rstrip())
 
 
 async def _selected(days: UserDays, selection: ResendSelection) -> AsyncGenerator[UserDocument]:
