@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -13,13 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 from notifications.commands.context import Context, rows_of
 from notifications.commands.progress import hours_in_words, users_due
 from notifications.commands.reasons import bracketed
-from notifications.commands.terminal import minute, say, say_wrapped, several
+from notifications.commands.terminal import first_of, minute, say, say_wrapped, several
 from notifications.commands.user_days import REACHED_WITHIN
 from notifications.domain.claim import ABSENT, ClaimState, since_key, sweep_key
 from notifications.domain.errors import RecapError, StoreDown
 from notifications.domain.push import FEW_DEVICES, PushResult
 from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
 from notifications.domain.shards import Range, shards_of
+from notifications.domain.target import Recipient
 from notifications.domain.text import printable
 from notifications.ports import Decided, Mended, Store, Summarizer, UserDocument
 from notifications.run.clocks import compare_clocks, disagreement, host_clock, host_is_wrong
@@ -30,6 +32,7 @@ from notifications.run.tick import SHARD_HISTORY, SHUTDOWN_WARNING_DAYS, days_le
 TESTED = " (our access alone: no recap is sent)"  # by a channel's check
 UIDS_SHOWN = 20
 PAGE = 300  # ledgers
+USERS_LOOKED_AT = 100  # for an address that can't be used: a read for each
 LONG_AGO = date(2000, 1, 1)
 ONE_SECOND = timedelta(seconds=1)
 MAX_SHOWN = 1_000  # characters of a field's value
@@ -85,6 +88,8 @@ async def doctor(fix: Fix | None, context: Context) -> int:
             ok.append(await _checked(name, channel.check(), stand_in, tested=TESTED))
         for name, reason in context.settings.withheld(pretends_time=bool(context.offset)).items():
             ok.append(_bad(name, f"nothing goes out: {reason}."))
+        if any(channel.has_addresses for channel in services.channels):
+            ok.append(await asked.run("the addresses of the first users", lambda: _check_addresses(services)))
         ok.append(await asked.run("the last day's targets", lambda: _check_devices(services, now.date())))
         say_wrapped(await _idle_cost(services), "      ", "note  ")
     return 0 if all(ok) else 1
@@ -220,6 +225,24 @@ async def _check_devices(services: Services, today: date) -> str:
             return f"{failed}; the next runs push to them once the cause is mended."
         return ""
     return ""
+
+
+async def _check_addresses(services: Services) -> str:
+    """How many of the first users who are switched on have an address that can't be used; no address is printed."""
+    page = await services.store.all_users(None, USERS_LOOKED_AT)
+    uids = [listed.uid for listed in page if listed.user is not None and listed.user.enabled]
+    addresses = dict(zip(uids, await asyncio.gather(*map(services.store.addresses, uids)), strict=True))
+    flaws = []
+    for channel in services.channels:
+        having = [uid for uid in uids if channel.has_addresses and addresses[uid].get(channel.name)]
+        unusable: dict[str, list[str]] = {}
+        for uid in having:
+            for code in channel.targets(Recipient(uid, addresses=addresses[uid]))[1]:
+                unusable.setdefault(code, []).append(uid)
+        for code, bad in unusable.items():
+            whose = f"{len(bad)} of {several(len(having), 'user')} with one: {first_of(bad[:UIDS_SHOWN], len(bad))}"
+            flaws.append(f"{channel.name}: {channel.unusable.get(code, code)}: {printable(whose, MAX_SHOWN)}")
+    return "; ".join(flaws) + "." if flaws else ""
 
 
 async def _checked(name: str, check: Awaitable[str], aside: str = "", tested: str = "") -> bool:

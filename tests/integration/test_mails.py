@@ -149,6 +149,23 @@ def test_who_ended_their_mails_on_the_page_of_a_data_folder_gets_none_after_the_
 
 
 @on_sqlite
+def test_the_doctor_counts_the_users_whose_address_can_not_be_mailed(stage: Stage, server: MailServer) -> None:
+    looked_at = "the addresses of the first users"
+    for uid, address in {"ann": "no address", "bob": ADDRESS, "cyd": "a@example.com, b@example.com"}.items():
+        stage.add_user(uid, recap_email=address)
+    stage.add_user("dan")
+    stage.add_user("eve", daily_summary_enabled=False, recap_email="off")
+    finished = stage.run("doctor")
+    said = " ".join(finished.out.split())
+    clause = "email: recap_email is no mail address; write one address alone: 2 of 3 users with one: ann cyd"
+    assert (finished.code, f"look {looked_at}: {clause}. " in said) == (1, True), said
+    assert "example.com" not in said
+    for uid in ("ann", "cyd"):
+        stage.world.update_user(uid, {"recap_email": ADDRESS})
+    assert f"ok {looked_at} " in " ".join(stage.run("doctor").out.split())
+
+
+@on_sqlite
 def test_the_doctor_asks_the_relay_and_sends_nothing(stage: Stage, server: MailServer) -> None:
     finished = stage.run("doctor")
     assert (finished.code, server.mails) == (0, []), finished.out
