@@ -1,8 +1,8 @@
-# Three commands for a newcomer: make run, make demo, make test. They install what they need into .venv.
+# Three commands for a newcomer: make run, make demo, make test. They install into .venv what they need. make help lists all.
 # Needs Python 3.11 or later, make and git; the Firestore tests also the Google Cloud CLI with Java.
 
 .DEFAULT_GOAL := run
-.PHONY: run install demo test check unit faults chaos bench eval image sbom mutants lock docs clean
+.PHONY: help run install demo test check unit faults chaos bench eval image sbom mutants docs lock clean
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
@@ -17,39 +17,42 @@ WORKERS ?= 2
 WAITING ?= 4
 SECONDS ?= 60
 
+help:  # this list
+	@awk -F ':[^#]*  # ' '/^[a-z]+:.*  # / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
 run: $(VENV)/.run  # a tick, one of its recaps whole, and what to do next
 	@$(BIN)/python -m demo.first_run
 
 install: $(VENV)/.run  # what the job runs with, and no run: no sample users are made
 
-demo: $(VENV)/.run  # the promise, shown: runs are killed and frozen, Redis is flushed, and all is counted
+demo: $(VENV)/.run  # the promise: runs killed and frozen, Redis flushed, all counted
 	@$(BIN)/python -m demo $(if $(FOLDER),--folder $(FOLDER))
 
-test: check
+test: check  # the checks, then the tests, of the faults the short ones
 	$(PYTEST) -n $(WAITING) --dist worksteal -m "not faults or short"
 
-check: $(VENV)/.test
+check: $(VENV)/.test  # format, lint, types, and the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test  # the tests that need no server; under a minute
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not servers" tests/unit tests/run tests/contract
 
-faults: $(VENV)/.test
+faults: $(VENV)/.test  # runs killed, frozen and cut off at each message
 	$(PYTEST) -n $(WAITING) --dist worksteal tests/faults
 
-chaos: $(VENV)/.test
+chaos: $(VENV)/.test  # the same by dice: SECONDS=60, SEED=
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test  # the job's own cost
 	$(BIN)/python -m benchmarks
 
-eval: $(VENV)/.eval  # how good the texts are, without an LLM and by a small one that it installs; about an hour
+eval: $(VENV)/.eval  # how good the texts are, also by a small LLM; about an hour
 	$(BIN)/python -m evals
 
-image: $(VENV)/.test  # the Dockerfile built and started without a daemon; needs root and buildah
+image: $(VENV)/.test  # the image, built without a daemon; needs root and buildah
 	$(BIN)/python -m tests.acceptance.image $(if $(BASE),--base $(BASE))
 
 sbom: $(VENV)/.test $(VENV)-image/.ready  # what the image holds, with licences, as CycloneDX
@@ -60,7 +63,7 @@ mutants: $(VENV)-mutants/.ready  # is each rule held by a fast test? Some twenty
 	RECAP_TEST_PROFILE=mutants $(VENV)-mutants/bin/python -m mutmut run
 	$(VENV)-mutants/bin/python -m mutmut results
 
-docs: $(VENV)/.run
+docs: $(VENV)/.run  # the drawing, docs/settings.md and docs/cost.md, from the code
 	$(BIN)/python -m docs.diagram docs/protocol.md
 	$(BIN)/python -m docs.settings
 	$(BIN)/python -m docs.cost
@@ -91,8 +94,7 @@ $(VENV)-image/.ready: requirements.txt
 	$(BIN)/python -m pip --python $(VENV)-image install --quiet --disable-pip-version-check --require-hashes -r $^
 	@touch $@
 
-# Pins anew from pyproject.toml; needs uv.
-lock:
+lock:  # pins anew from pyproject.toml; needs uv
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml -o requirements.txt
 	uv pip compile --no-config -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -104,5 +106,5 @@ lock:
 	uv pip compile --no-config -q --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group eval -o requirements-eval.txt
 
-clean:
+clean:  # deletes what these made, and the data folders of run and demo
 	rm -rf $(VENV) $(VENV)-mutants $(VENV)-image .recap .recap-demo* mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

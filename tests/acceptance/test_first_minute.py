@@ -112,6 +112,13 @@ def test_the_first_install_says_how_long_it_takes_and_shows_pips_progress_on_a_t
     assert "test -t 1 || quiet=--quiet; " in shown.stdout
 
 
+def test_make_help_lists_each_target_with_what_it_is_for() -> None:
+    shown = subprocess.run([*INSTALLED, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [targets] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[:2] for line in shown.splitlines()] == [["make", name] for name in targets.split()]
+    assert [line for line in shown.splitlines() if len(line) > 80 or len(line.split()) < 4] == []
+
+
 def _processes_of(folder: Path) -> list[str]:
     """The command lines of processes whose arguments or environment name the folder."""
     found = []
