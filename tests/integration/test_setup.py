@@ -184,7 +184,7 @@ KUBERNETES = {
 }
 SERVICES = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
 SERVICE = (ROOT / "deploy/systemd/daily-recap.service").read_text()
-UNITS = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
+UNITS = {path.name: path.read_text() for path in (ROOT / "deploy/systemd").iterdir()}
 
 
 def typed() -> list[str]:
@@ -295,7 +295,9 @@ def _machine(words: list[str]) -> bool:
         case ["sudo", "make", "install"] | ["sudo", "git", "clone", _, "/opt/daily-recap"]:
             return True
         case ["sudo", "install", "-m", "600", "/dev/null", file]:
-            return f"EnvironmentFile=-{file}" in SERVICE
+            return file in re.findall(r"^EnvironmentFile=-?(.*)$", "\n".join(UNITS.values()), re.MULTILINE)
+        case ["sudo", "/opt/daily-recap/.venv/bin/python", "-m", "pip", "install", package]:
+            return f"from {package} import " in (ROOT / "docs/chat_receiver.py").read_text()
         case ["sudo", "systemd-run", *words]:
             at = words.index("/opt/daily-recap/.venv/bin/python")
             properties, arguments = words[:at], words[at + 2 :]

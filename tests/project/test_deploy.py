@@ -193,6 +193,16 @@ def test_systemd_knows_every_line(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "daily-recap" in line]) == (0, [])
 
 
+def test_the_chat_receiver_listens_where_the_pages_say_and_has_none_of_the_jobs_keys() -> None:
+    unit = (DEPLOY / "systemd/daily-recap-chat.service").read_text()
+    [port] = re.findall(r"^Environment=PORT=(\d+)$", unit, re.MULTILINE)
+    for page in ("docs/channels.md", "docs/deploy.md"):
+        assert f"RECAP_WEBHOOK_URL=http://127.0.0.1:{port}/" in (ROOT / page).read_text(), page
+    assert re.findall(r"^EnvironmentFile=(.+)$", unit, re.MULTILINE) == ["/etc/daily-recap-chat.env"]
+    assert "StateDirectory" not in unit
+    assert "ExecStart=/opt/daily-recap/.venv/bin/python /opt/daily-recap/docs/chat_receiver.py\n" in unit
+
+
 def test_the_image_is_built_from_what_is_pinned() -> None:
     docker = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^FROM (\S+)", docker, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
