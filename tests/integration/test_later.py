@@ -33,7 +33,7 @@ def due_together(stage: Stage, count: int) -> Slot:
     [
         ("overloaded", "push UNAVAILABLE, FCM is overloaded or down"),
         ("off", "push SERVICE_DISABLED, the FCM API is off"),
-        ("down", "push service does not answer"),
+        ("down", "delivery service does not answer"),
     ],
 )
 @on_sqlite
