@@ -122,7 +122,7 @@ def test_doctor_asks_a_store_that_does_not_answer_once(stage: Stage) -> None:
             "open deliveries and their index",
             "users that the query can't see",
             "runs",
-            "the last day's devices",
+            "the last day's targets",
         ),
         "the store did not answer",
     ), finished.out

@@ -134,7 +134,7 @@ async def test_a_tick_that_finds_an_hour_held_says_by_whom_and_until_when() -> N
     again = "waiting: users due at 20:00 UTC, over whom a run was killed; served again at 20:0"
     assert again in _lines(await evening.later(seconds=1), 1.0)[0]
     assert outcomes(await evening.later(minutes=6)) == {"waiting": 2}
-    again = "waiting: users due at 20:00 UTC (push 503); tried again at 20:1"
+    again = "waiting: users due at 20:00 UTC (delivery 503); tried again at 20:1"
     assert again in _lines(await evening.later(seconds=1), 1.0)[0]
 
 
