@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from notifications.domain.claim import ClaimAnswer, Record
+from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
     ItemFault,
-    ItemReason,
     KeyTrouble,
     Malformed,
     OverBudget,
     ProviderFault,
     StoreDown,
 )
-from notifications.domain.model import DayState, Draft, Ledger, User
-from notifications.domain.money import NOTHING, Spent
+from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.push import Message, message
 from notifications.domain.schedule import Slot
-from notifications.ports import Reply
 from notifications.recap.document import compose
-from notifications.recap.extract import extract, is_worth_an_extract
-from notifications.recap.material import Material
 from notifications.run.day import Day, NotYet, To, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
-from notifications.run.llm_session import LLMSession, run_in_thread_if_large
+from notifications.run.drafting import draft_after_catch_up, write_draft
+from notifications.run.llm_session import run_in_thread_if_large
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.state import Run
 from notifications.run.stored_text import StoredText
-from notifications.run.writer import RecapWriter
 
 log = structlog.get_logger()
 
 # A sentinel, compared by identity: shard.py serves this user again in a narrower lane of the same run.
 FOR_NARROWER_LANE = TurnResult(Outcome.WAITING, reason="later")
-LLM_SHARE = 0.95  # of what remains of the user's deadline; the rest is for reading the devices
-OVERRUN_FACTOR = 1.03  # planning and checks run in threads and may exceed the LLM's time by 3 %
 BEGIN_STOP_SHARE = 0.4  # fraction of RECAP_STOP_SECONDS by which begin() must be done
 RECORD_STOP_SHARE = 0.88  # fraction of RECAP_STOP_SECONDS by which record_pushes() must be done; pushes end in between
 
@@ -122,7 +114,7 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
     except StoreDown as error:
         return await day.fail(f"store_{error.name}")
     except TimeoutError:
-        # SIGTERM or a slow store; a slow LLM can't end here, since _write has its own, shorter timeout
+        # SIGTERM or a slow store; a slow LLM can't end here, since write_draft() has its own, shorter timeout
         if run.terminated.is_set():
             return await day.release("stopped")
         sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
@@ -168,12 +160,12 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
         return await _end_without_recap(day, ledgers, DayState.SKIPPED, "no_content", day_input)
     # 3. The text: by the LLM, or the extract.
     if day.closing:
-        draft = await _draft_after_catch_up(day, material)
+        draft = await draft_after_catch_up(day, material)
         if draft is None:  # the stored code "closed" means: the catch-up is over and there is no fallback
             # without day_input: a missed day has told nothing, so its conversations are left to the next recap
             return await _end_without_recap(day, ledgers, DayState.MISSED, "closed")
     else:
-        draft = await _write(day, material)
+        draft = await write_draft(day, material)
         if draft is None:
             return await _end_without_recap(day, ledgers, DayState.SKIPPED, "no_content", day_input)
     # Nothing of the recap is stored yet: deliver() stores it as it opens the ledger.
@@ -229,97 +221,6 @@ async def _end_without_recap(
     opening = replace(day.opening(day_input), spent=await day.spent())
     transaction = day.run.services.store.end_day(opening, state, outcome)
     return await _take_if_open(day, ledgers, await day.run.write_breaker.watch(transaction))
-
-
-async def _write(day: Day, material: Material) -> Draft | None:
-    """Step 3: let the LLM write the draft, or fall back to the extract. Returns None if there is nothing to tell.
-
-    Raises ItemFault, ProviderFault or OverBudget.
-    """
-    run, services = day.run, day.run.services
-    if services.summarizer is None:
-        return await _extract(day, material)
-    seconds = max(0.0, services.limits.user_deadline_seconds - day.elapsed.total_seconds()) * LLM_SHARE
-    writer = RecapWriter(
-        run,
-        material,
-        LLMSession(run, services.summarizer, timedelta(seconds=seconds)),
-        uid=day.uid,
-        day=day.date,
-        draft_may_exist=_draft_may_exist(day.claim_reply),
-        can_retry_later=_will_be_retried_in_time(day),
-        spent_before=await day.spent(),
-    )
-    day.costs.append(lambda: writer.spent)
-    try:
-        async with asyncio.timeout(seconds * OVERRUN_FACTOR):
-            draft = await writer.draft()
-    except TimeoutError:
-        raise ProviderFault("Asking and checking took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS).") from None
-    except OverBudget as error:
-        if not services.has_fallback:
-            raise
-        run.counts.over_budget += 1
-        log.warning("llm.over_budget", **day.log_context, reason=str(error))
-        return await _extract(day, material, "budget", writer.spent)
-    except ItemFault as error:
-        if error.reason is ItemReason.NOTHING_SAID:  # a well-formed answer: the provider works
-            run.llm_breaker.record_success()
-            is_worth_it = services.has_fallback and await asyncio.to_thread(
-                is_worth_an_extract, material, services.split_sentences
-            )
-            if not is_worth_it:
-                return None
-        elif not services.has_fallback:
-            raise
-        else:
-            run.bad_answers.record_bad_answer(error)  # raises ProviderFault on the tenth in a row
-        return await _extract(day, material, error.reason.value, writer.spent)
-    run.llm_breaker.record_success()
-    run.bad_answers.record_good_answer()
-    return draft
-
-
-async def _draft_after_catch_up(day: Day, material: Material) -> Draft | None:
-    """After the catch-up no LLM is asked.
-
-    Returns the stored, unverified draft if there is one, else the extract, else None (RECAP_FALLBACK=none).
-    """
-    if draft := await unverified_draft(day.run, day.uid, material, day.claim_reply):
-        return draft
-    return await _extract(day, material, "closing", await day.spent()) if day.run.services.has_fallback else None
-
-
-async def unverified_draft(run: Run, uid: str, material: Material, previous: Reply | Record) -> Draft | None:
-    """The draft that an earlier run stored because its second look failed; None if there is none.
-
-    `previous`: what Redis says of the user's earlier tries.
-    """
-    if run.services.summarizer is None or not _draft_may_exist(previous):
-        return None
-    session = LLMSession(run, run.services.summarizer, timedelta(0))
-    return await RecapWriter(run, material, session, uid=uid, day=material.date).unverified()
-
-
-def _draft_may_exist(previous: Reply | Record) -> bool:
-    """False only on a user's first try; after a failure or a crash a draft may be stored."""
-    return bool(previous.reason) or previous.crashes > 0
-
-
-def _will_be_retried_in_time(day: Day) -> bool:
-    """Whether this user would be served again before the catch-up ends if this try failed."""
-    limits = day.run.services.limits
-    # provider_retry is jittered by up to +100 %, and the shard may come back as late as shard_retry_max
-    longest_wait = 2 * limits.duration("provider_retry") + limits.duration("shard_retry_max")
-    return not day.resend and day.now + longest_wait < day.slot + limits.rules.catch_up
-
-
-async def _extract(day: Day, material: Material, reason: str = "", spent: Spent = NOTHING) -> Draft:
-    """The day's own sentences, chosen in a thread. `spent`: the cost of LLM calls whose answers were not used."""
-    if reason:
-        log.warning("recap.extract", **day.log_context, reason=reason)
-    draft = await asyncio.to_thread(extract, material, day.run.services.split_sentences, spent)
-    return replace(draft, metadata={**draft.metadata, "extract_reason": reason}) if reason else draft
 
 
 async def deliver(day: Day, to: To, open_ledger: OpenLedger) -> TurnResult:
