@@ -41,6 +41,11 @@ class Phase(Enum):
     CLOSING = "closing"
     OVER = "over"
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the catch-up still runs. EARLY too: Redis' clock was set back a little since the claim."""
+        return self in (Phase.EARLY, Phase.DUE)
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:

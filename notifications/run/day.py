@@ -80,7 +80,7 @@ class Day:
     @property
     def closing(self) -> bool:
         """Whether the catch-up is over, so that no LLM is asked any more. An operator's resend has no catch-up."""
-        return not self.resend and self.phase not in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
+        return not self.resend and not self.phase.is_due
 
     @property
     def log_context(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from notifications.domain.claim import (
 )
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
-from notifications.domain.schedule import Phase, recap_date, slot_on
+from notifications.domain.schedule import recap_date, slot_on
 from notifications.domain.shards import Shard
 from notifications.ports import UserDocument
 from notifications.run.outcome import LEFT_OPEN, WAITS_FOR, OpenHour, Outcome, TurnResult
@@ -94,8 +94,7 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         log.error("shard.key_trouble", key=shard.key, reason=str(error))
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
-    is_due = phase in (Phase.EARLY, Phase.DUE)  # early: the clock was set back a little
-    waits_for_pause = is_due or not run.services.has_fallback
+    waits_for_pause = phase.is_due or not run.services.has_fallback
     return HeldShard(run, shard, token, waits_for_pause=waits_for_pause, skipped=skipped, was_killed=reply.crashes > 0)
 
 

@@ -2,16 +2,15 @@
 
 `Tick.run` has step 1 (what is due) and calls the others: steps 2 to 5 are in shard.py and, for one user, in user.py;
 step 6 (SIGTERM) starts in termination.py; step 7, the watchdog of a stalled loop, is in job.py; step 8 is in sweep.py;
-step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below, called before the sweep; step 10
-(`--user`) is `Tick.run_user`.
+step 9, the warning of a model's shutdown, is `warn_of_model_shutdown` below; step 10 (`--user`) is `Tick.run_user`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -144,7 +143,7 @@ class Tick:
     async def _serve_and_sweep(
         self, run: Run, shards: Sequence[Shard], redis_now: datetime, *, sweep_is_ours: bool
     ) -> None:
-        """Steps 2 to 5, 9 and 8: serve the shards, warn of a model's shutdown, sweep, delete dead tokens.
+        """Steps 2 to 5, 8 and 9: serve the shards, sweep, warn of a model's shutdown, delete dead tokens.
 
         If the sweep does not get through all ledgers, its turn is given back.
         """
@@ -154,10 +153,10 @@ class Tick:
         try:
             async with self.show_progress(lambda: run.counts.progress):
                 await self._serve(run, shards)
-                if shards:
-                    await warn_of_model_shutdown(run, redis_now)
                 if sweep_is_ours:
                     swept = await sweep(run, redis_now + self.offset)
+                if shards:
+                    await warn_of_model_shutdown(run, redis_now)
             await run.pusher.delete_dead_tokens(run.services.store)
         finally:
             if sweep_is_ours and not swept:  # give the turn back, so that the next run sweeps
@@ -168,22 +167,29 @@ class Tick:
         """Serve the shards batch by batch (steps 2 to 5), keeping to the pauses that other processes announce."""
         from notifications.run.shard import count_users, serve_batch  # imported late: an idle tick must not load them
 
-        async def count_ahead() -> None:
-            for shard in shards if self.counts_ahead else ():
-                run.counts.counted += await count_users(run, shard)
-
         for sentence in await self.claims.warnings():
             log.warning("redis.settings", reason=sentence)
         per_cohort, tasks = self.limits.shards, self.task_count
         ordered = spread(shards, self.task_index, tasks, per_cohort)
-        counting = asyncio.create_task(count_ahead())
+        async with self._counting_ahead(run, shards), run.pace.following():
+            for batch in batches(ordered, per_cohort=per_cohort, tasks=tasks, limit=self.limits.shards_at_once):
+                if not run.is_stopping:
+                    await serve_batch(run, batch)
+                elif not run.terminated.is_set():
+                    run.counts.unreached += sum([await count_users(run, shard) for shard in batch])
+
+    @asynccontextmanager
+    async def _counting_ahead(self, run: Run, shards: Sequence[Shard]) -> AsyncGenerator[None]:
+        """Count all due users while the first are served, if a progress line shows them."""
+        from notifications.run.shard import count_users  # imported late: an idle tick must not load it
+
+        async def count_all() -> None:
+            for shard in shards if self.counts_ahead else ():
+                run.counts.counted += await count_users(run, shard)
+
+        counting = asyncio.create_task(count_all())
         try:
-            async with run.pace.following():
-                for batch in batches(ordered, per_cohort=per_cohort, tasks=tasks, limit=self.limits.shards_at_once):
-                    if not run.is_stopping:
-                        await serve_batch(run, batch)
-                    elif not run.terminated.is_set():
-                        run.counts.unreached += sum([await count_users(run, shard) for shard in batch])
+            yield
         finally:
             counting.cancel()
             await asyncio.gather(counting, return_exceptions=True)

@@ -176,6 +176,7 @@ def test_each_phase_has_its_start_and_not_its_end(late: timedelta, phase: Phase)
     slot = utc(2026, 5, 1, 20)
     elsewhere = (slot + late).astimezone(timezone(5 * HOUR))
     assert Rules(2 * HOUR, HOUR).phase(slot, elsewhere) is phase
+    assert phase.is_due is (late < 2 * HOUR)
 
 
 @pytest.mark.parametrize(
