@@ -23,7 +23,8 @@ from notifications.domain.shards import Range
 if TYPE_CHECKING:  # these take 30 ms to load, and an idle tick does not need them
     from notifications.domain.delivery import Decision, Opening
     from notifications.domain.question import Question
-    from notifications.domain.target import Recipient, Target, TargetResult
+    from notifications.domain.recording import PushReport
+    from notifications.domain.target import Recipient, Target
     from notifications.domain.told_once import Candidates
 
 
@@ -232,17 +233,7 @@ class Store(Protocol):
     async def begin(self, op: Opening, recap: Recap, *, has_targets: bool, replaces: Ledger | None) -> Decision: ...
     async def take(self, uid: str, day: date, by: str) -> Decision: ...
     async def record_pushes(
-        self,
-        uid: str,
-        day: date,
-        *,
-        by: str,
-        seq: int,
-        results: Mapping[str, TargetResult],
-        sent_nothing: bool,
-        last_chance: bool,
-        reason: str = "",
-        opened: Decision | None = None,
+        self, uid: str, day: date, report: PushReport, opened: Decision | None = None
     ) -> Decision: ...
     async def sweep(self, uid: str, day: date, by: str, *, over: bool) -> Decision: ...
     async def resend(self, uid: str, day: date, *, claim_live: bool, again: bool = True) -> Decision: ...

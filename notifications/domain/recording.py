@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from notifications.domain.delivery import (
     NO_USER,
@@ -19,36 +19,37 @@ from notifications.domain.push import PushResult
 from notifications.domain.target import GAVE_UP, REFUSED, TargetResult
 
 
-def record_pushes(
-    by: str,
-    seq: int,
-    results: Mapping[str, TargetResult],
-    rules: LedgerRules,
-    *,
-    sent_nothing: bool,
-    last_chance: bool,
-    reason: str = "",
-    ledger: Ledger | None,
-) -> Decision:
-    """Record what came of each open target. `last_chance`: the day ends even if some are left.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushReport:
+    """What came of one pass, by the token and the `seq` of the ledger that it delivered."""
 
-    `sent_nothing`: nothing was tried, since the sender came too late. A sender that records is alive, so its try is
-    given back; a try without an answer is charged to its target.
+    by: str
+    seq: int
+    results: Mapping[str, TargetResult]  # of each open target, by its id
+    sent_nothing: bool = False  # nothing was tried, since the sender came too late
+    last_chance: bool = False  # the day ends even if some targets are left
+    reason: str = ""  # the code of a target that is left
+
+
+def record_pushes(report: PushReport, rules: LedgerRules, ledger: Ledger | None) -> Decision:
+    """Record what came of each open target.
+
+    A sender that records is alive, so its try is given back; a try without an answer is charged to its target.
     """
     if ledger is None:
         return NO_USER
-    if ledger.seq != seq:
+    if ledger.seq != report.seq:
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.final and ledger.state is not DayState.GAVE_UP:
         return Decision(NextStep.FINAL, ledger)
-    is_ours = ledger.by == by and ledger.state is DayState.SENDING
-    closed = {name: result.result.value for name, result in results.items() if result.result.is_stored}
+    is_ours = ledger.by == report.by and ledger.state is DayState.SENDING
+    closed = {name: result.result.value for name, result in report.results.items() if result.result.is_stored}
     reached = {name: result for name, result in ledger.devices.items() if result == PushResult.ACCEPTED}
-    is_repeat = ledger.by == by and not is_ours  # the reply to this very call was lost
+    is_repeat = ledger.by == report.by and not is_ours  # the reply to this very call was lost
     repeats = 0 if is_repeat else sum(closed.get(name) == PushResult.ACCEPTED for name in reached)
     devices = {**ledger.devices, **closed, **reached}  # a target that was reached stays so, whatever became of it
     left: dict[str, OpenTarget] = {}
-    for name, result in results.items():
+    for name, result in report.results.items():
         if name in devices:
             continue
         tries = ledger.targets.get(name, OpenTarget()).tries + (result.result is PushResult.UNKNOWN)
@@ -61,9 +62,9 @@ def record_pushes(
     still_open = {name: kept for name, kept in ledger.targets.items() if name not in devices}
     merged = replace(ledger, devices=devices, targets=still_open, repeats=ledger.repeats + repeats)
     if is_ours:
-        unanswered = sum(result.result is PushResult.UNKNOWN for result in results.values())
+        unanswered = sum(result.result is PushResult.UNKNOWN for result in report.results.values())
         merged = replace(merged, unanswered=ledger.unanswered + unanswered)
-    if not left and not sent_nothing:
+    if not left and not report.sent_nothing:
         return _end_delivery(merged, "pushes")
     if ledger.state is DayState.GAVE_UP:
         late = replace(merged, targets=left)
@@ -71,8 +72,8 @@ def record_pushes(
         return give_up_rest(late, ledger.outcome) if is_reached else Decision(NextStep.FINAL, merged, write=True)
     if not is_ours:
         return Decision(NextStep.RETRY, merged, write=True)
-    merged = replace(merged, tries=merged.tries - 1, reason=reason)
-    if last_chance:
+    merged = replace(merged, tries=merged.tries - 1, reason=report.reason)
+    if report.last_chance:
         return give_up_rest(replace(merged, targets=left), "undelivered")
     return Decision(NextStep.RETRY, replace(merged, state=DayState.PENDING, targets=left), write=True)
 

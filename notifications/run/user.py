@@ -22,6 +22,7 @@ from notifications.domain.errors import (
 )
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.push import Message, message
+from notifications.domain.recording import PushReport
 from notifications.domain.schedule import Slot
 from notifications.recap.document import compose
 from notifications.run.day import Day, NotYet, To, claim_day
@@ -283,14 +284,12 @@ def is_too_late(run: Run, slot: datetime, at: datetime) -> bool:
 
 async def _record_pushes(day: Day, opened: Decision, pushed: Pushed, retry_in: timedelta) -> Decision:
     assert opened.ledger is not None  # noqa: S101 - deliver() returns early without one
-    return await day.run.services.store.record_pushes(
-        day.uid,
-        day.date,
+    report = PushReport(
         by=day.token,
         seq=opened.ledger.seq,
         results=pushed.results(day.run.services.limits, day.redis_now, closing=day.closing),
         sent_nothing=pushed.sent_nothing,
         last_chance=_is_last_chance(day, retry_in),
         reason=pushed.reason,
-        opened=opened,
     )
+    return await day.run.services.store.record_pushes(day.uid, day.date, report, opened)

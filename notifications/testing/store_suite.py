@@ -20,6 +20,7 @@ from notifications.domain.model import (
     OpenTarget,
 )
 from notifications.domain.push import PushResult
+from notifications.domain.recording import PushReport
 from notifications.domain.target import TargetResult
 from notifications.domain.told_once import LedgerVersion, Neighbours, join_told_hashes, told_hash
 from notifications.ports import Store
@@ -51,9 +52,7 @@ async def begin(store: Any, by: str = "me", **changes: Any) -> Any:
 async def report(store: Any, opened: Any, by: str = "me", **answers: PushResult) -> Any:
     """Record what came of each target; `opened` is the decision of begin or take."""
     results = {name: TargetResult(answer, "503", NEXT) for name, answer in answers.items()}
-    return await store.record_pushes(
-        "ann", DAY, by=by, seq=1, results=results, sent_nothing=False, last_chance=False, opened=opened
-    )
+    return await store.record_pushes("ann", DAY, PushReport(by=by, seq=1, results=results), opened)
 
 
 async def persistently(store: Any, by: str) -> Any:
@@ -110,7 +109,7 @@ class StoreSuite(DocumentsSuite):
         opened = replace(opening("op"), told=told, read_from=WINDOW.start)
         await store.begin(opened, RECAP, has_targets=True, replaces=closed.ledger)
         results = {"aa": TargetResult(PushResult.ACCEPTED)}
-        await store.record_pushes("ann", DAY, by="op", seq=2, results=results, sent_nothing=False, last_chance=False)
+        await store.record_pushes("ann", DAY, PushReport(by="op", seq=2, results=results))
         doc = self.world.ledgers("ann")[DAY.isoformat()]
         assert (doc["state"], doc["seq"], doc["of_tomorrow"]) == ("sent", 2, {"a": [1]})
         assert (doc["told"], doc["read_from"], "outcome" in doc) == (told_hash("ann", "t1"), WINDOW.start, False)
@@ -220,15 +219,9 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_delivery_from_sending_to_sent(self, store: Any) -> None:
         opened = await begin(store)
-        decision = await store.record_pushes(
-            "ann",
-            DAY,
-            by="me",
-            seq=opened.ledger.seq,
-            results={"aa": TargetResult(PushResult.ACCEPTED), "bb": TargetResult(PushResult.BUSY, "503", NEXT)},
-            sent_nothing=False,
-            last_chance=False,
-        )
+        results = {"aa": TargetResult(PushResult.ACCEPTED), "bb": TargetResult(PushResult.BUSY, "503", NEXT)}
+        pushed = PushReport(by="me", seq=opened.ledger.seq, results=results)
+        decision = await store.record_pushes("ann", DAY, pushed)
         assert decision.step is NextStep.RETRY
         [ledger] = self.world.ledgers("ann").values()
         assert (ledger["state"], ledger["tries"], ledger["devices"]) == ("pending", 0, {"aa": "accepted"})

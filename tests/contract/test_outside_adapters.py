@@ -202,10 +202,8 @@ async def pages_overlap(store: Any, due: Any, zones: Any, hour: int, ids: Any, a
     return await due(zones, hour, ids, after[:-1] if after else None, limit)
 
 
-async def forgets_who_accepted(
-    store: Any, record: Any, uid: str, day: Any, by: str, seq: int, *_: Any, **n: Any
-) -> Any:
-    return await record(uid, day, by, seq, {}, **n)
+async def forgets_who_accepted(store: Any, record: Any, uid: str, day: Any, report: Any, *given: Any) -> Any:
+    return await record(uid, day, replace(report, results={}), *given)
 
 
 async def ends_a_day_twice(store: Any, end_day: Any, op: Any, *given: Any) -> Any:

@@ -21,6 +21,7 @@ from notifications.domain.delivery import Decision, NextStep
 from notifications.domain.errors import RecapError, StoreDown
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult
+from notifications.domain.recording import PushReport
 from notifications.domain.schedule import Phase
 from notifications.domain.target import Recipient, Target
 from notifications.ports import Channel
@@ -224,7 +225,7 @@ class History:
             phase = self.evening.limits.rules.phase(self.evening.slots["ann"].at, self.evening.now)
             sender.is_over = phase is Phase.OVER and "sweep" in sender.name
         if name in STORE_VERBS[2:]:
-            self.hold(self.check_write, sender, name, before, answer, named)
+            self.hold(self.check_write, sender, name, before, answer, args)
         if how == "reply lost":
             raise StoreDown("store", "The reply is lost.")
         return answer
@@ -415,7 +416,7 @@ class History:
         assert not sender.late_by < wait <= timedelta(minutes=30), "it was not due"
         assert self.accepted_at.get((target.id, seq), self.writes + 1) > sender.began_at, "it was stored that it has it"
 
-    def check_write(self, sender: Sender, verb: str, before: Ledger | None, answer: Decision, named: Any) -> None:
+    def check_write(self, sender: Sender, verb: str, before: Ledger | None, answer: Decision, args: Any) -> None:
         after = self.ledger
         self.writes += after != before
         if answer.step is NextStep.PUSH and verb != "record_pushes":
@@ -436,7 +437,7 @@ class History:
         if answer.step is NextStep.PUSH and answer.write and after.state is DayState.SENDING:
             self.owing.add(sender.name)
         if verb == "record_pushes":
-            self._check_recorded(sender, before, after, named)
+            self._check_recorded(sender, before, after, args[2])
         self._check_state(after)
         for name, result in after.devices.items():
             if result == "accepted":
@@ -452,25 +453,25 @@ class History:
         if before.state.final:
             assert after.state.final, "an ended day is open again"
 
-    def _check_recorded(self, sender: Sender, before: Ledger | None, after: Ledger, named: Any) -> None:
+    def _check_recorded(self, sender: Sender, before: Ledger | None, after: Ledger, report: PushReport) -> None:
         """A try without an answer is charged to its target alone, and once; a sender that records is alive."""
         assert before is not None
-        is_its = before.seq == named["seq"] and before.by == named["by"] and before.state is DayState.SENDING
+        is_its = before.seq == report.seq and before.by == report.by and before.state is DayState.SENDING
         if not is_its:
             left = {name: kept for name, kept in before.targets.items() if name not in after.devices}
             assert after.targets in (left, {}), "a late sender changes who waits"
             late = {after.devices[name] for name in after.devices.keys() - before.devices.keys()}
             assert late <= {"accepted", "gone", "refused"} or after.is_partial, "a late sender gives a target up"
-            assert after == before or before.seq == named["seq"], "it is recorded for another resend"
+            assert after == before or before.seq == report.seq, "it is recorded for another resend"
             return
         self.owing.discard(sender.name)
-        has_it = [name for name, one in named["results"].items() if one.result is PushResult.ACCEPTED]
+        has_it = [name for name, one in report.results.items() if one.result is PushResult.ACCEPTED]
         reached = {self.channel_of.get(name) for name in has_it}
-        refused = [name for name, one in named["results"].items() if one.result is PushResult.REFUSED]
+        refused = [name for name, one in report.results.items() if one.result is PushResult.REFUSED]
         waits = [name for name in refused if name in after.targets and self.channel_of.get(name) in reached]
         assert not waits, "refused, and its channel reached another"
         for name, kept in after.targets.items():
-            charged = named["results"][name].result is PushResult.UNKNOWN
+            charged = report.results[name].result is PushResult.UNKNOWN
             was = before.targets[name].tries if name in before.targets else 0
             assert kept.tries == was + charged, "a try is charged to another"
             assert kept.tries < 3, "a fourth try"

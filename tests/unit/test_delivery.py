@@ -13,7 +13,7 @@ from notifications.domain import delivery
 from notifications.domain.delivery import NO_USER, Decision, LedgerRules, NextStep, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, OpenTarget, Recap, Summary, Window, collapse_id
 from notifications.domain.push import Message, PushResult, message
-from notifications.domain.recording import record_pushes
+from notifications.domain.recording import PushReport, record_pushes
 from notifications.domain.target import TargetResult
 
 DAY = date(2026, 5, 1)
@@ -74,10 +74,10 @@ def legacy(found: Ledger | None, summary: Summary = THEIRS, *, active: bool = Tr
 
 def record(found: Ledger | None, results: dict[str, PushResult], **changes: Any) -> Decision:
     """`reached`: whether another target of their channel was."""
-    given: dict[str, Any] = {"by": "me", "seq": 2, "sent_nothing": False, "last_chance": False} | changes
+    given: dict[str, Any] = {"by": "me", "seq": 2} | changes
     reached = given.pop("reached", ACCEPTED in results.values() or "accepted" in getattr(found, "devices", {}).values())
     of = {name: TargetResult(result, "fcm_503", LATER, reached) for name, result in results.items()}
-    return record_pushes(given.pop("by"), given.pop("seq"), of, RULES, ledger=found, **given)
+    return record_pushes(PushReport(results=of, **given), RULES, found)
 
 
 def resend(found: Ledger | None, *, active: bool = True, **given: Any) -> Decision:

@@ -14,8 +14,7 @@ from notifications.adapters.stores.layout import LEDGERS, Layout, value_at
 from notifications.domain import delivery
 from notifications.domain.delivery import Decision, LedgerRules, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, Recap, Summary, User
-from notifications.domain.recording import record_pushes
-from notifications.domain.target import TargetResult
+from notifications.domain.recording import PushReport, record_pushes
 
 Decide = Callable[[Snapshot], Decision]
 
@@ -101,32 +100,14 @@ class TransactionalLedger(ABC):
     async def take(self, uid: str, day: date, by: str) -> Decision:
         return await self._transact(uid, day, lambda seen: delivery.take(by, seen, self._rules), user=False)
 
-    async def record_pushes(
-        self,
-        uid: str,
-        day: date,
-        *,
-        by: str,
-        seq: int,
-        results: Mapping[str, TargetResult],
-        sent_nothing: bool,
-        last_chance: bool,
-        reason: str = "",
-        opened: Decision | None = None,
-    ) -> Decision:
+    async def record_pushes(self, uid: str, day: date, report: PushReport, opened: Decision | None = None) -> Decision:
         """Record the pushes' results: without a read if the ledger is still as `opened` wrote it."""
-        record = partial(
-            record_pushes,
-            *(by, seq, results, self._rules),
-            sent_nothing=sent_nothing,
-            last_chance=last_chance,
-            reason=reason,
-        )
+        record = partial(record_pushes, report, self._rules)
         if opened is not None and opened.ledger is not None and opened.version is not None:
-            decision = record(ledger=opened.ledger)
+            decision = record(opened.ledger)
             if await self._commit_unchanged(uid, opened.ledger, opened.version, decision):
                 return decision
-        return await self._transact(uid, day, lambda seen: record(ledger=seen.ledger), user=False)
+        return await self._transact(uid, day, lambda seen: record(seen.ledger), user=False)
 
     async def _commit_unchanged(self, uid: str, ledger: Ledger, version: object, decision: Decision) -> bool:
         """Write a decision without a read. False if the ledger has changed, or the store can't."""
