@@ -16,10 +16,8 @@ from notifications.domain.model import Device, Ledger
 from notifications.domain.push import Message, PushResult, deletions_allowed
 from notifications.domain.target import Recipient, Target, TargetResult, kept, still_open, time_until_due
 from notifications.limits import Limits
-from notifications.ports import Channel, Clock, Store
-from notifications.run.outcome import Counts
-from notifications.run.sender import Attempt, ChannelSender
-from notifications.run.termination import Termination
+from notifications.ports import Channel, Store
+from notifications.run.sender import Attempt, ChannelSender, Shared
 
 log = structlog.get_logger()
 
@@ -62,26 +60,12 @@ class Pusher:
     """Delivers for one run, by all channels. Keeps the dead tokens."""
 
     def __init__(
-        self,
-        channels: Sequence[Channel],
-        *,
-        clock: Clock,
-        limits: Limits,
-        terminated: Termination,
-        counts: Counts,
-        stop_claiming: Callable[[RecapError], None],
+        self, channels: Sequence[Channel], shared: Shared, stop_claiming: Callable[[RecapError], None]
     ) -> None:
-        self._clock = clock
-        self._limits = limits
-        self._terminated = terminated
-        self._counts = counts
+        self._shared = shared
         self._stop_claiming = stop_claiming
         self._dead: list[tuple[str, Device]] = []
-        parts = {"clock": clock, "limits": limits, "terminated": terminated, "counts": counts}
-        self.senders = {
-            channel.name: ChannelSender(channel, on_stop=self._on_stop, **parts)  # type: ignore[arg-type]
-            for channel in channels
-        }
+        self.senders = {channel.name: ChannelSender(channel, shared, self._on_stop) for channel in channels}
 
     def _on_stop(self, cause: RecapError) -> None:
         """Go on without a channel; claim nothing more if none is left."""
@@ -136,7 +120,7 @@ class Pusher:
         waits = [time_until_due(target, ledger, now) for target in usable]
         if not owed or (waits and not min(waits)):
             return None
-        return min(waits, default=self._limits.duration("provider_retry"))
+        return min(waits, default=self._shared.limits.duration("provider_retry"))
 
     async def push(
         self, message: Message, targets: Sequence[Target], ledger: Ledger, started_at: float, now: datetime
@@ -151,14 +135,14 @@ class Pusher:
         if left_out := ledger.targets.keys() - {name for target in targets for name in target.ids}:
             log.warning("targets.left_out", uid=message.uid, date=str(ledger.date), count=len(left_out))
         due = [attempt for attempt in pushed.attempts if not attempt.not_due_for]
-        self._counts.devices += sum(attempt.target.device is not None for attempt in due)
-        deadline = self._limits.push_deadline_seconds
-        if self._clock.seconds() - started_at > deadline:
+        self._shared.counts.devices += sum(attempt.target.device is not None for attempt in due)
+        deadline = self._shared.limits.push_deadline_seconds
+        if self._shared.clock.seconds() - started_at > deadline:
             pushed.sent_nothing = True
             return pushed
-        until = self._clock.seconds() + deadline
+        until = self._shared.clock.seconds() + deadline
         with suppress(TimeoutError):  # what has no answer yet stays UNKNOWN or UNSENT
-            async with self._terminated.timeout(deadline, grace=self._limits.stop_push_seconds):
+            async with self._shared.terminated.timeout(deadline, grace=self._shared.limits.stop_push_seconds):
                 pushing = (self._sender(one).try_target(message, one, until) for one in due)
                 raised = await asyncio.gather(*pushing, return_exceptions=True)
                 for attempt, defect in zip(due, raised, strict=True):
@@ -175,23 +159,23 @@ class Pusher:
 
     def _note_end(self, uid: str, attempt: Attempt, pushed: Pushed) -> None:
         sender, device = self._sender(attempt), attempt.target.device
-        if not (attempt.code or attempt.retry_after or self._terminated.is_set()):
+        if not (attempt.code or attempt.retry_after or self._shared.terminated.is_set()):
             sender.note_no_answer(attempt)
         if attempt.result is PushResult.ACCEPTED:
             pushed.reached.add(attempt.target.channel)
         if device is not None and attempt.result.is_stored:
-            self._counts.devices_answered += 1
+            self._shared.counts.devices_answered += 1
             if attempt.result is PushResult.GONE:
-                self._counts.devices_dead += 1
+                self._shared.counts.devices_dead += 1
                 self._dead.append((uid, device))
         sender.count(attempt)
 
     async def delete_dead_tokens(self, store: Store) -> None:
         """Delete dead tokens, in bounded time, and no more than are allowed."""
-        allowed = deletions_allowed(self._counts.devices_answered)
-        if self._counts.too_many_dead:
+        allowed = deletions_allowed(self._shared.counts.devices_answered)
+        if self._shared.counts.too_many_dead:
             log.error("devices.deletions_stopped", dead=len(self._dead), allowed=allowed)
         with suppress(StoreDown, ConfigFault, TimeoutError):
-            async with self._terminated.timeout(self._limits.store_timeout_seconds):
+            async with self._shared.terminated.timeout(self._shared.limits.store_timeout_seconds):
                 for uid, device in self._dead[:allowed]:
-                    self._counts.tokens_deleted += await store.forget_device(uid, device)
+                    self._shared.counts.tokens_deleted += await store.forget_device(uid, device)

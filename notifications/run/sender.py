@@ -28,6 +28,16 @@ MAX_USERS_OVER_QUOTA = 3  # in a row, one device each; then a probe tells whethe
 UNANSWERED_FACTOR = 5  # after each try without an answer the wait grows by this factor: 1, 5 min
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the senders of one run share."""
+
+    clock: Clock
+    limits: Limits
+    terminated: Termination
+    counts: Counts
+
+
 @dataclass(slots=True)
 class Attempt:
     """One target in one pass: UNSENT until the request is written, UNKNOWN until it is answered."""
@@ -57,24 +67,12 @@ class Attempt:
 class ChannelSender:
     """Sends by one channel. `stopped_by`: why nothing more is sent by it in this run; None while something is."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        *,
-        clock: Clock,
-        limits: Limits,
-        terminated: Termination,
-        counts: Counts,
-        on_stop: Callable[[RecapError], None],
-    ) -> None:
+    def __init__(self, channel: Channel, shared: Shared, on_stop: Callable[[RecapError], None]) -> None:
         self.channel = channel
         self.breaker = Breaker(self._stop)
         self.stopped_by: RecapError | None = None
         self.refusals: set[str] = set()  # codes of permanent refusals
-        self._clock = clock
-        self._limits = limits
-        self._terminated = terminated
-        self._counts = counts
+        self._shared = shared
         self._on_stop = on_stop
         self._not_before = 0.0  # end of the pause, in seconds of the clock
         self._over_quota: set[str] = set()  # uids and targets over quota since the last accepted push
@@ -88,14 +86,14 @@ class ChannelSender:
     async def try_target(self, message: Message, attempt: Attempt, until: float) -> None:
         """Send to one target, again if its answer invites that and it fits before `until`."""
         for number in range(1, TRIES + 1):
-            pause = self._not_before - self._clock.seconds()
+            pause = self._not_before - self._shared.clock.seconds()
             if pause > 0 and not await self._sleep_if_it_fits(pause, until):
                 attempt.retry_after = max(attempt.retry_after, timedelta(seconds=pause))
                 return
             if self.stopped_by is not None:
                 attempt.code = attempt.code or getattr(self.stopped_by, "name", "push")  # as the one that stopped it
                 return
-            remaining = until - self._clock.seconds()
+            remaining = until - self._shared.clock.seconds()
             if remaining <= 0:  # checked before each try: the process may freeze at any await
                 return
             answer = await self._send(message, attempt, timedelta(seconds=remaining))
@@ -104,7 +102,7 @@ class ChannelSender:
             if answer.must_pause and number < TRIES:
                 continue  # the pause above decides whether it fits
             # 1 s, then 3 s, at the default deadline of 30 s
-            backoff = timedelta(seconds=self._limits.push_deadline_seconds / 30 * 3 ** (number - 1))
+            backoff = timedelta(seconds=self._shared.limits.push_deadline_seconds / 30 * 3 ** (number - 1))
             wait = max(jittered(backoff, 0.5, 1.5), answer.retry_after or timedelta(0)).total_seconds()
             if not answer.retry_now or number == TRIES or not await self._sleep_if_it_fits(wait, until):
                 return
@@ -112,7 +110,7 @@ class ChannelSender:
     def count(self, attempt: Attempt) -> None:
         """Count what came of a target, at the end of its pass."""
         if not attempt.not_due_for:
-            self._counts.by_channel.setdefault(self.channel.name, Counter())[attempt.result] += 1
+            self._shared.counts.by_channel.setdefault(self.channel.name, Counter())[attempt.result] += 1
 
     def note_no_answer(self, attempt: Attempt) -> None:
         """The push deadline passed before an answer came."""
@@ -125,7 +123,7 @@ class ChannelSender:
 
     async def _sleep_if_it_fits(self, seconds: float, until: float) -> bool:
         """Sleep, unless that would last beyond `until`. Returns whether it did."""
-        if self._terminated.is_set() or self._clock.seconds() + seconds >= until:
+        if self._shared.terminated.is_set() or self._shared.clock.seconds() + seconds >= until:
             return False
         await asyncio.sleep(seconds)
         return True
@@ -135,7 +133,7 @@ class ChannelSender:
 
         def mark_sent() -> None:
             attempt.result = PushResult.UNKNOWN
-            self._counts.requests[self.channel.name] += 1
+            self._shared.counts.requests[self.channel.name] += 1
 
         try:
             answer = await self.channel.send(attempt.target, message, timeout, mark_sent)
@@ -186,7 +184,7 @@ class ChannelSender:
         if answer.quota:
             wait, scope = answer.retry_after.total_seconds(), answer.whose.value
             if answer.must_pause:
-                self._not_before = max(self._not_before, self._clock.seconds() + wait)
+                self._not_before = max(self._not_before, self._shared.clock.seconds() + wait)
             facts = self._facts(message, attempt.target, answer)
             log.warning("push.quota", wait_seconds=wait, scope=scope, **facts)
 
@@ -196,7 +194,7 @@ class ChannelSender:
         if target.is_users_own:
             return
         if answer.needs_alert and self.channel.alerts:
-            self._counts.pushes_refused += 1
+            self._shared.counts.pushes_refused += 1
             facts = self._facts(message, target, answer)
             log.error("push.refused", **facts)
         where = self.channel.where

@@ -36,6 +36,7 @@ from notifications.run.clocks import (
 from notifications.run.dependencies import BadAnswerTracker, Breaker, Pace, Writes
 from notifications.run.outcome import Counts, Delivered, OpenHour
 from notifications.run.pusher import Pusher
+from notifications.run.sender import Shared
 from notifications.run.termination import Termination
 
 if TYPE_CHECKING:
@@ -89,14 +90,8 @@ class Run:
         self.write_breaker = Writes(self.stop_claiming, services.limits, self.terminated)
         self.llm_breaker = Breaker(self.stop_claiming, services.limits.max_provider_failures)
         self.bad_answers = BadAnswerTracker(self._provider_answers_badly)
-        self.pusher = Pusher(
-            services.channels,
-            clock=services.clock,
-            limits=services.limits,
-            terminated=self.terminated,
-            counts=self.counts,
-            stop_claiming=self.stop_claiming,
-        )
+        shared = Shared(services.clock, services.limits, self.terminated, self.counts)
+        self.pusher = Pusher(services.channels, shared, self.stop_claiming)
         calls = (1 if services.verifier is None else 2) * services.limits.concurrency * services.task_count
         self.pace = Pace(services.claims, services.clock, self.terminated, reserve=calls)
 
