@@ -72,9 +72,8 @@ async def _served(services: Services, now: datetime, uid: str | None) -> AsyncGe
         yield user, latest_slot(user.zone, user.hour, now)
         return
     for cohort in cohorts_between(now - rules.catch_up - rules.grace, now):
-        zones = sorted(cohort.zones)
-        for start in range(0, len(zones), MAX_ZONES):
-            read_page = partial(_due_users, services.store, zones[start : start + MAX_ZONES], cohort.hour)
+        for zones in cohort.zone_batches(MAX_ZONES):
+            read_page = partial(_due_users, services.store, zones, cohort.hour)
             async with aclosing(rows_of(read_page, lambda listed: listed.uid, services.limits.page_size)) as users:
                 async for listed in users:
                     if (due := listed.user) is not None:

@@ -98,6 +98,11 @@ class Cohort:
     hour: int
     zones: Mapping[str, date]
 
+    def zone_batches(self, size: int) -> Iterator[list[str]]:
+        """The zones in order, as many at a time as one query may name."""
+        names = sorted(self.zones)
+        return (names[start : start + size] for start in range(0, len(names), size))
+
 
 @cache
 def tzdata_version() -> str:

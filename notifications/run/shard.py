@@ -55,11 +55,12 @@ async def serve_batch(run: Run, shards: Sequence[Shard]) -> None:
 
 async def count_users(run: Run, shard: Shard) -> int:
     """How many users the shard has; 0 while the store is down."""
-    zones, total = sorted(shard.cohort.zones), 0
+    total = 0
+    if run.read_breaker.down is not None:
+        return total
     with suppress(StoreDown, ConfigFault):
-        for start in range(0, len(zones) if run.read_breaker.down is None else 0, MAX_ZONES):
-            part = zones[start : start + MAX_ZONES]
-            total += await run.read_breaker.watch(run.services.store.count_due(part, shard.cohort.hour, shard.ids))
+        for zones in shard.cohort.zone_batches(MAX_ZONES):
+            total += await run.read_breaker.watch(run.services.store.count_due(zones, shard.cohort.hour, shard.ids))
     return total
 
 
@@ -133,10 +134,9 @@ class HeldShard:
 
     async def users(self) -> AsyncGenerator[User]:
         """Yield the shard's users, while the next page is fetched. Unusable documents are only counted."""
-        zones = sorted(self.shard.cohort.zones)
         try:
-            for start in range(0, len(zones), MAX_ZONES):
-                async for document in self._pages(zones[start : start + MAX_ZONES]):
+            for zones in self.shard.cohort.zone_batches(MAX_ZONES):
+                async for document in self._pages(zones):
                     self._read_count += 1
                     self._run.counts.due += 1
                     if document.uid in self._skipped_before:

@@ -14,6 +14,7 @@ from notifications.domain.errors import Malformed, NaiveDatetime
 from notifications.domain.model import DayState, Ledger, Window
 from notifications.domain.schedule import (
     ONE_DAY,
+    Cohort,
     Phase,
     Rules,
     Slot,
@@ -350,3 +351,9 @@ def test_no_naive_datetime_gets_in() -> None:
 def test_a_zone_that_is_no_zone_is_named(name: str) -> None:
     with pytest.raises(Malformed, match="is no IANA time zone"):
         zone(name)
+
+
+def test_a_cohorts_zones_come_in_order_so_many_at_a_time() -> None:
+    cohort = Cohort(utc(2026, 5, 1, 20), 22, dict.fromkeys("ecabd", date(2026, 5, 1)))
+    assert list(cohort.zone_batches(2)) == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(cohort.zone_batches(5)) == [["a", "b", "c", "d", "e"]]
