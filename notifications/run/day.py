@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from notifications.domain.backoff import jittered
-from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, ClaimState, new_token
+from notifications.domain.claim import FOREIGN_TYPE, ClaimAnswer, ClaimState
 from notifications.domain.delivery import Decision, NextStep, Opening
 from notifications.domain.errors import (
     MAY_BE_THE_PROVIDERS,
@@ -362,10 +362,9 @@ async def claim_day(
     release_worker: Callable[[], None] | None = None,
 ) -> Day:
     """Claim one user's day; `claim_reply` says whether it was won. Raises ClaimsDown, ConfigFault or KeyTrouble."""
-    terms, token = run.user_terms(uid, date, slot), new_token()
-    started_at = run.services.clock.seconds()
-    reply = await run.services.claims.claim(terms, token, lane)
-    await run.check_time_of(reply, terms, token, started_at)
+    terms = run.user_terms(uid, date, slot)
+    claimed = await run.claim(terms, lane)
+    reply = claimed.reply
     if reply.reason == FOREIGN_TYPE:  # not the lock of an older deployment, which is a string
         raise KeyTrouble(f"{terms.key} holds another type in Redis; look at it by inspect --keys, and delete it.")
     return Day(
@@ -374,10 +373,10 @@ async def claim_day(
         date=date,
         slot=slot,
         terms=terms,
-        token=token,
+        token=claimed.token,
         claim_reply=reply,
         phase=run.services.limits.rules.phase(slot, reply.now + run.offset),
-        claim_started_at=started_at,
+        claim_started_at=claimed.started_at,
         replaces=replaces,
         resend=resend,
         release_worker=release_worker,

@@ -18,14 +18,13 @@ from notifications.domain.claim import (
     SINGLE_FILE_LANE,
     ClaimAnswer,
     ClaimState,
-    new_token,
     skipped_key,
 )
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import User
 from notifications.domain.schedule import recap_date, slot_on
 from notifications.domain.shards import Shard
-from notifications.ports import UserDocument
+from notifications.ports import ClaimTerms, UserDocument
 from notifications.run.outcome import LEFT_OPEN, WAITS_FOR, OpenHour, Outcome, TurnResult
 from notifications.run.state import Run
 from notifications.run.user import FOR_NARROWER_LANE, claim_and_recap
@@ -68,10 +67,10 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
     """Claim a shard; None if it can't be claimed now. An error is logged, or stops the run's claiming."""
     if run.is_stopping:
         return None
-    terms, token, started_at = run.shard_terms(shard), new_token(), run.services.clock.seconds()
+    terms = run.shard_terms(shard)
     try:
-        reply = await run.services.claims.claim(terms, token, SINGLE_FILE_LANE)
-        await run.check_time_of(reply, terms, token, started_at)
+        claimed = await run.claim(terms, SINGLE_FILE_LANE)
+        reply = claimed.reply
         if reply.reason in (FOREIGN_TEXT, FOREIGN_TYPE):
             raise KeyTrouble(
                 f"{shard.key} holds what is no claim of this job, and none of its users is served before that ends, "
@@ -96,7 +95,15 @@ async def claim_shard(run: Run, shard: Shard) -> HeldShard | None:
         return None
     phase = run.services.limits.rules.phase(shard.cohort.slot, reply.now + run.offset)
     waits_for_pause = phase.is_due or not run.services.has_fallback
-    return HeldShard(run, shard, token, waits_for_pause=waits_for_pause, skipped=skipped, was_killed=reply.crashes > 0)
+    return HeldShard(
+        run,
+        shard,
+        terms,
+        claimed.token,
+        waits_for_pause=waits_for_pause,
+        skipped=skipped,
+        was_killed=reply.crashes > 0,
+    )
 
 
 class HeldShard:
@@ -111,6 +118,7 @@ class HeldShard:
         self,
         run: Run,
         shard: Shard,
+        terms: ClaimTerms,
         token: str,
         *,
         waits_for_pause: bool,
@@ -121,8 +129,8 @@ class HeldShard:
         self.waits_for_pause = waits_for_pause
         self.is_lost = False
         self._run = run
+        self._terms = terms
         self._token = token
-        self._terms = run.shard_terms(shard)
         self._has_read_all = False
         self._read_count = 0
         self._done_count = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, ClaimAnswer, user_key
+from notifications.domain.claim import EXPIRY_AFTER_SLOT_MS, ClaimAnswer, new_token, user_key
 from notifications.domain.errors import (
     ClaimsDown,
     ConfigFault,
@@ -67,6 +67,15 @@ class Services:
     def llms(self) -> list[Summarizer]:
         """The LLMs in use, each once."""
         return list({id(llm): llm for llm in (self.summarizer, self.verifier) if llm is not None}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What Redis answered to a claim by `token`. `started_at`: the services' clock before it was requested."""
+
+    reply: Reply
+    token: str
+    started_at: float
 
 
 class Run:
@@ -172,7 +181,14 @@ class Run:
         if host_ahead is not None and (sentence := host_is_wrong(host_ahead)):
             log.warning("clock.host", reason=sentence)
 
-    async def check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, started_at: float) -> None:
+    async def claim(self, terms: ClaimTerms, lane: int) -> Claimed:
+        """Claim by a new token; the reply says whether it was won. Raises ClaimsDown, ConfigFault or KeyTrouble."""
+        token, started_at = new_token(), self.services.clock.seconds()
+        reply = await self.services.claims.claim(terms, token, lane)
+        await self._check_time_of(reply, terms, token, started_at)
+        return Claimed(reply, token, started_at)
+
+    async def _check_time_of(self, reply: Reply, terms: ClaimTerms, token: str, started_at: float) -> None:
         """Raise ClaimsDown if Redis' clock has jumped since the check; a claim that was won is given back first."""
         time, ended_at = self.checked_time, self.services.clock.seconds()
         if time is None or not (jump := time.jump(reply.now, started_at, ended_at)):
