@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.recap.markdown import without_marks
+from notifications.adapters.stores.markdown import without_marks
 from tests.support.rows import rows
 
 

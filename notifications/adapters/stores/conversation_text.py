@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any
 from unicodedata import normalize
 
+from notifications.adapters.stores.markdown import without_marks
 from notifications.domain.errors import Malformed
 from notifications.domain.model import WEARER, Turn
 from notifications.domain.text import clean
 from notifications.recap.bounds import MAX_TEXT
-from notifications.recap.markdown import without_marks
 
 TRANSCRIPT = "transcript_segments"
 MAX_RESULTS = 100  # results of apps, and sections, that are read
