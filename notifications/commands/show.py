@@ -14,6 +14,7 @@ from notifications.domain.errors import UsageFault
 from notifications.domain.schedule import ONE_DAY, latest_slot
 from notifications.domain.text import clean
 from notifications.ports import Store
+from notifications.recap.document import LISTS
 
 DAYS_BACK = 7  # days searched if no date is given
 TAIL_BYTES = 65_536  # read from the end of the outbox: more than its last line
@@ -74,11 +75,11 @@ def _tail(path: Path) -> list[bytes]:
         return []
 
 
-LISTS = (
-    ("Decisions", "decisions_made", "decision"),
-    ("Open questions", "unresolved_questions", "question"),
-    ("Worth remembering", "knowledge_nuggets", "insight"),
-)
+TITLES = {
+    "decisions_made": "Decisions",
+    "unresolved_questions": "Open questions",
+    "knowledge_nuggets": "Worth remembering",
+}
 
 
 def say_recap(doc: Mapping[str, Any]) -> None:
@@ -98,8 +99,8 @@ def say_recap(doc: Mapping[str, Any]) -> None:
         say("")
         say_wrapped(f"{_text(highlight, 'emoji')} {_text(highlight, 'topic')}".strip())
         say_wrapped(_text(highlight, "summary"), "   ")
-    for title, name, key in LISTS:
-        _listed(title, (("- ", _text(item, key)) for item in _maps(doc.get(name))))
+    for name, title in TITLES.items():
+        _listed(title, (("- ", _text(item, LISTS[name])) for item in _maps(doc.get(name))))
     tasks = _maps(doc.get("action_items"))
     _listed(
         "To do", (("[x] " if task.get("completed") is True else "[ ] ", _text(task, "description")) for task in tasks)

@@ -12,6 +12,7 @@ from notifications.domain.model import Cited, Draft, Highlight
 from notifications.domain.text import one_emoji
 from notifications.recap import bounds
 from notifications.recap.evidence import MIN_SENTENCE_WORDS, DropReason, Evidence
+from notifications.recap.prompt import SCHEMA
 
 MAX_ANSWER_CHARS = 100_000  # a longer answer is refused unread
 MAX_LIST_READ = 20  # sentences of one list
@@ -22,7 +23,7 @@ THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|channe
 THOUGHT_BEGINS = re.compile(r"<think(?:ing)?>|<reasoning>|◁think▷", re.IGNORECASE)
 SCHEMA_ERRORS = (ValueError, TypeError, KeyError, RecursionError)
 LISTS = ("decisions", "open_questions", "worth_knowing")
-RECAP_KEYS = ("highlights", *LISTS, "overview", "headline", "push", "day_emoji")
+RECAP_KEYS = tuple(SCHEMA["required"])
 
 
 def read_answer(text: str, evidence: Evidence) -> Draft:

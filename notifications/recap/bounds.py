@@ -1,7 +1,7 @@
 """How long the parts of a recap may be, in characters and counts, and how much is read for one.
 
-The code enforces these bounds, since servers ignore those of a schema. A text that is too long is dropped, not cut: a
-cut sentence may say the opposite.
+The prompt names the counts and the push's length; the code enforces all bounds, since servers ignore those of a schema.
+A text that is too long is dropped, not cut: a cut sentence may say the opposite.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -174,6 +175,13 @@ def test_all_fit_and_no_more_could(sizes: list[int], room: int) -> None:
     given = [min(size, most) for size in sizes]
     assert sum(given) <= room
     assert given == sizes or sum(min(size, most + 1) for size in sizes) > room
+
+
+def test_the_prompt_is_these_bytes() -> None:
+    """Its numbers come from bounds.py. A change is for evals to judge, and a draft that was kept is asked anew."""
+    digest = "27519c8673146eafabb72df28e926f4b4050192cb7eef7dc48347d92c76d9fd5"
+    assert hashlib.sha256(INSTRUCTIONS.encode()).hexdigest() == digest
+    assert "at most 4 topics of 1 to 3 sentences each; topic: 2 to 4 words. decisions: only what" in INSTRUCTIONS
 
 
 def test_the_question_begins_alike_for_everybody_and_ends_with_the_marked_notes() -> None:
