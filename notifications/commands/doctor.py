@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from notifications.commands.context import Context, rows_of
 from notifications.commands.progress import hours_in_words, users_due
@@ -63,7 +63,7 @@ async def doctor(fix: Fix | None, context: Context) -> int:
     say(f"ok    time zones: tzdata {tzdata_version()}, {len(zone_names())} zones")
     ok = [_bad("Redis settings", sentence) for sentence in await context.claims.warnings()]
     [since] = await context.claims.read([since_key(context.claims.environment)])
-    knows = f"; it remembers since {_instant(since.until):%Y-%m-%d %H:%M}" if since.until else ""
+    knows = f"; it remembers since {since.until_at:%Y-%m-%d %H:%M}" if since.until else ""
     say(f"ok    Redis answers: {await context.claims.now():%Y-%m-%d %H:%M:%S} UTC{knows}")
     async with context.open_services() as services:
         store, asked = services.store, StoreChecks()
@@ -146,7 +146,7 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
         return await asked.run(
             "runs", lambda: _look_for_ledgers(services.store, now.date()), "Redis knows of no run yet"
         )
-    first, last = _instant(since.until), now - REACHED_WITHIN
+    first, last = since.until_at, now - REACHED_WITHIN
     slots = [shard.cohort.slot for shard, record in zip(shards, records, strict=True) if record == ABSENT]
     open_hours = [
         OpenHour.of(shard.cohort.slot, record, limits, now, timedelta(0))
@@ -164,7 +164,7 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
         goes_on = 'the next runs go on by themselves: docs/runbook.md, "A run was killed"'
         _bad("a killed run", f"{'; '.join(hours_in_words(killed))}; {goes_on}.")
     unreached = min((slot for slot in slots if first < slot < last), default=None)
-    again = max((_instant(record.until) for record in records if record.until), default=first)
+    again = max((record.until_at for record in records if record.until), default=first)
     stops = bracketed(Counter(what_stopped(record.reason) for record in records))
     if stops:
         since_then = "; none has come since: check the scheduler" if again < last else ""
@@ -177,7 +177,7 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
     if again < last and not swept.until:
         every = f"{limits.sweep_seconds / 60:.0f} min"
         return _bad("runs", f"none ended its sweep in the last {every}: check the scheduler, and the runs' log.")
-    begun = f"the last sweep began at {_instant(swept.until):%H:%M} UTC"
+    begun = f"the last sweep began at {swept.until_at:%H:%M} UTC"
     say(f"ok    runs: {begun if swept.until else f'the last one left users who are due again at {minute(again)} UTC'}")
     return not killed
 
@@ -197,10 +197,6 @@ async def _look_for_ledgers(store: Store, today: date) -> str:
     """What to say of a Redis that knows of no run, though there are ledgers."""
     days = (today, today - ONE_DAY)
     return FORGOTTEN if any([await store.ledgers_on(day, None, 1) for day in days]) else ""
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 async def _try_transaction(store: Store) -> str:

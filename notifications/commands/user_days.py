@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Generic
 
@@ -62,7 +62,7 @@ async def queries(day: date | None, context: Context, services: Services, *, tod
     now = await context.claims.now() + context.offset
     days = [day] if day else [now.date() - ONE_DAY, now.date()] if today else [now.date() - ONE_DAY]
     [since] = await context.claims.read([since_key(context.claims.environment)])
-    remembers = datetime.fromtimestamp(since.until / 1000, UTC) + context.offset if since.until else None
+    remembers = since.until_at + context.offset if since.until else None
     rules, has_fallback = services.limits.rules, services.has_fallback
     return [DayQuery(on, now, rules, context.since, context.offset, has_fallback, remembers) for on in days]
 
@@ -212,7 +212,7 @@ class UserDays:
 
     def _why_open(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
         slot, query, reason = slot_of(row.listed, self._query.day), self._query, claim.reason
-        until = datetime.fromtimestamp(claim.until / 1000, UTC) + query.offset if claim.until else None
+        until = claim.until_at + query.offset if claim.until else None
         if claim.state is ClaimState.CLAIMED and until is not None and until > query.now:
             return replace(row, state="held", reason="killed_run" if shard.crashes else "another_run", until=until)
         if claim.state is ClaimState.FOREIGN:

@@ -70,6 +70,11 @@ class Record:
     crashes: int = 0
     reason: str = ""  # why it failed last; empty after the next win
 
+    @property
+    def until_at(self) -> datetime:
+        """`until` as a time."""
+        return datetime.fromtimestamp(self.until / 1000, UTC)
+
 
 ABSENT = Record(ClaimState.ABSENT)
 FOREIGN = Record(ClaimState.FOREIGN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -92,7 +92,7 @@ class OpenHour:
     @classmethod
     def of(cls, slot: datetime, record: Record, limits: Limits, now: datetime, offset: timedelta) -> Self:
         """From the shard's record, which says until when. `now`: the schedule's time, `offset` ahead of Redis'."""
-        until = datetime.fromtimestamp(record.until / 1000, UTC) + offset
+        until = record.until_at + offset
         if record.state is not ClaimState.CLAIMED:
             killed = record.crashes and record.reason == LEFT_OPEN
             return cls(slot, until, reason="killed_run" if killed else record.reason)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 
@@ -276,7 +276,7 @@ async def read_due(
         claimable_shards=claimable_shards,
         unserved=await _not_completed_by_any_version(claims, unserved) if unserved else [],
         sweep=sweep_record.state is ClaimState.ABSENT or bool(unusable_keys),
-        remembers_since=datetime.fromtimestamp(since_record.until / 1000, UTC) + offset if knows_since else now,
+        remembers_since=since_record.until_at + offset if knows_since else now,
         unusable_keys=unusable_keys,
         open_hours=open_hours,
     )

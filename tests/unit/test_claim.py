@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -351,3 +351,7 @@ def test_who_says_no_more_counts_no_failure_and_waits_for_nothing() -> None:
     rests = Record(ClaimState.IDLE, "me", 0, failures=1, crashes=1)
     assert decide(Call(Verb.FAIL, "me", NOW), MINE) == Transition(ClaimAnswer.OK, rests)
     assert decide(Call(Verb.COMPLETE, "me", NOW), MINE).after.state is ClaimState.SENT
+
+
+def test_a_records_end_as_a_time() -> None:
+    assert Record(ClaimState.IDLE, until=1_777_000_000_250).until_at == datetime(2026, 4, 24, 3, 6, 40, 250_000, UTC)
