@@ -112,7 +112,7 @@ class Rig:
             uid = uid_of(n)
             told = range(talks if n % with_content == 0 else 0)
             said = {f"t{k}": talk(uid, slot.at - timedelta(hours=k + 1)) for k in told}
-            before = {f"y{k}": talk(uid, slot.previous - timedelta(hours=k + 1)) for k in told} if history else {}
+            before = {f"y{k}": talk(uid, slot.back(1) - timedelta(hours=k + 1)) for k in told} if history else {}
             self.world.put_user(uid, doc, {f"d{k}": f"token-{uid}-{k}" for k in range(devices)}, said | before)
             for back in range(1, 8) if history else ():
                 self._put_ended(uid, slot, back, "".join(told_hash(uid, key) for key in before))

@@ -15,11 +15,10 @@ from typing import Any, TextIO
 
 import structlog
 
-from notifications.domain.text import COLUMNS, printable, wrapped
+from notifications.domain.text import ANY_LENGTH, COLUMNS, printable, wrapped
 
 MAX_SHOWN = 5  # events of one kind that a terminal shows; the others are counted
 INDENT = 9
-ANY_LENGTH = sys.maxsize
 COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "info": "\x1b[32m"}
 RESET = "\x1b[0m"
 _seen: Counter[str] = Counter()

@@ -12,7 +12,6 @@ from typing import Any
 from notifications.commands.context import Context, rows_of
 from notifications.commands.reasons import in_words
 from notifications.commands.terminal import (
-    ANY_LENGTH,
     AROUND,
     Groups,
     Listing,
@@ -38,6 +37,7 @@ from notifications.domain.claim import (
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, day_of, in_range
 from notifications.domain.schedule import ONE_DAY, slot_of_day
+from notifications.domain.text import ANY_LENGTH
 from notifications.ports import Claims, RawKey, ScannedKey, Store
 
 DAYS_BACK = 30

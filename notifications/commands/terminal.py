@@ -15,9 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import TextIO
 
-from notifications.domain.text import COLUMNS, printable, width_of, wrapped
-
-ANY_LENGTH = sys.maxsize
+from notifications.domain.text import ANY_LENGTH, COLUMNS, printable, width_of, wrapped
 
 
 def say(line: str) -> None:

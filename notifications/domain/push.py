@@ -29,11 +29,6 @@ class PushResult(StrEnum):
         return self in (PushResult.ACCEPTED, PushResult.GONE)
 
     @property
-    def is_retryable(self) -> bool:
-        """Whether the target is tried again."""
-        return self in (PushResult.BUSY, PushResult.UNKNOWN, PushResult.UNSENT)
-
-    @property
     def is_definite(self) -> bool:
         """Whether it is certain that nothing, or exactly one push, was accepted."""
         return self is not PushResult.UNKNOWN

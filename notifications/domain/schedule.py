@@ -85,10 +85,6 @@ class Slot:
         """The slot `days` nominal dates earlier, in the same zone at the same hour."""
         return slot_instant(zone(self.zone), nominal_date(self.recap_date, self.hour) - days * ONE_DAY, self.hour)
 
-    @property
-    def previous(self) -> datetime:
-        return self.back(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Cohort:

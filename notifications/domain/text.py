@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from urllib.parse import urlsplit
 
 ZERO_WIDTH_JOINERS = "\u200c\u200d"  # part of the spelling of Persian, Hindi and others, and of joined emoji
 VARIATION_SELECTORS = "\ufe0e\ufe0f"
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
+ANY_LENGTH = sys.maxsize  # what `printable` is told to show whole
 MAX_ID_BYTES = 1_500  # of a document's id
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)

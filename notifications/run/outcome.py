@@ -219,11 +219,10 @@ class Counts:
 
 
 def log_end(entry: Ledger, who: Mapping[str, str], *, ours: bool) -> Outcome:
-    """Log that a day has ended with this ledger, and return its outcome. `ours`: whether this run ended it."""
-    facts = {**who, "reason": entry.outcome}
+    """The outcome of a day that ended with this ledger. Logged if this run ended it (`ours`)."""
     if not ours:
-        log.debug("recap.done_before", state=entry.state.value, **facts)
         return Outcome.DONE_BEFORE
+    facts = {**who, "reason": entry.outcome}
     outcome = Outcome(entry.ending)
     results = list(entry.devices.values())
     accepted, gone = results.count(PushResult.ACCEPTED), results.count(PushResult.GONE)

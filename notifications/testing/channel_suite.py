@@ -95,7 +95,8 @@ class ChannelSuite(Suite):
     async def test_a_refusal_of_what_we_are_keeps_the_device(self, push: Channel) -> None:
         self.cause(PushTrouble.REFUSES_US)
         answer = await push.send(self.target(push), MESSAGE, TIMEOUT, lambda: None)
-        assert (answer.config, answer.result.is_retryable, answer.result.is_definite) == (True, True, True)
+        assert answer.config
+        assert answer.result in (PushResult.BUSY, PushResult.UNSENT)
         assert self.target(push).address not in answer.code + answer.says
         assert (await push.check()).strip() != ""
 

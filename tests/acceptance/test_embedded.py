@@ -85,7 +85,7 @@ def test_some_are_due_at_whatever_hour_it_is(job: Job, tmp_path: Path, hour: int
     expected = []
     for uid, user, devices, talks in samples(read_layout(None), now):
         slot = latest_slot(user["time_zone"], user["daily_summary_hour_local"], now)
-        recent = [talk for talk in talks.values() if slot.previous <= talk["created_at"] < slot.at]
+        recent = [talk for talk in talks.values() if slot.back(1) <= talk["created_at"] < slot.at]
         if user["daily_summary_enabled"] and recent and now < slot.at + timedelta(hours=2):
             expected += [uid] * len(devices)
     finish(job("--now", now.isoformat()))

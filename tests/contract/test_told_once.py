@@ -276,7 +276,7 @@ class History:
         if slot.recap_date in around:
             return
         ends = [one.window_end for one in around.values() if one.window_end]
-        start = max([max(ends, default=slot.previous), slot.at - AT_MOST])
+        start = max([max(ends, default=slot.back(1)), slot.at - AT_MOST])
         if start >= slot.at:
             return
         doc = {
@@ -323,7 +323,7 @@ def floor_of(given: DayInput) -> datetime:
     slot, around = given.ledgers.slot, given.ledgers.nearby.values()
     ends = [one.window_end for one in around if one.window_end and one.window_end <= slot.at]
     if not ends:
-        return slot.previous
+        return slot.back(1)
     starts = [one.window_start for one in around if one.window_start and one.window_end and one.window_end <= slot.at]
     return max(max(ends) - LOOK_BACK, slot.at - AT_MOST, *([min(starts)] if starts else []))
 

@@ -187,7 +187,7 @@ class History:
         tries = self.choose([0, 1, 2, 3])
         doc = {"state": "pending", "by": "first", "date": str(DAY), "seq": 1, "tries": tries, "title": "T", "body": "B"}
         doc |= {"collapse_id": "c", "summary_id": "s", "window_end": self.evening.slots["ann"].at}
-        doc |= {"window_start": self.evening.slots["ann"].previous, "sending_at": self.evening.now - 2 * STALE}
+        doc |= {"window_start": self.evening.slots["ann"].back(1), "sending_at": self.evening.now - 2 * STALE}
         self.evening.world.put_ledger("ann", str(DAY), doc | {"devices": {}})
         self.owing = {f"first {n}" for n in range(tries)}
         self.say("by 1.0", tries)

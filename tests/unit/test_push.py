@@ -94,18 +94,18 @@ def test_a_message_without_a_time_of_making_says_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "closes", "left_open", "definite"),
+    ("result", "closes", "definite"),
     [
-        (PushResult.ACCEPTED, True, False, True),
-        (PushResult.GONE, True, False, True),
-        (PushResult.REFUSED, False, False, True),  # open only while nobody else got it: the report says
-        (PushResult.BUSY, False, True, True),
-        (PushResult.UNSENT, False, True, True),
-        (PushResult.UNKNOWN, False, True, False),
+        (PushResult.ACCEPTED, True, True),
+        (PushResult.GONE, True, True),
+        (PushResult.REFUSED, False, True),  # open only while nobody else got it: the report says
+        (PushResult.BUSY, False, True),
+        (PushResult.UNSENT, False, True),
+        (PushResult.UNKNOWN, False, False),
     ],
 )
-def test_what_an_answer_means_for_its_device(result: PushResult, closes: bool, left_open: bool, definite: bool) -> None:
-    assert (result.is_stored, result.is_retryable, result.is_definite) == (closes, left_open, definite)
+def test_what_an_answer_means_for_its_device(result: PushResult, closes: bool, definite: bool) -> None:
+    assert (result.is_stored, result.is_definite) == (closes, definite)
 
 
 @pytest.mark.parametrize("result", PushResult)

@@ -34,6 +34,7 @@ from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapE
 from notifications.domain.target import Recipient
 from notifications.ports import UserDocument
 from notifications.run.day_input import Gate, read_conversations
+from notifications.run.forecast import DRY_RUN_TOKEN
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
 
@@ -46,8 +47,6 @@ COUNTED_BY_LIMIT = (
 )
 STILL_WITHOUT_RECAP = (ResendKind.MISSED, ResendKind.DEAD, ResendKind.GAVE_UP, ResendKind.UNREADABLE_DOCUMENT)
 MAX_WORKER_WAIT = timedelta(seconds=5)  # a longer wait gives the worker to another user
-# No stored claim has this token, and nothing is written under it.
-DRY_RUN_TOKEN = "-"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 -- ARGV[1]  the caller's token
 -- ARGV[2]  the lease, ms
 -- ARGV[3]  the earliest expiry, ms since the epoch (slot + 3 h)
--- Answers {word, detail, f, c, now, reason}: the words of domain/claim.py's Answer; detail is
+-- Answers {word, detail, f, c, now, reason}: the words of domain/claim.py's ClaimAnswer; detail is
 -- the rest of a wait in ms, or the final state; now is Redis TIME in ms; reason is why the
 -- last try failed. A refusal of Redis (OOM, READONLY …) is answered as it is: up to version 6
 -- an error that is raised inside a script would be wrapped into another one's text.
