@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import urllib.request
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from http.client import HTTPException
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
-
-class DaemonTask:
-    """Work in a daemon thread, started at once. `failed` names the kind of its error."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
-        self.failed = ""
-        try:
-            threading.Thread(target=self._run, name="telemetry", daemon=True).start()
-        except RuntimeError:  # the system has no thread left
-            self.failed = "no thread"
-            self._ended.set()
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except Exception as cause:  # noqa: BLE001 - telemetry never fails a run
-            self.failed = type(cause).__name__
-        finally:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._ended.set)
-
-    async def wait_until_done(self, seconds: float) -> bool:
-        """Wait for its end. Returns False after `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._ended.wait()
-        return self._ended.is_set()
-
+from notifications.adapters.daemon_task import DaemonTask
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
-from notifications.adapters.telemetry.heartbeat import DaemonTask
+from notifications.adapters.daemon_task import DaemonTask
 from notifications.domain.money import Spent
 from notifications.ports import Telemetry
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from notifications.adapters.daemon_task import DaemonTask
 
 MAX_URL = 2_000  # characters
 RECEIVE_BUFFER = 4_096  # bytes: an answer is short, and one without end is not to fill every turn of the event loop
@@ -71,17 +70,12 @@ class UserHostResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Its addresses; none at all is an OSError."""
-        loop, infos, done = asyncio.get_running_loop(), list[Any](), asyncio.Event()
+        infos: list[Any] = []
 
         def look_up() -> None:
-            with suppress(OSError, ValueError, TypeError):  # whatever a host's letters lead to
-                infos.extend(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(done.set)
+            infos.extend(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
 
-        with suppress(RuntimeError):  # the system has no thread left: nothing is found
-            threading.Thread(target=look_up, daemon=True).start()
-            await done.wait()
+        await DaemonTask(look_up).wait()  # an error, whatever a host's letters lead to, is that nothing is found
         if not infos:
             raise OSError(errno.ENOENT, "no such host")
         return [
