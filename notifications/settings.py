@@ -95,16 +95,22 @@ class Settings:
         """Whether the store is local or an emulator's. Only then may `--now` really send."""
         return not self.firestore or self.firestore_emulator is not None
 
+    @property
+    def _chosen(self) -> dict[str, str | None]:
+        """The channels besides FCM that RECAP_CHANNELS names, else those that have a server; and their servers."""
+        servers = {"webhook": self.webhook_url, "email": self.smtp_url}
+        named = self.named_channels or [name for name, server in servers.items() if server]
+        return {name: server for name, server in servers.items() if name in named}
+
     def channels(self, *, pretends_time: bool) -> tuple[str, ...]:
         """The channels in use, in their order; never none. The outbox stands in for FCM where that is not set.
 
         `pretends_time`: with `--now`. See `may_reach_out` for channels to other machines.
         """
         found = ["fcm" if self.fcm else "outbox"] if "fcm" in (self.named_channels or CHANNELS) else []
-        for name, server in {"webhook": self.webhook_url, "email": self.smtp_url}.items():
-            is_chosen = name in self.named_channels or (not self.named_channels and server is not None)
+        for name, server in self._chosen.items():
             is_here = server is not None and urlsplit(server).hostname in LOOPBACK
-            if is_chosen and (is_here or self.may_reach_out(name, pretends_time=pretends_time)):
+            if is_here or self.may_reach_out(name, pretends_time=pretends_time):
                 found.append(name)
         return tuple(found) or ("outbox",)
 
@@ -114,9 +120,8 @@ class Settings:
             "it is never used with --now" if pretends_time else "RECAP_CHANNELS must name it, for users that are local"
         )
         used = self.channels(pretends_time=pretends_time)
-        servers = {"webhook": self.webhook_url, "email": self.smtp_url}
-        wanted = [name for name, server in servers.items() if server and name in (self.named_channels or CHANNELS)]
-        return {name: f"a channel to another machine: {why}" for name in wanted if name not in used}
+        unused = [name for name, server in self._chosen.items() if server and name not in used]
+        return dict.fromkeys(unused, f"a channel to another machine: {why}")
 
     def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
         """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
@@ -190,20 +195,12 @@ def _check_together(settings: Settings) -> None:
             f"CLOUD_RUN_TASK_INDEX is {settings.task_index} of CLOUD_RUN_TASK_COUNT = {settings.task_count}; "
             "the first index is 0."
         )
-    if urlsplit(settings.fcm_base_url).scheme == "http" and not settings.fcm_is_loopback:
-        raise ConfigFault("FCM_BASE_URL is http:// to another machine, where others can read along; write https://.")
+    _check_encrypted("FCM_BASE_URL", settings.fcm_base_url)
     if settings.fcm_base_url != Settings.fcm_base_url and not settings.fcm:
         raise ConfigFault("FCM_BASE_URL is set without GOOGLE_CLOUD_PROJECT; set the project whose devices these are.")
     if (settings.webhook_url is None) is not (settings.webhook_secret is None):
         raise ConfigFault("Of RECAP_WEBHOOK_URL and RECAP_WEBHOOK_SECRET one is set; set both, or neither.")
-    if (
-        settings.webhook_url
-        and urlsplit(settings.webhook_url).scheme == "http"
-        and not is_loopback(settings.webhook_url)
-    ):
-        raise ConfigFault(
-            "RECAP_WEBHOOK_URL is http:// to another machine, where others can read along; write https://."
-        )
+    _check_encrypted("RECAP_WEBHOOK_URL", settings.webhook_url or "")
     if "email" in settings.named_channels and settings.smtp_url is None:
         raise ConfigFault("RECAP_CHANNELS names email, and RECAP_SMTP_URL is not set; set the relay, or leave it out.")
     real = settings.firestore and settings.firestore_emulator is None
@@ -223,6 +220,12 @@ def _check_together(settings: Settings) -> None:
         raise ConfigFault("FCM_BASE_URL or GOOGLE_APPLICATION_CREDENTIALS must be set to push from beside an emulator.")
 
 
+def _check_encrypted(name: str, url: str, why: str = "where others can read along") -> None:
+    """An http:// address may be on this machine alone."""
+    if urlsplit(url).scheme == "http" and not is_loopback(url):
+        raise ConfigFault(f"{name} is http:// to another machine, {why}; write https://.")
+
+
 def _check_email(settings: Settings) -> None:
     needed = {
         "RECAP_SMTP_URL": settings.smtp_url,
@@ -233,9 +236,6 @@ def _check_email(settings: Settings) -> None:
     missing = [name for name, value in needed.items() if not value]
     if 0 < len(missing) < len(needed):
         raise ConfigFault(f"Mails also need {', '.join(missing)}; set that too (docs/email.md), or none of them.")
-    if urlsplit(settings.unsubscribe_url).scheme == "http" and not is_loopback(settings.unsubscribe_url):
-        raise ConfigFault(
-            "RECAP_UNSUBSCRIBE_URL is http:// to another machine, which mailboxes do not ask; write https://."
-        )
+    _check_encrypted("RECAP_UNSUBSCRIBE_URL", settings.unsubscribe_url, "which mailboxes do not ask")
     if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
         raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")
