@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import User
+from notifications.domain.schedule import ONE_DAY, Rules, Slot, latest_slot, slot_of_day
 from notifications.domain.target import Recipient
 from notifications.ports import Claims, Sample, Store, UserDocument
 from notifications.run.state import Services
@@ -65,6 +66,19 @@ async def usable_user(store: Store, uid: str) -> tuple[UserDocument, User]:
     if listed is None or listed.user is None:
         raise UsageFault(listed.flaw if listed else f"{store.user_path.format(uid=uid)} does not exist; check the uid.")
     return listed, listed.user
+
+
+def slot_in_question(rules: Rules, document: UserDocument, user: User, now: datetime, day: date | None) -> Slot:
+    """That date's slot. Without a date the latest that the user could have had, else the next one.
+
+    With `--now` before the account was made, all of them were there.
+    """
+    if day is not None:
+        return slot_of_day(user.zone, day, user.hour)
+    latest, created = latest_slot(user.zone, user.hour, now), document.created
+    if rules.could_have(latest.at, created) or (created is not None and created > now):
+        return latest
+    return slot_of_day(user.zone, latest.recap_date + ONE_DAY, user.hour)
 
 
 async def unused_addresses(

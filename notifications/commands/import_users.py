@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from notifications.commands.context import Context, rows_of, unused_addresses
-from notifications.commands.inspect import claims_of
 from notifications.commands.terminal import first_of, say, say_wrapped, several
-from notifications.domain.claim import ClaimState
+from notifications.domain.claim import ClaimState, user_key_pattern
 from notifications.domain.errors import Malformed, UsageFault
 from notifications.domain.model import User
 from notifications.domain.schedule import ONE_DAY, Phase, latest_slot, slot_of_day
@@ -275,7 +274,7 @@ async def _remove_samples(context: Context, store: Store) -> int:
     await context.forget_pushes(uids)
     for uid in uids:
         await store.remove(uid)
-        async for found in context.claims.scan(claims_of(uid, None)):
+        async for found in context.claims.scan(user_key_pattern(uid, None)):
             await context.claims.delete(found.key)
     return len(uids)
 

@@ -26,13 +26,13 @@ from notifications.commands.terminal import (
 from notifications.commands.user_days import UserDays, queries, slot_of
 from notifications.domain.claim import (
     SHARD_PREFIX,
-    USER_LOCK,
     USER_PREFIX,
     ClaimState,
     Record,
     parse,
     split_user_key,
     user_key,
+    user_key_pattern,
 )
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import Ledger, day_of, in_range
@@ -114,7 +114,7 @@ async def inspect_keys(uid: str | None, day: date | None, context: Context, *, a
     """
     count = 0
     listing = Listing(Table(("KEY", 46), ("TTL", 8), last="VALUE"), whole=whole)
-    for pattern in [claims_of(uid, day)] if uid or day else [claims_of(None, None), OTHER_KEYS]:
+    for pattern in [user_key_pattern(uid, day)] if uid or day else [user_key_pattern(None, None), OTHER_KEYS]:
         async for raw in context.claims.keys(pattern):
             count += 1
             ttl = round(raw.ttl.total_seconds()) if raw.ttl is not None else None
@@ -135,14 +135,9 @@ def _kind(raw: RawKey) -> str:
     return f"{KINDS[prefix]}, {parse(raw.value).state.value}" if prefix else "others"
 
 
-def claims_of(uid: str | None, day: date | None) -> str:
-    """The pattern of the claims' keys."""
-    return f"{USER_PREFIX}{_escaped(uid) if uid else '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
-
-
 async def _found(store: Store, claims: Claims, uid: str | None, day: date | None, now: datetime) -> list[ScannedKey]:
     """Each claim, and one that is absent for each ledger without a claim; the newest date first."""
-    found = {key.key: key async for key in claims.scan(claims_of(uid, day))}
+    found = {key.key: key async for key in claims.scan(user_key_pattern(uid, day))}
     async for owner, ledger in _ledgers(store, uid, day, now):
         key = user_key(owner, ledger.date)
         found.setdefault(key, ScannedKey(key, Record(ClaimState.ABSENT), None))
@@ -166,10 +161,6 @@ async def _ledgers(
     async with aclosing(ledgers):
         async for row in ledgers:
             yield row
-
-
-def _escaped(uid: str) -> str:
-    return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in uid)
 
 
 async def _row(store: Store, found: ScannedKey, now: datetime) -> dict[str, Any]:

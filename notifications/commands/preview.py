@@ -6,14 +6,12 @@ import asyncio
 from datetime import date
 from itertools import chain
 
-from notifications.commands.context import Context, usable_user
+from notifications.commands.context import Context, slot_in_question, usable_user
 from notifications.commands.show import say_recap
 from notifications.commands.terminal import say, say_wrapped, several
-from notifications.commands.why import slot_in_question
 from notifications.domain.errors import ItemFault, OverBudget, ProviderFault
 from notifications.domain.model import Draft, Recap
 from notifications.domain.notice import Wording, notice
-from notifications.domain.schedule import slot_of_day
 from notifications.domain.text import bounded
 from notifications.recap.document import compose, recap_to
 from notifications.recap.extract import extract
@@ -32,7 +30,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         run = Run(services, context.offset, context.terminated)
         document, user = await usable_user(services.store, uid)
         now = await context.claims.now() + context.offset
-        slot = slot_of_day(user.zone, day, user.hour) if day else slot_in_question(run, document, user, now)
+        slot = slot_in_question(services.limits.rules, document, user, now, day)
         ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
         if (day := ledgers.inverted_by) is not None:
             why = f"the ledger of {day} ends after its slot, and does not list its conversations"

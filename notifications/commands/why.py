@@ -11,14 +11,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from notifications.commands.context import Context, unused_addresses
+from notifications.commands.context import Context, slot_in_question, unused_addresses
 from notifications.commands.reasons import DOCTOR, cure_of, in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
 from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
-from notifications.domain.model import DayState, Ledger, User
-from notifications.domain.schedule import ONE_DAY, Phase, Slot, latest_slot, slot_of_day, zone
+from notifications.domain.model import DayState, Ledger
+from notifications.domain.schedule import ONE_DAY, Phase, zone
 from notifications.domain.target import Target
 from notifications.domain.told_once import split_told_hashes
 from notifications.ports import Store, UserDocument
@@ -73,7 +73,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         if document is None or document.user is None:
             return await _explain_invisible(run, uid, document, day, now)
         user = document.user
-        slot = slot_of_day(user.zone, day, user.hour) if day else slot_in_question(run, document, user, now)
+        slot = slot_in_question(services.limits.rules, document, user, now, day)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         summary_id = view.ledgers.today.summary_id if view.ledgers.today else ""
@@ -92,14 +92,6 @@ async def why(uid: str, day: date | None, context: Context) -> int:
         _say(line)
     _say(f"next: {describe_next(explained, explained.forecast, now)}")
     return 1 if is_lost(explained) else 0
-
-
-def slot_in_question(run: Run, document: UserDocument, user: User, now: datetime) -> Slot:
-    """The latest slot that the user could have had, else the next one. With `--now` all of them were there."""
-    latest, created = latest_slot(user.zone, user.hour, now), document.created
-    if run.services.limits.rules.could_have(latest.at, created) or (created is not None and created > now):
-        return latest
-    return slot_of_day(user.zone, latest.recap_date + ONE_DAY, user.hour)
 
 
 async def _explain_invisible(run: Run, uid: str, document: UserDocument | None, day: date | None, now: datetime) -> int:

@@ -124,6 +124,12 @@ def user_key(uid: str, day: date) -> str:
     return f"{USER_PREFIX}{uid}{USER_LOCK}{day.isoformat()}"
 
 
+def user_key_pattern(uid: str | None, day: date | None) -> str:
+    """The pattern of users' keys in a scan; None is any user, or any date."""
+    literal = "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in uid or "")
+    return f"{USER_PREFIX}{literal or '*'}{USER_LOCK}{day.isoformat() if day else '*'}"
+
+
 def split_user_key(key: str) -> tuple[str, str]:
     """The uid and the date in a user's key, as they are written there."""
     uid, _, day = key.removeprefix(USER_PREFIX).rpartition(USER_LOCK)

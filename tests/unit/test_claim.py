@@ -32,6 +32,7 @@ from notifications.domain.claim import (
     shard_key,
     turn_value,
     user_key,
+    user_key_pattern,
 )
 from tests.support.rows import rows
 
@@ -351,6 +352,18 @@ def test_who_says_no_more_counts_no_failure_and_waits_for_nothing() -> None:
     rests = Record(ClaimState.IDLE, "me", 0, failures=1, crashes=1)
     assert decide(Call(Verb.FAIL, "me", NOW), MINE) == Transition(ClaimAnswer.OK, rests)
     assert decide(Call(Verb.COMPLETE, "me", NOW), MINE).after.state is ClaimState.SENT
+
+
+@pytest.mark.parametrize(
+    ("uid", "day", "pattern"),
+    [
+        (None, None, "users:*:daily_summary_lock:*"),
+        ("ann", date(2026, 5, 1), "users:ann:daily_summary_lock:2026-05-01"),
+        ("a*[b]-^\\?", None, "users:a\\*\\[b\\]\\-\\^\\\\\\?:daily_summary_lock:*"),
+    ],
+)
+def test_the_pattern_of_keys_takes_a_uid_literally(uid: str | None, day: date | None, pattern: str) -> None:
+    assert user_key_pattern(uid, day) == pattern
 
 
 def test_a_records_end_as_a_time() -> None:
