@@ -72,6 +72,19 @@ class PushAnswer:
         """Whether an operator has to be alerted."""
         return self.result is PushResult.REFUSED or self.config or self.foreign
 
+    def trouble(self, where: str) -> str:
+        """A sentence about what is wrong with the channel itself; empty if it is well. `where`: what it is called."""
+        if self.config:
+            return f"{where} {self.says or f'refuses our credentials ({self.code})'}."
+        if self.foreign:
+            return f"What answers is not {where}: {self.code}; check the address and its proxies."
+        if self.retry_now:
+            return f"{where} is overloaded or down ({self.code}); wait, and check its status page if it lasts."
+        if self.result in (PushResult.UNKNOWN, PushResult.UNSENT):
+            verb = "fails" if self.code.isdigit() else "does not answer"
+            return f"{where} {verb} ({self.code}); check the address and the network."
+        return ""
+
 
 ACCEPTED = PushAnswer(PushResult.ACCEPTED, "200")
 
@@ -149,7 +162,6 @@ def message(uid: str, ledger: Ledger, now: datetime, **more: Any) -> Message:
     )
 
 
-OVERLOADED = "is overloaded or down"  # a service that answers 500 or 503
 FEW_DEVICES = 5  # of fewer, a share says nothing
 
 

@@ -13,7 +13,7 @@ import structlog
 from notifications.domain.backoff import jittered
 from notifications.domain.errors import ConfigFault, DependencyDown, RecapError, StoreDown
 from notifications.domain.model import OpenTarget
-from notifications.domain.push import OVERLOADED, Message, PushAnswer, PushResult, Whose
+from notifications.domain.push import Message, PushAnswer, PushResult, Whose
 from notifications.domain.target import MAX_WAIT, Target, TargetResult
 from notifications.limits import Limits
 from notifications.ports import Channel, Clock
@@ -197,17 +197,11 @@ class ChannelSender:
             self._shared.counts.pushes_refused += 1
             facts = self._facts(message, target, answer)
             log.error("push.refused", **facts)
-        where = self.channel.where
+        trouble = answer.trouble(self.channel.where)
         if answer.config:
-            says = answer.says or f"refuses our credentials ({answer.code})"
-            self.breaker.record_failure(ConfigFault(f"{where} {says}.", answer.code), at_once=True)
-        elif answer.foreign:
-            self._failed(f"What answers is not {where}: {answer.code}; check the address and its proxies.")
-        elif answer.retry_now:  # one that never says anything else is down: exit 4
-            self._failed(f"{where} {OVERLOADED} ({answer.code}); wait, and check its status page if it lasts.")
-        elif answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
-            verb = "fails" if answer.code.isdigit() else "does not answer"
-            self._failed(f"{where} {verb} ({answer.code}); check the address and the network.")
+            self.breaker.record_failure(ConfigFault(trouble, answer.code), at_once=True)
+        elif trouble:  # a channel that never says anything else is down: exit 4
+            self._failed(trouble)
         else:
             self.breaker.record_success()
 

@@ -366,7 +366,7 @@ async def test_busy_waits_as_the_server_says_and_the_operators_own_limit_pauses_
         (404, "knows nothing at this address (404); check RECAP_WEBHOOK_URL."),
         (405, "takes no message of ours (405)."),
         (410, "takes no message of ours (410)."),
-        (500, "does not answer (500); check the address and the network."),
+        (500, "fails (500); check the address and the network."),
         (503, "takes no message of ours (503)."),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from notifications.domain.notice import Notice, Wording, notice
 from notifications.domain.plain import plain
-from notifications.domain.push import Message, PushAnswer, PushResult, PushText, deletions_allowed
+from notifications.domain.push import ACCEPTED, Message, PushAnswer, PushResult, PushText, deletions_allowed
 
 MINUTE = timedelta(minutes=1)
 TITLE, READY = "Your daily recap", "Your recap is ready."
@@ -113,3 +113,28 @@ def test_on_call_hears_of_what_only_a_person_can_mend(result: PushResult) -> Non
     answer = PushAnswer(result, "code", timedelta(seconds=1), quota=True, retry_now=True)
     assert answer.needs_alert is (result is PushResult.REFUSED)
     assert PushAnswer(result, config=True).needs_alert is PushAnswer(result, foreign=True).needs_alert is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (PushAnswer(PushResult.BUSY, "401", config=True), "X refuses our credentials (401)."),
+        (PushAnswer(PushResult.BUSY, "404", config=True, says="is not here"), "X is not here."),
+        (
+            PushAnswer(PushResult.UNKNOWN, "200", foreign=True),
+            "What answers is not X: 200; check the address and its proxies.",
+        ),
+        (
+            PushAnswer(PushResult.BUSY, "UNAVAILABLE", retry_now=True),
+            "X is overloaded or down (UNAVAILABLE); wait, and check its status page if it lasts.",
+        ),
+        (PushAnswer(PushResult.UNKNOWN, "502"), "X fails (502); check the address and the network."),
+        (PushAnswer(PushResult.UNSENT, "OSError"), "X does not answer (OSError); check the address and the network."),
+        (PushAnswer(PushResult.BUSY, "429", quota=True), ""),
+        (PushAnswer(PushResult.REFUSED, "400"), ""),
+        (PushAnswer(PushResult.GONE, "UNREGISTERED"), ""),
+        (ACCEPTED, ""),
+    ],
+)
+def test_what_an_answer_says_of_its_channel(answer: PushAnswer, trouble: str) -> None:
+    assert answer.trouble("X") == trouble

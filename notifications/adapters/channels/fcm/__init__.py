@@ -16,7 +16,7 @@ import aiohttp
 
 from notifications.adapters.retry_after import retry_after
 from notifications.domain.errors import ConfigFault, DependencyDown
-from notifications.domain.push import ACCEPTED, OVERLOADED, TTL, Message, PushAnswer, PushResult, Whose
+from notifications.domain.push import ACCEPTED, TTL, Message, PushAnswer, PushResult, Whose
 from notifications.domain.target import Recipient, Target, device_targets
 from notifications.domain.text import bounded, code
 from notifications.ports import Channel
@@ -133,17 +133,9 @@ class FcmPush(Channel):
         answer = await self.probe()
         if answer.result is PushResult.ACCEPTED:
             return ""
-        if answer.config:
-            return f"{self.where} {answer.says or f'refuses our credentials ({answer.code})'}."
-        if answer.foreign:
-            return f"What answers is not {self.where}: {answer.code}; check the address and its proxies."
         if answer.quota:
             return f"{self.where} says that the quota is used up ({answer.code}); raise it, or spread the hours."
-        if answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
-            return f"{self.where} does not answer ({answer.code}); check the address and the network."
-        if answer.retry_now:
-            return f"{self.where} {OVERLOADED} ({answer.code}); wait, and check its status page if it lasts."
-        return f"{self.where} takes no message of ours ({answer.code})."
+        return answer.trouble(self.where) or f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
         await self._session.close()

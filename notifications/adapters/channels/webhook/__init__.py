@@ -117,9 +117,7 @@ class Webhook(Channel):
         answer = await self._post(own, f"msg_check_{int(now.timestamp())}", body, timeout, lambda: None)
         if answer.result is PushResult.ACCEPTED:
             return ""
-        if answer.result in (PushResult.UNKNOWN, PushResult.UNSENT):
-            return f"{self.where} does not answer ({answer.code}); check the address and the network."
-        return f"{self.where} {answer.says or f'takes no message of ours ({answer.code})'}."
+        return answer.trouble(self.where) or f"{self.where} takes no message of ours ({answer.code})."
 
     async def aclose(self) -> None:
         for session in (self._own, self._users):
