@@ -188,6 +188,31 @@ def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @on_sqlite
+async def test_one_wait_in_vain_for_a_writer_is_enough(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All calls share one thread: else a tick would wait half a minute for each of its users, one after the other."""
+    assert isinstance(stage.world, SqliteWorld)
+    monkeypatch.setattr(file, "BUSY_TIMEOUT_SECONDS", 0.02)
+    rules, waits = LedgerRules(timedelta(120), 3, timedelta(30)), list[str]()
+    store = SqliteStore(stage.world.folder / "recap.sqlite3", rules, read_layout(None))
+
+    def watch() -> None:
+        store._db.set_trace_callback(lambda said: waits.append(said) if "busy_timeout" in said else None)
+
+    store._thread.submit(watch).result()
+    with file.immediate(stage.world.db):
+        for _ in range(3):
+            with pytest.raises(StoreDown, match="it is busy"):
+                await store.remove("ann")
+            assert await store.user_document("ann") is None  # who only reads is not kept, and tells nothing
+    assert set(waits) == {"PRAGMA busy_timeout = 100"}
+    waits.clear()
+    stage.add_user("ann")
+    await store.remove("ann")
+    assert waits == ["PRAGMA busy_timeout = 20"]
+    await store.aclose()
+
+
+@on_sqlite
 def test_who_only_reads_waits_for_no_writer(stage: Stage) -> None:
     """Another process may hold the file's write lock for long."""
     stage.add_user("ann")

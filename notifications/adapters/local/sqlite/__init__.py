@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
 ADVICE = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
+BUSY_AGAIN_SECONDS = 0.1  # after a call that waited for BUSY_TIMEOUT_SECONDS in vain, until one has written
 CONVERSATIONS_A_COMMIT = 5_000  # some 0.1 s
 YIELD_SECONDS = 0.12  # between two commits: a process that waits for the file looks every 0.1 s
 USER_COLUMNS = "uid, doc, created_at, updated_at"
@@ -60,6 +61,7 @@ class SqliteStore(TransactionalLedger):
         self._rules = rules
         self._layout = layout
         self._thread = ThreadPoolExecutor(1, "sqlite")
+        self._changes_when_busy: int | None = None  # rows that this process had changed when it waited in vain
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -73,7 +75,11 @@ class SqliteStore(TransactionalLedger):
 
     def _guarded(self, work: Callable[Concatenate[SqliteStore, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return work(self, *args, **kwargs)
+            done = work(self, *args, **kwargs)
+            if self._changes_when_busy is not None and self._db.total_changes > self._changes_when_busy:
+                self._wait_for_others(file.BUSY_TIMEOUT_SECONDS)
+                self._changes_when_busy = None
+            return done
         except OSError as cause:
             raise StoreDown("sqlite", f"{self._path}: {cause.strerror}; check the folder and its disk.") from cause
         except (sqlite3.DataError, OverflowError, UnicodeEncodeError) as cause:
@@ -82,8 +88,16 @@ class SqliteStore(TransactionalLedger):
             ) from cause
         except sqlite3.Error as cause:
             code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary one
+            if code == sqlite3.SQLITE_BUSY and "_db" in self.__dict__:
+                # All calls share the thread: each would wait as long, one after the other.
+                self._wait_for_others(BUSY_AGAIN_SECONDS)
+                self._changes_when_busy = self._db.total_changes
             advice = ADVICE.get(code, f"{cause}; check the file and its folder")
             raise StoreDown("sqlite", f"{self._path}: {advice}.") from cause
+
+    def _wait_for_others(self, seconds: float) -> None:
+        """How long a call waits for another process that writes."""
+        self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1_000)}")
 
     async def now(self) -> datetime:
         return datetime.now(UTC)
