@@ -86,7 +86,7 @@ class Opening:
     failures: int = 0
     crashes: int = 0
     reason: str = ""  # the last failure's code
-    spent: Spent = NOTHING  # on LLM calls of tries that came to nothing
+    spent: Spent = NOTHING  # on all LLM calls for the day: those of the draft, and of tries that came to nothing
     resend: bool = False  # an operator's resend opens it
     wording: Wording = field(default_factory=Wording)  # how much its push shows
 
@@ -106,8 +106,7 @@ class Opening:
             failures=self.failures,
             crashes=self.crashes,
             reason=self.reason if state is DayState.DEAD else "",
-            tokens=self.spent.tokens,
-            usd=self.spent.usd if self.spent.calls else None,
+            **_cost_fields(self.spent),
             expire_at=self.slot + rules.retention,
         )
 
@@ -230,7 +229,7 @@ def begin(
     if not snapshot.active:
         return NO_USER
     if ledger is not None and not (ledger.state.without_text and _is_same(ledger, replaces)):
-        return take(opening.by, snapshot, rules)
+        return _with_cost(take(opening.by, snapshot, rules), opening.spent)
     seq = ledger.seq + 1 if ledger else 1
     if snapshot.summary is not None:
         return end(_legacy_ledger(opening, snapshot.summary, rules, seq))
@@ -245,24 +244,27 @@ def begin(
         summary_id=recap.id,
         created_at=recap.created_at,
         recap_hash=recap.text_hash,
-        **_cost(recap),
+        source=str(recap.draft.metadata.get("source", "")),
+        extract_reason=str(recap.draft.metadata.get("extract_reason", "")),
+        verified=None if recap.is_extract else recap.draft.checks.get("verified") is True,
     )
     if not has_targets:
         return replace(end(replace(sending, state=DayState.SENT, outcome="no_devices", tries=0)), recap=recap)
     return Decision(NextStep.PUSH, sending, write=True, stamp_sending=True, recap=recap)
 
 
-def _cost(recap: Recap) -> dict[str, Any]:
-    metadata = recap.draft.metadata
-    usd, seconds = metadata.get("usd"), metadata.get("llm_seconds")
-    return {
-        "source": str(metadata.get("source", "")),
-        "extract_reason": str(metadata.get("extract_reason", "")),
-        "verified": None if recap.is_extract else recap.draft.checks.get("verified") is True,
-        "tokens": int(metadata.get("tokens_in", 0)) + int(metadata.get("tokens_out", 0)),
-        "usd": None if usd is None else float(usd),
-        "llm_seconds": None if seconds is None else float(seconds),
-    }
+def _cost_fields(spent: Spent) -> dict[str, Any]:
+    """A ledger's fields for a cost; without a call its price and seconds are None."""
+    usd, seconds = (spent.usd, round(spent.seconds, 3)) if spent.calls else (None, None)
+    return {"tokens": spent.tokens, "usd": usd, "llm_seconds": seconds}
+
+
+def _with_cost(decision: Decision, spent: Spent) -> Decision:
+    """Add to a ledger that begin() found and takes over what was paid for the draft that is thrown away."""
+    ledger = decision.ledger
+    if ledger is None or not decision.write or decision.step is NextStep.BUSY or not spent.calls:
+        return decision
+    return replace(decision, ledger=replace(ledger, **_cost_fields(ledger.spent + spent)))
 
 
 def _is_same(ledger: Ledger, read: Ledger | None) -> bool:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from notifications.domain.errors import NaiveDatetime
+from notifications.domain.money import MICROS, NOTHING, Spent
 
 FIRST_YEAR, LAST_YEAR = 1971, 2199  # of stored instants; time zones and clocks do not work far beyond
 
@@ -331,6 +332,14 @@ class Ledger:
         """How the day stands, as it is counted: a `sent` ledger may be of a day on which no device was reached."""
         unsent = {"legacy": "skipped", "no_devices": "no_devices"}
         return unsent.get(self.outcome, "sent") if self.state is DayState.SENT else self.state.value
+
+    @property
+    def spent(self) -> Spent:
+        """The cost of all LLM calls, as if it were one call: a ledger has only the sums."""
+        if not self.tokens and self.usd is None and self.llm_seconds is None:
+            return NOTHING
+        micro_usd = None if self.usd is None else round(self.usd * MICROS)
+        return Spent(calls=1, tokens_in=self.tokens, micro_usd=micro_usd, seconds=self.llm_seconds or 0.0)
 
     @property
     def is_partial(self) -> bool:

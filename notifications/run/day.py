@@ -35,7 +35,7 @@ from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
 
 log = structlog.get_logger()
-SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"
+SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"  # the reason of a draft that waits for its second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,16 @@ class Day:
         return self.now - self.slot > timedelta(minutes=self.run.services.limits.quiet_after_minutes)
 
     def opening(
-        self, day_input: DayInput | None = None, claim_reply: Reply | None = None, language: str | None = None
+        self,
+        spent: Spent,
+        day_input: DayInput | None = None,
+        claim_reply: Reply | None = None,
+        language: str | None = None,
     ) -> Opening:
-        """The fields of a new ledger of this day. `language`: of the push's text if that does not show the recap."""
+        """The fields of a new ledger of this day. `spent`: on all its LLM calls, those of the draft too.
+
+        `language`: of the push's text if that does not show the recap.
+        """
         reply = claim_reply or self.claim_reply
         opening = Opening(
             uid=self.uid,
@@ -120,6 +127,7 @@ class Day:
             failures=reply.failures,
             crashes=reply.crashes,
             reason=reply.reason,
+            spent=spent,
             resend=self.resend,
             wording=Wording(self.run.services.push_text, language),
         )
@@ -137,19 +145,25 @@ class Day:
         )
 
     async def spent(self) -> Spent:
-        """The cost of LLM calls that came to nothing, in this try and in earlier ones (one read)."""
+        """The cost of LLM calls that came to nothing, in this try and in earlier ones (one read).
+
+        Both the ledger that a resend replaces and what is kept beside it sum up the day so far: the later has more. A
+        resend has deleted the claim, which said whether an earlier try had failed.
+        """
         if self.costs:
             return self.costs[-1]()
-        if self.claim_reply.reason or self.claim_reply.crashes:
+        before = self.replaces.spent if self.replaces is not None else NOTHING
+        if self.resend or self.claim_reply.reason or self.claim_reply.crashes:
             with suppress(RecapError):
                 kept = await self.run.services.store.kept_draft(self.uid, self.date, COST_KEY)
-                return Spent.from_metadata(kept.metadata) if kept is not None else NOTHING
-        return NOTHING
+                if kept is not None:
+                    before = max(Spent.from_metadata(kept.metadata), before, key=lambda spent: spent.tokens)
+        return before
 
-    async def _keep_cost(self, reason: str) -> None:
+    async def _keep_cost(self) -> None:
         """Keep beside the ledger what a try that failed has cost: the day's ledger will count it."""
         cost = self.costs[-1]() if self.costs else NOTHING
-        if cost.tokens and reason != SECOND_LOOK_FAILED:  # then the kept draft holds it
+        if cost.tokens:
             with suppress(RecapError):
                 kept = Draft("", (), "", metadata=cost.as_metadata())
                 await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
@@ -228,7 +242,7 @@ class Day:
 
         `added_failures`: charged to the user. If that makes the claim dead, the ledger is closed too.
         """
-        await self._keep_cost(reason)
+        await self._keep_cost()
         if wait is None:
             wait = jittered(self.run.services.limits.duration("provider_retry"), 1, 2)
         reply = await self.run.services.claims.fail(self.terms, self.token, wait, added_failures, reason)
@@ -281,7 +295,7 @@ class Day:
 
     async def _close_dead(self, outcome: str, reply: Reply) -> TurnResult:
         """The claim is dead in Redis: write that to the ledger, or that the day was given up while sending."""
-        opening = replace(self.opening(claim_reply=reply), spent=await self.spent())
+        opening = self.opening(await self.spent(), claim_reply=reply)
         transaction = self.run.services.store.end_day(opening, DayState.DEAD, outcome)
         try:
             decision = await self.run.write_breaker.watch(transaction)

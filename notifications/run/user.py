@@ -21,6 +21,7 @@ from notifications.domain.errors import (
     StoreDown,
 )
 from notifications.domain.model import DayState, Ledger, User
+from notifications.domain.money import Spent
 from notifications.domain.push import Message, message
 from notifications.domain.recording import PushReport
 from notifications.domain.schedule import Slot
@@ -147,7 +148,8 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
             return await _prepare_take(day, ledgers)
         case Gate.LEGACY:
             assert ledgers.summary is not None  # noqa: S101 - Gate.LEGACY: there is a summary
-            transaction = store.end_as_legacy(day.opening(language=user.language), ledgers.summary)
+            opening = day.opening(await day.spent(), language=user.language)
+            transaction = store.end_as_legacy(opening, ledgers.summary)
             return await _take_if_open(day, ledgers, await run.write_breaker.watch(transaction))
         case Gate.INVERTED:
             return await _handle_inverted(day, ledgers)
@@ -171,7 +173,7 @@ async def _prepare(day: Day, user: User, slot: Slot) -> PreparedDelivery | NotYe
             return await _end_without_recap(day, ledgers, DayState.SKIPPED, "no_content", day_input)
     # Nothing of the recap is stored yet: deliver() stores it as it opens the ledger.
     recap = compose(material, draft, day.now)
-    opening = day.opening(day_input, language=material.language)
+    opening = day.opening(Spent.from_metadata(draft.metadata), day_input, language=material.language)
     to = await day.read_targets(user, ledgers.before, material.language)
     return PreparedDelivery(
         to, lambda: store.begin(opening, recap, has_targets=bool(to.targets), replaces=day.replaces)
@@ -219,8 +221,7 @@ async def _end_without_recap(
     """End the day in its ledger, unless another run has opened it: then prepare to take it over."""
     if day.resend and day.replaces is not None:
         return Decision(NextStep.FINAL, day.replaces)  # nothing to say: the ended ledger stays
-    opening = replace(day.opening(day_input), spent=await day.spent())
-    transaction = day.run.services.store.end_day(opening, state, outcome)
+    transaction = day.run.services.store.end_day(day.opening(await day.spent(), day_input), state, outcome)
     return await _take_if_open(day, ledgers, await day.run.write_breaker.watch(transaction))
 
 

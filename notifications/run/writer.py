@@ -125,7 +125,9 @@ class RecapWriter:
         stored = self._services.store.kept_draft(self._uid, self._day, self._draft_key())
         with suppress(RecapError):
             if draft := await self._run.read_breaker.watch(stored):
-                self._spent_before = Spent.from_metadata(draft.metadata)  # that of still earlier tries, too
+                # Both sum up all tries until they were stored: the later has more.
+                costs = (self._spent_before, Spent.from_metadata(draft.metadata))
+                self._spent_before = max(costs, key=lambda spent: spent.tokens)
                 return draft
         return None
 

@@ -19,6 +19,7 @@ from notifications.domain.model import (
     DayState,
     OpenTarget,
 )
+from notifications.domain.money import Spent
 from notifications.domain.push import PushResult
 from notifications.domain.recording import PushReport
 from notifications.domain.target import TargetResult
@@ -327,9 +328,11 @@ class StoreSuite(DocumentsSuite):
 
     async def test_a_ledger_says_what_its_recap_cost_and_the_document_is_read_as_it_is(self, store: Store) -> None:
         assert await store.summary_document("ann", DAY) is None
-        await store.begin(opening("a"), RECAP, has_targets=False, replaces=None)
+        spent = Spent(calls=2, tokens_in=100, tokens_out=20, micro_usd=200, seconds=1.5)
+        await store.begin(replace(opening("a"), spent=spent), RECAP, has_targets=False, replaces=None)
         entry = (await store.ledgers_between("ann", DAY, DAY))[DAY]
-        assert (entry.source, entry.verified, entry.tokens, entry.usd) == ("llm", True, 120, 0.0002)
+        assert (entry.source, entry.verified, entry.tokens) == ("llm", True, 120)
+        assert (entry.usd, entry.llm_seconds) == (0.0002, 1.5)
         doc = await store.summary_document("ann", DAY)
         assert doc is not None
         assert (doc["headline"], doc["metadata"]["usd"]) == ("Head", 0.0002)

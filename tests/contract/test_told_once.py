@@ -27,6 +27,7 @@ from notifications.commands.resend import Refused, refuse_unmakeable
 from notifications.domain.claim import ClaimAnswer
 from notifications.domain.delivery import Decision, LedgerRules, NextStep
 from notifications.domain.model import Cited, DayState, Draft, Recap, User
+from notifications.domain.money import NOTHING
 from notifications.domain.push import PushText
 from notifications.domain.schedule import ONE_DAY, Phase, Rules, Slot, slot_instant, slot_on, zone
 from notifications.ports import ClaimTerms, Reply
@@ -163,7 +164,7 @@ class History:
             if one.how == "former":
                 await self._former(slot)
             elif one.how == "missed":
-                await self.store.end_day(self._day(slot).opening(), DayState.MISSED, "closed")
+                await self.store.end_day(self._day(slot).opening(NOTHING), DayState.MISSED, "closed")
             else:
                 kept.extend(await self._read(user, slot, self._day(slot)))
 
@@ -229,7 +230,7 @@ class History:
         if ledgers.today is not None and day.replaces is None:
             return []
         if ledgers.today is None and (summary := await self.store.summary("ann", slot.recap_date)):
-            await self.store.end_as_legacy(day.opening(), summary)
+            await self.store.end_as_legacy(day.opening(NOTHING), summary)
             return []
         return [] if ledgers.inverted_by else [await read_conversations(self.store, ledgers)]
 
@@ -240,10 +241,12 @@ class History:
         if not telling and day.replaces is not None:
             return
         if thin or not telling:
-            decision = await self.store.end_day(day.opening(given), DayState.SKIPPED, "no_content")
+            decision = await self.store.end_day(day.opening(NOTHING, given), DayState.SKIPPED, "no_content")
         else:
             recap = Recap(f"id-{self.runs}", slot.recap_date, slot.at, Draft("H", (Cited("O"),), ""), 1, 1)
-            decision = await self.store.begin(day.opening(given), recap, has_targets=False, replaces=day.replaces)
+            decision = await self.store.begin(
+                day.opening(NOTHING, given), recap, has_targets=False, replaces=day.replaces
+            )
         if decision.step is NextStep.CHANGED:
             for anew in await self._read(user, slot, day):
                 await self._write(user, anew, day, read_at, thin=thin)

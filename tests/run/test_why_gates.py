@@ -182,7 +182,7 @@ async def kept_draft(evening: Evening) -> None:
     evening.verifies = True
     evening.summarizer.script = lambda question: ProviderFault("Away.") if question.name == NAME else None
     await evening.tick()
-    assert len(evening.world.documents.collection("ann", f"recap_deliveries/{DAY}/recap_parts")) == 1
+    assert len(evening.world.documents.collection("ann", f"recap_deliveries/{DAY}/recap_parts")) == 2  # and its cost
 
 
 @pytest.mark.parametrize("job", ["usual", "without fallback"])

@@ -12,6 +12,7 @@ import pytest
 from notifications.domain import delivery
 from notifications.domain.delivery import NO_USER, Decision, LedgerRules, NextStep, Opening, Snapshot
 from notifications.domain.model import Cited, DayState, Draft, Ledger, OpenTarget, Recap, Summary, Window, collapse_id
+from notifications.domain.money import Spent
 from notifications.domain.push import Message, PushResult, message
 from notifications.domain.recording import PushReport, record_pushes
 from notifications.domain.target import TargetResult
@@ -409,3 +410,30 @@ def test_a_message_says_what_the_ledger_says_and_is_worth_its_time(
     found = message("u", replace(MINE, seq=seq, created_at=created), NOW)
     expires = since + timedelta(hours=20)
     assert found == Message("u", DAY, "tag", "T", "B", "id", created, expires, seq=seq, age=NOW - since)
+
+
+PAID = Spent(calls=3, tokens_in=100, tokens_out=20, micro_usd=None, seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    ("before", "usd", "after"),
+    [
+        ({}, 50, {"tokens": 120, "usd": 50e-6, "llm_seconds": 1.5}),
+        ({}, None, {"tokens": 120, "usd": None, "llm_seconds": 1.5}),
+        ({"tokens": 9, "usd": 1e-5, "llm_seconds": 2.0}, 50, {"tokens": 129, "usd": 60e-6, "llm_seconds": 3.5}),
+        ({"tokens": 9, "usd": None, "llm_seconds": None}, 50, {"tokens": 129, "usd": None, "llm_seconds": 1.5}),
+    ],
+)
+def test_who_takes_over_in_begin_adds_what_the_thrown_away_draft_had_cost(
+    before: dict[str, Any], usd: int | None, after: dict[str, Any]
+) -> None:
+    paid = replace(ME, spent=replace(PAID, micro_usd=usd))
+    for found, step in ((LAPSED, NextStep.PUSH), (replace(LAPSED, tries=3), NextStep.FINAL)):
+        taken = delivery.begin(
+            paid, RECAP, Snapshot(replace(found, **before), NOW), RULES, has_targets=True, replaces=None
+        )
+        entry = entry_of(taken)
+        assert (taken.step, {name: getattr(entry, name) for name in after}) == (step, after)
+    for untouched in (FRESH, replace(MINE, state=DayState.SENT), MINE):
+        seen = Snapshot(untouched, NOW)
+        assert entry_of(delivery.begin(paid, RECAP, seen, RULES, has_targets=True, replaces=None)) == untouched
