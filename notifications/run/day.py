@@ -168,7 +168,7 @@ class Day:
                 kept = Draft("", (), "", metadata=cost.as_metadata())
                 await self.run.services.store.keep_draft(self.uid, self.date, COST_KEY, kept)
 
-    async def read_targets(self, user: User | None, before: Sequence[Ledger] = (), language: str | None = None) -> To:
+    async def read_targets(self, user: User | None, before: Sequence[Ledger], language: str | None = None) -> To:
         """Read where the user's recap is delivered; what is malformed is only counted. Raises StoreDown.
 
         `before`: the ledgers of the days before, whose dead addresses are left out. `language`: the recap's.
@@ -351,9 +351,12 @@ class Day:
 
 
 async def read_targets(
-    run: Run, uid: str, user: User | None, before: Sequence[Ledger] = (), language: str | None = None
+    run: Run, uid: str, user: User | None, before: Sequence[Ledger], language: str | None = None
 ) -> tuple[To, int]:
-    """Where the user's recap is delivered, and how many devices' documents were malformed. Raises StoreDown."""
+    """Where the user's recap is delivered, and how many devices' documents were malformed. Raises StoreDown.
+
+    `before`: the ledgers of the days before, whose dead addresses are left out.
+    """
     store = run.services.store
     devices, malformed = await run.read_breaker.watch(store.devices(uid))
     addresses: Mapping[str, Mapping[str, str]] = {}

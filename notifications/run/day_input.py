@@ -23,6 +23,8 @@ from notifications.domain.told_once import (
 from notifications.ports import Store
 from notifications.recap.material import Material, material
 
+GONE_FOR = 3 * ONE_DAY  # for which an address that is gone is left out (docs/protocol.md, section 5, step 4)
+
 
 class Gate(StrEnum):
     """What decides a claimed day, in the order of docs/protocol.md, section 5."""
@@ -66,9 +68,9 @@ class Ledgers:
 
     @property
     def before(self) -> list[Ledger]:
-        """The ledgers of the three days before."""
-        days = (self.slot.recap_date - number * ONE_DAY for number in (1, 2, 3))
-        return [self.nearby[day] for day in days if day in self.nearby]
+        """The ledgers of the days before, whose dead addresses are left out."""
+        first, day = self.slot.recap_date - GONE_FOR, self.slot.recap_date
+        return [ledger for on, ledger in self.nearby.items() if first <= on < day]
 
     @property
     def inverted_by(self) -> date | None:
@@ -117,6 +119,11 @@ async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelt
     today = nearby.pop(slot.recap_date, None)
     summary = await store.summary(user.uid, slot.recap_date) if today is None else None
     return Ledgers(user, slot, today, nearby, candidates(slot, nearby, look_back), summary)
+
+
+async def read_ledgers_before(store: Store, uid: str, day: date) -> list[Ledger]:
+    """Read what Ledgers.before has, alone. Raises StoreDown."""
+    return list((await store.ledgers_between(uid, day - GONE_FOR, day - ONE_DAY)).values())
 
 
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:

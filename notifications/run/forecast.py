@@ -40,7 +40,7 @@ from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversati
 from notifications.run.drafting import unverified_draft
 from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
-from notifications.run.sweep import is_swept, slot_of_entry
+from notifications.run.sweep import is_swept, ledgers_before, slot_of_entry
 from notifications.run.user import is_too_late
 
 DRY_RUN_TOKEN = "-"  # noqa: S105 - in place of a run's token: nothing is written
@@ -240,7 +240,7 @@ async def sweep_forecast(
     decision = sweep(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules, over=over)
     if not_won or over:
         return not_won or _forecast_of(decision, seen)
-    to, _ = await read_targets(run, uid, None)
+    to, _ = await read_targets(run, uid, None, await ledgers_before(run, uid, entry.date))
     return _forecast_of_open(run, to, decision, seen, slot, now)
 
 

@@ -10,11 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from notifications.commands.resend.many import ResendSelection, resend_many
+from notifications.commands.why import why
 from notifications.domain.errors import ConfigFault, DependencyDown
 from notifications.domain.push import PushAnswer, PushResult
 from notifications.domain.target import target
 from notifications.recap.document import text_hash, text_to_deliver
 from notifications.testing import MemoryPush, talk
+from tests.run.test_why_gates import next_in
+from tests.support.days import around
 from tests.support.evening import Evening, outcomes
 
 URL, ADDRESS = "https://hooks.example/recap", "ann@example.org"
@@ -328,3 +331,66 @@ async def test_a_ledger_of_the_first_version_goes_on(house: House) -> None:
     always(house.push, None)
     report = await house.later(minutes=16)
     assert (outcomes(report), house.asked()) == ({"sent": 1}, (2, 2, 2))  # it never said that these have it
+
+
+def gone_yesterday(house: House) -> None:
+    """The mailbox, by yesterday's ledger."""
+    around(-1, "sent", devices={MAILBOX: "gone"})(house)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_dry_run_of_a_bulk_resend_leaves_out_an_address_that_is_gone(
+    gone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House()
+    house.add("ann", devices=0, recap_webhook_url=None)
+    if gone:
+        gone_yesterday(house)
+    house.now += timedelta(hours=5)
+    day = house.slots["ann"].recap_date
+    which = ResendSelection(day, frozenset({"unserved"}))
+    await resend_many(which, house.context(), dry_run=True)
+    said = "1 stored (no target takes it)" if gone else "would send 1"
+    assert f"{day}: {said} (dry run: nothing was claimed" in capsys.readouterr().out
+    await resend_many(which, house.context(), dry_run=False)
+    assert (house.state("ann"), len(house.mail.asked)) == (("sent no_devices", 0) if gone else ("sent", 1))
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_an_address_that_is_gone_meanwhile_is_left_out_by_a_tick_and_by_the_sweep(
+    house: House, swept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Yesterday's mail bounced after today's was begun: nothing is waited for, and nothing sent to it."""
+    await crashed_before_the_mail(house)
+    gone_yesterday(house)
+    house.redis.values.clear()
+    if swept:
+        house.world.update_user("ann", {"daily_summary_hour_local": 3})
+    house.now += timedelta(minutes=5)  # the mailbox was due in 15
+    capsys.readouterr()
+    await why("ann", house.slots["ann"].recap_date, house.context())
+    said = next_in(" ".join(capsys.readouterr().out.split()))
+    assert said.startswith("the next run tries again to send the recap"), said
+    report = await house.tick()
+    assert (outcomes(report), report.counts.swept) == ({"sent": 1}, int(swept))
+    assert (house.state("ann"), house.asked()) == ("sent", (1, 1, 1))
+
+
+async def test_the_sweep_of_phones_alone_reads_no_ledger_around() -> None:
+    """A phone that is gone has no document any more."""
+    evening = Evening()
+    evening.add("ann")
+    evening.push.script = lambda token: BUSY
+    await evening.tick()
+    evening.world.update_user("ann", {"daily_summary_hour_local": 3})
+    evening.redis.values.clear()
+    evening.push.script = lambda token: None
+    reads, real = [], evening.store.ledgers_between
+
+    async def ledgers_between(*given: Any) -> Any:
+        reads.append(given)
+        return await real(*given)
+
+    evening.store.ledgers_between = ledgers_between
+    report = await evening.later(minutes=16)
+    assert (outcomes(report), report.counts.swept, reads) == ({"sent": 1}, 1, [])

@@ -31,9 +31,9 @@ from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished, UsageFault
-from notifications.domain.target import Recipient
 from notifications.ports import UserDocument
-from notifications.run.day_input import Gate, read_conversations
+from notifications.run.day import read_targets
+from notifications.run.day_input import Gate, Ledgers, read_conversations
 from notifications.run.forecast import DRY_RUN_TOKEN
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
@@ -297,16 +297,15 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
             is_partial = taken.ledger is not None and taken.ledger.is_partial
             ended = ResendKind.PARTIAL if is_partial else ResendKind.GAVE_UP
             kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ended}
-            return kinds.get(taken.step) or await _would_send(run, listed.uid)
+            return kinds.get(taken.step) or await _would_send(run, ledgers)
         case Gate.ENDED:
-            return await _would_send(run, listed.uid)  # its recap is stored
+            return await _would_send(run, ledgers)  # its recap is stored
         case Gate.LEGACY:
             return ResendKind.SKIPPED
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
-    return await _would_send(run, listed.uid) if material is not None else ResendKind.NOTHING_TO_SAY
+    return await _would_send(run, ledgers) if material is not None else ResendKind.NOTHING_TO_SAY
 
 
-async def _would_send(run: Run, uid: str) -> ResendKind:
-    devices, _ = await run.services.store.devices(uid)
-    addresses = await run.services.store.addresses(uid) if run.pusher.has_addresses else {}
-    return ResendKind.SENT if run.pusher.targets(Recipient(uid, devices, addresses)) else ResendKind.NO_DEVICES
+async def _would_send(run: Run, ledgers: Ledgers) -> ResendKind:
+    to, _ = await read_targets(run, ledgers.user.uid, ledgers.user, ledgers.before)
+    return ResendKind.SENT if to.targets else ResendKind.NO_DEVICES
