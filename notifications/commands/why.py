@@ -22,11 +22,11 @@ from notifications.domain.schedule import ONE_DAY, Phase, zone
 from notifications.domain.target import Target
 from notifications.domain.told_once import split_told_hashes
 from notifications.ports import Store, UserDocument
-from notifications.run.day import read_targets
 from notifications.run.day_input import DayInput
 from notifications.run.forecast import DayView, Forecast, Records, Step, sweep_forecast, view_day
 from notifications.run.outcome import what_stopped
 from notifications.run.state import Run
+from notifications.run.targets import read_targets
 from notifications.run.tick import explain_sent_elsewhere
 
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

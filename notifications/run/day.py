@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -26,24 +26,16 @@ from notifications.domain.model import DayState, Draft, Ledger, User
 from notifications.domain.money import COST_KEY, NOTHING, Spent
 from notifications.domain.notice import Wording
 from notifications.domain.schedule import Phase
-from notifications.domain.target import Recipient, Target, without_gone
 from notifications.ports import ClaimTerms, Reply
 from notifications.recap.bounds import MAX_READ
 from notifications.recap.verify import NAME as SECOND_LOOK
 from notifications.run.day_input import DayInput, Ledgers, read_conversations
 from notifications.run.outcome import ENDS, Outcome, TurnResult, log_end
 from notifications.run.state import Run
+from notifications.run.targets import To, read_targets
 
 log = structlog.get_logger()
 SECOND_LOOK_FAILED = f"provider_{SECOND_LOOK}"  # the reason of a draft that waits for its second look
-
-
-@dataclass(frozen=True, slots=True)
-class To:
-    """Whom a recap is for, and where it is delivered."""
-
-    recipient: Recipient
-    targets: list[Target]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +252,17 @@ class Day:
         await self.run.services.claims.fail(self.terms, self.token, timedelta(0), 0, reason)
         return TurnResult(Outcome.STOPPED, reason=reason)
 
+    async def fail_reading(self, error: StoreDown | TimeoutError) -> TurnResult:
+        """Give the claim back after the store failed, or the user's deadline passed, before the ledger was opened."""
+        if isinstance(error, StoreDown):
+            return await self.fail(f"store_{error.name}")
+        # SIGTERM or a slow store; a slow LLM can't end here, since its own time-out is shorter
+        if self.run.terminated.is_set():
+            return await self.release("stopped")
+        sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
+        self.run.read_breaker.record_failure(StoreDown("store", sentence))
+        return await self.fail("user_deadline")
+
     async def fail_item(self, fault: ItemFault) -> TurnResult:
         """Charge the fault to the user (each wait three times the last), or to the provider, if it may be its own."""
         if await self._is_item_fault(fault):
@@ -348,23 +351,6 @@ class Day:
         await self.run.services.claims.fail(self.terms, self.token, wait, 0, reason)
         log.warning("recap.waiting", **self.log_context, wait_seconds=round(wait.total_seconds(), 1), reason=reason)
         return wait
-
-
-async def read_targets(
-    run: Run, uid: str, user: User | None, before: Sequence[Ledger], language: str | None = None
-) -> tuple[To, int]:
-    """Where the user's recap is delivered, and how many devices' documents were malformed. Raises StoreDown.
-
-    `before`: the ledgers of the days before, whose dead addresses are left out.
-    """
-    store = run.services.store
-    devices, malformed = await run.read_breaker.watch(store.devices(uid))
-    addresses: Mapping[str, Mapping[str, str]] = {}
-    if run.pusher.has_addresses:
-        addresses = await run.read_breaker.watch(store.addresses(uid))
-    zone, spoken = (user.zone, language or user.language) if user is not None else ("", language)
-    recipient = Recipient(uid, devices, addresses, zone, spoken)
-    return To(recipient, without_gone(run.pusher.targets(recipient), before)), malformed
 
 
 async def claim_day(

@@ -121,11 +121,6 @@ async def read_ledgers(store: Store, user: User, slot: Slot, look_back: timedelt
     return Ledgers(user, slot, today, nearby, candidates(slot, nearby, look_back), summary)
 
 
-async def read_ledgers_before(store: Store, uid: str, day: date) -> list[Ledger]:
-    """Read what Ledgers.before has, alone. Raises StoreDown."""
-    return list((await store.ledgers_between(uid, day - GONE_FOR, day - ONE_DAY)).values())
-
-
 async def read_conversations(store: Store, ledgers: Ledgers) -> DayInput:
     """Read the conversations that no recap has used yet. Raises StoreDown."""
     if ledgers.candidates.is_empty:

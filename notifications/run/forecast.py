@@ -35,12 +35,13 @@ from notifications.domain.delivery import (
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Phase, Slot
 from notifications.domain.shards import key_of
-from notifications.run.day import SECOND_LOOK_FAILED, To, read_targets
+from notifications.run.day import SECOND_LOOK_FAILED
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_conversations, read_ledgers
 from notifications.run.drafting import unverified_draft
 from notifications.run.outcome import LEFT_OPEN
 from notifications.run.state import Run
-from notifications.run.sweep import is_swept, ledgers_before, slot_of_entry
+from notifications.run.sweep import is_swept, slot_of_entry
+from notifications.run.targets import To, ledgers_before, read_targets
 from notifications.run.user import is_too_late
 
 DRY_RUN_TOKEN = "-"  # noqa: S105 - in place of a run's token: nothing is written

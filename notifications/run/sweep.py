@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -15,9 +15,9 @@ from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
 from notifications.ports import UserDocument
 from notifications.run.day import Day, claim_day
-from notifications.run.day_input import read_ledgers_before
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
+from notifications.run.targets import ledgers_before
 from notifications.run.user import deliver, wait_before_take
 
 log = structlog.get_logger()
@@ -104,20 +104,11 @@ async def _take_and_push(day: Day, ledger: Ledger) -> TurnResult:
             listed = await _user_document(day) if run.pusher.has_addresses else None
             before = await ledgers_before(run, day.uid, day.date)
             to = await day.read_targets(listed.user if listed else None, before)
-    except StoreDown as error:
-        return await day.fail(f"store_{error.name}")
-    except TimeoutError:
-        return await day.release("stopped")
+    except (StoreDown, TimeoutError) as error:
+        return await day.fail_reading(error)
     if not is_over and (not_yet := wait_before_take(day, to, ledger)):
         return await day.fail(not_yet.reason, not_yet.wait)
     return await deliver(day, to, lambda: run.services.store.sweep(day.uid, day.date, day.token, over=is_over))
-
-
-async def ledgers_before(run: Run, uid: str, day: date) -> list[Ledger]:
-    """The ledgers whose dead addresses a sweep leaves out, as a tick does. Devices that are gone have no document."""
-    if not run.pusher.has_addresses:
-        return []
-    return await run.read_breaker.watch(read_ledgers_before(run.services.store, uid, day))
 
 
 async def _user_document(day: Day) -> UserDocument | None:

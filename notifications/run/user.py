@@ -26,7 +26,7 @@ from notifications.domain.push import Message, message
 from notifications.domain.recording import PushReport
 from notifications.domain.schedule import Slot
 from notifications.recap.document import compose
-from notifications.run.day import Day, NotYet, To, claim_day
+from notifications.run.day import Day, NotYet, claim_day
 from notifications.run.day_input import DayInput, Gate, Ledgers, read_ledgers
 from notifications.run.drafting import draft_after_catch_up, write_draft
 from notifications.run.llm_session import run_in_thread_if_large
@@ -34,6 +34,7 @@ from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.pusher import Pushed
 from notifications.run.state import Run
 from notifications.run.stored_text import StoredText
+from notifications.run.targets import To
 
 log = structlog.get_logger()
 
@@ -113,15 +114,8 @@ async def recap_user(day: Day, user: User, slot: Slot) -> TurnResult:
         return await day.fail(error.reason, error.retry_after)
     except OverBudget:
         return await day.fail("budget")
-    except StoreDown as error:
-        return await day.fail(f"store_{error.name}")
-    except TimeoutError:
-        # SIGTERM or a slow store; a slow LLM can't end here, since write_draft() has its own, shorter timeout
-        if run.terminated.is_set():
-            return await day.release("stopped")
-        sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
-        run.read_breaker.record_failure(StoreDown("store", sentence))
-        return await day.fail("user_deadline")
+    except (StoreDown, TimeoutError) as error:
+        return await day.fail_reading(error)
     match prepared:
         case Decision():
             return await day.settle_claim(prepared)

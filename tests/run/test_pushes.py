@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from notifications.domain.claim import sweep_key
-from notifications.domain.errors import ConfigFault, DependencyDown
+from notifications.domain.errors import ConfigFault, DependencyDown, StoreDown
 from notifications.domain.push import ACCEPTED, PushAnswer, PushResult, Whose
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, outcomes
@@ -147,6 +148,58 @@ async def test_an_open_delivery_is_given_up_by_the_sweep_once_its_time_is_over()
     report = await evening.later(hours=2, minutes=40)
     assert (outcomes(report), evening.state("ann"), evening.got()) == ({"gave_up": 1}, "gave_up undelivered", {})
     assert report.unserved > 0  # its shard went by, too
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("cause", ["slow", "SIGTERM", "away"])
+async def test_a_store_that_keeps_an_open_delivery_waiting_is_told_from_a_run_that_is_stopped(
+    cause: str, swept: bool
+) -> None:
+    """By a tick and by the sweep: a slow store is a store's failure, and the delivery waits."""
+    evening = await with_an_open_push()
+    if swept:
+        evening.world.update_user("ann", {"daily_summary_hour_local": 5})
+        await evening.claims.delete(sweep_key(ENVIRONMENT))
+
+    async def devices(uid: str) -> Any:
+        if cause == "SIGTERM":
+            evening.terminated.set()
+        elif cause == "away":
+            raise StoreDown("store", "It is away.")
+        else:
+            raise TimeoutError  # the user's deadline passes
+        await asyncio.Event().wait()
+
+    evening.store.devices = devices
+    report = await evening.later(minutes=5)
+    record, wait = evening.record("ann"), timedelta(milliseconds=evening.record("ann").until - evening.redis.ms)
+    reason = {"slow": "user_deadline", "SIGTERM": "stopped", "away": "store_store"}[cause]
+    ending = "stopped" if cause == "SIGTERM" else "waiting"
+    assert (outcomes(report), report.counts.swept, record.reason) == ({ending: 1}, int(swept), reason)
+    assert (record.failures, evening.state("ann"), evening.got()) == (0, "pending", {})
+    if cause == "SIGTERM":
+        assert (wait, report.trouble) == (timedelta(0), None)
+    else:
+        assert timedelta(minutes=1) <= wait <= timedelta(minutes=2)
+        assert isinstance(report.trouble, StoreDown) or swept  # a sweep reads its next page, which is answered
+
+
+async def test_a_sweep_stops_at_a_store_that_is_slow_for_ten_deliveries_in_a_row() -> None:
+    evening = one_by_one()
+    evening.push.script = lambda token: QUOTA if token < "user-11" else None
+    evening.push.says = ACCEPTED
+    await evening.tick()
+    for uid in MANY:
+        evening.world.update_user(uid, {"daily_summary_hour_local": 5})
+    await evening.claims.delete(sweep_key(ENVIRONMENT))
+
+    async def devices(uid: str) -> Any:
+        raise TimeoutError
+
+    evening.store.devices = devices
+    report = await evening.later(minutes=5)
+    assert (outcomes(report), report.counts.swept) == ({"waiting": 10}, 10)
+    assert "whole deadline" in str(report.trouble)
 
 
 async def test_many_devices_over_quota_are_each_their_own_where_the_service_takes_more() -> None:

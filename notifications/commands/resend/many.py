@@ -32,11 +32,11 @@ from notifications.domain.claim import user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished, UsageFault
 from notifications.ports import UserDocument
-from notifications.run.day import read_targets
 from notifications.run.day_input import Gate, Ledgers, read_conversations
 from notifications.run.forecast import DRY_RUN_TOKEN
 from notifications.run.outcome import Progress
 from notifications.run.state import Run
+from notifications.run.targets import read_targets
 
 NO_TARGET = "stored (no target takes it)"  # in a tick's words
 MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
