@@ -15,7 +15,7 @@ from typing import Generic
 from notifications.commands.context import PAGE, Context, K, T, pages_of
 from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import several
-from notifications.domain.claim import ClaimState, Record, since_key, user_key
+from notifications.domain.claim import ClaimState, Record, free_at, lease_left, since_key, user_key
 from notifications.domain.delivery import RESEND_OUTCOME
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import COST_KEY, NOTHING, Spent
@@ -212,8 +212,10 @@ class UserDays:
 
     def _why_open(self, row: UserDay, claim: Record, shard: Record) -> UserDay:
         slot, query, reason = slot_of(row.listed, self._query.day), self._query, claim.reason
-        until = claim.until_at + query.offset if claim.until else None
-        if claim.state is ClaimState.CLAIMED and until is not None and until > query.now:
+        redis_now = query.now - query.offset
+        is_open = claim.state in (ClaimState.CLAIMED, ClaimState.IDLE)
+        until = free_at(claim, redis_now) + query.offset if is_open else None
+        if lease_left(claim, redis_now):
             return replace(row, state="held", reason="killed_run" if shard.crashes else "another_run", until=until)
         if claim.state is ClaimState.FOREIGN:
             return replace(row, state="held", reason="foreign")
@@ -227,9 +229,9 @@ class UserDays:
                 return replace(row, state="not_reached", reason=shard.reason)
             if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):
                 return replace(row, state=UNKNOWN)  # after the runs had served their hour
-            reason = {ClaimState.IDLE: shard.reason and LEFT_OPEN, ClaimState.CLAIMED: "another_run"}.get(
-                shard.state, ""
-            )
+            served_by = "another_run" if lease_left(shard, redis_now) else "killed_run"
+            left = {ClaimState.IDLE: shard.reason and LEFT_OPEN, ClaimState.CLAIMED: served_by}
+            reason = left.get(shard.state, "")
         if claim.state is ClaimState.CLAIMED:
             reason = "killed_run"  # its lease has lapsed
         return replace(row, reason=reason or (row.ledger.reason if row.ledger else ""), until=until)

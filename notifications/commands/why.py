@@ -16,7 +16,7 @@ from notifications.commands.reasons import DOCTOR, cure_of, in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import covered_later, is_abandoned_resend
-from notifications.domain.claim import ABSENT, ClaimState, sweep_key, user_key
+from notifications.domain.claim import ABSENT, ClaimState, free_at, lease_left, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, zone
 from notifications.domain.target import Target
@@ -206,7 +206,7 @@ def _duration(duration: timedelta) -> str:
 
 def _claim_line(view: DayView) -> str:
     record, ledger = view.records.claim, view.ledgers.today
-    until = _until(view.now + timedelta(milliseconds=record.until - view.run.redis_ms(view.now)), view.now)
+    until = _until(free_at(record, view.redis_now) + view.run.offset, view.now)
     reason = f"; the last failure: {in_words(record.reason)}" if record.reason else ""
     stopped_by = what_stopped(view.records.shard.reason)
     counted = f" ({record.failures} failures, {record.crashes} crashes)" if record.failures or record.crashes else ""
@@ -219,6 +219,8 @@ def _claim_line(view: DayView) -> str:
             return "none; no run has come to its hour yet, or Redis has lost it."
         case ClaimState.ABSENT:
             return "none; no run has claimed it, or Redis has lost it."
+        case ClaimState.CLAIMED if not lease_left(record, view.redis_now):
+            return f"left by a run that was killed; the next run may take it{counted}{reason}."
         case ClaimState.CLAIMED:
             who = "a run that was killed" if view.records.shard.crashes else "a run"
             return f"held by {who}, until {until} at the latest{counted}{reason}."
@@ -371,8 +373,7 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
 def _describe_ended_in_redis(explained: ExplainedDay) -> str:
     """What to do about a day that Redis says has ended, but that has no ledger."""
     uid, day = explained.view.user.uid, explained.view.slot.recap_date
-    resend = _resend_command(uid, day)
-    state = explained.view.records.claim.state
+    resend, state = _resend_command(uid, day), explained.view.records.claim.state
     if state is ClaimState.SENT:
         return f"nothing by itself: {explain_sent_elsewhere(uid, day)} Run {resend} to make the recap here."
     return (

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 MAX_LEASE_MS = 15 * 60_000  # MAXL: no lease setting may exceed it; also in adapters/claims/lua/record.lua
@@ -368,6 +368,32 @@ def decide(call: Call, stored: Record) -> Transition:
     return Transition(ClaimAnswer.LOST, stored)
 
 
+def _next_claim(record: Record, now: int) -> Transition:
+    return decide(Call(Verb.CLAIM, token="-", now=now), record)  # noqa: S106 - no record has this token
+
+
 def claimable(record: Record, now: int) -> bool:
     """Whether a claim of this record would be won, by the same table."""
-    return decide(Call(Verb.CLAIM, token="-", now=now), record).answer is WON  # noqa: S106 - no record has this token
+    return _next_claim(record, now).answer is WON
+
+
+def lease_left(record: Record, redis_now: datetime) -> timedelta:
+    """How long a run may still hold it; zero if none does, also if a clock that was ahead stamped the lease."""
+    return time_left(record, redis_now) if record.state is ClaimState.CLAIMED else timedelta(0)
+
+
+def time_left(record: Record, redis_now: datetime) -> timedelta:
+    """How long a lease still holds or a wait still lasts, by the same table; zero if the next claim finds neither."""
+    transition = _next_claim(record, _milliseconds(redis_now))
+    return timedelta(milliseconds=transition.wait if transition.answer in (HELD, WAIT) else 0)
+
+
+def free_at(record: Record, redis_now: datetime) -> datetime:
+    """When a lease or a wait ends, or ended: its `until`, or now if a clock that was ahead stamped it."""
+    end = max(0, record.until)
+    is_ahead = end > _milliseconds(redis_now) and not time_left(record, redis_now)
+    return redis_now if is_ahead else datetime.fromtimestamp(end / 1000, UTC)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

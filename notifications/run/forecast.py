@@ -31,6 +31,7 @@ from notifications.domain.delivery import (
     give_up_rest,
     sweep,
     take,
+    until_stale,
 )
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Phase, Slot
@@ -124,6 +125,11 @@ class DayView:
     @property
     def phase(self) -> Phase:
         return self.run.services.limits.rules.phase(self.slot.at, self.now)
+
+    @property
+    def redis_now(self) -> datetime:
+        """Redis TIME, which `--now` does not move."""
+        return self.now - self.run.offset
 
     def closing_step(self, cause: str) -> Step:
         """What the closing pass does with a day that is still not made because of `cause`, the last failure's code."""
@@ -226,11 +232,11 @@ async def sweep_forecast(
     run: Run, uid: str, entry: Ledger, records: Records, now: datetime, *, active: bool
 ) -> Forecast | None:
     """What the sweep does with an open ledger; None if nothing. `active`: whether the user is switched on."""
-    redis_now, stale = now - run.offset, run.services.limits.duration("sending_stale")
+    redis_now, rules = now - run.offset, run.services.limits.ledger_rules
     if entry.outcome == RESEND_OUTCOME or not entry.state.open:
         return None
-    if entry.sending_at is not None and not is_swept(entry, redis_now, stale):
-        return Forecast(Step.SENDER_WAITS, entry.sending_at + stale - redis_now)
+    if entry.sending_at is not None and not is_swept(entry, redis_now, rules):
+        return Forecast(Step.SENDER_WAITS, until_stale(entry, redis_now, rules))
     turn = timedelta(milliseconds=records.sweep.until - run.redis_ms(now)) + run.services.limits.duration("sweep")
     if records.sweep.state is ClaimState.COMPLETE and turn > timedelta(0):
         return Forecast(Step.SWEPT_LATER, turn)
@@ -238,7 +244,7 @@ async def sweep_forecast(
     slot = slot_of_entry(entry, now)
     over = run.services.limits.rules.phase(slot, now) is Phase.OVER
     seen = _snapshot(run, entry, now, active=active)
-    decision = sweep(DRY_RUN_TOKEN, seen, run.services.limits.ledger_rules, over=over)
+    decision = sweep(DRY_RUN_TOKEN, seen, rules, over=over)
     if not_won or over:
         return not_won or _forecast_of(decision, seen)
     to, _ = await read_targets(run, uid, None, await ledgers_before(run, uid, entry.date))

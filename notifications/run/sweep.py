@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from notifications.domain.claim import SINGLE_FILE_LANE, ClaimAnswer, ClaimState
-from notifications.domain.delivery import RESEND_OUTCOME
+from notifications.domain.delivery import RESEND_OUTCOME, LedgerRules, until_stale
 from notifications.domain.errors import ClaimsDown, ConfigFault, KeyTrouble, StoreDown
 from notifications.domain.model import Ledger
 from notifications.domain.schedule import Phase
@@ -54,18 +54,18 @@ async def _stale_ledgers(run: Run, now: datetime) -> AsyncGenerator[tuple[str, L
     after = None
     while page := await run.read_breaker.watch(run.services.store.open_ledgers(after, PAGE)):
         for uid, ledger in page:
-            if is_swept(ledger, now - run.offset, run.services.limits.duration("sending_stale")):
+            if is_swept(ledger, now - run.offset, run.services.limits.ledger_rules):
                 yield uid, ledger
         after = (page[-1][0], page[-1][1].date)
 
 
-def is_swept(ledger: Ledger, redis_now: datetime, stale: timedelta) -> bool:
+def is_swept(ledger: Ledger, redis_now: datetime, rules: LedgerRules) -> bool:
     """Whether a sweep handles the ledger: it is open, not a resend's, and its sender is gone.
 
     A `sending_at` far in the future counts as gone too: a clock that was ahead has stamped it.
     """
-    sending_at = ledger.sending_at
-    is_fresh = sending_at is not None and redis_now - stale < sending_at <= redis_now + stale
+    left = until_stale(ledger, redis_now, rules)
+    is_fresh = ledger.sending_at is not None and timedelta(0) < left <= 2 * rules.stale
     return not is_fresh and ledger.state.open and ledger.outcome != RESEND_OUTCOME
 
 

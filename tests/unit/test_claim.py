@@ -15,6 +15,7 @@ from notifications.domain.claim import (
     ABSENT,
     FINAL,
     FOREIGN,
+    MAX_INTEGER,
     MAX_LEASE_MS,
     MAX_WAIT_MS,
     Call,
@@ -25,11 +26,14 @@ from notifications.domain.claim import (
     Verb,
     claimable,
     decide,
+    free_at,
     lane,
+    lease_left,
     new_token,
     parse,
     reason_code,
     shard_key,
+    time_left,
     turn_value,
     user_key,
     user_key_pattern,
@@ -368,3 +372,40 @@ def test_the_pattern_of_keys_takes_a_uid_literally(uid: str | None, day: date | 
 
 def test_a_records_end_as_a_time() -> None:
     assert Record(ClaimState.IDLE, until=1_777_000_000_250).until_at == datetime(2026, 4, 24, 3, 6, 40, 250_000, UTC)
+
+
+LONGEST_LEASE, LONGEST_WAIT = timedelta(milliseconds=MAX_LEASE_MS), timedelta(milliseconds=2 * MAX_LEASE_MS)
+A_MS, ZERO, AT = timedelta(milliseconds=1), timedelta(0), datetime(2026, 5, 1, 20, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "ahead", "left"),
+    [
+        (ClaimState.CLAIMED, A_MS, A_MS),
+        (ClaimState.CLAIMED, LONGEST_LEASE, LONGEST_LEASE),
+        (ClaimState.CLAIMED, LONGEST_LEASE + A_MS, ZERO),  # a clock that was ahead stamped it
+        (ClaimState.CLAIMED, ZERO, ZERO),
+        (ClaimState.CLAIMED, -LONGEST_LEASE, ZERO),
+        (ClaimState.IDLE, A_MS, A_MS),
+        (ClaimState.IDLE, LONGEST_WAIT, LONGEST_WAIT),
+        (ClaimState.IDLE, LONGEST_WAIT + A_MS, ZERO),
+        (ClaimState.IDLE, ZERO, ZERO),
+        (ClaimState.SENT, A_MS, ZERO),
+    ],
+)
+def test_how_long_a_record_holds_is_what_the_next_claim_finds(
+    state: ClaimState, ahead: timedelta, left: timedelta
+) -> None:
+    until = int((AT + ahead).timestamp() * 1000)
+    record = Record(state, "t", until)
+    assert time_left(record, AT) == left
+    assert lease_left(record, AT) == (left if state is ClaimState.CLAIMED else ZERO)
+    if state is not ClaimState.SENT:
+        assert free_at(record, AT) == AT + (ahead if left or ahead < ZERO else ZERO)
+        assert claimable(record, int(AT.timestamp() * 1000)) == (not left)
+
+
+@pytest.mark.parametrize("until", [MAX_INTEGER, -MAX_INTEGER])
+@pytest.mark.parametrize("state", [ClaimState.CLAIMED, ClaimState.IDLE])
+def test_an_end_that_is_no_date_is_no_error(state: ClaimState, until: int) -> None:
+    assert free_at(Record(state, "t", until), AT) == (AT if until > 0 else datetime.fromtimestamp(0, UTC))

@@ -12,8 +12,8 @@ from enum import StrEnum
 from notifications.commands.context import Context, usable_user
 from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import covered_later, slot_of
-from notifications.domain.claim import MAX_LEASE_MS, MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, user_key
-from notifications.domain.delivery import Decision, NextStep
+from notifications.domain.claim import MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, lease_left, user_key
+from notifications.domain.delivery import Decision, NextStep, until_stale
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Rules, Slot
@@ -91,7 +91,7 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
     ledgers = await check_resendable(run, listed, day)
     uid, key = listed.uid, user_key(listed.uid, day)
     now = await run.services.claims.now()
-    left = claim_time_left(await _own_claim(run, key, uid, day), now)
+    left = lease_left(await _own_claim(run, key, uid, day), now)
     decision = await run.services.store.resend(uid, day, claim_live=left > timedelta(0), again=again)
     if decision.step is NextStep.NO_USER:
         raise Refused(f"{uid} was switched off or erased meanwhile; nothing was sent.", ResendKind.SWITCHED_OFF)
@@ -104,7 +104,7 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
         raise _held(run, uid, day, now, wait)
     record = await _own_claim(run, key, uid, day)
     now = await run.services.claims.now()
-    left = claim_time_left(record, now)
+    left = lease_left(record, now)
     # Not deleted: a run, or another operator's command, has claimed the day meanwhile.
     if left or not await run.services.claims.delete_if_unchanged(key, record):
         raise _held(run, uid, day, now, left or MIN_WAIT)
@@ -133,8 +133,9 @@ async def _own_claim(run: Run, key: str, uid: str, day: date) -> Record:
 
 def _sender_time_left(run: Run, ledger: Ledger | None, now: datetime) -> timedelta:
     """About how long its sender counts as alive: by Redis' clock, while the store decides by its own."""
-    since = ledger.sending_at if ledger is not None and ledger.state is DayState.SENDING else None
-    return since + run.services.limits.duration("sending_stale") - now if since is not None else timedelta(0)
+    if ledger is None or ledger.state is not DayState.SENDING:
+        return timedelta(0)
+    return until_stale(ledger, now, run.services.limits.ledger_rules)
 
 
 async def check_resendable(run: Run, listed: UserDocument, day: date) -> Ledgers:
@@ -202,13 +203,6 @@ def _raise_if_hopeless(run: Run, uid: str, day: date, result: TurnResult) -> Non
         raise Unfinished(
             f"{uid} {day}: a device or an address of theirs is refused ({what}); correct that, then run it again."
         )
-
-
-def claim_time_left(record: Record, now: datetime) -> timedelta:
-    """How long a run may still hold the day; zero if none does."""
-    left = record.until - now.timestamp() * 1000
-    live = record.state is ClaimState.CLAIMED and 0 < left <= MAX_LEASE_MS
-    return timedelta(milliseconds=left if live else 0)
 
 
 def _is_final(ledger: Ledger, opened_by: Decision) -> bool:

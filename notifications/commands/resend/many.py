@@ -22,13 +22,12 @@ from notifications.commands.resend import (
     Refused,
     ResendKind,
     check_resendable,
-    claim_time_left,
     finish_day,
     open_day,
 )
 from notifications.commands.terminal import minute, on_the_real_clock, say_wrapped, several
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
-from notifications.domain.claim import user_key
+from notifications.domain.claim import lease_left, user_key
 from notifications.domain.delivery import NextStep, Snapshot, take
 from notifications.domain.errors import ItemFault, KeyTrouble, Malformed, RecapError, StoreDown, Unfinished, UsageFault
 from notifications.ports import UserDocument
@@ -285,7 +284,7 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
     ledgers = await check_resendable(run, listed, day)
     [record] = await run.services.claims.read([user_key(ledgers.user.uid, day)])
     now = await run.services.claims.now()
-    if claim_time_left(record, now):
+    if lease_left(record, now):
         return ResendKind.BEING_SENT
     today = ledgers.today
     replaces = today if today is not None and today.state.without_text else None  # a resend replaces an ended day
