@@ -227,7 +227,7 @@ class UserDays:
                 return replace(row, state="unreached", reason="redis_forgot" if forgot else "unreached")
             if shard.state is ClaimState.IDLE and what_stopped(shard.reason):
                 return replace(row, state="not_reached", reason=shard.reason)
-            if shard.state is ClaimState.COMPLETE and slot is not None and _has_changed_since(slot.at, row.listed):
+            if shard.state is ClaimState.COMPLETE and slot is not None and has_changed_since(slot.at, row.listed):
                 return replace(row, state=UNKNOWN)  # after the runs had served their hour
             served_by = "another_run" if lease_left(shard, redis_now) else "killed_run"
             left = {ClaimState.IDLE: shard.reason and LEFT_OPEN, ClaimState.CLAIMED: served_by}
@@ -319,9 +319,9 @@ def _state_without_ledger(listed: UserDocument, slot: datetime, query: DayQuery)
         return None
     if not query.rules.could_have(slot, listed.created):
         return None  # signed up later
-    return UNKNOWN if _has_changed_since(slot, listed) else "unserved"
+    return UNKNOWN if has_changed_since(slot, listed) else "unserved"
 
 
-def _has_changed_since(slot: datetime, listed: UserDocument) -> bool:
+def has_changed_since(slot: datetime, listed: UserDocument) -> bool:
     """Whether the document was made or changed since: it may have come too late, had another hour, or been off."""
     return any(at is not None and at > slot for at in (listed.created, listed.updated))

@@ -15,7 +15,7 @@ from notifications.commands.context import Context, slot_in_question, unused_add
 from notifications.commands.reasons import DOCTOR, cure_of, in_words
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import minute, say_wrapped, several
-from notifications.commands.user_days import covered_later, is_abandoned_resend
+from notifications.commands.user_days import covered_later, has_changed_since, is_abandoned_resend
 from notifications.domain.claim import ABSENT, ClaimState, free_at, lease_left, sweep_key, user_key
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.schedule import ONE_DAY, Phase, zone
@@ -388,6 +388,5 @@ def is_lost(explained: ExplainedDay) -> bool:
     if ledger is not None:
         return ledger.state in LOST_STATES or is_abandoned_resend(ledger) or step in LOSING_STEPS
     if step is Step.OVER:
-        created = explained.document.created
-        return created is None or created <= explained.view.slot.at
+        return not has_changed_since(explained.view.slot.at, explained.document)
     return step in LOSING_STEPS or explained.view.records.claim.state is ClaimState.SENT

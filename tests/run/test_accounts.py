@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from notifications.commands.user_days import DayQuery, UserDay, UserDays
 from notifications.commands.why import why
-from tests.support.days import CLAIMS, DAY, shard
-from tests.support.evening import Evening, outcomes
+from tests.support.days import CLAIMS, DAY, MINUTE, shard
+from tests.support.evening import EIGHT, Evening, outcomes
 
 
 async def row_of_ann(evening: Evening) -> UserDay:
@@ -55,3 +56,28 @@ async def test_a_user_whom_nobody_reached_is_being_served_while_the_shard_is_rea
     evening.add("ann")
     shard("claimed", minutes)(evening)
     assert (await row_of_ann(evening)).reason == ("another_run" if minutes == 2 else "killed_run")
+
+
+@pytest.mark.parametrize(
+    ("created", "updated", "state"),
+    [
+        (-60, -60, "unserved"),
+        (-60, 0, "unserved"),  # at the very slot
+        (-60, 1, "unknown"),
+        (1, 1, "unknown"),
+        (139, 150, "unknown"),
+        (140, 140, None),  # when the slot was served no more
+        (None, None, "unserved"),
+    ],
+)
+async def test_why_and_audit_agree_on_a_day_that_no_run_served(
+    created: int | None, updated: int | None, state: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In minutes after the slot: when the user's document was made, and when it was changed."""
+    evening = Evening()
+    evening.add("ann")
+    kept: Any = evening.world.documents.users["ann"]
+    kept.created, kept.updated = (None if at is None else EIGHT + at * MINUTE for at in (created, updated))
+    evening.now += timedelta(hours=5)
+    row, (words, code) = await row_of_ann(evening), await said(evening, capsys)
+    assert (row.state, code) == (state, int(state == "unserved")), words
