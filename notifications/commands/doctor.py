@@ -16,7 +16,7 @@ from notifications.commands.progress import hours_in_words, users_due
 from notifications.commands.reasons import bracketed
 from notifications.commands.terminal import first_of, minute, say, say_wrapped, several
 from notifications.commands.user_days import REACHED_WITHIN
-from notifications.domain.claim import ABSENT, ClaimState, since_key, sweep_key
+from notifications.domain.claim import ABSENT, ClaimState, free_at, since_key, sweep_key, time_left
 from notifications.domain.errors import RecapError, StoreDown
 from notifications.domain.push import FEW_DEVICES, PushResult
 from notifications.domain.schedule import ONE_DAY, cohorts_between, tzdata_version, zone_names
@@ -151,8 +151,7 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
     open_hours = [
         OpenHour.of(shard.cohort.slot, record, limits, now, timedelta(0))
         for shard, record in zip(shards, records, strict=True)
-        if record.state is ClaimState.CLAIMED
-        or (record.state is ClaimState.IDLE and record.until > now.timestamp() * 1000)
+        if record.state is ClaimState.CLAIMED or (record.state is ClaimState.IDLE and time_left(record, now))
     ]
     _say_who_is_at_work(
         [hour for hour in open_hours if hour.renewed_at and not hour.may_be_dead],
@@ -164,7 +163,7 @@ async def _check_runs(services: Services, asked: StoreChecks) -> bool:
         goes_on = 'the next runs go on by themselves: docs/runbook.md, "A run was killed"'
         _bad("a killed run", f"{'; '.join(hours_in_words(killed))}; {goes_on}.")
     unreached = min((slot for slot in slots if first < slot < last), default=None)
-    again = max((record.until_at for record in records if record.until), default=first)
+    again = max((free_at(record, now) for record in records if record.until), default=first)
     stops = bracketed(Counter(what_stopped(record.reason) for record in records))
     if stops:
         since_then = "; none has come since: check the scheduler" if again < last else ""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import structlog
 
-from notifications.domain.claim import ClaimState, Record
+from notifications.domain.claim import ClaimState, Record, free_at
 from notifications.domain.model import DayState, Ledger
 from notifications.domain.money import MICROS, Spent
 from notifications.domain.push import FEW_DEVICES, PushResult, deletions_allowed
@@ -92,7 +92,7 @@ class OpenHour:
     @classmethod
     def of(cls, slot: datetime, record: Record, limits: Limits, now: datetime, offset: timedelta) -> Self:
         """From the shard's record, which says until when. `now`: the schedule's time, `offset` ahead of Redis'."""
-        until = record.until_at + offset
+        until = free_at(record, now - offset) + offset
         if record.state is not ClaimState.CLAIMED:
             killed = record.crashes and record.reason == LEFT_OPEN
             return cls(slot, until, reason="killed_run" if killed else record.reason)

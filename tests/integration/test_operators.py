@@ -75,6 +75,26 @@ def test_doctor_says_whether_runs_come_and_what_stopped_the_last_one(stage: Stag
 
 
 @on_sqlite
+def test_a_lease_that_a_clock_ahead_has_stamped_is_held_by_nobody(stage: Stage) -> None:
+    """Redis' clock was set back since: the next run claims both, and no command says otherwise before."""
+    slot = stage.add_user("ann")
+    hour, claim = latest_hour("UTC", stage.now), f"users:ann:daily_summary_lock:{slot.recap_date}"
+    shard = shard_key(slot.at, hour, tzdata_version(), stage.world.environment, 0, 1)
+    with Redis(port=stage.redis.port) as client:
+        for key in (claim, shard):
+            until = int(client.time()[0]) * 1000 + 40 * 60_000
+            client.set(key, f'{{"s":"claimed","t":"t","u":{until}}}', px=7_200_000)
+    day = ("--date", str(slot.recap_date))
+    assert "held" not in stage.run("audit", "--json", *day).accounts["counts"]
+    assert "0 users." in stage.run("inspect", "--where", "held", *day).out
+    told = " ".join(stage.run("why", "ann", str(slot.recap_date)).out.split())
+    assert "claim: left by a run that was killed; the next run may take it" in told
+    assert "a run is at work" not in " ".join(stage.run("doctor").out.split())
+    assert stage.run().event("tick.finished")["sent"] == 1
+    assert stage.fcm.accepted == {"token-ann-0": 1}
+
+
+@on_sqlite
 def test_doctor_says_what_it_tried_of_fcm_and_what_the_last_pushes_came_to(stage: Stage) -> None:
     for n in range(6):
         stage.add_user(f"user-{n}")

@@ -105,6 +105,23 @@ def test_a_second_look_that_is_down_until_no_pass_is_left_is_gone_without(stage:
     assert (account["unverified"], account["tokens"]) == (1, stage.llm.tokens)
 
 
+def test_a_draft_that_another_writer_overtakes_while_it_waits_is_in_the_accounts(stage: Stage) -> None:
+    slot = stage.add_user("ann")
+    stage.llm.look_script = failing(503)
+    stage.run()
+    check_waits(stage, slot)
+    day = str(slot.recap_date)
+    audit = ("audit", "--date", day, "--json")
+    assert stage.run(*audit).accounts["tokens"] == stage.llm.tokens > 0
+    stage.world.put_summary("ann", "theirs", {"date": day, "headline": "H", "overview": "O"})
+    stage.run("--now", (slot.at + timedelta(minutes=20)).isoformat())
+    [ledger] = stage.world.ledgers("ann").values()
+    assert (ledger["state"], ledger["outcome"], ledger["tokens"]) == ("sent", "legacy", stage.llm.tokens)
+    assert ledger["llm_seconds"] > 0
+    account = stage.run(*audit).accounts
+    assert (account["tokens"], account["lost_tokens"]) == (stage.llm.tokens, stage.llm.tokens)
+
+
 def test_a_verify_model_that_is_refused_ends_second_looks_once_and_loudly(stage: Stage) -> None:
     """It is asked by its own name; the style is for the writing alone."""
     uids = ("ann", "bob", "cat")
