@@ -51,13 +51,6 @@ MAX_WORDS = 20_000  # characters of a text in a summary not written by this job
 MAX_FIGURE = 10**12  # no real number in a ledger is higher
 MAX_ID = 300  # characters of a summary's id that a push carries
 PART_KEPT = timedelta(days=3)  # after that the day is over, and no recap needs it
-LEDGER_COUNTS = ("seq", "tries", "unanswered", "repeats", "failures", "crashes", "tokens")
-LEDGER_FIGURES = ("usd", "llm_seconds")  # only the audit reads them: anything but a number is left out
-LEDGER_TEXTS = (
-    *("outcome", "by", "collapse_id", "title", "body", "summary_id"),
-    *("reason", "source", "extract_reason", "recap_hash"),
-)
-LEDGER_INSTANTS = ("sending_at", "created_at", "window_start", "window_end", "read_from", "sent_at", "expire_at")
 LEDGER_FIELDS = frozenset(field.name for field in fields(Ledger))
 
 
@@ -350,13 +343,16 @@ def _count(value: object) -> int:
     return value
 
 
-LEDGER_READERS: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(LEDGER_INSTANTS, _instant),
-    **dict.fromkeys(LEDGER_COUNTS, _count),
-    **dict.fromkeys(LEDGER_TEXTS, _text),
-    **dict.fromkeys(LEDGER_FIGURES, _figure),
-    "devices": _devices,
-    "targets": _open_targets,
-    "told": lambda value: None if value is None else _text(value),
-    "verified": lambda value: value if isinstance(value, bool) else None,  # only the audit reads it
+READERS: Mapping[str, Callable[[Any], Any]] = {  # by the annotation of Ledger's field
+    "datetime | None": _instant,
+    "int": _count,
+    "str": _text,
+    "str | None": lambda value: None if value is None else _text(value),
+    "float | None": _figure,
+    "bool | None": lambda value: value if isinstance(value, bool) else None,  # only the audit reads it
+    "Mapping[str, str]": _devices,
+    "Mapping[str, OpenTarget]": _open_targets,
+}
+LEDGER_READERS = {
+    field.name: READERS[str(field.type)] for field in fields(Ledger) if field.name not in ("date", "state")
 }
