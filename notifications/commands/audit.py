@@ -113,6 +113,8 @@ class Account:
             what = f"sent in the day's own words, since the LLM failed on them; {cure_of(faults) or DOCTOR}"
             lines[PERSON].append(f"{several(faults.total(), 'extract')}: {what}.")
         since, first = self.query.remembers, self.first_sent
+        if first and not since:
+            lines[TOLD].append(f"Redis: {TABLES['redis']['unknown']}.")
         if since and first and first < since < first + ONE_DAY:
             lines[TOLD].append(f"Redis: {TABLES['redis']['emptied'].format(since=since)}.")
         return lines

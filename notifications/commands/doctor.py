@@ -216,8 +216,8 @@ async def _check_devices(services: Services, today: date) -> str:
         if gone >= FEW_DEVICES and 2 * gone > count:
             return f"{gone} of {targets} were gone on {day}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
         if codes.total() >= FEW_DEVICES and 2 * codes.total() > count:
-            failed = f"the last push to {codes.total():,} of {targets} of {day} failed{bracketed(codes)}"
-            return f"{failed}; the next runs push to them once the cause is mended."
+            waiting = f"{codes.total():,} of {targets} of {day} wait for a recap{bracketed(codes)}"
+            return f"{waiting}; each run tries them again."
         return ""
     return ""
 

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from notifications.commands.reasons import bracketed
@@ -93,11 +93,12 @@ class Previews:
         self._pushes = 0
 
 
+LATE = timedelta(minutes=15)  # a recap that comes later than that is told to be late
 WORDS = {
     Outcome.NO_DEVICES: "stored",
     Outcome.DONE_BEFORE: "already done",
     Outcome.GAVE_UP: "given up",
-    Outcome.LOST: "lost to another run",
+    Outcome.LOST: "whose claim was gone at the end",
     Outcome.STOPPED: "not begun",
 }
 MEANINGS = {
@@ -106,6 +107,7 @@ MEANINGS = {
     Outcome.DEAD: "failed too often",
     Outcome.GAVE_UP: "stored, not every target took it",
     Outcome.UNREADABLE: "doctor names them",
+    Outcome.LOST: "another run has them, or Redis was emptied",
     Outcome.STOPPED: "the run stopped first",
     Outcome.FAILED: "the log says why",
 }
@@ -159,7 +161,7 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         were = "slots were" if result.unserved > 1 else "slot was"
         lines.append(f"{at}: {result.unserved:,} {were} not served; audit --date lists who was due.")
     if result.idle:
-        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; everyone who is due has been served"
+        still = "; ".join(hours_in_words(result.open_hours)) or "nothing to do; no day is open"
         return [*lines, f"{at}: {still}."]
     counts = result.counts
     parts = [
@@ -169,7 +171,8 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     tried = deliveries_and_calls(result.deliveries, result.llm_calls, counts.failed_calls)
-    work = f"{tried}{usd}, {seconds:.1f} s"
+    dead = f", {several(counts.tokens_deleted, 'dead device')} deleted" if counts.tokens_deleted else ""
+    work = f"{tried}{dead}{usd}, {seconds:.1f} s"
     # where this run served somebody, that another is at work beside it is no news
     told = [hour for hour in result.open_hours if not parts or hour.may_be_dead or hour.renewed_at is None]
     hours = hours_in_words(told)
@@ -229,6 +232,8 @@ def _ended(outcome: Outcome, result: RunResult) -> str:
     counts, word, more = result.counts, WORDS.get(outcome, outcome.value), ""
     if outcome is Outcome.WAITING and outcome in counts.since:
         more = f"oldest {round((result.now - counts.since[outcome]).total_seconds() / 60)} min"
+    elif outcome is Outcome.SENT and result.lateness > LATE:
+        more = f"up to {round(result.lateness.total_seconds() / 60)} min late"
     elif outcome is Outcome.HELD and counts.free_at is not None:
         more = f"free at {minute(counts.free_at)}"
     extracts = Counter({reason: count for (kind, reason), count in counts.ended_extracts.items() if kind is outcome})

@@ -27,7 +27,7 @@ def in_words(reason: str) -> str:
         return "store was down"  # of a try that is over: it may answer since
     if name.startswith("defect_"):
         return "a defect of this job"
-    if name.lower().endswith("error"):  # a client's own, of a connection
+    if _is_of_a_connection(name):
         return "delivery service does not answer"
     if name[:3].isdigit():  # with an enhanced status code it is a mail relay's
         return f"{'mail' if '_' in name else 'delivery'} {name}"
@@ -39,11 +39,22 @@ def _cause(reason: str) -> str:
     return reason.removeprefix(f"{WAITS_FOR}_").removeprefix(f"{LEFT_OPEN}_").removeprefix("provider_")
 
 
+def _is_of_a_connection(name: str) -> bool:
+    """Whether the code is an error's of a client, which could not reach a delivery service."""
+    return name.lower().endswith("error") and not name.startswith("llm_")
+
+
 def cure_of(reasons: Iterable[str]) -> str:
     """What a person has to do about those causes that nothing else ends; empty if there are none."""
-    names = map(_cause, reasons)
+    causes = map(_cause, reasons)
+    names = ("unreachable" if _is_of_a_connection(name) else name for name in causes)
     cures = (TABLES["cures"].get(name) or TABLES["cures"].get(name.upper()) for name in names)
     return "; ".join(dict.fromkeys(filter(None, cures)))
+
+
+def is_of_an_answer(reason: str) -> bool:
+    """Whether the LLM answered, and its answer was of no use: the next try may end as an extract."""
+    return _cause(reason).removeprefix("llm_") in TABLES["answers"]
 
 
 def bracketed(reasons: Mapping[str, int], more: str = "") -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from notifications.commands.context import Context, slot_in_question, unused_addresses
-from notifications.commands.reasons import DOCTOR, cure_of, in_words
+from notifications.commands.reasons import DOCTOR, cure_of, in_words, is_of_an_answer
 from notifications.commands.show import checked, made_by
 from notifications.commands.terminal import minute, say_wrapped, several
 from notifications.commands.user_days import covered_later, has_changed_since, is_abandoned_resend
@@ -330,8 +330,11 @@ def describe_next(explained: ExplainedDay, forecast: Forecast, now: datetime) ->
     if step is Step.OVER and (reason := covered_later(view.slot, nearby)):
         return f"nothing: {reason}."
     nobody, variant = step in MAKING and not explained.targets, _variant(step, view)
-    closing = TABLES["closing"][view.closing_step(variant[1]).name.lower()]
-    closing = closing.format(at=_until(view.slot.at + rules.catch_up, view.now))
+    ends_as = view.closing_step(variant[1])
+    soon = "_soon" if ends_as is Step.SENDS_EXTRACT and is_of_an_answer(variant[1]) else ""
+    closing = TABLES["closing"][f"{ends_as.name.lower()}{soon}"].format(
+        at=_until(view.slot.at + rules.catch_up, view.now)
+    )
     return _describe(
         forecast,
         now,

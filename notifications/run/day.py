@@ -259,7 +259,9 @@ class Day:
         # SIGTERM or a slow store; a slow LLM can't end here, since its own time-out is shorter
         if self.run.terminated.is_set():
             return await self.release("stopped")
-        sentence = "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS)."
+        sentence = (
+            "The store took a user's whole deadline (RECAP_USER_DEADLINE_SECONDS): slow, or locked; doctor asks it."
+        )
         self.run.read_breaker.record_failure(StoreDown("store", sentence))
         return await self.fail("user_deadline")
 

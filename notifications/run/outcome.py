@@ -131,7 +131,7 @@ class Counts:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     unfinished: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # users who wait or are held, by reason
-    since: dict[Outcome, datetime] = field(default_factory=dict)  # the earliest slot of those who wait
+    since: dict[Outcome, datetime] = field(default_factory=dict)  # the earliest slot of each
     free_at: datetime | None = None  # when the last of the held users is free
     counted: int = 0  # users of the claimed shards, if they were counted before they were read
     unreached: int = 0  # due users that were not read, since the run stopped
@@ -182,10 +182,10 @@ class Counts:
         self.outcomes[outcome] += 1
         if outcome is Outcome.SKIPPED:
             self.skipped[result.reason] += 1
+        if slot is not None:
+            self.since[outcome] = min(slot, self.since.get(outcome, slot))
         if not outcome.done:
             self.unfinished[outcome, result.reason] += 1
-            if slot is not None:
-                self.since[outcome] = min(slot, self.since.get(outcome, slot))
             if result.free_at is not None:
                 self.free_at = max(result.free_at, self.free_at or result.free_at)
 

@@ -277,6 +277,7 @@ class RunResult:
     documents_written: int = 0
     open_hours: list[OpenHour] = field(default_factory=list)  # due hours that it could not claim
     deliveries: list[Delivered] = field(default_factory=list)
+    lateness: timedelta = timedelta(0)  # of the last to get a recap, after their hour or the installation
     hint: str = ""  # of --user: why there is no new recap, or where to look
 
     @property
@@ -287,7 +288,7 @@ class RunResult:
 
     def as_event(self) -> dict[str, Any]:
         """The fields of `tick.finished`: flat numbers, and the skips by reason."""
-        not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "deliveries", "hint")
+        not_flat = ("now", "counts", "trouble", "unserved", "open_hours", "deliveries", "lateness", "hint")
         flat = {figure.name: getattr(self, figure.name) for figure in fields(self) if figure.name not in not_flat}
         shards = {
             "unserved_shards": self.unserved,

@@ -104,7 +104,11 @@ class Tick:
                 return RunResult(now, idle=True, unserved=unserved, documents_read=read, open_hours=due.open_hours)
             run.open_hours += due.open_hours
             await self._serve_and_sweep(run, due.claimable_shards, redis_now, sweep_is_ours=sweep_is_ours)
-            return run.result(now, unserved)
+            return replace(run.result(now, unserved), lateness=self._lateness(run, now))
+
+    def _lateness(self, run: Run, now: datetime) -> timedelta:
+        first = run.counts.since.get(Outcome.SENT, now)
+        return now - max(first, self.installed_at or first)
 
     def _log_unserved(self, due: DueWork) -> int:
         """Log and count unserved shards.

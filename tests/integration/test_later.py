@@ -85,7 +85,7 @@ def test_a_store_that_is_back_is_told_as_past(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("fallback", "in_the_end"),
     [
-        ("extract", "From {at} on, if not before, an extract is sent in its place;"),
+        ("extract", "Its next try may be sent as an extract, and from {at} on it is;"),
         ("none", "From {at} on the day is missed (RECAP_FALLBACK=none);"),
     ],
 )

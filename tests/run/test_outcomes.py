@@ -146,6 +146,12 @@ async def test_a_run_that_loses_the_race_for_an_hour_says_that_it_is_held() -> N
     assert " UTC: 1 sent; 1 push," in _lines(second, 1.0)[0]
 
 
+async def test_recaps_that_come_late_are_told_to_be_late() -> None:
+    """No run came for 68 minutes: nothing else of that is in the summary."""
+    evening = crowd(2)
+    assert "UTC: 2 sent (up to 68 min late); 2 pushes," in _lines(await evening.later(minutes=67, seconds=30), 1.0)[0]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -140,7 +140,7 @@ class OpenAISummarizer:
         except TimeoutError:
             raise ProviderFault(
                 f"{self._where} does not end its answer in time; it is too slow for RECAP_USER_DEADLINE_SECONDS; "
-                "take a faster model, or lower RECAP_CONCURRENCY where the server is your own.",
+                "take a faster model, or raise that; where the server is your own, lower RECAP_CONCURRENCY.",
                 cheap=self._dialect.is_flex(cheap=cheap),
                 code="slow",
             ) from None
