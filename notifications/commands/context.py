@@ -102,4 +102,6 @@ async def unused_addresses(
 
 
 Operation = Callable[[Context], Awaitable[int]]
+# States of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
+OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
 RESENDABLE = ("missed", "dead", "unserved", "gave_up", "partial", "unfinished")  # states of a day that `resend` ends
