@@ -57,7 +57,7 @@ class DayQuery:
 
 async def queries(day: date | None, context: Context, services: Services, *, today: bool) -> list[DayQuery]:
     """The date that was asked for, else yesterday in UTC, and today so far if `today`."""
-    now = await context.claims.now() + context.offset
+    now = await context.now()
     days = [day] if day else [now.date() - ONE_DAY, now.date()] if today else [now.date() - ONE_DAY]
     [since] = await context.claims.read([since_key(context.claims.environment)])
     remembers = since.until_at + context.offset if since.until else None
