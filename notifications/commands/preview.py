@@ -41,7 +41,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         writer, fault, draft = None, "", None
         if run.services.summarizer is not None:
             session = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
-            writer = RecapWriter(run, material, session, uid=uid, day=slot.recap_date, can_store=False)
+            writer = RecapWriter(run, material, session, uid=uid, can_store=False)
             try:
                 draft = await writer.draft()
             except (ItemFault, ProviderFault, OverBudget) as raised:
