@@ -77,9 +77,7 @@ class Maker:
         evening.limits = self.limits
         heard = Overheard(self.llm, quotes)
         run = Run(replace(evening.services, summarizer=heard, verifier=heard))
-        writer = RecapWriter(
-            run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", day=day.date, can_store=False
-        )
+        writer = RecapWriter(run, day.material, LLMSession(run, heard, DEADLINE), uid="eval", can_store=False)
         try:
             return await writer.draft(), ""
         except (ItemFault, ProviderFault, OverBudget) as fault:

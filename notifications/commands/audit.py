@@ -14,20 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from notifications.commands.context import Context
+from notifications.commands.context import OPEN_STATES, Context
 from notifications.commands.reasons import DOCTOR, bracketed, cure_of
 from notifications.commands.terminal import Table, first_of, minute, on_the_real_clock, say, say_wrapped, several
-from notifications.commands.user_days import (
-    AT_WORK,
-    OPEN_STATES,
-    UNKNOWN,
-    Costs,
-    DayQuery,
-    UserDay,
-    UserDays,
-    queries,
-    slot_of,
-)
+from notifications.commands.user_days import AT_WORK, UNKNOWN, Costs, DayQuery, UserDay, UserDays, queries, slot_of
 from notifications.domain.schedule import ONE_DAY
 from notifications.domain.text import printable
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from notifications.commands.context import RESENDABLE, Operation
+from notifications.commands.context import OPEN_STATES, RESENDABLE, Operation
 from notifications.domain.errors import UsageFault
 from notifications.domain.model import FIRST_YEAR, LAST_YEAR, in_range
 from notifications.domain.schedule import zone_names
@@ -24,17 +24,7 @@ HOUR = re.compile(r"[01]?\d|2[0-3]", re.ASCII)
 COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DAYS_AGO = {"today": 0, "yesterday": 1}
-STATES = (
-    "waiting",
-    "held",
-    "not_reached",
-    "unreached",
-    "sent",
-    "no_devices",
-    "skipped",
-    *RESENDABLE,
-    "unreadable",
-)  # of a day
+STATES = (*OPEN_STATES, "sent", "no_devices", "skipped", *RESENDABLE, "unreadable")  # of a day
 SERVED_BY_RUNS = ("waiting", "not_reached", "unreached")
 READS = ("why", "show", "preview", "inspect", "audit", "report")
 TAKES_NOW = (None, "inspect", "audit", "resend", "preview", "show", "why", "samples", "report")  # None: a tick

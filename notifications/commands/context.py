@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from notifications.domain.model import User
 from notifications.domain.schedule import ONE_DAY, Rules, Slot, latest_slot, slot_of_day
 from notifications.domain.target import Recipient
 from notifications.ports import Claims, Sample, Store, UserDocument
-from notifications.run.state import Services
+from notifications.run.state import Run, Services
 from notifications.run.termination import Termination
 from notifications.run.tick import ShowProgress
 from notifications.settings import Settings
@@ -36,6 +36,16 @@ class Context:
     samples: Callable[[datetime], list[Sample]] = lambda now: []
     show_progress: ShowProgress = lambda progress: nullcontext()
     since: datetime | None = None  # when a data folder was first filled: no user was due before
+
+    async def now(self) -> datetime:
+        """Redis time, or what `--now` makes of it."""
+        return await self.claims.now() + self.offset
+
+    @asynccontextmanager
+    async def open_run(self) -> AsyncGenerator[Run]:
+        """A run over the opened services, for what a command does as a tick does it."""
+        async with self.open_services() as services:
+            yield Run(services, self.offset, self.terminated)
 
 
 async def pages_of(
@@ -102,4 +112,6 @@ async def unused_addresses(
 
 
 Operation = Callable[[Context], Awaitable[int]]
+# States of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
+OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
 RESENDABLE = ("missed", "dead", "unserved", "gave_up", "partial", "unfinished")  # states of a day that `resend` ends

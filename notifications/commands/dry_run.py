@@ -19,7 +19,7 @@ from notifications.domain.shards import Range
 from notifications.ports import Store, UserDocument
 from notifications.run.forecast import DayView, Forecast, Step, view_day
 from notifications.run.shard import MAX_ZONES
-from notifications.run.state import Run, Services
+from notifications.run.state import Services
 
 
 class DryRunAnswer(NamedTuple):
@@ -41,12 +41,11 @@ class DryRunAnswer(NamedTuple):
 
 async def dry_run(uid: str | None, context: Context, *, whole: bool) -> int:
     """One line for each user whose slot is being served; unless `whole`, no more than a screen, by what is next."""
-    now = await context.claims.now() + context.offset
+    now = await context.now()
     listing = Listing(Table(("USER", 24), ("ZONE", 20), ("UTC", 6), last="NOW"), whole=whole)
     counts: Counter[DryRunAnswer] = Counter()
     last: dict[DryRunAnswer, datetime] = {}  # when the last of those who wait or are held is free
-    async with context.open_services() as services, aclosing(_served(services, now, uid)) as served:
-        run = Run(services, context.offset, context.terminated)
+    async with context.open_run() as run, aclosing(_served(run.services, now, uid)) as served:
         async for user, slot in served:
             answer, until = await _answer(await view_day(run, user, slot, now, alone=uid is not None))
             due, when = f"{slot.at:%H:%M}", ""

@@ -228,7 +228,7 @@ def _reject_constant(name: str) -> NoReturn:
 
 async def reopen(context: Context, services: Services, uids: Iterable[str]) -> None:
     """Let runs serve the users' shards again. Users who have had their recap stay done, by claim and ledger."""
-    now = await context.claims.now() + context.offset
+    now = await context.now()
     keys = {key for uid in uids if (key := await _shard_in_service(services, uid, now))}
     for key in sorted(keys):
         [record] = await context.claims.read([key])
@@ -256,9 +256,8 @@ async def samples(context: Context, *, remove: bool) -> int:
             count = await _remove_samples(context, services.store)
             say_wrapped(f"{several(count, 'sample user')} removed, with all that was made for them.")
             return 0
-        now = await context.claims.now() + context.offset
         put: list[str] = []
-        for uid, user, devices, conversations in context.samples(now):
+        for uid, user, devices, conversations in context.samples(await context.now()):
             if await services.store.user_document(uid) is None or await _is_sample(services.store, uid):
                 await services.store.put(uid, user, devices, conversations)
                 put.append(uid)

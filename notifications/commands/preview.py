@@ -17,7 +17,6 @@ from notifications.recap.document import compose, recap_to
 from notifications.recap.extract import extract
 from notifications.run.day_input import read_conversations, read_ledgers
 from notifications.run.llm_session import LLMSession
-from notifications.run.state import Run
 from notifications.run.writer import RecapWriter
 
 # About how many characters of title and text are seen before it is opened.
@@ -26,11 +25,10 @@ SCREENS = (("Android", 45, 45), ("iOS", 40, 110), ("web", 50, 90))
 
 async def preview(uid: str, day: date | None, context: Context) -> int:
     """Print the recap that would be made. Returns 1 if the day has nothing to say."""
-    async with context.open_services() as services:
-        run = Run(services, context.offset, context.terminated)
-        document, user = await usable_user(services.store, uid)
-        now = await context.claims.now() + context.offset
-        slot = slot_in_question(services.limits.rules, document, user, now, day)
+    async with context.open_run() as run:
+        document, user = await usable_user(run.services.store, uid)
+        now = await context.now()
+        slot = slot_in_question(run.services.limits.rules, document, user, now, day)
         ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
         if (day := ledgers.inverted_by) is not None:
             why = f"the ledger of {day} ends after its slot, and does not list its conversations"
@@ -43,7 +41,7 @@ async def preview(uid: str, day: date | None, context: Context) -> int:
         writer, fault, draft = None, "", None
         if run.services.summarizer is not None:
             session = LLMSession(run, run.services.summarizer, run.services.limits.duration("user_deadline"))
-            writer = RecapWriter(run, material, session, uid=uid, day=slot.recap_date, can_store=False)
+            writer = RecapWriter(run, material, session, uid=uid, can_store=False)
             try:
                 draft = await writer.draft()
             except (ItemFault, ProviderFault, OverBudget) as raised:

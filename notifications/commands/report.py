@@ -24,9 +24,9 @@ from notifications.domain.text import printable
 
 LATE_MINUTES = (1, 5, 15, 30, 60, 120)  # minutes after the slot; later pushes share a last column
 LLM_SECONDS = (1, 2, 5, 10, 20, 60)
-WAITING = ("waiting", "unfinished", "sending", "pending")
+WAITING = ("waiting", "unfinished")
 UNREACHED = ("not_reached", "unreached")
-LOST = ("missed", "dead", "gave_up", "unserved", "unreadable", "invisible")
+LOST = ("missed", "dead", "gave_up", "unserved", "unreadable")
 KINDS = (
     "sent",
     "extract",

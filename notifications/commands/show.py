@@ -33,8 +33,7 @@ async def show(uid: str | None, day: date | None, context: Context) -> int:
         elif listed.user is None:
             raise UsageFault(f"{listed.flaw} Give the date, too.")
         else:
-            now = await context.claims.now() + context.offset
-            latest = latest_slot(listed.user.zone, listed.user.hour, now).recap_date
+            latest = latest_slot(listed.user.zone, listed.user.hour, await context.now()).recap_date
             days = [latest - days_ago * ONE_DAY for days_ago in range(-1, DAYS_BACK)]
         return await _show(services.store, owner, days)
 

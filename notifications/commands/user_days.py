@@ -27,8 +27,6 @@ from notifications.run.outcome import LEFT_OPEN, what_stopped
 from notifications.run.state import Services
 
 UNKNOWN = "unknown"  # the state of a day that may or may not have been due
-# Of a day whose slot is being served. not_reached: the last run stopped before it; unreached: no run came.
-OPEN_STATES = ("waiting", "held", "not_reached", "unreached")
 AT_WORK = frozenset({"", "another_run", "foreign", LEFT_OPEN})  # of a day that waits its turn, or is being served
 REACHED_WITHIN = timedelta(minutes=5)  # of its slot a run comes, if the scheduler is there
 
@@ -59,7 +57,7 @@ class DayQuery:
 
 async def queries(day: date | None, context: Context, services: Services, *, today: bool) -> list[DayQuery]:
     """The date that was asked for, else yesterday in UTC, and today so far if `today`."""
-    now = await context.claims.now() + context.offset
+    now = await context.now()
     days = [day] if day else [now.date() - ONE_DAY, now.date()] if today else [now.date() - ONE_DAY]
     [since] = await context.claims.read([since_key(context.claims.environment)])
     remembers = since.until_at + context.offset if since.until else None

@@ -66,14 +66,13 @@ class ExplainedDay:
 
 async def why(uid: str, day: date | None, context: Context) -> int:
     """Print every gate of the day. Returns 1 if the recap was or will be lost."""
-    async with context.open_services() as services:
-        run = Run(services, context.offset, context.terminated)
-        now = await context.claims.now() + context.offset
+    async with context.open_run() as run:
+        now = await context.now()
         document = await run.services.store.user_document(uid)
         if document is None or document.user is None:
             return await _explain_invisible(run, uid, document, day, now)
         user = document.user
-        slot = slot_in_question(services.limits.rules, document, user, now, day)
+        slot = slot_in_question(run.services.limits.rules, document, user, now, day)
         view = await view_day(run, user, slot, now)
         day_input = await view.read()
         summary_id = view.ledgers.today.summary_id if view.ledgers.today else ""
@@ -87,7 +86,7 @@ async def why(uid: str, day: date | None, context: Context) -> int:
             summary=await run.services.store.summary_document(uid, slot.recap_date, summary_id),
             targets=to.targets,
         )
-        unused = [f"not used: {clause}." for clause in await unused_addresses(context, services, uid)]
+        unused = [f"not used: {clause}." for clause in await unused_addresses(context, run.services, uid)]
     for line in (*gate_lines(explained), *unused):
         _say(line)
     _say(f"next: {describe_next(explained, explained.forecast, now)}")

@@ -40,7 +40,6 @@ async def write_draft(day: Day, material: Material) -> Draft | None:
         material,
         LLMSession(run, services.summarizer, timedelta(seconds=seconds)),
         uid=day.uid,
-        day=day.date,
         draft_may_exist=_draft_may_exist(day.claim_reply),
         can_retry_later=_will_be_retried_in_time(day),
         spent_before=await day.spent(),
@@ -93,7 +92,7 @@ async def unverified_draft(run: Run, uid: str, material: Material, previous: Rep
     if run.services.summarizer is None or not _draft_may_exist(previous):
         return None
     session = LLMSession(run, run.services.summarizer, timedelta(0))
-    return await RecapWriter(run, material, session, uid=uid, day=material.date).unverified()
+    return await RecapWriter(run, material, session, uid=uid).unverified()
 
 
 def _draft_may_exist(previous: Reply | Record) -> bool:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
 from functools import partial
 
 import structlog
@@ -61,7 +60,6 @@ class RecapWriter:
         session: LLMSession,
         *,
         uid: str,
-        day: date,
         can_store: bool = True,
         draft_may_exist: bool = False,
         can_retry_later: bool = False,
@@ -75,8 +73,8 @@ class RecapWriter:
         self._services = run.services
         self._material = material
         self._uid = uid
-        self._day = day
-        self.log_context = {"uid": uid, "date": str(day)}  # the fields that every log event of this recap has
+        self._day = material.date
+        self.log_context = {"uid": uid, "date": str(material.date)}  # the fields that every log event of this recap has
         self._prompt_bytes = int(run.services.limits.max_prompt_tokens * BYTES_A_TOKEN)  # of one prompt's notes
         self._can_store = can_store
         self._draft_may_exist = draft_may_exist

@@ -74,10 +74,9 @@ class OpenedDay:
 
 async def resend(uid: str, day: date, context: Context) -> int:
     """Resend one day. If it is killed at any point, running it again finishes the day."""
-    async with context.open_services() as services:
-        run = Run(services, context.offset, context.terminated)
+    async with context.open_run() as run:
         await run.check_clocks()
-        listed, _ = await usable_user(services.store, uid)
+        listed, _ = await usable_user(run.services.store, uid)
         opened = await open_day(run, listed, day)
         if opened.sent_elsewhere:
             say_wrapped(explain_sent_elsewhere(uid, day), "  ")

@@ -64,11 +64,10 @@ class ResendSelection:
 
 async def resend_many(selection: ResendSelection, context: Context, *, dry_run: bool) -> int:
     """Returns 0 if each has its recap, and 5 if a user is still without; raises what stopped it."""
-    async with context.open_services() as services:
-        run = Run(services, context.offset, context.terminated)
+    async with context.open_run() as run:
         await run.check_clocks()
-        now = await context.claims.now() + context.offset
-        days = UserDays(services, DayQuery(selection.day, now, services.limits.rules, context.since, context.offset))
+        query = DayQuery(selection.day, await context.now(), run.services.limits.rules, context.since, context.offset)
+        days = UserDays(run.services, query)
         bulk = BulkResend(run, selection)
         if dry_run:
             await bulk.dry_run(_selected(days, selection))
@@ -84,7 +83,7 @@ async def resend_many(selection: ResendSelection, context: Context, *, dry_run: 
 async def refuse_held(day: date, context: Context) -> NoReturn:
     """Raise UsageFault for held users, whom a resend does not take; it says when the last of them is free."""
     async with context.open_services() as services:
-        now = await context.claims.now() + context.offset
+        now = await context.now()
         days = UserDays(services, DayQuery(day, now, services.limits.rules, context.since, context.offset))
         async with aclosing(days.pages()) as pages:
             until = [row.until async for page in pages for row in page if row.state == "held"]
