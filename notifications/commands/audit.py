@@ -129,8 +129,12 @@ class Account:
             head = "something is wrong" if self.is_wrong else "something fails" if self.failures else "not all well"
             return f"{head}: {', '.join(parts)}"
         today = self.query.now.date()
-        today_is = f"; python job.py audit --date {today} is of today" if today - self.query.day == ONE_DAY else ""
-        return "all well" if self.counts["due"] else f"nobody was due{today_is}"
+        if self.counts["due"]:
+            return "all well"
+        yesterday = today - ONE_DAY
+        hints = {yesterday: f"{today} is of today", today: f"{yesterday} is of those who are due before noon, too"}
+        hint = hints.get(self.query.day)
+        return f"nobody was due; python job.py audit --date {hint}" if hint else "nobody was due"
 
 
 async def audit(day: date | None, context: Context, *, as_json: bool) -> int:

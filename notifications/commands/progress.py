@@ -168,7 +168,8 @@ def _lines(result: RunResult, seconds: float) -> list[str]:
         f"{counts.outcomes[outcome]:,} {_ended(outcome, result)}" for outcome in Outcome if counts.outcomes[outcome]
     ]
     if counts.unreached:
-        parts.append(f"{counts.unreached:,} not reached (the run stopped first)")
+        why = "the run stopped first" if result.stopped_early else "their hour was left to another run, or to the next"
+        parts.append(f"{counts.unreached:,} not reached ({why})")
     usd = f", {counts.micro_usd / MICROS:.4f} USD" if counts.micro_usd else ""
     tried = deliveries_and_calls(result.deliveries, result.llm_calls, counts.failed_calls)
     dead = f", {several(counts.tokens_deleted, 'dead device')} deleted" if counts.tokens_deleted else ""

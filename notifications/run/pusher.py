@@ -33,7 +33,12 @@ class Pushed:
 
     @property
     def reason(self) -> str:
-        """The code of an open target; `push` if none is open or none has a code; empty if there were no targets."""
+        """The code of an open target; `push` if none is open or none has a code; empty if there were no targets.
+
+        `user_deadline`: the store took so long to open the ledger that it was too late to send.
+        """
+        if self.sent_nothing and self.attempts:
+            return "user_deadline"
         unclosed = [attempt for attempt in self.attempts if not attempt.result.is_stored]
         # a refusal comes last: it says least about when to retry
         unclosed.sort(key=lambda attempt: (attempt.result is PushResult.REFUSED, attempt.target.id))

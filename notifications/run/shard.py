@@ -208,7 +208,9 @@ class HeldShard:
     async def finish(self) -> None:
         """End the claim. If that fails, the lease runs out by itself."""
         try:
-            if not self.is_lost:
+            if self.is_lost:
+                await self._count_unreached()
+            else:
                 await self._complete_or_leave_open()
         except (ClaimsDown, ConfigFault, KeyTrouble) as error:
             log.warning("shard.unfinished", key=self.shard.key, reason=str(error))
@@ -226,8 +228,8 @@ class HeldShard:
         wait = max(min_wait, min([max_wait, *self._waits])) if has_all_results else min_wait
         if self._run.terminated.is_set():
             wait = timedelta(0)  # so that the next run can continue at once
-        elif not self._has_read_all:
-            self._run.counts.unreached += max(0, await count_users(self._run, self.shard) - self._read_count)
+        else:
+            await self._count_unreached()
         await claims.fail(self._terms, self._token, wait, 0, self._why_open())
         log.info(
             "shard.open", key=key, users=self._read_count, done=self._done_count, wait_seconds=wait.total_seconds()
@@ -235,6 +237,10 @@ class HeldShard:
         if self._skipped:
             with suppress(KeyTrouble):  # without it they are claimed once more, and found ended in their ledgers
                 await claims.add_members(skipped_key(key), self._skipped, self._terms.expire_ms)
+
+    async def _count_unreached(self) -> None:
+        if not self._has_read_all:
+            self._run.counts.unreached += max(0, await count_users(self._run, self.shard) - self._read_count)
 
     def _why_open(self) -> str:
         """Why the shard is left open, as a code that an idle tick finds in its record."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from notifications.commands.progress import _lines
 from notifications.domain.claim import SKIPPED_PREFIX, pause_key
 from notifications.domain.errors import UsageFault
-from notifications.domain.push import PushAnswer, PushResult
+from notifications.domain.push import ACCEPTED, PushAnswer, PushResult
 from notifications.run.tick import read_due
 from notifications.testing import ENVIRONMENT
 from tests.support.evening import Evening, outcomes
@@ -124,3 +125,41 @@ async def test_another_makers_value_under_a_shards_key_ends_after_two_hours() ->
     await evening.redis.set(held, "1")
     assert (outcomes(await evening.tick()), evening.redis.ends(held)) == ({}, evening.redis.ms + 2 * 3_600_000)
     assert outcomes(await evening.later(hours=2, seconds=1)) == {"sent": 1}
+
+
+async def test_users_of_an_hour_that_was_lost_are_counted_too() -> None:
+    """Redis is emptied while the first user is pushed to: their claim is gone, and the shard's at its next renewal."""
+    evening = Evening(concurrency=1, page_size=2, shard_renew_seconds=0.1)
+    uids = [f"user-{n:02}" for n in range(12)]
+    evening.add(*uids)
+    renewed, was_emptied = asyncio.Event(), False
+    renew, write = evening.claims.renew, evening.summarizer.ask
+
+    async def renew_and_tell(*given: Any) -> Any:
+        reply = await renew(*given)
+        if was_emptied:
+            renewed.set()
+        return reply
+
+    async def write_after_it(*given: Any, **more: Any) -> Any:
+        if was_emptied:
+            await renewed.wait()
+        return await write(*given, **more)
+
+    def flush(token: str) -> PushAnswer:
+        nonlocal was_emptied
+        if not was_emptied:
+            evening.redis.values.clear()
+            was_emptied = True
+        return ACCEPTED
+
+    evening.push.script = flush
+    evening.claims.renew, evening.summarizer.ask = renew_and_tell, write_after_it  # type: ignore[method-assign]
+    report = await evening.tick()
+    counted = outcomes(report)
+    # the first; the second, claimed anew; the third, whose turn came when the shard was lost
+    assert (counted, report.counts.unreached) == ({"lost": 2, "sent": 1}, 9)
+    said = " ".join(_lines(report, 1.0))
+    assert "2 whose claim was gone at the end (another run has them, or Redis was emptied), " in said
+    assert "9 not reached (their hour was left to another run, or to the next);" in said
+    assert outcomes(await evening.later(minutes=1)) == {"sent": 10, "done_before": 2}
