@@ -154,7 +154,7 @@ async def test_users_of_an_hour_that_was_lost_are_counted_too() -> None:
         return ACCEPTED
 
     evening.push.script = flush
-    evening.claims.renew, evening.summarizer.ask = renew_and_tell, write_after_it  # type: ignore[method-assign]
+    evening.claims.renew, evening.summarizer.ask = renew_and_tell, write_after_it  # type: ignore[method-assign,assignment]
     report = await evening.tick()
     counted = outcomes(report)
     # the first; the second, claimed anew; the third, whose turn came when the shard was lost
