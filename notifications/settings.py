@@ -116,12 +116,26 @@ class Settings:
 
     def withheld(self, *, pretends_time: bool) -> dict[str, str]:
         """The channels that are set, and still not used; and why."""
-        why = (
-            "it is never used with --now" if pretends_time else "RECAP_CHANNELS must name it, for users that are local"
-        )
         used = self.channels(pretends_time=pretends_time)
         unused = [name for name, server in self._chosen.items() if server and name not in used]
-        return dict.fromkeys(unused, f"a channel to another machine: {why}")
+        return {name: self._kept_here(name, pretends_time=pretends_time) for name in unused}
+
+    def why_unused(self, channel: str, *, pretends_time: bool) -> str:
+        """Why a channel that is not in use sends nothing, also to an address in a user's own document."""
+        if channel == "email" and self.smtp_url is None:
+            return "it is not set here: set RECAP_SMTP_URL (docs/email.md)"
+        if self.named_channels and channel not in self.named_channels:
+            return f"RECAP_CHANNELS leaves it out: set {self._naming(channel)}"
+        return self._kept_here(channel, pretends_time=pretends_time)
+
+    def _kept_here(self, channel: str, *, pretends_time: bool) -> str:
+        named = f"set {self._naming(channel)}, for users that are local"
+        return f"a channel to another machine: {'it is never used with --now' if pretends_time else named}"
+
+    def _naming(self, channel: str) -> str:
+        """RECAP_CHANNELS with this channel beside those that are named, or else set."""
+        names = {channel, *(self.named_channels or ("fcm", *self._chosen))}
+        return f"RECAP_CHANNELS={','.join(name for name in CHANNELS if name in names)}"
 
     def may_reach_out(self, channel: str, *, pretends_time: bool) -> bool:
         """Whether a channel may reach other machines, as those that users chose: from a local store only if named."""
@@ -203,6 +217,14 @@ def _check_together(settings: Settings) -> None:
     _check_encrypted("RECAP_WEBHOOK_URL", settings.webhook_url or "")
     if "email" in settings.named_channels and settings.smtp_url is None:
         raise ConfigFault("RECAP_CHANNELS names email, and RECAP_SMTP_URL is not set; set the relay, or leave it out.")
+    mail_is_left_out = settings.smtp_url is not None and "email" not in settings.named_channels
+    if "webhook" in settings.named_channels and settings.webhook_url is None and mail_is_left_out:
+        meant = ",".join("email" if name == "webhook" else name for name in settings.named_channels)
+        raise ConfigFault(
+            "RECAP_CHANNELS names webhook, and RECAP_WEBHOOK_URL is not set, while mail is set and not named; set "
+            f"RECAP_CHANNELS={meant}, or {','.join(settings.named_channels)},email where users have webhooks "
+            "of their own."
+        )
     real = settings.firestore and settings.firestore_emulator is None
     if not real and not settings.on_platform:
         return
@@ -235,7 +257,8 @@ def _check_email(settings: Settings) -> None:
     }
     missing = [name for name, value in needed.items() if not value]
     if 0 < len(missing) < len(needed):
-        raise ConfigFault(f"Mails also need {', '.join(missing)}; set that too (docs/email.md), or none of them.")
+        them = "that" if len(missing) == 1 else "them"
+        raise ConfigFault(f"Mails also need {', '.join(missing)}; set {them} too (docs/email.md), or none of them.")
     _check_encrypted("RECAP_UNSUBSCRIBE_URL", settings.unsubscribe_url, "which mailboxes do not ask")
     if 0 < len(settings.unsubscribe_secret) < MIN_SECRET_LENGTH:
         raise ConfigFault(f"RECAP_UNSUBSCRIBE_SECRET is too short; make one of {MIN_SECRET_LENGTH} characters or more.")

@@ -97,14 +97,14 @@ async def unused_addresses(
     """Which addresses in the user's document, once it has these changes, no run with these settings sends to; and why,
     as a clause.
     """
-    withheld, clauses = context.settings.withheld(pretends_time=bool(context.offset)), []
+    clauses = []
     addresses = await services.store.addresses(uid, changes)
     for name in addresses:
         channel = next((one for one in services.channels if one.name == name and one.has_addresses), None)
         if ended_by := addresses[name].get("ended_by"):
             clauses.append(f"{name}: the user has ended it ({ended_by})")
         elif channel is None:
-            clauses.append(f"{name}: {withheld.get(name, 'it is not set here, or RECAP_CHANNELS does not name it')}")
+            clauses.append(f"{name}: {context.settings.why_unused(name, pretends_time=bool(context.offset))}")
         else:
             codes = channel.targets(Recipient(uid, addresses=addresses))[1]
             clauses += [f"{name}: {channel.unusable.get(code, code)}" for code in codes]

@@ -296,9 +296,14 @@ async def test_targets_are_told_by_their_channels(capsys: pytest.CaptureFixture[
         (
             {"smtp_url": "smtp://relay.example"},
             {},
-            "a channel to another machine: RECAP_CHANNELS must name it, for users",
+            "a channel to another machine: set RECAP_CHANNELS=fcm,email, for users that are local",
         ),
-        ({}, {}, "it is not set here, or RECAP_CHANNELS does not name it"),
+        (
+            {"smtp_url": "smtp://relay.example", "named_channels": ("fcm",)},
+            {},
+            "RECAP_CHANNELS leaves it out: set RECAP_CHANNELS=fcm,email",
+        ),
+        ({}, {}, "it is not set here: set RECAP_SMTP_URL (docs/email.md)"),
         ({}, {"recap_unsubscribed": "ann@example.org"}, "the user has ended it (recap_unsubscribed)"),
     ],
 )
@@ -316,7 +321,7 @@ async def test_an_address_that_is_not_used_is_told_with_its_cause(
         assert ("Nobody is sent it" in said) == ("makes" in following), said
         await evening.tick()
     assert await audit(evening.slots["ann"].recap_date, context, as_json=False) == 0
-    assert ("Nothing goes out by email: a channel" in capsys.readouterr().out) == bool(settings)
+    assert ("Nothing goes out by email: a channel" in capsys.readouterr().out) == (len(settings) == 1)
 
 
 def test_an_end_is_told_by_the_minute_that_has_it_behind() -> None:
