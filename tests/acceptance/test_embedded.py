@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from notifications.adapters.local.embedded_redis import MAX_SOCKET_PATH, EmbeddedRedis
+from notifications.adapters.local.embedded_redis import MAX_LOG_BYTES, MAX_SOCKET_PATH, EmbeddedRedis
 from notifications.adapters.local.samples import samples
 from notifications.adapters.stores.layout import read_layout
 from notifications.domain.schedule import latest_slot
@@ -132,6 +132,22 @@ def test_twenty_simultaneous_first_starts_are_one_server(tmp_path: Path) -> None
         assert holder.returncode == 0
     assert (folder / "redis.log").read_text().count("Server initialized") == 1
     assert servers(folder) == []
+
+
+async def test_the_servers_log_has_an_end(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    log, before = folder / "redis.log", folder / "redis.log.1"
+    for size in (MAX_LOG_BYTES, MAX_LOG_BYTES + 1, MAX_LOG_BYTES + 2):
+        log.write_bytes(b"x" * size)
+        async with EmbeddedRedis(folder):
+            pass
+        started = log.read_bytes()
+        assert started.lstrip(b"x").count(b"Server initialized") == 1
+        if size > MAX_LOG_BYTES:
+            assert (len(before.read_bytes()), started.startswith(b"x")) == (size, False)
+        else:
+            assert (before.exists(), started.startswith(b"x")) == (False, True)
 
 
 async def test_a_server_outlives_its_starter_and_an_orphan_is_adopted(tmp_path: Path) -> None:

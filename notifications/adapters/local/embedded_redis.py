@@ -25,6 +25,7 @@ from notifications.adapters.local.private_files import PRIVATE_FILE, PRIVATE_FOL
 from notifications.domain.errors import ConfigFault, DependencyDown
 
 MAX_SOCKET_PATH = 107  # bytes that a Unix socket's address holds
+MAX_LOG_BYTES = 250_000  # about a hundred starts; a fuller log is put aside, as redis.log.1
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.01
@@ -107,13 +108,16 @@ class EmbeddedRedis:
     def _launch(self, alive: int) -> None:
         """Start the server, which inherits the lock `alive` and holds it while it runs."""
         self._socket.unlink(missing_ok=True)
+        log = self._folder / "redis.log"
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(self._folder / "redis.log.1")
         self._child = subprocess.Popen(  # noqa: S603 - our own binary and arguments
             [
                 str(_binary()),
                 *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
                 *("--dir", str(self._folder)),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
-                *("--maxmemory-policy", "noeviction", "--logfile", str(self._folder / "redis.log")),
+                *("--maxmemory-policy", "noeviction", "--logfile", str(log)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
