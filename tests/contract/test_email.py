@@ -426,7 +426,27 @@ async def test_the_doctor_says_why_the_relay_does_not_let_us_in(answers: dict[st
 
 async def test_the_doctor_delivers_nothing_and_says_goodbye(server: MailServer, channel: EmailChannel) -> None:
     assert await channel.check() == ""
-    assert server.said == ["QUIT"]
+    assert (server.said, server.mails) == (["MAIL", "RSET", "QUIT"], [])
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        ("553 5.7.1 not yours", "refuses our sender; it must be allowed to send as RECAP_EMAIL_FROM (553_5.7.1)."),
+        ("530 5.7.0 log in", "refuses our login; check the user and the password in RECAP_SMTP_URL (530_5.7.0)."),
+        ("451 4.3.0 later", "does not take our sender now (451_4.3.0); try again, then ask whoever runs it."),
+        ("421 4.7.0 too many", "does not take our sender now (421_4.7.0); try again, then ask whoever runs it."),
+        ("cut", "does not answer (SMTPServerDisconnected); check the address and the network."),
+    ],
+)
+async def test_the_doctor_says_of_a_refused_sender_what_a_run_says(
+    server: MailServer, channel: EmailChannel, reply: str, sentence: str
+) -> None:
+    server.answers["MAIL"] = reply
+    assert await channel.check() == f"The mail relay (RECAP_SMTP_URL) {sentence}"
+    assert (server.said[0], server.mails, "DATA" in server.said) == ("MAIL", [], False)
+    answer = await sent(channel)
+    assert not answer.says or f"The mail relay (RECAP_SMTP_URL) {answer.says}." == await channel.check()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "relay.invalid"])

@@ -89,16 +89,23 @@ class EmailChannel(Channel):
         return answer
 
     async def check(self) -> str:
-        """A sentence about what is wrong; empty if the relay lets us in. Nothing is sent."""
+        """A sentence about what is wrong; empty if the relay lets us in, and takes our sender. No mail is sent."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await smtp.end(await self._relay.open())
+                opened = await self._relay.open()
+                try:
+                    refused = await smtp.sender_refused(opened, self._sender.addr_spec)
+                finally:
+                    await smtp.end(opened)
         except smtp.FAULTS as error:
             answer = smtp.not_opened(error)
             fails = "does not answer" if answer.code.isalpha() else "does not let us in"
             says = answer.says or f"{fails} ({answer.code}); check the address and the network"
             return f"{self.where} {says}."
-        return ""
+        if refused is None:
+            return ""
+        later = f"does not take our sender now ({refused.code}); try again, then ask whoever runs it"
+        return f"{self.where} {refused.says or later}."
 
     async def aclose(self) -> None:
         """Close the connections."""

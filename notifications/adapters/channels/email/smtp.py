@@ -118,6 +118,16 @@ class Relay:
         return smtp
 
 
+async def sender_refused(smtp: SMTP, sender: str) -> PushAnswer | None:
+    """What it means that the relay refuses our sender; None if it takes it. No mail is begun. Raises FAULTS."""
+    try:
+        await smtp.mail(sender, timeout=STEP_SECONDS)
+        await smtp.rset(timeout=STEP_SECONDS)
+    except SMTPResponseException as refusal:
+        return interpret("MAIL", refusal.code, refusal.message)
+    return None
+
+
 async def end(smtp: SMTP) -> None:
     """Say QUIT, and close the connection."""
     try:
