@@ -214,7 +214,8 @@ async def _check_devices(services: Services, today: date) -> str:
             continue
         gone, targets = results[PushResult.GONE], several(count, "target")
         if gone >= FEW_DEVICES and 2 * gone > count:
-            return f"{gone} of {targets} were gone on {day}: is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
+            project = "is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
+            return f"{gone} of {targets} were gone on {day}: mailboxes: correct their addresses; devices: {project}"
         if codes.total() >= FEW_DEVICES and 2 * codes.total() > count:
             waiting = f"{codes.total():,} of {targets} of {day} wait for a recap{bracketed(codes)}"
             return f"{waiting}; each run tries them again."
