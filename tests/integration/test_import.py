@@ -183,8 +183,9 @@ def test_a_busy_file_says_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     path = world.folder / "recap.sqlite3"
     with closing(file.open_file(path, read_layout(None))) as other, file.immediate(other):
         store = SqliteStore(path, LedgerRules(timedelta(120), 3, timedelta(30)), read_layout(None))
-        with pytest.raises(StoreDown, match="it is busy: another process has been writing for"):
+        with pytest.raises(StoreDown, match="it is busy: another process has been writing for") as caught:
             asyncio.run(store.remove("ann"))
+        assert 'docs/runbook.md, "The SQLite file is locked"' in str(caught.value)
 
 
 @on_sqlite

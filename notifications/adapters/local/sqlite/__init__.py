@@ -33,7 +33,10 @@ from notifications.recap.document import recap_to
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY = f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended"
+BUSY = (
+    f"it is busy: another process has been writing for {file.BUSY_TIMEOUT_SECONDS} s; try again when that has ended: "
+    'docs/runbook.md, "The SQLite file is locked"'
+)
 ADVICE = {sqlite3.SQLITE_FULL: "the disk is full; make room", sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY}
 BUSY_AGAIN_SECONDS = 0.1  # after a call that waited for BUSY_TIMEOUT_SECONDS in vain, until one has written
 CONVERSATIONS_A_COMMIT = 5_000  # some 0.1 s
