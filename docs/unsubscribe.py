@@ -14,6 +14,7 @@ mailbox (RFC 8058: no cookie, no login, `List-Unsubscribe=One-Click` in its body
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -98,14 +99,24 @@ def main() -> None:
         sys.exit(f"{secret} is missing; set it as for the job.")
     if not os.access(path, os.W_OK):
         sys.exit(f"{path} is not there, or not yours to write; set RECAP_DATA_DIR as for the job.")
-    users, port = DataFolder(path), int(os.environ.get("PORT", "8009"))
+    text = os.environ.get("PORT") or "8009"
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+        sys.exit("PORT is no number of a port; set it to one from 1 to 65535.")
+    users, port = DataFolder(path), int(text)
     page = unsubscribe_page(os.environ[secret], users.address_of, users.end_mails)
 
     def read_whole(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["wsgi.input"].read(min(1_000, int(environ.get("CONTENT_LENGTH") or 0)))  # or the answer may be cut off
         return page(environ, start_response)
 
-    make_server("127.0.0.1", port, read_whole, handler_class=Quiet).serve_forever()
+    try:
+        server = make_server("127.0.0.1", port, read_whole, handler_class=Quiet)
+    except OSError as cause:
+        taken = cause.errno == errno.EADDRINUSE
+        why = "is in use by another program" if taken else f"can't be used ({cause.strerror})"
+        sys.exit(f"Port {port} {why}; set PORT to another.")
+    print(f"The unsubscribe page is at http://127.0.0.1:{port}/ for the users of {path}.", flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -86,6 +86,24 @@ def test_an_address_that_is_none_costs_itself_alone(stage: Stage, server: MailSe
 
 
 @on_sqlite
+def test_of_a_mailbox_that_is_gone_it_is_said_what_to_correct(stage: Stage, server: MailServer) -> None:
+    slot = stage.add_user("ann", devices=0, recap_email=ADDRESS)
+    for uid in ("bob", "cyd", "dan", "eve"):
+        stage.add_user(uid, devices=0, recap_email=f"{uid}@example.com")
+    server.answers["RCPT"] = "550 5.1.1 no such mailbox"
+    day = str(slot.recap_date)
+    assert stage.run().code == 0
+    said = {name: " ".join(stage.run(*args).out.split()) for name, args in {
+        "why": ("why", "ann", day), "audit": ("audit", "--date", day), "doctor": ("doctor",),
+    }.items()}  # fmt: skip
+    project = "is GOOGLE_CLOUD_PROJECT the app's Firebase project?"
+    devices = f"Where python job.py audit --date {day} counts many devices gone, {project}"
+    assert f"A mailbox that is gone: correct the user's recap_email. {devices}" in said["why"], said
+    assert f"where it is a mailbox, correct recap_email; many devices at once: {project[:-1]}." in said["audit"], said
+    assert f"targets were gone on {day}: mailboxes: correct their addresses; devices: {project}" in said["doctor"], said
+
+
+@on_sqlite
 def test_a_dry_run_of_an_import_names_the_users_whose_address_is_not_used(stage: Stage, server: MailServer) -> None:
     on = {"time_zone": "UTC", "daily_summary_enabled": True, "daily_summary_hour_local": 20}
     stage.world.put_user("cyd", on | {"recap_email": ADDRESS, "recap_unsubscribed": ADDRESS}, {}, {})
@@ -111,7 +129,7 @@ def asked(url: str, body: bytes | None = None) -> str:
 @contextmanager
 def unsubscribe_page(stage: Stage) -> Iterator[str]:
     """docs/unsubscribe.py as it is started beside the job."""
-    port = free_port()
+    port, path = free_port(), stage.world.env()["RECAP_DATA_DIR"] + "/recap.sqlite3"
     with subprocess.Popen(
         [sys.executable, JOB.parent / "docs/unsubscribe.py"],
         env=stage.env(PORT=str(port)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -121,7 +139,23 @@ def unsubscribe_page(stage: Stage) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             page.terminate()
-        assert page.communicate(timeout=10)[0] == ""  # no link with its token
+        said = f"The unsubscribe page is at http://127.0.0.1:{port}/ for the users of {path}.\n"
+        assert page.communicate(timeout=10)[0] == said  # no link with its token
+
+
+@on_sqlite
+def test_a_page_whose_port_is_taken_says_so_in_a_sentence(stage: Stage, server: MailServer) -> None:
+    stage.add_user("ann")
+    for port, sentence in (
+        (str(server.port), f"Port {server.port} is in use by another program; set PORT to another."),
+        ("http", "PORT is no number of a port; set it to one from 1 to 65535."),
+        ("65536", "PORT is no number of a port; set it to one from 1 to 65535."),
+    ):
+        done = subprocess.run(
+            [sys.executable, JOB.parent / "docs/unsubscribe.py"], env=stage.env(PORT=port), capture_output=True,
+            text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{sentence}\n")
 
 
 @on_sqlite
