@@ -347,7 +347,10 @@ def _operation(args: argparse.Namespace) -> Operation | None:
 
 def _resend(args: argparse.Namespace) -> Operation:
     if args.where is None:
-        if args.uid is None or args.only_date is None or args.date or args.limit or args.no_write:
+        given = {"--dry-run": args.no_write, "--limit": args.limit}
+        if args.uid and args.only_date and (flags := [flag for flag, is_given in given.items() if is_given]):
+            raise UsageFault(f"{flags[0]} goes with --date and --where, not with UID and DATE.")
+        if args.uid is None or args.only_date is None or args.date or any(given.values()):
             raise UsageFault("resend takes UID and DATE, or --date with --where; see python job.py resend --help.")
         from notifications.commands.resend import resend
 

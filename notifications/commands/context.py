@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from notifications.domain.errors import UsageFault
-from notifications.domain.model import User
+from notifications.domain.model import Ledger, User
 from notifications.domain.schedule import ONE_DAY, Rules, Slot, latest_slot, slot_of_day
-from notifications.domain.target import Recipient
+from notifications.domain.target import Recipient, without_gone
 from notifications.ports import Claims, Sample, Store, UserDocument
 from notifications.run.state import Run, Services
 from notifications.run.termination import Termination
@@ -92,10 +92,14 @@ def slot_in_question(rules: Rules, document: UserDocument, user: User, now: date
 
 
 async def unused_addresses(
-    context: Context, services: Services, uid: str, changes: Mapping[str, Any] = {}
+    context: Context,
+    services: Services,
+    uid: str,
+    changes: Mapping[str, Any] = {},
+    before: Sequence[Ledger] = (),
 ) -> list[str]:
     """Which addresses in the user's document, once it has these changes, no run with these settings sends to; and why,
-    as a clause.
+    as a clause. `before`: the ledgers of the days before, whose dead addresses are left out.
     """
     clauses = []
     addresses = await services.store.addresses(uid, changes)
@@ -106,8 +110,10 @@ async def unused_addresses(
         elif channel is None:
             clauses.append(f"{name}: {context.settings.why_unused(name, pretends_time=bool(context.offset))}")
         else:
-            codes = channel.targets(Recipient(uid, addresses=addresses))[1]
+            targets, codes = channel.targets(Recipient(uid, addresses=addresses))
             clauses += [f"{name}: {channel.unusable.get(code, code)}" for code in codes]
+            if targets and not without_gone(targets, before):
+                clauses.append(f"{name}: it was gone on one of the days before")
     return clauses
 
 

@@ -32,6 +32,7 @@ from notifications.run.tick import explain_sent_elsewhere
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 STATES, OUTCOMES, STEP_TEXTS = TABLES["states"], TABLES["outcomes"], TABLES["steps"]
 TARGETS_NAMED = 5
+NO_TARGET_NOW = "There is no target now"  # so that a resend is refused
 MAKING = (Step.EARLY, Step.MAKES, Step.SENDS_EXTRACT, Step.SENDS_DRAFT)
 LOSING_STEPS = frozenset(
     {
@@ -352,7 +353,7 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
     uid, slot = explained.document.uid, explained.view.slot
     resend = _resend_command(uid, slot.recap_date)
     if ledger.ending == "no_devices":
-        now = f"Run {resend} to send it to the targets of now" if explained.targets else "There is no target now"
+        now = f"Run {resend} to send it to the targets of now" if explained.targets else NO_TARGET_NOW
         others = f" {STEP_TEXTS['all_gone'].format(day=slot.recap_date)}" if ledger.devices else ""
         return (
             f"nothing: the recap is in the app, and no target got it. {now}.{others} "
@@ -362,9 +363,10 @@ def _describe_ended(explained: ExplainedDay, ledger: Ledger) -> str:
         return "nothing: the day has ended, and the user has switched recaps off since."
     if ledger.state is DayState.SENT:
         done = "the recap was sent" if ledger.ending == "sent" else "the day has another writer's recap"
-        return f"nothing: {done}. Run {resend} to send it{' again' if ledger.ending == 'sent' else ''}."
+        again = f"Run {resend} to send it{' again' if ledger.ending == 'sent' else ''}"
+        return f"nothing: {done}. {again if explained.targets else NO_TARGET_NOW}."
     if ledger.state is DayState.GAVE_UP:
-        return f"nothing by itself. Run {resend} to send the recap."
+        return f"nothing by itself. {f'Run {resend} to send the recap' if explained.targets else NO_TARGET_NOW}."
     if reason := covered_later(slot, explained.view.ledgers.nearby):
         return f"nothing: {reason}."
     if ledger.state is DayState.SKIPPED:

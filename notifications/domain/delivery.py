@@ -315,7 +315,7 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
         return replace(restamped, step=NextStep.REFUSED)
     fresh = ledger.state is DayState.SENDING and until_stale(ledger, read_time, rules) > timedelta(0)
     has_it = ledger.state is DayState.SENT and not ledger.is_partial and not again
-    if claim_live or fresh or has_it or _just_resent(ledger, read_time, rules):
+    if claim_live or fresh or has_it or until_resendable(ledger, read_time, rules):
         return Decision(NextStep.REFUSED, ledger)
     if ledger.state.without_text:
         return Decision(NextStep.FINAL, ledger)
@@ -337,8 +337,9 @@ def resend(snapshot: Snapshot, rules: LedgerRules, *, claim_live: bool, again: b
     return Decision(NextStep.RETRY, opened, write=True)
 
 
-def _just_resent(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> bool:
-    """Whether a resend ended within `stale`: its process may have been killed just after its last write."""
+def until_resendable(ledger: Ledger, read_time: datetime, rules: LedgerRules) -> timedelta:
+    """How long a day that a resend ended is not resent: its process may have been killed just after its last write."""
     if ledger.state is not DayState.SENT or ledger.seq == 1 or ledger.sent_at is None:
-        return False
-    return abs(read_time - ledger.sent_at) < rules.stale  # abs(), since a clock that was ahead may have stamped it
+        return timedelta(0)
+    age = read_time - ledger.sent_at
+    return rules.stale - age if abs(age) < rules.stale else timedelta(0)  # below 0: stamped by a clock that was ahead

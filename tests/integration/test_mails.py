@@ -208,3 +208,27 @@ def test_the_doctor_asks_the_relay_and_sends_nothing(stage: Stage, server: MailS
     finished = stage.run("doctor")
     assert finished.code != 0
     assert "The mail relay (RECAP_SMTP_URL) does not answer" in finished.out + finished.err
+
+
+@on_sqlite
+def test_a_resend_by_which_no_mail_can_go_out_is_refused_and_keeps_what_was_accepted(
+    stage: Stage, server: MailServer
+) -> None:
+    slot = stage.add_user("lea", devices=0, recap_email=ADDRESS)
+    stage.run()
+    day, before = str(slot.recap_date), stage.world.ledgers("lea")
+    without = dict.fromkeys((*SETTINGS, "RECAP_SMTP_URL"), "")
+    unset = stage.run("resend", "lea", day, **without)
+    stage.world.update_user("lea", {"recap_unsubscribed": ADDRESS})
+    ended = stage.run("resend", "lea", day)
+    why = {
+        "email: it is not set here: set RECAP_SMTP_URL (docs/email.md)": unset,
+        "email: the user has ended it (recap_unsubscribed)": ended,
+    }
+    for clause, refused in why.items():
+        said = " ".join(refused.err.split())
+        sentence = "is not resent, and its ledger stays as it is: no target takes the recap now: no device"
+        assert (refused.code, f"lea {day} {sentence}; {clause}." in said) == (2, True), said
+    assert (stage.world.ledgers("lea"), len(server.mails)) == (before, 1)
+    assert before[day]["state"] == "sent"
+    assert list(before[day]["devices"].values()) == ["accepted"]

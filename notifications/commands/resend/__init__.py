@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from notifications.commands.context import Context, usable_user
+from notifications.commands.context import Context, unused_addresses, usable_user
 from notifications.commands.terminal import minute, say, say_wrapped, several
 from notifications.commands.user_days import covered_later, slot_of
 from notifications.domain.claim import MAX_WAIT_MS, SINGLE_FILE_LANE, ClaimState, Record, lease_left, user_key
-from notifications.domain.delivery import Decision, NextStep, until_stale
+from notifications.domain.delivery import Decision, NextStep, until_resendable, until_stale
 from notifications.domain.errors import Unfinished, UsageFault
 from notifications.domain.model import DayState, Ledger, User
 from notifications.domain.schedule import Rules, Slot
@@ -21,9 +22,11 @@ from notifications.ports import UserDocument
 from notifications.run.day_input import Ledgers, read_ledgers
 from notifications.run.outcome import Outcome, TurnResult
 from notifications.run.state import Run
+from notifications.run.targets import ledgers_before, read_targets
 from notifications.run.tick import explain_sent_elsewhere
 from notifications.run.user import claim_and_recap
 
+NO_TARGET = "stored (no target takes it)"  # in a tick's words
 MIN_WAIT = timedelta(seconds=1)
 ONE_MINUTE = timedelta(minutes=1)
 MAX_WAIT = timedelta(milliseconds=MAX_WAIT_MS)  # after it every claim is due again
@@ -44,6 +47,7 @@ class ResendKind(StrEnum):
     ERASED = "erased"
     FOREIGN_CLAIM = "made by the app"
     IN_LATER_RECAP = "in a later recap"
+    NOBODY_TO_SEND_TO = "nobody to send to"
     NOTHING_TO_SAY = "nothing to say"
     NOT_DUE = "not due yet"
     SWITCHED_OFF = "switched off"
@@ -62,6 +66,15 @@ class Refused(UsageFault):
         self.wait = wait
 
 
+class NoTarget(Refused):
+    """Its recap is stored, and a resend would only replace the ledger, which says who has it. `why`: clauses."""
+
+    def __init__(self, uid: str, day: date, why: Sequence[str] = ()) -> None:
+        because = f": {'; '.join(why)}" if why else ""
+        sentence = f"{uid} {day} is not resent, and its ledger stays as it is: no target takes the recap now{because}."
+        super().__init__(sentence, ResendKind.NOBODY_TO_SEND_TO)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedDay:
     """A day whose ledger a resend has opened, and the decision of that transaction."""
@@ -77,12 +90,24 @@ async def resend(uid: str, day: date, context: Context) -> int:
     async with context.open_run() as run:
         await run.check_clocks()
         listed, _ = await usable_user(run.services.store, uid)
-        opened = await open_day(run, listed, day)
+        try:
+            opened = await open_day(run, listed, day)
+        except NoTarget:
+            raise NoTarget(uid, day, await _why_no_target(run, uid, day, context)) from None
         if opened.sent_elsewhere:
             say_wrapped(explain_sent_elsewhere(uid, day), "  ")
         ledger = await finish_day(run, opened)
-    say(f"{uid} {day}: {ledger.state.value} {ledger.outcome}".rstrip() + f", seq {ledger.seq}.")
+    ended = NO_TARGET if ledger.ending == "no_devices" else f"{ledger.state.value} {ledger.outcome}".rstrip()
+    say(f"{uid} {day}: {ended}, seq {ledger.seq}.")
     return 0 if ledger.state is DayState.SENT else 1
+
+
+async def _why_no_target(run: Run, uid: str, day: date, context: Context) -> list[str]:
+    """Clauses about the user's devices and each address."""
+    devices, _ = await run.services.store.devices(uid)
+    clause = f"{several(len(devices), 'device')}, and no channel to devices is set here" if devices else "no device"
+    before = await ledgers_before(run, uid, day)
+    return [clause, *await unused_addresses(context, run.services, uid, before=before)]
 
 
 async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = True) -> OpenedDay:
@@ -91,14 +116,17 @@ async def open_day(run: Run, listed: UserDocument, day: date, *, again: bool = T
     uid, key = listed.uid, user_key(listed.uid, day)
     now = await run.services.claims.now()
     left = lease_left(await _own_claim(run, key, uid, day), now)
+    await _refuse_without_target(run, ledgers, again=again)
     decision = await run.services.store.resend(uid, day, claim_live=left > timedelta(0), again=again)
     if decision.step is NextStep.NO_USER:
         raise Refused(f"{uid} was switched off or erased meanwhile; nothing was sent.", ResendKind.SWITCHED_OFF)
     if decision.step is NextStep.REFUSED:
         if decision.ledger is not None and decision.ledger.state is DayState.SENT:
-            at = minute(now + run.offset + run.services.limits.duration("sending_stale"))
-            sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be sent once more."
-            raise Refused(sentence, ResendKind.ALREADY_SENT)
+            resent = until_resendable(decision.ledger, now, run.services.limits.ledger_rules)
+            if resent or not left or (_has_reached_all(decision.ledger) and not again):
+                at = minute(now + run.offset + max(resent, left))
+                sentence = f"{uid} {day} was resent just now; run this again at {at} UTC if it is to be sent once more."
+                raise Refused(sentence, ResendKind.ALREADY_SENT)
         wait = max(left, _sender_time_left(run, decision.ledger, now), MIN_WAIT)
         raise _held(run, uid, day, now, wait)
     record = await _own_claim(run, key, uid, day)
@@ -150,6 +178,21 @@ async def check_resendable(run: Run, listed: UserDocument, day: date) -> Ledgers
     ledgers = await read_ledgers(run.services.store, user, slot, run.services.limits.look_back)
     refuse_unmakeable(listed, ledgers, run.services.limits.rules)
     return ledgers
+
+
+async def _refuse_without_target(run: Run, ledgers: Ledgers, *, again: bool) -> None:
+    """Raise NoTarget for a stored recap that nothing takes now. An open day is let through, since it has to end."""
+    today = ledgers.today
+    if today is None or not today.state.final or today.state.without_text or (_has_reached_all(today) and not again):
+        return
+    to, _ = await read_targets(run, ledgers.user.uid, ledgers.user, ledgers.before)
+    if not to.targets:
+        raise NoTarget(ledgers.user.uid, ledgers.slot.recap_date)
+
+
+def _has_reached_all(ledger: Ledger) -> bool:
+    """Whether a bulk resend leaves it alone."""
+    return ledger.state is DayState.SENT and not ledger.is_partial
 
 
 async def finish_day(run: Run, opened: OpenedDay, max_wait: timedelta = MAX_WAIT) -> Ledger:

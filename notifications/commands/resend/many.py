@@ -19,6 +19,7 @@ from notifications.commands.progress import deliveries_and_calls
 from notifications.commands.resend import (
     MAX_WAIT,
     MIN_WAIT,
+    NO_TARGET,
     Refused,
     ResendKind,
     check_resendable,
@@ -37,7 +38,6 @@ from notifications.run.outcome import Progress
 from notifications.run.state import Run
 from notifications.run.targets import read_targets
 
-NO_TARGET = "stored (no target takes it)"  # in a tick's words
 MAX_LINES = 20  # lines printed about users without a recap; beyond that only counted
 # What --limit counts: it leaves out users who can't be sent a recap.
 COUNTED_BY_LIMIT = (
@@ -297,7 +297,8 @@ async def expected_kind(run: Run, listed: UserDocument, day: date) -> ResendKind
             kinds = {NextStep.BUSY: ResendKind.BEING_SENT, NextStep.FINAL: ended}
             return kinds.get(taken.step) or await _would_send(run, ledgers)
         case Gate.ENDED:
-            return await _would_send(run, ledgers)  # its recap is stored
+            kind = await _would_send(run, ledgers)  # its recap is stored
+            return ResendKind.NOBODY_TO_SEND_TO if kind is ResendKind.NO_DEVICES else kind
         case Gate.LEGACY:
             return ResendKind.SKIPPED
     material = (await read_conversations(run.services.store, ledgers)).material(run.services.limits.min_words)
