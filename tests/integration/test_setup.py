@@ -206,7 +206,7 @@ START = (
     "deploy/setup.sh",
     "WITHOUT_JOB=1 deploy/setup.sh",
 )  # run by their own tests, and by who tries a fresh clone
-SHELL = beginning("export ", "git clone ", "cd ")
+SHELL = beginning("export ", "git clone ", "cd ", "fuser ", "lsof ")
 
 
 def test_no_command_is_left_out() -> None:
