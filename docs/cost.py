@@ -29,7 +29,7 @@ SMALL_VM, DISK, ADDRESS = (
 )  # e2-small an hour; 10 GB; IPv4 an hour
 
 # The job's, each for one user and day of docs/scale.md, where 30 % have something to tell.
-READS, WRITES, DELETES, RECAPS, CPU_SECONDS = Decimal("10.6"), Decimal("1.6"), 1, Decimal("0.3"), Decimal("0.0076") * 2
+READS, WRITES, DELETES, RECAPS, CPU_SECONDS = Decimal("10.6"), Decimal("1.6"), 1, Decimal("0.3"), Decimal("0.0081") * 2
 WRITING, JUDGING = (2_470, 1_275), (2_375, 487)  # tokens in and out of a recap, and of the second look at it
 MEMORY_GIB = Decimal("0.5")
 USERS = (0, 1_000, 100_000, 1_000_000)
