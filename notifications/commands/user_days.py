@@ -170,7 +170,7 @@ class UserDays:
         self.documents_read = 0
 
     async def pages(self) -> AsyncGenerator[list[UserDay]]:
-        """One for each user document, due or not; of those that are open, what Redis says of them."""
+        """Page by page, a row for each user document, due or not; of those that are open, what Redis says of them."""
         store, day = self._store, self._query.day
         ledgers = _Reader(partial(self._count, partial(store.ledgers_on, day)), lambda row: row[0], lambda row: row[0])
         summaries = _Reader(partial(self._count, partial(store.summaries_on, day)), "/".join, lambda row: row[0])
